@@ -15,13 +15,13 @@ use ark_model::decision::Outcome;
 use ark_model::ids::{AuditId, DecisionId, Digest, Millis, Name, TraceId};
 use ark_model::size::Size;
 use ark_store::{
-    AuditEntry, AuditKind, AuditRow, DecisionSubject, LedgerChange, OrderPurpose, OrderState,
-    Store, StoreConfig, TradeOrder, Unit,
+    AuditEntry, AuditKind, AuditRow, DecisionSubject, LedgerChange, MarketOrder,
+    MarketOrderPurpose, MarketOrderState, Store, StoreConfig, Unit,
 };
 
 use crate::load::{self, Mix};
-use crate::process::{Server, get_text, post_json};
-use crate::report::{Figure, Load, Report, Sample};
+use crate::process::{ServerProcess, get_text, post_json};
+use crate::report::{Figure, Load, Quantity, Report};
 
 /// The rows of a transaction while data are made.
 const FILL_ROWS: u64 = 1_000;
@@ -89,7 +89,8 @@ impl Growth<'_> {
 
     fn measure_one(&self, grown: Grown, place: &Place, report: &mut Report) -> Result<()> {
         let warm_up = (self.time / 5).min(Duration::from_secs(1));
-        let host = Server::start_ark_with(self.ark, &place.data, None, place.config.as_deref())?;
+        let host =
+            ServerProcess::start_ark_with(self.ark, &place.data, None, place.config.as_deref())?;
         if matches!(grown, Grown::Log(_) | Grown::Reservations(_)) {
             wait_for_check(host.address)?;
         }
@@ -99,7 +100,7 @@ impl Growth<'_> {
                 _ => one,
             };
             let measured = load::run_load(host.address, mix, self.connections, warm_up, self.time)?;
-            let sample = |figure| Sample::Growth(grown, load, figure);
+            let sample = |figure| Quantity::Growth(grown, load, figure);
             report.add_sample(sample(Figure::Rate), measured.rate);
             report.add_latency(&measured.latency, sample);
         }
@@ -110,7 +111,7 @@ impl Growth<'_> {
     fn record_template(&self) -> Result<AuditRow> {
         let data = self.dir.join("growth-template");
         fs::create_dir_all(&data)?;
-        let host = Server::start_ark(self.ark, &data, None)?;
+        let host = ServerProcess::start_ark(self.ark, &data, None)?;
         let body = r#"{"agent":"api","action_type":"buy","parameters":{"symbol":"S000000000000","position_size_pct":0.5,"leverage":4.0,"entry_price":100.0,"take_profit":110.0},"reasoning":"the benchmark asks for it"}"#;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -250,17 +251,17 @@ fn copy_record(template: &AuditRow, number: u64) -> AuditEntry {
 }
 
 /// A trade that was approved and of which nothing has been reported.
-fn reserve(agent: &Name, number: u64) -> TradeOrder {
+fn reserve(agent: &Name, number: u64) -> MarketOrder {
     let now = Millis::now();
-    TradeOrder {
+    MarketOrder {
         decision_id: DecisionId::fresh(),
         agent: agent.clone(),
         symbol: format!("R{number:012}"),
-        purpose: OrderPurpose::Open,
+        purpose: MarketOrderPurpose::Open,
         side: Side::Buy,
         size: Size::from_units(1),
         leverage: 1.0,
-        state: OrderState::New,
+        state: MarketOrderState::New,
         filled: Size::ZERO,
         opened: Size::ZERO,
         closed: Size::ZERO,

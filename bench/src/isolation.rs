@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::load::new_histogram;
-use crate::process::{Server, get_text, post_json};
+use crate::process::{ServerProcess, get_text, post_json};
 
 /// The number of agents that behave.
 const GOOD: u32 = 6;
@@ -130,12 +130,12 @@ impl Isolation<'_> {
         Ok(format!("{table}{stopped}"))
     }
 
-    fn start_host(&self, round: &str, config: &str, agents: &Path) -> Result<Server> {
+    fn start_host(&self, round: &str, config: &str, agents: &Path) -> Result<ServerProcess> {
         let data: PathBuf = self.dir.join(format!("isolation-{round}"));
         std::fs::create_dir_all(self.dir)?;
         let file = self.dir.join(format!("isolation-{round}.toml"));
         std::fs::write(&file, config)?;
-        Server::start_ark_with(self.ark, &data, Some(agents), Some(&file))
+        ServerProcess::start_ark_with(self.ark, &data, Some(agents), Some(&file))
     }
 }
 

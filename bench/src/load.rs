@@ -32,7 +32,7 @@ pub struct Mix {
 }
 
 /// The result of a load.
-pub struct Measured {
+pub struct LoadResult {
     /// Answers a second.
     pub rate: f64,
     /// Latencies in nanoseconds, from the first byte sent to the last received.
@@ -61,7 +61,7 @@ pub fn run_load(
     connections: u64,
     warm_up: Duration,
     time: Duration,
-) -> Result<Measured> {
+) -> Result<LoadResult> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -79,7 +79,7 @@ pub fn run_load(
             answers += count;
         }
         let rate = latency.len() as f64 / time.as_secs_f64();
-        Ok(Measured {
+        Ok(LoadResult {
             rate,
             latency,
             answers,

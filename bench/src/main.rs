@@ -23,8 +23,8 @@ use clap::{Parser, Subcommand};
 
 use growth::{Grown, Growth};
 use load::Mix;
-use process::Server;
-use report::{Load, Report, Sample};
+use process::ServerProcess;
+use report::{Load, Quantity, Report};
 
 /// How many starts of a host are timed.
 const STARTS: usize = 5;
@@ -95,7 +95,7 @@ struct Cli {
     largest_log: u64,
     /// Measures only this part.
     #[arg(long)]
-    only: Option<Part>,
+    only: Option<BenchmarkPart>,
 }
 
 #[derive(Subcommand)]
@@ -104,14 +104,14 @@ enum Command {
     Echo,
     /// Runs a full load with agents that fail at random for a long time, and fails when memory, descriptors or threads grow.
     Soak {
-        /// Minutes.
+        /// How long it runs, in minutes.
         #[arg(long, default_value_t = 10.0)]
         minutes: f64,
     },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
+enum BenchmarkPart {
     /// Decisions over HTTP, beside the echo.
     Http,
     /// Evaluations and invocations in one process.
@@ -175,31 +175,31 @@ fn main() -> Result<()> {
     }
     let wanted = |part| cli.only.is_none_or(|only| only == part);
     let mut report = Report::default();
-    if wanted(Part::Http) {
+    if wanted(BenchmarkPart::Http) {
         bench.measure_http(&mut report)?;
     }
-    if wanted(Part::Sandbox) {
+    if wanted(BenchmarkPart::Sandbox) {
         bench.measure_sandbox(&mut report)?;
     }
-    if wanted(Part::Agents) {
+    if wanted(BenchmarkPart::Agents) {
         bench.measure_agents(&mut report)?;
     }
-    if wanted(Part::Start) {
+    if wanted(BenchmarkPart::Start) {
         bench.measure_start(&mut report)?;
     }
-    if wanted(Part::Telemetry) {
+    if wanted(BenchmarkPart::Telemetry) {
         bench.measure_telemetry(&mut report)?;
     }
-    if wanted(Part::Store) {
+    if wanted(BenchmarkPart::Store) {
         bench.measure_store(&mut report)?;
     }
-    if wanted(Part::Growth) {
+    if wanted(BenchmarkPart::Growth) {
         bench.measure_growth(&mut report)?;
     }
-    if cli.only != Some(Part::Isolation) {
+    if cli.only != Some(BenchmarkPart::Isolation) {
         print!("{report}");
     }
-    if wanted(Part::Isolation) {
+    if wanted(BenchmarkPart::Isolation) {
         let isolation = isolation::Isolation {
             ark: &bench.ark,
             hostile: &bench.hostile,
@@ -230,8 +230,8 @@ impl Bench {
     fn measure_http(&self, report: &mut Report) -> Result<()> {
         let warm_up = (self.time / 5).min(Duration::from_secs(1));
         for round in 0..self.rounds {
-            let echo = Server::start_echo()?;
-            let ark = Server::start_ark(
+            let echo = ServerProcess::start_echo()?;
+            let ark = ServerProcess::start_ark(
                 &self.ark,
                 &self.make_data_dir(&format!("http-{round}"))?,
                 None,
@@ -243,7 +243,7 @@ impl Bench {
                     load::run_load(ark.address, APPROVED, connections, warm_up, self.time)?;
                 let written = ark.written_bytes()? - before;
                 report.add_sample(
-                    Sample::Written(connections),
+                    Quantity::Written(connections),
                     written / approved.answers as f64,
                 );
                 let denied = load::run_load(ark.address, DENIED, connections, warm_up, self.time)?;
@@ -279,14 +279,14 @@ impl Bench {
         let agents = self.dir.join("agents");
         agents::write_copies(&self.agent, &agents)?;
         for round in 0..self.rounds {
-            let ark = Server::start_ark(
+            let ark = ServerProcess::start_ark(
                 &self.ark,
                 &self.make_data_dir(&format!("agents-{round}"))?,
                 Some(&agents),
             )?;
             let rate = agents::measure_invocations(ark.address, self.time)?;
             eprintln!("round {}: {rate:.0} durable invocations/s", round + 1);
-            report.add_sample(Sample::Invocations, rate);
+            report.add_sample(Quantity::Invocations, rate);
             ark.stop()?;
         }
         Ok(())
@@ -295,13 +295,13 @@ impl Bench {
     fn measure_start(&self, report: &mut Report) -> Result<()> {
         for start in 0..STARTS.min(2 * self.rounds) {
             let data = self.make_data_dir(&format!("start-{start}"))?;
-            let cold = Server::start_ark(&self.ark, &data, Some(&self.guests))?;
-            report.add_sample(Sample::ColdStart, cold.ready_after.as_secs_f64() * 1e3);
+            let cold = ServerProcess::start_ark(&self.ark, &data, Some(&self.guests))?;
+            report.add_sample(Quantity::ColdStart, cold.ready_after.as_secs_f64() * 1e3);
             cold.stop()?;
-            let warm = Server::start_ark(&self.ark, &data, Some(&self.guests))?;
-            report.add_sample(Sample::WarmStart, warm.ready_after.as_secs_f64() * 1e3);
+            let warm = ServerProcess::start_ark(&self.ark, &data, Some(&self.guests))?;
+            report.add_sample(Quantity::WarmStart, warm.ready_after.as_secs_f64() * 1e3);
             std::thread::sleep(Duration::from_secs(2));
-            report.add_sample(Sample::Resident, warm.resident_mib()?);
+            report.add_sample(Quantity::Resident, warm.resident_mib()?);
             warm.stop()?;
         }
         Ok(())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::load::{self, Mix};
-use crate::process::{Server, get_text};
-use crate::report::{Report, Sample};
+use crate::process::{ServerProcess, get_text};
+use crate::report::{Quantity, Report};
 
 /// How long one host is loaded before the other's turn: short, so that disturbances of the machine hit both.
 const TURN: Duration = Duration::from_millis(500);
@@ -34,8 +34,10 @@ pub fn measure_round(
     time: Duration,
     report: &mut Report,
 ) -> Result<()> {
-    let with = Server::start_ark_with_telemetry(ark, &data("with")?, None, None, "127.0.0.1:0")?;
-    let without = Server::start_ark_with_telemetry(ark, &data("without")?, None, None, "off")?;
+    let with =
+        ServerProcess::start_ark_with_telemetry(ark, &data("with")?, None, None, "127.0.0.1:0")?;
+    let without =
+        ServerProcess::start_ark_with_telemetry(ark, &data("without")?, None, None, "off")?;
     let telemetry = with.telemetry.context("telemetry is on")?;
     ensure!(without.telemetry.is_none(), "telemetry is off");
     let turns = (time.as_millis() / TURN.as_millis()).max(2);
@@ -61,7 +63,7 @@ pub fn measure_round(
                 done[which].rates += loaded.rate;
                 done[which].answers += loaded.answers;
             }
-            report.add_sample(Sample::TelemetryRatio(connections), rates[0] / rates[1]);
+            report.add_sample(Quantity::TelemetryRatio(connections), rates[0] / rates[1]);
             anyhow::Ok(())
         });
         over.store(true, Ordering::Relaxed);
@@ -78,9 +80,9 @@ pub fn measure_round(
         let used = server.processor_time()?.saturating_sub(before[which]);
         micros[which] = used.as_secs_f64() * 1e6 / done[which].answers as f64;
         let rate = done[which].rates / turns as f64;
-        report.add_sample(Sample::Telemetry(connections, which == 0), rate);
+        report.add_sample(Quantity::Telemetry(connections, which == 0), rate);
         report.add_sample(
-            Sample::TelemetryCost(connections, which == 0),
+            Quantity::TelemetryCost(connections, which == 0),
             micros[which],
         );
     }

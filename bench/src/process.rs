@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server.
-pub struct Server {
+pub struct ServerProcess {
     child: Child,
     /// The address that it listens on.
     pub address: SocketAddr,
@@ -23,7 +23,7 @@ pub struct Server {
     pub ready_after: Duration,
 }
 
-impl Server {
+impl ServerProcess {
     /// Starts `ark serve` with a data directory and agents, and waits until it is ready.
     ///
     /// # Errors
@@ -32,10 +32,10 @@ impl Server {
         Self::start_ark_with(ark, data_dir, agents, None)
     }
 
-    /// As [`Server::start_ark`], with a configuration.
+    /// As [`ServerProcess::start_ark`], with a configuration.
     ///
     /// # Errors
-    /// As [`Server::start_ark`].
+    /// As [`ServerProcess::start_ark`].
     pub fn start_ark_with(
         ark: &Path,
         data_dir: &Path,
@@ -45,10 +45,10 @@ impl Server {
         Self::start_ark_with_telemetry(ark, data_dir, agents, config, "127.0.0.1:0")
     }
 
-    /// As [`Server::start_ark_with`], with telemetry at this address, or `off`.
+    /// As [`ServerProcess::start_ark_with`], with telemetry at this address, or `off`.
     ///
     /// # Errors
-    /// As [`Server::start_ark`].
+    /// As [`ServerProcess::start_ark`].
     pub fn start_ark_with_telemetry(
         ark: &Path,
         data_dir: &Path,
@@ -193,7 +193,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // Nothing to be done when it has ended already.
         let _ = self.child.kill();

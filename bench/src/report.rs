@@ -6,12 +6,12 @@ use std::fmt;
 use hdrhistogram::Histogram;
 
 use crate::growth::Grown;
-use crate::load::Measured;
+use crate::load::LoadResult;
 use crate::sandbox::Sandbox;
 
 /// A measured quantity, in the order of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sample {
+pub enum Quantity {
     /// A figure over HTTP at a number of connections.
     Http(u64, Load, Figure),
     /// Bytes written for an approved decision at a number of connections.
@@ -37,9 +37,9 @@ pub enum Sample {
     /// Microseconds of processor time a decision, with telemetry (`true`) or without.
     TelemetryCost(u64, bool),
     /// Durable writes of state a second by a number of writers.
-    Writes(u64, Kind),
+    Writes(u64, StoreKind),
     /// A read of state while 16 writers write.
-    Read(Kind, Figure),
+    Read(StoreKind, Figure),
     /// A query of a key with a number of revisions.
     History(u64, Question, Figure),
     /// A figure over HTTP where a quantity has grown.
@@ -48,7 +48,7 @@ pub enum Sample {
 
 /// The store under test: ARK's, or `SQLite` with the same table and settings and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum StoreKind {
     /// ARK's store.
     Store,
     /// Bare `SQLite`.
@@ -93,12 +93,12 @@ pub enum Figure {
 /// All samples.
 #[derive(Default)]
 pub struct Report {
-    samples: BTreeMap<Sample, Vec<f64>>,
+    samples: BTreeMap<Quantity, Vec<f64>>,
 }
 
 impl Report {
     /// Adds one figure of a round.
-    pub fn add_sample(&mut self, sample: Sample, value: f64) {
+    pub fn add_sample(&mut self, sample: Quantity, value: f64) {
         self.samples.entry(sample).or_default().push(value);
     }
 
@@ -106,16 +106,16 @@ impl Report {
     pub fn add_http(
         &mut self,
         connections: u64,
-        echo: &Measured,
-        approved: &Measured,
-        denied: &Measured,
+        echo: &LoadResult,
+        approved: &LoadResult,
+        denied: &LoadResult,
     ) {
         for (load, measured) in [
             (Load::Echo, echo),
             (Load::Approved, approved),
             (Load::Denied, denied),
         ] {
-            let sample = |figure| Sample::Http(connections, load, figure);
+            let sample = |figure| Quantity::Http(connections, load, figure);
             self.add_sample(sample(Figure::Rate), measured.rate);
             self.add_sample(sample(Figure::Ratio), measured.rate / echo.rate);
             self.add_latency(&measured.latency, sample);
@@ -124,19 +124,19 @@ impl Report {
 
     /// Adds the figures of the sandbox in a round.
     pub fn add_sandbox(&mut self, sandbox: &Sandbox) {
-        self.add_latency(&sandbox.warm, Sample::Warm);
-        self.add_latency(&sandbox.fresh, Sample::Fresh);
-        self.add_latency(&sandbox.invocation, Sample::Invoke);
+        self.add_latency(&sandbox.warm, Quantity::Warm);
+        self.add_latency(&sandbox.fresh, Quantity::Fresh);
+        self.add_latency(&sandbox.invocation, Quantity::Invoke);
     }
 
     /// Adds the latencies of a round.
-    pub fn add_latency(&mut self, latency: &Histogram<u64>, sample: impl Fn(Figure) -> Sample) {
+    pub fn add_latency(&mut self, latency: &Histogram<u64>, sample: impl Fn(Figure) -> Quantity) {
         let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
         self.add_sample(sample(Figure::P50), micros(0.5));
         self.add_sample(sample(Figure::P99), micros(0.99));
     }
 
-    fn median(&self, sample: Sample) -> Option<f64> {
+    fn median(&self, sample: Quantity) -> Option<f64> {
         let mut values = self.samples.get(&sample)?.clone();
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
@@ -148,16 +148,16 @@ impl Report {
     }
 }
 
-const fn of(kind: Kind) -> &'static str {
+const fn of(kind: StoreKind) -> &'static str {
     match kind {
-        Kind::Store => "state",
-        Kind::Bare => "bare SQLite",
+        StoreKind::Store => "state",
+        StoreKind::Bare => "bare SQLite",
     }
 }
 
 /// Returns the label of a row, its unit and its goal; `None` for a sample that has no row.
 #[expect(clippy::too_many_lines, reason = "a table of all samples")]
-fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> {
+fn describe_row(sample: Quantity) -> Option<(String, &'static str, &'static str)> {
     let http = |load| match load {
         Load::Echo => "bare hyper echo",
         Load::Approved => "durable decisions, approved",
@@ -169,7 +169,7 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
         Figure::Rate | Figure::Ratio => None,
     };
     Some(match sample {
-        Sample::Http(connections, load, figure) => {
+        Quantity::Http(connections, load, figure) => {
             let goal = match (connections, load, figure) {
                 (64, Load::Approved, Figure::Ratio) => ">= 0.30",
                 (16, Load::Approved, Figure::Ratio) => ">= 0.20",
@@ -191,12 +191,12 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
                 goal,
             )
         }
-        Sample::Written(connections) => (
+        Quantity::Written(connections) => (
             format!("written to disk for an approved decision, {connections} connections"),
             " bytes",
             "<= 5,000",
         ),
-        Sample::Warm(figure) => {
+        Quantity::Warm(figure) => {
             let goal = if figure == Figure::P99 {
                 "<= 100 µs"
             } else {
@@ -208,37 +208,37 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
                 goal,
             )
         }
-        Sample::Fresh(figure) => (
+        Quantity::Fresh(figure) => (
             format!("HRM evaluation, fresh instance: {}", quantile(figure)?),
             " µs",
             "",
         ),
-        Sample::Invoke(figure) => (
+        Quantity::Invoke(figure) => (
             format!("invocation, not recorded: {}", quantile(figure)?),
             " µs",
             "",
         ),
-        Sample::Invocations => (
+        Quantity::Invocations => (
             "durable invocations, 16 agents".to_owned(),
             "/s",
             ">= 10,000/s",
         ),
-        Sample::ColdStart => (
+        Quantity::ColdStart => (
             "first start to ready, with the example agents".to_owned(),
             " ms",
             "",
         ),
-        Sample::WarmStart => (
+        Quantity::WarmStart => (
             "start to ready, compiled modules cached".to_owned(),
             " ms",
             "<= 300 ms",
         ),
-        Sample::Resident => (
+        Quantity::Resident => (
             "resident memory, idle, with the example agents".to_owned(),
             " MiB",
             "<= 120 MB",
         ),
-        Sample::Telemetry(connections, on) => {
+        Quantity::Telemetry(connections, on) => {
             let telemetry = if on { "with" } else { "without" };
             (
                 format!("decisions, {connections} connections, {telemetry} telemetry"),
@@ -246,7 +246,7 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
                 "",
             )
         }
-        Sample::TelemetryCost(connections, on) => {
+        Quantity::TelemetryCost(connections, on) => {
             let telemetry = if on { "with" } else { "without" };
             (
                 format!("processor a decision, {connections} connections, {telemetry} telemetry"),
@@ -254,17 +254,17 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
                 "",
             )
         }
-        Sample::TelemetryRatio(connections) => (
+        Quantity::TelemetryRatio(connections) => (
             format!("{connections} connections: with telemetry, as a part of without"),
             "",
             ">= 0.95",
         ),
-        Sample::Writes(writers, kind) => (
+        Quantity::Writes(writers, kind) => (
             format!("{}, {writers} writers: durable writes", of(kind)),
             "/s",
             "",
         ),
-        Sample::Read(kind, figure) => (
+        Quantity::Read(kind, figure) => (
             format!(
                 "{}: read beside 16 writers: {}",
                 of(kind),
@@ -273,7 +273,7 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
             " µs",
             "",
         ),
-        Sample::Growth(grown, load, figure) => {
+        Quantity::Growth(grown, load, figure) => {
             let (shows, unit) = match figure {
                 Figure::Rate => ("rate", "/s"),
                 Figure::Ratio => return None,
@@ -288,7 +288,7 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
             };
             (format!("{grown}; {}: {shows}", http(load)), unit, "")
         }
-        Sample::History(rows, question, figure) => {
+        Quantity::History(rows, question, figure) => {
             let question = match question {
                 Question::Latest => "latest",
                 Question::Moment => "at a moment",

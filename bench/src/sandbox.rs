@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ark_host::agents::{Ceiling, load_agent};
-use ark_host::hrm::chain::PolicyChain;
 use ark_host::hrm::combine_verdicts;
+use ark_host::hrm::policies_in_force::PoliciesInForce;
 use ark_model::action::Action;
 use ark_model::decision::Outcome;
 use ark_model::facts::Facts;
@@ -16,7 +16,8 @@ use ark_model::ids::{Millis, SignalId, TraceId};
 use ark_model::signal::Signal;
 use ark_model::state::{Memory, StateEntry, Truth};
 use ark_runtime::{
-    Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Preview, ServiceError, Services,
+    Engine, EngineConfig, GraveyardSource, HostServices, Pin, PinnedGraveyard, Preview,
+    ServiceError,
 };
 use hdrhistogram::Histogram;
 
@@ -43,7 +44,7 @@ pub fn measure_sandbox(cache: &Path, agent: &Path, body: &str, time: Duration) -
     })?;
     let graveyard =
         PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, Pin::compiled_in()?)?;
-    let chain = PolicyChain::new(Arc::new(graveyard.policy), Vec::new());
+    let chain = PoliciesInForce::new(Arc::new(graveyard.policy), Vec::new());
     let action = parse_action(parse_json(body.as_bytes())?)?.action;
     let facts = Facts {
         agent: "api".to_owned(),
@@ -79,7 +80,7 @@ pub fn measure_sandbox(cache: &Path, agent: &Path, body: &str, time: Duration) -
         accepted_at: Millis::now(),
         expires_at: None,
     };
-    let services: Arc<dyn Services> = Arc::new(Alone);
+    let services: Arc<dyn HostServices> = Arc::new(Alone);
     let invocation = time_repeatedly(time, || {
         let deadline = Instant::now() + Duration::from_secs(1);
         let report = agent.invoke(&signal, Arc::clone(&services), deadline);
@@ -114,33 +115,33 @@ fn time_repeatedly(time: Duration, mut once: impl FnMut() -> Result<()>) -> Resu
     Ok(latency)
 }
 
-/// Services for an agent that uses none.
+/// The services of an agent that uses none.
 struct Alone;
 
-fn unused<T>() -> Result<T, ServiceError> {
+fn unused_service<T>() -> Result<T, ServiceError> {
     Err(ServiceError(
         "the benchmark's agent uses no services".to_owned(),
     ))
 }
 
-impl Services for Alone {
+impl HostServices for Alone {
     fn state_get(&self, _: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
-        unused()
+        unused_service()
     }
 
     fn state_list(&self, _: &str, _: u32) -> Result<Vec<String>, ServiceError> {
-        unused()
+        unused_service()
     }
 
     fn memory_recent(&self, _: Option<&str>, _: u32) -> Result<Vec<Memory>, ServiceError> {
-        unused()
+        unused_service()
     }
 
     fn truth_get(&self, _: &str) -> Result<Option<Truth>, ServiceError> {
-        unused()
+        unused_service()
     }
 
     fn check_action(&self, _: Action) -> Result<Preview, ServiceError> {
-        unused()
+        unused_service()
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use ark_tests::copy_numbered;
 use serde_json::{Value, json};
 
-use crate::process::{Server, get_text, post_json};
+use crate::process::{ServerProcess, get_text, post_json};
 
 /// The number of agents. Each behaves as its signals say.
 const AGENTS: u32 = 12;
@@ -60,7 +60,8 @@ pub fn run_soak(ark: &Path, hostile: &Path, dir: &Path, time: Duration) -> Resul
         .collect();
     let config = dir.join("soak.toml");
     std::fs::write(&config, "[capacity]\nagent_queue = 200\n")?;
-    let server = Server::start_ark_with(ark, &dir.join("soak"), Some(&agents), Some(&config))?;
+    let server =
+        ServerProcess::start_ark_with(ark, &dir.join("soak"), Some(&agents), Some(&config))?;
     let started = Instant::now();
     let over = AtomicBool::new(false);
     let (accepted, turned_away, restored) =

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use ark_model::ids::{Millis, Name};
 use ark_model::state::StateWrite;
-use ark_store::{Operation, OperatorChange, RollbackTarget, Store, StoreConfig, Unit};
+use ark_store::{AttributedChange, OperatorChange, RollbackTarget, Store, StoreConfig, Unit};
 use hdrhistogram::Histogram;
 use rusqlite::{Connection, params};
 
-use crate::report::{Kind, Question, Report, Sample};
+use crate::report::{Quantity, Question, Report, StoreKind};
 
 /// The number of keys that are read and written.
 const KEYS: u64 = 1000;
@@ -24,7 +24,7 @@ const QUESTIONS: u64 = 1000;
 const VALUE: &str = r#"{"signal":0.731,"trend":"up","window":[1,2,3,4,5]}"#;
 
 /// A store under test.
-trait Subject: Sync {
+trait MeasuredStore: Sync {
     fn write(&self, key: u64, revision: u64) -> Result<()>;
     fn read(&self, key: u64) -> Result<()>;
 }
@@ -47,7 +47,7 @@ fn agent_name() -> Result<Name> {
     "bench".parse().map_err(|error| anyhow!("{error}"))
 }
 
-impl Subject for Ark {
+impl MeasuredStore for Ark {
     fn write(&self, key: u64, revision: u64) -> Result<()> {
         let unit = Unit {
             agent: Some(self.agent.clone()),
@@ -94,7 +94,7 @@ impl Bare {
     }
 }
 
-impl Subject for Bare {
+impl MeasuredStore for Bare {
     fn write(&self, key: u64, revision: u64) -> Result<()> {
         let mut connection = self
             .writer
@@ -128,7 +128,7 @@ impl Subject for Bare {
 
 /// Lets a number of writers write for `time`, each on its own keys. Returns writes a second. `beside` runs meanwhile; its flag is set at the end.
 fn drive_writers(
-    subject: &dyn Subject,
+    subject: &dyn MeasuredStore,
     writers: u64,
     time: Duration,
     beside: impl FnOnce(&AtomicBool) -> Result<()>,
@@ -174,8 +174,8 @@ pub fn measure_writes(dir: &Path, writers: u64, time: Duration, report: &mut Rep
     let store = drive_writers(&ark, writers, time, |_| Ok(()))?;
     ark.store.close();
     eprintln!("{writers} writers: state {store:.0}/s, bare SQLite {bare:.0}/s");
-    report.add_sample(Sample::Writes(writers, Kind::Bare), bare);
-    report.add_sample(Sample::Writes(writers, Kind::Store), store);
+    report.add_sample(Quantity::Writes(writers, StoreKind::Bare), bare);
+    report.add_sample(Quantity::Writes(writers, StoreKind::Store), store);
     Ok(())
 }
 
@@ -183,7 +183,10 @@ pub fn measure_writes(dir: &Path, writers: u64, time: Duration, report: &mut Rep
 pub fn measure_reads(dir: &Path, time: Duration, report: &mut Report) -> Result<()> {
     let bare = Bare::open(&dir.join("bare"))?;
     let ark = Ark::open(&dir.join("ark"))?;
-    for (kind, subject) in [(Kind::Bare, &bare as &dyn Subject), (Kind::Store, &ark)] {
+    for (kind, subject) in [
+        (StoreKind::Bare, &bare as &dyn MeasuredStore),
+        (StoreKind::Store, &ark),
+    ] {
         for key in 0..KEYS {
             // So that every key is there to be read; the writers begin behind them.
             subject.write(KEYS + key, 0)?;
@@ -201,7 +204,7 @@ pub fn measure_reads(dir: &Path, time: Duration, report: &mut Report) -> Result<
             }
             Ok(())
         })?;
-        report.add_latency(&latency, |figure| Sample::Read(kind, figure));
+        report.add_latency(&latency, |figure| Quantity::Read(kind, figure));
     }
     ark.store.close();
     Ok(())
@@ -255,7 +258,7 @@ pub fn measure_history(dir: &Path, largest: u64, report: &mut Report) -> Result<
                         };
                         let by = "bench".to_owned();
                         store.commit(Unit {
-                            operations: vec![Operation { by, change }],
+                            operator_changes: vec![AttributedChange { by, change }],
                             at: Millis(rows),
                             ..Unit::default()
                         })?;
@@ -264,7 +267,7 @@ pub fn measure_history(dir: &Path, largest: u64, report: &mut Report) -> Result<
                 }
                 latency.record(elapsed_nanos(started))?;
             }
-            report.add_latency(&latency, |figure| Sample::History(rows, question, figure));
+            report.add_latency(&latency, |figure| Quantity::History(rows, question, figure));
         }
         eprintln!("{rows} revisions of one key asked");
     }

@@ -36,7 +36,7 @@ pub(crate) const UNREWARDING: Violation = Violation {
 };
 
 /// An action to propose, and how it must be judged.
-pub(crate) struct Proposal {
+pub(crate) struct SyntheticProposal {
     /// What it is: `valid`, or how it breaks a rule.
     pub(crate) kind: &'static str,
     /// The rule that must fire; `None`: it must be approved.
@@ -45,7 +45,7 @@ pub(crate) struct Proposal {
     pub(crate) action: Value,
 }
 
-impl Proposal {
+impl SyntheticProposal {
     /// A trade of an agent in an instrument; with a violation, it breaks that rule and no other.
     pub(crate) fn trade(
         agent: &str,

@@ -380,7 +380,7 @@ impl Host {
         kill_process(Pid::from_child(&self.child), Signal::CONT).expect("SIGCONT");
     }
 
-    /// Sends it SIGHUP, upon which it reads its configuration again.
+    /// Sends SIGHUP to the host, which then reads its configuration again.
     ///
     /// # Panics
     /// It has ended.

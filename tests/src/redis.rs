@@ -158,7 +158,7 @@ pub enum Reply {
     Number(i64),
     /// Several answers.
     List(Vec<Reply>),
-    /// Nothing.
+    /// The nil reply: there is no value.
     Nil,
     /// An error.
     Error(String),

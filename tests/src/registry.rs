@@ -209,7 +209,7 @@ impl FakeRegistry {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (seen, own, answer) = (Arc::clone(&seen), own.clone(), Arc::clone(&answer));
-                // Whoever has enough of an endless answer closes the connection.
+                // A client that has enough of an endless answer closes the connection.
                 std::thread::spawn(move || {
                     let Some(request) = read_request(&stream) else {
                         return;

@@ -141,7 +141,7 @@ fn write_agent(sources: &Path, name: &str, component: &[u8], components: &Path) 
 
 fn read_package_name(manifest: &Path) -> Result<String> {
     #[derive(Deserialize)]
-    struct Manifest {
+    struct CargoManifest {
         package: Package,
     }
     #[derive(Deserialize)]
@@ -149,7 +149,7 @@ fn read_package_name(manifest: &Path) -> Result<String> {
         name: String,
     }
     let text = fs::read_to_string(manifest)?;
-    let manifest: Manifest =
+    let manifest: CargoManifest =
         toml::from_str(&text).with_context(|| manifest.display().to_string())?;
     Ok(manifest.package.name)
 }

@@ -275,12 +275,12 @@ fn affects_compiler(name: &str) -> bool {
 /// Returns the package whose `.wasm` file a line of cargo's JSON output announces; `None` for other lines.
 fn parse_artifact(line: &str) -> Option<Built> {
     #[derive(Deserialize)]
-    struct Artifact {
+    struct CompilerArtifact {
         reason: String,
         manifest_path: PathBuf,
         filenames: Vec<PathBuf>,
     }
-    let artifact: Artifact = serde_json::from_str(line).ok()?;
+    let artifact: CompilerArtifact = serde_json::from_str(line).ok()?;
     let wasm = artifact.filenames.into_iter().find(|name| {
         name.extension()
             .is_some_and(|extension| extension == "wasm")

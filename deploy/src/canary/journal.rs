@@ -11,7 +11,7 @@ use super::tripwires::Tripwire;
 /// A step of the take-over. In its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum TakeOverStep {
     /// A snapshot is made.
     Snapshot,
     /// The new version judges the recorded decisions again.
@@ -25,13 +25,13 @@ pub enum Phase {
 /// An entry: what is about to be done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Entry {
+pub(super) enum JournalEntry {
     /// A canary begins.
-    Started(Box<Begin>),
+    Started(Box<CanaryStart>),
     /// The front is given a share.
     Share(u32),
     /// A step of the take-over.
-    TakingOver(Phase),
+    TakingOver(TakeOverStep),
     /// Everything is undone.
     GoingBack {
         tripwire: Option<Tripwire>,
@@ -41,7 +41,7 @@ pub(super) enum Entry {
 
 /// What is known when a canary begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Begin {
+pub(super) struct CanaryStart {
     pub(super) id: String,
     pub(super) plan: CanaryPlan,
     pub(super) baseline: Baseline,
@@ -63,7 +63,7 @@ pub struct CanaryState {
     /// The share that it was given last; 0: none yet.
     pub share_pct: u32,
     /// The step of the take-over, if that has begun.
-    pub take_over: Option<Phase>,
+    pub take_over: Option<TakeOverStep>,
     /// Why it goes back, if it does.
     pub going_back: Option<String>,
     /// The tripwire for which it goes back.
@@ -72,7 +72,7 @@ pub struct CanaryState {
 
 impl CanaryState {
     /// A canary without a share.
-    pub(super) fn of(begin: &Begin) -> Self {
+    pub(super) fn of(begin: &CanaryStart) -> Self {
         Self {
             id: begin.id.clone(),
             version: begin.plan.version.clone(),
@@ -85,16 +85,16 @@ impl CanaryState {
 }
 
 /// What the entries say; `None`: no canary is under way.
-pub(super) fn read_entries(entries: &[Entry]) -> Option<(Begin, CanaryState)> {
-    let mut found: Option<(Begin, CanaryState)> = None;
+pub(super) fn read_entries(entries: &[JournalEntry]) -> Option<(CanaryStart, CanaryState)> {
+    let mut found: Option<(CanaryStart, CanaryState)> = None;
     for entry in entries {
         match (entry, &mut found) {
-            (Entry::Started(begin), found) => {
-                *found = Some((Begin::clone(begin), CanaryState::of(begin)));
+            (JournalEntry::Started(begin), found) => {
+                *found = Some((CanaryStart::clone(begin), CanaryState::of(begin)));
             }
-            (Entry::Share(share), Some((_, state))) => state.share_pct = *share,
-            (Entry::TakingOver(phase), Some((_, state))) => state.take_over = Some(*phase),
-            (Entry::GoingBack { tripwire, reason }, Some((_, state))) => {
+            (JournalEntry::Share(share), Some((_, state))) => state.share_pct = *share,
+            (JournalEntry::TakingOver(phase), Some((_, state))) => state.take_over = Some(*phase),
+            (JournalEntry::GoingBack { tripwire, reason }, Some((_, state))) => {
                 state.going_back = Some(reason.clone());
                 state.tripwire = *tripwire;
             }

@@ -3,8 +3,8 @@
 //! An `HAProxy` gives the front of the new version a growing share of the requests. Each check compares what that front did with the time before
 //! and with bounds; a tripwire gives all requests back to the stable fronts. At the whole share, the new version takes the data over.
 //!
-//! Invariants: every change is in the journal before it is made, so that a run that was killed can go on ([`Canary::resume`]) or be undone
-//! ([`Canary::abort`]); a measurement that says too little is never a success.
+//! Invariants: every change is in the journal before it is made, so that a run that was killed can go on ([`HostCanary::resume`]) or be undone
+//! ([`HostCanary::abort`]); a measurement that says too little is never a success.
 //!
 //! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`run`], [`takeover`].
 //!
@@ -20,10 +20,10 @@ mod takeover;
 mod tripwires;
 
 pub use error::CanaryError;
-pub use journal::{CanaryState, Phase};
+pub use journal::{CanaryState, TakeOverStep};
 pub use measure::Figures;
-pub use plan::{Baseline, BaselineSource, CanaryPlan, Limits, TakeOverPlan};
+pub use plan::{Baseline, BaselineSource, CanaryPlan, HealthBounds, TakeOverPlan};
 pub use report::CanaryReport;
-pub use run::{Canary, Request, read_state, rehearse, send_request};
+pub use run::{CanaryRequest, HostCanary, read_state, rehearse, send_request};
 pub use takeover::TakeOver;
-pub use tripwires::{Measured, Measurement, Tripwire};
+pub use tripwires::{Measurement, MeasurementResult, Tripwire};

@@ -28,7 +28,7 @@ pub struct Baseline {
 
 /// The bounds of a healthy version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Limits {
+pub struct HealthBounds {
     /// How many decisions a measurement needs at least.
     pub min_samples: u64,
     /// How many standard deviations more denials than before are too many.
@@ -98,7 +98,7 @@ pub struct CanaryPlan {
     /// Where the baseline comes from.
     pub baseline: BaselineSource,
     /// The bounds.
-    pub limits: Limits,
+    pub limits: HealthBounds,
     /// How the data is taken over; `None`: it is not.
     pub take_over: Option<TakeOverPlan>,
 }

@@ -18,12 +18,12 @@ use crate::haproxy::Haproxy;
 use crate::journal::{Journal, JournalError, JournalOwner};
 
 use super::error::CanaryError;
-use super::journal::{Begin, CanaryState, Entry, Phase, read_entries};
+use super::journal::{CanaryStart, CanaryState, JournalEntry, TakeOverStep, read_entries};
 use super::measure::{Figures, Meter};
 use super::plan::CanaryPlan;
 use super::report::CanaryReport;
 use super::takeover::{TakeOver, bring_stable_back, check_way_back};
-use super::tripwires::{Measured, Measurement, StepWatch, Tripwire};
+use super::tripwires::{Measurement, MeasurementResult, StepWatch, Tripwire};
 
 /// The longest time between two looks at whether something is asked of the run.
 const TICK: Duration = Duration::from_millis(50);
@@ -32,7 +32,7 @@ const COMMAND: &str = "ark canary";
 
 /// What another process asks of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
+pub enum CanaryRequest {
     /// Keep the share.
     Pause,
     /// Go on.
@@ -43,7 +43,7 @@ pub enum Request {
     Abort,
 }
 
-impl Request {
+impl CanaryRequest {
     const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Promote, Self::Abort];
 
     const fn as_str(self) -> &'static str {
@@ -69,13 +69,13 @@ impl<E: Into<CanaryError>> From<E> for Stop {
 }
 
 /// A canary that this process runs.
-pub struct Canary<'a> {
+pub struct HostCanary<'a> {
     client: &'a HostClient,
     /// A client with the token that the way back made.
     admin: Option<HostClient>,
     journal: Journal,
     path: PathBuf,
-    begin: Begin,
+    begin: CanaryStart,
     state: CanaryState,
     unrecorded: Vec<String>,
     /// How many steps were recorded: part of their idempotency keys.
@@ -101,7 +101,7 @@ fn request_path(journal: &Path) -> PathBuf {
 /// # Errors
 /// The journal cannot be read.
 pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState>, CanaryError> {
-    let entries = Journal::read::<Entry>(path, &owner_of(client))?;
+    let entries = Journal::read::<JournalEntry>(path, &owner_of(client))?;
     Ok(read_entries(&entries).map(|(_, state)| state))
 }
 
@@ -113,7 +113,7 @@ pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState
 pub fn send_request(
     client: &HostClient,
     path: &Path,
-    request: Request,
+    request: CanaryRequest,
 ) -> Result<bool, CanaryError> {
     if read_state(client, path)?.is_none() {
         return Err(CanaryError::None(client.url().to_owned()));
@@ -126,7 +126,7 @@ pub fn send_request(
         if taken {
             return Ok(true);
         }
-        match Journal::open::<Entry>(path, &owner_of(client)) {
+        match Journal::open::<JournalEntry>(path, &owner_of(client)) {
             Ok((_journal, entries)) => {
                 let _ = std::fs::remove_file(&file);
                 return match read_entries(&entries) {
@@ -148,7 +148,7 @@ pub fn send_request(
     }
 }
 
-impl<'a> Canary<'a> {
+impl<'a> HostCanary<'a> {
     /// Checks that everything is there, and begins. `tell` is told each step and each check.
     ///
     /// # Errors
@@ -159,13 +159,13 @@ impl<'a> Canary<'a> {
         path: &Path,
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, CanaryError> {
-        let (mut journal, entries) = Journal::open::<Entry>(path, &owner_of(client))?;
+        let (mut journal, entries) = Journal::open::<JournalEntry>(path, &owner_of(client))?;
         if let Some((begin, _)) = read_entries(&entries) {
             return Err(CanaryError::Unfinished(begin.id));
         }
         let begin = prepare(client, plan)?;
         let _ = std::fs::remove_file(request_path(path));
-        journal.record(&Entry::Started(Box::new(begin.clone())))?;
+        journal.record(&JournalEntry::Started(Box::new(begin.clone())))?;
         let state = CanaryState::of(&begin);
         let mut canary = Self {
             client,
@@ -196,7 +196,7 @@ impl<'a> Canary<'a> {
         path: &Path,
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, CanaryError> {
-        let (journal, entries) = Journal::open::<Entry>(path, &owner_of(client))?;
+        let (journal, entries) = Journal::open::<JournalEntry>(path, &owner_of(client))?;
         let found = read_entries(&entries);
         let (begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
         let _ = std::fs::remove_file(request_path(path));
@@ -237,7 +237,7 @@ impl<'a> Canary<'a> {
         }
     }
 
-    /// Undoes everything.
+    /// Undoes everything that the canary has changed.
     ///
     /// # Errors
     /// As [`Self::resume`].
@@ -263,11 +263,11 @@ impl<'a> Canary<'a> {
             return Ok(None);
         };
         let id = self.begin.id.clone();
-        self.enter(Phase::Snapshot)?;
+        self.enter(TakeOverStep::Snapshot)?;
         let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
-        self.enter(Phase::Replay)?;
+        self.enter(TakeOverStep::Replay)?;
         let replayed = replay_snapshot(&plan.new_binary, &snapshot)?;
-        self.enter(Phase::Stop)?;
+        self.enter(TakeOverStep::Stop)?;
         let client = self.client;
         let lock = self.journal.share_lock()?;
         let exchange = HostExchange {
@@ -280,7 +280,7 @@ impl<'a> Canary<'a> {
             start_command: &plan.start_command,
             timeout: plan.timeout,
         };
-        let pause = exchange.run::<CanaryError>(&mut || self.enter(Phase::Start))?;
+        let pause = exchange.run::<CanaryError>(&mut || self.enter(TakeOverStep::Start))?;
         Ok(Some(TakeOver {
             snapshot,
             replayed,
@@ -288,15 +288,15 @@ impl<'a> Canary<'a> {
         }))
     }
 
-    fn enter(&mut self, phase: Phase) -> Result<(), CanaryError> {
-        self.journal.record(&Entry::TakingOver(phase))?;
+    fn enter(&mut self, phase: TakeOverStep) -> Result<(), CanaryError> {
+        self.journal.record(&JournalEntry::TakingOver(phase))?;
         self.state.take_over = Some(phase);
         (self.tell)("take-over", json!({"phase": phase}));
         Ok(())
     }
 
     fn give_share(&mut self, share: u32) -> Result<(), CanaryError> {
-        self.journal.record(&Entry::Share(share))?;
+        self.journal.record(&JournalEntry::Share(share))?;
         self.state.share_pct = share;
         let plan = &self.begin.plan;
         let weights = weigh_servers(&self.begin.weights, &plan.server, share);
@@ -326,22 +326,22 @@ impl<'a> Canary<'a> {
         let (mut paused, mut promoted) = (false, false);
         loop {
             match self.wait(plan.interval, stop) {
-                Some(Request::Abort) => {
+                Some(CanaryRequest::Abort) => {
                     return Err(Stop::Back(Tripwire::Aborted, "an operator ended it".into()));
                 }
-                Some(Request::Pause) => paused = true,
-                Some(Request::Resume) => {
+                Some(CanaryRequest::Pause) => paused = true,
+                Some(CanaryRequest::Resume) => {
                     paused = false;
                     started = Instant::now();
                 }
-                Some(Request::Promote) => promoted = true,
+                Some(CanaryRequest::Promote) => promoted = true,
                 None => {}
             }
             let (measurement, figures) = match meter.read(&plan, since) {
                 Ok(figures) => (step.judge(&figures), Some(figures)),
                 Err(error) => (
                     Measurement {
-                        result: Measured::Error,
+                        result: MeasurementResult::Error,
                         reason: error.to_string(),
                     },
                     None,
@@ -350,18 +350,18 @@ impl<'a> Canary<'a> {
             self.tell_check(share, paused, &measurement, figures.as_ref());
             let over = started.elapsed() >= plan.step && !paused;
             let tripwire = match measurement.result {
-                Measured::Success if over || promoted => {
+                MeasurementResult::Success if over || promoted => {
                     let reason = format!("{share} % is healthy: {}", measurement.reason);
                     self.record("healthy", &reason, &json!(figures));
                     return Ok(());
                 }
-                Measured::Success => continue,
-                Measured::Failure(tripwire) => {
+                MeasurementResult::Success => continue,
+                MeasurementResult::Failure(tripwire) => {
                     self.record("tripwire", &measurement.reason, &json!(figures));
                     return Err(Stop::Back(tripwire, measurement.reason));
                 }
-                Measured::Inconclusive => Tripwire::Inconclusive,
-                Measured::Error => Tripwire::Error,
+                MeasurementResult::Inconclusive => Tripwire::Inconclusive,
+                MeasurementResult::Error => Tripwire::Error,
             };
             if !paused && started.elapsed() >= plan.step + plan.deadline {
                 return Err(Stop::Back(tripwire, measurement.reason));
@@ -370,15 +370,15 @@ impl<'a> Canary<'a> {
     }
 
     /// Waits for the next check. Returns what is asked of the run meanwhile.
-    fn wait(&self, time: Duration, stop: &AtomicBool) -> Option<Request> {
+    fn wait(&self, time: Duration, stop: &AtomicBool) -> Option<CanaryRequest> {
         let until = Instant::now() + time;
         let file = request_path(&self.path);
         while Instant::now() < until {
             if stop.load(Ordering::Relaxed) {
-                return Some(Request::Abort);
+                return Some(CanaryRequest::Abort);
             }
             if let Ok(text) = std::fs::read_to_string(&file) {
-                let mut known = Request::ALL.into_iter();
+                let mut known = CanaryRequest::ALL.into_iter();
                 if let Some(request) = known.find(|one| one.as_str() == text) {
                     let _ = std::fs::remove_file(&file);
                     return Some(request);
@@ -420,14 +420,17 @@ impl<'a> Canary<'a> {
         tripwire: Option<Tripwire>,
         reason: &str,
     ) -> Result<CanaryReport, CanaryError> {
-        let host_was_stopped = self.state.take_over.is_some_and(|it| it >= Phase::Stop);
+        let host_was_stopped = self
+            .state
+            .take_over
+            .is_some_and(|it| it >= TakeOverStep::Stop);
         let take_over = self.begin.plan.take_over.as_ref();
         let take_over = take_over.filter(|_| host_was_stopped).cloned();
         if self.state.going_back.is_none() {
             if let Some(plan) = &take_over {
                 check_way_back(self.client, plan, &self.begin.id)?;
             }
-            self.journal.record(&Entry::GoingBack {
+            self.journal.record(&JournalEntry::GoingBack {
                 tripwire,
                 reason: reason.to_owned(),
             })?;
@@ -508,7 +511,7 @@ impl<'a> Canary<'a> {
 }
 
 /// Checks `HAProxy`, front, host and Prometheus, and reads what is there before.
-fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<Begin, CanaryError> {
+fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<CanaryStart, CanaryError> {
     let ready = client.get("/readyz")?;
     if ready.status != 200 {
         return Err(CanaryError::Front(format!(
@@ -554,7 +557,7 @@ fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<Begin, CanaryError> 
             plan.canary_series
         ))
     })?;
-    Ok(Begin {
+    Ok(CanaryStart {
         id: format!("canary-{}", TraceId::fresh()),
         plan,
         baseline,

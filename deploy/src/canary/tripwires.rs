@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::measure::Figures;
-use super::plan::{Baseline, Limits};
+use super::plan::{Baseline, HealthBounds};
 
 /// What sends all requests back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Tripwire {
 /// How a measurement ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Measured {
+pub enum MeasurementResult {
     /// Everything is within its bounds.
     Success,
     /// A tripwire.
@@ -77,14 +77,14 @@ pub enum Measured {
 #[derive(Debug, Clone, Serialize)]
 pub struct Measurement {
     /// How it ended.
-    pub result: Measured,
+    pub result: MeasurementResult,
     /// Why, with the figures.
     pub reason: String,
 }
 
 /// What a step has seen until now.
 pub(super) struct StepWatch<'a> {
-    pub(super) limits: &'a Limits,
+    pub(super) limits: &'a HealthBounds,
     pub(super) baseline: Baseline,
     pub(super) front_started: f64,
     /// The figures when the step began; `None`: they could not be read.
@@ -126,7 +126,7 @@ impl StepWatch<'_> {
         }
         let denied = self.count(&first, now, |one| one.denied).unwrap_or(0);
         Measurement {
-            result: Measured::Success,
+            result: MeasurementResult::Success,
             reason: format!("{judged} decisions, {denied} denied, p95 {p95:.0} ms"),
         }
     }
@@ -210,14 +210,14 @@ impl StepWatch<'_> {
 
 const fn failure(tripwire: Tripwire, reason: String) -> Measurement {
     Measurement {
-        result: Measured::Failure(tripwire),
+        result: MeasurementResult::Failure(tripwire),
         reason,
     }
 }
 
 const fn inconclusive(reason: String) -> Measurement {
     Measurement {
-        result: Measured::Inconclusive,
+        result: MeasurementResult::Inconclusive,
         reason,
     }
 }
@@ -285,8 +285,8 @@ mod tests {
 
     use super::*;
 
-    fn limits() -> Limits {
-        Limits {
+    fn limits() -> HealthBounds {
+        HealthBounds {
             min_samples: 30,
             sigmas: 3.0,
             max_p95: Duration::from_millis(400),
@@ -324,7 +324,7 @@ mod tests {
         }
     }
 
-    fn watch(limits: &Limits) -> StepWatch<'_> {
+    fn watch(limits: &HealthBounds) -> StepWatch<'_> {
         StepWatch {
             limits,
             baseline: Baseline {
@@ -344,7 +344,7 @@ mod tests {
         let limits = limits();
         assert_eq!(
             watch(&limits).judge(&figures(100)).result,
-            Measured::Success
+            MeasurementResult::Success
         );
         type Change = fn(&mut Figures);
         let faults: [(Tripwire, Change); 8] = [
@@ -365,7 +365,7 @@ mod tests {
             let found = watch(&limits).judge(&faulty);
             assert_eq!(
                 found.result,
-                Measured::Failure(tripwire),
+                MeasurementResult::Failure(tripwire),
                 "{}",
                 found.reason
             );
@@ -380,16 +380,19 @@ mod tests {
             let mut slow = figures(requests);
             slow.p95_ms = Some(500.0);
             let expected = if requests == 300 {
-                Measured::Failure(Tripwire::Latency)
+                MeasurementResult::Failure(Tripwire::Latency)
             } else {
-                Measured::Inconclusive
+                MeasurementResult::Inconclusive
             };
             assert_eq!(step.judge(&slow).result, expected);
         }
         let mut step = watch(&limits);
-        assert_eq!(step.judge(&figures(0)).result, Measured::Inconclusive);
+        assert_eq!(
+            step.judge(&figures(0)).result,
+            MeasurementResult::Inconclusive
+        );
         let silent = step.judge(&figures(0)).result;
-        assert_eq!(silent, Measured::Failure(Tripwire::NoTraffic));
+        assert_eq!(silent, MeasurementResult::Failure(Tripwire::NoTraffic));
     }
 
     #[test]
@@ -406,11 +409,16 @@ mod tests {
             let mut figures = figures(100);
             change(&mut figures);
             let found = watch(&limits).judge(&figures);
-            assert_eq!(found.result, Measured::Inconclusive, "{}", found.reason);
+            assert_eq!(
+                found.result,
+                MeasurementResult::Inconclusive,
+                "{}",
+                found.reason
+            );
         }
         assert_eq!(
             watch(&limits).judge(&figures(29)).result,
-            Measured::Inconclusive
+            MeasurementResult::Inconclusive
         );
     }
 

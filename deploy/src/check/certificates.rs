@@ -9,14 +9,14 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
 
 use super::line::CheckLines;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// How many days before its end a certificate should be renewed.
 const NOTICE_DAYS: i64 = 14;
 const DAY_SECONDS: i64 = 86_400;
 
 /// The host's own reader takes both files: they can be read, the key is the certificate's and is not open to every user.
-pub(super) fn check_tls(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_tls(subject: &CheckSubject, lines: &mut CheckLines) {
     let Some(files) = &subject.config.access.tls else {
         if subject.config.access.behind_proxy {
             lines.ok("a proxy ends TLS (behind_proxy)");
@@ -37,7 +37,7 @@ pub(super) fn check_tls(subject: &Subject, lines: &mut CheckLines) {
 }
 
 /// The certificate is one of a server, and holds now and for a while.
-pub(super) fn check_certificate(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_certificate(subject: &CheckSubject, lines: &mut CheckLines) {
     let Some(files) = &subject.config.access.tls else {
         return;
     };

@@ -9,7 +9,7 @@ use rustix::fs::{Access, access, statfs, statvfs};
 use rustix::process::geteuid;
 
 use super::line::CheckLines;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// Kinds of file systems (`statfs`) that lose everything at a power cut.
 const IN_MEMORY: [(u64, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
@@ -42,7 +42,7 @@ fn existing_directory(dir: &Path) -> PathBuf {
 }
 
 /// The directory belongs to the user that runs this, is writable for it and closed to all others, and is on a file system of this machine.
-pub(super) fn check_directory(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_directory(subject: &CheckSubject, lines: &mut CheckLines) {
     let dir = subject.data_dir();
     let existing = existing_directory(dir);
     let path = dir.display();
@@ -136,7 +136,7 @@ fn check_rights(dir: &Path, lines: &mut CheckLines) {
 }
 
 /// There is room for what the database may grow to.
-pub(super) fn check_space(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_space(subject: &CheckSubject, lines: &mut CheckLines) {
     let dir = subject.data_dir();
     let Ok(disk) = statvfs(existing_directory(dir)) else {
         return lines.warn("the free space cannot be asked for", "look at it with `df`");
@@ -166,7 +166,7 @@ pub(super) fn check_space(subject: &Subject, lines: &mut CheckLines) {
 }
 
 /// What is written is on disk when the system says so, and soon. Measured on a file that is removed at once.
-pub(super) fn check_sync(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_sync(subject: &CheckSubject, lines: &mut CheckLines) {
     let dir = existing_directory(subject.data_dir());
     let kind = statfs(&dir).map_or(0, |found| u64::try_from(found.f_type).unwrap_or_default());
     if let Some((_, name)) = IN_MEMORY.iter().find(|(magic, _)| *magic == kind) {

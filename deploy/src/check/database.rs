@@ -4,10 +4,10 @@ use ark_model::printable::format_count;
 use ark_store::{OpenError, ReadOnlyStore, check_directory};
 
 use super::line::CheckLines;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// A start would take the database, its pages are sound, and its journal is the one that a host relies on.
-pub(super) fn check_database(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_database(subject: &CheckSubject, lines: &mut CheckLines) {
     let dir = subject.data_dir();
     let found = match check_directory(dir) {
         Ok(found) => found,
@@ -53,7 +53,7 @@ pub(super) fn check_database(subject: &Subject, lines: &mut CheckLines) {
 }
 
 /// The database to check; `None`: there is none yet, or it cannot be opened, which is said.
-fn open_for_check(subject: &Subject, lines: &mut CheckLines) -> Option<ReadOnlyStore> {
+fn open_for_check(subject: &CheckSubject, lines: &mut CheckLines) -> Option<ReadOnlyStore> {
     subject.open_database().unwrap_or_else(|error| {
         lines.skip(
             format!("the database cannot be opened: {error}"),
@@ -64,7 +64,7 @@ fn open_for_check(subject: &Subject, lines: &mut CheckLines) -> Option<ReadOnlyS
 }
 
 /// Every row of the audit log is as it was written, and none is missing.
-pub(super) fn check_audit_log(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_audit_log(subject: &CheckSubject, lines: &mut CheckLines) {
     let Some(store) = open_for_check(subject, lines) else {
         return;
     };
@@ -85,7 +85,7 @@ pub(super) fn check_audit_log(subject: &Subject, lines: &mut CheckLines) {
 }
 
 /// Every revision of state is as it was written, and every secret decrypts.
-pub(super) fn check_state(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_state(subject: &CheckSubject, lines: &mut CheckLines) {
     let Some(store) = open_for_check(subject, lines) else {
         return;
     };

@@ -15,13 +15,13 @@ use ark_store::{ReadError, Reader};
 use super::describe_source;
 use super::line::CheckLines;
 use super::settings::permissions;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// The mode of a Graveyard's file.
 const GRAVEYARD_MODE: u32 = 0o444;
 
 /// The directories of agents and policies are there.
-pub(super) fn check_agents_directory(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_agents_directory(subject: &CheckSubject, lines: &mut CheckLines) {
     let config = &subject.config;
     let directories = [
         ("agents_dir", config.agents_dir.as_ref()),
@@ -47,7 +47,7 @@ pub(super) fn check_agents_directory(subject: &Subject, lines: &mut CheckLines) 
 }
 
 /// The Graveyard is the pinned one, cannot be written to, and passes its test vectors on this machine.
-pub(super) fn check_graveyard(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_graveyard(subject: &CheckSubject, lines: &mut CheckLines) {
     let source = &subject.config.graveyard;
     let remedy = "install the released graveyard.wasm with mode 0444 (install -m 0444)";
     let engine = match subject.engine() {
@@ -91,7 +91,7 @@ pub(super) fn check_graveyard(subject: &Subject, lines: &mut CheckLines) {
 }
 
 /// Every agent and operator policy that a start would load can be loaded.
-pub(super) fn check_guests(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_guests(subject: &CheckSubject, lines: &mut CheckLines) {
     let Ok(engine) = subject.engine() else {
         return lines.skip(
             "nothing was loaded, since there is no engine to load it with",
@@ -139,7 +139,7 @@ fn read_signers(key: &str, files: &[PathBuf], lines: &mut CheckLines) -> Signers
 
 /// Loads every agent that is to serve or on trial, as a start does. Returns how many serve.
 fn check_agents(
-    subject: &Subject,
+    subject: &CheckSubject,
     engine: &Engine,
     store: Option<&Reader>,
     lines: &mut CheckLines,
@@ -196,12 +196,14 @@ fn check_agents(
                 ),
             }
         }
-        let Some(trial) = rollout.trial else { continue };
-        let loaded = match trial.number {
+        let Some(canary) = rollout.canary else {
+            continue;
+        };
+        let loaded = match canary.number {
             0 => load_from_directory(engine, dir, name, &ceiling),
             number => load_uploaded(engine, store, name, number, &ceiling),
         };
-        let origin = format!("agent {name} (version {}, on trial)", trial.number);
+        let origin = format!("agent {name} (version {}, on trial)", canary.number);
         match loaded {
             Ok(agent) => check_grants(subject, &origin, agent.manifest(), lines),
             Err(error) => lines.fail(
@@ -228,7 +230,7 @@ fn list_directory(dir: Option<&Path>, lines: &mut CheckLines) -> Vec<PathBuf> {
 }
 
 /// Warns of action types that a manifest grants and nobody declared.
-fn check_grants(subject: &Subject, origin: &str, manifest: &Manifest, lines: &mut CheckLines) {
+fn check_grants(subject: &CheckSubject, origin: &str, manifest: &Manifest, lines: &mut CheckLines) {
     let action_types = &subject.config.hrm.action_types;
     for (index, action_type) in manifest.actions.iter().enumerate() {
         let known = action_types.check_known(&format!("actions[{index}]"), action_type);
@@ -243,7 +245,7 @@ fn check_grants(subject: &Subject, origin: &str, manifest: &Manifest, lines: &mu
 
 /// Verifies every operator policy that is to be in force, as a start does. Returns how many there are.
 fn check_operator_policies(
-    subject: &Subject,
+    subject: &CheckSubject,
     engine: &Engine,
     store: Option<&Reader>,
     lines: &mut CheckLines,

@@ -6,10 +6,10 @@ use std::net::{SocketAddr, TcpListener};
 use ark_host::telemetry::TelemetryListen;
 
 use super::line::CheckLines;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// The addresses of the API and of telemetry, with their keys.
-fn list_addresses(subject: &Subject) -> Vec<(&'static str, SocketAddr)> {
+fn list_addresses(subject: &CheckSubject) -> Vec<(&'static str, SocketAddr)> {
     let mut addresses = vec![("listen", subject.config.listen)];
     if let TelemetryListen::At(address) = subject.config.telemetry.listen {
         addresses.push(("telemetry_listen", address));
@@ -18,7 +18,7 @@ fn list_addresses(subject: &Subject) -> Vec<(&'static str, SocketAddr)> {
 }
 
 /// The two listeners do not exclude each other, and telemetry is not shown to other machines.
-pub(super) fn check_listeners(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_listeners(subject: &CheckSubject, lines: &mut CheckLines) {
     let addresses = list_addresses(subject);
     if let [(_, api), (_, telemetry)] = addresses[..] {
         let same_place = api.ip() == telemetry.ip()
@@ -47,7 +47,7 @@ pub(super) fn check_listeners(subject: &Subject, lines: &mut CheckLines) {
 }
 
 /// The ports are free, or in use while the host of this data directory runs. Whether it is that host that listens is not asked.
-pub(super) fn check_ports(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_ports(subject: &CheckSubject, lines: &mut CheckLines) {
     for (key, address) in list_addresses(subject) {
         let bound = TcpListener::bind(address);
         match (&subject.running_host, bound) {

@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::prometheus::Prometheus;
 
 use super::line::CheckLines;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// Open files that are not connections: the database and its readers, components, capsules.
 const OTHER_FILES: u64 = 256;
@@ -21,7 +21,7 @@ const REDIS_TIMEOUT: Duration = Duration::from_secs(5);
 const EARLIEST_SECONDS: u64 = 1_767_225_600;
 
 /// The limit of open files has room for the configured connections.
-pub(super) fn check_open_files(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_open_files(subject: &CheckSubject, lines: &mut CheckLines) {
     let connections = subject.config.access.connections;
     let wanted = u64::try_from(connections)
         .unwrap_or(u64::MAX)
@@ -38,7 +38,7 @@ pub(super) fn check_open_files(subject: &Subject, lines: &mut CheckLines) {
 }
 
 /// The clock agrees with what was recorded and with the neighbours' clocks.
-pub(super) fn check_clock(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_clock(subject: &CheckSubject, lines: &mut CheckLines) {
     let remedy = "keep the clock in step (timedatectl set-ntp true, chrony); the host believes it";
     let now = || {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -90,7 +90,7 @@ pub(super) fn check_clock(subject: &Subject, lines: &mut CheckLines) {
 }
 
 /// The time of the Redis, in seconds; `None`: there is none, or it does not say.
-fn ask_redis(subject: &Subject) -> Option<f64> {
+fn ask_redis(subject: &CheckSubject) -> Option<f64> {
     let redis = subject.config.redis.as_ref()?;
     let mut link = RedisLink::new(redis.settings.clone(), REDIS_TIMEOUT);
     let (seconds, micros): (f64, f64) = redis::cmd("TIME").query(link.connect().ok()?).ok()?;

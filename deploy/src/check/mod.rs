@@ -31,7 +31,7 @@ use crate::env_file::{EnvFile, EnvFileError};
 pub use line::{CheckLine, Status};
 
 use line::CheckLines;
-use subject::Subject;
+use subject::CheckSubject;
 
 /// What is checked.
 pub struct CheckOptions {
@@ -57,10 +57,10 @@ pub enum Scope {
 }
 
 /// A check: its name, the smallest scope that has it, and what makes it.
-type Check = (&'static str, Scope, fn(&Subject, &mut CheckLines));
+type CheckRow = (&'static str, Scope, fn(&CheckSubject, &mut CheckLines));
 
 /// The checks after that of the configuration itself, in their order.
-const CHECKS: [Check; 23] = [
+const CHECKS: [CheckRow; 23] = [
     ("env-file", Scope::Configuration, settings::check_env_file),
     (
         "config-file",
@@ -157,7 +157,7 @@ pub fn run_checks(
         config.listen
     ));
     add(lines);
-    let subject = Subject::new(options, config, layers);
+    let subject = CheckSubject::new(options, config, layers);
     for (name, smallest, check) in CHECKS {
         if smallest > scope {
             continue;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::prometheus::Prometheus;
 
 use super::line::CheckLines;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// The rules that ARK ships.
 const RULES: [&str; 3] = [
@@ -18,7 +18,7 @@ const RULES: [&str; 3] = [
 /// How many missing rules are named.
 const MAX_NAMED: usize = 3;
 
-pub(super) fn check_monitoring(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_monitoring(subject: &CheckSubject, lines: &mut CheckLines) {
     let Some(url) = subject.options.prometheus.as_deref() else {
         return lines.warn(
             "no Prometheus is named, so nobody may notice when the host fails",

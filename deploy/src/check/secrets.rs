@@ -6,13 +6,13 @@ use ark_model::printable::format_count;
 use ark_store::TokenRow;
 
 use super::line::CheckLines;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// How long before its end a token should be replaced, in milliseconds.
 const TOKEN_NOTICE_MS: u64 = 7 * 86_400_000;
 
 /// The key is there, is a key, is the host's alone, and was drawn.
-pub(super) fn check_secret_key(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_secret_key(subject: &CheckSubject, lines: &mut CheckLines) {
     let key = match &subject.secret_key {
         Err(error) => {
             return lines.fail(
@@ -52,13 +52,13 @@ pub(super) fn check_secret_key(subject: &Subject, lines: &mut CheckLines) {
 }
 
 /// How many secrets the database holds; `None`: none, or it cannot be read, which the line `database` reports.
-fn count_secrets(subject: &Subject) -> Option<u64> {
+fn count_secrets(subject: &CheckSubject) -> Option<u64> {
     let store = subject.open_database().ok()??;
     store.count_secrets().ok().filter(|count| *count > 0)
 }
 
 /// A host that others can reach has a token, and somebody can still administer it.
-pub(super) fn check_tokens(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_tokens(subject: &CheckSubject, lines: &mut CheckLines) {
     let config = &subject.config;
     let tokens = match subject.open_database() {
         Ok(None) => Ok(Vec::new()),
@@ -105,7 +105,7 @@ pub(super) fn check_tokens(subject: &Subject, lines: &mut CheckLines) {
         if let Some(left) = end.filter(|left| *left < TOKEN_NOTICE_MS) {
             lines.warn(
                 format!("the token {} expires in {} h", token.name, left / 3_600_000),
-                "make another one under a new name and give it to whoever uses this one",
+                "make another one under a new name and give it to everybody who uses this one",
             );
         }
     }

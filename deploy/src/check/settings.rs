@@ -3,13 +3,13 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use ark_host::config::{DEFAULT_FILE, Source};
+use ark_host::config::{DEFAULT_FILE, ValueSource};
 use serde_json::Value;
 
 use crate::env_file::{EnvFile, EnvFileError};
 
 use super::line::CheckLines;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// Variables whose value is a secret.
 const SECRET_VARIABLES: [&str; 2] = ["ARK_SECRET_KEY", "ARK_TOKEN"];
@@ -28,7 +28,7 @@ pub(super) fn refuse_env_file(error: &EnvFileError, lines: &mut CheckLines) {
 }
 
 /// The file can be read as one, and shows its secrets to nobody else.
-pub(super) fn check_env_file(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_env_file(subject: &CheckSubject, lines: &mut CheckLines) {
     let file = match &subject.options.env_file {
         None => return,
         Some(Err(error)) => return refuse_env_file(error, lines),
@@ -72,7 +72,7 @@ fn holds_password(text: &str) -> bool {
 }
 
 /// The configuration file cannot be changed by others, nor read by them if it holds a password.
-pub(super) fn check_config_file(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_config_file(subject: &CheckSubject, lines: &mut CheckLines) {
     let file = subject.options.config.as_deref();
     let file = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let Some(mode) = permissions(file) else {
@@ -82,7 +82,7 @@ pub(super) fn check_config_file(subject: &Subject, lines: &mut CheckLines) {
     let values = subject.layers.lines();
     let mut from_file = values
         .iter()
-        .filter(|line| matches!(line.source, Source::File(_)));
+        .filter(|line| matches!(line.source, ValueSource::File(_)));
     let has_password = from_file.any(|line| {
         let value = line.value.as_ref().and_then(Value::as_str);
         value.is_some_and(holds_password)

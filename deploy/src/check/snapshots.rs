@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::snapshots::find_latest;
 
 use super::line::CheckLines;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// How old the last snapshot may be, in milliseconds.
 const MAX_AGE_MS: u64 = 86_400_000;
@@ -28,7 +28,7 @@ enum Untried {
     NoPlace(std::io::Error),
 }
 
-pub(super) fn check_snapshot(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_snapshot(subject: &CheckSubject, lines: &mut CheckLines) {
     let remedy = "take one every day: ark state snapshot DIR/NAME --data-dir …, and keep a copy on another machine";
     let Some(dir) = subject.options.snapshots.as_deref() else {
         return lines.warn(
@@ -91,7 +91,7 @@ pub(super) fn check_snapshot(subject: &Subject, lines: &mut CheckLines) {
 /// Restores a snapshot as an operator would, since one that was never restored may not be one, and removes what was restored: also what an
 /// earlier check left that was killed meanwhile.
 fn try_restore(
-    subject: &Subject,
+    subject: &CheckSubject,
     dir: &Path,
     snapshot: &Path,
 ) -> Result<Result<RestoreReport, String>, Untried> {

@@ -14,7 +14,7 @@ use ark_store::{
 use super::CheckOptions;
 
 /// The configuration, what it was read from, and what several checks need.
-pub(super) struct Subject {
+pub(super) struct CheckSubject {
     pub(super) options: CheckOptions,
     pub(super) config: Config,
     pub(super) layers: Layers,
@@ -27,7 +27,7 @@ pub(super) struct Subject {
     pub(super) graveyard: OnceCell<Arc<PolicyIdentity>>,
 }
 
-impl Subject {
+impl CheckSubject {
     pub(super) fn new(options: CheckOptions, config: Config, layers: Layers) -> Self {
         Self {
             options,

@@ -3,10 +3,10 @@
 use ark_host::webhooks::{WebhookSecrets, check_authorities};
 
 use super::line::CheckLines;
-use super::subject::Subject;
+use super::subject::CheckSubject;
 
 /// The secrets are the host's alone and were drawn, and the authorities can be read. A secret beside another is one that is being changed.
-pub(super) fn check_webhooks(subject: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_webhooks(subject: &CheckSubject, lines: &mut CheckLines) {
     let webhooks = &subject.config.webhooks;
     if webhooks.is_empty() {
         return;

@@ -103,14 +103,14 @@ pub(crate) fn replay_snapshot(binary: &Path, snapshot: &Path) -> Result<u64, Exc
 /// Has the new version judge the decisions of a data directory again. Returns how many there are.
 fn replay_directory(binary: &Path, data_dir: &Path) -> Result<u64, ExchangeError> {
     #[derive(Deserialize)]
-    struct Replayed {
+    struct ReplayReport {
         decisions: u64,
         identical: u64,
         failures: u64,
     }
     let dir = data_dir.display().to_string();
     let args = ["audit", "replay", "--json", "--data-dir", &dir];
-    let (succeeded, replayed): (bool, Replayed) = ask_binary(binary, &args)?;
+    let (succeeded, replayed): (bool, ReplayReport) = ask_binary(binary, &args)?;
     let same = replayed.identical + replayed.failures;
     if succeeded && same == replayed.decisions {
         return Ok(replayed.decisions);

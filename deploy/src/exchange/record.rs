@@ -20,7 +20,7 @@ pub(crate) struct StepRecord<'a> {
     pub(crate) step: &'a str,
     /// The share of the requests that the version gets with it.
     pub(crate) share_pct: Option<u32>,
-    /// Why.
+    /// Why the step is taken.
     pub(crate) reason: &'a str,
     /// What was measured.
     pub(crate) figures: &'a Value,

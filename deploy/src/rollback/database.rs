@@ -41,7 +41,7 @@ impl FromStr for AcceptedLoss {
 pub enum Way {
     /// The stable version goes on with it: nothing is lost.
     Keep {
-        /// Why.
+        /// Why it can be kept.
         reason: String,
     },
     /// It is set aside, and a snapshot takes its place.

@@ -17,7 +17,7 @@ const COMMAND: &str = "ark rollback";
 /// A step of a rollback. In their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
+pub enum RollbackStep {
     /// A canary that runs is undone.
     Canary,
     /// The database is copied.
@@ -34,7 +34,7 @@ pub enum Step {
     Validation,
 }
 
-impl Step {
+impl RollbackStep {
     /// All of them.
     pub const ALL: [Self; 7] = [
         Self::Canary,
@@ -74,7 +74,7 @@ pub struct SetAside {
 
 /// What is known when a rollback begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Begin {
+pub(super) struct RollbackStart {
     pub(super) id: String,
     pub(super) plan: RollbackPlan,
     pub(super) began_at: Millis,
@@ -87,11 +87,11 @@ pub(super) struct Begin {
 /// An entry.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Entry {
+pub(super) enum JournalEntry {
     /// A rollback begins.
-    Started(Box<Begin>),
+    Started(Box<RollbackStart>),
     /// A step is about to be taken.
-    Step(Step),
+    Step(RollbackStep),
     /// The database cannot be copied.
     Damaged(String),
     /// The database is about to be replaced.
@@ -101,7 +101,7 @@ pub(super) enum Entry {
     /// A step was taken.
     Done(PastStep),
     /// A step failed; another run takes it again.
-    Failed { step: Step, problem: String },
+    Failed { step: RollbackStep, problem: String },
     /// The rollback has ended.
     Finished {
         at_ms: Millis,
@@ -114,7 +114,7 @@ pub(super) enum Entry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PastStep {
     /// The step.
-    pub step: Step,
+    pub step: RollbackStep,
     /// When it had been taken.
     pub at_ms: Millis,
     /// Whether it was good; a step that fails otherwise is taken again.
@@ -152,14 +152,14 @@ pub struct PastRollback {
 
 /// Where a rollback stands that has not ended.
 #[derive(Debug, Clone)]
-pub(super) struct State {
-    pub(super) begin: Begin,
+pub(super) struct RollbackState {
+    pub(super) begin: RollbackStart,
     pub(super) damage: Option<String>,
     pub(super) past: PastRollback,
 }
 
-impl State {
-    pub(super) const fn of(begin: Begin, past: PastRollback) -> Self {
+impl RollbackState {
+    pub(super) const fn of(begin: RollbackStart, past: PastRollback) -> Self {
         Self {
             begin,
             damage: None,
@@ -168,28 +168,28 @@ impl State {
     }
 
     /// Whether a step was taken.
-    pub(super) fn is_done(&self, step: Step) -> bool {
+    pub(super) fn is_done(&self, step: RollbackStep) -> bool {
         self.past.steps.iter().any(|done| done.step == step)
     }
 
     /// Takes an entry over.
-    pub(super) fn apply(&mut self, entry: &Entry) {
+    pub(super) fn apply(&mut self, entry: &JournalEntry) {
         match entry {
-            Entry::Started(_) | Entry::Step(_) => {}
-            Entry::Damaged(problem) => self.damage = Some(problem.clone()),
-            Entry::SettingAside(aside) => self.past.set_aside = Some(aside.clone()),
-            Entry::KeptAside(path) => self.past.kept_aside = Some(path.clone()),
-            Entry::Done(step) => {
+            JournalEntry::Started(_) | JournalEntry::Step(_) => {}
+            JournalEntry::Damaged(problem) => self.damage = Some(problem.clone()),
+            JournalEntry::SettingAside(aside) => self.past.set_aside = Some(aside.clone()),
+            JournalEntry::KeptAside(path) => self.past.kept_aside = Some(path.clone()),
+            JournalEntry::Done(step) => {
                 // A step may be taken again by another run.
                 self.past.steps.retain(|done| done.step != step.step);
                 self.past.steps.push(step.clone());
                 self.past.steps.sort_by_key(|done| done.step);
             }
-            Entry::Failed { step, problem } => {
+            JournalEntry::Failed { step, problem } => {
                 let failure = format!("{}: {problem}", step.as_str());
                 self.past.failures.push(failure);
             }
-            Entry::Finished {
+            JournalEntry::Finished {
                 at_ms,
                 passed,
                 result,
@@ -203,7 +203,7 @@ impl State {
 }
 
 impl PastRollback {
-    pub(super) fn of(begin: &Begin) -> Self {
+    pub(super) fn of(begin: &RollbackStart) -> Self {
         Self {
             id: begin.id.clone(),
             version: begin.plan.version.clone(),
@@ -221,11 +221,14 @@ impl PastRollback {
 }
 
 /// All rollbacks that the entries tell of, the first one first.
-pub(super) fn read_entries(entries: &[Entry]) -> Vec<State> {
-    let mut found: Vec<State> = Vec::new();
+pub(super) fn read_entries(entries: &[JournalEntry]) -> Vec<RollbackState> {
+    let mut found: Vec<RollbackState> = Vec::new();
     for entry in entries {
-        if let Entry::Started(begin) = entry {
-            found.push(State::of(Begin::clone(begin), PastRollback::of(begin)));
+        if let JournalEntry::Started(begin) = entry {
+            found.push(RollbackState::of(
+                RollbackStart::clone(begin),
+                PastRollback::of(begin),
+            ));
         } else if let Some(last) = found.last_mut() {
             last.apply(entry);
         }
@@ -245,7 +248,7 @@ pub(super) fn owner_of(client: &HostClient) -> JournalOwner {
 /// # Errors
 /// The journal cannot be read.
 pub fn read_history(client: &HostClient, path: &Path) -> Result<Vec<PastRollback>, JournalError> {
-    let entries = Journal::read::<Entry>(path, &owner_of(client))?;
+    let entries = Journal::read::<JournalEntry>(path, &owner_of(client))?;
     let states = read_entries(&entries).into_iter();
     Ok(states.map(|state| state.past).collect())
 }

@@ -21,7 +21,7 @@ mod traffic;
 
 pub use database::{AcceptedLoss, Way};
 pub use error::RollbackError;
-pub use journal::{PastRollback, PastStep, SetAside, Step, read_history};
+pub use journal::{PastRollback, PastStep, RollbackStep, SetAside, read_history};
 pub use plan::{RollbackPlan, TrafficPlan};
 pub(crate) use run::give_up_for_upgrade;
 pub use run::{Rollback, RollbackReport, rehearse};

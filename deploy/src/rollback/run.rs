@@ -11,7 +11,7 @@ use ark_store::{MaintenanceError, OpenError, current_schema, give_made, is_resto
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::canary::{Canary, CanaryError, Request, read_state, send_request};
+use crate::canary::{CanaryError, CanaryRequest, HostCanary, read_state, send_request};
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{ask_version, make_snapshot, restore_over};
 use crate::exchange::record::{StepRecord, post_step};
@@ -24,7 +24,10 @@ use crate::validate::ValidationReport;
 use super::database::{AcceptedLoss, Way, check_accepted, covers, decide_way};
 use super::error::RollbackError;
 use super::health::read_health;
-use super::journal::{Begin, Entry, PastRollback, PastStep, State, Step, owner_of, read_entries};
+use super::journal::{
+    JournalEntry, PastRollback, PastStep, RollbackStart, RollbackState, RollbackStep, owner_of,
+    read_entries,
+};
 use super::plan::RollbackPlan;
 use super::traffic::{read_weights, return_traffic};
 
@@ -50,13 +53,13 @@ pub struct RollbackReport {
 pub struct Rollback<'a> {
     clients: HostClients<'a>,
     journal: Journal,
-    state: State,
+    state: RollbackState,
     accepted: Option<AcceptedLoss>,
     validation: Option<ValidationReport>,
     /// A client with the token that the restore made.
     admin: Option<HostClient>,
     /// The steps taken that the host has recorded.
-    recorded: Vec<Step>,
+    recorded: Vec<RollbackStep>,
     tell: &'a mut dyn FnMut(&str, Value),
 }
 
@@ -64,7 +67,7 @@ pub struct Rollback<'a> {
 fn prepare(
     plan: RollbackPlan,
     accepted: Option<AcceptedLoss>,
-) -> Result<(Begin, Way), RollbackError> {
+) -> Result<(RollbackStart, Way), RollbackError> {
     let shown = ask_version(&plan.binary)?;
     let way = decide_way(&plan, shown.schema, None)?;
     if let Way::Restore(aside) = &way {
@@ -74,7 +77,7 @@ fn prepare(
         None => BTreeMap::new(),
         Some(traffic) => read_weights(traffic)?,
     };
-    let begin = Begin {
+    let begin = RollbackStart {
         id: format!("rollback-{}", TraceId::fresh()),
         plan: RollbackPlan {
             version: if plan.version.is_empty() {
@@ -146,12 +149,12 @@ pub(crate) fn give_up_for_upgrade(
     upgrade: &str,
 ) -> Result<(), RollbackError> {
     let owner = owner_of(client);
-    let (mut journal, entries) = Journal::open::<Entry>(path, &owner)?;
+    let (mut journal, entries) = Journal::open::<JournalEntry>(path, &owner)?;
     let Some(last) = read_entries(&entries).pop() else {
         return Ok(());
     };
-    let is_stable_started = last.is_done(Step::Start);
-    let Begin { id, plan, .. } = last.begin;
+    let is_stable_started = last.is_done(RollbackStep::Start);
+    let RollbackStart { id, plan, .. } = last.begin;
     if last.past.ended_at_ms.is_some() || plan.upgrade.as_deref() != Some(upgrade) {
         return Ok(());
     }
@@ -159,7 +162,7 @@ pub(crate) fn give_up_for_upgrade(
     if is_restored || is_stable_started {
         return Err(RollbackError::Replaced(id));
     }
-    journal.record(&Entry::Finished {
+    journal.record(&JournalEntry::Finished {
         at_ms: Millis::now(),
         passed: false,
         result: "given up: an operator stays with the newer version".to_owned(),
@@ -183,7 +186,8 @@ impl<'a> Rollback<'a> {
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, RollbackError> {
         let owner = owner_of(clients.client);
-        let (mut journal, entries, waited) = Journal::open_when_free::<Entry>(path, &owner, stop)?;
+        let (mut journal, entries, waited) =
+            Journal::open_when_free::<JournalEntry>(path, &owner, stop)?;
         let last = read_entries(&entries).pop();
         let state = match (last, plan) {
             (Some(state), Some(plan))
@@ -201,7 +205,12 @@ impl<'a> Rollback<'a> {
                 tell("goes-on", json!({"reason": state.begin.id}));
                 // What was started may have ended meanwhile, or an operator may have started the newer version, which may have judged more: what
                 // serves in the end is what this run starts.
-                let again = [Step::Database, Step::Start, Step::Health, Step::Validation];
+                let again = [
+                    RollbackStep::Database,
+                    RollbackStep::Start,
+                    RollbackStep::Health,
+                    RollbackStep::Validation,
+                ];
                 state.past.steps.retain(|done| !again.contains(&done.step));
                 state
             }
@@ -210,9 +219,9 @@ impl<'a> Rollback<'a> {
             (_, Some(plan)) => {
                 let (begin, way) = prepare(plan, accepted)?;
                 tell("way", json!({"reason": way.to_string()}));
-                journal.record(&Entry::Started(Box::new(begin.clone())))?;
+                journal.record(&JournalEntry::Started(Box::new(begin.clone())))?;
                 let past = PastRollback::of(&begin);
-                State::of(begin, past)
+                RollbackState::of(begin, past)
             }
         };
         let admin = TokenFile::beside(path, &state.begin.id).client(clients.client)?;
@@ -233,21 +242,21 @@ impl<'a> Rollback<'a> {
     /// # Errors
     /// A step failed, or `stop` was set: the next run takes it again.
     pub fn run(mut self, stop: &AtomicBool) -> Result<RollbackReport, RollbackError> {
-        for step in Step::ALL {
+        for step in RollbackStep::ALL {
             if self.state.is_done(step) {
                 continue;
             }
             if stop.load(Ordering::Relaxed) {
                 return Err(RollbackError::Interrupted);
             }
-            self.journal.record(&Entry::Step(step))?;
+            self.journal.record(&JournalEntry::Step(step))?;
             (self.tell)(step.as_str(), Value::Null);
             match self.take(step, stop) {
                 Ok(detail) => {
-                    let passed = step != Step::Validation
+                    let passed = step != RollbackStep::Validation
                         || self.validation.as_ref().is_none_or(|report| report.passed);
                     (self.tell)(step.as_str(), json!({"reason": detail}));
-                    self.enter(&Entry::Done(PastStep {
+                    self.enter(&JournalEntry::Done(PastStep {
                         step,
                         at_ms: Millis::now(),
                         passed,
@@ -257,7 +266,7 @@ impl<'a> Rollback<'a> {
                 }
                 Err(error) => {
                     let problem = error.to_string();
-                    self.enter(&Entry::Failed { step, problem })?;
+                    self.enter(&JournalEntry::Failed { step, problem })?;
                     return Err(error);
                 }
             }
@@ -265,7 +274,7 @@ impl<'a> Rollback<'a> {
         self.finish()
     }
 
-    fn enter(&mut self, entry: &Entry) -> Result<(), RollbackError> {
+    fn enter(&mut self, entry: &JournalEntry) -> Result<(), RollbackError> {
         self.journal.record(entry)?;
         self.state.apply(entry);
         Ok(())
@@ -276,19 +285,19 @@ impl<'a> Rollback<'a> {
         self.admin.as_ref().unwrap_or(self.clients.client)
     }
 
-    fn take(&mut self, step: Step, stop: &AtomicBool) -> Result<String, RollbackError> {
+    fn take(&mut self, step: RollbackStep, stop: &AtomicBool) -> Result<String, RollbackError> {
         match step {
-            Step::Canary => self.undo_canary(),
-            Step::Backup => self.back_up(),
-            Step::Database => self.stop_and_restore(),
-            Step::Start => {
+            RollbackStep::Canary => self.undo_canary(),
+            RollbackStep::Backup => self.back_up(),
+            RollbackStep::Database => self.stop_and_restore(),
+            RollbackStep::Start => {
                 let plan = &self.state.begin.plan;
                 let command = plan.control.start_command(&plan.binary);
                 run_command(&command, &self.journal.share_lock()?, plan.timeout)?;
                 Ok(command)
             }
-            Step::Health => self.check_health(stop),
-            Step::Traffic => {
+            RollbackStep::Health => self.check_health(stop),
+            RollbackStep::Traffic => {
                 let Some(plan) = &self.state.begin.plan.traffic else {
                     return Ok("no HAProxy is named: the host has all requests".to_owned());
                 };
@@ -302,7 +311,7 @@ impl<'a> Rollback<'a> {
                     told,
                 )
             }
-            Step::Validation => self.validate(stop),
+            RollbackStep::Validation => self.validate(stop),
         }
     }
 
@@ -313,7 +322,7 @@ impl<'a> Rollback<'a> {
         let Some(canary) = read_state(client, path)? else {
             return Ok("none is under way".to_owned());
         };
-        match send_request(client, path, Request::Abort) {
+        match send_request(client, path, CanaryRequest::Abort) {
             Ok(true) => {
                 // The command that runs it takes everything back.
                 while read_state(client, path)?.is_some_and(|now| now.id == canary.id) {
@@ -321,7 +330,7 @@ impl<'a> Rollback<'a> {
                 }
             }
             Ok(false) => {
-                Canary::take_up(client, path, &mut *self.tell)?.abort("a rollback")?;
+                HostCanary::take_up(client, path, &mut *self.tell)?.abort("a rollback")?;
             }
             // It has ended meanwhile.
             Err(CanaryError::None(_)) => {}
@@ -331,7 +340,7 @@ impl<'a> Rollback<'a> {
     }
 
     fn back_up(&mut self) -> Result<String, RollbackError> {
-        let Begin { id, plan, .. } = &self.state.begin;
+        let RollbackStart { id, plan, .. } = &self.state.begin;
         match make_snapshot(&plan.data_dir, &plan.snapshots, &format!("{id}-backup")) {
             Ok(snapshot) => Ok(snapshot.display().to_string()),
             Err(ExchangeError::Snapshot(MaintenanceError::Open(OpenError::Damaged {
@@ -339,7 +348,7 @@ impl<'a> Rollback<'a> {
                 ..
             }))) => {
                 let detail = format!("it cannot be copied, and is kept as it is: {finding}");
-                self.enter(&Entry::Damaged(finding))?;
+                self.enter(&JournalEntry::Damaged(finding))?;
                 Ok(detail)
             }
             Err(error) => Err(error.into()),
@@ -348,7 +357,7 @@ impl<'a> Rollback<'a> {
 
     /// Stops the host. Its database stays, or a snapshot takes its place. Repeated by each run, since the newer version may have served meanwhile.
     fn stop_and_restore(&mut self) -> Result<String, RollbackError> {
-        let Begin { plan, schema, .. } = self.state.begin.clone();
+        let RollbackStart { plan, schema, .. } = self.state.begin.clone();
         let begun = self.state.past.set_aside.clone();
         // The damaged database was replaced.
         let is_replaced = self.state.past.kept_aside.is_some();
@@ -377,7 +386,7 @@ impl<'a> Rollback<'a> {
                         check_accepted(&aside, self.accepted, true)?;
                     }
                     (self.tell)("database", json!({"reason": aside.to_string()}));
-                    self.enter(&Entry::SettingAside(aside.clone()))?;
+                    self.enter(&JournalEntry::SettingAside(aside.clone()))?;
                     aside
                 }
             },
@@ -390,7 +399,7 @@ impl<'a> Rollback<'a> {
         }
         let kept = restored.moved_aside.unwrap_or_default();
         let detail = format!("{aside}; it is kept in {}", kept.display());
-        self.enter(&Entry::KeptAside(kept))?;
+        self.enter(&JournalEntry::KeptAside(kept))?;
         Ok(detail)
     }
 
@@ -442,7 +451,7 @@ impl<'a> Rollback<'a> {
     }
 
     fn validate(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
-        let Begin { plan, schema, .. } = &self.state.begin;
+        let RollbackStart { plan, schema, .. } = &self.state.begin;
         let Some(wanted) = &plan.validation else {
             return Ok("none is wanted".to_owned());
         };
@@ -478,7 +487,7 @@ impl<'a> Rollback<'a> {
     }
 
     fn post(&self, key: &str, step: &str, reason: &str) -> Result<(), ClientError> {
-        let Begin { id, plan, .. } = &self.state.begin;
+        let RollbackStart { id, plan, .. } = &self.state.begin;
         let record = StepRecord {
             deployment: id,
             kind: "rollback",
@@ -510,7 +519,7 @@ impl<'a> Rollback<'a> {
         if let Err(error) = self.post("end", "rolled-back", &result) {
             unrecorded.push(format!("rolled-back: {error}"));
         }
-        self.enter(&Entry::Finished {
+        self.enter(&JournalEntry::Finished {
             at_ms: Millis::now(),
             passed,
             result,

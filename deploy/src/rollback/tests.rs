@@ -11,8 +11,8 @@ use ark_model::ids::Millis;
 use crate::exchange::{HostClients, HostControl};
 use crate::journal::Journal;
 
-use super::journal::{Begin, Entry, owner_of};
-use super::{Rollback, RollbackError, RollbackPlan, Step};
+use super::journal::{JournalEntry, RollbackStart, owner_of};
+use super::{Rollback, RollbackError, RollbackPlan, RollbackStep};
 
 /// A client of a host that nobody asks.
 fn client() -> HostClient {
@@ -52,7 +52,7 @@ fn plan(dir: &Path, upgrade: Option<&str>) -> RollbackPlan {
 fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_beside_one() {
     let dir = tempfile::tempdir().unwrap();
     let begun = |id: &str, upgrade| {
-        Entry::Started(Box::new(Begin {
+        JournalEntry::Started(Box::new(RollbackStart {
             id: id.to_owned(),
             plan: plan(dir.path(), upgrade),
             began_at: Millis(1),
@@ -60,7 +60,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
             weights: BTreeMap::new(),
         }))
     };
-    let ended = || Entry::Finished {
+    let ended = || JournalEntry::Finished {
         at_ms: Millis(2),
         passed: true,
         result: "done".to_owned(),
@@ -78,7 +78,10 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
         (vec![begun("r1", Some("u1"))], Some(None), Ok("r1")),
         (vec![begun("r1", Some("u1"))], Some(Some("u1")), Ok("r1")),
         (
-            vec![begun("r1", Some("u1")), Entry::Step(Step::Start)],
+            vec![
+                begun("r1", Some("u1")),
+                JournalEntry::Step(RollbackStep::Start),
+            ],
             Some(Some("u2")),
             Err(under_way),
         ),
@@ -101,7 +104,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
     for (number, (entries, wanted, expected)) in entries_and_ends.into_iter().enumerate() {
         let path = dir.path().join(format!("journal-{number}"));
         let client = client();
-        let (mut journal, _) = Journal::open::<Entry>(&path, &owner_of(&client)).unwrap();
+        let (mut journal, _) = Journal::open::<JournalEntry>(&path, &owner_of(&client)).unwrap();
         for entry in &entries {
             journal.record(entry).unwrap();
         }

@@ -27,18 +27,18 @@ use serde_json::Value;
 
 use crate::journal::JournalError;
 use crate::members::{items_of, text_of};
-use crate::proposal::Proposal;
+use crate::proposal::SyntheticProposal;
 
 pub use channel::{HttpSignals, SentSignal, SignalChannel, TickSignal};
 pub use report::{Latencies, Proof, SyntheticFailure, SyntheticReport};
 
-use orders::Orders;
+use orders::MarketOrders;
 use plan::Plan;
 use positions::PositionWatch;
 use report::Observations;
 use traces::{SentTick, TraceReader};
 
-/// The longest time between two looks at whether the run shall stop.
+/// The longest time until a request to stop the run is noticed.
 const STOP_TICK: Duration = Duration::from_millis(50);
 
 /// How a host is driven.
@@ -60,7 +60,7 @@ pub struct SyntheticOptions {
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
+pub struct RunProgress {
     /// Ticks that were sent.
     pub sent: u64,
     /// Ticks in all.
@@ -197,9 +197,9 @@ pub fn run_synthetic(
     options: &SyntheticOptions,
     channel: &mut dyn SignalChannel,
     stop: &AtomicBool,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(RunProgress),
 ) -> Result<SyntheticReport, SyntheticError> {
-    let mut orders = Orders::open(client, &options.journal, &options.agent)?;
+    let mut orders = MarketOrders::open(client, &options.journal, &options.agent)?;
     rehearse(client, options, channel)?;
     let quarantined_before = read_quarantines(client)?;
     let positions = PositionWatch::start(client, options.duration)?;
@@ -223,7 +223,7 @@ pub fn run_synthetic(
         if let Some(sent) = sent {
             traces.follow(sent);
         }
-        progress(Progress {
+        progress(RunProgress {
             sent: tick + 1,
             ticks: plan.ticks(),
             failures: observed.failures.len(),
@@ -243,14 +243,14 @@ pub fn run_synthetic(
         let is_new = |name: &String| !quarantined_before.contains(name);
         after.into_iter().filter(is_new).collect()
     }));
-    Ok(SyntheticReport::conclude(
+    Ok(SyntheticReport::from_observations(
         observed,
         options,
         channel.describe(),
     ))
 }
 
-/// Waits for a moment; `false`: the run shall stop.
+/// Waits for a moment; `false`: the run is to stop.
 fn wait_until(due: Instant, stop: &AtomicBool) -> bool {
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -268,7 +268,7 @@ fn wait_until(due: Instant, stop: &AtomicBool) -> bool {
 fn send_signal(
     channel: &mut dyn SignalChannel,
     topic: &str,
-    proposal: &Proposal,
+    proposal: &SyntheticProposal,
     tick: u64,
     observed: &mut Observations,
 ) -> Option<SentSignal> {
@@ -285,10 +285,10 @@ fn send_signal(
 /// Proposes the action of a tick in the trace of its signal. Returns what must be found in the trace; `None`: there is nothing to look for.
 fn propose_in_trace(
     client: &HostClient,
-    proposal: &Proposal,
+    proposal: &SyntheticProposal,
     tick: u64,
     signal: SentSignal,
-    orders: &mut Orders,
+    orders: &mut MarketOrders,
     observed: &mut Observations,
 ) -> Option<SentTick> {
     let trace = signal.trace_id;

@@ -19,7 +19,7 @@ const NO_DECISION: &str = "00000000-0000-7000-8000-000000000000";
 /// A line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Entry {
+enum JournalEntry {
     /// It is about to be proposed.
     Proposing {
         /// The idempotency key.
@@ -35,14 +35,14 @@ enum Entry {
 }
 
 /// What was proposed and may be open.
-pub(super) struct Orders {
+pub(super) struct MarketOrders {
     journal: Journal,
     /// The start of this run's idempotency keys.
     run: String,
     open: BTreeMap<String, Value>,
 }
 
-impl Orders {
+impl MarketOrders {
     /// Opens the journal and cancels what an earlier run left open.
     pub(super) fn open(
         client: &HostClient,
@@ -53,14 +53,14 @@ impl Orders {
             command: "ark synthetic",
             host: client.url().to_owned(),
         };
-        let (journal, entries) = Journal::open::<Entry>(path, &owner)?;
+        let (journal, entries) = Journal::open::<JournalEntry>(path, &owner)?;
         let mut open = BTreeMap::new();
         for entry in entries {
             match entry {
-                Entry::Proposing { key, action } => {
+                JournalEntry::Proposing { key, action } => {
                     open.insert(key, action);
                 }
-                Entry::Settled { key } => {
+                JournalEntry::Settled { key } => {
                     open.remove(&key);
                 }
             }
@@ -89,7 +89,7 @@ impl Orders {
         action: &Value,
     ) -> Result<String, SyntheticError> {
         let key = format!("{}-{name}", self.run);
-        self.journal.record(&Entry::Proposing {
+        self.journal.record(&JournalEntry::Proposing {
             key: key.clone(),
             action: action.clone(),
         })?;
@@ -113,7 +113,7 @@ impl Orders {
             "held" => reject(client, &id)?,
             _ => false,
         };
-        self.journal.record(&Entry::Settled {
+        self.journal.record(&JournalEntry::Settled {
             key: key.to_owned(),
         })?;
         self.open.remove(key);

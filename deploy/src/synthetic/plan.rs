@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use ark_model::ids::Millis;
 
-use crate::proposal::{OVERLEVERAGED, OVERSIZED, Proposal, UNPROTECTED, UNREWARDING, Violation};
+use crate::proposal::{
+    OVERLEVERAGED, OVERSIZED, SyntheticProposal, UNPROTECTED, UNREWARDING, Violation,
+};
 
 use super::SyntheticOptions;
 
@@ -47,7 +49,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The proposal of a tick: the last of every `violation_every` breaks a rule, each in its turn.
-    pub(super) fn proposal(&self, tick: u64) -> Proposal {
+    pub(super) fn proposal(&self, tick: u64) -> SyntheticProposal {
         let every = self.options.violation_every.max(2);
         if tick % every != every - 1 {
             return self.make(tick, None);
@@ -57,17 +59,17 @@ impl<'a> Plan<'a> {
     }
 
     /// One proposal of each kind.
-    pub(super) fn examples(&self) -> impl Iterator<Item = Proposal> {
+    pub(super) fn examples(&self) -> impl Iterator<Item = SyntheticProposal> {
         let violations = VIOLATIONS.iter().map(Some);
         std::iter::once(None)
             .chain(violations)
             .map(|violation| self.make(0, violation))
     }
 
-    fn make(&self, tick: u64, violation: Option<&Violation>) -> Proposal {
+    fn make(&self, tick: u64, violation: Option<&Violation>) -> SyntheticProposal {
         // No two ticks propose the same, so that none looks like a repetition.
         let entry = 100.0 + ((self.offset + tick) % 100_000) as f64 / 1000.0;
-        Proposal::trade(
+        SyntheticProposal::trade(
             &self.options.agent,
             &format!("SYNTHETIC{}-TEST", tick % INSTRUMENTS),
             entry,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::members::text_of;
 
 use super::SyntheticOptions;
-use super::orders::Orders;
+use super::orders::MarketOrders;
 use super::report::Observations;
 
 /// How long the stream may be behind at the end of the run.
@@ -79,7 +79,7 @@ impl PositionWatch {
         self,
         client: &HostClient,
         options: &SyntheticOptions,
-        orders: &mut Orders,
+        orders: &mut MarketOrders,
         observed: &mut Observations,
     ) {
         let read = propose_mark(client, options, orders).and_then(|mark| self.read_until(&mark));
@@ -118,7 +118,7 @@ impl PositionWatch {
 fn propose_mark(
     client: &HostClient,
     options: &SyntheticOptions,
-    orders: &mut Orders,
+    orders: &mut MarketOrders,
 ) -> Result<String, String> {
     let action = json!({
         "agent": options.agent,

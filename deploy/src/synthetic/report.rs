@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::members::text_of;
-use crate::proposal::Proposal;
+use crate::proposal::SyntheticProposal;
 
 use super::SyntheticOptions;
 
@@ -148,7 +148,7 @@ impl Observations {
     }
 
     /// Counts a decision.
-    pub(super) fn count(&mut self, proposal: &Proposal, decision: &Value) {
+    pub(super) fn count(&mut self, proposal: &SyntheticProposal, decision: &Value) {
         self.injected += usize::from(proposal.rule.is_some());
         match text_of(decision, "outcome").as_str() {
             "approved" => self.approved += 1,
@@ -206,7 +206,7 @@ impl Observations {
 }
 
 impl SyntheticReport {
-    pub(super) fn conclude(
+    pub(super) fn from_observations(
         observed: Observations,
         options: &SyntheticOptions,
         signals_through: String,

@@ -16,7 +16,7 @@ const COMMAND: &str = "ark upgrade";
 /// A step of an upgrade. In its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum UpgradeStep {
     /// The new version checks the machine.
     Check,
     /// A snapshot is made.
@@ -31,7 +31,7 @@ pub enum Phase {
     Validation,
 }
 
-impl Phase {
+impl UpgradeStep {
     /// The name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -77,7 +77,7 @@ pub struct UpgradePlan {
 
 /// What is known when an upgrade begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Begin {
+pub(super) struct UpgradeStart {
     pub(super) id: String,
     /// The digest of the new version's program; absent in a journal of an earlier program.
     #[serde(default)]
@@ -88,11 +88,11 @@ pub(super) struct Begin {
 /// An entry: what is about to be done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Entry {
+pub(super) enum JournalEntry {
     /// An upgrade begins.
-    Started(Box<Begin>),
+    Started(Box<UpgradeStart>),
     /// A step.
-    Phase(Phase),
+    Phase(UpgradeStep),
     /// What the replay found: the snapshot, and how many decisions were judged alike.
     Replayed { snapshot: PathBuf, decisions: u64 },
     /// The stable version is brought back.
@@ -101,15 +101,15 @@ pub(super) enum Entry {
 
 /// Where an upgrade stands that has not ended.
 #[derive(Debug, Clone)]
-pub(super) struct State {
-    pub(super) begin: Begin,
-    pub(super) phase: Option<Phase>,
+pub(super) struct UpgradeState {
+    pub(super) begin: UpgradeStart,
+    pub(super) phase: Option<UpgradeStep>,
     pub(super) replayed: Option<(PathBuf, u64)>,
     pub(super) going_back: Option<String>,
 }
 
-impl State {
-    pub(super) const fn of(begin: Begin) -> Self {
+impl UpgradeState {
+    pub(super) const fn of(begin: UpgradeStart) -> Self {
         Self {
             begin,
             phase: None,
@@ -119,25 +119,25 @@ impl State {
     }
 
     /// Takes an entry over.
-    pub(super) fn apply(&mut self, entry: &Entry) {
+    pub(super) fn apply(&mut self, entry: &JournalEntry) {
         match entry {
-            Entry::Started(_) => {}
-            Entry::Phase(phase) => self.phase = Some(*phase),
-            Entry::Replayed {
+            JournalEntry::Started(_) => {}
+            JournalEntry::Phase(phase) => self.phase = Some(*phase),
+            JournalEntry::Replayed {
                 snapshot,
                 decisions,
             } => self.replayed = Some((snapshot.clone(), *decisions)),
-            Entry::GoingBack(reason) => self.going_back = Some(reason.clone()),
+            JournalEntry::GoingBack(reason) => self.going_back = Some(reason.clone()),
         }
     }
 }
 
 /// What the entries say; `None`: no upgrade is under way.
-pub(super) fn read_entries(entries: &[Entry]) -> Option<State> {
+pub(super) fn read_entries(entries: &[JournalEntry]) -> Option<UpgradeState> {
     let mut found = None;
     for entry in entries {
-        if let Entry::Started(begin) = entry {
-            found = Some(State::of(Begin::clone(begin)));
+        if let JournalEntry::Started(begin) = entry {
+            found = Some(UpgradeState::of(UpgradeStart::clone(begin)));
         } else if let Some(state) = &mut found {
             state.apply(entry);
         }

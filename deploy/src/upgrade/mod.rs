@@ -17,5 +17,5 @@ mod run;
 mod tests;
 
 pub use error::UpgradeError;
-pub use journal::{Phase, UpgradePlan};
+pub use journal::{UpgradePlan, UpgradeStep};
 pub use run::{Upgrade, UpgradeReport, rehearse};

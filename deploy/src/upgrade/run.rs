@@ -24,7 +24,9 @@ use crate::rollback::{
 use crate::validate::ValidationReport;
 
 use super::error::UpgradeError;
-use super::journal::{Begin, Entry, Phase, State, UpgradePlan, owner_of, read_entries};
+use super::journal::{
+    JournalEntry, UpgradePlan, UpgradeStart, UpgradeState, UpgradeStep, owner_of, read_entries,
+};
 
 /// How often the health of the stable version is checked after a way back.
 const HEALTH_TRIES: u32 = 10;
@@ -62,7 +64,7 @@ pub struct Upgrade<'a> {
     /// A client with the token that a restore on the way back made.
     admin: Option<HostClient>,
     journal: Journal,
-    state: State,
+    state: UpgradeState,
     accepted: Option<AcceptedLoss>,
     pause: Option<Duration>,
     validation: Option<ValidationReport>,
@@ -74,7 +76,7 @@ pub struct Upgrade<'a> {
 fn prepare(
     client: &HostClient,
     plan: UpgradePlan,
-) -> Result<(Begin, Option<Migration>), UpgradeError> {
+) -> Result<(UpgradeStart, Option<Migration>), UpgradeError> {
     if let Some(canary) = read_state(client, &plan.canary_journal)? {
         return Err(UpgradeError::CanaryRuns(canary.id));
     }
@@ -100,7 +102,7 @@ fn prepare(
         }
         _ => plan.stable_binary,
     };
-    let begin = Begin {
+    let begin = UpgradeStart {
         id,
         digest: Some(hash_file(&plan.new_binary)?),
         plan: UpgradePlan {
@@ -161,9 +163,9 @@ impl<'a> Upgrade<'a> {
     ) -> Result<Self, UpgradeError> {
         let client = clients.client;
         let was_under_way =
-            read_entries(&Journal::read::<Entry>(path, &owner_of(client))?).is_some();
+            read_entries(&Journal::read::<JournalEntry>(path, &owner_of(client))?).is_some();
         let (mut journal, entries, waited) =
-            Journal::open_when_free::<Entry>(path, &owner_of(client), stop)?;
+            Journal::open_when_free::<JournalEntry>(path, &owner_of(client), stop)?;
         let state = match (read_entries(&entries), plan) {
             (Some(mut state), plan) => {
                 if let Some(plan) = plan {
@@ -179,8 +181,8 @@ impl<'a> Upgrade<'a> {
                 if let Some(migration) = migration {
                     tell("migration", json!({"reason": migration.describe()}));
                 }
-                journal.record(&Entry::Started(Box::new(begin.clone())))?;
-                State::of(begin)
+                journal.record(&JournalEntry::Started(Box::new(begin.clone())))?;
+                UpgradeState::of(begin)
             }
         };
         Ok(Self {
@@ -232,8 +234,8 @@ impl<'a> Upgrade<'a> {
     /// # Errors
     /// The new version was not started yet, no host is ready, or a way back has replaced the database. The upgrade is under way as before.
     pub fn keep(mut self) -> Result<UpgradeReport, UpgradeError> {
-        let Begin { id, plan, .. } = self.state.begin.clone();
-        if self.state.phase < Some(Phase::Start) {
+        let UpgradeStart { id, plan, .. } = self.state.begin.clone();
+        if self.state.phase < Some(UpgradeStep::Start) {
             return Err(UpgradeError::NotStarted(id));
         }
         if !is_ready(self.clients.client) {
@@ -250,51 +252,51 @@ impl<'a> Upgrade<'a> {
     }
 
     /// Announces a step.
-    fn enter(&mut self, phase: Phase, stop: &AtomicBool) -> Result<(), UpgradeError> {
+    fn enter(&mut self, phase: UpgradeStep, stop: &AtomicBool) -> Result<(), UpgradeError> {
         if stop.load(Ordering::Relaxed) {
             return Err(UpgradeError::Interrupted);
         }
-        self.note(&Entry::Phase(phase))?;
+        self.note(&JournalEntry::Phase(phase))?;
         (self.tell)(phase.as_str(), Value::Null);
         Ok(())
     }
 
-    fn note(&mut self, entry: &Entry) -> Result<(), JournalError> {
+    fn note(&mut self, entry: &JournalEntry) -> Result<(), JournalError> {
         self.journal.record(entry)?;
         self.state.apply(entry);
         Ok(())
     }
 
     fn advance(&mut self, stop: &AtomicBool) -> Result<(), UpgradeError> {
-        let Begin { id, plan, .. } = self.state.begin.clone();
+        let UpgradeStart { id, plan, .. } = self.state.begin.clone();
         let reached = self.state.phase;
         // Until the host is stopped nothing has changed, and everything is looked at again.
-        if reached < Some(Phase::Stop) {
-            self.enter(Phase::Check, stop)?;
+        if reached < Some(UpgradeStep::Stop) {
+            self.enter(UpgradeStep::Check, stop)?;
             keep_program(&plan)?;
             let found = check_machine(&plan)?;
             self.record("check", &found);
-            self.enter(Phase::Snapshot, stop)?;
+            self.enter(UpgradeStep::Snapshot, stop)?;
             let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
-            self.enter(Phase::Replay, stop)?;
+            self.enter(UpgradeStep::Replay, stop)?;
             let decisions = replay_snapshot(&plan.new_binary, &snapshot)?;
             self.record("replay", &format!("{decisions} decisions judged alike"));
-            self.note(&Entry::Replayed {
+            self.note(&JournalEntry::Replayed {
                 snapshot,
                 decisions,
             })?;
         }
-        if reached < Some(Phase::Start) {
-            self.enter(Phase::Stop, stop)?;
+        if reached < Some(UpgradeStep::Start) {
+            self.enter(UpgradeStep::Stop, stop)?;
         }
         // What a run that was killed had started may have ended meanwhile: it is started again.
-        self.exchange(&id, &plan, reached >= Some(Phase::Start))?;
+        self.exchange(&id, &plan, reached >= Some(UpgradeStep::Start))?;
         let ready = self.pause.map_or_else(
             || "ready, after another run".to_owned(),
             |pause| format!("ready {} ms after the order to stop", pause.as_millis()),
         );
         self.record("start", &ready);
-        self.enter(Phase::Validation, stop)?;
+        self.enter(UpgradeStep::Validation, stop)?;
         self.validate(&plan, stop)
     }
 
@@ -324,8 +326,8 @@ impl<'a> Upgrade<'a> {
             timeout: plan.timeout,
         };
         let pause = exchange.run::<UpgradeError>(&mut || {
-            self.note(&Entry::Phase(Phase::Start))?;
-            (self.tell)(Phase::Start.as_str(), Value::Null);
+            self.note(&JournalEntry::Phase(UpgradeStep::Start))?;
+            (self.tell)(UpgradeStep::Start.as_str(), Value::Null);
             Ok(())
         })?;
         self.pause = (!is_started).then_some(pause);
@@ -352,13 +354,13 @@ impl<'a> Upgrade<'a> {
     /// Brings the stable version back, by the steps of a rollback if its host was stopped.
     fn go_back(mut self, reason: String, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
         (self.tell)("going-back", json!({"reason": reason}));
-        let was_stopped = self.state.phase >= Some(Phase::Stop);
+        let was_stopped = self.state.phase >= Some(UpgradeStep::Stop);
         if !was_stopped {
             self.record("went-back", &reason);
             return self.finish(false, reason, None);
         }
-        self.note(&Entry::GoingBack(reason.clone()))?;
-        let Begin { id, plan, .. } = self.state.begin.clone();
+        self.note(&JournalEntry::GoingBack(reason.clone()))?;
+        let UpgradeStart { id, plan, .. } = self.state.begin.clone();
         let kept = kept_path(&plan.snapshots, &id);
         let back = RollbackPlan {
             version: String::new(),
@@ -418,7 +420,7 @@ impl<'a> Upgrade<'a> {
     /// Records a step at the host. A host that does not take it does not hold up the upgrade.
     fn record(&mut self, step: &str, reason: &str) {
         (self.tell)(step, json!({"reason": reason}));
-        let Begin { id, plan, .. } = &self.state.begin;
+        let UpgradeStart { id, plan, .. } = &self.state.begin;
         let record = StepRecord {
             deployment: id,
             kind: "upgrade",
@@ -444,7 +446,7 @@ fn hash_file(path: &Path) -> Result<Digest, ExchangeError> {
 }
 
 /// Goes on with a file that is the version with which the upgrade was begun, wherever that is now.
-fn take_same_version(begin: &mut Begin, binary: PathBuf) -> Result<(), UpgradeError> {
+fn take_same_version(begin: &mut UpgradeStart, binary: PathBuf) -> Result<(), UpgradeError> {
     let is_same = match begin.digest {
         Some(digest) => hash_file(&binary)? == digest,
         // The journal is of a program that knew the path alone.
@@ -461,7 +463,7 @@ fn take_same_version(begin: &mut Begin, binary: PathBuf) -> Result<(), UpgradeEr
 }
 
 /// Refuses to go on with another version than the one with which the upgrade was begun.
-fn check_same_version(begin: &Begin) -> Result<(), UpgradeError> {
+fn check_same_version(begin: &UpgradeStart) -> Result<(), UpgradeError> {
     let binary = &begin.plan.new_binary;
     match begin.digest {
         Some(digest) if hash_file(binary)? != digest => Err(UpgradeError::Changed {

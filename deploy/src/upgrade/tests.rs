@@ -9,8 +9,8 @@ use ark_client::{Endpoint, HostClient};
 use crate::exchange::{HostClients, HostControl};
 use crate::journal::Journal;
 
-use super::journal::{Begin, Entry, UpgradePlan, owner_of};
-use super::{Phase, Upgrade, UpgradeError};
+use super::journal::{JournalEntry, UpgradePlan, UpgradeStart, owner_of};
+use super::{Upgrade, UpgradeError, UpgradeStep};
 
 /// A client of a host that nobody asks.
 fn client() -> HostClient {
@@ -47,7 +47,7 @@ fn plan(dir: &Path, binary: &str) -> UpgradePlan {
 fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let begun = |id: &str, binary: &str| {
-        Entry::Started(Box::new(Begin {
+        JournalEntry::Started(Box::new(UpgradeStart {
             id: id.to_owned(),
             // As a program recorded it that knew the path alone.
             digest: None,
@@ -71,8 +71,8 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
         (
             vec![
                 begun("u1", "/opt/ark-2"),
-                Entry::Phase(Phase::Stop),
-                Entry::GoingBack("it fails".to_owned()),
+                JournalEntry::Phase(UpgradeStep::Stop),
+                JournalEntry::GoingBack("it fails".to_owned()),
             ],
             Some("/opt/ark-3"),
             Err("u1, to /opt/ark-2, was begun and has not ended"),
@@ -91,7 +91,7 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
     for (number, (entries, wanted, expected)) in entries_and_ends.into_iter().enumerate() {
         let path = dir.path().join(format!("journal-{number}"));
         let client = client();
-        let (mut journal, _) = Journal::open::<Entry>(&path, &owner_of(&client)).unwrap();
+        let (mut journal, _) = Journal::open::<JournalEntry>(&path, &owner_of(&client)).unwrap();
         for entry in &entries {
             journal.record(entry).unwrap();
         }
@@ -153,13 +153,15 @@ fn a_new_version_is_known_by_what_its_program_holds() {
         write("ark-2", holds_now);
         let path = dir.path().join(format!("journal-{number}"));
         let client = client();
-        let (mut journal, _) = Journal::open::<Entry>(&path, &owner_of(&client)).unwrap();
-        let started = Begin {
+        let (mut journal, _) = Journal::open::<JournalEntry>(&path, &owner_of(&client)).unwrap();
+        let started = UpgradeStart {
             id: "u1".to_owned(),
             digest: Some(ark_model::ids::Digest::hash_bytes(b"two")),
             plan: plan(dir.path(), &begun),
         };
-        journal.record(&Entry::Started(Box::new(started))).unwrap();
+        journal
+            .record(&JournalEntry::Started(Box::new(started)))
+            .unwrap();
         drop(journal);
         let clients = HostClients {
             client: &client,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::members::{items_of, text_of};
 use crate::record::{replay_decisions, verify_audit_log};
 
-use super::{Bench, CaseFailure, Outcome};
+use super::{CaseFailure, TestContext, TestOutcome};
 
 /// How many of the last decisions are judged again.
 const REPLAYED: u32 = 1000;
@@ -17,7 +17,7 @@ const REPLAYED: u32 = 1000;
 const STREAM: Duration = Duration::from_secs(20);
 
 /// The Graveyard is the pinned one, and has passed its test vectors.
-pub(super) fn test_pin(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_pin(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let graveyard = bench
         .client
         .get("/v1/graveyard")
@@ -35,14 +35,14 @@ pub(super) fn test_pin(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
             format!("the Graveyard has {rules} rules and passed {vectors} test vectors").into(),
         );
     }
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "{rules} rules, {vectors} test vectors, sha256 {}",
         text_of(&graveyard, "sha256")
     )))
 }
 
 /// The host may judge, every limit was proved at its start, and no halt is in force.
-pub(super) fn test_ready(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_ready(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let ready = bench.client.get("/readyz")?;
     if ready.status != 200 {
         return Err(format!(
@@ -64,14 +64,14 @@ pub(super) fn test_ready(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
         )
         .into());
     }
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "{} limits hold",
         items_of(&status, "probes").len()
     )))
 }
 
 /// A client that comes back with the id of an event gets what comes after it, and not that event again.
-pub(super) fn test_events_resume(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_events_resume(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     // Three changes, each of which is an event.
     let first = bench
         .client
@@ -111,7 +111,7 @@ pub(super) fn test_events_resume(bench: &Bench<'_>) -> Result<Outcome, CaseFailu
         )
         .into());
     }
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "from the event {id} on, nothing lost and nothing twice"
     )))
 }
@@ -142,38 +142,38 @@ fn read_until(
 }
 
 /// Without a data directory what is on disk cannot be read.
-fn skip_without_data() -> Outcome {
-    Outcome::Skipped("no data directory; on the host's machine give --data-dir DIR".to_owned())
+fn skip_without_data() -> TestOutcome {
+    TestOutcome::Skipped("no data directory; on the host's machine give --data-dir DIR".to_owned())
 }
 
 /// The audit log is whole, from its first row on.
-pub(super) fn test_chain(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_chain(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let Some(dir) = &bench.options.data_dir else {
         return Ok(skip_without_data());
     };
     let rows = verify_audit_log(dir).map_err(|fault| fault.to_string())?;
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "{rows} rows are as they were written"
     )))
 }
 
 /// The last decisions come out the same when they are judged again.
-pub(super) fn test_replay(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_replay(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let Some(dir) = &bench.options.data_dir else {
         return Ok(skip_without_data());
     };
     match replay_decisions(dir, REPLAYED).map_err(|fault| fault.to_string())? {
         0 => Err("the database has no decision, and the tests before this one made some".into()),
-        decisions => Ok(Outcome::Passed(format!(
+        decisions => Ok(TestOutcome::Passed(format!(
             "{decisions} decisions come out the same"
         ))),
     }
 }
 
 /// No objective of the host is missed. One of which too little was seen is not.
-pub(super) fn test_objectives(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_objectives(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let Some(url) = &bench.options.telemetry else {
-        return Ok(Outcome::Skipped(
+        return Ok(TestOutcome::Skipped(
             "no address of the host's telemetry; give --telemetry URL".to_owned(),
         ));
     };
@@ -202,5 +202,7 @@ pub(super) fn test_objectives(bench: &Bench<'_>) -> Result<Outcome, CaseFailure>
     if seen == 0 {
         return Err("the host shows no objectives".into());
     }
-    Ok(Outcome::Passed(format!("none of {seen} windows is missed")))
+    Ok(TestOutcome::Passed(format!(
+        "none of {seen} windows is missed"
+    )))
 }

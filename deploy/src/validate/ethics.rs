@@ -4,32 +4,36 @@ use ark_client::Answer;
 use serde_json::{Value, json};
 
 use crate::members::text_of;
-use crate::proposal::{OVERLEVERAGED, OVERSIZED, Proposal, UNPROTECTED, Violation};
+use crate::proposal::{OVERLEVERAGED, OVERSIZED, SyntheticProposal, UNPROTECTED, Violation};
 
 use super::probe::PROBE;
-use super::{Bench, CaseFailure, Outcome};
+use super::{CaseFailure, TestContext, TestOutcome};
 
 /// The instrument of the proposals.
 const SYMBOL: &str = "VALIDATION-TEST";
 
-pub(super) fn test_position_size(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_position_size(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     deny(bench, &OVERSIZED)
 }
 
-pub(super) fn test_leverage(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_leverage(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     deny(bench, &OVERLEVERAGED)
 }
 
-pub(super) fn test_stop_loss(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_stop_loss(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     deny(bench, &UNPROTECTED)
 }
 
-fn propose(violation: Option<&Violation>) -> Proposal {
-    Proposal::trade(PROBE, SYMBOL, 100.0, "a validation of the host", violation)
+fn propose(violation: Option<&Violation>) -> SyntheticProposal {
+    SyntheticProposal::trade(PROBE, SYMBOL, 100.0, "a validation of the host", violation)
 }
 
 /// Proposes something. Returns the decision, if it is what it must be.
-fn judge(bench: &Bench<'_>, path: &str, proposal: &Proposal) -> Result<Value, CaseFailure> {
+fn judge(
+    bench: &TestContext<'_>,
+    path: &str,
+    proposal: &SyntheticProposal,
+) -> Result<Value, CaseFailure> {
     let answer = bench
         .submitter
         .send_json("POST", path, &[], &proposal.action);
@@ -41,13 +45,13 @@ fn judge(bench: &Bench<'_>, path: &str, proposal: &Proposal) -> Result<Value, Ca
 }
 
 /// Proposes a trade that breaks a rule, on record. In a dry run first: a host that would approve it is not given the chance.
-fn deny(bench: &Bench<'_>, violation: &Violation) -> Result<Outcome, CaseFailure> {
+fn deny(bench: &TestContext<'_>, violation: &Violation) -> Result<TestOutcome, CaseFailure> {
     let proposal = propose(Some(violation));
     let mut decision = json!(null);
     for path in ["/v1/actions?dry_run=true", "/v1/actions"] {
         decision = judge(bench, path, &proposal)?;
     }
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "denied by {}: decision {}",
         violation.rule,
         text_of(&decision, "decision_id")
@@ -55,9 +59,9 @@ fn deny(bench: &Bench<'_>, violation: &Violation) -> Result<Outcome, CaseFailure
 }
 
 /// A valid trade would be approved, and a valid message is, on record. The trade is a dry run, so that no position is opened.
-pub(super) fn test_valid_proposal(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_valid_proposal(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let trade = propose(None);
-    let message = Proposal {
+    let message = SyntheticProposal {
         kind: "valid",
         rule: None,
         action: json!({
@@ -86,7 +90,7 @@ pub(super) fn test_valid_proposal(bench: &Bench<'_>) -> Result<Outcome, CaseFail
         )
         .into());
     }
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "approved and on record: decision {id}"
     )))
 }

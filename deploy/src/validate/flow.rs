@@ -6,10 +6,10 @@ use serde_json::Value;
 use crate::members::{items_of, text_of};
 
 use super::probe::PROBE;
-use super::{Bench, CaseFailure, Outcome};
+use super::{CaseFailure, TestContext, TestOutcome};
 
 /// Sends a signal that makes the probe send itself a message, and waits for the trace in which both were handled.
-fn follow_signal(bench: &Bench<'_>) -> Result<(String, Value), CaseFailure> {
+fn follow_signal(bench: &TestContext<'_>) -> Result<(String, Value), CaseFailure> {
     let accepted = bench.probe.signal("m")?;
     let trace_id = text_of(&accepted, "trace_id");
     let path = format!("/v1/traces/{trace_id}");
@@ -61,7 +61,7 @@ fn steps<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value>
 }
 
 /// Signal, delivery, decision, message, its signal, its delivery, the state that the probe wrote.
-pub(super) fn test_end_to_end(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_end_to_end(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     bench.probe.delete_key("seen")?;
     let (trace_id, trace) = follow_signal(bench)?;
     let mut decisions = steps(&trace, "decision");
@@ -83,7 +83,7 @@ pub(super) fn test_end_to_end(bench: &Bench<'_>) -> Result<Outcome, CaseFailure>
     }
     match bench.probe.read_key("seen")? {
         Some(entry) if entry.get("value") == Some(&Value::from("w")) => {
-            Ok(Outcome::Passed(format!(
+            Ok(TestOutcome::Passed(format!(
                 "a signal, a decision, a message and a revision in {} ms: trace {trace_id}",
                 trace.get("total_ms").unwrap_or(&Value::Null)
             )))
@@ -97,7 +97,7 @@ pub(super) fn test_end_to_end(bench: &Bench<'_>) -> Result<Outcome, CaseFailure>
 }
 
 /// Everything that the signal led to names its trace, wherever it is read.
-pub(super) fn test_one_trace(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_one_trace(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let (trace_id, trace) = follow_signal(bench)?;
     let mut named = 1;
     for step in steps(&trace, "decision") {
@@ -130,7 +130,7 @@ pub(super) fn test_one_trace(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> 
     if !is_logged {
         return Err(format!("the session log has no entry of the trace {trace_id}").into());
     }
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "{} places name the trace {trace_id}",
         named + 2
     )))

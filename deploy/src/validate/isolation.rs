@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::members::{items_of, text_of};
 
 use super::probe::PROBE;
-use super::{Bench, CaseFailure, Outcome};
+use super::{CaseFailure, TestContext, TestOutcome};
 
 /// How long an agent in quarantine is watched for a signal that it must not get.
 const WATCHED: Duration = Duration::from_secs(2);
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const MOST_FAILURES: u64 = 200;
 
 /// The probe fails until it is in quarantine: at the threshold of the host, not later.
-pub(super) fn test_failing_agent(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_failing_agent(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let status = bench
         .client
         .get("/v1/watchdog")
@@ -41,7 +41,7 @@ pub(super) fn test_failing_agent(bench: &Bench<'_>) -> Result<Outcome, CaseFailu
     let isolated = isolated?;
     bench.probe.post("restore")?;
     match isolated {
-        Some(()) => Ok(Outcome::Passed(format!(
+        Some(()) => Ok(TestOutcome::Passed(format!(
             "in quarantine after {allowed} failures at most"
         ))),
         None => {
@@ -51,7 +51,7 @@ pub(super) fn test_failing_agent(bench: &Bench<'_>) -> Result<Outcome, CaseFailu
 }
 
 /// The probe in quarantine gets no signal, and gets it once it is restored.
-pub(super) fn test_nothing_delivered(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_nothing_delivered(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     bench.probe.delete_key("seen")?;
     bench
         .probe
@@ -87,7 +87,7 @@ pub(super) fn test_nothing_delivered(bench: &Bench<'_>) -> Result<Outcome, CaseF
         )
         .into());
     }
-    Ok(Outcome::Passed(
+    Ok(TestOutcome::Passed(
         "the signal waited until the probe was restored".to_owned(),
     ))
 }

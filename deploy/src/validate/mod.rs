@@ -28,7 +28,7 @@ use crate::journal::{Journal, JournalError, JournalOwner};
 
 pub use report::{CaseResult, CaseStatus, ValidationReport};
 
-use probe::Probe;
+use probe::ValidationProbe;
 
 /// What is tested.
 #[derive(Debug, Clone)]
@@ -86,34 +86,34 @@ impl From<ClientError> for CaseFailure {
 }
 
 /// What the tests work with.
-struct Bench<'a> {
+struct TestContext<'a> {
     /// Reads and operates.
     client: &'a HostClient,
     /// Proposes and sends signals.
     submitter: &'a HostClient,
-    probe: Probe<'a>,
+    probe: ValidationProbe<'a>,
     options: &'a ValidateOptions,
 }
 
 /// What a test saw that makes it pass; `None`: it was not made, for the reason in the text.
-enum Outcome {
+enum TestOutcome {
     Passed(String),
     Skipped(String),
 }
 
 /// A test: its category, its name, and what makes it.
-struct Case {
+struct TestCase {
     category: &'static str,
     name: &'static str,
-    run: fn(&Bench<'_>) -> Result<Outcome, CaseFailure>,
+    run: fn(&TestContext<'_>) -> Result<TestOutcome, CaseFailure>,
 }
 
 const fn case(
     category: &'static str,
     name: &'static str,
-    run: fn(&Bench<'_>) -> Result<Outcome, CaseFailure>,
-) -> Case {
-    Case {
+    run: fn(&TestContext<'_>) -> Result<TestOutcome, CaseFailure>,
+) -> TestCase {
+    TestCase {
         category,
         name,
         run,
@@ -122,7 +122,7 @@ const fn case(
 
 /// The tests in their order. The probe is put into quarantine last, and taken out again.
 #[rustfmt::skip]
-const CASES: [Case; 19] = [
+const CASES: [TestCase; 19] = [
     case("ethics", "position-size", ethics::test_position_size),
     case("ethics", "leverage", ethics::test_leverage),
     case("ethics", "stop-loss", ethics::test_stop_loss),
@@ -163,7 +163,7 @@ pub fn list_cases(categories: &[String]) -> Result<Vec<String>, ValidateError> {
         .collect())
 }
 
-fn select_cases(categories: &[String]) -> Result<Vec<&'static Case>, ValidateError> {
+fn select_cases(categories: &[String]) -> Result<Vec<&'static TestCase>, ValidateError> {
     let known = list_categories();
     if let Some(given) = categories
         .iter()
@@ -174,17 +174,17 @@ fn select_cases(categories: &[String]) -> Result<Vec<&'static Case>, ValidateErr
             known,
         });
     }
-    let is_wanted = |case: &&Case| {
+    let is_wanted = |case: &&TestCase| {
         categories.is_empty() || categories.iter().any(|wanted| wanted == case.category)
     };
-    static ALL: [Case; 19] = CASES;
+    static ALL: [TestCase; 19] = CASES;
     Ok(ALL.iter().filter(is_wanted).collect())
 }
 
 /// A line of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Entry {
+enum JournalEntry {
     /// The probe is about to be uploaded.
     Uploading,
 }
@@ -204,7 +204,7 @@ pub fn validate_host(
     ended: &mut dyn FnMut(&CaseResult),
 ) -> Result<ValidationReport, ValidateError> {
     let cases = select_cases(&options.categories)?;
-    let probe = || Probe {
+    let probe = || ValidationProbe {
         client,
         submitter,
         patience: options.patience,
@@ -213,16 +213,16 @@ pub fn validate_host(
         command: "ark validate",
         host: client.url().to_owned(),
     };
-    let (mut journal, left) = Journal::open::<Entry>(&options.journal, &owner)?;
+    let (mut journal, left) = Journal::open::<JournalEntry>(&options.journal, &owner)?;
     if !left.is_empty() || probe().is_there()? {
         begun("removing what an earlier run left");
         probe().remove()?;
         journal.clear()?;
     }
-    journal.record(&Entry::Uploading)?;
+    journal.record(&JournalEntry::Uploading)?;
     begun("uploading the probe");
     let uploaded = probe().upload();
-    let bench = Bench {
+    let bench = TestContext {
         client,
         submitter,
         probe: probe(),

@@ -24,14 +24,14 @@ const REASON: &str = "ark validate";
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The probe in a host.
-pub(super) struct Probe<'a> {
+pub(super) struct ValidationProbe<'a> {
     pub(super) client: &'a HostClient,
     pub(super) submitter: &'a HostClient,
     /// How long something that must come is waited for.
     pub(super) patience: Duration,
 }
 
-impl Probe<'_> {
+impl ValidationProbe<'_> {
     /// Uploads the probe, which serves from then on.
     pub(super) fn upload(&self) -> Result<(), ClientError> {
         let body = json!({
@@ -95,7 +95,7 @@ impl Probe<'_> {
     }
 
     /// The probe as the watchdog sees it; `None`: it does not serve.
-    pub(super) fn standing(&self) -> Result<Option<Value>, ClientError> {
+    pub(super) fn watchdog_view(&self) -> Result<Option<Value>, ClientError> {
         let status = self.client.get("/v1/watchdog")?.into_success()?;
         let agents = items_of(&status, "agents").iter();
         Ok(agents

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Case, CaseFailure, Outcome};
+use super::{CaseFailure, TestCase, TestOutcome};
 
 /// How a test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -36,13 +36,13 @@ pub struct CaseResult {
 
 impl CaseResult {
     pub(super) fn new(
-        case: &Case,
-        outcome: Result<Outcome, CaseFailure>,
+        case: &TestCase,
+        outcome: Result<TestOutcome, CaseFailure>,
         elapsed: Duration,
     ) -> Self {
         let (status, detail) = match outcome {
-            Ok(Outcome::Passed(detail)) => (CaseStatus::Passed, detail),
-            Ok(Outcome::Skipped(reason)) => (CaseStatus::Skipped, reason),
+            Ok(TestOutcome::Passed(detail)) => (CaseStatus::Passed, detail),
+            Ok(TestOutcome::Skipped(reason)) => (CaseStatus::Skipped, reason),
             Err(CaseFailure(problem)) => (CaseStatus::Failed, problem),
         };
         Self {

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use crate::members::{items_of, text_of};
 
 use super::probe::PROBE;
-use super::{Bench, CaseFailure, Outcome};
+use super::{CaseFailure, TestContext, TestOutcome};
 
 /// The revisions of a key, the first one first.
-fn read_history(bench: &Bench<'_>, key: &str) -> Result<Vec<Value>, ClientError> {
+fn read_history(bench: &TestContext<'_>, key: &str) -> Result<Vec<Value>, ClientError> {
     let path = join_path(&["v1", "state", PROBE, key, "history"]);
     let page = bench
         .client
@@ -41,7 +41,7 @@ fn find_gap(revisions: &[Value]) -> Option<String> {
 }
 
 /// Numbers its revisions from 1 on without a gap.
-pub(super) fn test_history(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_history(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let mut given = Vec::new();
     for value in 1..=3 {
         let changed = bench.probe.set_key("history", &json!(value))?;
@@ -60,14 +60,14 @@ pub(super) fn test_history(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
         )
         .into());
     }
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "{} revisions from 1 on",
         revisions.len()
     )))
 }
 
 /// Takes a value back to an earlier revision, by a new one.
-pub(super) fn test_rollback(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_rollback(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let first = bench.probe.set_key("rollback", &json!("before"))?;
     let first = number_of(&first, "revision");
     bench.probe.set_key("rollback", &json!("after"))?;
@@ -93,13 +93,13 @@ pub(super) fn test_rollback(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
         )
         .into());
     }
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "revision {made} has the value of revision {first}"
     )))
 }
 
 /// Every change, a deletion too, is a revision with its value, its author and its moment.
-pub(super) fn test_versions(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_versions(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     bench.probe.set_key("versions", &json!({"n": 1}))?;
     bench.probe.delete_key("versions")?;
     bench.probe.set_key("versions", &json!({"n": 2}))?;
@@ -127,7 +127,7 @@ pub(super) fn test_versions(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
     {
         return Err("a revision lacks its author or its moment".into());
     }
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "{} revisions, each with value, author and moment",
         revisions.len()
     )))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::members::items_of;
 
 use super::probe::PROBE;
-use super::{Bench, CaseFailure, Outcome};
+use super::{CaseFailure, TestContext, TestOutcome};
 
 /// How soon a missed heartbeat must be an alert.
 const ALERT_WITHIN: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ const WATCHED_HEARTBEATS: u32 = 3;
 /// How long after its time a heartbeat may come, or another interval if that is longer: it waits for a thread and for the other agents.
 const SLACK: Duration = Duration::from_secs(3);
 
-fn last_alert(bench: &Bench<'_>) -> Result<u64, ClientError> {
+fn last_alert(bench: &TestContext<'_>) -> Result<u64, ClientError> {
     let path = format!("/v1/watchdog/alerts?agent={PROBE}&kind=heartbeat_missed&limit=1");
     let page = bench.client.get(&path).and_then(Answer::into_success)?;
     let last = items_of(&page, "alerts").first();
@@ -29,7 +29,7 @@ fn last_alert(bench: &Bench<'_>) -> Result<u64, ClientError> {
 }
 
 /// The probe's heart stops, and an alert says so within 10 s.
-pub(super) fn test_missed_heartbeat(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_missed_heartbeat(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let before = last_alert(bench)?;
     bench.probe.set_key("silent", &json!(true))?;
     let stopped = Instant::now();
@@ -53,7 +53,7 @@ pub(super) fn test_missed_heartbeat(bench: &Bench<'_>) -> Result<Outcome, CaseFa
         bench.probe.post("restore").and_then(Answer::into_success)?;
     }
     match noticed? {
-        Some(after) => Ok(Outcome::Passed(format!(
+        Some(after) => Ok(TestOutcome::Passed(format!(
             "an alert {:.1} s after the heart stopped",
             after.as_secs_f64()
         ))),
@@ -66,7 +66,7 @@ pub(super) fn test_missed_heartbeat(bench: &Bench<'_>) -> Result<Outcome, CaseFa
 }
 
 /// The watchdog beats, and takes the probe's heartbeat in each of its intervals.
-pub(super) fn test_intervals(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+pub(super) fn test_intervals(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let status = bench
         .client
         .get("/v1/watchdog")
@@ -111,7 +111,7 @@ pub(super) fn test_intervals(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> 
         longest = longest.max(age);
         std::thread::sleep(PAUSE);
     }
-    Ok(Outcome::Passed(format!(
+    Ok(TestOutcome::Passed(format!(
         "a heartbeat after {:.1} s at most, in intervals of {:.1} s",
         longest.as_secs_f64(),
         interval.as_secs_f64()
@@ -119,8 +119,9 @@ pub(super) fn test_intervals(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> 
 }
 
 /// How long ago the probe gave a sign of life.
-fn last_sign(bench: &Bench<'_>) -> Result<Option<Duration>, ClientError> {
-    let standing = bench.probe.standing()?;
-    let age = standing.and_then(|standing| standing.pointer("/health/last_sign_ms_ago")?.as_u64());
+fn last_sign(bench: &TestContext<'_>) -> Result<Option<Duration>, ClientError> {
+    let watchdog_view = bench.probe.watchdog_view()?;
+    let age = watchdog_view
+        .and_then(|watchdog_view| watchdog_view.pointer("/health/last_sign_ms_ago")?.as_u64());
     Ok(age.map(Duration::from_millis))
 }

@@ -4,10 +4,11 @@ use std::io::{Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ark_authorities::read_authorities;
 use ark_model::loopback::is_loopback_host;
 use serde_json::Value;
 use ureq::http::{Method, Request, Response, Uri, request};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::TlsConfig;
 use ureq::{Proxy, SendBody, Timeout};
 
 use crate::answer::Answer;
@@ -89,7 +90,7 @@ impl HostClient {
             // A token is only for the host that it is sent to.
             .max_redirects(0)
             .proxy(proxy.clone())
-            .tls_config(read_authority(endpoint.ca.as_deref())?)
+            .tls_config(build_tls_config(endpoint.ca.as_deref())?)
             .build()
             .into();
         Ok(Self {
@@ -252,26 +253,10 @@ impl HostClient {
     }
 }
 
-fn read_authority(ca: Option<&Path>) -> Result<TlsConfig, ClientError> {
+fn build_tls_config(authority: Option<&Path>) -> Result<TlsConfig, ClientError> {
     let mut tls = TlsConfig::builder();
-    if let Some(path) = ca {
-        let refused = |problem: String| ClientError::Authority {
-            path: path.to_owned(),
-            problem,
-        };
-        let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
-        let mut authorities = Vec::new();
-        for item in parse_pem(&pem) {
-            let item = item.map_err(|error| refused(format!("not PEM: {error}")))?;
-            if let PemItem::Certificate(certificate) = item {
-                authorities.push(certificate);
-            }
-        }
-        if authorities.is_empty() {
-            let problem = "holds no certificate; give a PEM file";
-            return Err(refused(problem.to_owned()));
-        }
-        tls = tls.root_certs(RootCerts::new_with_certs(&authorities));
+    if let Some(path) = authority {
+        tls = tls.root_certs(read_authorities(path)?);
     }
     Ok(tls.build())
 }
@@ -312,7 +297,7 @@ fn describe_failure(
         return failure;
     }
     match error {
-        // What answers under TLS is no HTTP to whoever does not speak it.
+        // To a client without TLS an answer under TLS is no HTTP.
         ureq::Error::Protocol(_) if !url.starts_with("https://") => format!(
             "what {url}{through} answers is not HTTP; where the host has a certificate, its address begins with https://"
         ),

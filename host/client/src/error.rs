@@ -1,6 +1,6 @@
 //! Why a request brought no answer, or not the one that was asked for.
 
-use std::path::PathBuf;
+use ark_authorities::AuthorityError;
 
 /// Why a request failed. A message says what is known and what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -14,13 +14,8 @@ pub enum ClientError {
         url: String,
     },
     /// The file with the certificate authority cannot be used.
-    #[error("--ca {path}: {problem}", path = path.display())]
-    Authority {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error("--ca {0}")]
+    Authority(#[from] AuthorityError),
     /// There is no request of this address, token and path.
     #[error("the request cannot be made; check --url, --token and the names given: {0}")]
     Request(#[source] ureq::http::Error),

@@ -79,7 +79,7 @@ impl Serialize for ActionGrant {
 #[derive(strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
-    /// Reads.
+    /// May make every call that only reads.
     Reader,
     /// Sends signals, and actions in the name of the agents that its token lists.
     Submitter,

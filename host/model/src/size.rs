@@ -16,7 +16,7 @@ const LARGEST: u64 = i64::MAX as u64;
 pub struct Size(u64);
 
 impl Size {
-    /// Nothing.
+    /// A size of 0.
     pub const ZERO: Self = Self(0);
 
     /// Makes a size of this many units. More than the largest size is the largest size.

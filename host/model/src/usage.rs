@@ -1,28 +1,28 @@
-//! Who uses the database, and how much: consumers and what is counted for them.
+//! Who uses the database, and how much: quota holders and what is counted for them.
 
 use std::fmt;
 
 use super::ids::Name;
 
-/// Whom the bytes of a write are counted for.
+/// The agent or the caller that the bytes of a write are counted for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Consumer {
+pub enum QuotaHolder {
     /// An agent: what its invocations write, and what is kept for it.
     Agent(Name),
     /// A bearer token, by its name: what is written over the API with it.
     Token(String),
-    /// Whoever reaches a host without tokens: all such callers together.
+    /// The callers of a host without tokens: all such callers together.
     Local,
 }
 
-impl Consumer {
-    /// Returns the consumer of a caller of the API. `token`: the name of the caller's token; `None`: it showed none.
+impl QuotaHolder {
+    /// Returns the holder of a caller of the API. `token`: the name of the caller's token; `None`: it showed none.
     #[must_use]
     pub fn of_caller(token: Option<String>) -> Self {
         token.map_or(Self::Local, Self::Token)
     }
 
-    /// Reads the text that the consumer is displayed as. `None`: it is no consumer's.
+    /// Reads the text that the holder is displayed as. `None`: it is no holder's.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
@@ -34,7 +34,7 @@ impl Consumer {
     }
 }
 
-impl fmt::Display for Consumer {
+impl fmt::Display for QuotaHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Agent(name) => write!(f, "agent:{name}"),
@@ -44,7 +44,7 @@ impl fmt::Display for Consumer {
     }
 }
 
-/// What is kept for a consumer. It survives a restart.
+/// What is kept for a holder. It survives a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// Bytes of state and its history, memories, truths, messages and signals.
@@ -55,7 +55,7 @@ pub struct Totals {
     pub memories: u64,
 }
 
-/// How much a consumer uses: what is kept for it, and what it did within the last minute. The latter begins at 0 with the process.
+/// How much a holder uses: what is kept for it, and what it did within the last minute. The latter begins at 0 with the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// What is kept.
@@ -73,17 +73,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_consumer_reads_back_as_itself() {
-        let consumers = [
-            Consumer::Agent("kyle".parse().unwrap()),
-            Consumer::Token("desk".to_owned()),
-            Consumer::Local,
+    fn a_quota_holder_reads_back_as_itself() {
+        let holders = [
+            QuotaHolder::Agent("kyle".parse().unwrap()),
+            QuotaHolder::Token("desk".to_owned()),
+            QuotaHolder::Local,
         ];
-        for consumer in consumers {
-            assert_eq!(Consumer::parse(&consumer.to_string()), Some(consumer));
+        for holder in holders {
+            assert_eq!(QuotaHolder::parse(&holder.to_string()), Some(holder));
         }
         for other in ["", "kyle", "agent:", "agent:A b", "operator:ana", "local:"] {
-            assert_eq!(Consumer::parse(other), None, "{other}");
+            assert_eq!(QuotaHolder::parse(other), None, "{other}");
         }
     }
 }

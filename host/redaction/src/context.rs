@@ -11,7 +11,7 @@ const BYTES_BEFORE: usize = 64;
 /// What the words around a number say it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NumberContext {
-    /// Nothing.
+    /// No word says what the number is.
     None,
     /// A payment card.
     Card,

@@ -1,6 +1,6 @@
 //! JSON by names and values: what the name of a member says holds for everything in it.
 //!
-//! A text in which nothing is found is left as it is. Otherwise the JSON is written anew, with its keys sorted. Two keys that become equal are
+//! A text in which nothing is found is left as it is. Otherwise the JSON is written again, with its keys sorted. Two keys that become equal are
 //! told apart by a number, so that no member is lost.
 
 use std::borrow::Cow;
@@ -175,7 +175,7 @@ impl Redactor {
             changed |= self.redact_value(value, meaning, depth);
         }
         if renamed {
-            // How often each redacted name was given: a search for a free one must not begin anew each time.
+            // How often each redacted name was given: a search for a free one must not start again each time.
             let mut given: BTreeMap<String, usize> = BTreeMap::new();
             for (mut name, value) in std::mem::take(members) {
                 self.redact_plain(&mut name, NumberContext::None);

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// Whether a kind is a secret or is about a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
-    /// Whoever knows it can act in the place of its owner.
+    /// Anyone who knows it can act in the place of its owner.
     Credential,
     /// It identifies a person or the person's account.
     Personal,
@@ -150,7 +150,7 @@ pub struct Detector {
 
 /// A token that its prefix gives away.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Token {
+pub(crate) struct TokenPattern {
     pub kind: Kind,
     /// How it begins.
     pub prefix: &'static str,
@@ -197,8 +197,8 @@ const fn token(
     extra: &'static [u8],
     length: (usize, usize),
     check: TokenCheck,
-) -> Token {
-    Token {
+) -> TokenPattern {
+    TokenPattern {
         kind,
         prefix,
         extra,
@@ -211,7 +211,7 @@ const fn token(
 const LONG: usize = 1024;
 
 /// The tokens with a prefix of their own. The prefixes and lengths are those of the issuers' documentation.
-pub(crate) const TOKENS: &[Token] = &[
+pub(crate) const TOKENS: &[TokenPattern] = &[
     token(Kind::AwsAccessKey, "AKIA", b"", (16, 16), TokenCheck::Upper),
     token(Kind::AwsAccessKey, "ASIA", b"", (16, 16), TokenCheck::Upper),
     token(Kind::GithubToken, "ghp_", b"", (30, 255), TokenCheck::None),

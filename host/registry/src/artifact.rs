@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::client::Registry;
 use super::documents::{
     Descriptor, MANIFEST_ANNOTATION, MAX_ANNOTATION_BYTES, MAX_PAYLOAD_BYTES, MAX_SIGNATURES,
-    Manifest, SIGNATURE_ANNOTATION, SIGNATURE_CONFIG, SIGNATURE_LAYER, TITLE_ANNOTATION,
+    OciManifest, SIGNATURE_ANNOTATION, SIGNATURE_CONFIG, SIGNATURE_LAYER, TITLE_ANNOTATION,
     VERSION_ANNOTATION, WASM_CONFIG, WASM_LAYER, write_component_config, write_signature_config,
 };
 use super::error::RegistryError;
@@ -50,7 +50,7 @@ impl Artifact {
         let layer = Descriptor::of(WASM_LAYER, &component)
             .with_annotation(TITLE_ANNOTATION, description.file);
         let config = write_component_config(&layer, &description.exports, &description.imports);
-        let mut manifest = Manifest::new(Descriptor::of(WASM_CONFIG, &config), vec![layer]);
+        let mut manifest = OciManifest::new(Descriptor::of(WASM_CONFIG, &config), vec![layer]);
         let annotations = &mut manifest.annotations;
         annotations.insert(TITLE_ANNOTATION.to_owned(), description.title);
         annotations.insert(VERSION_ANNOTATION.to_owned(), description.version);
@@ -86,7 +86,7 @@ pub struct PulledArtifact {
     pub manifest: Vec<u8>,
     /// The component.
     pub component: Vec<u8>,
-    /// The manifest of the agent or policy, as whoever pushed it wrote it; absent: there is none. Nothing of it was checked.
+    /// The manifest of the agent or policy, as its pusher wrote it; absent: there is none. Nothing of it was checked.
     pub ark_manifest: Option<String>,
 }
 
@@ -128,7 +128,7 @@ impl Registry {
             problem,
         };
         let bytes = self.pull_manifest(from)?;
-        let mut manifest = Manifest::parse(&bytes).map_err(not_wasm)?;
+        let mut manifest = OciManifest::parse(&bytes).map_err(not_wasm)?;
         let layer = manifest.component_layer().map_err(not_wasm)?;
         let component = self.pull_blob(from, layer, limit)?;
         let ark_manifest = manifest.annotations.remove(MANIFEST_ANNOTATION);
@@ -177,7 +177,7 @@ impl Registry {
         let config = write_signature_config(&layers);
         self.push_blob(&tag, &signature.payload)?;
         self.push_blob(&tag, &config)?;
-        let manifest = Manifest::new(Descriptor::of(SIGNATURE_CONFIG, &config), layers);
+        let manifest = OciManifest::new(Descriptor::of(SIGNATURE_CONFIG, &config), layers);
         self.push_manifest(&tag, &to_bytes(&manifest)?)?;
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Registry {
             reference: tag.to_string(),
             problem,
         };
-        let manifest = Manifest::parse(&bytes).map_err(refused)?;
+        let manifest = OciManifest::parse(&bytes).map_err(refused)?;
         if manifest.layers.len() > MAX_SIGNATURES {
             return Err(refused(format!(
                 "there are {}; at most {MAX_SIGNATURES} are read",
@@ -232,6 +232,6 @@ fn signature_tag(artifact: &Reference, digest: Digest) -> Reference {
     artifact.with_tag(format!("sha256-{digest}.sig"))
 }
 
-fn to_bytes(manifest: &Manifest) -> Result<Vec<u8>, RegistryError> {
+fn to_bytes(manifest: &OciManifest) -> Result<Vec<u8>, RegistryError> {
     Ok(serde_json::to_vec(manifest)?)
 }

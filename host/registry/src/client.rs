@@ -15,7 +15,7 @@ use super::credentials::Credentials;
 use super::documents::{Descriptor, MANIFEST, MAX_MANIFEST_BYTES};
 use super::error::RegistryError;
 use super::reference::Reference;
-use super::transport::{Call, Transport, Weight, read_body};
+use super::transport::{RegistryRequest, Transport, Weight, read_body};
 
 /// The largest answer of a service for tokens, in bytes.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
@@ -86,7 +86,7 @@ impl Registry {
     /// Returns the bytes of a manifest. Where the reference has a digest, they have it.
     pub(crate) fn pull_manifest(&mut self, from: &Reference) -> Result<Vec<u8>, RegistryError> {
         let path = format!("/v2/{}/manifests/{}", from.name(), from.manifest_key());
-        let call = Call {
+        let call = RegistryRequest {
             method: Method::GET,
             url: self.transport.url(&path)?,
             accept: Some(MANIFEST),
@@ -131,7 +131,7 @@ impl Registry {
             return Err(RegistryError::TooLarge { what, limit });
         }
         let path = format!("/v2/{}/blobs/sha256:{stated}", from.name());
-        let call = Call {
+        let call = RegistryRequest {
             method: Method::GET,
             url: self.transport.url(&path)?,
             accept: None,
@@ -168,7 +168,7 @@ impl Registry {
     pub(crate) fn push_blob(&mut self, to: &Reference, bytes: &[u8]) -> Result<(), RegistryError> {
         let digest = Digest::hash_bytes(bytes);
         let name = to.name();
-        let mut call = Call {
+        let mut call = RegistryRequest {
             method: Method::HEAD,
             url: self
                 .transport
@@ -213,7 +213,7 @@ impl Registry {
             return Err(RegistryError::NoTag { reference });
         };
         let path = format!("/v2/{}/manifests/{tag}", to.name());
-        let call = Call {
+        let call = RegistryRequest {
             method: Method::PUT,
             url: self.transport.url(&path)?,
             accept: None,
@@ -256,7 +256,7 @@ impl Registry {
     /// Sends a request; once more with an authorization, if the registry asks for one.
     fn send(
         &mut self,
-        call: &Call<'_>,
+        call: &RegistryRequest<'_>,
         reference: &Reference,
         access: Access,
     ) -> Result<Response<Body>, RegistryError> {
@@ -266,7 +266,7 @@ impl Registry {
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        // Whoever it redirects to must not collect its credentials by asking for them.
+        // A service that it redirects to must not collect its credentials by asking for them.
         if !self.transport.is_own(&answered) {
             let host = clip_for_error(answered.authority().map_or("", |it| it.as_str()));
             let problem = format!(
@@ -319,7 +319,7 @@ impl Registry {
         scope: &str,
     ) -> Result<String, RegistryError> {
         #[derive(Deserialize)]
-        struct Token {
+        struct TokenAnswer {
             token: Option<String>,
             access_token: Option<String>,
         }
@@ -339,7 +339,7 @@ impl Registry {
         if let Some(service) = parameter("service") {
             address = format!("{address}&service={}", encode(&service));
         }
-        let call = Call {
+        let call = RegistryRequest {
             // Not redirected: credentials are for the service that the registry names.
             method: Method::GET,
             url: self.transport.check_target(from, &address)?,
@@ -353,7 +353,7 @@ impl Registry {
             return Err(self.refused("give a token", response));
         }
         let bytes = read_body("the token", &call.url, response, MAX_TOKEN_BYTES)?;
-        let token = serde_json::from_slice::<Token>(&bytes).ok();
+        let token = serde_json::from_slice::<TokenAnswer>(&bytes).ok();
         let token = token.and_then(|token| token.token.or(token.access_token));
         let token =
             token.filter(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_graphic()));
@@ -367,11 +367,11 @@ impl Registry {
     /// The registry refuses a request, with what it says about it.
     fn refused(&self, action: &str, response: Response<Body>) -> RegistryError {
         #[derive(Deserialize)]
-        struct Answer {
-            errors: Vec<Problem>,
+        struct ErrorAnswer {
+            errors: Vec<RegistryProblem>,
         }
         #[derive(Deserialize)]
-        struct Problem {
+        struct RegistryProblem {
             #[serde(default)]
             code: String,
             #[serde(default)]
@@ -380,7 +380,7 @@ impl Registry {
         let status = response.status().as_u16();
         let nowhere = Uri::default();
         let body = read_body("the error", &nowhere, response, MAX_ERROR_BYTES).unwrap_or_default();
-        let answer = serde_json::from_slice::<Answer>(&body).ok();
+        let answer = serde_json::from_slice::<ErrorAnswer>(&body).ok();
         let problem = answer.and_then(|answer| answer.errors.into_iter().next());
         let code = problem.map_or_else(String::new, |problem| {
             let text = format!("{} {}", problem.code, problem.message);

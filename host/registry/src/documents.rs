@@ -68,7 +68,7 @@ impl Descriptor {
 /// A manifest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
+pub(crate) struct OciManifest {
     pub(crate) schema_version: u32,
     pub(crate) media_type: String,
     pub(crate) config: Descriptor,
@@ -77,7 +77,7 @@ pub(crate) struct Manifest {
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
-impl Manifest {
+impl OciManifest {
     pub(crate) fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
         Self {
             schema_version: 2,

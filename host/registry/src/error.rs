@@ -1,20 +1,14 @@
 //! Why something is neither pulled nor pushed.
 
-use std::path::PathBuf;
-
+use ark_authorities::AuthorityError;
 use ark_model::ids::Digest;
 
 /// Why a request to a registry failed, or why its answer is refused. A message says what to do next where something can be done.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// The file with the certificate authority cannot be used.
-    #[error("--registry-ca {path}: {problem}", path = path.display())]
-    Authority {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error("--registry-ca {0}")]
+    Authority(#[from] AuthorityError),
     /// The credentials of docker or podman cannot be used.
     #[error("the credentials for {registry} cannot be used: {problem}")]
     Credentials {

@@ -39,7 +39,7 @@ pub enum ReferenceError {
     Digest,
 }
 
-/// What is in a registry under a name. There is no default registry: whoever reads a reference sees where it leads.
+/// What is in a registry under a name. There is no default registry: anyone who reads a reference sees where it leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     registry: String,

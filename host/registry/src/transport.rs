@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
+use ark_authorities::read_authorities;
 use ureq::http::{HeaderMap, Method, Request, Response, Uri, header, request};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Proxy};
@@ -35,7 +36,7 @@ pub(crate) enum Weight {
 
 /// A request to a registry.
 #[derive(Debug, Clone)]
-pub(crate) struct Call<'a> {
+pub(crate) struct RegistryRequest<'a> {
     pub(crate) method: Method,
     pub(crate) url: Uri,
     /// The media type that is asked for.
@@ -69,7 +70,7 @@ impl std::error::Error for LocalAddress {}
 struct GuardedResolver {
     /// Whether any address will do: the registry is on this machine.
     allows_local: bool,
-    /// Hosts that were given by whoever runs this program: the registry and the proxy.
+    /// Hosts that the caller of this program named: the registry and the proxy.
     given: Vec<String>,
     inner: DefaultResolver,
 }
@@ -174,7 +175,7 @@ impl Transport {
             .max_redirects(0)
             .user_agent(concat!("ark/", env!("CARGO_PKG_VERSION")))
             .proxy(proxy)
-            .tls_config(read_authority(authority)?)
+            .tls_config(build_tls_config(authority)?)
             .build();
         let resolver = GuardedResolver {
             allows_local: reference.is_loopback(),
@@ -206,7 +207,7 @@ impl Transport {
     /// No answer comes, or the registry redirects to where no request is sent.
     pub(crate) fn send(
         &self,
-        call: &Call<'_>,
+        call: &RegistryRequest<'_>,
         authorization: Option<&str>,
     ) -> Result<(Response<Body>, Uri), RegistryError> {
         let is_read = matches!(call.method, Method::GET | Method::HEAD);
@@ -217,7 +218,7 @@ impl Transport {
             if !is_read || !response.status().is_redirection() {
                 return Ok((response, call.url));
             }
-            call.url = self.follow(&call.url, response.headers())?;
+            call.url = self.follow_redirect(&call.url, response.headers())?;
         }
         Err(self.unexpected(format!("it redirects more than {MAX_REDIRECTS} times")))
     }
@@ -266,7 +267,7 @@ impl Transport {
         }
     }
 
-    fn follow(&self, from: &Uri, headers: &HeaderMap) -> Result<Uri, RegistryError> {
+    fn follow_redirect(&self, from: &Uri, headers: &HeaderMap) -> Result<Uri, RegistryError> {
         let location = headers
             .get(header::LOCATION)
             .and_then(|it| it.to_str().ok());
@@ -281,7 +282,7 @@ impl Transport {
     /// No answer comes.
     pub(crate) fn send_unredirected(
         &self,
-        call: &Call<'_>,
+        call: &RegistryRequest<'_>,
         authorization: Option<&str>,
     ) -> Result<Response<Body>, RegistryError> {
         let mut request = request::Builder::new()
@@ -373,25 +374,10 @@ fn no_answer(url: &Uri, source: ureq::Error) -> RegistryError {
     }
 }
 
-fn read_authority(path: Option<&Path>) -> Result<TlsConfig, RegistryError> {
+fn build_tls_config(authority: Option<&Path>) -> Result<TlsConfig, RegistryError> {
     let mut tls = TlsConfig::builder();
-    if let Some(path) = path {
-        let refused = |problem: String| RegistryError::Authority {
-            path: path.to_owned(),
-            problem,
-        };
-        let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
-        let mut authorities = Vec::new();
-        for item in parse_pem(&pem) {
-            let item = item.map_err(|error| refused(format!("not PEM: {error}")))?;
-            if let PemItem::Certificate(certificate) = item {
-                authorities.push(certificate);
-            }
-        }
-        if authorities.is_empty() {
-            return Err(refused("holds no certificate; give a PEM file".to_owned()));
-        }
-        tls = tls.root_certs(RootCerts::new_with_certs(&authorities));
+    if let Some(path) = authority {
+        tls = tls.root_certs(read_authorities(path)?);
     }
     Ok(tls.build())
 }

@@ -45,7 +45,7 @@ impl ReleasedGraveyard {
         Self::list_earlier().find(|released| Digest::hash_bytes(released.component) == digest)
     }
 
-    /// Returns the bytes of this release's Graveyard. Whoever judges with them checks the pin: see [`PinnedGraveyard::load`].
+    /// Returns the bytes of this release's Graveyard. Anyone who judges with them checks the pin: see [`PinnedGraveyard::load`].
     #[must_use]
     pub const fn embedded_component() -> &'static [u8] {
         EMBEDDED

@@ -8,7 +8,7 @@
 //! * A policy imports nothing: its verdict depends on its arguments alone.
 //!
 //! Reading order: [`Engine`], [`Limits`], [`LoadError`] (what is refused and why), [`Policy`], [`Pin`] (the Graveyard), [`Manifest`], [`Agent`]
-//! and [`Services`] (what its host calls need), [`Recording`] (what makes an invocation repeatable), [`probe_limits`] (the proof at every start),
+//! and [`HostServices`] (what its host calls need), [`Recording`] (what makes an invocation repeatable), [`probe_limits`] (the proof at every start),
 //! [`inspect_component`].
 //!
 //! This crate must not know `SQLite`, HTTP, or what a decision is. It starts one thread, the clock of the engine; everything else runs on the
@@ -44,9 +44,9 @@ pub use manifest::{Manifest, ManifestError, TRUTH_SET};
 pub use policy::{
     POLICY_FUEL, Policy, PolicyError, PolicyInstance, SettingsProblem, SettingsRefused,
 };
-pub use probe::{Probe, probe_limits};
+pub use probe::{ProbeResult, probe_limits};
 pub use quotas::{QuotaError, QuotaKey, QuotaKind, Quotas, QuotasTable};
 pub use recording::{HostCall, HostCallAnswer, RecordedCall, Recording};
-pub use services::{Preview, ServiceError, Services};
+pub use services::{HostServices, Preview, ServiceError};
 pub use thread_priority::lower_thread_priority;
 pub use vectors::{TestVector, VectorFailure, run_vectors};

@@ -87,7 +87,7 @@ macro_rules! limits {
 
         impl LimitsTable {
             /// Returns whether the table gives a limit, named by its key.
-            pub(crate) fn gives(&self, key: &str) -> bool {
+            pub(crate) fn has_limit(&self, key: &str) -> bool {
                 match key {
                     $(stringify!($key) => self.$key.is_some(),)+
                     _ => false,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The services behind an agent's host calls. The live host answers from the store and the HRM, a replay from a recording.
 ///
 /// Every method blocks. An error means that the service is not available now; the guest receives it as `unavailable`.
-pub trait Services: Send + Sync {
+pub trait HostServices: Send + Sync {
     /// Returns the revision of a key of the agent's state (0: it was never written) and, unless it is deleted, its value.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ pub struct Preview {
 /// The services of a component that is asked for its metadata, probed, or replayed: none is available.
 pub(crate) struct OfflineServices;
 
-impl Services for OfflineServices {
+impl HostServices for OfflineServices {
     fn state_get(&self, _: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
         Err(offline_error())
     }

@@ -24,8 +24,8 @@ use crate::agents::{
 use crate::api::{ApiDeps, EventReader};
 use crate::changes::Signers;
 use crate::config::Config;
-use crate::hrm::chain::PolicyChain;
 use crate::hrm::guards::Guards;
+use crate::hrm::policies_in_force::PoliciesInForce;
 use crate::hrm::{Hrm, HrmConfig, HrmError, RecordFailure};
 use crate::policies::{
     self, GraveyardExchangeError, LoadPoliciesError, Policies, PolicyLoader,
@@ -166,7 +166,7 @@ pub struct App {
     pub redis_events: Option<EventSender>,
     /// How streams are read and events are sent.
     pub redis_status: Arc<RedisStatus>,
-    /// Send events to consumers.
+    /// Send events to their receivers.
     pub webhooks: Webhooks,
 }
 
@@ -246,7 +246,7 @@ impl App {
                 meters: Arc::clone(&meters.hrm),
                 ..config.hrm.clone()
             },
-            &PolicyChain::new(Arc::new(graveyard.policy), policy_slots.clone()),
+            &PoliciesInForce::new(Arc::new(graveyard.policy), policy_slots.clone()),
             Arc::clone(&guards),
             &store,
         )?;

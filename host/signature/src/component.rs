@@ -123,7 +123,7 @@ impl ArtifactSignature {
     /// Returns whether the artifact holds a component and nothing else.
     fn holds(&self, component: Digest) -> bool {
         #[derive(Deserialize)]
-        struct Layers {
+        struct ManifestLayers {
             layers: Vec<Layer>,
         }
         #[derive(Deserialize)]
@@ -131,7 +131,7 @@ impl ArtifactSignature {
             digest: String,
         }
         let digest = format!("sha256:{component}");
-        serde_json::from_slice::<Layers>(&self.manifest)
+        serde_json::from_slice::<ManifestLayers>(&self.manifest)
             .is_ok_and(|manifest| matches!(&*manifest.layers, [only] if only.digest == digest))
     }
 }

@@ -18,7 +18,7 @@ pub(crate) const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 /// A commit that failed.
 #[derive(Debug)]
-struct Failure {
+struct CommitFailure {
     problem: String,
     /// Whether it failed for want of room.
     is_full: bool,
@@ -32,7 +32,7 @@ pub(crate) struct StoreHealth {
     /// Whether the last commit succeeded.
     writable: AtomicBool,
     /// The last commit that failed.
-    failure: Mutex<Option<Failure>>,
+    failure: Mutex<Option<CommitFailure>>,
     /// The files were lost: nothing is written any more.
     loss: OnceLock<FileLoss>,
     /// Where the copy of what was lost is, or why there is none.
@@ -63,7 +63,7 @@ impl StoreHealth {
 
     /// Notes why a commit failed, and whether that is for want of room.
     pub(crate) fn record_failure(&self, problem: String, is_full: bool) {
-        let failure = Failure {
+        let failure = CommitFailure {
             problem,
             is_full,
             at: Instant::now(),

@@ -12,6 +12,6 @@ pub struct IdempotencyRecord {
     /// The digest of the request.
     pub request: Digest,
     /// The answer: an id, or what the caller needs to give the answer again. Empty in a unit: the writer stores the number of the unit's
-    /// first operation.
+    /// first change by an operator.
     pub answer: String,
 }

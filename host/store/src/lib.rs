@@ -13,17 +13,16 @@
 //! The crate must not know wasmtime, the meaning of policies, or HTTP.
 
 mod anchors;
-mod batch;
 mod chain;
 mod config;
+mod database_limit;
 mod directory;
 mod error;
 mod health;
 mod idempotency;
 mod offline;
-mod operation;
+mod operator_change;
 mod query;
-mod quota;
 mod reader;
 mod revision;
 mod schema;
@@ -32,11 +31,11 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod unit;
 mod usage;
 mod writer;
 
 pub use anchors::Anchor;
-pub use batch::{CommitCallback, CommitDeadline, Receipt, Unit};
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
 pub use directory::{give_made, give_to_owner};
@@ -53,7 +52,7 @@ pub use offline::{
     find_running_host, give_up_secrets, is_restore_pending, prune_signals, read_schema,
     rekey_secrets, restore_snapshot, restore_snapshot_keeping,
 };
-pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
+pub use operator_change::{AttributedChange, NewToken, OperatorChange, TokenChange};
 pub use reader::Reader;
 pub use revision::{Content, Revision, RollbackTarget, StateRow};
 pub use schema::current_schema;
@@ -61,7 +60,8 @@ pub use secrets::{SecretError, SecretKey, SecretKeyError, check_key_file};
 pub use store::Store;
 pub use tables::audit::{
     AuditEntry, AuditFilter, AuditKind, AuditRow, DecisionFilter, DecisionLine, DecisionPage,
-    DecisionSubject, EventCursor, EventRows, FiredRule, SessionFilter, SessionRow, audit_row_hash,
+    DecisionSubject, EventCursor, EventRows, FiredRule, SessionLogFilter, SessionLogRow,
+    audit_row_hash,
 };
 pub use tables::control::{
     AlertFilter, AlertRow, ControlChange, ControlRows, DeadLetter, FleetCursor, NewDeadLetter,
@@ -70,8 +70,8 @@ pub use tables::control::{
 };
 pub use tables::ledger::{
     AccountChange, AccountRow, Approval, ApprovalChange, ApprovalFilter, ApprovalStatus,
-    LedgerChange, LedgerRows, List, ListChange, ListEntry, ListRow, OrderPurpose, OrderState,
-    Promotion, ReportedExecution, TradeOrder,
+    LedgerChange, LedgerRows, List, ListChange, ListEntry, ListRow, MarketOrder,
+    MarketOrderPurpose, MarketOrderState, Promotion, ReportedExecution,
 };
 pub use tables::signals::{
     DeliveryCompletion, DeliveryResult, DeliveryRow, ExpiredDelivery, FailedCounts, FailedCursor,
@@ -80,8 +80,9 @@ pub use tables::signals::{
 };
 pub use tables::state::{MemoryFilter, MemoryRow, Setting, TruthRow};
 pub use tables::versions::{
-    AGENT_DELETED, AgentChange, AgentVersion, NewAgentVersion, NewPolicyVersion, PolicyChange,
-    PolicyRecord, PolicySlot, PolicyVersion, Rollout, Trial,
+    AGENT_DELETED, AgentChange, AgentVersion, CanaryVersion, NewAgentVersion, NewPolicyVersion,
+    PolicyChange, PolicyRecord, PolicySlot, PolicyVersion, Rollout,
 };
+pub use unit::{CommitCallback, CommitDeadline, Receipt, Unit};
 pub use usage::{ROW_BYTES, UnitUsage, count_memory, count_message, count_revision, count_truth};
 pub use writer::{ANCHORS_LOST, DATABASE_LOCKED, DATABASE_LOST, DISK_FULL, LOG_HELD};

@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_model::control::Alert;
-use ark_model::usage::{Consumer, Usage};
+use ark_model::usage::{QuotaHolder, Usage};
 use crossbeam_channel::{Sender, TrySendError};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use crate::batch::{CommitCallback, Receipt, Unit};
 use crate::config::StoreConfig;
-use crate::directory::{self, AccessMarks, DirLock, Evidence, OpenFiles};
+use crate::database_limit::{DatabaseLimit, checkpoint_frames};
+use crate::directory::{self, AccessMarks, DatabaseEvidence, DirLock, OpenFiles};
 use crate::error::{CommitError, OpenError, SubmitError};
 use crate::health::StoreHealth;
 use crate::offline::{begin_halt, check_recent_rows};
-use crate::quota::{Quota, checkpoint_frames};
 use crate::reader::Reader;
 use crate::schema;
 use crate::secrets::SecretKey;
+use crate::unit::{CommitCallback, Receipt, Unit};
 use crate::usage::UsageBook;
 use crate::writer::{self, QueuedUnit, WriterConnections, WriterMessage, WriterOptions};
 
@@ -63,7 +63,7 @@ impl Store {
         let lock = Arc::new(DirLock::acquire(dir)?);
         let path = directory::database_path(dir);
         directory::check_restore_finished(dir)?;
-        let evidence = Evidence::collect(dir, lock.found())?;
+        let evidence = DatabaseEvidence::collect(dir, lock.found())?;
         evidence.check_present()?;
         if config.require_database && !directory::has_database(dir) {
             return Err(OpenError::DatabaseRequired { dir: dir.clone() });
@@ -102,7 +102,9 @@ impl Store {
             dir: dir.clone(),
             batch: config.batch.max(1),
             secret_key: config.secret_key.clone(),
-            quota: config.max_bytes.map(|bytes| Quota::new(&path, bytes)),
+            database_limit: config
+                .max_bytes
+                .map(|bytes| DatabaseLimit::new(&path, bytes)),
             commits: commits.clone(),
             health: Arc::clone(&health),
             meters: Arc::clone(&config.meters),
@@ -272,10 +274,10 @@ impl Store {
         sizes.map(|file| file.len()).sum()
     }
 
-    /// How much a consumer uses, as of the last commit.
+    /// How much a holder uses, as of the last commit.
     #[must_use]
-    pub fn read_usage(&self, consumer: &Consumer) -> Usage {
-        self.inner.usage.read_usage(consumer, Instant::now())
+    pub fn read_usage(&self, holder: &QuotaHolder) -> Usage {
+        self.inner.usage.read_usage(holder, Instant::now())
     }
 
     /// How many messages are in the outbox.

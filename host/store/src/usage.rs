@@ -1,8 +1,8 @@
-//! How much each consumer uses. The writer counts what it writes, in the order of commits; the totals are rows of `quota_usage`, written in the
+//! How much each holder uses. The writer counts what it writes, in the order of commits; the totals are rows of `quota_usage`, written in the
 //! transaction that they are about.
 //!
 //! What counts as stored, in bytes of text and [`ROW_BYTES`] for each row:
-//! * a revision of a key, for whoever wrote it, permanently, since the history stays; and the live value once more, for the agent whose key
+//! * a revision of a key, for its writer, permanently, since the history stays; and the live value once more, for the agent whose key
 //!   it is, until it is replaced or deleted;
 //! * a memory, for its agent, until it expires or is deleted; its text twice, since it is indexed;
 //! * a revision of a truth or of a setting, for whoever wrote it, permanently;
@@ -17,7 +17,7 @@ use std::time::Instant;
 use ark_model::MinuteWindow;
 use ark_model::ids::Name;
 use ark_model::state::{Memory, TruthWrite};
-use ark_model::usage::{Consumer, Totals, Usage};
+use ark_model::usage::{QuotaHolder, Totals, Usage};
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
@@ -62,7 +62,7 @@ pub fn count_message(topic: &str, payload_json: &str) -> u64 {
     ROW_BYTES + text_bytes(topic) + text_bytes(payload_json)
 }
 
-/// What a unit changes for a consumer.
+/// What a unit changes for a holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Growth {
     /// Stored bytes that are kept, less those that are given back.
@@ -81,45 +81,45 @@ impl Growth {
     }
 }
 
-/// What a unit changes, by consumer.
+/// What a unit changes, by holder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct UnitUsage(Vec<(Consumer, Growth)>);
+pub struct UnitUsage(Vec<(QuotaHolder, Growth)>);
 
 impl UnitUsage {
-    /// The growth of a consumer, to be added to.
-    pub(crate) fn of_consumer(&mut self, consumer: &Consumer) -> &mut Growth {
-        let place = self.0.iter().position(|(known, _)| known == consumer);
+    /// The growth of a holder, to be added to.
+    pub(crate) fn of_holder(&mut self, holder: &QuotaHolder) -> &mut Growth {
+        let place = self.0.iter().position(|(known, _)| known == holder);
         let place = place.unwrap_or_else(|| {
-            self.0.push((consumer.clone(), Growth::default()));
+            self.0.push((holder.clone(), Growth::default()));
             self.0.len() - 1
         });
         &mut self.0[place].1
     }
 
     /// Counts bytes that `writer` stored and that stay its own.
-    pub(crate) fn add_stored(&mut self, writer: Option<&Consumer>, bytes: u64) {
+    pub(crate) fn add_stored(&mut self, writer: Option<&QuotaHolder>, bytes: u64) {
         if let Some(writer) = writer {
-            let growth = self.of_consumer(writer);
+            let growth = self.of_holder(writer);
             growth.stored = growth.stored.saturating_add(to_signed(bytes));
             growth.written = growth.written.saturating_add(bytes);
         }
     }
 
     /// Counts bytes that are kept for an agent (negative: given back to it), and that `writer` wrote.
-    pub(crate) fn add_kept(&mut self, agent: &Name, kept: i64, writer: Option<&Consumer>) {
-        let owner = Consumer::Agent(agent.clone());
-        let growth = self.of_consumer(&owner);
+    pub(crate) fn add_kept(&mut self, agent: &Name, kept: i64, writer: Option<&QuotaHolder>) {
+        let owner = QuotaHolder::Agent(agent.clone());
+        let growth = self.of_holder(&owner);
         growth.stored = growth.stored.saturating_add(kept);
         let writer = writer.unwrap_or(&owner);
         let written = u64::try_from(kept).unwrap_or(0);
-        let growth = self.of_consumer(writer);
+        let growth = self.of_holder(writer);
         growth.written = growth.written.saturating_add(written);
     }
 
     /// Counts a row of the audit log with this body.
-    pub(crate) fn add_audit_row(&mut self, writer: Option<&Consumer>, body: &str) {
+    pub(crate) fn add_audit_row(&mut self, writer: Option<&QuotaHolder>, body: &str) {
         if let Some(writer) = writer {
-            let growth = self.of_consumer(writer);
+            let growth = self.of_holder(writer);
             // The row has two lines: one in the audit log, one in the session log.
             let bytes = text_bytes(body) + 2 * ROW_BYTES;
             growth.audit = growth.audit.saturating_add(bytes);
@@ -135,23 +135,23 @@ const fn add_signed(total: u64, change: i64) -> u64 {
     total.saturating_add_signed(change)
 }
 
-/// How much each consumer uses. The writer changes it after each commit; everybody may read it.
+/// How much each holder uses. The writer changes it after each commit; everybody may read it.
 #[derive(Debug, Default)]
 pub(crate) struct UsageBook {
-    consumers: Mutex<HashMap<Consumer, ConsumerBook>>,
+    holders: Mutex<HashMap<QuotaHolder, HolderBook>>,
     /// Messages in the outbox.
     waiting_messages: AtomicUsize,
 }
 
 #[derive(Debug, Clone)]
-struct ConsumerBook {
+struct HolderBook {
     totals: Totals,
     written: MinuteWindow,
     audit: MinuteWindow,
     messages: MinuteWindow,
 }
 
-impl ConsumerBook {
+impl HolderBook {
     const fn new(totals: Totals, now: Instant) -> Self {
         Self {
             totals,
@@ -163,7 +163,7 @@ impl ConsumerBook {
 }
 
 impl UsageBook {
-    /// Reads the totals of all consumers.
+    /// Reads the totals of all holders.
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let now = Instant::now();
         let rows = select_rows(
@@ -179,11 +179,11 @@ impl UsageBook {
                 Ok((row.get::<_, String>(0)?, totals))
             },
         )?;
-        let consumers = rows.into_iter().filter_map(|(text, totals)| {
-            Some((Consumer::parse(&text)?, ConsumerBook::new(totals, now)))
+        let holders = rows.into_iter().filter_map(|(text, totals)| {
+            Some((QuotaHolder::parse(&text)?, HolderBook::new(totals, now)))
         });
         Ok(Self {
-            consumers: Mutex::new(consumers.collect()),
+            holders: Mutex::new(holders.collect()),
             waiting_messages: AtomicUsize::new(select_value(
                 connection,
                 "SELECT count(*) FROM outbox",
@@ -197,10 +197,10 @@ impl UsageBook {
         self.waiting_messages.load(Ordering::Acquire)
     }
 
-    /// How much a consumer uses now.
-    pub(crate) fn read_usage(&self, consumer: &Consumer, now: Instant) -> Usage {
-        let consumers = self.consumers.lock();
-        let Some(book) = consumers.get(consumer) else {
+    /// How much a holder uses now.
+    pub(crate) fn read_usage(&self, holder: &QuotaHolder, now: Instant) -> Usage {
+        let holders = self.holders.lock();
+        let Some(book) = holders.get(holder) else {
             return Usage::default();
         };
         Usage {
@@ -217,26 +217,26 @@ impl UsageBook {
         connection: &Connection,
         units: impl IntoIterator<Item = &'a UnitUsage>,
     ) -> rusqlite::Result<()> {
-        let mut changed: HashMap<&Consumer, Totals> = HashMap::new();
-        let consumers = self.consumers.lock();
-        for (consumer, growth) in units.into_iter().flat_map(|usage| &usage.0) {
+        let mut changed: HashMap<&QuotaHolder, Totals> = HashMap::new();
+        let holders = self.holders.lock();
+        for (holder, growth) in units.into_iter().flat_map(|usage| &usage.0) {
             if growth.changes_totals() {
-                let totals = changed.entry(consumer).or_insert_with(|| {
-                    consumers
-                        .get(consumer)
+                let totals = changed.entry(holder).or_insert_with(|| {
+                    holders
+                        .get(holder)
                         .map_or_else(Totals::default, |book| book.totals)
                 });
                 *totals = grow_totals(*totals, growth);
             }
         }
-        drop(consumers);
-        for (consumer, totals) in changed {
+        drop(holders);
+        for (holder, totals) in changed {
             execute(
                 connection,
                 "INSERT INTO quota_usage (consumer, stored_bytes, keys, memories) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (consumer) DO UPDATE SET stored_bytes = ?2, keys = ?3, memories = ?4",
                 params![
-                    consumer.to_string(),
+                    holder.to_string(),
                     to_signed(totals.stored_bytes),
                     to_signed(totals.keys),
                     to_signed(totals.memories)
@@ -262,11 +262,11 @@ impl UsageBook {
         if usage.0.is_empty() {
             return;
         }
-        let mut consumers = self.consumers.lock();
-        for (consumer, growth) in &usage.0 {
-            let book = consumers
-                .entry(consumer.clone())
-                .or_insert_with(|| ConsumerBook::new(Totals::default(), now));
+        let mut holders = self.holders.lock();
+        for (holder, growth) in &usage.0 {
+            let book = holders
+                .entry(holder.clone())
+                .or_insert_with(|| HolderBook::new(Totals::default(), now));
             book.totals = grow_totals(book.totals, growth);
             for (window, amount) in [
                 (&mut book.written, growth.written),

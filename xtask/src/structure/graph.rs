@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::source::{ModulePath, Source};
+use super::source::{ModulePath, SourceFile};
 
 /// How many re-exports of one name are followed.
 const LONGEST_CHAIN: usize = 8;
@@ -19,9 +19,9 @@ pub struct ImportGraph {
 impl ImportGraph {
     /// Reads the imports of a crate: `files` has the text of each module.
     pub fn new(files: &BTreeMap<ModulePath, String>) -> Self {
-        let sources: BTreeMap<&ModulePath, Source> = files
+        let sources: BTreeMap<&ModulePath, SourceFile> = files
             .iter()
-            .map(|(module, text)| (module, Source::parse(text)))
+            .map(|(module, text)| (module, SourceFile::parse(text)))
             .collect();
         let mut imports = BTreeMap::new();
         for (module, source) in &sources {
@@ -49,11 +49,11 @@ impl ImportGraph {
         let mut left: BTreeSet<&ModulePath> = self.imports.keys().collect();
         let mut circles = Vec::new();
         while let Some(module) = left.pop_first() {
-            let after = self.reach(module);
+            let after = self.reachable_modules(module);
             let circle: BTreeSet<&ModulePath> = after
                 .iter()
                 .copied()
-                .filter(|other| self.reach(other).contains(module))
+                .filter(|other| self.reachable_modules(other).contains(module))
                 .collect();
             if !circle.is_empty() {
                 left.retain(|other| !circle.contains(other));
@@ -93,7 +93,7 @@ impl ImportGraph {
     }
 
     /// Returns every module that a module imports, directly or over others; itself only when it is in a circle.
-    fn reach(&self, module: &ModulePath) -> BTreeSet<&ModulePath> {
+    fn reachable_modules(&self, module: &ModulePath) -> BTreeSet<&ModulePath> {
         let mut reached = BTreeSet::new();
         let mut open: Vec<&ModulePath> = self.imports[module].keys().collect();
         while let Some(next) = open.pop() {
@@ -130,14 +130,14 @@ fn show_module(module: &ModulePath) -> String {
 /// Returns the module that a path of `module` leads to, and the name in it that the path goes on with, if it does. `None` for paths to
 /// other crates.
 fn resolve(
-    sources: &BTreeMap<&ModulePath, Source>,
+    sources: &BTreeMap<&ModulePath, SourceFile>,
     module: &ModulePath,
     path: &[String],
 ) -> Option<(ModulePath, Option<String>)> {
     let mut at = module.clone();
     let mut rest = path.to_vec();
     for _ in 0..LONGEST_CHAIN {
-        let (target, left) = walk(sources, &at, &rest)?;
+        let (target, left) = walk_path(sources, &at, &rest)?;
         let Some(name) = left.first().cloned() else {
             return Some((target, None));
         };
@@ -149,7 +149,7 @@ fn resolve(
             return Some((target, Some(name)));
         };
         // A re-export of another crate's item is the face's own.
-        if walk(sources, &target, origin).is_none() {
+        if walk_path(sources, &target, origin).is_none() {
             return Some((target, Some(name)));
         }
         rest = origin.iter().chain(&left[1..]).cloned().collect();
@@ -159,8 +159,8 @@ fn resolve(
 }
 
 /// Follows a path over modules that are files. Returns the last of them and what is left of the path.
-fn walk(
-    sources: &BTreeMap<&ModulePath, Source>,
+fn walk_path(
+    sources: &BTreeMap<&ModulePath, SourceFile>,
     module: &ModulePath,
     path: &[String],
 ) -> Option<(ModulePath, Vec<String>)> {

@@ -33,7 +33,12 @@ struct Wall {
 }
 
 /// The host's crates, from the lowest to the highest.
-const CRATES: [Wall; 11] = [
+const CRATES: [Wall; 12] = [
+    Wall {
+        directory: "host/authorities",
+        allowed: &[],
+        forbidden: &["wasmtime", "rusqlite", "axum", "hyper", "utoipa", "clap"],
+    },
     Wall {
         directory: "host/json",
         allowed: &[],
@@ -69,7 +74,7 @@ const CRATES: [Wall; 11] = [
     },
     Wall {
         directory: "host/registry",
-        allowed: &["ark-model"],
+        allowed: &["ark-authorities", "ark-model"],
         forbidden: &[
             "wasmtime", "rusqlite", "axum", "hyper", "utoipa", "ring", "clap",
         ],
@@ -77,6 +82,7 @@ const CRATES: [Wall; 11] = [
     Wall {
         directory: "host/server",
         allowed: &[
+            "ark-authorities",
             "ark-json",
             "ark-model",
             "ark-redaction",
@@ -88,7 +94,7 @@ const CRATES: [Wall; 11] = [
     },
     Wall {
         directory: "host/client",
-        allowed: &["ark-model"],
+        allowed: &["ark-authorities", "ark-model"],
         forbidden: &["wasmtime", "rusqlite", "axum", "hyper", "utoipa", "clap"],
     },
     Wall {

@@ -10,7 +10,7 @@ pub type ModulePath = Vec<String>;
 
 /// What one file imports and defines.
 #[derive(Debug, Default, PartialEq)]
-pub struct Source {
+pub struct SourceFile {
     /// Paths that are imported with `use`, or that begin with `crate`, `super` or `self` elsewhere; `Name as Other` without ` as Other`.
     pub paths: BTreeSet<Vec<String>>,
     /// Names that `pub use` gives to paths.
@@ -20,7 +20,7 @@ pub struct Source {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Token {
+enum Lexeme {
     Word(String),
     /// `::`
     Separator,
@@ -40,7 +40,7 @@ const ITEMS: [&str; 9] = [
     "macro_rules",
 ];
 
-impl Source {
+impl SourceFile {
     /// Reads a file's text.
     pub fn parse(text: &str) -> Self {
         let tokens = without_test_modules(&tokenize(text));
@@ -49,22 +49,22 @@ impl Source {
         while at < tokens.len() {
             match &tokens[at] {
                 // `use<'a>` lists the lifetimes that a type captures.
-                Token::Word(word) if word == "use" && !is_punctuation(&tokens, at + 1, '<') => {
+                Lexeme::Word(word) if word == "use" && !is_punctuation(&tokens, at + 1, '<') => {
                     at = source.read_use(&tokens, at + 1, is_public(&tokens[..at]));
                     continue;
                 }
-                Token::Word(word) if matches!(word.as_str(), "crate" | "super" | "self") => {
+                Lexeme::Word(word) if matches!(word.as_str(), "crate" | "super" | "self") => {
                     let (path, next) = read_path(&tokens, at);
-                    let begins = at == 0 || tokens[at - 1] != Token::Separator;
+                    let begins = at == 0 || tokens[at - 1] != Lexeme::Separator;
                     if begins && path.len() > 1 {
                         source.paths.insert(path);
                     }
                     at = next;
                     continue;
                 }
-                Token::Word(word) if ITEMS.contains(&word.as_str()) => {
+                Lexeme::Word(word) if ITEMS.contains(&word.as_str()) => {
                     let name = tokens[at + 1..].iter().find_map(|token| match token {
-                        Token::Word(name) if name != "mut" => Some(name),
+                        Lexeme::Word(name) if name != "mut" => Some(name),
                         _ => None,
                     });
                     source.definitions.extend(name.cloned());
@@ -77,10 +77,10 @@ impl Source {
     }
 
     /// Reads the tree after `use`, from `at` to its `;`. Returns the index behind it.
-    fn read_use(&mut self, tokens: &[Token], at: usize, public: bool) -> usize {
+    fn read_use(&mut self, tokens: &[Lexeme], at: usize, public: bool) -> usize {
         let end = tokens[at..]
             .iter()
-            .position(|token| *token == Token::Punctuation(';'))
+            .position(|token| *token == Lexeme::Punctuation(';'))
             .map_or(tokens.len(), |length| at + length);
         let mut found = Vec::new();
         read_tree(&tokens[at..end], &[], &mut found);
@@ -98,19 +98,19 @@ impl Source {
 pub fn contains_word(text: &str, wanted: &str) -> bool {
     without_test_modules(&tokenize(text))
         .iter()
-        .any(|token| matches!(token, Token::Word(word) if word == wanted))
+        .any(|token| matches!(token, Lexeme::Word(word) if word == wanted))
 }
 
 /// Reads the branches of a `use` tree: the name and the path of each import.
-fn read_tree(tokens: &[Token], prefix: &[String], found: &mut Vec<(String, Vec<String>)>) {
+fn read_tree(tokens: &[Lexeme], prefix: &[String], found: &mut Vec<(String, Vec<String>)>) {
     let mut depth = 0_u32;
     let branches = tokens.split(|token| {
         match token {
-            Token::Punctuation('{') => depth += 1,
-            Token::Punctuation('}') => depth = depth.saturating_sub(1),
+            Lexeme::Punctuation('{') => depth += 1,
+            Lexeme::Punctuation('}') => depth = depth.saturating_sub(1),
             _ => {}
         }
-        depth == 0 && *token == Token::Punctuation(',')
+        depth == 0 && *token == Lexeme::Punctuation(',')
     });
     for branch in branches {
         let (segments, next) = read_path(branch, 0);
@@ -122,13 +122,13 @@ fn read_tree(tokens: &[Token], prefix: &[String], found: &mut Vec<(String, Vec<S
                 .filter(|segment| segment != "self" || prefix.is_empty()),
         );
         match branch.get(next) {
-            Some(Token::Punctuation('{')) => {
+            Some(Lexeme::Punctuation('{')) => {
                 let inside = &branch[next + 1..branch.len().saturating_sub(1).max(next + 1)];
                 read_tree(inside, &path, found);
             }
-            Some(Token::Punctuation('*')) => found.push(("*".to_owned(), path)),
-            Some(Token::Word(word)) if word == "as" => {
-                if let Some(Token::Word(name)) = branch.get(next + 1) {
+            Some(Lexeme::Punctuation('*')) => found.push(("*".to_owned(), path)),
+            Some(Lexeme::Word(word)) if word == "as" => {
+                if let Some(Lexeme::Word(name)) = branch.get(next + 1) {
                     found.push((name.clone(), path));
                 }
             }
@@ -142,16 +142,16 @@ fn read_tree(tokens: &[Token], prefix: &[String], found: &mut Vec<(String, Vec<S
 }
 
 /// Reads `word::word::…` from `at`. Returns the path and the index behind it, which is also behind a `::` at the end.
-fn read_path(tokens: &[Token], at: usize) -> (Vec<String>, usize) {
+fn read_path(tokens: &[Lexeme], at: usize) -> (Vec<String>, usize) {
     let mut path = Vec::new();
     let mut next = at;
-    if tokens.get(next) == Some(&Token::Separator) {
+    if tokens.get(next) == Some(&Lexeme::Separator) {
         next += 1;
     }
-    while let Some(Token::Word(word)) = tokens.get(next) {
+    while let Some(Lexeme::Word(word)) = tokens.get(next) {
         path.push(word.clone());
         next += 1;
-        if tokens.get(next) != Some(&Token::Separator) {
+        if tokens.get(next) != Some(&Lexeme::Separator) {
             break;
         }
         next += 1;
@@ -160,34 +160,34 @@ fn read_path(tokens: &[Token], at: usize) -> (Vec<String>, usize) {
 }
 
 /// Returns whether the tokens end with `pub` or `pub(…)`.
-fn is_public(tokens: &[Token]) -> bool {
+fn is_public(tokens: &[Lexeme]) -> bool {
     let tokens = match tokens.last() {
-        Some(Token::Punctuation(')')) => {
+        Some(Lexeme::Punctuation(')')) => {
             let open = tokens
                 .iter()
-                .rposition(|token| *token == Token::Punctuation('('));
+                .rposition(|token| *token == Lexeme::Punctuation('('));
             &tokens[..open.unwrap_or(0)]
         }
         _ => tokens,
     };
-    tokens.last() == Some(&Token::Word("pub".to_owned()))
+    tokens.last() == Some(&Lexeme::Word("pub".to_owned()))
 }
 
-fn is_punctuation(tokens: &[Token], at: usize, wanted: char) -> bool {
-    tokens.get(at) == Some(&Token::Punctuation(wanted))
+fn is_punctuation(tokens: &[Lexeme], at: usize, wanted: char) -> bool {
+    tokens.get(at) == Some(&Lexeme::Punctuation(wanted))
 }
 
 /// Takes out `#[cfg(test)] mod name { … }`.
-fn without_test_modules(tokens: &[Token]) -> Vec<Token> {
-    let word = |text: &str| Token::Word(text.to_owned());
+fn without_test_modules(tokens: &[Lexeme]) -> Vec<Lexeme> {
+    let word = |text: &str| Lexeme::Word(text.to_owned());
     let attribute = [
-        Token::Punctuation('#'),
-        Token::Punctuation('['),
+        Lexeme::Punctuation('#'),
+        Lexeme::Punctuation('['),
         word("cfg"),
-        Token::Punctuation('('),
+        Lexeme::Punctuation('('),
         word("test"),
-        Token::Punctuation(')'),
-        Token::Punctuation(']'),
+        Lexeme::Punctuation(')'),
+        Lexeme::Punctuation(']'),
         word("mod"),
     ];
     let mut kept = Vec::with_capacity(tokens.len());
@@ -199,8 +199,8 @@ fn without_test_modules(tokens: &[Token]) -> Vec<Token> {
             at = body;
             while at < tokens.len() {
                 match tokens[at] {
-                    Token::Punctuation('{') => depth += 1,
-                    Token::Punctuation('}') => depth -= 1,
+                    Lexeme::Punctuation('{') => depth += 1,
+                    Lexeme::Punctuation('}') => depth -= 1,
                     _ => {}
                 }
                 at += 1;
@@ -217,7 +217,7 @@ fn without_test_modules(tokens: &[Token]) -> Vec<Token> {
 }
 
 /// Splits a text into tokens, without comments, literals and lifetimes.
-fn tokenize(text: &str) -> Vec<Token> {
+fn tokenize(text: &str) -> Vec<Lexeme> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -230,16 +230,16 @@ fn tokenize(text: &str) -> Vec<Token> {
         } else if first == '\'' {
             quote_length(rest)
         } else if rest.starts_with("::") {
-            tokens.push(Token::Separator);
+            tokens.push(Lexeme::Separator);
             2
         } else if first == '_' || first.is_alphanumeric() {
             let end = rest.find(|character: char| character != '_' && !character.is_alphanumeric());
             let word = &rest[..end.unwrap_or(rest.len())];
-            tokens.push(Token::Word(word.to_owned()));
+            tokens.push(Lexeme::Word(word.to_owned()));
             word.len()
         } else {
             if !first.is_whitespace() {
-                tokens.push(Token::Punctuation(first));
+                tokens.push(Lexeme::Punctuation(first));
             }
             first.len_utf8()
         };
@@ -320,10 +320,10 @@ fn quote_length(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::Source;
+    use super::SourceFile;
 
     fn paths(text: &str) -> Vec<String> {
-        let source = Source::parse(text);
+        let source = SourceFile::parse(text);
         source.paths.iter().map(|path| path.join("::")).collect()
     }
 
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn definitions_and_reexports_are_named() {
-        let source = Source::parse(
+        let source = SourceFile::parse(
             "pub(crate) use a::{B, C as D}; use e::F; struct G; static mut H: u8 = 1; macro_rules! i { () => {} } const fn j() {}",
         );
         let names: Vec<&str> = source

@@ -62,7 +62,7 @@ pub struct Outcomes {
     pub approved: u64,
     /// Held for an approval.
     pub held: u64,
-    /// Denied.
+    /// How many actions were denied.
     pub denied: u64,
     /// Positions closed.
     pub closed: Hits,

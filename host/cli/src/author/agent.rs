@@ -16,7 +16,7 @@ use super::dev::{self, DevArgs};
 use super::guest_crate::{CrateArgs, GuestKind, NewAgentArgs};
 use super::inspect::{self, InspectArgs};
 use super::project::{build_agent, test_project};
-use super::sample::{Sample, print_run, run_sample};
+use super::sample::{SampleSignal, print_run, run_sample};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentAuthorCommand {
@@ -70,7 +70,7 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
             test_project(&args.dir)?;
             let compiled = tempfile::tempdir().context("no temporary directory")?;
             let manifest = build_agent(&args.dir, Some(compiled.path()))?;
-            let sample = Sample::read(&args.dir.join("sample.json"))?;
+            let sample = SampleSignal::read(&args.dir.join("sample.json"))?;
             let run = run_sample(&manifest, sample, Some(compiled.path()))?;
             print_run(&run, false)?;
             return Ok(exit_code(run.is_handled() && !run.is_denied()));
@@ -83,8 +83,8 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
             json,
         } => {
             let sample = match (signal.sample, signal.topic) {
-                (Some(file), _) => Sample::read(&file)?,
-                (None, Some(topic)) => Sample {
+                (Some(file), _) => SampleSignal::read(&file)?,
+                (None, Some(topic)) => SampleSignal {
                     topic,
                     payload: read_json_field("--payload", &signal.payload)
                         .map_err(|error| anyhow!("{error}; text needs quotes: '\"text\"'"))?,

@@ -14,7 +14,7 @@ use crate::output::{print_line, print_notice};
 use crate::production::interrupts::watch_interrupts;
 
 use super::project::{build_agent, test_project};
-use super::sample::{Sample, SampleRun, run_sample};
+use super::sample::{SampleRun, SampleSignal, run_sample};
 use super::toolchain::Language;
 
 /// How often the files are looked at.
@@ -104,7 +104,9 @@ fn check_project(args: &DevArgs, compiled: &Path) -> anyhow::Result<()> {
     for path in samples {
         let name = path.strip_prefix(&args.dir).unwrap_or(&path);
         let name = name.display().to_string();
-        match Sample::read(&path).and_then(|sample| run_sample(&manifest, sample, Some(compiled))) {
+        match SampleSignal::read(&path)
+            .and_then(|sample| run_sample(&manifest, sample, Some(compiled)))
+        {
             Ok(run) => print_row(&name, &run),
             Err(error) => print_line!("{name:<20} {:<9} {error:#}", "REFUSED"),
         }

@@ -29,14 +29,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A signal to give to an agent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Sample {
+pub(super) struct SampleSignal {
     /// The topic.
     pub(super) topic: String,
     /// The payload.
     pub(super) payload: Value,
 }
 
-impl Sample {
+impl SampleSignal {
     /// Reads a sample from a JSON file.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl SampleRun {
 /// The agent does not receive the topic, or is refused; or the host cannot start.
 pub(super) fn run_sample(
     manifest: &Path,
-    sample: Sample,
+    sample: SampleSignal,
     compiled: Option<&Path>,
 ) -> anyhow::Result<SampleRun> {
     start_logging(
@@ -148,7 +148,7 @@ pub(super) fn run_sample(
     run
 }
 
-fn deliver_sample(app: &App, sample: Sample) -> anyhow::Result<()> {
+fn deliver_sample(app: &App, sample: SampleSignal) -> anyhow::Result<()> {
     let incoming = IncomingSignal {
         by: None,
         topic: sample.topic,
@@ -212,7 +212,7 @@ fn collect_results(app: &App, agent: &Name) -> anyhow::Result<SampleRun> {
 pub(super) fn print_run(run: &SampleRun, json: bool) -> anyhow::Result<()> {
     for decision in &run.decisions {
         if json {
-            print_json_line(&DecisionView::whole(decision))?;
+            print_json_line(&DecisionView::with_facts(decision))?;
         } else {
             print_decision(decision)?;
         }

@@ -14,18 +14,15 @@ use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
 use super::fields::{array_field, is_true, text_field};
-use super::request::{ApiRequest, OptionalReasonArgs};
+use super::request::{ApiRequest, OptionalReasonArgs, ShowArgs};
 use super::upload::{read_component, read_signature};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentVersionCommand {
     /// Lists the agents of a running host.
     List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        connection: Connection,
+        show: ShowArgs,
     },
     /// Shows an agent: the serving version, its health, all versions. As JSON.
     Show {
@@ -91,16 +88,10 @@ pub(crate) enum AgentVersionCommand {
 
 pub(crate) fn run(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
-        AgentVersionCommand::List { json, connection } => {
-            let answer = ApiRequest::get(&["v1", "agents"])
-                .with_query("limit", Some(500))
-                .send(&connection)?;
-            if json {
-                print_json(&answer)?;
-            } else {
-                print_agents(&answer);
-            }
-        }
+        AgentVersionCommand::List { show } => show.show_answer(
+            ApiRequest::get(&["v1", "agents"]).with_query("limit", Some(500)),
+            print_agents,
+        )?,
         AgentVersionCommand::Show { agent, connection } => {
             print_json(&ApiRequest::get(&["v1", "agents", agent.as_str()]).send(&connection)?)?;
         }

@@ -19,18 +19,15 @@ use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
-use super::request::{ApiRequest, OptionalReasonArgs};
+use super::request::{ApiRequest, OptionalReasonArgs, ShowArgs};
 use super::upload::{read_component, read_signature};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyVersionCommand {
     /// Lists the operator policies of a running host, in the order in which they are asked.
     List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        connection: Connection,
+        show: ShowArgs,
     },
     /// Shows a policy: what is enforced and on trial, how its trial differs, its versions, why the last change was refused. As JSON.
     Show {
@@ -150,16 +147,10 @@ impl ChangeArgs {
 
 pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
-        PolicyVersionCommand::List { json, connection } => {
-            let answer = ApiRequest::get(&["v1", "policies"])
-                .with_query("limit", Some(500))
-                .send(&connection)?;
-            if json {
-                print_json(&answer)?;
-            } else {
-                print_policies(&answer);
-            }
-        }
+        PolicyVersionCommand::List { show } => show.show_answer(
+            ApiRequest::get(&["v1", "policies"]).with_query("limit", Some(500)),
+            print_policies,
+        )?,
         PolicyVersionCommand::Show { policy, connection } => {
             print_json(&ApiRequest::get(&["v1", "policies", policy.as_str()]).send(&connection)?)?;
         }

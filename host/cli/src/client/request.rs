@@ -7,6 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use ureq::http::Request;
 
+use crate::output::print_json;
+
 use super::connection::{Connection, Exchange};
 
 /// Which page of a list.
@@ -34,6 +36,36 @@ impl CallerArgs {
     /// The name to record; `None` where a token gives it.
     pub(crate) fn actor(&self) -> Option<&str> {
         (!self.connection.has_token()).then_some(self.by.as_str())
+    }
+}
+
+/// Which host is asked, and how its answer is shown.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl ShowArgs {
+    /// Sends a request and prints its answer: as JSON where that is asked for, otherwise by `print_answer`.
+    ///
+    /// # Errors
+    /// See [`Connection::send`].
+    pub(crate) fn show_answer(
+        &self,
+        request: ApiRequest,
+        print_answer: impl FnOnce(&Value),
+    ) -> anyhow::Result<()> {
+        let answer = request.send(&self.connection)?;
+        if self.json {
+            print_json(&answer)?;
+        } else {
+            print_answer(&answer);
+        }
+        Ok(())
     }
 }
 

@@ -8,13 +8,12 @@ use ark_model::printable::format_count;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::output::{print_empty, print_json, print_line, print_notice};
+use crate::output::{print_empty, print_line, print_notice};
 use crate::time::format_millis;
 
-use super::connection::Connection;
-use super::fields::{array_field, text_field};
+use super::fields::{array_field, print_next_cursor, text_field};
 use super::remedies::replace_calls;
-use super::request::{ApiRequest, OptionalReasonArgs, PageArgs};
+use super::request::{ApiRequest, OptionalReasonArgs, PageArgs, ShowArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SignalsCommand {
@@ -26,10 +25,7 @@ pub(crate) enum SignalsCommand {
         #[command(flatten)]
         page: PageArgs,
         #[command(flatten)]
-        connection: Connection,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        show: ShowArgs,
     },
     /// Delivers a signal again to the agent that failed to handle it, or all of an agent that have failed until now.
     Redeliver {
@@ -51,22 +47,12 @@ pub(crate) enum SignalsCommand {
 
 pub(crate) fn run(command: SignalsCommand) -> anyhow::Result<ExitCode> {
     match command {
-        SignalsCommand::Failed {
-            agent,
-            page,
-            connection,
-            json,
-        } => {
-            let answer = ApiRequest::get(&["v1", "signals", "failed"])
+        SignalsCommand::Failed { agent, page, show } => show.show_answer(
+            ApiRequest::get(&["v1", "signals", "failed"])
                 .with_query("agent", agent)
-                .with_page(page)
-                .send(&connection)?;
-            if json {
-                print_json(&answer)?;
-            } else {
-                print_failed(&answer);
-            }
-        }
+                .with_page(page),
+            print_failed,
+        )?,
         SignalsCommand::Redeliver {
             signal,
             agent,
@@ -158,7 +144,5 @@ fn print_failed(answer: &Value) {
             print_line!("    capsule {failure} (`ark agent capsules`)");
         }
     }
-    if let Some(cursor) = answer["next_cursor"].as_str() {
-        print_line!("more with --cursor {cursor}");
-    }
+    print_next_cursor(answer);
 }

@@ -261,9 +261,9 @@ pub(crate) fn run(
 ) -> anyhow::Result<ExitCode> {
     let agent = named_agent(&command).map(str::to_owned);
     let answer = match state_request(command)? {
-        Request::Read(request) => request,
-        Request::Change(request) => request.with_fields(&[("updated_by", json!(by))]),
-        Request::Delete(request) => request.with_query("updated_by", by),
+        StateRequest::Read(request) => request,
+        StateRequest::Change(request) => request.with_fields(&[("updated_by", json!(by))]),
+        StateRequest::Delete(request) => request.with_query("updated_by", by),
     }
     .send(connection)?;
     print_json(&answer)?;
@@ -330,20 +330,20 @@ fn notice_unknown_agent(agent: &str, connection: &Connection) {
 }
 
 /// A request by what it does, which decides where the caller's name goes.
-enum Request {
+enum StateRequest {
     Read(ApiRequest),
     Change(ApiRequest),
     Delete(ApiRequest),
 }
 
-fn state_request(command: StateCommand) -> anyhow::Result<Request> {
+fn state_request(command: StateCommand) -> anyhow::Result<StateRequest> {
     Ok(match command {
         StateCommand::Get {
             agent,
             key,
             revision,
             at_ms,
-        } => Request::Read(
+        } => StateRequest::Read(
             ApiRequest::get(&["v1", "state", &agent, &key])
                 .with_query("revision", revision)
                 .with_query("at_ms", at_ms),
@@ -353,7 +353,7 @@ fn state_request(command: StateCommand) -> anyhow::Result<Request> {
             key,
             value,
             expected_revision,
-        } => Request::Change(
+        } => StateRequest::Change(
             ApiRequest::new("PUT", &["v1", "state", &agent, &key])
                 .with_raw_field("value", &read_value(value)?)
                 .with_fields(&[("expected_revision", json!(expected_revision))]),
@@ -362,25 +362,25 @@ fn state_request(command: StateCommand) -> anyhow::Result<Request> {
             agent,
             key,
             expected_revision,
-        } => Request::Delete(
+        } => StateRequest::Delete(
             ApiRequest::new("DELETE", &["v1", "state", &agent, &key])
                 .with_query("expected_revision", expected_revision),
         ),
         StateCommand::List {
             agent: None, page, ..
-        } => Request::Read(ApiRequest::get(&["v1", "state"]).with_page(page)),
+        } => StateRequest::Read(ApiRequest::get(&["v1", "state"]).with_page(page)),
         StateCommand::List {
             agent: Some(agent),
             prefix,
             values,
             page,
-        } => Request::Read(
+        } => StateRequest::Read(
             ApiRequest::get(&["v1", "state", &agent])
                 .with_query("prefix", prefix)
                 .with_query("values", values.then_some(true))
                 .with_page(page),
         ),
-        StateCommand::History { agent, key, page } => Request::Read(
+        StateCommand::History { agent, key, page } => StateRequest::Read(
             ApiRequest::get(&["v1", "state", &agent, &key, "history"]).with_page(page),
         ),
         StateCommand::Rollback {
@@ -389,7 +389,7 @@ fn state_request(command: StateCommand) -> anyhow::Result<Request> {
             steps,
             to_revision,
             expected_revision,
-        } => Request::Change(
+        } => StateRequest::Change(
             ApiRequest::new("POST", &["v1", "state", &agent, &key, "rollback"]).with_fields(&[
                 ("steps", json!(steps)),
                 ("to_revision", json!(to_revision)),
@@ -403,7 +403,7 @@ fn state_request(command: StateCommand) -> anyhow::Result<Request> {
             since_ms,
             until_ms,
             page,
-        } => Request::Read(
+        } => StateRequest::Read(
             ApiRequest::get(&["v1", "session-log"])
                 .with_query("agent", agent)
                 .with_query("action_type", action_type)
@@ -418,14 +418,14 @@ fn state_request(command: StateCommand) -> anyhow::Result<Request> {
     })
 }
 
-fn memory_request(command: MemoryCommand) -> anyhow::Result<Request> {
+fn memory_request(command: MemoryCommand) -> anyhow::Result<StateRequest> {
     Ok(match command {
         MemoryCommand::List {
             agent,
             kind,
             search,
             page,
-        } => Request::Read(
+        } => StateRequest::Read(
             ApiRequest::get(&["v1", "memory", &agent])
                 .with_query("kind", kind)
                 .with_query("q", search)
@@ -439,7 +439,7 @@ fn memory_request(command: MemoryCommand) -> anyhow::Result<Request> {
             ttl_seconds,
         } => {
             let metadata = read_json_field("--metadata", &metadata)?;
-            Request::Change(
+            StateRequest::Change(
                 ApiRequest::new("POST", &["v1", "memory", &agent]).with_fields(&[
                     ("kind", json!(kind)),
                     ("content", json!(content)),
@@ -448,17 +448,19 @@ fn memory_request(command: MemoryCommand) -> anyhow::Result<Request> {
                 ]),
             )
         }
-        MemoryCommand::Delete { agent, id } => Request::Delete(ApiRequest::new(
+        MemoryCommand::Delete { agent, id } => StateRequest::Delete(ApiRequest::new(
             "DELETE",
             &["v1", "memory", &agent, &id.to_string()],
         )),
     })
 }
 
-fn settings_request(command: SettingsCommand) -> Request {
+fn settings_request(command: SettingsCommand) -> StateRequest {
     match command {
-        SettingsCommand::Get { key } => Request::Read(ApiRequest::get(&["v1", "config", &key])),
-        SettingsCommand::List { prefix, page } => Request::Read(
+        SettingsCommand::Get { key } => {
+            StateRequest::Read(ApiRequest::get(&["v1", "config", &key]))
+        }
+        SettingsCommand::List { prefix, page } => StateRequest::Read(
             ApiRequest::get(&["v1", "config"])
                 .with_query("prefix", prefix)
                 .with_page(page),
@@ -468,7 +470,7 @@ fn settings_request(command: SettingsCommand) -> Request {
             value,
             description,
             expected_revision,
-        } => Request::Change(
+        } => StateRequest::Change(
             ApiRequest::new("PUT", &["v1", "config", &key])
                 .with_raw_field("value", &value)
                 .with_fields(&[
@@ -479,20 +481,20 @@ fn settings_request(command: SettingsCommand) -> Request {
         SettingsCommand::Delete {
             key,
             expected_revision,
-        } => Request::Delete(
+        } => StateRequest::Delete(
             ApiRequest::new("DELETE", &["v1", "config", &key])
                 .with_query("expected_revision", expected_revision),
         ),
         SettingsCommand::History { key, page } => {
-            Request::Read(ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page))
+            StateRequest::Read(ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page))
         }
     }
 }
 
-fn truth_request(command: TruthCommand) -> Request {
+fn truth_request(command: TruthCommand) -> StateRequest {
     match command {
-        TruthCommand::Get { key } => Request::Read(ApiRequest::get(&["v1", "truth", &key])),
-        TruthCommand::List { prefix, page } => Request::Read(
+        TruthCommand::Get { key } => StateRequest::Read(ApiRequest::get(&["v1", "truth", &key])),
+        TruthCommand::List { prefix, page } => StateRequest::Read(
             ApiRequest::get(&["v1", "truth"])
                 .with_query("prefix", prefix)
                 .with_page(page),
@@ -504,7 +506,7 @@ fn truth_request(command: TruthCommand) -> Request {
             confidence,
             source,
             expected_revision,
-        } => Request::Change(
+        } => StateRequest::Change(
             ApiRequest::new("PUT", &["v1", "truth", &key])
                 .with_raw_field("value", &value)
                 .with_fields(&[
@@ -515,7 +517,7 @@ fn truth_request(command: TruthCommand) -> Request {
                 ]),
         ),
         TruthCommand::History { key, page } => {
-            Request::Read(ApiRequest::get(&["v1", "truth", &key, "history"]).with_page(page))
+            StateRequest::Read(ApiRequest::get(&["v1", "truth", &key, "history"]).with_page(page))
         }
     }
 }

@@ -12,8 +12,8 @@ use ark_host::api::{advise_on_lockout, agents_of, grants_of, token_view};
 use ark_model::ids::{Millis, Name};
 use ark_model::principal::{ActionGrant, Role};
 use ark_store::{
-    NewToken, Operation, OperatorChange, ReadOnlyStore, SecretKey, Store, StoreConfig, TokenChange,
-    TokenSecret, Unit,
+    AttributedChange, NewToken, OperatorChange, ReadOnlyStore, SecretKey, Store, StoreConfig,
+    TokenChange, TokenSecret, Unit,
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
             let grants = actions.as_deref().map(split_list);
             let actions =
                 grants_of(role, grants.as_deref()).map_err(|error| error.of_field("--actions"))?;
-            let order = TokenOrder {
+            let order = NewTokenRequest {
                 role,
                 name: &name,
                 agents,
@@ -173,7 +173,7 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
 }
 
 /// A token to be made.
-struct TokenOrder<'a> {
+struct NewTokenRequest<'a> {
     role: Role,
     name: &'a Name,
     agents: Vec<Name>,
@@ -190,8 +190,8 @@ fn split_list(text: &str) -> Vec<String> {
 }
 
 /// Makes a token and returns its secret.
-fn create_token(order: TokenOrder<'_>, target: &TargetArgs) -> anyhow::Result<String> {
-    let TokenOrder {
+fn create_token(order: NewTokenRequest<'_>, target: &TargetArgs) -> anyhow::Result<String> {
+    let NewTokenRequest {
         role,
         name,
         agents,
@@ -264,7 +264,7 @@ fn change_offline(dir: &Path, target: &TargetArgs, change: TokenChange) -> anyho
     })
     .context("with a running host, leave --data-dir out: the host is changed over HTTP")?;
     let unit = Unit {
-        operations: vec![Operation {
+        operator_changes: vec![AttributedChange {
             by: target.by.clone().unwrap_or_else(|| "operator".to_owned()),
             change: OperatorChange::Token(change),
         }],

@@ -6,22 +6,18 @@ use ark_model::ids::Name;
 use clap::Subcommand;
 use serde_json::Value;
 
-use crate::output::{print_empty, print_json, print_line, print_notice};
+use crate::output::{print_empty, print_line, print_notice};
 use crate::time::format_millis;
 
-use super::connection::Connection;
 use super::fields::{array_field, is_true, text_field};
-use super::request::{ApiRequest, PageArgs, ReasonArgs};
+use super::request::{ApiRequest, PageArgs, ReasonArgs, ShowArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WatchdogCommand {
     /// Shows halt, quarantines, the agents' health, the probed limits and the latest alerts.
     Status {
         #[command(flatten)]
-        connection: Connection,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        show: ShowArgs,
     },
     /// Lists what the watchdog noticed, the latest first.
     Alerts {
@@ -37,10 +33,7 @@ pub(crate) enum WatchdogCommand {
         #[command(flatten)]
         page: PageArgs,
         #[command(flatten)]
-        connection: Connection,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        show: ShowArgs,
     },
     /// Quarantines an agent: it receives no signals and its proposals are denied, until it is restored.
     Quarantine {
@@ -70,33 +63,22 @@ pub(crate) enum WatchdogCommand {
 
 pub(crate) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
     match command {
-        WatchdogCommand::Status { connection, json } => {
-            let status = ApiRequest::get(&["v1", "watchdog"]).send(&connection)?;
-            if json {
-                print_json(&status)?;
-            } else {
-                print_status(&status);
-            }
+        WatchdogCommand::Status { show } => {
+            show.show_answer(ApiRequest::get(&["v1", "watchdog"]), print_status)?;
         }
         WatchdogCommand::Alerts {
             agent,
             kind,
             severity,
             page,
-            connection,
-            json,
+            show,
         } => {
-            let answer = ApiRequest::get(&["v1", "watchdog", "alerts"])
+            let request = ApiRequest::get(&["v1", "watchdog", "alerts"])
                 .with_query("agent", agent)
                 .with_query("kind", kind)
                 .with_query("severity", severity)
-                .with_page(page)
-                .send(&connection)?;
-            if json {
-                print_json(&answer)?;
-            } else {
-                print_alerts(&answer);
-            }
+                .with_page(page);
+            show.show_answer(request, print_alerts)?;
         }
         WatchdogCommand::Quarantine { agent, reason } => {
             send_order(&["v1", "agents", agent.as_str(), "quarantine"], &reason)?;

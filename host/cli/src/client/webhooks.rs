@@ -7,22 +7,18 @@ use ark_model::ids::Name;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::output::{print_json, print_line};
+use crate::output::print_line;
 use crate::time::format_millis;
 
-use super::connection::Connection;
-use super::fields::{array_field, text_field};
-use super::request::{ApiRequest, OptionalReasonArgs, PageArgs};
+use super::fields::{array_field, print_next_cursor, text_field};
+use super::request::{ApiRequest, OptionalReasonArgs, PageArgs, ShowArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WebhooksCommand {
     /// Lists the webhooks of a running host: how each does, how much waits, and how many dead letters it has.
     List {
         #[command(flatten)]
-        connection: Connection,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        show: ShowArgs,
     },
     /// Lists the events that a webhook could not deliver, with the reason; the latest first.
     DeadLetters {
@@ -31,10 +27,7 @@ pub(crate) enum WebhooksCommand {
         #[command(flatten)]
         page: PageArgs,
         #[command(flatten)]
-        connection: Connection,
-        /// Print JSON, with the events.
-        #[arg(long)]
-        json: bool,
+        show: ShowArgs,
     },
     /// Makes one more attempt at the dead letter of an event, or at all of a webhook.
     Redeliver {
@@ -62,29 +55,17 @@ pub(crate) enum WebhooksCommand {
 
 pub(crate) fn run(command: WebhooksCommand) -> anyhow::Result<ExitCode> {
     match command {
-        WebhooksCommand::List { connection, json } => {
-            let answer = ApiRequest::get(&["v1", "webhooks"]).send(&connection)?;
-            if json {
-                print_json(&answer)?;
-            } else {
-                print_webhooks(&answer);
-            }
+        WebhooksCommand::List { show } => {
+            show.show_answer(ApiRequest::get(&["v1", "webhooks"]), print_webhooks)?;
         }
         WebhooksCommand::DeadLetters {
             webhook,
             page,
-            connection,
-            json,
-        } => {
-            let answer = ApiRequest::get(&["v1", "webhooks", webhook.as_str(), "dead-letters"])
-                .with_page(page)
-                .send(&connection)?;
-            if json {
-                print_json(&answer)?;
-            } else {
-                print_dead_letters(&answer);
-            }
-        }
+            show,
+        } => show.show_answer(
+            ApiRequest::get(&["v1", "webhooks", webhook.as_str(), "dead-letters"]).with_page(page),
+            print_dead_letters,
+        )?,
         WebhooksCommand::Redeliver {
             webhook,
             event,
@@ -184,7 +165,5 @@ fn print_dead_letters(answer: &Value) {
             print_line!("    is sent again");
         }
     }
-    if let Some(cursor) = answer["next_cursor"].as_str() {
-        print_line!("more with --cursor {cursor}");
-    }
+    print_next_cursor(answer);
 }

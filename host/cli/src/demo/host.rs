@@ -13,7 +13,7 @@ use ark_model::decision::{Decision, Outcome};
 use ark_model::form::parse_action;
 use ark_model::ids::{Name, TraceId};
 use ark_model::printable::format_count;
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use ark_store::{AuditFilter, AuditKind, AuditRow};
 use serde_json::Value;
 
@@ -113,7 +113,7 @@ impl<'a> DemoHost<'a> {
     /// Proposes an action and returns the answer.
     pub(super) fn propose(&self, agent: Name, action: Action) -> anyhow::Result<ProposalAnswer> {
         let proposal = Proposal {
-            charged_to: Consumer::Local,
+            charged_to: QuotaHolder::Local,
             submitter: agent.to_string(),
             deadline: None,
             agent,

@@ -287,7 +287,7 @@ const fn number(value: &ObservedValue) -> Option<f64> {
     }
 }
 
-/// Returns a text as one word of a shell command. A symbol is chosen by whoever proposes: in a command that is meant to be copied it must be
+/// Returns a text as one word of a shell command. A symbol is chosen by the proposer: in a command that is meant to be copied it must be
 /// nothing but text.
 fn quote_for_shell(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._/:=@%+,".contains(c);

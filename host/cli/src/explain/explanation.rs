@@ -34,7 +34,7 @@ pub(super) struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) refused_by_host: Option<String>,
     /// The policies that could not judge.
-    pub(super) failures: Vec<Failure>,
+    pub(super) failures: Vec<PolicyFailure>,
     /// Every rule that fired, those that deny first.
     pub(super) fired: Vec<FiredRule>,
     /// Claims that were ignored, and other remarks of the policies.
@@ -50,7 +50,7 @@ pub(super) struct Explanation {
 
 /// A policy that could not judge.
 #[derive(Debug, Serialize)]
-pub(super) struct Failure {
+pub(super) struct PolicyFailure {
     pub(super) policy: String,
     pub(super) version: String,
     pub(super) failure: String,
@@ -123,11 +123,11 @@ impl Explanation {
             })
             .collect();
         fired.sort_by_key(|rule| sort_rank(rule.answer));
-        let failures: Vec<Failure> = decision
+        let failures: Vec<PolicyFailure> = decision
             .policies
             .iter()
             .filter_map(|policy| {
-                Some(Failure {
+                Some(PolicyFailure {
                     policy: policy.policy.to_string(),
                     version: clip_text(&policy.version),
                     failure: clip_text(policy.failure.as_deref()?),
@@ -367,7 +367,7 @@ fn describe_approval(
 /// What would make the action pass, step by step; empty if it passed.
 fn steps_to_pass(
     decision: &DecisionView,
-    failures: &[Failure],
+    failures: &[PolicyFailure],
     fired: &[FiredRule],
     approval: Option<&ApprovalState>,
 ) -> Vec<String> {

@@ -52,7 +52,7 @@ pub(crate) struct DoctorArgs {
 
 pub(crate) fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let env_file = args.host.enter_env_file()?;
-    // Whoever reads the report is elsewhere.
+    // The reader of the report is elsewhere.
     print_in_utc();
     let now = Millis::now();
     let layers = Layers::read(args.host.config.as_deref(), &args.host.overrides());

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use ark_client::{Answer, HostClient};
 use ark_deploy::canary::{
-    BaselineSource, Canary, CanaryPlan, CanaryReport, Limits, Request, TakeOverPlan, read_state,
-    rehearse, send_request,
+    BaselineSource, CanaryPlan, CanaryReport, CanaryRequest, HealthBounds, HostCanary,
+    TakeOverPlan, read_state, rehearse, send_request,
 };
 use ark_deploy::exchange::find_migration;
 use ark_deploy::haproxy::HaproxyAddress;
@@ -209,7 +209,7 @@ impl StartArgs {
                 Some(path) => BaselineSource::Synthetic(path),
                 None => BaselineSource::Prometheus(seconds("--baseline", self.baseline)?),
             },
-            limits: Limits {
+            limits: HealthBounds {
                 min_samples: self.min_samples,
                 sigmas: self.sigmas,
                 max_p95: Duration::from_millis(self.max_p95),
@@ -251,22 +251,22 @@ pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             let stop = watch_interrupts()?;
-            Canary::start(&client, plan, &journal, &mut tell)?.resume(&stop)?
+            HostCanary::start(&client, plan, &journal, &mut tell)?.resume(&stop)?
         }
-        CanaryCommand::Pause => return ask(&client, &journal, Request::Pause),
-        CanaryCommand::Promote => return ask(&client, &journal, Request::Promote),
+        CanaryCommand::Pause => return ask(&client, &journal, CanaryRequest::Pause),
+        CanaryCommand::Promote => return ask(&client, &journal, CanaryRequest::Promote),
         CanaryCommand::Resume => {
-            if send_request(&client, &journal, Request::Resume)? {
+            if send_request(&client, &journal, CanaryRequest::Resume)? {
                 return Ok(ExitCode::SUCCESS);
             }
             let stop = watch_interrupts()?;
-            Canary::take_up(&client, &journal, &mut tell)?.resume(&stop)?
+            HostCanary::take_up(&client, &journal, &mut tell)?.resume(&stop)?
         }
         CanaryCommand::Abort => {
-            if send_request(&client, &journal, Request::Abort)? {
+            if send_request(&client, &journal, CanaryRequest::Abort)? {
                 return Ok(ExitCode::SUCCESS);
             }
-            let canary = Canary::take_up(&client, &journal, &mut tell)?;
+            let canary = HostCanary::take_up(&client, &journal, &mut tell)?;
             let report = canary.abort("an operator ended it")?;
             print_report(&report, args.json)?;
             return Ok(ExitCode::SUCCESS);
@@ -279,7 +279,7 @@ pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
 fn ask(
     client: &HostClient,
     journal: &std::path::Path,
-    request: Request,
+    request: CanaryRequest,
 ) -> anyhow::Result<ExitCode> {
     if !send_request(client, journal, request)? {
         bail!(

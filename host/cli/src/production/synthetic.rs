@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use ark_deploy::redis_signals::RedisSignals;
 use ark_deploy::synthetic::{
-    HttpSignals, Progress, SignalChannel, SyntheticOptions, SyntheticReport, rehearse,
+    HttpSignals, RunProgress, SignalChannel, SyntheticOptions, SyntheticReport, rehearse,
     run_synthetic,
 };
 use ark_host::config::{Config, Layers, Overrides};
@@ -129,7 +129,7 @@ pub(crate) fn run(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(report.passed))
 }
 
-fn describe_progress(progress: Progress) -> String {
+fn describe_progress(progress: RunProgress) -> String {
     format!(
         "{} of {} ticks sent, {}, the last proposal took {:.1} ms",
         progress.sent,

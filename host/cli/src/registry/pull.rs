@@ -121,7 +121,7 @@ fn find_valid(
             "{reference} has no valid signature of the keys given"
         ))),
         None => anyhow::bail!(
-            "{reference} is not signed, and a signature is required (--verify-key); whoever publishes it signs with `push --sign-key` or `cosign sign`"
+            "{reference} is not signed, and a signature is required (--verify-key); its publisher signs with `push --sign-key` or `cosign sign`"
         ),
     }
 }

@@ -16,7 +16,7 @@ use crate::author::GuestKind;
 use crate::output::print_line;
 
 use super::access::RegistryArgs;
-use super::source::Source;
+use super::source::ComponentSource;
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
@@ -40,7 +40,7 @@ pub(super) fn run(kind: GuestKind, args: &PushArgs) -> anyhow::Result<()> {
     );
     let key = args.sign_key.as_deref().map(SigningKey::read_file);
     let key = key.transpose()?;
-    let source = Source::read(&args.path)?;
+    let source = ComponentSource::read(&args.path)?;
     let shown = source.file.display().to_string();
     let engine = Engine::new(&EngineConfig::default())?;
     let inspection =
@@ -83,7 +83,7 @@ pub(super) fn run(kind: GuestKind, args: &PushArgs) -> anyhow::Result<()> {
 fn identify(
     kind: GuestKind,
     engine: &Engine,
-    source: &Source,
+    source: &ComponentSource,
     inspection: &Inspection,
 ) -> anyhow::Result<(String, String)> {
     let refused = match kind {
@@ -107,7 +107,7 @@ fn identify(
 }
 
 /// Checks that the manifest that is pushed is one, and that of this component.
-fn check_manifest(kind: GuestKind, source: &Source, name: &str) -> anyhow::Result<()> {
+fn check_manifest(kind: GuestKind, source: &ComponentSource, name: &str) -> anyhow::Result<()> {
     let Some((path, text)) = &source.manifest else {
         return Ok(());
     };

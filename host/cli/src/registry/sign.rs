@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::output::print_line;
 
-use super::source::Source;
+use super::source::ComponentSource;
 
 #[derive(Debug, Args)]
 pub(crate) struct SignArgs {
@@ -20,7 +20,7 @@ pub(crate) struct SignArgs {
 }
 
 pub(super) fn run(args: &SignArgs) -> anyhow::Result<()> {
-    let source = Source::read(&args.path)?;
+    let source = ComponentSource::read(&args.path)?;
     let key = SigningKey::read_file(&args.key)?;
     let signature = ComponentSignature::sign(&key, &source.component)?;
     let path = signature_path(&source.file);

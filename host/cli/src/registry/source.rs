@@ -13,7 +13,7 @@ const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 
 /// A component to push or sign.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct ComponentSource {
     /// The component's file.
     pub(super) file: PathBuf,
     pub(super) component: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct Source {
     pub(super) manifest: Option<(PathBuf, String)>,
 }
 
-impl Source {
+impl ComponentSource {
     /// Reads a component, a manifest with its component beside it, or the one in a directory or its `dist`.
     ///
     /// # Errors

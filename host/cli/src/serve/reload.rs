@@ -3,7 +3,7 @@
 use anyhow::Context;
 use ark_host::agents::{Agents, Ceiling};
 use ark_host::app::App;
-use ark_host::changes::{Requester, record_action_types};
+use ark_host::changes::{ChangeRequest, record_action_types};
 use ark_host::config::{Config, ConfigError, Layers, is_reloaded};
 use ark_host::hrm::Hrm;
 use ark_host::policies::Policies;
@@ -152,11 +152,11 @@ impl Reload {
 
     /// Reads the files of the declared policies, whether or not the configuration has changed.
     fn apply_declarations(&self, config: &Config) {
-        let requester = Requester::for_host("as declared, read again");
+        let request = ChangeRequest::for_host("as declared, read again");
         let dir = config.policies_dir.as_deref();
         match self
             .policies
-            .apply_declarations(&config.policies, dir, &requester)
+            .apply_declarations(&config.policies, dir, &request)
         {
             Ok(changes) => {
                 let changed: Vec<&str> = changes.changed.iter().map(Name::as_str).collect();

@@ -52,7 +52,7 @@ struct FieldMapping<'a> {
     declared: &'a DeclaredType,
 }
 
-/// Under which names a request gave, or would have to give, the typed fields.
+/// The names under which a request gave, or would have to give, the typed fields.
 struct RequestNames<'a>(BTreeMap<&'a str, &'a str>);
 
 impl RequestNames<'_> {

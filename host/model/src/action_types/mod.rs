@@ -7,7 +7,7 @@
 //!   declaration: [`ActionTypes::resolve`].
 //! * A declaration can only tighten what a proposer states about an action.
 //!
-//! Recorded actions say their family themselves, so whoever reads them needs no declarations.
+//! Recorded actions say their family themselves, so anyone who reads them needs no declarations.
 //!
 //! Must not know: where the declarations come from, who proposes, what the policies say.
 
@@ -48,7 +48,7 @@ impl ActionTypes {
         for (name, declaration) in &declared {
             check_name(name)
                 .and_then(|()| declaration.check())
-                .map_err(|error| within(name, error))?;
+                .map_err(|error| within_type(name, error))?;
         }
         Ok(Self {
             declared: Arc::new(declared),
@@ -146,7 +146,7 @@ fn check_name(name: &str) -> Result<(), FieldError> {
 }
 
 /// Puts the name of an action type before the field of an error.
-fn within(name: &str, error: FieldError) -> FieldError {
+fn within_type(name: &str, error: FieldError) -> FieldError {
     let name = clip_for_error(name);
     FieldError {
         field: if error.field.is_empty() {

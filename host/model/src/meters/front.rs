@@ -56,7 +56,7 @@ impl VerdictResult {
 /// What a front counts.
 #[derive(Debug, Default)]
 pub struct FrontMeters {
-    /// The requests that were answered, whoever answered them.
+    /// The requests that were answered, no matter who answered them.
     pub api: ApiMeters,
     /// Requests that were held, by [`HoldEnd`].
     pub holds: [Counter; 3],

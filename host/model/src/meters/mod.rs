@@ -30,4 +30,4 @@ pub use policies::{
 };
 pub use rules::{COUNTED_ANSWERS, RuleMeters, RuleRow, RuleSums};
 pub use spans::{Span, SpanId, SpanLink, SpanSink};
-pub use streams::{StreamEnd, StreamMeters};
+pub use streams::{EventStreamEnd, StreamMeters};

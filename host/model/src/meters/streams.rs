@@ -6,7 +6,7 @@ use super::handles::{Counter, Level};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[repr(usize)]
-pub enum StreamEnd {
+pub enum EventStreamEnd {
     /// The client closed it, or its token was revoked or has expired.
     Closed,
     /// The client did not read.
@@ -19,7 +19,7 @@ pub enum StreamEnd {
     Unreadable,
 }
 
-impl StreamEnd {
+impl EventStreamEnd {
     /// Every reason, in the order of the counters.
     pub const ALL: [Self; 5] = [
         Self::Closed,
@@ -47,14 +47,14 @@ pub struct StreamMeters {
     pub refused_in_all: Counter,
     /// Streams that have everything and wait for what comes, or are about to get it.
     pub live: Level,
-    /// Streams that ended, in the order of [`StreamEnd::ALL`].
+    /// Streams that ended, in the order of [`EventStreamEnd::ALL`].
     ended: [Counter; 5],
 }
 
 impl StreamMeters {
     /// Returns the counter of streams that ended for a reason.
     #[must_use]
-    pub const fn ended_counter(&self, end: StreamEnd) -> &Counter {
+    pub const fn ended_counter(&self, end: EventStreamEnd) -> &Counter {
         &self.ended[end as usize]
     }
 

@@ -4,13 +4,13 @@ use std::sync::LazyLock;
 
 use super::Scanner;
 use crate::checks::{has_iban_digits, iban_length};
-use crate::table::{Kind, TOKENS, Token, TokenCheck};
+use crate::table::{Kind, TOKENS, TokenCheck, TokenPattern};
 
 /// The longest header of a JSON web token, in bytes: with a chain of certificates.
 const MAX_HEADER: usize = 4096;
 
 /// The tokens by the first byte of their prefix.
-static BY_FIRST_BYTE: LazyLock<[Vec<&'static Token>; 128]> = LazyLock::new(|| {
+static BY_FIRST_BYTE: LazyLock<[Vec<&'static TokenPattern>; 128]> = LazyLock::new(|| {
     let mut table = std::array::from_fn(|_| Vec::new());
     for token in TOKENS {
         let first = token.prefix.as_bytes()[0];
@@ -43,7 +43,7 @@ impl Scanner<'_> {
         end
     }
 
-    fn match_token(&self, token: &Token, at: usize) -> Option<usize> {
+    fn match_token(&self, token: &TokenPattern, at: usize) -> Option<usize> {
         let start = at + token.prefix.len();
         if self.bytes.get(at..start)? != token.prefix.as_bytes() {
             return None;

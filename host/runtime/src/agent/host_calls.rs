@@ -8,12 +8,12 @@ use ark_model::decision::Outcome;
 use ark_model::state::{Memory, NewMemory, Truth, TruthWrite, canonical_value, check_key};
 
 use crate::manifest::TRUTH_SET;
-use crate::services::Services;
+use crate::services::HostServices;
 
 use super::bindings::ark::agent::host as wit;
 use super::call_error::HostCallError;
+use super::invocation_context::InvocationContext;
 use super::log::LogLevel;
-use super::session::Session;
 
 /// The most entries that a list call returns.
 const MAX_LISTED: u32 = 1000;
@@ -22,7 +22,7 @@ const MAX_KIND: usize = 64;
 /// The number of bytes that a dry run is charged with.
 const CHECK_BYTES: usize = 1024;
 
-impl wit::Host for Session {
+impl wit::Host for InvocationContext {
     fn convert_host_error(&mut self, error: HostCallError) -> wasmtime::Result<wit::HostError> {
         Ok(match error {
             HostCallError::Conflict(revision) => wit::HostError::Conflict(revision),

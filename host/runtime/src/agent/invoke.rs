@@ -19,14 +19,14 @@ use crate::load::{
 };
 use crate::manifest::Manifest;
 use crate::recording::{Recording, Tape};
-use crate::services::{OfflineServices, Services};
+use crate::services::{HostServices, OfflineServices};
 use crate::thread_priority::{LOWEST_NICE, lower_thread_priority};
 
 use super::bindings::{self, ark::agent::signals as wit};
 use super::failure::classify_error;
+use super::invocation_context::InvocationContext;
 use super::log::SharedLog;
 use super::report::{Effects, InvocationFailure, InvocationReport, MAX_REASON_CHARS};
-use super::session::Session;
 use super::wasi::{link_stubs, link_wasi};
 
 /// The number of ticks of the epoch (10 ms) after which an invocation is slow: the priority of its thread is lowered.
@@ -46,7 +46,7 @@ pub struct Agent {
     manifest: Arc<Manifest>,
     limits: Arc<Limits>,
     digest: Digest,
-    pre: bindings::AgentPre<Session>,
+    pre: bindings::AgentPre<InvocationContext>,
     engine: Engine,
 }
 
@@ -127,12 +127,12 @@ impl Agent {
             world: "ark:agent/agent",
             problem: format!("{error:#}"),
         };
-        let mut linker = Linker::<Session>::new(engine.wasmtime());
+        let mut linker = Linker::<InvocationContext>::new(engine.wasmtime());
         link_wasi(&mut linker).map_err(wrong_world)?;
         link_stubs(&mut linker, engine, &component_type).map_err(wrong_world)?;
-        bindings::ark::agent::host::add_to_linker::<Session, HasSelf<Session>>(
+        bindings::ark::agent::host::add_to_linker::<InvocationContext, HasSelf<InvocationContext>>(
             &mut linker,
-            |session| session,
+            |context| context,
         )
         .map_err(wrong_world)?;
         let pre = linker.instantiate_pre(&component).map_err(wrong_world)?;
@@ -219,7 +219,7 @@ impl Agent {
     pub fn invoke(
         &self,
         signal: &Signal,
-        services: Arc<dyn Services>,
+        services: Arc<dyn HostServices>,
         deadline: Instant,
     ) -> InvocationReport {
         let tape = Tape::new_recording();
@@ -248,7 +248,7 @@ impl Agent {
     /// The agent failed, or reports that it is not well.
     pub fn check_heartbeat(
         &self,
-        services: Arc<dyn Services>,
+        services: Arc<dyn HostServices>,
         deadline: Instant,
     ) -> Result<(), InvocationFailure> {
         let tape = Tape::new_recording();
@@ -267,7 +267,7 @@ impl Agent {
     fn handle_signal(
         &self,
         signal: &Signal,
-        services: Arc<dyn Services>,
+        services: Arc<dyn HostServices>,
         tape: &Tape,
         deadline: Instant,
         thread: ThreadOwner,
@@ -307,17 +307,17 @@ impl Agent {
             Err(error) => Err(self.explain_trap(&error, &store.data().log)),
         };
         let fuel = self.limits.fuel - store.get_fuel().unwrap_or(0).min(self.limits.fuel);
-        let session = store.data();
+        let context = store.data();
         InvocationReport {
             result,
             fuel,
-            memory_peak: session.limiter.memory_peak,
-            host_calls: session.host_calls,
+            memory_peak: context.limiter.memory_peak,
+            host_calls: context.host_calls,
             instantiation,
             duration: started.elapsed(),
-            log: session.log.take_lines(),
+            log: context.log.take_lines(),
             recording: tape.take_recording(),
-            slow: session.slow,
+            slow: context.slow,
         }
     }
 
@@ -344,7 +344,7 @@ impl Agent {
         let Some(value) = self.limits.find_value(key) else {
             return failure.to_string();
         };
-        let origin = if self.manifest.limits.gives(key) {
+        let origin = if self.manifest.limits.has_limit(key) {
             "in its manifest"
         } else if Limits::default().find_value(key) == Some(value) {
             "by the host's default; an operator can set it in [limits] of ark.toml"
@@ -357,14 +357,15 @@ impl Agent {
     /// Makes an instance under the agent's limits: fuel, the epoch deadline and the bounds on what it holds are set before any of its code runs.
     fn start_instance(
         &self,
-        services: Arc<dyn Services>,
+        services: Arc<dyn HostServices>,
         tape: &Tape,
         deadline: Instant,
         thread: ThreadOwner,
-    ) -> Result<(Store<Session>, bindings::Agent), InvocationFailure> {
-        let session = Session::new(&self.limits, &self.manifest, services, tape, deadline);
-        let mut store = Store::new(self.engine.wasmtime(), session);
-        store.limiter(|session| &mut session.limiter);
+    ) -> Result<(Store<InvocationContext>, bindings::Agent), InvocationFailure> {
+        let context =
+            InvocationContext::new(&self.limits, &self.manifest, services, tape, deadline);
+        let mut store = Store::new(self.engine.wasmtime(), context);
+        store.limiter(|context| &mut context.limiter);
         store.set_hostcall_fuel(
             self.limits
                 .host_call_bytes
@@ -376,15 +377,15 @@ impl Agent {
             .map_err(|error| InvocationFailure::Start(error.to_string()))?;
         store.set_epoch_deadline(ticks_until(deadline).min(SLOW_TICKS));
         store.epoch_deadline_callback(move |mut store| {
-            let session = store.data_mut();
-            if Instant::now() >= session.deadline {
+            let context = store.data_mut();
+            if Instant::now() >= context.deadline {
                 return Ok(UpdateDeadline::Interrupt);
             }
-            if !session.slow && thread == ThreadOwner::GuestPool {
-                session.slow = true;
+            if !context.slow && thread == ThreadOwner::GuestPool {
+                context.slow = true;
                 lower_thread_priority(LOWEST_NICE);
             }
-            Ok(UpdateDeadline::Continue(ticks_until(session.deadline)))
+            Ok(UpdateDeadline::Continue(ticks_until(context.deadline)))
         });
         let agent = self.pre.instantiate(&mut store).map_err(|error| {
             match classify_error(&error, &self.limits) {
@@ -399,7 +400,7 @@ impl Agent {
     fn collect_effects(
         &self,
         actions: Vec<Action>,
-        session: &mut Session,
+        context: &mut InvocationContext,
     ) -> Result<Effects, InvocationFailure> {
         if actions.len() > self.limits.actions as usize {
             return Err(InvocationFailure::LimitReached("actions"));
@@ -416,7 +417,7 @@ impl Agent {
                 InvocationFailure::InvalidOutput(format!("action {index}: {error}"))
             })?);
         }
-        let writes = std::mem::take(&mut session.writes);
+        let writes = std::mem::take(&mut context.writes);
         Ok(Effects {
             actions: checked,
             state: writes.state.into_values().collect(),

@@ -4,10 +4,10 @@ mod bindings;
 mod call_error;
 mod failure;
 mod host_calls;
+mod invocation_context;
 mod invoke;
 mod log;
 mod report;
-mod session;
 mod wasi;
 
 pub use invoke::Agent;

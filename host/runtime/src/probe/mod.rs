@@ -19,7 +19,7 @@ const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.wasm"))
 
 /// The result of one probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probe {
+pub struct ProbeResult {
     /// The name of the limit, as in a `[limits]` table.
     pub limit: &'static str,
     /// Whether the limit ended the guest that ran into it.
@@ -36,10 +36,10 @@ const AMPLE_FUEL: u64 = 10_000_000_000;
 const ENDLESS_FUEL: u64 = 1_000_000_000_000;
 
 /// A limit, the letter that makes the guest run into it, and how the limit is set low.
-type Case = (&'static str, char, fn(&mut Limits));
+type ProbeCase = (&'static str, char, fn(&mut Limits));
 
 /// One case for every limit of an invocation.
-const CASES: [Case; 13] = [
+const CASES: [ProbeCase; 13] = [
     ("fuel", 'f', |limits| {
         limits.fuel = 100_000;
     }),
@@ -84,7 +84,7 @@ const CASES: [Case; 13] = [
 ///
 /// # Errors
 /// The guest cannot be loaded. See [`LoadError`].
-pub fn probe_limits(engine: &Engine, ceiling: &Limits) -> Result<Vec<Probe>, LoadError> {
+pub fn probe_limits(engine: &Engine, ceiling: &Limits) -> Result<Vec<ProbeResult>, LoadError> {
     let roomy = Limits {
         stack_bytes: ceiling.stack_bytes,
         deadline: FAR_DEADLINE,
@@ -134,7 +134,7 @@ fn invoke_guest(guest: &Agent, letter: char) -> InvocationReport {
     guest.invoke_offline(&signal, deadline)
 }
 
-fn judge_report(limit: &'static str, report: &InvocationReport) -> Probe {
+fn judge_report(limit: &'static str, report: &InvocationReport) -> ProbeResult {
     let tripped = match &report.result {
         Err(InvocationFailure::OutOfFuel(_)) => limit == "fuel",
         Err(InvocationFailure::DeadlineExceeded(_)) => limit == "deadline_ms",
@@ -152,7 +152,7 @@ fn judge_report(limit: &'static str, report: &InvocationReport) -> Probe {
         Ok(_) if tripped => "the log was cut off".to_owned(),
         Ok(_) => "the guest ended well".to_owned(),
     };
-    Probe {
+    ProbeResult {
         limit,
         tripped,
         detail,

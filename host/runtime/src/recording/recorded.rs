@@ -51,17 +51,17 @@ pub enum HostCall {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostCallAnswer {
-    /// To `state-get`: the revision and, unless the key is deleted, the value.
+    /// The answer to `state-get`: the revision and, unless the key is deleted, the value.
     State(u64, Option<StateEntry>),
-    /// To `state-list`.
+    /// The answer to `state-list`.
     Keys(Vec<String>),
-    /// To `memory-recent`.
+    /// The answer to `memory-recent`.
     Memories(Vec<Memory>),
-    /// To `truth-get`.
+    /// The answer to `truth-get`.
     Truth(Option<Truth>),
-    /// To `config-get`.
+    /// The answer to `config-get`.
     Config(Option<String>),
-    /// To `check`.
+    /// The answer to `check`.
     Preview(Box<Preview>),
     /// The host could not answer: the reason.
     Unavailable(String),

@@ -7,7 +7,7 @@ use ark_model::action::Action;
 use ark_model::state::{Memory, StateEntry, Truth};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
-use crate::services::{Preview, ServiceError, Services};
+use crate::services::{HostServices, Preview, ServiceError};
 
 use super::recorded::{HostCall, HostCallAnswer};
 use super::tape::Tape;
@@ -15,7 +15,7 @@ use super::tape::Tape;
 /// Services whose answers go through a tape: they are asked for and recorded, or replayed.
 pub(crate) struct TapedServices {
     pub(crate) tape: Tape,
-    pub(crate) services: Arc<dyn Services>,
+    pub(crate) services: Arc<dyn HostServices>,
 }
 
 impl TapedServices {
@@ -23,7 +23,7 @@ impl TapedServices {
     fn answer_call<T>(
         &self,
         call: HostCall,
-        live: impl FnOnce(&dyn Services) -> Result<T, ServiceError>,
+        live: impl FnOnce(&dyn HostServices) -> Result<T, ServiceError>,
         to_answer: impl FnOnce(T) -> HostCallAnswer,
         from_answer: impl FnOnce(HostCallAnswer) -> Option<T>,
     ) -> Result<T, ServiceError> {
@@ -40,7 +40,7 @@ impl TapedServices {
     }
 }
 
-impl Services for TapedServices {
+impl HostServices for TapedServices {
     fn state_get(&self, key: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
         self.answer_call(
             HostCall::StateGet {

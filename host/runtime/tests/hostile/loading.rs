@@ -180,7 +180,7 @@ fn a_flipped_bit_is_refused_or_harmless() {
 
 #[test]
 fn imports_and_exports_are_checked_before_anything_is_compiled() {
-    // A function without its result: whoever compiles it finds it malformed.
+    // A function without its result: anyone who compiles it finds it malformed.
     let invalid = "(core module (func (result i32)))";
     let foreign = "(import \"acme:vault/keys@0.2.0\" (instance (export \"open\" (func))))";
     let exported = ["metadata", "handle", "heartbeat"].map(|name| {

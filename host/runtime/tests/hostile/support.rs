@@ -9,8 +9,8 @@ use ark_model::ids::{Digest, Millis, SignalId, TraceId};
 use ark_model::signal::Signal;
 use ark_model::state::{Memory, StateEntry, Truth};
 use ark_runtime::{
-    Agent, Engine, EngineConfig, InvocationFailure, InvocationReport, Limits, LoadError, Manifest,
-    Preview, ServiceError, Services,
+    Agent, Engine, EngineConfig, HostServices, InvocationFailure, InvocationReport, Limits,
+    LoadError, Manifest, Preview, ServiceError,
 };
 
 /// A time that no guest of these tests needs, even on a machine that is busy with other things: the longest deadline there is.
@@ -129,7 +129,7 @@ pub fn resident_kib() -> u64 {
 /// The services of a host without state.
 struct EmptyHost;
 
-impl Services for EmptyHost {
+impl HostServices for EmptyHost {
     fn state_get(&self, _: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
         Ok((0, None))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::changes::Requester;
+use crate::changes::ChangeRequest;
 use crate::router::Canary;
 use ark_model::ids::{Millis, Name};
 use ark_runtime::Agent;
@@ -25,7 +25,7 @@ impl Agents {
         &self,
         agent: &Name,
         force: bool,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<u64, AgentChangeError> {
         let _change = self.inner.changes.begin_change();
         let deps = &self.inner.deps;
@@ -41,14 +41,14 @@ impl Agents {
         self.update_watchdog(agent);
         let result = self
             .drain_removed(agent, served.as_ref(), tried.as_ref(), force)
-            .and_then(|()| self.commit_deletion(agent, serving, waiting, &status, requester));
+            .and_then(|()| self.commit_deletion(agent, serving, waiting, &status, request));
         match result {
             Ok(receipt) => {
-                self.inner.changes.count_order(agent);
+                self.inner.changes.count_change(agent);
                 let closed = receipt.closed_deliveries;
                 let count = usize::try_from(closed).unwrap_or(usize::MAX);
                 deps.router.delete_agent(agent, count);
-                tracing::info!(%agent, by = requester.by, closed, "agent deleted");
+                tracing::info!(%agent, by = request.by, closed, "agent deleted");
                 Ok(closed)
             }
             Err(error) => {
@@ -91,7 +91,7 @@ impl Agents {
         serving: Option<u64>,
         waiting: usize,
         status: &AgentStatus,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<Receipt, AgentChangeError> {
         let now = Millis::now();
         let rollout = Rollout {
@@ -99,8 +99,8 @@ impl Agents {
             serving: None,
             previous: serving.or(status.previous()),
             last_number: status.last_number(),
-            trial: None,
-            by: requester.by.clone(),
+            canary: None,
+            by: request.by.clone(),
             at: now,
         };
         let close = AgentChange::CloseDeliveries {
@@ -110,7 +110,7 @@ impl Agents {
         let body = json!({"order": "agent.delete", "previous": serving, "waiting": waiting});
         Ok(self.inner.deps.store.commit(Unit {
             may_use_reserve: true,
-            audit: vec![requester.audit_entry(Some(agent), body, now)],
+            audit: vec![request.audit_entry(Some(agent), body, now)],
             agents: vec![AgentChange::Rollout(rollout), close],
             at: now,
             ..Unit::default()

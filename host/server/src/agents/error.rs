@@ -68,10 +68,10 @@ pub enum AgentChangeError {
     Directory(#[source] LoadVersionError),
     /// Another order decided which version serves while an upload was compiled.
     #[error(
-        "another order decided which version of {0} serves while the upload was compiled, so nothing has changed"
+        "another change decided which version of {0} serves while the upload was compiled, so nothing has changed"
     )]
     ChangedMeanwhile(Name),
-    /// The requester may not make the change any more.
+    /// Who asked for the change may not make it any more.
     #[error(transparent)]
     PermitEnded(#[from] PermitEnded),
     /// The store cannot be read.

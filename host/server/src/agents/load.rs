@@ -118,7 +118,7 @@ pub struct LoadedAgents {
 }
 
 impl LoadedAgents {
-    fn refuse(&mut self, manifest: impl Into<PathBuf>, reason: &dyn std::error::Error) {
+    fn record_refusal(&mut self, manifest: impl Into<PathBuf>, reason: &dyn std::error::Error) {
         let (manifest, reason) = (manifest.into(), reason.to_string());
         tracing::error!(manifest = %manifest.display(), reason, "agent refused");
         self.refused.push(RefusedAgent { manifest, reason });
@@ -176,14 +176,14 @@ pub fn load_all(
                 Ok(agent) => loaded.agents.push(Arc::new(agent)),
                 Err(error) => {
                     let what = format!("{} (uploaded version {number})", rollout.agent);
-                    loaded.refuse(what, &error);
+                    loaded.record_refusal(what, &error);
                 }
             },
         }
-        let Some(trial) = rollout.trial else {
+        let Some(canary) = rollout.canary else {
             continue;
         };
-        let number = trial.number;
+        let number = canary.number;
         let version = if number == 0 {
             load_from_directory(engine, dir, &rollout.agent, ceiling)
         } else {
@@ -191,12 +191,12 @@ pub fn load_all(
         };
         match version {
             Ok(agent) => {
-                let canary = Canary::new(Arc::new(agent), number, trial.share);
+                let canary = Canary::new(Arc::new(agent), number, canary.share);
                 loaded.canaries.push(canary);
             }
             Err(error) => {
                 let what = format!("{} (version {number}, on trial)", rollout.agent);
-                loaded.refuse(what, &error);
+                loaded.record_refusal(what, &error);
             }
         }
     }
@@ -233,7 +233,7 @@ fn load_directory(
         }
         match load_agent(engine, &path, ceiling) {
             Ok(agent) => loaded.agents.push(Arc::new(agent)),
-            Err(error) => loaded.refuse(path, &error),
+            Err(error) => loaded.record_refusal(path, &error),
         }
     }
     Ok(())

@@ -10,20 +10,20 @@
 //! A version can first be tried as a canary, which handles a share of the agent's signals. A rollout, a rollback and a deletion end the trial,
 //! and so does a canary that fails as an agent in quarantine would ([`crate::router`]).
 //!
-//! Reading order: [`versions`] (the handle, what is kept), [`upload`], [`rollout`] (how a change is committed once), [`trial`], [`delete`],
+//! Reading order: [`versions`] (the handle, what is kept), [`upload`], [`rollout`] (how a change is committed once), [`canary`], [`delete`],
 //! [`load`] (what a start finds).
 //!
 //! Must not know: HTTP, SQL.
 
+mod canary;
 mod delete;
 mod error;
 mod load;
 mod rollout;
-mod trial;
 mod upload;
 mod versions;
 
-pub use crate::changes::{Refusal, Requester};
+pub use crate::changes::{ChangeRequest, UploadRefusal};
 pub use error::AgentChangeError;
 pub use load::{
     Ceiling, LoadAgentError, LoadAgentsError, LoadVersionError, LoadedAgents, RefusedAgent,

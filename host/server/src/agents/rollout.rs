@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::changes::Requester;
+use crate::changes::ChangeRequest;
 use ark_model::ids::{Digest, Millis, Name};
 use ark_runtime::Agent;
 use ark_store::{
-    AgentChange, CommitError, IdempotencyRecord, NewAgentVersion, Rollout, Trial, Unit,
+    AgentChange, CanaryVersion, CommitError, IdempotencyRecord, NewAgentVersion, Rollout, Unit,
 };
 
 use super::error::AgentChangeError;
@@ -38,7 +38,7 @@ pub struct AgentChangeReceipt {
     /// The version that served before.
     pub previous: Option<u64>,
     /// The version on trial now, and its share of the signals.
-    pub canary: Option<Trial>,
+    pub canary: Option<CanaryVersion>,
     /// Whether every invocation of the replaced version has ended; false, too, in an answer that is given again.
     pub drained: bool,
 }
@@ -51,7 +51,7 @@ pub(super) struct RolloutChange<'a> {
     pub(super) sha256: Digest,
     pub(super) serving: Option<u64>,
     pub(super) previous: Option<u64>,
-    pub(super) trial: Option<Trial>,
+    pub(super) canary: Option<CanaryVersion>,
     /// The version to store in the same commit.
     pub(super) new: Option<NewAgentVersion>,
     /// The body of the audit row; `order` names the kind of change.
@@ -83,7 +83,7 @@ impl Agents {
         &self,
         agent: &Name,
         number: u64,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
         let _change = self.inner.changes.begin_change();
         let status = self.read_status(agent)?;
@@ -91,7 +91,7 @@ impl Agents {
             return Err(AgentChangeError::UnknownAgent(agent.clone()));
         }
         let version = self.load_version(agent, number, &status.versions)?;
-        self.commit_rollout(&version, number, None, "agent.rollout", &status, requester)
+        self.commit_rollout(&version, number, None, "agent.rollout", &status, request)
     }
 
     /// Lets the version serve that served before the one that serves.
@@ -101,7 +101,7 @@ impl Agents {
     pub fn roll_back(
         &self,
         agent: &Name,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
         let _change = self.inner.changes.begin_change();
         let status = self.read_status(agent)?;
@@ -115,7 +115,7 @@ impl Agents {
             }
         })?;
         let version = self.load_version(agent, number, &status.versions)?;
-        self.commit_rollout(&version, number, None, "agent.rollback", &status, requester)
+        self.commit_rollout(&version, number, None, "agent.rollback", &status, request)
     }
 
     /// Commits that a version serves, installs it in the router, and waits for the invocations of the version before. A trial ends.
@@ -126,7 +126,7 @@ impl Agents {
         new: Option<NewAgentVersion>,
         order: &str,
         status: &AgentStatus,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
         let manifest = version.manifest();
         let (agent, sha256) = (&manifest.name, version.digest());
@@ -141,19 +141,19 @@ impl Agents {
             sha256,
             serving: Some(number),
             previous,
-            trial: None,
+            canary: None,
             new,
             audit_body: json!({
                 "order": order, "number": number, "version": manifest.version,
                 "sha256": sha256, "serving": number, "previous": before,
             }),
         };
-        let receipt = match self.commit_once(change, status, requester)? {
+        let receipt = match self.commit_once(change, status, request)? {
             Committed::Before(receipt) => return Ok(receipt),
             Committed::Now(receipt) => receipt,
         };
         if order != UPLOAD_ORDER {
-            self.inner.changes.count_order(agent);
+            self.inner.changes.count_change(agent);
         }
         let router = &self.inner.deps.router;
         let served = router.install_agent(Arc::clone(version))?;
@@ -161,17 +161,17 @@ impl Agents {
         self.update_watchdog(agent);
         let drained = served.is_none_or(|served| wait_until_drained(&served, &served))
             && tried.is_none_or(|tried| wait_until_drained(&tried, &tried.agent));
-        tracing::info!(%agent, number, version = manifest.version, by = requester.by, order, drained, "agent rolled out");
+        tracing::info!(%agent, number, version = manifest.version, by = request.by, order, drained, "agent rolled out");
         Ok(AgentChangeReceipt { drained, ..receipt })
     }
 
-    /// Commits a change with its audit row, once under the requester's idempotency key: a repetition of the same request gets the first
+    /// Commits a change with its audit row, once under the request's idempotency key: a repetition of the same request gets the first
     /// receipt, and another request under that key is refused with [`CommitError::AlreadyAnswered`].
     pub(super) fn commit_once(
         &self,
         change: RolloutChange<'_>,
         status: &AgentStatus,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<Committed, AgentChangeError> {
         let now = Millis::now();
         let receipt = AgentChangeReceipt {
@@ -180,7 +180,7 @@ impl Agents {
             sha256: change.sha256,
             serving: change.serving,
             previous: change.previous,
-            canary: change.trial,
+            canary: change.canary,
             drained: false,
         };
         let rollout = Rollout {
@@ -188,8 +188,8 @@ impl Agents {
             serving: change.serving,
             previous: change.previous,
             last_number: status.last_number().max(change.number),
-            trial: change.trial,
-            by: requester.by.clone(),
+            canary: change.canary,
+            by: request.by.clone(),
             at: now,
         };
         // The rollout comes first: the versions it names are not dropped to make room for the new one.
@@ -199,16 +199,16 @@ impl Agents {
         agents.extend(change.new.map(AgentChange::Version));
         let unit = Unit {
             may_use_reserve,
-            audit: vec![requester.audit_entry(Some(change.agent), change.audit_body, now)],
+            audit: vec![request.audit_entry(Some(change.agent), change.audit_body, now)],
             agents,
-            idempotency: requester.idempotency_record("agents", json!(receipt).to_string()),
+            idempotency: request.idempotency_record("agents", json!(receipt).to_string()),
             at: now,
             ..Unit::default()
         };
         match self.inner.deps.store.commit(unit) {
             Ok(_) => Ok(Committed::Now(receipt)),
             Err(CommitError::AlreadyAnswered(first)) => {
-                first_receipt(first, requester).map(Committed::Before)
+                first_receipt(first, request).map(Committed::Before)
             }
             Err(error) => Err(error.into()),
         }
@@ -218,9 +218,9 @@ impl Agents {
 /// Returns the receipt that the first request under an idempotency key got, if that was the same request.
 fn first_receipt(
     first: IdempotencyRecord,
-    requester: &Requester,
+    request: &ChangeRequest,
 ) -> Result<AgentChangeReceipt, AgentChangeError> {
-    let is_same = requester
+    let is_same = request
         .idempotency_key
         .as_ref()
         .is_some_and(|key| key.matches(first.request));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::changes::{ChangeTarget, OrdersSeen, Requester};
+use crate::changes::{ChangeRequest, ChangeTarget, ChangesSeen};
 use ark_model::ids::{Digest, Millis, Name};
 use ark_runtime::{Agent, Manifest};
 use ark_store::NewAgentVersion;
@@ -24,23 +24,23 @@ impl Agents {
         agent: &Name,
         manifest: &Manifest,
         component: &[u8],
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<(), AgentChangeError> {
         let ceiling = self.ceiling();
         let result = check_manifest(agent, manifest)
             .and_then(|()| Ok(check_before_compilation(component, manifest, &ceiling)?));
-        self.record_if_refused(agent, manifest.sha256, &result, requester);
+        self.record_if_refused(agent, manifest.sha256, &result, request);
         result
     }
 
-    /// Returns the orders that were carried out for an agent until now: for [`Self::upload_version`].
+    /// Returns how many changes other than uploads were made of an agent until now: for [`Self::upload_version`].
     #[must_use]
-    pub fn orders_seen(&self, agent: &Name) -> OrdersSeen {
-        self.inner.changes.orders_seen(agent)
+    pub fn changes_seen(&self, agent: &Name) -> ChangesSeen {
+        self.inner.changes.changes_seen(agent)
     }
 
-    /// Compiles a version, stores it and, if `rollout` is given, lets it serve, unless another order than those in `rollout` has decided what
-    /// serves. The requester must be permitted to do so before and after the compilation. The same component with the same manifest keeps the number it had.
+    /// Compiles a version, stores it and, if `rollout` is given, lets it serve, unless another change than those in `rollout` has decided what
+    /// serves. Who asked for it must be permitted to do so before and after the compilation. The same component with the same manifest keeps the number it had.
     /// Other changes are made while it is compiled.
     ///
     /// # Errors
@@ -50,15 +50,15 @@ impl Agents {
         agent: &Name,
         manifest: Manifest,
         component: Vec<u8>,
-        rollout: Option<OrdersSeen>,
-        requester: &Requester,
+        rollout: Option<ChangesSeen>,
+        request: &ChangeRequest,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
-        requester.permit.check()?;
+        request.permit.check()?;
         let stated = manifest.sha256;
         let result = self
             .verify(agent, manifest, &component)
-            .and_then(|version| self.store_version(agent, &version, component, rollout, requester));
-        self.record_if_refused(agent, stated, &result, requester);
+            .and_then(|version| self.store_version(agent, &version, component, rollout, request));
+        self.record_if_refused(agent, stated, &result, request);
         result
     }
 
@@ -67,7 +67,7 @@ impl Agents {
         agent: &Name,
         stated: Digest,
         result: &Result<T, AgentChangeError>,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) {
         if let Err(error) = result
             && error.is_upload_fault()
@@ -76,17 +76,17 @@ impl Agents {
             let reason = error.to_string();
             self.inner
                 .changes
-                .record_refusal(target, Some(stated), reason, requester);
+                .record_refusal(target, Some(stated), reason, request);
         }
     }
 
     /// Records that an upload was refused before its component could be read.
-    pub fn refuse_upload(&self, agent: &Name, reason: String, requester: &Requester) {
+    pub fn refuse_upload(&self, agent: &Name, reason: String, request: &ChangeRequest) {
         let reason = AgentChangeError::Manifest(reason).to_string();
         let target = ChangeTarget::Agent(agent);
         self.inner
             .changes
-            .record_refusal(target, None, reason, requester);
+            .record_refusal(target, None, reason, request);
     }
 
     /// Compiles a version and asks it for a heartbeat.
@@ -110,15 +110,15 @@ impl Agents {
         agent: &Name,
         version: &Arc<Agent>,
         component: Vec<u8>,
-        rollout: Option<OrdersSeen>,
-        requester: &Requester,
+        rollout: Option<ChangesSeen>,
+        request: &ChangeRequest,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
         let manifest_json = serde_json::to_string(version.manifest())
             .map_err(|error| AgentChangeError::Manifest(error.to_string()))?;
         let deps = &self.inner.deps;
         let _change = self.inner.changes.begin_change();
-        requester.permit.check()?;
-        if rollout.is_some_and(|seen| seen != self.orders_seen(agent)) {
+        request.permit.check()?;
+        if rollout.is_some_and(|seen| seen != self.changes_seen(agent)) {
             return Err(AgentChangeError::ChangedMeanwhile(agent.clone()));
         }
         let status = self.read_status(agent)?;
@@ -134,12 +134,12 @@ impl Agents {
             sha256,
             component,
             manifest_json,
-            by: requester.by.clone(),
+            by: request.by.clone(),
             at: Millis::now(),
             keep: deps.versions_kept,
         });
         if rollout.is_some() {
-            return self.commit_rollout(version, number, new, UPLOAD_ORDER, &status, requester);
+            return self.commit_rollout(version, number, new, UPLOAD_ORDER, &status, request);
         }
         let serving = self.serving_version(agent, &status);
         let change = RolloutChange {
@@ -148,14 +148,14 @@ impl Agents {
             sha256,
             serving,
             previous: status.previous(),
-            trial: status.rollout.as_ref().and_then(|it| it.trial),
+            canary: status.rollout.as_ref().and_then(|it| it.canary),
             new,
             audit_body: json!({
                 "order": UPLOAD_ORDER, "number": number, "version": version.manifest().version,
                 "sha256": sha256, "serving": serving,
             }),
         };
-        let committed = self.commit_once(change, &status, requester)?;
+        let committed = self.commit_once(change, &status, request)?;
         Ok(AgentChangeReceipt {
             // Nothing was replaced, so nothing has to end.
             drained: true,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::changes::{ChangeLog, Refusal};
+use crate::changes::{ChangeLog, UploadRefusal};
 use crate::hrm::{Hrm, LiveServices};
 use crate::router::Router;
 use crate::watchdog::Watchdog;
@@ -62,7 +62,7 @@ pub struct AgentStatus {
     /// The last rollout; absent when the agent never had one: then the directory's version serves, if there is one.
     pub rollout: Option<Rollout>,
     /// The last refused upload since the start.
-    pub refused: Option<Refusal>,
+    pub refused: Option<UploadRefusal>,
 }
 
 impl AgentStatus {

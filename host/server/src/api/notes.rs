@@ -11,7 +11,7 @@ use super::auth::Caller;
 use super::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use super::http::pagination::{PageQuery, next_cursor};
 use super::http::problem::Problem;
-use super::state::{Api, consumer_of};
+use super::state::{Api, quota_holder_of};
 use ark_model::form::parse_json;
 use ark_model::ids::{AuditId, Millis};
 use ark_store::{
@@ -68,7 +68,7 @@ pub(crate) async fn record_note(
             request: key.request_digest,
             answer: id.to_string(),
         }),
-        charged_to: Some(consumer_of(&caller.principal)),
+        charged_to: Some(quota_holder_of(&caller.principal)),
         at: now,
         ..Unit::default()
     };

@@ -173,17 +173,17 @@ impl Operation {
 /// Accepts operations and carries them out. When it is dropped, those that wait fail; one that runs goes on to its end.
 #[derive(Default)]
 pub(crate) struct Operations {
-    shared: Arc<Shared>,
+    shared: Arc<OperationsShared>,
 }
 
 #[derive(Default)]
-struct Shared {
-    table: Mutex<Table>,
+struct OperationsShared {
+    table: Mutex<OperationTable>,
 }
 
 #[derive(Default)]
-struct Table {
-    waiting: VecDeque<Job>,
+struct OperationTable {
+    waiting: VecDeque<UploadJob>,
     running: Vec<Arc<Operation>>,
     /// The size of the components of all that wait or run.
     bytes: usize,
@@ -193,7 +193,7 @@ struct Table {
     kept: VecDeque<Arc<Operation>>,
 }
 
-struct Job {
+struct UploadJob {
     operation: Arc<Operation>,
     bytes: usize,
     work: Box<dyn FnOnce() -> OperationEnd + Send>,
@@ -231,7 +231,7 @@ impl Operations {
         let operation = Arc::new(Operation::new(new));
         table.keep(&operation);
         table.bytes += bytes;
-        table.waiting.push_back(Job {
+        table.waiting.push_back(UploadJob {
             operation: Arc::clone(&operation),
             bytes,
             work: Box::new(work),
@@ -258,7 +258,7 @@ impl Drop for Operations {
     }
 }
 
-impl Table {
+impl OperationTable {
     fn keep(&mut self, operation: &Arc<Operation>) {
         self.forget_outdated();
         if self.kept.len() >= MAX_KEPT {
@@ -275,7 +275,7 @@ impl Table {
     }
 
     /// Takes the first job that waits and whose agent or policy has none that runs.
-    fn begin_next(&mut self) -> Option<Job> {
+    fn begin_next(&mut self) -> Option<UploadJob> {
         let next = self.waiting.iter().position(|job| {
             let is_same_target = |running: &Arc<Operation>| running.is_same_target(&job.operation);
             !self.running.iter().any(is_same_target)
@@ -293,7 +293,7 @@ impl Table {
 }
 
 /// Starts a thread that carries out what waits, until there is nothing to begin.
-fn spawn_worker(shared: &Arc<Shared>) -> std::io::Result<()> {
+fn spawn_worker(shared: &Arc<OperationsShared>) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     std::thread::Builder::new()
         .name("ark-upload".to_owned())
@@ -301,7 +301,7 @@ fn spawn_worker(shared: &Arc<Shared>) -> std::io::Result<()> {
         .map(drop)
 }
 
-fn carry_out(shared: &Shared) {
+fn carry_out(shared: &OperationsShared) {
     loop {
         let job = {
             let mut table = shared.table.lock();
@@ -311,7 +311,7 @@ fn carry_out(shared: &Shared) {
             }
             next
         };
-        let Some(Job {
+        let Some(UploadJob {
             operation,
             bytes,
             work,

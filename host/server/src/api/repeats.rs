@@ -45,7 +45,7 @@ impl KeyedCalls {
     pub(crate) fn takes_key(&self, method: &Method, path: &str) -> bool {
         self.0
             .iter()
-            .any(|(keyed, template)| keyed == method && fits(template, path))
+            .any(|(keyed, template)| keyed == method && matches_template(template, path))
     }
 
     /// Whether a call may be sent a second time. `has_key`: it is given an idempotency key.
@@ -78,7 +78,7 @@ fn read_template(path: &str) -> Vec<Segment> {
         .collect()
 }
 
-fn fits(template: &[Segment], path: &str) -> bool {
+fn matches_template(template: &[Segment], path: &str) -> bool {
     let mut parts = path.split('/');
     let fits = template.iter().all(|segment| {
         parts.next().is_some_and(|part| match segment {

@@ -23,7 +23,7 @@ use ark_model::decision::PolicyIdentity;
 use ark_model::ids::Name;
 use ark_model::meters::ApiMeters;
 use ark_model::principal::Principal;
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use ark_runtime::{GraveyardSource, QuotasTable};
 use ark_store::{CommitError, Receipt, Store, Unit};
 
@@ -52,7 +52,7 @@ pub struct ApiDeps {
     pub watchdog: Watchdog,
     /// How streams are read.
     pub redis: Arc<RedisStatus>,
-    /// Send events to consumers.
+    /// Send events to their receivers.
     pub webhooks: Webhooks,
     /// Refuses callers that have used up a quota.
     pub quotas: QuotaKeeper,
@@ -106,9 +106,9 @@ impl std::ops::Deref for Api {
 }
 
 /// Returns whom the writes of a caller are counted for.
-pub(crate) fn consumer_of(principal: &Principal) -> Consumer {
+pub(crate) fn quota_holder_of(principal: &Principal) -> QuotaHolder {
     let token = principal.authenticated.then(|| principal.name.clone());
-    Consumer::of_caller(token)
+    QuotaHolder::of_caller(token)
 }
 
 impl Api {
@@ -146,7 +146,7 @@ impl Api {
         principal: &Principal,
         body_bytes: usize,
     ) -> Result<Reservation, QuotaExceeded> {
-        let caller = consumer_of(principal);
+        let caller = quota_holder_of(principal);
         let demand = Demand::of_request(body_bytes as u64);
         let tighter = QuotasTable::default();
         for quota in self.quotas.list_uses(&caller, &tighter) {

@@ -4,7 +4,7 @@ use ark_model::ids::Millis;
 use ark_store::{CommitError, Store, Unit};
 use serde_json::{Value, json};
 
-use super::requester::Requester;
+use super::change_request::ChangeRequest;
 
 /// Records that the declared action types are others from now on. `old` and `new` are the declarations as the configuration shows them.
 ///
@@ -13,10 +13,10 @@ use super::requester::Requester;
 pub fn record_action_types(store: &Store, old: &Value, new: &Value) -> Result<(), CommitError> {
     let at = Millis::now();
     let body = json!({"order": "action_types.reload", "old": old, "new": new});
-    let requester = Requester::for_host("the configuration was read again");
+    let request = ChangeRequest::for_host("the configuration was read again");
     store.commit(Unit {
         at,
-        audit: vec![requester.audit_entry(None, body, at)],
+        audit: vec![request.audit_entry(None, body, at)],
         ..Unit::default()
     })?;
     Ok(())

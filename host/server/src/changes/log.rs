@@ -8,14 +8,14 @@ use serde_json::json;
 use ark_model::ids::{Digest, Millis, Name};
 use ark_store::{Store, Unit};
 
-use super::requester::Requester;
+use super::change_request::ChangeRequest;
 
 /// For how many names the last refusal is remembered. Bounds the memory that uploads under ever new names can take.
 const MAX_REMEMBERED_REFUSALS: usize = 256;
 
 /// Why the last refused upload of a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct UploadRefusal {
     /// When it was refused.
     pub at_ms: Millis,
     /// Who uploaded it.
@@ -35,18 +35,18 @@ pub enum ChangeTarget<'a> {
     Policy(&'a Name),
 }
 
-/// The orders that were carried out for a name when an upload of it was accepted.
+/// How many changes other than uploads had been made of a name when an upload of it was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OrdersSeen(u64);
+pub struct ChangesSeen(u64);
 
 /// Serialises the changes of agents, or of policies, and records the uploads that are refused.
 pub struct ChangeLog {
     store: Store,
     /// Held by the thread that makes a change.
     change: Mutex<()>,
-    last_refusals: Mutex<BTreeMap<Name, Refusal>>,
-    /// How many orders were carried out for each name since the start.
-    orders: Mutex<BTreeMap<Name, u64>>,
+    last_refusals: Mutex<BTreeMap<Name, UploadRefusal>>,
+    /// How many changes other than uploads were made of each name since the start.
+    changes: Mutex<BTreeMap<Name, u64>>,
 }
 
 impl ChangeLog {
@@ -57,7 +57,7 @@ impl ChangeLog {
             store,
             change: Mutex::default(),
             last_refusals: Mutex::default(),
-            orders: Mutex::default(),
+            changes: Mutex::default(),
         }
     }
 
@@ -67,22 +67,22 @@ impl ChangeLog {
         self.change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the orders that were carried out for a name until now, for an upload that is made later.
+    /// Returns how many changes other than uploads were made of a name until now, for an upload that is made later.
     #[must_use]
-    pub fn orders_seen(&self, name: &Name) -> OrdersSeen {
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        OrdersSeen(orders.get(name).copied().unwrap_or(0))
+    pub fn changes_seen(&self, name: &Name) -> ChangesSeen {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        ChangesSeen(changes.get(name).copied().unwrap_or(0))
     }
 
-    /// Counts an order that decides which version is in force, and is no upload: an upload that was accepted before must not undo it.
-    pub fn count_order(&self, name: &Name) {
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        *orders.entry(name.clone()).or_default() += 1;
+    /// Counts a change that decides which version is in force and is no upload: an upload that was accepted before must not undo it.
+    pub fn count_change(&self, name: &Name) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        *changes.entry(name.clone()).or_default() += 1;
     }
 
     /// Returns the last refusal of a name since the start.
     #[must_use]
-    pub fn last_refusal(&self, name: &Name) -> Option<Refusal> {
+    pub fn last_refusal(&self, name: &Name) -> Option<UploadRefusal> {
         self.lock_refusals().get(name).cloned()
     }
 
@@ -93,23 +93,23 @@ impl ChangeLog {
         target: ChangeTarget<'_>,
         sha256: Option<Digest>,
         reason: String,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) {
         let at = Millis::now();
         let (name, agent, body) = match target {
             ChangeTarget::Agent(name) => {
-                tracing::warn!(agent = %name, by = requester.by, reason, "an upload was refused");
+                tracing::warn!(agent = %name, by = request.by, reason, "an upload was refused");
                 let body = json!({"order": "agent.refused", "sha256": sha256, "refusal": reason});
                 (name, Some(name), body)
             }
             ChangeTarget::Policy(name) => {
-                tracing::warn!(policy = %name, by = requester.by, reason, "an operator policy was refused");
+                tracing::warn!(policy = %name, by = request.by, reason, "an operator policy was refused");
                 let body = json!({"order": "policy.refused", "policy": name, "sha256": sha256, "refusal": reason});
                 (name, None, body)
             }
         };
         let unit = Unit {
-            audit: vec![requester.audit_entry(agent, body, at)],
+            audit: vec![request.audit_entry(agent, body, at)],
             at,
             ..Unit::default()
         };
@@ -118,9 +118,9 @@ impl ChangeLog {
         }
         self.remember_refusal(
             name,
-            Refusal {
+            UploadRefusal {
                 at_ms: at,
-                by: requester.by.clone(),
+                by: request.by.clone(),
                 sha256,
                 reason,
             },
@@ -128,7 +128,7 @@ impl ChangeLog {
     }
 
     /// Replaces the name's last refusal. When the memory is full the oldest refusal of another name is dropped.
-    fn remember_refusal(&self, name: &Name, refusal: Refusal) {
+    fn remember_refusal(&self, name: &Name, refusal: UploadRefusal) {
         let mut refusals = self.lock_refusals();
         if refusals.len() >= MAX_REMEMBERED_REFUSALS && !refusals.contains_key(name) {
             let oldest = refusals.iter().min_by_key(|(_, refusal)| refusal.at_ms.0);
@@ -139,7 +139,7 @@ impl ChangeLog {
         refusals.insert(name.clone(), refusal);
     }
 
-    fn lock_refusals(&self) -> MutexGuard<'_, BTreeMap<Name, Refusal>> {
+    fn lock_refusals(&self) -> MutexGuard<'_, BTreeMap<Name, UploadRefusal>> {
         self.last_refusals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

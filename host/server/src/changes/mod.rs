@@ -6,18 +6,18 @@
 //!
 //! Must not know: HTTP, SQL, the router, the HRM.
 
+mod change_request;
 mod component_file;
 mod declaration;
 mod log;
 mod permit;
-mod requester;
 mod signers;
 mod stored_version;
 
+pub use change_request::{ChangeKey, ChangeRequest};
 pub use component_file::{ComponentFileError, list_manifests, read_component_file};
 pub use declaration::record_action_types;
-pub use log::{ChangeLog, ChangeTarget, OrdersSeen, Refusal};
+pub use log::{ChangeLog, ChangeTarget, ChangesSeen, UploadRefusal};
 pub use permit::{Permit, PermitEnded};
-pub use requester::{ChangeKey, Requester};
 pub use signers::{Signers, UnsignedError};
 pub use stored_version::{StoredVersionError, check_stored_component, describe_kept_versions};

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Tells whether whoever asked for a change may still make it: an upload that is compiled for minutes can outlive the token it came with.
+/// Tells whether the one who asked for a change may still make it: an upload that is compiled for minutes can outlive the token it came with.
 #[derive(Clone, Default)]
 pub struct Permit(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 
-/// Whoever asked for a change may not make it any more.
+/// The one who asked for a change may not make it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the token was revoked or has expired since the upload was accepted, so nothing has changed"

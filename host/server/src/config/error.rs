@@ -7,7 +7,7 @@ use ark_store::SecretKeyError;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum ValueSource {
     /// The default: no other source sets the key.
     Default,
     /// This configuration file.
@@ -18,7 +18,7 @@ pub enum Source {
     Flag,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -47,7 +47,7 @@ pub enum ConfigError {
     #[error("{origin}: {problem}")]
     Malformed {
         /// Where the value comes from.
-        origin: Source,
+        origin: ValueSource,
         /// The key, and what is wrong with its value.
         problem: String,
     },
@@ -55,7 +55,7 @@ pub enum ConfigError {
     #[error("{origin}: unknown key `{key}`{}", suggestion.as_ref().map_or_else(String::new, |known| format!("; did you mean `{known}`?")))]
     UnknownKey {
         /// Where the key comes from.
-        origin: Source,
+        origin: ValueSource,
         /// The key as given.
         key: String,
         /// The existing key that is most like it; `None`: none is.
@@ -69,7 +69,7 @@ pub enum ConfigError {
         /// What is wrong with the value, and what is allowed.
         problem: String,
         /// Where the value comes from.
-        origin: Source,
+        origin: ValueSource,
     },
     /// The key that encrypts secrets cannot be read.
     #[error(transparent)]
@@ -77,9 +77,9 @@ pub enum ConfigError {
 }
 
 /// Names the source of a value; nothing where no source sets the key.
-fn describe_origin(origin: &Source) -> String {
+fn describe_origin(origin: &ValueSource) -> String {
     match origin {
-        Source::Default => String::new(),
+        ValueSource::Default => String::new(),
         origin => format!(" (set by {origin})"),
     }
 }

@@ -466,7 +466,7 @@ impl Table for Quotas {
     fn add_sections(name: &str, sections: &mut Vec<Section>) {
         sections.push(Section {
             name: name.to_owned(),
-            documentation: "How much one agent may use over time. A manifest can only tighten it for its agent. From `watchdog.warning` of a quota on there is an alert; past it the agent's invocations are refused, each as a whole, until it is below the quota again; one that goes on is quarantined (`watchdog.quota_refusals`). What is kept is counted across restarts; a minute begins anew with the process.".to_owned(),
+            documentation: "How much one agent may use over time. A manifest can only tighten it for its agent. From `watchdog.warning` of a quota on there is an alert; past it the agent's invocations are refused, each as a whole, until it is below the quota again; one that goes on is quarantined (`watchdog.quota_refusals`). What is kept is counted across restarts; a minute starts again with the process.".to_owned(),
             keys: Self::KEYS
                 .iter()
                 .map(|quota| Key {

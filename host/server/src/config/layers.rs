@@ -15,7 +15,7 @@ use crate::telemetry::TelemetryListen;
 use ark_model::check::clip_for_error;
 use ark_model::ids::Name;
 
-use super::error::{ConfigError, Source};
+use super::error::{ConfigError, ValueSource};
 use super::file::{ConfigFile, FREE_TABLES, list_sections};
 use super::keys::join_key;
 use super::quantities::{describe_expected, read_quantity};
@@ -135,7 +135,7 @@ impl FrontOverrides {
 pub struct Layers {
     pub(super) tree: Value,
     /// The source of each value that is no default, by key.
-    sources: BTreeMap<String, Source>,
+    sources: BTreeMap<String, ValueSource>,
 }
 
 impl Layers {
@@ -168,7 +168,7 @@ impl Layers {
         flags: &Overrides,
     ) -> Result<Self, ConfigError> {
         let mut layers = Self {
-            tree: to_tree(&ConfigFile::default(), Source::Default)?,
+            tree: to_tree(&ConfigFile::default(), ValueSource::Default)?,
             sources: BTreeMap::new(),
         };
         if let Some((path, text)) = file {
@@ -191,17 +191,17 @@ impl Layers {
     }
 
     /// The source of a key's value.
-    pub(super) fn source_of(&self, key: &str) -> Source {
+    pub(super) fn source_of(&self, key: &str) -> ValueSource {
         let part_of = |known: &str| {
             key.strip_prefix(known)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
         let found = self.sources.iter().find(|(known, _)| part_of(known));
-        found.map_or(Source::Default, |(_, source)| source.clone())
+        found.map_or(ValueSource::Default, |(_, source)| source.clone())
     }
 
     fn add_file(&mut self, path: PathBuf, text: &str) -> Result<(), ConfigError> {
-        let source = Source::File(path);
+        let source = ValueSource::File(path);
         let malformed = |problem: String| ConfigError::Malformed {
             origin: source.clone(),
             problem,
@@ -255,7 +255,7 @@ impl Layers {
             if others.contains(&name) || value.is_empty() {
                 continue;
             }
-            let source = Source::Environment(name.to_owned());
+            let source = ValueSource::Environment(name.to_owned());
             let malformed = |problem: String| ConfigError::Malformed {
                 origin: source.clone(),
                 problem,
@@ -309,7 +309,7 @@ impl Layers {
     fn parse_variable(&self, key: &str, text: &str) -> Result<Value, String> {
         let check = |value: &Value| {
             let mut layers = self.clone();
-            layers.set_value(key, value.clone(), Source::Default);
+            layers.set_value(key, value.clone(), ValueSource::Default);
             match parse_file(&layers.tree) {
                 Err((at, problem)) if at.starts_with(key) => Err(problem),
                 _ => Ok(()),
@@ -328,7 +328,7 @@ impl Layers {
     }
 
     fn add_flags(&mut self, flags: &Overrides) -> Result<(), ConfigError> {
-        let Value::Object(flags) = to_tree(flags, Source::Flag)? else {
+        let Value::Object(flags) = to_tree(flags, ValueSource::Flag)? else {
             return Ok(());
         };
         for (key, mut value) in flags {
@@ -341,16 +341,16 @@ impl Layers {
                 // The flags of a table: each sets a key of it.
                 Value::Object(keys) => {
                     for (name, value) in keys {
-                        self.set_value(&join_key(&key, &name), value, Source::Flag);
+                        self.set_value(&join_key(&key, &name), value, ValueSource::Flag);
                     }
                 }
-                value => self.set_value(&key, value, Source::Flag),
+                value => self.set_value(&key, value, ValueSource::Flag),
             }
         }
         Ok(())
     }
 
-    fn set_value(&mut self, key: &str, value: Value, source: Source) {
+    fn set_value(&mut self, key: &str, value: Value, source: ValueSource) {
         let mut place = &mut self.tree;
         for part in key.split('.') {
             let Value::Object(map) = place else { return };
@@ -418,7 +418,7 @@ fn collect_keys(tree: &Value) -> Vec<String> {
     found.into_iter().map(|(key, _)| key).collect()
 }
 
-fn to_tree(values: &impl Serialize, origin: Source) -> Result<Value, ConfigError> {
+fn to_tree(values: &impl Serialize, origin: ValueSource) -> Result<Value, ConfigError> {
     serde_json::to_value(values).map_err(|error| ConfigError::Malformed {
         origin,
         problem: error.to_string(),

@@ -22,7 +22,7 @@ mod tests;
 mod webhooks;
 
 pub use document::{render_documentation, render_env_file};
-pub use error::{ConfigError, Source};
+pub use error::{ConfigError, ValueSource};
 pub use file::{
     CapacityFile, ConfigFile, ListsFile, PolicyFile, RedisFile, RedisSignalsFile, TelemetryFile,
     TlsFile, VetoFile, WatchdogFile, WebhookFile, is_reloaded, list_sections,

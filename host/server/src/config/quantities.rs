@@ -10,7 +10,7 @@ use serde_json::Value;
 enum Quantity {
     /// Time, in so many milliseconds.
     Time(u64),
-    /// Bytes.
+    /// The number of bytes.
     Bytes,
 }
 

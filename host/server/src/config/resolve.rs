@@ -435,7 +435,7 @@ fn check_fleet<'a>(
         ),
         (Some(_), None, _) => missing(
             "watchdog.fleet_key_file",
-            "is missing, and without a key whoever can write to the Redis could resume a halt; name a file (mode 0400) made with `openssl rand -hex 32`",
+            "is missing, and without a key anyone who can write to the Redis could resume a halt; name a file (mode 0400) made with `openssl rand -hex 32`",
         ),
         (Some(_), _, None) => missing(
             "redis.url",

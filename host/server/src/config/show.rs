@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::error::Source;
+use super::error::ValueSource;
 use super::layers::{Layers, collect_leaves, variable_name};
 
 /// What is shown instead of a secret.
@@ -21,7 +21,7 @@ pub struct ConfigLine {
     /// Its value, masked if it is secret; `None`: it has none.
     pub value: Option<Value>,
     /// Where the value comes from.
-    pub source: Source,
+    pub source: ValueSource,
 }
 
 impl fmt::Display for ConfigLine {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 
-use crate::webhooks::{AddressGuard, EventFilter, RetryLimits, WebhookConfig, WebhookSecrets};
+use crate::webhooks::{AddressGuard, EventTypeFilter, RetryLimits, WebhookConfig, WebhookSecrets};
 use ark_model::loopback::is_loopback_host;
 
 use super::file::WebhookFile;
@@ -53,9 +53,9 @@ fn resolve_webhook(file: WebhookFile) -> Result<WebhookConfig, (&'static str, St
         .map_err(|error| ("secret_file", format!("cannot be used: {error}")))?;
     let events = match &file.events {
         Some(patterns) => {
-            EventFilter::parse(patterns).map_err(|error| ("events", error.to_string()))?
+            EventTypeFilter::parse(patterns).map_err(|error| ("events", error.to_string()))?
         }
-        None => EventFilter::every(),
+        None => EventTypeFilter::every(),
     };
     let number = |name, value: Option<u64>, default, least, most| {
         let value = value.unwrap_or(default);
@@ -97,7 +97,7 @@ fn resolve_webhook(file: WebhookFile) -> Result<WebhookConfig, (&'static str, St
 
 /// Checks the address of a receiver. Returns its scheme, host and port.
 fn check_url(url: &str, guard: &AddressGuard) -> Result<String, String> {
-    const EXAMPLE: &str = "give an address, e.g. https://consumer.example/ark";
+    const EXAMPLE: &str = "give an address, e.g. https://receiver.example/ark";
     if url.len() > MAX_URL_BYTES {
         return Err(format!("has more than {MAX_URL_BYTES} bytes"));
     }

@@ -74,7 +74,7 @@ pub(super) struct OwnerStatus {
     pub(super) phase: OwnerPhase,
     /// Why it is not ready, or not there.
     pub(super) problems: Vec<String>,
-    /// Since when it has been in this phase.
+    /// When this phase began.
     pub(super) since: Instant,
     /// When it was first heard again after it was away.
     answers_since: Option<Instant>,
@@ -214,7 +214,7 @@ impl Owner {
     }
 
     /// Asks the owner whether it is ready, again and again; never returns. `is_exposed`: other machines can reach the front.
-    pub(super) async fn follow(self: Arc<Self>, is_exposed: bool) {
+    pub(super) async fn follow_readiness(self: Arc<Self>, is_exposed: bool) {
         // What the front took to load its policies is no time that the owner was away.
         self.status
             .send_modify(|status| status.since = Instant::now());
@@ -269,7 +269,7 @@ impl Owner {
 
     async fn ask_readiness(&self) -> Result<(bool, Vec<String>), String> {
         #[derive(Deserialize)]
-        struct Readiness {
+        struct OwnerReadiness {
             problems: Vec<String>,
         }
         let request = Request::new(Body::empty());
@@ -280,7 +280,7 @@ impl Owner {
         }
         let problems = serde_json::from_slice(&body).map_or_else(
             |_| vec![format!("it answers {status} to /readyz")],
-            |answer: Readiness| answer.problems,
+            |answer: OwnerReadiness| answer.problems,
         );
         Ok((false, problems))
     }

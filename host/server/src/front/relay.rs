@@ -55,7 +55,7 @@ pub struct Front {
 }
 
 /// How sending a request once ended.
-enum Attempt {
+enum SendResult {
     Answered(Response),
     /// Nothing was sent.
     Unsent(String),
@@ -186,23 +186,23 @@ impl Front {
                 return Err(Problem::deadline_exceeded());
             }
             let problem = match self.send_once(&mut outgoing, decision).await {
-                Attempt::Answered(response) if !was_sent || is_known(&outgoing, &response) => {
+                SendResult::Answered(response) if !was_sent || is_known(&outgoing, &response) => {
                     return Ok(response);
                 }
                 // A refusal of the repetition says nothing of the first time.
-                Attempt::Answered(response) => match find_refused_pause(&response) {
+                SendResult::Answered(response) => match find_refused_pause(&response) {
                     Some(pause) if Instant::now() + pause < end => {
                         tokio::time::sleep(pause).await;
                         continue;
                     }
                     _ => return Err(Problem::connection_broke()),
                 },
-                Attempt::Unsent(problem) => {
+                SendResult::Unsent(problem) => {
                     self.owner.report_lost(&problem);
                     tokio::time::sleep(UNSENT_PAUSE).await;
                     problem
                 }
-                Attempt::Broken(problem) => {
+                SendResult::Broken(problem) => {
                     if let Some(failure) = outgoing.client_failure() {
                         return Err(failure);
                     }
@@ -239,12 +239,12 @@ impl Front {
         &self,
         outgoing: &mut OutgoingRequest,
         decision: Option<AnswerKind>,
-    ) -> Attempt {
+    ) -> SendResult {
         let message = outgoing.build_message();
         let answer = match self.owner.send(message, outgoing.path.clone()).await {
             Ok(answer) => answer,
-            Err(SendError::Unsent(problem)) => return Attempt::Unsent(problem),
-            Err(SendError::Broken(problem)) => return Attempt::Broken(problem),
+            Err(SendError::Unsent(problem)) => return SendResult::Unsent(problem),
+            Err(SendError::Broken(problem)) => return SendResult::Broken(problem),
         };
         let (mut head, body) = answer.into_parts();
         drop_connection_headers_of_answer(&mut head.headers);
@@ -255,7 +255,7 @@ impl Front {
                 self.tally.count_unjudged(UnjudgedReason::NotRead, detail);
             }
             let body = self.stream_answer(&head.headers, body);
-            return Attempt::Answered(Response::from_parts(head, body));
+            return SendResult::Answered(Response::from_parts(head, body));
         }
         let collected = tokio::select! {
             collected = body.collect() => collected.map_err(|error| error.to_string()),
@@ -263,7 +263,7 @@ impl Front {
         };
         let body = match collected {
             Ok(collected) => collected.to_bytes(),
-            Err(problem) => return Attempt::Broken(problem),
+            Err(problem) => return SendResult::Broken(problem),
         };
         match (judged, outgoing.whole_body()) {
             (Some(kind), Some(request)) => self.verdicts.submit(AnsweredCall {
@@ -277,7 +277,7 @@ impl Front {
             }
             (None, _) => {}
         }
-        Attempt::Answered(Response::from_parts(head, Body::from(body)))
+        SendResult::Answered(Response::from_parts(head, Body::from(body)))
     }
 
     /// Passes an answer on as it comes. One that breaks off breaks off for the caller too. An event stream ends with the front: it has no end of

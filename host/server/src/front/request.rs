@@ -41,7 +41,7 @@ const GIVEN_KEYS: [&str; 3] = ["/v1/actions", "/v1/actions/batch", "/v1/signals"
 /// The calls that settle an approval, which get one too: how their paths begin and end, with the approval's id between.
 const SETTLING: (&str, [&str; 2]) = ("/v1/approvals/", ["/approve", "/reject"]);
 
-/// Headers that are for one connection (RFC 9110, section 7.6.1), and those that are made anew.
+/// Headers that are for one connection (RFC 9110, section 7.6.1), and those that are made again.
 static DROPPED_HEADERS: [HeaderName; 13] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,

@@ -43,7 +43,7 @@ pub async fn serve_front(
     drain: Duration,
     stop: impl Future<Output = ()>,
 ) {
-    let following = tokio::spawn(Arc::clone(&front.owner).follow(listeners.is_exposed));
+    let following = tokio::spawn(Arc::clone(&front.owner).follow_readiness(listeners.is_exposed));
     let telemetry = listeners.telemetry.map(|server| {
         let paths = ["/metrics", "/verdicts", "/healthz", "/readyz"];
         let routes = telemetry_routes(front);

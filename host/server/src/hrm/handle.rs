@@ -18,20 +18,20 @@ use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::Name;
 use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_model::meters::HrmMeters;
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use ark_store::{List, PolicyRecord, Store, Unit};
 
 use super::arbiter::{Arbiter, ViolationCounts};
-use super::chain::PolicyChain;
 use super::config::HrmConfig;
 use super::error::{HrmError, RecordFailure};
 use super::guards::Guards;
 use super::ledger::is_same_entry;
+use super::policies_in_force::PoliciesInForce;
 use super::redaction::redact_text;
 use super::request::{
-    Attestation, AttestationReceipt, Batch, BatchAnswer, ExecutionReceipt, ExecutionReport,
+    Attestation, AttestationReceipt, BatchAnswer, ExecutionReceipt, ExecutionReport, HrmReply,
     HrmRequest, InvocationCommit, IssuedOrder, OrderReceipt, PolicySwap, Proposal, ProposalAnswer,
-    QueuePlace, RedactedProposal, Reply, Resolution, ResolutionAnswer, WaitingCounts,
+    ProposalBatch, QueuePlace, RedactedProposal, Resolution, ResolutionAnswer, WaitingCounts,
 };
 
 /// The handle to the HRM. Cheap to clone. The thread ends on [`Hrm::close`].
@@ -60,11 +60,11 @@ impl Hrm {
     /// [`HrmError::NotRecorded`] when the store cannot be read or written, or the thread cannot be started.
     pub fn start(
         config: HrmConfig,
-        chain: &PolicyChain,
+        in_force: &PoliciesInForce,
         guards: Arc<Guards>,
         store: &Store,
     ) -> Result<Self, HrmError> {
-        let policies = chain
+        let policies = in_force
             .list_identities()
             .map(|identity| {
                 Ok(PolicyRecord {
@@ -86,7 +86,7 @@ impl Hrm {
             .map_err(|error| RecordFailure::Open(Arc::new(error)))?;
         let meters = Arc::clone(&config.meters);
         let aliases = config.aliases.clone();
-        chain.report_in_force(&meters);
+        in_force.report_in_force(&meters);
         let proposer_share = (config.queue / 4).max(1);
         let (requests, inbox) = crossbeam_channel::bounded(config.queue);
         let (urgent, urgent_inbox) = crossbeam_channel::bounded(proposer_share);
@@ -95,7 +95,7 @@ impl Hrm {
         let action_types = Arc::new(ArcSwap::from_pointee(config.action_types.clone()));
         let arbiter = Arbiter::new(
             config,
-            chain,
+            in_force,
             Arc::clone(&guards),
             store,
             Arc::clone(&action_types),
@@ -174,7 +174,7 @@ impl Hrm {
     }
 
     /// Judges a proposal and records the decision.
-    pub fn propose_action(&self, proposal: Proposal, reply: Reply<ProposalAnswer>) {
+    pub fn propose_action(&self, proposal: Proposal, reply: HrmReply<ProposalAnswer>) {
         // A key is compared first: a repetition gets the first answer in quarantine too.
         if proposal.idempotency.is_none() && self.guards.is_quarantined(&proposal.agent) {
             return reply(Err(HrmError::Quarantined(proposal.agent)));
@@ -195,7 +195,7 @@ impl Hrm {
     }
 
     /// Judges a proposal as if it came now. Nothing is recorded or reserved.
-    pub fn preview_action(&self, proposal: Proposal, reply: Reply<Arc<Decision>>) {
+    pub fn preview_action(&self, proposal: Proposal, reply: HrmReply<Arc<Decision>>) {
         let redacted = self.redact_proposal(proposal);
         self.enqueue_request(
             &self.requests,
@@ -204,7 +204,7 @@ impl Hrm {
     }
 
     /// Judges the actions of an invocation and commits its effects, all or none.
-    pub fn commit_invocation(&self, commit: InvocationCommit, reply: Reply<Vec<Arc<Decision>>>) {
+    pub fn commit_invocation(&self, commit: InvocationCommit, reply: HrmReply<Vec<Arc<Decision>>>) {
         let redacted = commit
             .actions
             .iter()
@@ -212,7 +212,7 @@ impl Hrm {
                 let proposal = Proposal {
                     agent: commit.agent.clone(),
                     submitter: commit.agent.to_string(),
-                    charged_to: Consumer::Agent(commit.agent.clone()),
+                    charged_to: QuotaHolder::Agent(commit.agent.clone()),
                     trace_id: commit.signal.trace_id,
                     action: item.action.clone(),
                     refusal: item.refusal.clone(),
@@ -230,7 +230,7 @@ impl Hrm {
     }
 
     /// Judges several proposals and commits their decisions, all or none.
-    pub fn propose_batch(&self, mut batch: Batch, reply: Reply<BatchAnswer>) {
+    pub fn propose_batch(&self, mut batch: ProposalBatch, reply: HrmReply<BatchAnswer>) {
         let redacted = std::mem::take(&mut batch.proposals)
             .into_iter()
             .map(|proposal| self.redact_proposal(proposal))
@@ -242,7 +242,7 @@ impl Hrm {
     }
 
     /// Records an execution report.
-    pub fn report_execution(&self, report: ExecutionReport, reply: Reply<ExecutionReceipt>) {
+    pub fn report_execution(&self, report: ExecutionReport, reply: HrmReply<ExecutionReceipt>) {
         self.enqueue_request(
             &self.requests,
             HrmRequest::RecordExecution(Box::new(report), reply),
@@ -250,7 +250,7 @@ impl Hrm {
     }
 
     /// Approves or rejects a held action.
-    pub fn resolve_approval(&self, mut resolution: Resolution, reply: Reply<ResolutionAnswer>) {
+    pub fn resolve_approval(&self, mut resolution: Resolution, reply: HrmReply<ResolutionAnswer>) {
         resolution.comment = redact_text(&resolution.comment);
         self.enqueue_request(
             &self.requests,
@@ -282,18 +282,22 @@ impl Hrm {
     }
 
     /// Records what an operator attests. It is a fact for everything judged from then on. Waits for room in the urgent queue.
-    pub fn record_attestation(&self, attestation: Attestation, reply: Reply<AttestationReceipt>) {
+    pub fn record_attestation(
+        &self,
+        attestation: Attestation,
+        reply: HrmReply<AttestationReceipt>,
+    ) {
         self.send_urgent(HrmRequest::RecordAttestation(Box::new(attestation), reply));
     }
 
     /// Replaces the operator policies, for everything judged from then on. When the change cannot be made durable, the previous ones come back. Waits for
     /// room in the urgent queue.
-    pub fn swap_policies(&self, swap: PolicySwap, reply: Reply<()>) {
+    pub fn swap_policies(&self, swap: PolicySwap, reply: HrmReply<()>) {
         self.send_urgent(HrmRequest::SwapPolicies(Box::new(swap), reply));
     }
 
     /// Carries out an order. It is in force for everything judged from then on, before it is durable. Waits for room in the urgent queue.
-    pub fn carry_out_order(&self, order: IssuedOrder, reply: Reply<OrderReceipt>) {
+    pub fn carry_out_order(&self, order: IssuedOrder, reply: HrmReply<OrderReceipt>) {
         self.send_urgent(HrmRequest::CarryOutOrder(Box::new(order), reply));
     }
 

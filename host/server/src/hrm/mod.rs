@@ -2,13 +2,12 @@
 //! verdicts, reserves what was approved and hands the decision to the store.
 //!
 //! Reading order: [`request`] (what can be asked and what is answered), [`handle`] (redaction and the queues), [`arbiter`] (the thread), [`ledger`]
-//! (facts and reservations), [`chain`] (the policies), [`combine`] (the outcome), [`record`] (the form in the audit log), [`redaction`], [`guards`],
+//! (facts and reservations), [`policies_in_force`], [`combine`] (the outcome), [`record`] (the form in the audit log), [`redaction`], [`guards`],
 //! [`services`] (the host calls of agents), [`offline`] (replay, evidence, comparison of policy versions, judging again).
 //!
 //! Must not know: HTTP, which agent subscribes to which topic, how agents run.
 
 mod arbiter;
-pub mod chain;
 mod combine;
 mod config;
 mod error;
@@ -17,6 +16,7 @@ mod handle;
 mod ledger;
 mod metering;
 mod offline;
+pub mod policies_in_force;
 pub mod record;
 pub mod redaction;
 mod report_refusal;
@@ -34,9 +34,9 @@ pub use offline::{diff, evidence, library, rejudge, replay};
 pub use record::decode_decision_row;
 pub use report_refusal::ReportRefusal;
 pub use request::{
-    Attestation, AttestationReceipt, AttestedFact, Batch, BatchAnswer, ExecutionReceipt,
-    ExecutionReport, ExecutionStatus, IdempotencyKey, InvocationAction, InvocationCommit,
-    IssuedOrder, OrderReceipt, PolicySwap, Proposal, ProposalAnswer, Resolution, ResolutionAnswer,
+    Attestation, AttestationReceipt, AttestedFact, BatchAnswer, ExecutionReceipt, ExecutionReport,
+    ExecutionStatus, IdempotencyKey, InvocationAction, InvocationCommit, IssuedOrder, OrderReceipt,
+    PolicySwap, Proposal, ProposalAnswer, ProposalBatch, Resolution, ResolutionAnswer,
     ResolutionReceipt, alert_message,
 };
 pub use services::{LiveServices, manifest_refusal};

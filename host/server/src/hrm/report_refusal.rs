@@ -3,7 +3,7 @@
 //! Must not know: the ledger, HTTP.
 
 use ark_model::size::Size;
-use ark_store::OrderState;
+use ark_store::MarketOrderState;
 
 /// Why an execution report is refused. Nothing of it was booked.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum ReportRefusal {
     )]
     Contradicts {
         /// The state of the order.
-        state: OrderState,
+        state: MarketOrderState,
         /// The size filled in all.
         filled: Size,
         /// The status that was reported.
@@ -28,7 +28,7 @@ pub enum ReportRefusal {
     )]
     Falls {
         /// The state of the order.
-        state: OrderState,
+        state: MarketOrderState,
         /// The size filled in all before.
         filled: Size,
         /// The size in the report.

@@ -6,8 +6,8 @@ use crate::reply::ask_blocking;
 use ark_model::action::Action;
 use ark_model::ids::{Millis, TraceId};
 use ark_model::state::{Memory, StateEntry, Truth};
-use ark_model::usage::Consumer;
-use ark_runtime::{Manifest, Preview, ServiceError, Services};
+use ark_model::usage::QuotaHolder;
+use ark_runtime::{HostServices, Manifest, Preview, ServiceError};
 use ark_store::Store;
 
 use super::handle::Hrm;
@@ -43,7 +43,7 @@ fn service_error(error: impl std::fmt::Display) -> ServiceError {
     ServiceError(error.to_string())
 }
 
-impl Services for LiveServices {
+impl HostServices for LiveServices {
     fn state_get(&self, key: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
         self.store
             .get_state(&self.manifest.name, key)
@@ -82,7 +82,7 @@ impl Services for LiveServices {
         let proposal = Proposal {
             agent: self.manifest.name.clone(),
             submitter: self.manifest.name.to_string(),
-            charged_to: Consumer::Agent(self.manifest.name.clone()),
+            charged_to: QuotaHolder::Agent(self.manifest.name.clone()),
             trace_id: self.trace_id,
             action,
             refusal,

@@ -17,7 +17,7 @@ pub enum EventChannel {
     GraveyardEvents,
     /// About the host: halts, and what operators change.
     SystemEvents,
-    /// Alerts.
+    /// Alerts of the watchdog.
     Alerts,
 }
 

@@ -18,4 +18,4 @@ pub use backlog::{EventsBacklog, measure_backlog};
 pub use classes::{EventChannel, EventClass, classify_alert, classify_row};
 pub(crate) use cloud_event::render_cloud_event;
 pub(crate) use host_name::{HostNameError, find_host_name};
-pub use source::{EventPage, EventSource, EventSourceError, OutgoingEvent};
+pub use source::{EventSource, EventSourceError, OutgoingEvent, OutgoingPage};

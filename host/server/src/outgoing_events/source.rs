@@ -44,7 +44,7 @@ impl OutgoingEvent {
 
 /// Events behind a position, oldest first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct EventPage {
+pub struct OutgoingPage {
     /// The events.
     pub events: Vec<OutgoingEvent>,
     /// The position behind them.
@@ -72,5 +72,5 @@ pub trait EventSource: Send {
     ///
     /// # Errors
     /// The database or a record cannot be read.
-    fn read_behind(&mut self, cursor: EventCursor) -> Result<EventPage, EventSourceError>;
+    fn read_behind(&mut self, cursor: EventCursor) -> Result<OutgoingPage, EventSourceError>;
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::changes::Requester;
+use crate::changes::ChangeRequest;
 use crate::hrm::PolicySwap;
-use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
+use crate::hrm::policies_in_force::{EnforcedPolicy, SlotInForce};
 use crate::reply::ask_blocking;
 use ark_model::ids::{Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
@@ -78,12 +78,12 @@ impl Policies {
         upload: PolicyUpload,
         verified: VerifiedPolicy,
         conditions: ChangeConditions,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let before = self.read_editable_row(policy, &conditions)?;
         let mut row = match &before {
-            Some(before) => next_revision(before, requester),
-            None => PolicySlot::new_empty(policy, LAST_PLACE, requester.by.clone()),
+            Some(before) => next_revision(before, request),
+            None => PolicySlot::new_empty(policy, LAST_PLACE, request.by.clone()),
         };
         let place = before.as_ref().map_or(LAST_PLACE, |before| before.order);
         row.order = upload.order.unwrap_or(place);
@@ -97,7 +97,7 @@ impl Policies {
             }),
             order: "policy.upload",
         };
-        self.apply_change(change, conditions, requester)
+        self.apply_change(change, conditions, request)
     }
 
     pub(super) fn apply_revision(
@@ -105,10 +105,10 @@ impl Policies {
         policy: &Name,
         revision: PolicyRevision,
         conditions: ChangeConditions,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let before = self.read_row_in_force(policy, &conditions)?;
-        let mut row = next_revision(&before, requester);
+        let mut row = next_revision(&before, request);
         row.order = revision.order.unwrap_or(row.order);
         if let Some(SettingsReplacement(settings)) = revision.settings {
             let (number, mode) = revised_version(&before, revision.mode);
@@ -126,7 +126,7 @@ impl Policies {
                 }),
                 order: "policy.settings",
             };
-            return self.apply_change(change, conditions, requester);
+            return self.apply_change(change, conditions, request);
         }
         if let Some(remark) = self.find_no_change(&before, &row, revision.mode) {
             return self.report_unchanged(&before, remark);
@@ -149,7 +149,7 @@ impl Policies {
             new: None,
             order: "policy.revise",
         };
-        self.apply_change(change, conditions, requester)
+        self.apply_change(change, conditions, request)
     }
 
     /// Returns what is so already, if a revision without settings asks for nothing else: then nothing is committed. A policy that could not be
@@ -197,10 +197,10 @@ impl Policies {
         mode: PolicyMode,
         order: &'static str,
         conditions: ChangeConditions,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         find_version(&self.inner.loader.store, &before.policy, number)?;
-        let mut row = next_revision(before, requester);
+        let mut row = next_revision(before, request);
         row.set_mode(number, mode);
         let change = RowChange {
             before: Some(before),
@@ -208,7 +208,7 @@ impl Policies {
             new: None,
             order,
         };
-        self.apply_change(change, conditions, requester)
+        self.apply_change(change, conditions, request)
     }
 
     pub(super) fn apply_deletion(
@@ -216,13 +216,13 @@ impl Policies {
         policy: &Name,
         only_shadow: bool,
         conditions: ChangeConditions,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let before = self.read_row_in_force(policy, &conditions)?;
         if only_shadow && before.shadow.is_none() {
             return Err(PolicyChangeError::NoShadow(policy.clone()));
         }
-        let mut row = next_revision(&before, requester);
+        let mut row = next_revision(&before, request);
         row.shadow = None;
         row.set_enforced(before.enforced.filter(|_| only_shadow));
         let change = RowChange {
@@ -235,7 +235,7 @@ impl Policies {
                 "policy.delete"
             },
         };
-        self.apply_change(change, conditions, requester)
+        self.apply_change(change, conditions, request)
     }
 
     /// Returns the slot of a policy that is in force and may be changed.
@@ -254,7 +254,7 @@ impl Policies {
         &self,
         change: RowChange<'_>,
         conditions: ChangeConditions,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let RowChange {
             before,
@@ -271,7 +271,7 @@ impl Policies {
             let mut numbers =
                 VersionNumbers::new(&policy, PolicySource::Api, kept, row.last_number);
             let (number, version) =
-                numbers.assign_number(&new.verified, new.component, new.mode, requester);
+                numbers.assign_number(&new.verified, new.component, new.mode, request);
             row.last_number = numbers.last_number();
             if new.mode == PolicyMode::Shadow && row.enforced == Some(number) {
                 return Err(PolicyChangeError::AlreadyEnforced { policy, number });
@@ -311,8 +311,8 @@ impl Policies {
             versions,
             audit_body: Some(body),
         };
-        self.commit_slots(vec![change], idempotency, requester)?;
-        tracing::info!(policy = %receipt.policy, number, order, by = requester.by, enforced = receipt.enforced, shadow = receipt.shadow, "operator policy changed");
+        self.commit_slots(vec![change], idempotency, request)?;
+        tracing::info!(policy = %receipt.policy, number, order, by = request.by, enforced = receipt.enforced, shadow = receipt.shadow, "operator policy changed");
         Ok(receipt)
     }
 
@@ -321,10 +321,10 @@ impl Policies {
         &self,
         changes: Vec<SlotChange>,
         idempotency: Option<IdempotencyRecord>,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<(), PolicyChangeError> {
         let in_force = self.in_force();
-        let mut slots: Vec<Arc<ChainSlot>> = in_force.to_vec();
+        let mut slots: Vec<Arc<SlotInForce>> = in_force.to_vec();
         let mut unit = Unit {
             idempotency,
             at: Millis::now(),
@@ -332,7 +332,7 @@ impl Policies {
         };
         for change in changes {
             slots.retain(|slot| slot.name != change.row.policy);
-            change.add_to(&mut unit, requester, &mut slots);
+            change.add_to(&mut unit, request, &mut slots);
         }
         // After capacity.policies was lowered more may be in force than it allows: then their number can only fall.
         let max_policies = self.max_policies();
@@ -351,12 +351,12 @@ impl Policies {
     }
 }
 
-/// Returns the slot as it stands before a change by `requester`: the same with the next revision.
-fn next_revision(before: &PolicySlot, requester: &Requester) -> PolicySlot {
+/// Returns the slot as it stands before a change by `request`: the same with the next revision.
+fn next_revision(before: &PolicySlot, request: &ChangeRequest) -> PolicySlot {
     PolicySlot {
         source: PolicySource::Api,
         revision: before.revision + 1,
-        by: requester.by.clone(),
+        by: request.by.clone(),
         at: Millis::now(),
         ..before.clone()
     }

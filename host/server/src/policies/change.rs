@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::changes::Refusal;
-use crate::hrm::chain::ChainSlot;
+use crate::changes::UploadRefusal;
+use crate::hrm::policies_in_force::SlotInForce;
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicyMode;
 use ark_model::settings::Settings;
@@ -89,7 +89,7 @@ pub struct PolicyStatus {
     /// The versions, newest first.
     pub versions: Vec<PolicyVersion>,
     /// What judges; absent: nothing is in force.
-    pub slot: Option<Arc<ChainSlot>>,
+    pub slot: Option<Arc<SlotInForce>>,
     /// The last refused change since the start.
-    pub refused: Option<Refusal>,
+    pub refused: Option<UploadRefusal>,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::changes::{Signers, list_manifests};
-use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
+use crate::hrm::policies_in_force::{ConfiguredPolicy, EnforcedPolicy, SlotInForce};
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Digest, Name};
 use ark_model::meters::HrmMeters;
@@ -212,7 +212,7 @@ pub fn load_declared(
     (configured, dir): (&[Declaration], Option<&Path>),
     signers: &Signers,
     meters: &HrmMeters,
-) -> Result<Vec<Arc<ChainSlot>>, LoadPoliciesError> {
+) -> Result<Vec<Arc<SlotInForce>>, LoadPoliciesError> {
     let verifier = PolicyVerifier::new(engine, graveyard, fuel, signers);
     let mut declarations = read_declarations(configured, dir, &verifier);
     if !declarations.rejected.is_empty() {
@@ -232,7 +232,7 @@ pub fn load_declared(
         let shadow = declared
             .shadow
             .map(|prepared| configure(prepared, PolicyMode::Shadow));
-        Arc::new(ChainSlot {
+        Arc::new(SlotInForce {
             name: declared.name.clone(),
             priority: declared.order,
             enforced,

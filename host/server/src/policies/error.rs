@@ -118,7 +118,7 @@ pub enum PolicyChangeError {
         /// Which kind of file declares it.
         owner: PolicySource,
     },
-    /// The policy was changed since the requester read it.
+    /// The policy was changed since the caller read it.
     #[error("{policy} is at revision {current}, not {expected}")]
     RevisionMismatch {
         /// The policy.
@@ -129,9 +129,9 @@ pub enum PolicyChangeError {
         current: u64,
     },
     /// Another order changed the policy while an upload was compiled.
-    #[error("another order changed {0} while the upload was compiled, so nothing has changed")]
+    #[error("another change changed {0} while the upload was compiled, so nothing has changed")]
     ChangedMeanwhile(Name),
-    /// The requester may not make the change any more.
+    /// Who asked for the change may not make it any more.
     #[error(transparent)]
     PermitEnded(#[from] PermitEnded),
     /// `capacity.policies` is reached.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::changes::Requester;
+use crate::changes::ChangeRequest;
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Digest, Millis};
 use ark_model::verdict::Metadata;
@@ -57,12 +57,12 @@ pub fn record_graveyard_exchange(
         new_version = current.metadata.version,
         "the Graveyard is another one than judged before; decisions from here on are this one's"
     );
-    let requester = Requester::for_host("another release of the host, found at the start");
+    let request = ChangeRequest::for_host("another release of the host, found at the start");
     let now = Millis::now();
     store.commit(Unit {
         may_use_reserve: true,
         at: now,
-        audit: vec![requester.audit_entry(None, body, now)],
+        audit: vec![request.audit_entry(None, body, now)],
         ..Unit::default()
     })?;
     Ok(())

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::changes::{ChangeLog, ChangeTarget, OrdersSeen, Refusal, Requester};
+use crate::changes::{ChangeLog, ChangeRequest, ChangeTarget, ChangesSeen, UploadRefusal};
 use crate::hrm::Hrm;
-use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
+use crate::hrm::policies_in_force::{EnforcedPolicy, SlotInForce};
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
@@ -30,13 +30,13 @@ pub struct Policies {
 }
 
 /// What is kept under a name, and what judges under it; `None`: nothing is in force.
-pub type ListedPolicy = (PolicySlot, Option<Arc<ChainSlot>>);
+pub type ListedPolicy = (PolicySlot, Option<Arc<SlotInForce>>);
 
 pub(super) struct Inner {
     pub(super) loader: PolicyLoader,
     pub(super) hrm: Hrm,
     /// The slots in force, in the order in which they are asked.
-    pub(super) in_force: ArcSwap<Vec<Arc<ChainSlot>>>,
+    pub(super) in_force: ArcSwap<Vec<Arc<SlotInForce>>>,
     changes: ChangeLog,
 }
 
@@ -52,7 +52,7 @@ pub struct DeclarationChanges {
 impl Policies {
     /// Takes over the slots that a start has loaded and the HRM judges by.
     #[must_use]
-    pub fn new(loader: PolicyLoader, hrm: Hrm, slots: Vec<Arc<ChainSlot>>) -> Self {
+    pub fn new(loader: PolicyLoader, hrm: Hrm, slots: Vec<Arc<SlotInForce>>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 changes: ChangeLog::new(loader.store.clone()),
@@ -65,7 +65,7 @@ impl Policies {
 
     /// Returns the slots in force, in the order in which they are asked.
     #[must_use]
-    pub fn in_force(&self) -> Arc<Vec<Arc<ChainSlot>>> {
+    pub fn in_force(&self) -> Arc<Vec<Arc<SlotInForce>>> {
         self.inner.in_force.load_full()
     }
 
@@ -149,7 +149,7 @@ impl Policies {
 
     /// Returns the last refused change of a name since the start.
     #[must_use]
-    pub fn last_refusal(&self, policy: &Name) -> Option<Refusal> {
+    pub fn last_refusal(&self, policy: &Name) -> Option<UploadRefusal> {
         self.inner.changes.last_refusal(policy)
     }
 
@@ -185,20 +185,20 @@ impl Policies {
         policy: &Name,
         upload: &PolicyUpload,
         conditions: &ChangeConditions,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<(), PolicyChangeError> {
         let result = self.check_before_compilation(policy, upload, conditions);
-        self.record_if_invalid(policy, Some(upload.sha256), &result, requester);
+        self.record_if_invalid(policy, Some(upload.sha256), &result, request);
         result
     }
 
-    /// Returns the orders that were carried out for a policy until now: for [`Self::upload_version`].
+    /// Returns how many changes other than uploads were made of a policy until now: for [`Self::upload_version`].
     #[must_use]
-    pub fn orders_seen(&self, policy: &Name) -> OrdersSeen {
-        self.inner.changes.orders_seen(policy)
+    pub fn changes_seen(&self, policy: &Name) -> ChangesSeen {
+        self.inner.changes.changes_seen(policy)
     }
 
-    /// Compiles a version, stores it and puts it in force, unless another order than those in `seen` has changed the policy. The requester must be
+    /// Compiles a version, stores it and puts it in force, unless another change than those in `seen` was made of the policy. Who asked for it must be
     /// permitted to do so before and after the compilation. The same component with the same settings keeps the number it had. Other changes
     /// are made while it is compiled.
     ///
@@ -209,22 +209,22 @@ impl Policies {
         policy: &Name,
         upload: PolicyUpload,
         conditions: ChangeConditions,
-        seen: OrdersSeen,
-        requester: &Requester,
+        seen: ChangesSeen,
+        request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
-        requester.permit.check()?;
+        request.permit.check()?;
         let stated = upload.sha256;
         let result = self
             .verify_upload(policy, &upload, &conditions)
             .and_then(|verified| {
                 let _change = self.inner.changes.begin_change();
-                requester.permit.check()?;
-                if seen != self.orders_seen(policy) {
+                request.permit.check()?;
+                if seen != self.changes_seen(policy) {
                     return Err(PolicyChangeError::ChangedMeanwhile(policy.clone()));
                 }
-                self.apply_upload(policy, upload, verified, conditions, requester)
+                self.apply_upload(policy, upload, verified, conditions, request)
             });
-        self.record_if_invalid(policy, Some(stated), &result, requester);
+        self.record_if_invalid(policy, Some(stated), &result, request);
         result
     }
 
@@ -237,14 +237,14 @@ impl Policies {
         policy: &Name,
         revision: PolicyRevision,
         conditions: ChangeConditions,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let _change = self.inner.changes.begin_change();
-        let result = self.apply_revision(policy, revision, conditions, requester);
+        let result = self.apply_revision(policy, revision, conditions, request);
         if result.is_ok() {
-            self.inner.changes.count_order(policy);
+            self.inner.changes.count_change(policy);
         }
-        self.record_if_invalid(policy, None, &result, requester);
+        self.record_if_invalid(policy, None, &result, request);
         result
     }
 
@@ -258,7 +258,7 @@ impl Policies {
         number: u64,
         mode: PolicyMode,
         conditions: ChangeConditions,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let _change = self.inner.changes.begin_change();
         if let Some(receipt) = self.find_earlier_receipt(&conditions)? {
@@ -267,15 +267,8 @@ impl Policies {
         let before = self
             .read_editable_row(policy, &conditions)?
             .ok_or_else(|| PolicyChangeError::UnknownPolicy(policy.clone()))?;
-        self.apply_rollout(
-            &before,
-            number,
-            mode,
-            "policy.rollout",
-            conditions,
-            requester,
-        )
-        .inspect(|_| self.inner.changes.count_order(policy))
+        self.apply_rollout(&before, number, mode, "policy.rollout", conditions, request)
+            .inspect(|_| self.inner.changes.count_change(policy))
     }
 
     /// Enforces the version that was enforced before the one that is.
@@ -286,7 +279,7 @@ impl Policies {
         &self,
         policy: &Name,
         conditions: ChangeConditions,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let _change = self.inner.changes.begin_change();
         if let Some(receipt) = self.find_earlier_receipt(&conditions)? {
@@ -305,9 +298,9 @@ impl Policies {
             mode,
             "policy.rollback",
             conditions,
-            requester,
+            request,
         )
-        .inspect(|_| self.inner.changes.count_order(policy))
+        .inspect(|_| self.inner.changes.count_change(policy))
     }
 
     /// Takes a policy out of force, or with `only_shadow` only the version on trial. The versions are kept.
@@ -319,11 +312,11 @@ impl Policies {
         policy: &Name,
         only_shadow: bool,
         conditions: ChangeConditions,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let _change = self.inner.changes.begin_change();
-        self.apply_deletion(policy, only_shadow, conditions, requester)
-            .inspect(|_| self.inner.changes.count_order(policy))
+        self.apply_deletion(policy, only_shadow, conditions, request)
+            .inspect(|_| self.inner.changes.count_change(policy))
     }
 
     /// Puts in force what files declare. A declaration that is refused is recorded and leaves in force what was in force under its name; the
@@ -335,7 +328,7 @@ impl Policies {
         &self,
         configured: &[Declaration],
         dir: Option<&Path>,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<DeclarationChanges, PolicyChangeError> {
         let _change = self.inner.changes.begin_change();
         let loader = &self.inner.loader;
@@ -349,13 +342,13 @@ impl Policies {
                 let target = ChangeTarget::Policy(name);
                 let reason = problem.clone();
                 let changes = &self.inner.changes;
-                changes.record_refusal(target, rejected.sha256, reason, requester);
+                changes.record_refusal(target, rejected.sha256, reason, request);
             }
         }
         let slots = self.in_force();
         let is_in_force = |name: &Name| find_slot(&slots, name).is_some();
         let changes: Vec<SlotChange> = loader
-            .plan_declarations(declarations, requester, is_in_force)?
+            .plan_declarations(declarations, request, is_in_force)?
             .into_iter()
             .filter(|change| change.is_new)
             .collect();
@@ -364,20 +357,20 @@ impl Policies {
             .map(|change| change.row.policy.clone())
             .collect();
         if !changes.is_empty() {
-            self.commit_slots(changes, None, requester)?;
+            self.commit_slots(changes, None, request)?;
         }
         Ok(result)
     }
 
     /// Records that an upload was refused before its component could be read.
-    pub fn refuse_upload(&self, policy: &Name, reason: String, requester: &Requester) {
+    pub fn refuse_upload(&self, policy: &Name, reason: String, request: &ChangeRequest) {
         let target = ChangeTarget::Policy(policy);
         self.inner
             .changes
-            .record_refusal(target, None, reason, requester);
+            .record_refusal(target, None, reason, request);
     }
 
-    pub(super) fn current_slot(&self, policy: &Name) -> Option<Arc<ChainSlot>> {
+    pub(super) fn current_slot(&self, policy: &Name) -> Option<Arc<SlotInForce>> {
         find_slot(&self.in_force(), policy).cloned()
     }
 
@@ -438,17 +431,17 @@ impl Policies {
         policy: &Name,
         stated: Option<Digest>,
         result: &Result<T, PolicyChangeError>,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) {
         if let Err(PolicyChangeError::Invalid(invalid)) = result {
             let target = ChangeTarget::Policy(policy);
             self.inner
                 .changes
-                .record_refusal(target, stated, invalid.to_string(), requester);
+                .record_refusal(target, stated, invalid.to_string(), request);
         }
     }
 }
 
-fn find_slot<'a>(slots: &'a [Arc<ChainSlot>], policy: &Name) -> Option<&'a Arc<ChainSlot>> {
+fn find_slot<'a>(slots: &'a [Arc<SlotInForce>], policy: &Name) -> Option<&'a Arc<SlotInForce>> {
     slots.iter().find(|slot| slot.name == *policy)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::changes::{Signers, StoredVersionError, check_stored_component};
-use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
+use crate::hrm::policies_in_force::{ConfiguredPolicy, EnforcedPolicy, SlotInForce};
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::Name;
 use ark_model::meters::HrmMeters;
@@ -64,9 +64,9 @@ impl PolicyLoader {
     pub(super) fn build_slot(
         &self,
         row: &PolicySlot,
-        before: Option<(&PolicySlot, &ChainSlot)>,
+        before: Option<(&PolicySlot, &SlotInForce)>,
         verified: Option<&(u64, VerifiedPolicy)>,
-    ) -> Result<Option<ChainSlot>, PolicyChangeError> {
+    ) -> Result<Option<SlotInForce>, PolicyChangeError> {
         let policy = &row.policy;
         let is_new = |number: u64| verified.is_some_and(|(new, _)| *new == number);
         let configure = |number: u64, mode: PolicyMode| match verified {
@@ -93,7 +93,7 @@ impl PolicyLoader {
             }
             (Some(number), _) => Some(configure(number, PolicyMode::Shadow)?),
         };
-        Ok((!row.is_empty()).then(|| ChainSlot {
+        Ok((!row.is_empty()).then(|| SlotInForce {
             name: policy.clone(),
             priority: row.order,
             enforced,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::changes::Requester;
-use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
+use crate::changes::ChangeRequest;
+use crate::hrm::policies_in_force::{ConfiguredPolicy, EnforcedPolicy, SlotInForce};
 use ark_model::ids::{Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_store::{PolicySlot, ReadError};
@@ -20,7 +20,7 @@ impl PolicyLoader {
     pub(super) fn plan_declarations(
         &self,
         declarations: Declarations,
-        requester: &Requester,
+        request: &ChangeRequest,
         is_in_force: impl Fn(&Name) -> bool,
     ) -> Result<Vec<SlotChange>, ReadError> {
         let rows = self.store.policy_slots()?;
@@ -31,12 +31,12 @@ impl PolicyLoader {
             .filter(|row| !declarations.has_nameless_rejection(row.source))
             .filter(|row| !rejected.contains(&row.policy))
             .filter(|row| !declarations.policies.iter().any(|it| it.name == row.policy))
-            .map(|row| plan_withdrawal(row, requester))
+            .map(|row| plan_withdrawal(row, request))
             .collect();
         for declared in declarations.policies {
             let before = rows.iter().find(|row| row.policy == declared.name);
             let judges = is_in_force(&declared.name);
-            changes.push(self.plan_declared(declared, before, judges, requester)?);
+            changes.push(self.plan_declared(declared, before, judges, request)?);
         }
         Ok(changes)
     }
@@ -46,7 +46,7 @@ impl PolicyLoader {
         declared: DeclaredPolicy,
         before: Option<&PolicySlot>,
         judges: bool,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<SlotChange, ReadError> {
         let DeclaredPolicy {
             name,
@@ -57,7 +57,7 @@ impl PolicyLoader {
         } = declared;
         let mut row = before
             .cloned()
-            .unwrap_or_else(|| PolicySlot::new_empty(&name, LAST_PLACE, requester.by.clone()));
+            .unwrap_or_else(|| PolicySlot::new_empty(&name, LAST_PLACE, request.by.clone()));
         let kept = self.store.policy_versions(&name)?;
         let mut numbers = VersionNumbers::new(&name, source, kept, row.last_number);
         let mut versions = Vec::new();
@@ -65,7 +65,7 @@ impl PolicyLoader {
             prepared.map(|prepared| {
                 let configured = self.configure(&name, &prepared.verified, mode);
                 let (number, new) =
-                    numbers.assign_number(&prepared.verified, prepared.component, mode, requester);
+                    numbers.assign_number(&prepared.verified, prepared.component, mode, request);
                 versions.push(new);
                 (number, configured)
             })
@@ -81,7 +81,7 @@ impl PolicyLoader {
         let is_kept = before.is_some_and(|before| state(before) == state(&row));
         if !is_kept {
             row.revision += u64::from(before.is_some());
-            row.by.clone_from(&requester.by);
+            row.by.clone_from(&request.by);
             row.at = Millis::now();
         }
         let digest = |configured: &Option<(u64, Arc<ConfiguredPolicy>)>| {
@@ -96,7 +96,7 @@ impl PolicyLoader {
                 "shadow_sha256": digest(&shadow), "revision": row.revision,
             })
         });
-        let slot = ChainSlot {
+        let slot = SlotInForce {
             name,
             priority: place,
             enforced: enforced.map(|(_, configured)| EnforcedPolicy::Loaded(configured)),
@@ -115,12 +115,12 @@ impl PolicyLoader {
 }
 
 /// Takes a policy that is no longer declared out of force.
-fn plan_withdrawal(before: &PolicySlot, requester: &Requester) -> SlotChange {
+fn plan_withdrawal(before: &PolicySlot, request: &ChangeRequest) -> SlotChange {
     let mut row = before.clone();
     row.shadow = None;
     row.set_enforced(None);
     row.revision += 1;
-    row.by.clone_from(&requester.by);
+    row.by.clone_from(&request.by);
     row.at = Millis::now();
     let body = json!({
         "order": "policy.withdraw", "policy": row.policy, "previous": row.previous,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::changes::Requester;
-use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
+use crate::changes::ChangeRequest;
+use crate::hrm::policies_in_force::{EnforcedPolicy, SlotInForce};
 use ark_model::ids::{Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
@@ -20,7 +20,7 @@ pub(super) struct SlotChange {
     /// The slot as it is to be kept.
     pub(super) row: PolicySlot,
     /// The slot as it is to judge; `None`: nothing is in force under the name.
-    pub(super) slot: Option<ChainSlot>,
+    pub(super) slot: Option<SlotInForce>,
     /// The versions to store.
     pub(super) versions: Vec<NewPolicyVersion>,
     /// What is needed to read the decisions of what judges.
@@ -34,8 +34,8 @@ impl SlotChange {
     pub(super) fn add_to(
         self,
         unit: &mut Unit,
-        requester: &Requester,
-        slots: &mut Vec<Arc<ChainSlot>>,
+        request: &ChangeRequest,
+        slots: &mut Vec<Arc<SlotInForce>>,
     ) {
         unit.policies.extend(self.records);
         let versions = self.versions.into_iter().map(PolicyChange::Version);
@@ -43,14 +43,14 @@ impl SlotChange {
         if let Some(body) = self.audit_body {
             unit.policy_changes.push(PolicyChange::Slot(self.row));
             unit.audit
-                .push(requester.audit_entry(None, body, Millis::now()));
+                .push(request.audit_entry(None, body, Millis::now()));
         }
         slots.extend(self.slot.map(Arc::new));
     }
 }
 
 /// Returns what is needed to read the decisions of what judges in a slot.
-pub(super) fn policy_records(slot: &ChainSlot) -> Vec<PolicyRecord> {
+pub(super) fn policy_records(slot: &SlotInForce) -> Vec<PolicyRecord> {
     let enforced = slot.enforced.as_ref().map(EnforcedPolicy::identity);
     let shadow = slot.shadow.as_ref().map(|shadow| shadow.identity());
     enforced
@@ -65,7 +65,7 @@ pub(super) fn policy_records(slot: &ChainSlot) -> Vec<PolicyRecord> {
 }
 
 /// Sorts slots into the order in which they are asked: by place, then by name.
-pub(super) fn sort_slots(mut slots: Vec<Arc<ChainSlot>>) -> Vec<Arc<ChainSlot>> {
+pub(super) fn sort_slots(mut slots: Vec<Arc<SlotInForce>>) -> Vec<Arc<SlotInForce>> {
     slots.sort_by(|one, other| (one.priority, &one.name).cmp(&(other.priority, &other.name)));
     slots
 }
@@ -107,7 +107,7 @@ impl<'a> VersionNumbers<'a> {
         verified: &VerifiedPolicy,
         component: Vec<u8>,
         mode: PolicyMode,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> (u64, NewPolicyVersion) {
         let identity = verified.policy.identity();
         let settings = verified.settings.as_ref().map(Settings::digest);
@@ -125,7 +125,7 @@ impl<'a> VersionNumbers<'a> {
                 vectors: verified.vectors,
                 source: self.source,
                 mode,
-                by: requester.by.clone(),
+                by: request.by.clone(),
                 at: Millis::now(),
             };
             self.versions.push(version.clone());

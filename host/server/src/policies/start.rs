@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::changes::{Requester, Signers};
-use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
+use crate::changes::{ChangeRequest, Signers};
+use crate::hrm::policies_in_force::{EnforcedPolicy, SlotInForce};
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Digest, Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
@@ -27,13 +27,13 @@ pub fn load_all(
     loader: &PolicyLoader,
     configured: &[Declaration],
     dir: Option<&Path>,
-) -> Result<Vec<Arc<ChainSlot>>, LoadPoliciesError> {
+) -> Result<Vec<Arc<SlotInForce>>, LoadPoliciesError> {
     let mut declarations = read_declarations(configured, dir, &loader.verifier);
     if !declarations.rejected.is_empty() {
         return Err(declarations.rejected.swap_remove(0).into());
     }
-    let requester = Requester::for_host("as declared, found at the start");
-    let changes = loader.plan_declarations(declarations, &requester, |_| false)?;
+    let request = ChangeRequest::for_host("as declared, found at the start");
+    let changes = loader.plan_declarations(declarations, &request, |_| false)?;
     let declared: Vec<_> = changes
         .iter()
         .map(|change| change.row.policy.clone())
@@ -46,7 +46,7 @@ pub fn load_all(
     };
     let rows = loader.store.policy_slots()?;
     for change in changes {
-        change.add_to(&mut unit, &requester, &mut slots);
+        change.add_to(&mut unit, &request, &mut slots);
     }
     for row in list_uploaded(&rows, &declared) {
         slots.push(Arc::new(load_uploaded(loader, row)?));
@@ -162,7 +162,7 @@ pub fn check_policies(
 
 /// Builds the slot of an uploaded policy. A version that should be enforced and cannot be loaded denies every proposal; one on trial is left
 /// out.
-fn load_uploaded(loader: &PolicyLoader, row: &PolicySlot) -> Result<ChainSlot, ReadError> {
+fn load_uploaded(loader: &PolicyLoader, row: &PolicySlot) -> Result<SlotInForce, ReadError> {
     let enforced = match row.enforced {
         None => None,
         Some(number) => match load_alone(loader, row, number, PolicyMode::Enforce)? {
@@ -180,7 +180,7 @@ fn load_uploaded(loader: &PolicyLoader, row: &PolicySlot) -> Result<ChainSlot, R
             }
         },
     };
-    Ok(ChainSlot {
+    Ok(SlotInForce {
         name: row.policy.clone(),
         priority: row.order,
         enforced,
@@ -195,7 +195,7 @@ fn load_alone(
     row: &PolicySlot,
     number: u64,
     mode: PolicyMode,
-) -> Result<Result<Option<ChainSlot>, PolicyChangeError>, ReadError> {
+) -> Result<Result<Option<SlotInForce>, PolicyChangeError>, ReadError> {
     let row = PolicySlot {
         enforced: (mode == PolicyMode::Enforce).then_some(number),
         shadow: (mode == PolicyMode::Shadow).then_some(number),

@@ -1,6 +1,6 @@
 //! The quotas that the operator sets.
 
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use ark_runtime::{QuotaKind, Quotas, QuotasTable};
 
 /// What one token may use over time; callers of a host without tokens may together use as much.
@@ -33,15 +33,15 @@ impl QuotaConfig {
         quotas
     }
 
-    /// Returns what a consumer may use; `None`: this is not limited for it. `tighter`: the quotas of an agent's manifest.
+    /// Returns what a holder may use; `None`: this is not limited for it. `tighter`: the quotas of an agent's manifest.
     #[must_use]
     pub fn limit_of(
         &self,
-        consumer: &Consumer,
+        holder: &QuotaHolder,
         kind: QuotaKind,
         tighter: &QuotasTable,
     ) -> Option<u64> {
-        if matches!(consumer, Consumer::Agent(_)) {
+        if matches!(holder, QuotaHolder::Agent(_)) {
             return Some(self.agents.bounded_by(tighter).get(kind));
         }
         match kind {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use ark_model::MinuteWindow;
 use ark_model::ids::Name;
-use ark_model::usage::{Consumer, Usage};
+use ark_model::usage::{QuotaHolder, Usage};
 use ark_runtime::{LogLine, QuotaKind, QuotasTable};
 use ark_store::Store;
 
@@ -40,12 +40,12 @@ impl QuotaUse {
 /// Something that a quota does not allow. Nothing of it was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the quota {quota} of {consumer} is used up: {used} of {limit} are used, {asked} more are asked for; {remedy}",
+    "the quota {quota} of {holder} is used up: {used} of {limit} are used, {asked} more are asked for; {remedy}",
     quota = kind.as_str()
 )]
 pub struct QuotaExceeded {
-    /// Who asks.
-    pub consumer: Consumer,
+    /// The agent or token that asks.
+    pub holder: QuotaHolder,
     /// The quota.
     pub kind: QuotaKind,
     /// What is used of it, what is not committed yet included.
@@ -101,11 +101,11 @@ pub struct QuotaKeeper {
 struct Inner {
     store: Store,
     config: ArcSwap<QuotaConfig>,
-    /// What the store does not know. A consumer has an entry from its first demand on, so there are as many as agents and tokens.
-    consumers: Mutex<HashMap<Consumer, Unrecorded>>,
+    /// What the store does not know. A holder has an entry from its first demand on, so there are as many as agents and tokens.
+    holders: Mutex<HashMap<QuotaHolder, Unrecorded>>,
 }
 
-/// What a consumer uses that is in no commit.
+/// What a holder uses that is in no commit.
 struct Unrecorded {
     /// What was asked for and is neither committed nor given up.
     pending: Demand,
@@ -127,14 +127,14 @@ impl Unrecorded {
 #[must_use = "what is reserved is released when this is dropped"]
 pub struct Reservation {
     inner: Arc<Inner>,
-    consumer: Consumer,
+    holder: QuotaHolder,
     demand: Demand,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut consumers = self.inner.consumers.lock();
-        if let Some(unrecorded) = consumers.get_mut(&self.consumer) {
+        let mut holders = self.inner.holders.lock();
+        if let Some(unrecorded) = holders.get_mut(&self.holder) {
             unrecorded.pending.subtract(&self.demand);
         }
     }
@@ -148,7 +148,7 @@ impl QuotaKeeper {
             inner: Arc::new(Inner {
                 store,
                 config: ArcSwap::from_pointee(config),
-                consumers: Mutex::default(),
+                holders: Mutex::default(),
             }),
         }
     }
@@ -158,42 +158,44 @@ impl QuotaKeeper {
         self.inner.config.store(Arc::new(config));
     }
 
-    /// Reserves what a consumer asks for, until the reservation is dropped. `tighter`: the quotas of an agent's manifest.
+    /// Reserves what a holder asks for, until the reservation is dropped. `tighter`: the quotas of an agent's manifest.
     ///
     /// # Errors
     /// The first quota that does not allow it. Nothing is reserved then.
     pub fn reserve(
         &self,
-        consumer: Consumer,
+        holder: QuotaHolder,
         demand: Demand,
         tighter: &QuotasTable,
     ) -> Result<Reservation, QuotaExceeded> {
         let config = self.inner.config.load();
         let now = Instant::now();
-        // The lock is held while the store is read, so that another demand of this consumer sees either the commit or its reservation.
-        let mut consumers = self.inner.consumers.lock();
-        let usage = self.inner.store.read_usage(&consumer);
-        let unrecorded = consumers
-            .entry(consumer.clone())
+        // The lock is held while the store is read, so that another demand of this holder sees either the commit or its reservation.
+        let mut holders = self.inner.holders.lock();
+        let usage = self.inner.store.read_usage(&holder);
+        let unrecorded = holders
+            .entry(holder.clone())
             .or_insert_with(|| Unrecorded::new(now));
         for kind in QuotaKind::ALL {
             let (Some(asked), Some(limit)) = (
                 demand.asked(*kind),
-                config.limit_of(&consumer, *kind, tighter),
+                config.limit_of(&holder, *kind, tighter),
             ) else {
                 continue;
             };
             let pending = unrecorded.pending.asked(*kind).unwrap_or(0);
             let used = used_of(*kind, &usage, unrecorded, now).saturating_add(pending);
             if used.saturating_add(asked) > limit {
-                return Err(refuse(unrecorded, consumer, *kind, used, asked, limit));
+                return Err(exceeded_quota(
+                    unrecorded, holder, *kind, used, asked, limit,
+                ));
             }
         }
         unrecorded.pending.add(&demand);
-        drop(consumers);
+        drop(holders);
         Ok(Reservation {
             inner: Arc::clone(&self.inner),
-            consumer,
+            holder,
             demand,
         })
     }
@@ -213,37 +215,37 @@ impl QuotaKeeper {
         if asked == 0 {
             return Ok(());
         }
-        let consumer = Consumer::Agent(agent.clone());
-        let limit = self.inner.config.load().limit_of(&consumer, KIND, tighter);
+        let holder = QuotaHolder::Agent(agent.clone());
+        let limit = self.inner.config.load().limit_of(&holder, KIND, tighter);
         let now = Instant::now();
-        let mut consumers = self.inner.consumers.lock();
-        let unrecorded = consumers
-            .entry(consumer.clone())
+        let mut holders = self.inner.holders.lock();
+        let unrecorded = holders
+            .entry(holder.clone())
             .or_insert_with(|| Unrecorded::new(now));
         let used = unrecorded.log.sum(now);
         if let Some(limit) = limit.filter(|limit| used.saturating_add(asked) > *limit) {
-            return Err(refuse(unrecorded, consumer, KIND, used, asked, limit));
+            return Err(exceeded_quota(unrecorded, holder, KIND, used, asked, limit));
         }
         unrecorded.log.add(asked, now);
         Ok(())
     }
 
-    /// Returns how much of each of its quotas a consumer uses. `tighter`: the quotas of an agent's manifest.
+    /// Returns how much of each of its quotas a holder uses. `tighter`: the quotas of an agent's manifest.
     #[must_use]
-    pub fn list_uses(&self, consumer: &Consumer, tighter: &QuotasTable) -> Vec<QuotaUse> {
+    pub fn list_uses(&self, holder: &QuotaHolder, tighter: &QuotasTable) -> Vec<QuotaUse> {
         let config = self.inner.config.load();
-        let usage = self.inner.store.read_usage(consumer);
+        let usage = self.inner.store.read_usage(holder);
         let now = Instant::now();
-        let consumers = self.inner.consumers.lock();
+        let holders = self.inner.holders.lock();
         let fresh = Unrecorded::new(now);
-        let unrecorded = consumers.get(consumer).unwrap_or(&fresh);
+        let unrecorded = holders.get(holder).unwrap_or(&fresh);
         QuotaKind::ALL
             .iter()
             .filter_map(|kind| {
                 Some(QuotaUse {
                     kind: *kind,
                     used: used_of(*kind, &usage, unrecorded, now),
-                    limit: config.limit_of(consumer, *kind, tighter)?,
+                    limit: config.limit_of(holder, *kind, tighter)?,
                     refusals: unrecorded.refusals.get(kind).copied().unwrap_or(0),
                 })
             })
@@ -263,9 +265,9 @@ fn used_of(kind: QuotaKind, usage: &Usage, unrecorded: &Unrecorded, now: Instant
     }
 }
 
-fn refuse(
+fn exceeded_quota(
     unrecorded: &mut Unrecorded,
-    consumer: Consumer,
+    holder: QuotaHolder,
     kind: QuotaKind,
     used: u64,
     asked: u64,
@@ -273,7 +275,7 @@ fn refuse(
 ) -> QuotaExceeded {
     *unrecorded.refusals.entry(kind).or_default() += 1;
     QuotaExceeded {
-        consumer,
+        holder,
         kind,
         used,
         asked,
@@ -289,7 +291,7 @@ mod tests {
     use ark_model::ids::Millis;
     use ark_model::state::StateWrite;
     use ark_runtime::{LogLevel, Quotas};
-    use ark_store::{Operation, OperatorChange, StoreConfig, Unit};
+    use ark_store::{AttributedChange, OperatorChange, StoreConfig, Unit};
 
     fn keeper(store: &Store, agents: Quotas) -> QuotaKeeper {
         let tokens = TokenQuotas {
@@ -321,7 +323,7 @@ mod tests {
         };
         let keeper = keeper(&store, quotas);
         let name: Name = "kyle".parse().unwrap();
-        let agent = Consumer::Agent(name.clone());
+        let agent = QuotaHolder::Agent(name.clone());
         let none = QuotasTable::default();
         let held = keeper
             .reserve(agent.clone(), asks(600, 2, 0), &none)
@@ -369,7 +371,7 @@ mod tests {
                 .reserve(agent.clone(), asks(0, 1, 0), &tighter)
                 .is_err()
         );
-        let other = Consumer::Agent("joey".parse().unwrap());
+        let other = QuotaHolder::Agent("joey".parse().unwrap());
         assert!(keeper.reserve(other, asks(1000, 3, 2), &none).is_ok());
         let uses = keeper.list_uses(&agent, &none);
         assert_eq!(uses.len(), QuotaKind::ALL.len());
@@ -414,11 +416,11 @@ mod tests {
         let store = Store::open(&StoreConfig::in_dir(dir.path())).unwrap();
         let keeper = keeper(&store, Quotas::default());
         let none = QuotasTable::default();
-        let ask = |caller: &Consumer, demand: Demand| {
+        let ask = |caller: &QuotaHolder, demand: Demand| {
             let found = keeper.reserve(caller.clone(), demand, &none);
             found.err().map(|error| error.kind)
         };
-        let write = |caller: &Consumer, key: &str, bytes: usize| {
+        let write = |caller: &QuotaHolder, key: &str, bytes: usize| {
             let change = OperatorChange::Config {
                 key: key.to_owned(),
                 value_json: Some("1".repeat(bytes)),
@@ -426,7 +428,7 @@ mod tests {
                 expected: None,
             };
             let unit = Unit {
-                operations: vec![Operation {
+                operator_changes: vec![AttributedChange {
                     by: "desk".to_owned(),
                     change,
                 }],
@@ -435,7 +437,7 @@ mod tests {
             };
             store.commit(unit).unwrap();
         };
-        let desk = Consumer::Token("desk".to_owned());
+        let desk = QuotaHolder::Token("desk".to_owned());
         assert_eq!(ask(&desk, asks(500, u64::MAX, u64::MAX)), None);
         assert_eq!(
             ask(&desk, asks(501, 0, 0)),
@@ -451,7 +453,7 @@ mod tests {
         );
         assert_eq!(keeper.list_uses(&desk, &none).len(), 3);
         // Callers without a token have a quota together, and another token has its own.
-        for other in [Consumer::Local, Consumer::Token("other".to_owned())] {
+        for other in [QuotaHolder::Local, QuotaHolder::Token("other".to_owned())] {
             assert_eq!(ask(&other, Demand::of_request(10)), None);
         }
     }

@@ -5,7 +5,7 @@ use redis::{Connection, cmd};
 use ark_model::ids::{Digest, Millis, TraceId};
 use ark_store::{DeadLetter, RedisChange, Store, Unit};
 
-use super::entry::Entry;
+use super::entry::StreamEntry;
 use super::error::ReadingError;
 use super::group::Group;
 
@@ -15,8 +15,8 @@ const MAX_LENGTH: &str = "100000";
 const SEARCHED: usize = 1000;
 
 /// An entry that cannot become a signal, and why.
-pub(super) struct Refusal<'a> {
-    pub(super) entry: &'a Entry,
+pub(super) struct RefusedEntry<'a> {
+    pub(super) entry: &'a StreamEntry,
     pub(super) reason: &'a str,
     /// How often it was read.
     pub(super) attempts: u64,
@@ -31,9 +31,9 @@ pub(super) fn put_aside(
     connection: &mut Connection,
     group: &Group,
     dead_letters: &str,
-    refusal: &Refusal<'_>,
+    refusal: &RefusedEntry<'_>,
 ) -> Result<(), ReadingError> {
-    let Refusal {
+    let RefusedEntry {
         entry,
         reason,
         attempts,
@@ -100,7 +100,7 @@ fn is_there(
     connection: &mut Connection,
     dead_letters: &str,
     group: &Group,
-    entry: &Entry,
+    entry: &StreamEntry,
     content: Digest,
 ) -> redis::RedisResult<bool> {
     let latest: Vec<(String, Vec<Vec<u8>>)> = cmd("XREVRANGE")

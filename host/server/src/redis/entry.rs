@@ -15,7 +15,7 @@ const MAX_ENTRY_BYTES: usize = 256 * 1024;
 
 /// An entry as it was read. `fields` is `None` when the stream was trimmed before it could be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct StreamEntry {
     pub(super) id: String,
     pub(super) fields: Option<Vec<(Vec<u8>, Vec<u8>)>>,
 }
@@ -42,7 +42,7 @@ pub enum PayloadSource {
     Entry,
 }
 
-impl Entry {
+impl StreamEntry {
     /// The digest of the fields, lengths included.
     pub(super) fn digest(&self) -> Digest {
         let mut bytes = Vec::new();
@@ -76,7 +76,7 @@ impl EntryForm {
     pub(super) fn to_signal(
         &self,
         stream: &str,
-        entry: &Entry,
+        entry: &StreamEntry,
     ) -> Result<StreamSignal, FieldError> {
         let size = entry.size();
         if size > MAX_ENTRY_BYTES {
@@ -89,7 +89,7 @@ impl EntryForm {
         let mut payload = match &self.payload {
             PayloadSource::Entry => read_whole(entry)?,
             PayloadSource::Field(name) => match entry.find_field(name) {
-                Some(text) => parse_json(text).map_err(|error| below(name, error))?,
+                Some(text) => parse_json(text).map_err(|error| below_field(name, error))?,
                 None => {
                     return Err(FieldError::new(
                         name,
@@ -127,7 +127,7 @@ impl EntryForm {
 }
 
 /// Puts the name of the field before that of what is wrong inside it.
-fn below(name: &str, error: FieldError) -> FieldError {
+fn below_field(name: &str, error: FieldError) -> FieldError {
     FieldError {
         field: if error.field == "body" {
             name.to_owned()
@@ -138,7 +138,7 @@ fn below(name: &str, error: FieldError) -> FieldError {
     }
 }
 
-fn read_whole(entry: &Entry) -> Result<Value, FieldError> {
+fn read_whole(entry: &StreamEntry) -> Result<Value, FieldError> {
     let mut object = Map::new();
     for (name, value) in entry.fields.iter().flatten() {
         let text = |bytes: &[u8]| {
@@ -161,7 +161,7 @@ fn read_whole(entry: &Entry) -> Result<Value, FieldError> {
 }
 
 /// The idempotency key: of a field of the entry, or else of a member of the payload.
-fn find_key(name: &str, entry: &Entry, payload: &Value) -> Result<String, FieldError> {
+fn find_key(name: &str, entry: &StreamEntry, payload: &Value) -> Result<String, FieldError> {
     let key = match (entry.find_field(name), payload.get(name)) {
         (Some(bytes), _) => String::from_utf8_lossy(bytes).into_owned(),
         (None, Some(Value::String(text))) => text.clone(),
@@ -201,7 +201,7 @@ fn select_members(select: &BTreeMap<String, String>, payload: &Value) -> Result<
 
 /// The trace that the producer gives: the field `traceparent` (W3C) or `trace_id`, 32 hexadecimal digits or a UUID. A malformed one is none:
 /// the signal matters more than its trace.
-fn find_trace(entry: &Entry) -> Option<TraceId> {
+fn find_trace(entry: &StreamEntry) -> Option<TraceId> {
     let text = |name| {
         entry
             .find_field(name)
@@ -218,11 +218,11 @@ fn find_trace(entry: &Entry) -> Option<TraceId> {
 mod tests {
     use super::*;
 
-    fn entry(fields: &[(&str, &str)]) -> Entry {
+    fn entry(fields: &[(&str, &str)]) -> StreamEntry {
         let fields = fields
             .iter()
             .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        Entry {
+        StreamEntry {
             id: "5-1".to_owned(),
             fields: Some(fields.collect()),
         }
@@ -323,7 +323,7 @@ mod tests {
             let error = form.to_signal("s", &entry(&fields)).unwrap_err();
             assert!(error.field.starts_with(field), "{field}: {error}");
         }
-        let binary = Entry {
+        let binary = StreamEntry {
             id: "1-1".to_owned(),
             fields: Some(vec![(b"event".to_vec(), vec![0xff, 0xfe])]),
         };

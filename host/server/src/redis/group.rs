@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use redis::{Connection, FromRedisValue, RedisResult, cmd};
 
-use super::entry::Entry;
+use super::entry::StreamEntry;
 
 /// How many entries are read at once.
 pub(super) const BATCH: usize = 128;
 /// How long a read waits for entries, in milliseconds. The end of the host waits as long.
 const BLOCK_MS: u64 = 500;
 /// How long an entry must have been with a consumer before another one takes it over, in milliseconds. A host that lives shows it in time
-/// ([`Group::keep`]).
+/// ([`Group::keep_entries`]).
 pub(super) const CLAIM_IDLE_MS: u64 = 60_000;
 
 /// An entry of a reply: its id, and names and values in turn; nil if it was trimmed.
@@ -29,7 +29,7 @@ pub(super) struct Group {
 
 /// Entries that were taken over from another consumer, and where the search goes on.
 pub(super) struct Claimed {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<StreamEntry>,
     /// `0-0`: it has come to the end.
     pub(super) next: String,
 }
@@ -52,7 +52,7 @@ impl Group {
     }
 
     /// Reads up to `count` entries that no consumer was given yet. Waits for one for up to half a second.
-    pub(super) fn read_new(&self, connection: &mut Connection) -> RedisResult<Vec<Entry>> {
+    pub(super) fn read_new(&self, connection: &mut Connection) -> RedisResult<Vec<StreamEntry>> {
         self.read(connection, BATCH, Some(BLOCK_MS), ">")
     }
 
@@ -62,7 +62,7 @@ impl Group {
         connection: &mut Connection,
         after: &str,
         count: usize,
-    ) -> RedisResult<Vec<Entry>> {
+    ) -> RedisResult<Vec<StreamEntry>> {
         self.read(connection, count, None, after)
     }
 
@@ -72,7 +72,7 @@ impl Group {
         count: usize,
         block_ms: Option<u64>,
         after: &str,
-    ) -> RedisResult<Vec<Entry>> {
+    ) -> RedisResult<Vec<StreamEntry>> {
         let mut command = cmd("XREADGROUP");
         command.arg("GROUP").arg(&self.group).arg(&self.consumer);
         command.arg("COUNT").arg(count);
@@ -86,7 +86,11 @@ impl Group {
     }
 
     /// Takes over entries that a consumer has held for more than [`CLAIM_IDLE_MS`], from `start` on.
-    pub(super) fn claim(&self, connection: &mut Connection, start: &str) -> RedisResult<Claimed> {
+    pub(super) fn claim_entries(
+        &self,
+        connection: &mut Connection,
+        start: &str,
+    ) -> RedisResult<Claimed> {
         let reply: redis::Value = cmd("XAUTOCLAIM")
             .arg(&self.stream)
             .arg(&self.group)
@@ -158,7 +162,11 @@ impl Group {
 
     /// Shows that this host still has these entries, so that no other takes them over, and that it is not their fault that they wait: their
     /// reads count from zero.
-    pub(super) fn keep(&self, connection: &mut Connection, ids: &[String]) -> RedisResult<()> {
+    pub(super) fn keep_entries(
+        &self,
+        connection: &mut Connection,
+        ids: &[String],
+    ) -> RedisResult<()> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -203,7 +211,7 @@ pub(super) fn parse_entry_id(id: &str) -> Option<(u64, u64)> {
     Some((millis.parse().ok()?, sequence.parse().ok()?))
 }
 
-fn to_entry((id, fields): RawEntry) -> Entry {
+fn to_entry((id, fields): RawEntry) -> StreamEntry {
     let fields = fields.map(|fields| {
         let mut pairs = Vec::with_capacity(fields.len() / 2);
         let mut parts = fields.into_iter();
@@ -212,7 +220,7 @@ fn to_entry((id, fields): RawEntry) -> Entry {
         }
         pairs
     });
-    Entry { id, fields }
+    StreamEntry { id, fields }
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use ark_store::{CommitError, ReadError, Store};
 
 use super::config::{RedisConfig, SignalStream};
 use super::connection::RedisLink;
-use super::dead_letters::{Refusal, put_aside};
-use super::entry::Entry;
+use super::dead_letters::{RefusedEntry, put_aside};
+use super::entry::StreamEntry;
 use super::error::ReadingError;
 use super::group::{BATCH, CLAIM_IDLE_MS, Group, parse_entry_id, read_run_id};
 use super::sink::{AcceptError, SignalSink, StreamSignal, Taken};
@@ -70,7 +70,7 @@ impl Redis {
                 stopped,
                 consumer: None,
                 run_id: String::new(),
-                phase: Phase::Own("0".to_owned()),
+                phase: NextRead::Own("0".to_owned()),
                 has_caught_up: false,
                 claim_at: Instant::now(),
             };
@@ -99,13 +99,13 @@ impl Redis {
 
 /// Entries that may become signals, with the signals they become.
 #[derive(Default)]
-struct Batch<'a> {
-    entries: Vec<&'a Entry>,
+struct EntryBatch<'a> {
+    entries: Vec<&'a StreamEntry>,
     signals: Vec<StreamSignal>,
 }
 
 /// What is read next.
-enum Phase {
+enum NextRead {
     /// What this consumer was given and has not acknowledged, behind this entry.
     Own(String),
     /// What no consumer was given.
@@ -124,7 +124,7 @@ struct StreamReader {
     /// This host's name in consumer groups, once it is known.
     consumer: Option<String>,
     run_id: String,
-    phase: Phase,
+    phase: NextRead,
     /// Everything that was pending at the start of the host has been processed.
     has_caught_up: bool,
     claim_at: Instant,
@@ -133,7 +133,7 @@ struct StreamReader {
 impl StreamReader {
     fn run(&mut self) {
         while !self.is_stopped(Duration::ZERO) {
-            let Err(error) = self.step() else {
+            let Err(error) = self.read_and_process() else {
                 self.link.record_success();
                 self.show_problem(None);
                 continue;
@@ -194,29 +194,29 @@ impl StreamReader {
     }
 
     /// Reads once and processes what was read.
-    fn step(&mut self) -> Result<(), ReadingError> {
+    fn read_and_process(&mut self) -> Result<(), ReadingError> {
         let group = self.group()?;
         if !self.link.is_connected() {
             self.link.connect()?;
             self.open_stream(&group)?;
         }
         match &self.phase {
-            Phase::Own(after) => {
+            NextRead::Own(after) => {
                 let after = after.clone();
                 self.process_own(&group, &after)
             }
-            Phase::New if Instant::now() >= self.claim_at => {
+            NextRead::New if Instant::now() >= self.claim_at => {
                 self.claim_at = Instant::now() + CLAIM_INTERVAL;
                 self.claim_entries(&group)
             }
-            Phase::New => {
+            NextRead::New => {
                 let entries = group.read_new(self.link.connect()?)?;
                 self.process(&group, &entries, &HashMap::new())
             }
         }
     }
 
-    /// Makes the group if there is none, and notices a server or a stream that began anew.
+    /// Makes the group if there is none, and notices a server or a stream that started again.
     fn open_stream(&mut self, group: &Group) -> Result<(), ReadingError> {
         let connection = self.link.connect()?;
         let group_made = group.create(connection)?;
@@ -238,7 +238,7 @@ impl StreamReader {
             }
         }
         self.run_id = run_id;
-        self.phase = Phase::Own("0".to_owned());
+        self.phase = NextRead::Own("0".to_owned());
         Ok(())
     }
 
@@ -250,17 +250,17 @@ impl StreamReader {
         let count = if is_suspicious { 1 } else { BATCH };
         let entries = group.read_own(connection, after, count)?;
         let Some(last) = entries.last().map(|entry| entry.id.clone()) else {
-            self.phase = Phase::New;
+            self.phase = NextRead::New;
             self.has_caught_up = true;
             return Ok(());
         };
         if self.has_caught_up {
             // This process read them before and is still alive, so they did not end it: that reading is not counted.
-            group.keep(connection, &entry_ids(&entries))?;
+            group.keep_entries(connection, &entry_ids(&entries))?;
             reads.clear();
         }
         self.process(group, &entries, &reads)?;
-        self.phase = Phase::Own(last);
+        self.phase = NextRead::Own(last);
         Ok(())
     }
 
@@ -268,7 +268,7 @@ impl StreamReader {
     fn claim_entries(&mut self, group: &Group) -> Result<(), ReadingError> {
         let mut start = "0-0".to_owned();
         loop {
-            let claimed = group.claim(self.link.connect()?, &start)?;
+            let claimed = group.claim_entries(self.link.connect()?, &start)?;
             if let Some(status) = self.status() {
                 status.claimed.add(claimed.entries.len() as u64);
             }
@@ -285,14 +285,14 @@ impl StreamReader {
     fn process(
         &mut self,
         group: &Group,
-        entries: &[Entry],
+        entries: &[StreamEntry],
         reads: &HashMap<String, u64>,
     ) -> Result<(), ReadingError> {
-        let mut batch = Batch::default();
+        let mut batch = EntryBatch::default();
         for entry in entries {
             let reads = reads.get(&entry.id).copied().unwrap_or_default();
             if entry.fields.is_none() {
-                self.take(group, &mut batch)?;
+                self.submit_batch(group, &mut batch)?;
                 group.acknowledge(self.link.connect()?, std::slice::from_ref(&entry.id))?;
                 if let Some(status) = self.status() {
                     status.trimmed.increment();
@@ -314,16 +314,20 @@ impl StreamReader {
                 }
                 Err(reason) => {
                     // What is before it in the stream comes first.
-                    self.take(group, &mut batch)?;
-                    self.refuse(group, entry, &reason, reads + 1)?;
+                    self.submit_batch(group, &mut batch)?;
+                    self.refuse_entry(group, entry, &reason, reads + 1)?;
                 }
             }
         }
-        self.take(group, &mut batch)
+        self.submit_batch(group, &mut batch)
     }
 
     /// Hands a batch over, waits until all of it is durable, and acknowledges it. The batch is empty then.
-    fn take(&mut self, group: &Group, batch: &mut Batch<'_>) -> Result<(), ReadingError> {
+    fn submit_batch(
+        &mut self,
+        group: &Group,
+        batch: &mut EntryBatch<'_>,
+    ) -> Result<(), ReadingError> {
         let mut keep_at = Instant::now();
         while !batch.signals.is_empty() {
             let pause = match self.sink.take_signals(&batch.signals, &self.run_id) {
@@ -332,7 +336,7 @@ impl StreamReader {
                     FULL_PAUSE
                 }
                 Ok(taken) => {
-                    self.finish(group, batch, &taken)?;
+                    self.acknowledge_entries(group, batch, &taken)?;
                     continue;
                 }
                 Err(AcceptError::Closed) => return Err(AcceptError::Closed.into()),
@@ -344,7 +348,7 @@ impl StreamReader {
             if Instant::now() >= keep_at {
                 keep_at = Instant::now() + KEEP_INTERVAL;
                 let ids: Vec<String> = batch.entries.iter().map(|e| e.id.clone()).collect();
-                group.keep(self.link.connect()?, &ids)?;
+                group.keep_entries(self.link.connect()?, &ids)?;
             }
             if self.is_stopped(pause) {
                 return Err(AcceptError::Closed.into());
@@ -355,10 +359,10 @@ impl StreamReader {
     }
 
     /// Acknowledges the first entries of a batch, whose results these are, and removes them from it.
-    fn finish(
+    fn acknowledge_entries(
         &mut self,
         group: &Group,
-        batch: &mut Batch<'_>,
+        batch: &mut EntryBatch<'_>,
         taken: &[Taken],
     ) -> Result<(), ReadingError> {
         let mut done = Vec::with_capacity(taken.len());
@@ -378,7 +382,7 @@ impl StreamReader {
         }
         group.acknowledge(self.link.connect()?, &done)?;
         for entry in reused {
-            self.refuse(
+            self.refuse_entry(
                 group,
                 entry,
                 "its key was used for another signal; use a fresh key",
@@ -389,15 +393,15 @@ impl StreamReader {
     }
 
     /// Puts an entry into the dead-letter stream and acknowledges it.
-    fn refuse(
+    fn refuse_entry(
         &mut self,
         group: &Group,
-        entry: &Entry,
+        entry: &StreamEntry,
         reason: &str,
         attempts: u64,
     ) -> Result<(), ReadingError> {
         loop {
-            let refusal = Refusal {
+            let refusal = RefusedEntry {
                 entry,
                 reason,
                 attempts,
@@ -435,6 +439,6 @@ fn is_passing(error: &ReadingError) -> bool {
     }
 }
 
-fn entry_ids(entries: &[Entry]) -> Vec<String> {
+fn entry_ids(entries: &[StreamEntry]) -> Vec<String> {
     entries.iter().map(|entry| entry.id.clone()).collect()
 }

@@ -25,7 +25,7 @@ use super::backlog::Backlog;
 use super::config::RouterConfig;
 use super::delivery::release_place;
 use super::invocation::Invoker;
-use super::message::{CommittingInvocation, DeliveryEnd, Job, RouterEvent, Work};
+use super::message::{CommittingInvocation, DeliveryEnd, InvocationJob, RouterEvent, WorkerTask};
 use super::slot::AgentSlots;
 use super::workers::Workers;
 
@@ -237,7 +237,7 @@ impl Dispatcher {
             Ok(decisions) => decisions,
             Err(error) => {
                 self.workers
-                    .submit_work(Work::HandleCommitError(committing, error));
+                    .submit_work(WorkerTask::HandleCommitError(committing, error));
                 return false;
             }
         };
@@ -245,7 +245,7 @@ impl Dispatcher {
         let sends_message = invoker.sends_message(&decisions);
         if let Some(breach) = invoker.record_committed(&committing, &decisions, at) {
             self.workers
-                .submit_work(Work::ActOnBreach(committing, breach));
+                .submit_work(WorkerTask::ActOnBreach(committing, breach));
         } else {
             let (job, slot) = (committing.invocation.job, committing.invocation.slot_number);
             // Releases the version before the delivery counts as completed: a caller that waits until the version is unused checks that then.
@@ -387,7 +387,7 @@ impl Dispatcher {
                 failing,
             },
         );
-        self.workers.submit_work(Work::Run(Job {
+        self.workers.submit_work(WorkerTask::Run(InvocationJob {
             id,
             slot: number,
             signal,

@@ -17,7 +17,7 @@ use crate::watchdog::Watchdog;
 use ark_model::ids::{Millis, Name, SignalId, TraceId};
 use ark_model::meters::{Deployment, RouterMeters};
 use ark_model::signal::Signal;
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use ark_runtime::Agent;
 use ark_store::{
     CommitError, NewSignal, ReadError, Receipt, SignalKey, SignalReceipt, Store, Unit,
@@ -228,7 +228,7 @@ impl Router {
             by: incoming.by,
         };
         let unit = Unit {
-            charged_to: Some(Consumer::of_caller(new.by.clone())),
+            charged_to: Some(QuotaHolder::of_caller(new.by.clone())),
             signals: vec![new],
             ..Unit::default()
         };

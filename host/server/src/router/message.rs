@@ -53,9 +53,9 @@ pub(super) enum DeliveryEnd {
 }
 
 /// What a worker is given to do.
-pub(super) enum Work {
+pub(super) enum WorkerTask {
     /// Run an invocation.
-    Run(Job),
+    Run(InvocationJob),
     /// Go on with an invocation whose commit failed.
     HandleCommitError(Box<CommittingInvocation>, HrmError),
     /// Stop the agent, or end the canary, of an invocation that failed once too often.
@@ -63,7 +63,7 @@ pub(super) enum Work {
 }
 
 /// An invocation to be run.
-pub(super) struct Job {
+pub(super) struct InvocationJob {
     /// Its number.
     pub(super) id: u64,
     /// The number of the agent's slot.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::changes::Requester;
+use crate::changes::ChangeRequest;
 use ark_model::ids::{Millis, Name, SignalId};
 use ark_model::signal::Signal;
 use ark_store::{CommitError, IdempotencyRecord, ReadError, Redelivery, Unit};
@@ -86,9 +86,9 @@ impl Router {
     pub fn redeliver(
         &self,
         request: &RedeliveryRequest,
-        requester: &Requester,
+        change: &ChangeRequest,
     ) -> Result<(RedeliveryReceipt, bool), RedeliveryError> {
-        if let Some(receipt) = self.find_earlier_receipt(requester)? {
+        if let Some(receipt) = self.find_earlier_receipt(change)? {
             return Ok((receipt, true));
         }
         let RedeliveryRequest { agent, signal, .. } = request;
@@ -129,18 +129,18 @@ impl Router {
             .send(RouterEvent::Forget(agent.clone(), receipt.signals.clone()));
         match self
             .store
-            .commit(redelivery_unit(&placed, agent, &receipt, requester, now))
+            .commit(redelivery_unit(&placed, agent, &receipt, change, now))
         {
             Ok(_) => {}
             Err(CommitError::DeliveryNotFailed { agent, signal }) => {
                 return Err(RedeliveryError::NotFailed { agent, signal });
             }
             Err(CommitError::AlreadyAnswered(first)) => {
-                return Ok((read_receipt(&first, requester)?, true));
+                return Ok((read_receipt(&first, change)?, true));
             }
             Err(error) => return Err(RouterError::from(error).into()),
         }
-        tracing::info!(%agent, signals = receipt.signals.len(), by = requester.by, "failed signals are delivered again");
+        tracing::info!(%agent, signals = receipt.signals.len(), by = change.by, "failed signals are delivered again");
         for (signal, places) in placed {
             let receivers = places.keep_reserved();
             let _ = self.events.send(RouterEvent::Accepted(signal, receivers));
@@ -150,15 +150,13 @@ impl Router {
 
     fn find_earlier_receipt(
         &self,
-        requester: &Requester,
+        change: &ChangeRequest,
     ) -> Result<Option<RedeliveryReceipt>, RedeliveryError> {
-        let Some(record) = requester.idempotency_record(SCOPE, String::new()) else {
+        let Some(record) = change.idempotency_record(SCOPE, String::new()) else {
             return Ok(None);
         };
         let first = self.store.idempotency_record(&record.scope, &record.key)?;
-        first
-            .map(|first| read_receipt(&first, requester))
-            .transpose()
+        first.map(|first| read_receipt(&first, change)).transpose()
     }
 
     /// Takes a place in the agent's queue for each signal, in their order, until there is none.
@@ -187,9 +185,9 @@ impl Router {
 /// The receipt that the first request under an idempotency key got, if that was the same request.
 fn read_receipt(
     first: &IdempotencyRecord,
-    requester: &Requester,
+    change: &ChangeRequest,
 ) -> Result<RedeliveryReceipt, RedeliveryError> {
-    let is_same = requester
+    let is_same = change
         .idempotency_key
         .as_ref()
         .is_some_and(|key| key.matches(first.request));
@@ -204,13 +202,13 @@ fn redelivery_unit(
     placed: &[(Arc<Signal>, QueuePlaces)],
     agent: &Name,
     receipt: &RedeliveryReceipt,
-    requester: &Requester,
+    change: &ChangeRequest,
     now: Millis,
 ) -> Unit {
     let audit = placed.iter().map(|(signal, _)| {
-        let in_its_trace = Requester {
+        let in_its_trace = ChangeRequest {
             trace_id: signal.trace_id,
-            ..requester.clone()
+            ..change.clone()
         };
         let body = json!({
             "order": "signal.redeliver", "signal_id": signal.id, "topic": signal.topic,
@@ -224,7 +222,7 @@ fn redelivery_unit(
     Unit {
         audit: audit.collect(),
         redeliveries: redeliveries.collect(),
-        idempotency: requester.idempotency_record(SCOPE, json!(receipt).to_string()),
+        idempotency: change.idempotency_record(SCOPE, json!(receipt).to_string()),
         at: now,
         ..Unit::default()
     }

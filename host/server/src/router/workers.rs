@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use super::invocation::Invoker;
-use super::message::Work;
+use super::message::WorkerTask;
 use super::work_queue::WorkQueue;
 
 /// The handle to the threads. They end when it is dropped and their work is done.
@@ -18,7 +18,7 @@ pub(super) struct Workers {
 
 struct Pool {
     invoker: Arc<Invoker>,
-    work: WorkQueue<Work>,
+    work: WorkQueue<WorkerTask>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -43,7 +43,7 @@ impl Workers {
     }
 
     /// Hands work to a thread. The dispatcher counts the free threads; without a free one the work waits.
-    pub(super) fn submit_work(&self, work: Work) {
+    pub(super) fn submit_work(&self, work: WorkerTask) {
         self.pool.work.submit(work);
     }
 

@@ -9,7 +9,7 @@ pub(super) struct ProcessStats {
     pub(super) resident_bytes: u64,
     /// Open file descriptors.
     pub(super) descriptors: usize,
-    /// Threads.
+    /// How many threads the process has.
     pub(super) threads: i64,
     /// Processor time of user and system, in seconds.
     pub(super) cpu_seconds: f64,

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use ark_model::control::AlertSeverity;
 use ark_model::ids::Name;
-use ark_model::usage::Consumer;
-use ark_runtime::{Agent, Limits, Probe, QuotaKind};
+use ark_model::usage::QuotaHolder;
+use ark_runtime::{Agent, Limits, ProbeResult, QuotaKind};
 
 use super::alert_rules;
 use super::capsule_directory::CapsuleDirectory;
@@ -162,7 +162,7 @@ impl Watchdog {
     /// Records how much of a quota a caller of the API uses; `caller` names it.
     pub fn warn_about_caller_quota(
         &self,
-        caller: &Consumer,
+        caller: &QuotaHolder,
         kind: QuotaKind,
         used: u64,
         limit: u64,
@@ -244,7 +244,7 @@ impl Watchdog {
 
     /// Returns what came of probing each limit at the start.
     #[must_use]
-    pub fn probes(&self) -> &[Probe] {
+    pub fn probes(&self) -> &[ProbeResult] {
         &self.inner.probes
     }
 

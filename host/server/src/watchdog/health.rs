@@ -90,7 +90,7 @@ pub struct Observation {
 /// A threshold that was passed: the agent must be put into quarantine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Breach {
-    /// Which threshold.
+    /// The threshold that was passed.
     pub cause: QuarantineCause,
     /// What was observed, for operators.
     pub reason: String,

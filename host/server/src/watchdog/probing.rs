@@ -2,19 +2,19 @@
 
 use std::time::Instant;
 
-use ark_runtime::{Probe, probe_limits};
+use ark_runtime::{ProbeResult, probe_limits};
 
 use super::config::WatchdogDeps;
 use super::rate_limits::{ActionRateLimit, ConcurrencyLimit};
 
 /// Runs into every limit once: those of an invocation in a scratch instance, those of an agent over all its invocations here. A limit that does
 /// not hold, or a probe that cannot be loaded, is logged.
-pub(super) fn probe_all_limits(deps: &WatchdogDeps) -> Vec<Probe> {
+pub(super) fn probe_all_limits(deps: &WatchdogDeps) -> Vec<ProbeResult> {
     let mut probes = match probe_limits(&deps.engine, &deps.ceiling) {
         Ok(probes) => probes,
         Err(error) => {
             tracing::error!(%error, "the limits cannot be probed: nothing is approved");
-            return vec![Probe {
+            return vec![ProbeResult {
                 limit: "all",
                 tripped: false,
                 detail: format!("the probe cannot be loaded: {error}"),
@@ -38,7 +38,7 @@ pub(super) fn probe_all_limits(deps: &WatchdogDeps) -> Vec<Probe> {
         } else {
             "the second was not refused"
         };
-        probes.push(Probe {
+        probes.push(ProbeResult {
             limit,
             tripped,
             detail: detail.to_owned(),

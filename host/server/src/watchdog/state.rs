@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
 use ark_model::ids::Name;
-use ark_runtime::{Agent, Probe};
+use ark_runtime::{Agent, ProbeResult};
 
 use super::alert_rules::RecentWarnings;
 use super::capsule_directory::CapsuleDirectory;
@@ -40,7 +40,7 @@ pub(super) struct Inner {
     /// The alerts about the host that were raised lately.
     pub(super) host_warnings: Mutex<RecentWarnings>,
     /// What came of probing each limit at the start.
-    pub(super) probes: Vec<Probe>,
+    pub(super) probes: Vec<ProbeResult>,
     /// Quarantines that are in force and whose order could not be recorded yet.
     pub(super) unrecorded_quarantines: Mutex<BTreeMap<Name, Breach>>,
     /// Held by the thread that records them.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::changes::Requester;
+use crate::changes::ChangeRequest;
 use ark_model::ids::{Millis, Name};
 use ark_store::{CommitError, IdempotencyRecord, ReadError, Unit, WebhookChange};
 
@@ -78,9 +78,9 @@ impl Webhooks {
     ///
     /// # Errors
     /// See [`WebhookChangeError`]. Nothing has changed then.
-    pub fn enable(&self, name: &Name, requester: &Requester) -> Result<bool, WebhookChangeError> {
+    pub fn enable(&self, name: &Name, request: &ChangeRequest) -> Result<bool, WebhookChangeError> {
         let status = self.find(name)?;
-        if self.find_answer(requester)?.is_some() {
+        if self.find_answer(request)?.is_some() {
             return Ok(true);
         }
         let row = self.store().webhook(name)?;
@@ -89,7 +89,7 @@ impl Webhooks {
         };
         let body = json!({"order": "webhook.enable", "webhook": name, "disabled_at_ms": since, "disabled_because": reason});
         let change = WebhookChange::Enable(name.clone());
-        let first = self.commit_change(change, body, requester, String::new())?;
+        let first = self.commit_change(change, body, request, String::new())?;
         status.note_change();
         Ok(first.is_some())
     }
@@ -103,10 +103,10 @@ impl Webhooks {
         &self,
         name: &Name,
         event_id: Option<String>,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<(WebhookRedelivery, bool), WebhookChangeError> {
         let status = self.find(name)?;
-        if let Some(first) = self.find_answer(requester)? {
+        if let Some(first) = self.find_answer(request)? {
             return Ok((parse_answer(first)?, true));
         }
         if let Some((_, reason)) = self.store().webhook(name)?.and_then(|row| row.disabled) {
@@ -134,7 +134,7 @@ impl Webhooks {
         body["order"] = json!("webhook.redeliver");
         let change = WebhookChange::RequestRedelivery(name.clone(), event_id);
         let answer = json!(redelivery).to_string();
-        let first = self.commit_change(change, body, requester, answer)?;
+        let first = self.commit_change(change, body, request, answer)?;
         status.note_change();
         match first {
             Some(first) => Ok((parse_answer(first)?, true)),
@@ -147,21 +147,21 @@ impl Webhooks {
         &self,
         change: WebhookChange,
         body: Value,
-        requester: &Requester,
+        request: &ChangeRequest,
         answer: String,
     ) -> Result<Option<IdempotencyRecord>, WebhookChangeError> {
         let now = Millis::now();
         let unit = Unit {
             at: now,
-            audit: vec![requester.audit_entry(None, body, now)],
+            audit: vec![request.audit_entry(None, body, now)],
             webhooks: vec![change],
-            idempotency: requester.idempotency_record(SCOPE, answer),
+            idempotency: request.idempotency_record(SCOPE, answer),
             may_use_reserve: true,
             ..Unit::default()
         };
         match self.store().commit(unit) {
             Ok(_) => Ok(None),
-            Err(CommitError::AlreadyAnswered(_)) => self.find_answer(requester),
+            Err(CommitError::AlreadyAnswered(_)) => self.find_answer(request),
             Err(error) => Err(error.into()),
         }
     }
@@ -169,9 +169,9 @@ impl Webhooks {
     /// Returns what the first request under the same idempotency key was answered.
     fn find_answer(
         &self,
-        requester: &Requester,
+        request: &ChangeRequest,
     ) -> Result<Option<IdempotencyRecord>, WebhookChangeError> {
-        let Some(record) = requester.idempotency_record(SCOPE, String::new()) else {
+        let Some(record) = request.idempotency_record(SCOPE, String::new()) else {
             return Ok(None);
         };
         let first = self

@@ -1,11 +1,12 @@
 //! One attempt to send an event.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ark_authorities::{AuthorityError, read_authorities};
 use ureq::http::{Request, Response, StatusCode, header};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::TlsConfig;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Error, Timeout};
 
@@ -23,12 +24,10 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection is kept for the next event. Receivers close idle ones, mostly after 5 s or more.
 const MAX_IDLE: Duration = Duration::from_secs(3);
-/// The longest file of authorities that is read, in bytes.
-const MAX_AUTHORITY_BYTES: u64 = 1 << 20;
 
 /// What became of an attempt.
 #[derive(Debug)]
-pub(super) enum Attempt {
+pub(super) enum AttemptResult {
     /// The receiver has the event.
     Delivered,
     /// The receiver wants no more events (410).
@@ -44,16 +43,6 @@ pub(super) enum Attempt {
     },
     /// Nothing could be sent, for a reason on this side.
     Unsent(String),
-}
-
-/// Why the authorities of a webhook cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{path} {problem}", path = path.display())]
-pub struct AuthorityError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it, to be read after its name.
-    pub problem: String,
 }
 
 /// Sends events of one webhook.
@@ -94,10 +83,10 @@ impl WebhookClient {
     }
 
     /// Sends an event once and reads what the receiver answers, in bounded time.
-    pub(super) fn send(&self, event_id: &str, body: &str) -> Attempt {
+    pub(super) fn send(&self, event_id: &str, body: &str) -> AttemptResult {
         let secrets = match WebhookSecrets::read(&self.secret_file) {
             Ok(secrets) => secrets,
-            Err(error) => return Attempt::Unsent(error.to_string()),
+            Err(error) => return AttemptResult::Unsent(error.to_string()),
         };
         let now = SystemTime::now();
         let timestamp = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -109,7 +98,9 @@ impl WebhookClient {
             .body(body.to_owned());
         let request = match request {
             Ok(request) => request,
-            Err(error) => return Attempt::Unsent(format!("the request cannot be made: {error}")),
+            Err(error) => {
+                return AttemptResult::Unsent(format!("the request cannot be made: {error}"));
+            }
         };
         match self.agent.run(request) {
             Ok(response) => judge_answer(response, now),
@@ -129,7 +120,7 @@ pub fn check_authorities(config: &WebhookConfig) -> Result<(), AuthorityError> {
     }
 }
 
-fn judge_answer(response: Response<Body>, now: SystemTime) -> Attempt {
+fn judge_answer(response: Response<Body>, now: SystemTime) -> AttemptResult {
     let status = response.status();
     let retry_after = response
         .headers()
@@ -139,24 +130,24 @@ fn judge_answer(response: Response<Body>, now: SystemTime) -> Attempt {
     // What is not read here ends with the connection; whether it breaks off changes nothing.
     let _ = std::io::copy(&mut answer, &mut std::io::sink());
     if status.is_success() {
-        return Attempt::Delivered;
+        return AttemptResult::Delivered;
     }
     if status == StatusCode::GONE {
-        return Attempt::Gone;
+        return AttemptResult::Gone;
     }
     let note = if status.is_redirection() {
         ", a redirect, which is not followed"
     } else {
         ""
     };
-    Attempt::Failed {
+    AttemptResult::Failed {
         kind: FailureKind::Refused,
         reason: format!("the receiver answered {}{note}", status.as_u16()),
         retry_after,
     }
 }
 
-fn judge_failure(error: &Error) -> Attempt {
+fn judge_failure(error: &Error) -> AttemptResult {
     let (kind, reason) = match error {
         Error::Other(cause) if cause.is::<ClosedAddress>() => {
             (FailureKind::Blocked, cause.to_string())
@@ -188,36 +179,9 @@ fn judge_failure(error: &Error) -> Attempt {
         ),
         error => (FailureKind::Unreachable, error.to_string()),
     };
-    Attempt::Failed {
+    AttemptResult::Failed {
         kind,
         reason,
         retry_after: None,
     }
-}
-
-fn read_authorities(path: &Path) -> Result<RootCerts, AuthorityError> {
-    let refused = |problem: String| AuthorityError {
-        path: path.to_owned(),
-        problem,
-    };
-    let mut pem = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_AUTHORITY_BYTES + 1).read_to_end(&mut pem))
-        .map_err(|error| refused(format!("cannot be read: {error}")))?;
-    if pem.len() as u64 > MAX_AUTHORITY_BYTES {
-        return Err(refused(format!(
-            "has more than {MAX_AUTHORITY_BYTES} bytes"
-        )));
-    }
-    let mut authorities = Vec::new();
-    for item in parse_pem(&pem) {
-        let item = item.map_err(|error| refused(format!("is not PEM: {error}")))?;
-        if let PemItem::Certificate(certificate) = item {
-            authorities.push(certificate);
-        }
-    }
-    if authorities.is_empty() {
-        return Err(refused("holds no certificate; give a PEM file".to_owned()));
-    }
-    Ok(RootCerts::new_with_certs(&authorities))
 }

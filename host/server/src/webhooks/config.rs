@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ark_model::ids::Name;
 
-use super::filter::EventFilter;
+use super::filter::EventTypeFilter;
 use super::guard::AddressGuard;
 
 /// A webhook.
@@ -20,7 +20,7 @@ pub struct WebhookConfig {
     /// The file with the secrets that sign. It is read for each attempt, so a secret can be changed while the host runs.
     pub secret_file: PathBuf,
     /// Which events are sent.
-    pub events: EventFilter,
+    pub events: EventTypeFilter,
     /// A PEM file with the authorities that may have signed the receiver's certificate; `None`: the public ones.
     pub ca_file: Option<PathBuf>,
     /// Which addresses may be connected to.

@@ -10,7 +10,7 @@ const MAX_PATTERN_BYTES: usize = 128;
 
 /// Patterns of event types.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventFilter(Vec<Pattern>);
+pub struct EventTypeFilter(Vec<Pattern>);
 
 /// A pattern: a type, or what it begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum EventFilterError {
     },
 }
 
-impl EventFilter {
+impl EventTypeFilter {
     /// Parses patterns: a type of events, e.g. `ark.decision.denied`, or what it begins with, e.g. `ark.decision.*`.
     ///
     /// # Errors
@@ -116,9 +116,9 @@ fn parse_pattern(pattern: &str) -> Result<Pattern, EventFilterError> {
 mod tests {
     use super::*;
 
-    fn parse(patterns: &[&str]) -> Result<EventFilter, EventFilterError> {
+    fn parse(patterns: &[&str]) -> Result<EventTypeFilter, EventFilterError> {
         let patterns: Vec<String> = patterns.iter().map(|it| (*it).to_owned()).collect();
-        EventFilter::parse(&patterns)
+        EventTypeFilter::parse(&patterns)
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
                 "{patterns:?} {event_type}"
             );
             assert_eq!(filter.patterns(), patterns);
-            assert!(EventFilter::every().matches(event_type));
+            assert!(EventTypeFilter::every().matches(event_type));
         }
     }
 

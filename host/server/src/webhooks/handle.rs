@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
+use ark_authorities::AuthorityError;
 use ark_model::ids::Name;
 use ark_store::Store;
 
-use super::client::{AuthorityError, WebhookClient};
+use super::client::WebhookClient;
 use super::config::WebhookConfig;
 use super::sender::Sending;
 use super::status::WebhookStatus;

@@ -1,4 +1,4 @@
-//! Webhooks: events are sent to consumers that cannot hold an event stream, signed after Standard Webhooks.
+//! Webhooks: events are sent to receivers that cannot hold an event stream, signed after Standard Webhooks.
 //!
 //! Each webhook has a thread, a connection and a cursor of its own; nothing here runs on the threads of the API, the HRM or the writer, and one
 //! receiver that is slow or away holds up no other.
@@ -29,9 +29,9 @@ mod sender;
 mod status;
 
 pub use changes::{WebhookChangeError, WebhookRedelivery};
-pub use client::{AuthorityError, check_authorities};
+pub use client::check_authorities;
 pub use config::{RetryLimits, WebhookConfig};
-pub use filter::{EventFilter, EventFilterError};
+pub use filter::{EventFilterError, EventTypeFilter};
 pub use guard::{AddressGuard, NetworkError};
 pub use handle::{StartWebhookError, Webhooks};
 pub use secrets::{SecretFileError, WebhookSecrets};

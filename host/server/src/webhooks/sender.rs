@@ -14,7 +14,7 @@ use ark_store::{
     WebhookDeadLetter, WebhookProgress,
 };
 
-use super::client::{Attempt, WebhookClient};
+use super::client::{AttemptResult, WebhookClient};
 use super::config::WebhookConfig;
 use super::status::{FailureKind, WebhookStatus};
 use crate::outgoing_events::{
@@ -50,7 +50,7 @@ enum StepError {
 }
 
 /// What a step did.
-enum Step {
+enum SendProgress {
     /// There is nothing to send now.
     Idle,
     /// There may be more.
@@ -98,7 +98,7 @@ pub(super) struct Sending {
     is_idle: bool,
     /// Why the last attempt at the current event failed.
     last_reason: String,
-    /// Since when the host itself cannot make an attempt, e.g. for want of the secret; `None`: it can.
+    /// The time from which on the host itself cannot make an attempt, e.g. for want of the secret; `None`: it can.
     unable_since: Option<Millis>,
 }
 
@@ -150,13 +150,13 @@ impl Sending {
                 continue;
             }
             self.must_load |= has_changed;
-            wait = match self.step() {
-                Ok(Step::Idle) => {
+            wait = match self.send_next() {
+                Ok(SendProgress::Idle) => {
                     self.note_ability();
                     GATHER
                 }
-                Ok(Step::Moved) => Duration::ZERO,
-                Ok(Step::Waits(wait)) => {
+                Ok(SendProgress::Moved) => Duration::ZERO,
+                Ok(SendProgress::Waits(wait)) => {
                     self.note_ability();
                     wait
                 }
@@ -170,7 +170,8 @@ impl Sending {
             }
         }
         let began = Instant::now();
-        while began.elapsed() < FINISH_TIME && matches!(self.step(), Ok(Step::Moved)) {}
+        while began.elapsed() < FINISH_TIME && matches!(self.send_next(), Ok(SendProgress::Moved)) {
+        }
         self.record_progress();
     }
 
@@ -191,7 +192,7 @@ impl Sending {
         };
         let mut progress = self.progress.take().unwrap_or_else(|| recorded.clone());
         if self.is_disabled && disabled.is_none() {
-            // An operator has enabled it, which begins the attempts anew.
+            // An operator has enabled it, which begins the attempts again.
             progress.attempts = 0;
             progress.retry_at = None;
             progress.failing_since = None;
@@ -202,66 +203,66 @@ impl Sending {
         self.may_redeliver = true;
         self.recorded = Some(recorded);
         self.status.update(|state| state.disabled = disabled);
-        self.keep(progress);
+        self.keep_progress(progress);
         Ok(())
     }
 
-    fn step(&mut self) -> Result<Step, StepError> {
+    fn send_next(&mut self) -> Result<SendProgress, StepError> {
         if self.must_load {
             self.load()?;
         }
         if self.is_disabled {
-            return Ok(Step::Idle);
+            return Ok(SendProgress::Idle);
         }
         let is_redelivery_turn = std::mem::replace(&mut self.is_redelivery_turn, true);
         if self.may_redeliver && is_redelivery_turn {
             if let Some(letter) = self.store.next_webhook_redelivery(&self.config.name)? {
                 self.is_redelivery_turn = false;
                 self.redeliver(&letter)?;
-                return Ok(Step::Moved);
+                return Ok(SendProgress::Moved);
             }
             self.may_redeliver = false;
         }
         let step = self.step_events()?;
         Ok(if self.may_redeliver {
-            Step::Moved
+            SendProgress::Moved
         } else {
             step
         })
     }
 
     /// Tries the next event, if its time has come.
-    fn step_events(&mut self) -> Result<Step, StepError> {
+    fn step_events(&mut self) -> Result<SendProgress, StepError> {
         let Some(mut progress) = self.progress.clone() else {
-            return Ok(Step::Idle);
+            return Ok(SendProgress::Idle);
         };
-        let is_ready = self.prepare(&mut progress);
-        self.keep(progress.clone());
+        let is_ready = self.prepare_next_event(&mut progress);
+        self.keep_progress(progress.clone());
         if !is_ready? {
-            return Ok(Step::Idle);
+            return Ok(SendProgress::Idle);
         }
         if progress.attempts >= self.config.retry.attempts {
             self.write_dead_letter(progress)?;
-            return Ok(Step::Moved);
+            return Ok(SendProgress::Moved);
         }
         if let Some(at) = progress.retry_at {
             let now = Millis::now();
             let at = bound_retry(at, now, self.config.retry.max_delay);
             if progress.retry_at != Some(at) {
                 progress.retry_at = Some(at);
-                self.keep(progress.clone());
+                self.keep_progress(progress.clone());
             }
             let left = Duration::from_millis(at.0.saturating_sub(now.0));
             if !left.is_zero() {
-                return Ok(Step::Waits(left));
+                return Ok(SendProgress::Waits(left));
             }
         }
         self.attempt(progress)?;
-        Ok(Step::Moved)
+        Ok(SendProgress::Moved)
     }
 
     /// Makes the next event ready that is one for this webhook, and moves past the others. Returns whether there is one.
-    fn prepare(&mut self, progress: &mut WebhookProgress) -> Result<bool, StepError> {
+    fn prepare_next_event(&mut self, progress: &mut WebhookProgress) -> Result<bool, StepError> {
         let host = self.find_host()?;
         while self.current.is_none() {
             let Some(event) = self.page.front() else {
@@ -320,17 +321,17 @@ impl Sending {
             return Ok(());
         };
         match self.client.send(&current.id, &current.body) {
-            Attempt::Delivered => {
+            AttemptResult::Delivered => {
                 self.status.delivered.increment();
                 self.note_delivery();
                 self.move_past_current(&mut progress);
                 progress.failing_since = None;
-                self.keep(progress);
+                self.keep_progress(progress);
                 Ok(())
             }
-            Attempt::Gone => self.disable(),
-            Attempt::Unsent(problem) => Err(StepError::Unsent(problem)),
-            Attempt::Failed {
+            AttemptResult::Gone => self.disable(),
+            AttemptResult::Unsent(problem) => Err(StepError::Unsent(problem)),
+            AttemptResult::Failed {
                 kind,
                 reason,
                 retry_after,
@@ -347,7 +348,7 @@ impl Sending {
                 progress.retry_at = Some(Millis(now.0.saturating_add(millis)));
                 tracing::debug!(webhook = %self.config.name, event = current.id, attempt = progress.attempts, reason, "an event was not delivered to a webhook");
                 self.note_failure(kind, reason);
-                self.keep(progress);
+                self.keep_progress(progress);
                 // A restart continues with these attempts and this pause. If they cannot be recorded now, this process still has them.
                 self.record_progress();
                 Ok(())
@@ -392,7 +393,7 @@ impl Sending {
         self.status.dropped.add(dropped);
         tracing::warn!(webhook = %name, event, attempts, reason = self.last_reason, dropped, "an event became a dead letter");
         self.move_past_current(&mut progress);
-        self.keep(progress);
+        self.keep_progress(progress);
         Ok(())
     }
 
@@ -401,18 +402,18 @@ impl Sending {
         let name = self.config.name.clone();
         let event_id = letter.letter.event_id.clone();
         match self.client.send(&event_id, &letter.letter.body) {
-            Attempt::Delivered => {
+            AttemptResult::Delivered => {
                 self.status.delivered.increment();
                 self.note_delivery();
                 if let Some(mut progress) = self.progress.clone() {
                     progress.failing_since = None;
-                    self.keep(progress);
+                    self.keep_progress(progress);
                 }
                 self.commit(vec![WebhookChange::Delivered(name, event_id)])
             }
-            Attempt::Gone => self.disable(),
-            Attempt::Unsent(problem) => Err(StepError::Unsent(problem)),
-            Attempt::Failed { kind, reason, .. } => {
+            AttemptResult::Gone => self.disable(),
+            AttemptResult::Unsent(problem) => Err(StepError::Unsent(problem)),
+            AttemptResult::Failed { kind, reason, .. } => {
                 self.status.failed(kind).increment();
                 self.commit(vec![WebhookChange::RedeliveryFailed(
                     name, event_id, reason,
@@ -447,7 +448,7 @@ impl Sending {
         self.last_reason.clear();
     }
 
-    fn keep(&mut self, progress: WebhookProgress) {
+    fn keep_progress(&mut self, progress: WebhookProgress) {
         self.show_progress(&progress);
         self.progress = Some(progress);
     }

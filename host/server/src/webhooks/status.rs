@@ -44,9 +44,9 @@ pub struct WebhookState {
     pub attempts: u32,
     /// When it is tried again.
     pub retry_at: Option<Millis>,
-    /// Since when no attempt has succeeded.
+    /// The time from which on no attempt has succeeded.
     pub failing_since: Option<Millis>,
-    /// Since when nothing is sent, and why.
+    /// The time from which on nothing is sent, and why.
     pub disabled: Option<(Millis, String)>,
     /// Why the last attempt failed, or why there is none.
     pub problem: Option<String>,

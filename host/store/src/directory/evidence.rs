@@ -1,7 +1,7 @@
 //! Evidence of an earlier database: a start compares what it finds with it before it uses anything.
 //!
-//! A host that began again beside its own evidence would have lost decisions, orders and tokens without a word, and would serve whoever
-//! calls. So a database that is missing, or that lacks rows which are attested, ends the start.
+//! A host that began again beside its own evidence would have lost decisions, orders and tokens without a report, and would serve every
+//! caller. So a database that is missing, or that lacks rows which are attested, ends the start.
 
 use std::path::{Path, PathBuf};
 
@@ -30,18 +30,18 @@ pub(crate) fn has_database(dir: &Path) -> bool {
 }
 
 /// What a data directory tells about the database that was in it.
-pub(crate) struct Evidence {
+pub(crate) struct DatabaseEvidence {
     dir: PathBuf,
     heads: Vec<AttestedHeads>,
     /// What shows that there was a database.
     traces: Vec<PathBuf>,
 }
 
-impl Evidence {
+impl DatabaseEvidence {
     /// Looks for everything that attests a database in a data directory. `lock` is what its lock's file says.
     ///
     /// # Errors
-    /// [`OpenError::Evidence`]: the anchors cannot be read.
+    /// [`OpenError::DatabaseEvidence`]: the anchors cannot be read.
     pub(crate) fn collect(dir: &Path, lock: LockRecord) -> Result<Self, OpenError> {
         let mut heads = Vec::new();
         let mut traces = Vec::new();

@@ -27,7 +27,7 @@ const LOCK_FILE: &str = "ark.lock";
 
 /// How far a database got, and what it held that keeps a host closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Attestation {
+pub(crate) struct DatabaseAttestation {
     /// The head of the audit log.
     pub(crate) audit: ChainHead,
     /// The head of the state's history.
@@ -99,7 +99,7 @@ pub(crate) enum LockRecord {
     /// A host was here, and attests nothing: it was of an earlier version.
     HostRan,
     /// A host was here, and its database got this far.
-    Attested(Attestation),
+    Attested(DatabaseAttestation),
 }
 
 impl LockRecord {
@@ -132,7 +132,7 @@ pub(crate) fn find_lock_holder(dir: &Path) -> Option<String> {
         return None;
     }
     let mut content = String::new();
-    // Whoever holds the lock may not have written its process id yet.
+    // The process that holds the lock may not have written its process id yet.
     let _ = file.read_to_string(&mut content);
     let pid = content.lines().next().map_or("", str::trim);
     Some(if pid.is_empty() { "unknown" } else { pid }.to_owned())
@@ -153,7 +153,7 @@ pub(crate) struct DirLock {
 }
 
 impl DirLock {
-    /// Takes the lock. In the file of an earlier host, the process id is replaced for whoever is refused; an empty file stays empty until
+    /// Takes the lock. In the file of an earlier host, the process id is replaced for a process that is refused; an empty file stays empty until
     /// [`DirLock::attest`], when there is a database to attest.
     pub(crate) fn acquire(dir: &Path) -> std::result::Result<Self, OpenError> {
         let failed = |cause| OpenError::Directory {
@@ -230,7 +230,7 @@ impl DirLock {
     }
 
     /// Attests how far the database got.
-    pub(crate) fn attest(&self, attestation: &Attestation) -> Result<()> {
+    pub(crate) fn attest(&self, attestation: &DatabaseAttestation) -> Result<()> {
         self.write(&serde_json::to_string(attestation)?)
     }
 

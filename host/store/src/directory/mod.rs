@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use ark_model::ids::Digest;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use evidence::{Evidence, has_database};
-pub(crate) use lock::{AccessMarks, Attestation, DirLock, LockRecord, find_lock_holder};
+pub(crate) use evidence::{DatabaseEvidence, has_database};
+pub(crate) use lock::{AccessMarks, DatabaseAttestation, DirLock, LockRecord, find_lock_holder};
 pub(crate) use lock_holders::{READ_BYTES, WRITE_BYTES, name_holders};
 pub(crate) use open_files::OpenFiles;
 pub use ownership::{give_made, give_to_owner};

@@ -26,7 +26,7 @@ const MADE: [&str; 7] = [
 
 /// Who a file belongs to.
 #[derive(Clone, Copy)]
-struct Owner {
+struct FileOwner {
     user: u32,
     group: u32,
 }
@@ -59,12 +59,12 @@ pub fn give_to_owner(path: &Path, data_dir: &Path) -> io::Result<()> {
     find_other_owner(data_dir)?.map_or(Ok(()), |owner| give(path, owner))
 }
 
-fn find_other_owner(data_dir: &Path) -> io::Result<Option<Owner>> {
+fn find_other_owner(data_dir: &Path) -> io::Result<Option<FileOwner>> {
     if !geteuid().is_root() {
         return Ok(None);
     }
     let found = std::fs::metadata(data_dir).map_err(|error| name_file(data_dir, &error))?;
-    let owner = Owner {
+    let owner = FileOwner {
         user: found.uid(),
         group: found.gid(),
     };
@@ -76,7 +76,7 @@ fn name_file(path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Gives a file, or a directory with what it holds, which comes first: until then nobody else can change what is in it.
-fn give(path: &Path, owner: Owner) -> io::Result<()> {
+fn give(path: &Path, owner: FileOwner) -> io::Result<()> {
     let failed = |error| name_file(path, &error);
     let file = match open_unfollowed(path) {
         Ok(file) => file,

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::anchors::ANCHORS_FILE;
 use crate::directory::{
-    CAPSULES_DIR, DATABASE_FILE, DirLock, Evidence, RESTORE_PENDING, create_dir, database_path,
+    CAPSULES_DIR, DATABASE_FILE, DatabaseEvidence, DirLock, RESTORE_PENDING, create_dir,
+    database_path,
 };
 use crate::secrets::SecretKey;
 
@@ -56,7 +57,7 @@ pub fn begin_anew(
     let has_database = database_path(dir).symlink_metadata().is_ok();
     // Anchors that cannot be read are given up too.
     let is_traced =
-        Evidence::collect(dir, lock.found()).map_or(true, |evidence| !evidence.is_empty());
+        DatabaseEvidence::collect(dir, lock.found()).map_or(true, |evidence| !evidence.is_empty());
     if !has_database && !is_traced && !pending.exists() {
         return Err(MaintenanceError::NothingToReplace {
             dir: dir.to_owned(),

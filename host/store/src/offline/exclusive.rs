@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use crate::anchors::write_anchor;
 use crate::directory::{
-    AccessMarks, Attestation, DirLock, Evidence, check_restore_finished, database_path, give_made,
+    AccessMarks, DatabaseAttestation, DatabaseEvidence, DirLock, check_restore_finished,
+    database_path, give_made,
 };
 use crate::error::OpenError;
-use crate::operation::{NewToken, TokenChange};
+use crate::operator_change::{NewToken, TokenChange};
 use crate::schema::{self, UnmigratedConnection};
 use crate::secrets::SecretKey;
 use crate::tables::audit::{
@@ -45,7 +46,7 @@ impl OfflineStore {
         }
         let lock = DirLock::acquire(dir)?;
         check_restore_finished(dir)?;
-        let evidence = Evidence::collect(dir, lock.found())?;
+        let evidence = DatabaseEvidence::collect(dir, lock.found())?;
         evidence.check_present()?;
         let unmigrated = schema::connect_writer(&path, None)?;
         evidence.check_chains(&unmigrated.connection)?;
@@ -85,7 +86,7 @@ impl OfflineStore {
         let audit = read_audit_head(&self.connection)?;
         let state = read_state_head(&self.connection)?;
         write_anchor(&self.dir, audit, state).map_err(MaintenanceError::for_file(&self.dir))?;
-        let attestation = Attestation {
+        let attestation = DatabaseAttestation {
             audit,
             state,
             access: AccessMarks::read(&self.connection)?,

@@ -5,7 +5,7 @@ use std::path::Path;
 use ark_model::ids::Millis;
 
 use crate::directory::{
-    Evidence, LockRecord, check_restore_finished, database_path, find_lock_holder,
+    DatabaseEvidence, LockRecord, check_restore_finished, database_path, find_lock_holder,
 };
 use crate::error::{OpenError, ReadError};
 use crate::schema;
@@ -31,7 +31,7 @@ pub fn check_directory(dir: &Path) -> Result<bool, OpenError> {
         dir: dir.to_owned(),
         cause,
     })?;
-    let evidence = Evidence::collect(dir, lock)?;
+    let evidence = DatabaseEvidence::collect(dir, lock)?;
     evidence.check_present()?;
     let path = database_path(dir);
     if !path.is_file() {

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use ark_model::ids::Millis;
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde_json::json;
@@ -94,7 +94,7 @@ fn give_back(connection: &Connection) -> rusqlite::Result<()> {
         execute(
             connection,
             "UPDATE quota_usage SET stored_bytes = max(0, stored_bytes - ?2) WHERE consumer = ?1",
-            params![Consumer::Agent(sender).to_string(), bytes],
+            params![QuotaHolder::Agent(sender).to_string(), bytes],
         )?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use crate::error::OpenError;
-use crate::operation::TokenChange;
+use crate::operator_change::TokenChange;
 use crate::query::{digest_column, parse_required, select_rows, select_value};
 use crate::schema::open_any_schema;
 use crate::tables::audit::read_audit_head;

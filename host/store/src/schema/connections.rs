@@ -8,9 +8,9 @@ use std::time::Duration;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::database_limit::DatabaseLimitShares;
 use crate::error::OpenError;
 use crate::query::{is_interrupted, limit_statements};
-use crate::quota::QuotaShares;
 use crate::reader::Reader;
 use crate::secrets::SecretKey;
 
@@ -113,7 +113,7 @@ fn configure_writer(connection: &Connection, max_bytes: Option<u64>) -> rusqlite
     connection.set_prepared_statement_cache_capacity(128);
     if let Some(max_bytes) = max_bytes {
         let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-        let shares = QuotaShares::for_limit(max_bytes, page);
+        let shares = DatabaseLimitShares::for_limit(max_bytes, page);
         let pages = shares.database_pages;
         set_pragma(connection, &format!("PRAGMA max_page_count = {pages}"))?;
     }
@@ -124,7 +124,7 @@ fn set_pragma(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.query_row(sql, [], |_| Ok(()))
 }
 
-/// Opens the connection that writes the log back to the database. It waits for nobody, and syncs the database before the log may be begun anew.
+/// Opens the connection that writes the log back to the database. It waits for nobody, and syncs the database before the log may be restarted.
 pub(crate) fn connect_checkpoints(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error| OpenError::from_sqlite(path, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

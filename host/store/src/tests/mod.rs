@@ -4,9 +4,11 @@ mod decisions;
 mod evidence;
 mod log;
 mod maintenance;
+mod migrations;
 mod prune;
 mod revocations;
 mod state;
+mod tampering;
 
 use ark_model::decision::Outcome;
 use ark_model::ids::{AuditId, Millis, Name, TraceId};
@@ -57,14 +59,14 @@ fn with_key(dir: &std::path::Path, key: &str) -> Result<Store, OpenError> {
 
 fn operate(store: &Store, at: u64, change: OperatorChange) -> Result<u64, CommitError> {
     let unit = Unit {
-        operations: vec![Operation {
+        operator_changes: vec![AttributedChange {
             by: "ada".to_owned(),
             change,
         }],
         at: Millis(at),
         ..Unit::default()
     };
-    Ok(store.commit(unit)?.operations[0])
+    Ok(store.commit(unit)?.operator_changes[0])
 }
 
 fn set(key: &str, value: Option<&str>, expected: Option<u64>) -> OperatorChange {

@@ -2,7 +2,7 @@
 
 use ark_model::ids::{AuditId, Digest, SignalId};
 use ark_model::signal::Signal;
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use rusqlite::Connection;
 
 use super::*;
@@ -48,7 +48,7 @@ fn send(store: &Store, message: &NewSignal) {
     };
     let put = Unit {
         outbox: vec![outbox],
-        charged_to: Some(Consumer::Agent(name("kyle"))),
+        charged_to: Some(QuotaHolder::Agent(name("kyle"))),
         ..Unit::default()
     };
     store.commit(put).unwrap();
@@ -84,7 +84,7 @@ fn old_signals_that_have_ended_leave_and_their_bytes_are_given_back() {
     let store = open(dir.path());
     let now = Millis::now().0;
     let (old, recent) = (Millis(now - 100 * DAY_MS), Millis(now - DAY_MS / 2));
-    let kyle = Consumer::Agent(name("kyle"));
+    let kyle = QuotaHolder::Agent(name("kyle"));
     let stored = |store: &Store| store.read_usage(&kyle).totals.stored_bytes;
     let handled = message("handled", old, &["kenny"]);
     let failed = message("failed", old, &["kenny", "joey"]);

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use ark_model::ids::{Millis, Name, SignalId, TraceId};
 use ark_model::signal::Signal;
 use ark_model::state::{Memory, NewMemory, StateWrite, Truth, TruthWrite};
-use ark_model::usage::{Consumer, Totals};
+use ark_model::usage::{QuotaHolder, Totals};
 
 use super::{KEY, check, name, open, operate, set, verify, with_key};
 use crate::*;
 
-fn back(key: &str, target: RollbackTarget) -> OperatorChange {
+pub(super) fn back(key: &str, target: RollbackTarget) -> OperatorChange {
     OperatorChange::Rollback {
         agent: name("kyle"),
         key: key.to_owned(),
@@ -36,7 +36,7 @@ fn operators_changes_are_recorded_with_who_what_and_the_digest() {
     for part in ["\"by\":\"ada\"", "\"key\":\"a/b\"", "\"number\":1", &digest] {
         assert!(row.body.contains(part), "{}", row.body);
     }
-    let line = &store.session_page(&SessionFilter::default(), 1).unwrap()[0];
+    let line = &store.session_page(&SessionLogFilter::default(), 1).unwrap()[0];
     assert_eq!(
         (line.result.as_str(), line.reference.as_str()),
         ("done", row.id.as_str())
@@ -57,7 +57,7 @@ fn operators_changes_are_recorded_with_who_what_and_the_digest() {
     assert_eq!(store.audit_head().unwrap().0, 1);
     assert_eq!(
         store
-            .session_page(&SessionFilter::default(), 9)
+            .session_page(&SessionLogFilter::default(), 9)
             .unwrap()
             .len(),
         1
@@ -295,229 +295,6 @@ fn secrets_are_encrypted_masked_and_need_the_key() {
     assert!(error.to_string().contains("no key"), "{error}");
 }
 
-#[test]
-fn secrets_of_a_lost_key_are_given_up_by_order_and_a_new_key_takes_over() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = with_key(dir.path(), KEY).unwrap();
-    operate(&store, 1, set("plan", Some("1"), None)).unwrap();
-    operate(&store, 2, set("secret/a", Some("\"hunter2\""), None)).unwrap();
-    operate(&store, 3, set("secret/a", Some("\"hunter3\""), None)).unwrap();
-    operate(&store, 4, set("secret/gone", Some("\"x\""), None)).unwrap();
-    operate(&store, 5, set("secret/gone", None, None)).unwrap();
-    let kyle = Consumer::Agent(name("kyle"));
-    let keys = |store: &Store| store.read_usage(&kyle).totals.keys;
-    let before = keys(&store);
-    store.close();
-    drop(store);
-    let new_key = "2".repeat(64);
-    let lost = match with_key(dir.path(), &new_key) {
-        Err(OpenError::OtherSecretKey { needed, .. }) => needed,
-        other => panic!("{:?}", other.err()),
-    };
-    let give_up = |key: &str| give_up_secrets(dir.path(), key, "ana", "the key is lost");
-    let unknown = give_up("00").unwrap_err();
-    assert!(unknown.to_string().contains(&lost), "{unknown}");
-    let given_up = give_up(&lost).unwrap();
-    assert_eq!(
-        given_up,
-        GivenUpSecrets {
-            key: lost.clone(),
-            deleted: vec!["kyle/secret/a".to_owned()],
-            revisions: 3,
-        }
-    );
-    // Nothing is left to be given up, and the state and the audit log are whole, with any key and with none.
-    assert!(give_up(&lost).is_err());
-    for key in [None, Some(KEY), Some(new_key.as_str())] {
-        let report = check(dir.path(), key);
-        assert_eq!(
-            (
-                report.secrets,
-                report.secrets_unchecked,
-                report.secrets_given_up,
-                report.fault
-            ),
-            (0, 0, 3, None)
-        );
-    }
-    assert_eq!(verify(dir.path()).fault, None);
-    let store = with_key(dir.path(), &new_key).unwrap();
-    assert_eq!(keys(&store), before - 1);
-    let (revision, entry) = store.get_state(&name("kyle"), "secret/a").unwrap();
-    assert_eq!((revision, entry), (3, None));
-    let plan = store.get_state(&name("kyle"), "plan").unwrap().1.unwrap();
-    assert_eq!(plan.value_json, "1");
-    // A revision from before cannot be brought back, and the message says why.
-    let error = operate(&store, 6, back("secret/a", RollbackTarget::Revision(1))).unwrap_err();
-    assert!(error.to_string().contains("given up"), "{error}");
-    operate(&store, 7, set("secret/a", Some("\"hunter4\""), None)).unwrap();
-    store.close();
-    drop(store);
-    let key = SecretKey::parse(&new_key, "a test").unwrap();
-    let next = SecretKey::parse(&"3".repeat(64), "a test").unwrap();
-    assert_eq!(rekey_secrets(dir.path(), Some(&key), &next).unwrap(), 1);
-    let report = check(dir.path(), Some(&"3".repeat(64)));
-    assert_eq!(
-        (report.secrets, report.secrets_given_up, report.fault),
-        (1, 3, None)
-    );
-}
-
-/// A database with an agent's and an operator's writes, a deletion, a rollback and a secret.
-fn written(dir: &std::path::Path) {
-    let store = with_key(dir, KEY).unwrap();
-    operate(&store, 10, set("k", Some("1"), None)).unwrap();
-    let unit = Unit {
-        agent: Some(name("kyle")),
-        trace_id: Some(ark_model::ids::TraceId::fresh()),
-        at: Millis(20),
-        state: vec![StateWrite {
-            key: "k".to_owned(),
-            value_json: Some("\"two\"".to_owned()),
-            expected: 1,
-            was_live: true,
-        }],
-        ..Unit::default()
-    };
-    store.commit(unit).unwrap();
-    operate(&store, 30, set("secret/s", Some("\"hunter2\""), None)).unwrap();
-    operate(&store, 40, set("k", None, None)).unwrap();
-    operate(&store, 50, back("k", RollbackTarget::Steps(1))).unwrap();
-    store.close();
-}
-
-fn tamper(dir: &std::path::Path, sql: &str) -> usize {
-    rusqlite::Connection::open(dir.join("ark.db"))
-        .unwrap()
-        .execute(sql, [])
-        .unwrap()
-}
-
-/// For each column an SQL expression that changes it.
-const CHANGES: [(&str, &str, &str); 27] = [
-    ("state_history", "seq", "seq + 100"),
-    ("state_history", "agent", "'x' || substr(agent, 2)"),
-    (
-        "state_history",
-        "key",
-        "substr(key, 1, length(key) - 1) || 'x'",
-    ),
-    ("state_history", "revision", "revision + 100"),
-    (
-        "state_history",
-        "value",
-        "iif(substr(value, 1, 1) = '0', '1', '0') || substr(value, 2)",
-    ),
-    ("state_history", "key_id", "'x' || substr(key_id, 2)"),
-    (
-        "state_history",
-        "digest",
-        "cast(x'00' || substr(digest, 2) AS BLOB)",
-    ),
-    ("state_history", "at", "at + 1"),
-    (
-        "state_history",
-        "trace_id",
-        "iif(substr(trace_id, 1, 1) = '0', '1', '0') || substr(trace_id, 2)",
-    ),
-    ("state_history", "origin", "'x' || substr(origin, 2)"),
-    (
-        "state_history",
-        "hash",
-        "cast(x'00' || substr(hash, 2) AS BLOB)",
-    ),
-    ("agents_state", "agent", "'x' || substr(agent, 2)"),
-    ("agents_state", "key", "'x' || substr(key, 2)"),
-    ("agents_state", "revision", "revision - 1"),
-    (
-        "agents_state",
-        "value",
-        "iif(substr(value, 1, 1) = '0', '1', '0') || substr(value, 2)",
-    ),
-    ("agents_state", "at", "at + 1"),
-    ("agents_state", "key_id", "'x' || substr(key_id, 2)"),
-    ("audit_log", "seq", "seq + 100"),
-    ("audit_log", "at", "at + 1"),
-    ("audit_log", "kind", "'x' || substr(kind, 2)"),
-    ("audit_log", "id", "'x' || substr(id, 2)"),
-    ("audit_log", "trace_id", "'x'"),
-    ("audit_log", "agent", "'x' || substr(agent, 2)"),
-    ("audit_log", "action_type", "'x' || substr(action_type, 2)"),
-    ("audit_log", "outcome", "'approved'"),
-    (
-        "audit_log",
-        "body",
-        "substr(body, 1, length(body) - 1) || ' '",
-    ),
-    (
-        "audit_log",
-        "hash",
-        "cast(x'00' || substr(hash, 2) AS BLOB)",
-    ),
-];
-
-#[test]
-fn one_changed_byte_in_any_column_of_the_history_or_the_audit_log_is_found() {
-    let whole = tempfile::tempdir().unwrap();
-    written(whole.path());
-    let report = check(whole.path(), Some(KEY));
-    assert_eq!(
-        (report.revisions, report.keys, report.secrets, report.fault),
-        (5, 2, 1, None)
-    );
-    for (table, column, changed) in CHANGES {
-        let rows = if table == "agents_state" {
-            2
-        } else if table == "audit_log" {
-            4
-        } else {
-            5
-        };
-        for row in 0..rows {
-            let dir = tempfile::tempdir().unwrap();
-            for entry in std::fs::read_dir(whole.path()).unwrap() {
-                let path = entry.unwrap().path();
-                std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
-            }
-            let order = if table == "agents_state" {
-                "key"
-            } else {
-                "seq"
-            };
-            let sql = format!(
-                "UPDATE {table} SET {column} = {changed} WHERE ({order}) = (SELECT {order} FROM {table} ORDER BY {order} LIMIT 1 OFFSET {row})
-                 AND {column} IS NOT {changed}"
-            );
-            if tamper(dir.path(), &sql) == 0 {
-                // Null there, or (one in 256) the byte was the new one already.
-                continue;
-            }
-            let archive = ReadOnlyStore::open(dir.path()).unwrap();
-            let found = archive.check_state(Some(&SecretKey::parse(KEY, "t").unwrap()));
-            let state = !matches!(found, Ok(StateReport { fault: None, .. }));
-            let audit = !matches!(
-                archive.verify_audit_log(),
-                Ok(ChainReport { fault: None, .. })
-            );
-            assert!(
-                if table == "audit_log" { audit } else { state },
-                "{table}.{column}, row {row}"
-            );
-        }
-    }
-    for sql in [
-        "DELETE FROM state_history WHERE seq = 3",
-        "DELETE FROM state_history WHERE seq = 5",
-        "DELETE FROM agents_state WHERE key = 'k'",
-        "INSERT INTO agents_state VALUES ('kyle', 'new', 1, '1', 1, NULL)",
-    ] {
-        let dir = tempfile::tempdir().unwrap();
-        written(dir.path());
-        assert_eq!(tamper(dir.path(), sql), 1);
-        assert!(check(dir.path(), Some(KEY)).fault.is_some(), "{sql}");
-    }
-}
-
 #[derive(Debug, Clone)]
 enum Step {
     Set(u8, Option<i64>),
@@ -602,7 +379,7 @@ proptest! {
 fn what_is_counted_for_an_agent_is_what_the_tables_hold() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let agent = Consumer::Agent(name("kyle"));
+    let agent = QuotaHolder::Agent(name("kyle"));
     let write = |key: &str, value: Option<&str>, expected: u64, was_live: bool| StateWrite {
         key: key.to_owned(),
         value_json: value.map(str::to_owned),
@@ -688,14 +465,14 @@ fn what_is_counted_for_an_agent_is_what_the_tables_hold() {
         .unwrap();
     assert_eq!(store.waiting_messages(), 1);
     // An operator's revision is the operator's; the live value is the agent's.
-    let change = Operation {
+    let change = AttributedChange {
         by: "ada".to_owned(),
         change: set("d", Some("\"dd\""), None),
     };
     store
         .commit(Unit {
-            operations: vec![change],
-            charged_to: Some(Consumer::Token("ada".to_owned())),
+            operator_changes: vec![change],
+            charged_to: Some(QuotaHolder::Token("ada".to_owned())),
             at: Millis(12),
             ..Unit::default()
         })
@@ -727,4 +504,72 @@ fn what_is_counted_for_an_agent_is_what_the_tables_hold() {
         .execute_batch(include_str!("../schema/v6_quotas.sql"))
         .unwrap();
     assert_eq!(read(&connection), kept);
+}
+
+#[test]
+fn secrets_of_a_lost_key_are_given_up_by_order_and_a_new_key_takes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_key(dir.path(), KEY).unwrap();
+    operate(&store, 1, set("plan", Some("1"), None)).unwrap();
+    operate(&store, 2, set("secret/a", Some("\"hunter2\""), None)).unwrap();
+    operate(&store, 3, set("secret/a", Some("\"hunter3\""), None)).unwrap();
+    operate(&store, 4, set("secret/gone", Some("\"x\""), None)).unwrap();
+    operate(&store, 5, set("secret/gone", None, None)).unwrap();
+    let kyle = QuotaHolder::Agent(name("kyle"));
+    let keys = |store: &Store| store.read_usage(&kyle).totals.keys;
+    let before = keys(&store);
+    store.close();
+    drop(store);
+    let new_key = "2".repeat(64);
+    let lost = match with_key(dir.path(), &new_key) {
+        Err(OpenError::OtherSecretKey { needed, .. }) => needed,
+        other => panic!("{:?}", other.err()),
+    };
+    let give_up = |key: &str| give_up_secrets(dir.path(), key, "ana", "the key is lost");
+    let unknown = give_up("00").unwrap_err();
+    assert!(unknown.to_string().contains(&lost), "{unknown}");
+    let given_up = give_up(&lost).unwrap();
+    assert_eq!(
+        given_up,
+        GivenUpSecrets {
+            key: lost.clone(),
+            deleted: vec!["kyle/secret/a".to_owned()],
+            revisions: 3,
+        }
+    );
+    // Nothing is left to be given up, and the state and the audit log are whole, with any key and with none.
+    assert!(give_up(&lost).is_err());
+    for key in [None, Some(KEY), Some(new_key.as_str())] {
+        let report = check(dir.path(), key);
+        assert_eq!(
+            (
+                report.secrets,
+                report.secrets_unchecked,
+                report.secrets_given_up,
+                report.fault
+            ),
+            (0, 0, 3, None)
+        );
+    }
+    assert_eq!(verify(dir.path()).fault, None);
+    let store = with_key(dir.path(), &new_key).unwrap();
+    assert_eq!(keys(&store), before - 1);
+    let (revision, entry) = store.get_state(&name("kyle"), "secret/a").unwrap();
+    assert_eq!((revision, entry), (3, None));
+    let plan = store.get_state(&name("kyle"), "plan").unwrap().1.unwrap();
+    assert_eq!(plan.value_json, "1");
+    // A revision from before cannot be brought back, and the message says why.
+    let error = operate(&store, 6, back("secret/a", RollbackTarget::Revision(1))).unwrap_err();
+    assert!(error.to_string().contains("given up"), "{error}");
+    operate(&store, 7, set("secret/a", Some("\"hunter4\""), None)).unwrap();
+    store.close();
+    drop(store);
+    let key = SecretKey::parse(&new_key, "a test").unwrap();
+    let next = SecretKey::parse(&"3".repeat(64), "a test").unwrap();
+    assert_eq!(rekey_secrets(dir.path(), Some(&key), &next).unwrap(), 1);
+    let report = check(dir.path(), Some(&"3".repeat(64)));
+    assert_eq!(
+        (report.secrets, report.secrets_given_up, report.fault),
+        (1, 3, None)
+    );
 }

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::anchors::{ANCHORS_FILE, count_anchor_bytes, write_anchor};
-use crate::directory::{AccessMarks, Attestation};
+use crate::directory::{AccessMarks, DatabaseAttestation};
 use crate::tables::control::{ControlChange, write_control_change};
 
 use super::alerts::ANCHORS_LOST;
@@ -23,7 +23,7 @@ impl Writer {
 
     /// Attests in the lock's file how far the database got. A failure does not hold up anything: the anchors attest most of it.
     pub(super) fn attest_heads(&mut self) {
-        let written = self.options.lock.attest(&Attestation {
+        let written = self.options.lock.attest(&DatabaseAttestation {
             audit: self.heads.audit,
             state: self.heads.state,
             access: self.access,

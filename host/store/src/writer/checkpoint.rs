@@ -1,6 +1,6 @@
-//! The write-ahead log: having it written back to the database, and keeping it within its part of the limit, without waiting for whoever holds it.
+//! The write-ahead log: having it written back to the database, and keeping it within its part of the limit, without waiting for a process that reads it.
 //!
-//! A process that reads from the log keeps it from being written back and begun anew; the log then grows with every commit. Nothing here
+//! A process that reads from the log keeps it from being written back and restarted; the log then grows with every commit. Nothing here
 //! waits for such a process: it is named in an alert, and where the log has a limit, what has no room in it is refused at once.
 
 use std::sync::Arc;
@@ -21,8 +21,8 @@ const LAST_FRAMES: u64 = 1024;
 const HELD_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Writer {
-    /// Has the log written back when it has become long: most of it by the checkpointer, the rest here. The next transaction then begins it
-    /// anew, unless somebody reads from it.
+    /// Has the log written back when it has become long: most of it by the checkpointer, the rest here. The next transaction then restarts it,
+    /// unless somebody reads from it.
     pub(super) fn checkpoint_when_due(&mut self) {
         let due = self.options.checkpoint_frames;
         let frames = self.options.log_frames.load(Ordering::Acquire);
@@ -45,7 +45,7 @@ impl Writer {
             return self.checkpointer.request_pass();
         }
         match self.write_log_back() {
-            // Whoever reads from the end of the log keeps it from being begun anew; the next commits try again.
+            // A process that reads from the end of the log keeps it from being restarted; the next commits try again.
             Ok(state) => {
                 self.note_held(state);
                 self.checkpointer.set_last_pass(state);
@@ -86,13 +86,13 @@ impl Writer {
 
     /// Whether the log has room for the next transaction, after it was emptied if it had outgrown its part.
     pub(super) fn make_room(&self) -> bool {
-        let Some(quota) = &self.options.quota else {
+        let Some(database_limit) = &self.options.database_limit else {
             return true;
         };
-        if quota.has_room(false) {
+        if database_limit.has_room(false) {
             return true;
         }
-        // Whoever reads from the log makes this fail at once; a pass of the checkpointer is waited for.
+        // A process that reads from the log makes this fail at once; a pass of the checkpointer is waited for.
         let _turn = self.checkpointer.take_turn();
         let emptied = self
             .connection
@@ -100,17 +100,22 @@ impl Writer {
         if let Err(error) = emptied {
             tracing::warn!(%error, "the write-ahead log could not be emptied");
         }
-        quota.has_room(false)
+        database_limit.has_room(false)
     }
 
     /// Refuses what has no room in the log, and returns what has: everything, or orders that halt or quarantine alone.
     pub(super) fn refuse_without_room(&mut self, units: Vec<QueuedUnit>) -> Vec<QueuedUnit> {
         self.log_is_full = !self.make_room();
-        let Some(quota) = self.options.quota.as_ref().filter(|_| self.log_is_full) else {
+        let Some(database_limit) = self
+            .options
+            .database_limit
+            .as_ref()
+            .filter(|_| self.log_is_full)
+        else {
             return units;
         };
-        let bytes = quota.log_size();
-        let has_room_for_orders = quota.has_room(true);
+        let bytes = database_limit.log_size();
+        let has_room_for_orders = database_limit.has_room(true);
         let cause = StorageError::LogFull {
             bytes,
             holder: self.name_readers(),

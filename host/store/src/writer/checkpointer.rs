@@ -1,7 +1,7 @@
 //! The thread that writes the log back to the database beside the commits.
 //!
 //! `SQLite` lets one connection write while another makes a checkpoint. A pass copies the pages of thousands of frames and syncs the
-//! database, which takes tens of milliseconds: on the writer's thread every answer would wait for it. The log is begun anew only when all
+//! database, which takes tens of milliseconds: on the writer's thread every answer would wait for it. The log is restarted only when all
 //! of it is written back as a transaction begins, which never is so while commits go on; so the writer makes the last pass itself, over the
 //! few frames that this thread has left (`checkpoint.rs`).
 //!
@@ -112,7 +112,7 @@ impl Checkpointer {
         *self.shared.pass.lock() = Pass::Ended(Some(state));
     }
 
-    /// Forgets the last pass: the log was begun anew.
+    /// Forgets the last pass: the log was restarted.
     pub(super) fn forget_pass(&self) {
         let mut pass = self.shared.pass.lock();
         if matches!(*pass, Pass::Ended(_)) {

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use ark_model::meters::{EXECUTION_ALERTS, EXECUTION_STATUSES, StoreMeters};
 
-use crate::batch::{Receipt, Unit};
 use crate::tables::ledger::LedgerChange;
 use crate::tables::signals::{DeliveryResult, SignalReceipt};
+use crate::unit::{Receipt, Unit};
 
 /// Counts a unit that was committed.
 pub(super) fn count_unit(meters: &StoreMeters, unit: &Unit, receipt: &Receipt, submitted: Instant) {
@@ -55,7 +55,7 @@ pub(super) fn count_unit(meters: &StoreMeters, unit: &Unit, receipt: &Receipt, s
     let writes_state = !unit.state.is_empty()
         || !unit.memories.is_empty()
         || !unit.truths.is_empty()
-        || !unit.operations.is_empty();
+        || !unit.operator_changes.is_empty();
     if writes_state {
         meters.state_write.record_since(submitted);
     }

@@ -7,7 +7,7 @@ mod checkpointer;
 mod failures;
 mod loss;
 mod metering;
-mod operations;
+mod operator_changes;
 mod thread;
 mod unit;
 

@@ -14,15 +14,15 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::anchors::count_anchor_bytes;
-use crate::batch::{CommitCallback, Receipt, Unit};
+use crate::database_limit::DatabaseLimit;
 use crate::directory::{AccessMarks, DirLock, OpenFiles, WRITE_BYTES, name_holders};
 use crate::error::{CommitError, OpenError, StorageError, WriteError};
 use crate::health::StoreHealth;
 use crate::query::execute;
-use crate::quota::Quota;
 use crate::secrets::SecretKey;
 use crate::tables::audit::{BodyPacker, read_audit_head};
 use crate::tables::state::{delete_expired_memories, read_state_head};
+use crate::unit::{CommitCallback, Receipt, Unit};
 use crate::usage::{UnitUsage, UsageBook};
 
 use super::alerts::{DATABASE_LOCKED, WriterAlerts};
@@ -73,14 +73,14 @@ pub(crate) struct WriterOptions {
     /// The key that encrypts secrets.
     pub(crate) secret_key: Option<SecretKey>,
     /// The limit of the database's size.
-    pub(crate) quota: Option<Quota>,
+    pub(crate) database_limit: Option<DatabaseLimit>,
     /// A counter of commits.
     pub(crate) commits: watch::Sender<u64>,
-    /// Whether the database can be written, for whoever shows it.
+    /// Whether the database can be written, for anyone who shows it.
     pub(crate) health: Arc<StoreHealth>,
     /// Where commits are counted.
     pub(crate) meters: Arc<StoreMeters>,
-    /// How much each consumer uses.
+    /// How much each holder uses.
     pub(crate) usage: Arc<UsageBook>,
     /// Whether only the host's reserve is left of the limit.
     pub(crate) reserve_only: Arc<AtomicBool>,
@@ -155,7 +155,7 @@ pub(crate) fn start_writer(
         alerts: WriterAlerts::default(),
         failures: FailureSpell::default(),
     };
-    // Before the store is open: whoever is refused the lock from then on reads whose it is.
+    // Before the store is open: anyone who is refused the lock from then on reads whose it is.
     writer.attest_heads();
     std::thread::Builder::new()
         .name("ark-writer".to_owned())
@@ -195,14 +195,14 @@ pub(super) struct Writer {
 
 /// What the writer takes from its queue at once.
 #[derive(Default)]
-struct Batch {
+struct CommitBatch {
     units: Vec<QueuedUnit>,
     barriers: Vec<Box<dyn FnOnce() + Send>>,
     recover: Option<Sender<()>>,
     stop: bool,
 }
 
-impl Batch {
+impl CommitBatch {
     /// Takes the first message and what waits behind it, up to `most` units.
     fn collect(first: Option<WriterMessage>, inbox: &Receiver<WriterMessage>, most: usize) -> Self {
         let mut batch = Self::default();
@@ -259,7 +259,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            let batch = Batch::collect(first, inbox, self.options.batch);
+            let batch = CommitBatch::collect(first, inbox, self.options.batch);
             if !batch.units.is_empty() {
                 self.write_units(batch.units);
             }
@@ -526,10 +526,10 @@ impl Writer {
 
     /// Returns whether only the host's reserve is left of the limit, and lets readers know.
     fn check_reserve(&self) -> rusqlite::Result<bool> {
-        let Some(quota) = &self.options.quota else {
+        let Some(database_limit) = &self.options.database_limit else {
             return Ok(false);
         };
-        let reserve_only = quota.is_only_reserve_left(&self.connection)?;
+        let reserve_only = database_limit.is_only_reserve_left(&self.connection)?;
         let before = self
             .options
             .reserve_only

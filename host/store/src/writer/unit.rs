@@ -4,10 +4,9 @@
 
 use ark_model::decision::Outcome;
 use ark_model::ids::{AuditId, Name};
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use rusqlite::Connection;
 
-use crate::batch::{Receipt, Unit};
 use crate::chain::ChainHead;
 use crate::error::{CommitError, WriteError};
 use crate::secrets::SecretKey;
@@ -28,9 +27,10 @@ use crate::tables::signals::{
 };
 use crate::tables::state::{StateWriter, TruthOrigin, write_memory, write_truth};
 use crate::tables::versions::{write_agent_change, write_policy_change, write_policy_record};
+use crate::unit::{Receipt, Unit};
 use crate::usage::{ROW_BYTES, UnitUsage, count_message, count_truth};
 
-use super::operations::apply_operation;
+use super::operator_changes::apply_operator_change;
 
 /// The heads of both chains.
 #[derive(Clone, Copy)]
@@ -54,7 +54,7 @@ pub(super) fn write_unit(
     check_unit(connection, unit)?;
     let mut receipt = Receipt::default();
     let mut usage = UnitUsage::default();
-    let agent = unit.agent.clone().map(Consumer::Agent);
+    let agent = unit.agent.clone().map(QuotaHolder::Agent);
     let charged_to = unit.charged_to.as_ref().or(agent.as_ref());
     let trace_id = unit.trace_id.map(|id| id.to_string());
     let mut state = StateWriter {
@@ -66,12 +66,12 @@ pub(super) fn write_unit(
         charged_to,
         usage: &mut usage,
     };
-    for operation in &unit.operations {
-        let (number, entry) = apply_operation(&mut state, operation, unit.trace_id)?;
+    for change in &unit.operator_changes {
+        let (number, entry) = apply_operator_change(&mut state, change, unit.trace_id)?;
         let counted = (state.charged_to, &mut *state.usage);
         let seq = record_entry(connection, (&mut heads.audit, packer), &entry, counted)?;
         receipt.audit_seqs.push(seq);
-        receipt.operations.push(number);
+        receipt.operator_changes.push(number);
     }
     if let Some(completion) = &unit.delivery {
         complete_delivery(connection, completion)?;
@@ -111,7 +111,7 @@ pub(super) fn write_unit(
 /// Counts the unit's messages, and its signals with their deliveries. A signal that was a message was counted as
 /// such; its deliveries are its sender's.
 fn count_messages(
-    charged_to: Option<&Consumer>,
+    charged_to: Option<&QuotaHolder>,
     unit: &Unit,
     receipt: &Receipt,
     usage: &mut UnitUsage,
@@ -122,7 +122,7 @@ fn count_messages(
             count_message(&message.topic, &message.payload_json),
         );
         if let Some(sender) = charged_to.filter(|_| message.sender.is_some()) {
-            usage.of_consumer(sender).messages += 1;
+            usage.of_holder(sender).messages += 1;
         }
     }
     for (new, written) in unit.signals.iter().zip(&receipt.signals) {
@@ -130,7 +130,7 @@ fn count_messages(
             continue;
         }
         let signal = &new.signal;
-        let sender = signal.sender.clone().map(Consumer::Agent);
+        let sender = signal.sender.clone().map(QuotaHolder::Agent);
         if sender.is_none() {
             let key = new.key.as_ref().map_or(0, |key| key.key.len() as u64);
             let bytes = count_message(&signal.topic, &signal.payload_json) + key;
@@ -164,7 +164,7 @@ fn record_entry(
     connection: &Connection,
     (head, packer): (&mut ChainHead, &mut BodyPacker),
     entry: &AuditEntry,
-    (charged_to, usage): (Option<&Consumer>, &mut UnitUsage),
+    (charged_to, usage): (Option<&QuotaHolder>, &mut UnitUsage),
 ) -> rusqlite::Result<u64> {
     usage.add_audit_row(charged_to, &entry.body);
     write_audit_line(connection, entry)?;
@@ -218,7 +218,7 @@ fn write_signals(
     (head, packer): (&mut ChainHead, &mut BodyPacker),
     unit: &Unit,
     receipt: &mut Receipt,
-    (charged_to, usage): (Option<&Consumer>, &mut UnitUsage),
+    (charged_to, usage): (Option<&QuotaHolder>, &mut UnitUsage),
 ) -> Result<(), WriteError> {
     for signal in &unit.signals {
         let written = write_signal(connection, signal)?;
@@ -274,7 +274,11 @@ fn write_plain_changes(
         insert_outbox_message(connection, message)?;
     }
     if let Some(record) = &unit.idempotency {
-        write_idempotency(connection, record, receipt.operations.first().copied())?;
+        write_idempotency(
+            connection,
+            record,
+            receipt.operator_changes.first().copied(),
+        )?;
     }
     for policy in &unit.policies {
         write_policy_record(connection, policy)?;

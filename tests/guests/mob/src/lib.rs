@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ark_guest::agent::{Action, Agent, Error, Host, Level, Metadata, Side, Signal, trade};
 
-/// In the component's bytes exactly once: whoever makes copies changes the last two characters.
+/// In the component's bytes exactly once: a test that makes copies changes the last two characters.
 const NAME: &str = "hostile-agent-that-misbehaves-as-its-signal-asks-00";
 
 /// The agent.

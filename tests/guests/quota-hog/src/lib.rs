@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ark_guest::agent::{Action, Agent, Error, Host, Level, Metadata, Signal, buy, message};
 
-/// In the component's bytes exactly once: whoever makes copies changes the last two characters.
+/// In the component's bytes exactly once: a test that makes copies changes the last two characters.
 const NAME: &str = "agent-that-uses-up-the-quota-its-signal-names-00";
 
 /// The agent.

@@ -7,7 +7,7 @@ use ark_guest::policy::{
 };
 use serde::Deserialize;
 
-/// In the component's bytes exactly once: whoever makes copies changes the last two characters.
+/// In the component's bytes exactly once: a test that makes copies changes the last two characters.
 const NAME: &str = "policy-that-answers-as-its-settings-ask-00";
 
 /// The policy.

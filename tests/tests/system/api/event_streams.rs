@@ -87,7 +87,7 @@ fn streams_are_limited_for_each_token_and_in_all() {
         metric(&host, "ark_event_streams_refused_total{limit=\"all\"}"),
         1.0
     );
-    // A place is free again when its stream has ended, whoever ended it.
+    // A place is free again when its stream has ended, no matter who ended it.
     drop((first, third));
     wait_until("two streams have ended", || {
         metric(&host, "ark_event_streams_ended_total{reason=\"closed\"}") == 2.0

@@ -169,7 +169,7 @@ fn every_kind_comes_and_the_stream_ends_with_the_host() {
     while kinds.len() < 4 {
         let event = stream.next().expect("an event");
         if event.kind == "decision" {
-            // Whoever carries it out finds the action here.
+            // Anyone who carries it out finds the action here.
             assert_eq!(
                 event.data["action"]["parameters"]["symbol"], "BTC-USD",
                 "{}",

@@ -169,7 +169,7 @@ fn the_event_stream_is_as_documented() {
     assert!(decision["seq"].is_u64());
 }
 
-/// Who may call is said in the document as the command line says it, and the page shows every call without a word from elsewhere.
+/// Who may call is said in the document as the command line says it, and the page shows every call and loads nothing from elsewhere.
 #[test]
 fn document_page_and_roles_say_the_same() {
     let dir = tempfile::tempdir().expect("a directory");

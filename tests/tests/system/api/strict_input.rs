@@ -1,4 +1,4 @@
-//! Input that two readers could understand differently: a number that one of them rounds, a header that stands twice, a name that is not this
+//! Input that two readers could understand differently: a number that one of them rounds, a header that is given twice, a name that is not this
 //! host's. Each is refused with the field's name, whichever way it comes.
 
 use ark_tests::{Client, Host, JSON, run_ark, send_raw, trade};

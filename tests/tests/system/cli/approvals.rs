@@ -64,7 +64,7 @@ fn what_is_held_is_listed_approved_and_rejected() {
     ] {
         assert!(list.contains(shown), "{shown}: {list}");
     }
-    // Whoever approves sees all of it: the action, what fired, and the facts.
+    // Anyone who approves sees all of it: the action, what fired, and the facts.
     let show = printed(&order(&host, None, &["approvals", "show", &first]));
     for shown in [
         "trade (buy) BTC-USD for 9 % of capital",

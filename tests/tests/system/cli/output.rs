@@ -250,7 +250,7 @@ fn closed_pipes_change_no_status_and_lost_output_is_a_failure() {
         (&["redis", "status"], 0),
         (&["token", "roles"], 0),
         (&["policy", "diff", "none", "graveyard"], 0),
-        // Commands that fail say so by their status, whoever reads.
+        // Commands that fail say so by their status, no matter who reads.
         (&["explain", "01999999-0000-7000-8000-000000000000"], 1),
         (&["graveyard", "verify", "no-such-file"], 1),
         (&["audit"], 2),

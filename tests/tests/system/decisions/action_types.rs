@@ -1,4 +1,4 @@
-//! What nobody declared is denied, whoever proposes it and whatever it is called; what is declared is judged as what it is. On the real binary.
+//! What nobody declared is denied, no matter who proposes it and whatever it is called; what is declared is judged as what it is. On the real binary.
 
 use std::path::Path;
 

@@ -196,7 +196,7 @@ fn a_rejection_ends_it_and_bad_input_leaves_it_waiting() {
         list_approvals(&mut client),
         [(id.clone(), "open".to_owned())]
     );
-    // Whoever proposed it may take it back.
+    // Anyone who proposed it may take it back.
     let (status, done) = resolve(&mut client, &id, "reject", "api");
     assert_eq!(
         (status, &done["status"], &done["decision"]),

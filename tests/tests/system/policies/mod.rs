@@ -2,3 +2,5 @@
 
 mod declared;
 mod exchange;
+mod recovery;
+mod verdicts;

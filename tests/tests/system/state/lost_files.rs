@@ -1,5 +1,5 @@
 //! Files of the data directory that are lost: under a running host and between two runs. The host stops approving, says what to do, and
-//! never begins anew by itself: what it acknowledged, its halt and its tokens are not lost without a word.
+//! never starts with an empty database by itself: what it acknowledged, its halt and its tokens are not lost without a report.
 
 use std::path::PathBuf;
 

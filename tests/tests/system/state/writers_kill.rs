@@ -93,7 +93,7 @@ fn killed_while_16_writers_change_state_nothing_acknowledged_is_lost() {
             writer.join().expect("no panic");
         }
     }
-    // The log that the killed host left behind is read in by whoever opens the database.
+    // The log that the killed host left behind is read in by anyone who opens the database.
     let data_dir = data.to_str().expect("UTF-8");
     for command in [["state", "check"], ["audit", "verify"]] {
         let output = run_ark(&[&command[..], &["--data-dir", data_dir]].concat());

@@ -167,7 +167,7 @@ fn each_quota_refuses_its_agent_alone_and_quarantines_one_that_goes_on() {
         let (_, page) = client.get(&format!("/v1/state/{name}?prefix=key-{turn}-"));
         assert_eq!(page["keys"].as_array().map_or(0, Vec::len), 0, "{page}");
     }
-    // The others went on, whoever was refused.
+    // The others went on, no matter who was refused.
     wait_until("kyle's invocations", || {
         agent(&mut client, "kyle")["handled"] == json!(ticks)
     });

@@ -10,7 +10,7 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::{ResourceTable, WasiView};
 
-use crate::agent::session::Session;
+use crate::agent::invocation_context::InvocationContext;
 
 struct IoTable;
 
@@ -19,39 +19,49 @@ impl HasData for IoTable {
 }
 
 /// Links the interfaces of WASI that [`crate::load::resolve_agent_import`] lists as linked.
-pub(in crate::agent) fn link_wasi(linker: &mut Linker<Session>) -> wasmtime::Result<()> {
-    clocks::wall_clock::add_to_linker::<Session, WasiClocks>(linker, WasiClocksView::clocks)?;
-    clocks::monotonic_clock::add_to_linker::<Session, WasiClocks>(linker, WasiClocksView::clocks)?;
-    random::random::add_to_linker::<Session, WasiRandom>(linker, |session| {
-        session.ctx().ctx.random()
-    })?;
-    random::insecure::add_to_linker::<Session, WasiRandom>(linker, |session| {
-        session.ctx().ctx.random()
-    })?;
-    random::insecure_seed::add_to_linker::<Session, WasiRandom>(linker, |session| {
-        session.ctx().ctx.random()
-    })?;
-    cli::exit::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    cli::environment::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    cli::stdin::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    cli::stdout::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    cli::stderr::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    cli::terminal_input::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    cli::terminal_output::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    cli::terminal_stdin::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    cli::terminal_stdout::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    cli::terminal_stderr::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<Session, IoTable>(
+pub(in crate::agent) fn link_wasi(linker: &mut Linker<InvocationContext>) -> wasmtime::Result<()> {
+    clocks::wall_clock::add_to_linker::<InvocationContext, WasiClocks>(
         linker,
-        |session| session.ctx().table,
+        WasiClocksView::clocks,
     )?;
-    sync::io::poll::add_to_linker::<Session, IoTable>(linker, |session| session.ctx().table)?;
-    sync::io::streams::add_to_linker::<Session, IoTable>(linker, |session| session.ctx().table)?;
+    clocks::monotonic_clock::add_to_linker::<InvocationContext, WasiClocks>(
+        linker,
+        WasiClocksView::clocks,
+    )?;
+    random::random::add_to_linker::<InvocationContext, WasiRandom>(linker, |context| {
+        context.ctx().ctx.random()
+    })?;
+    random::insecure::add_to_linker::<InvocationContext, WasiRandom>(linker, |context| {
+        context.ctx().ctx.random()
+    })?;
+    random::insecure_seed::add_to_linker::<InvocationContext, WasiRandom>(linker, |context| {
+        context.ctx().ctx.random()
+    })?;
+    cli::exit::add_to_linker::<InvocationContext, WasiCli>(linker, WasiCliView::cli)?;
+    cli::environment::add_to_linker::<InvocationContext, WasiCli>(linker, WasiCliView::cli)?;
+    cli::stdin::add_to_linker::<InvocationContext, WasiCli>(linker, WasiCliView::cli)?;
+    cli::stdout::add_to_linker::<InvocationContext, WasiCli>(linker, WasiCliView::cli)?;
+    cli::stderr::add_to_linker::<InvocationContext, WasiCli>(linker, WasiCliView::cli)?;
+    cli::terminal_input::add_to_linker::<InvocationContext, WasiCli>(linker, WasiCliView::cli)?;
+    cli::terminal_output::add_to_linker::<InvocationContext, WasiCli>(linker, WasiCliView::cli)?;
+    cli::terminal_stdin::add_to_linker::<InvocationContext, WasiCli>(linker, WasiCliView::cli)?;
+    cli::terminal_stdout::add_to_linker::<InvocationContext, WasiCli>(linker, WasiCliView::cli)?;
+    cli::terminal_stderr::add_to_linker::<InvocationContext, WasiCli>(linker, WasiCliView::cli)?;
+    wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<InvocationContext, IoTable>(
+        linker,
+        |context| context.ctx().table,
+    )?;
+    sync::io::poll::add_to_linker::<InvocationContext, IoTable>(linker, |context| {
+        context.ctx().table
+    })?;
+    sync::io::streams::add_to_linker::<InvocationContext, IoTable>(linker, |context| {
+        context.ctx().table
+    })?;
     link_timers(linker)
 }
 
 /// Replaces the timers of WASI with ones that fire at the invocation's deadline at the latest.
-fn link_timers(linker: &mut Linker<Session>) -> wasmtime::Result<()> {
+fn link_timers(linker: &mut Linker<InvocationContext>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
     clock.func_wrap("subscribe-duration", |mut store, (nanos,): (u64,)| {
@@ -59,15 +69,15 @@ fn link_timers(linker: &mut Linker<Session>) -> wasmtime::Result<()> {
         Ok((store.data_mut().push_timer(wait)?,))
     })?;
     clock.func_wrap("subscribe-instant", |mut store, (when,): (u64,)| {
-        let session: &mut Session = store.data_mut();
-        let now = clocks::monotonic_clock::Host::now(&mut session.clocks())?;
-        Ok((session.push_timer(Duration::from_nanos(when.saturating_sub(now)))?,))
+        let context: &mut InvocationContext = store.data_mut();
+        let now = clocks::monotonic_clock::Host::now(&mut context.clocks())?;
+        Ok((context.push_timer(Duration::from_nanos(when.saturating_sub(now)))?,))
     })?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-impl Session {
+impl InvocationContext {
     fn push_timer(&mut self, wait: Duration) -> wasmtime::Result<Resource<DynPollable>> {
         let until = Instant::now()
             .checked_add(wait)

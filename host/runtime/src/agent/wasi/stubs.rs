@@ -12,7 +12,7 @@ use wasmtime::component::types::{Component as ComponentType, ComponentItem, Type
 use wasmtime::component::{Linker, Resource, ResourceAny, ResourceType, Val};
 use wasmtime_wasi::WasiView;
 
-use crate::agent::session::Session;
+use crate::agent::invocation_context::InvocationContext;
 use crate::engine::Engine;
 use crate::load::{AgentImport, resolve_agent_import};
 
@@ -32,7 +32,7 @@ struct Denied;
 
 /// Defines stubs for what a component imports of the interfaces that [`resolve_agent_import`] calls stubbed.
 pub(in crate::agent) fn link_stubs(
-    linker: &mut Linker<Session>,
+    linker: &mut Linker<InvocationContext>,
     engine: &Engine,
     component: &ComponentType,
 ) -> wasmtime::Result<()> {
@@ -69,7 +69,7 @@ pub(in crate::agent) fn link_stubs(
                         }
                         let mut values_left = MAX_VALUES;
                         for (result, ty) in results.iter_mut().zip(ty.results()) {
-                            *result = refuse(&mut store, &ty, &mut values_left)?;
+                            *result = refusing_value(&mut store, &ty, &mut values_left)?;
                         }
                         Ok(())
                     })?;
@@ -82,8 +82,8 @@ pub(in crate::agent) fn link_stubs(
 }
 
 /// Returns the value of a type that grants nothing.
-fn refuse(
-    store: &mut StoreContextMut<'_, Session>,
+fn refusing_value(
+    store: &mut StoreContextMut<'_, InvocationContext>,
     ty: &Type,
     values_left: &mut u32,
 ) -> wasmtime::Result<Val> {
@@ -108,7 +108,7 @@ fn refuse(
         Type::Map(_) => Val::Map(Vec::new()),
         Type::Option(_) => Val::Option(None),
         Type::Result(result) => Val::Result(Err(match result.err() {
-            Some(error) => Some(Box::new(refuse(store, &error, values_left)?)),
+            Some(error) => Some(Box::new(refusing_value(store, &error, values_left)?)),
             None => None,
         })),
         Type::Enum(names) => Val::Enum(choose_refusal(names.names()).to_owned()),
@@ -116,7 +116,7 @@ fn refuse(
             let name = choose_refusal(variant.cases().map(|case| case.name)).to_owned();
             let payload = variant.cases().find(|case| case.name == name);
             let payload = match payload.and_then(|case| case.ty) {
-                Some(ty) => Some(Box::new(refuse(store, &ty, values_left)?)),
+                Some(ty) => Some(Box::new(refusing_value(store, &ty, values_left)?)),
                 None => None,
             };
             Val::Variant(name, payload)
@@ -127,7 +127,7 @@ fn refuse(
             for field in record.fields() {
                 fields.push((
                     field.name.to_owned(),
-                    refuse(store, &field.ty, values_left)?,
+                    refusing_value(store, &field.ty, values_left)?,
                 ));
             }
             Val::Record(fields)
@@ -135,7 +135,7 @@ fn refuse(
         Type::Tuple(tuple) => {
             let mut values = Vec::new();
             for ty in tuple.types() {
-                values.push(refuse(store, &ty, values_left)?);
+                values.push(refusing_value(store, &ty, values_left)?);
             }
             Val::Tuple(values)
         }
@@ -165,7 +165,10 @@ fn choose_refusal<'a>(names: impl Iterator<Item = &'a str>) -> &'a str {
 }
 
 /// Gives back the resources that a guest passed: the table of those that the host holds would grow with each call otherwise.
-fn drop_resources(store: &mut StoreContextMut<'_, Session>, value: &Val) -> wasmtime::Result<()> {
+fn drop_resources(
+    store: &mut StoreContextMut<'_, InvocationContext>,
+    value: &Val,
+) -> wasmtime::Result<()> {
     match value {
         Val::Resource(resource) => resource.resource_drop(&mut *store)?,
         Val::List(values) | Val::Tuple(values) => {

@@ -8,7 +8,7 @@ use Role::{Admin, Approver, Executor, Operator, Reader, Submitter};
 
 /// A call and who may make it.
 #[derive(Debug, Clone, Copy)]
-pub struct Endpoint {
+pub struct ApiCall {
     /// The method; a `GET` stands for `HEAD` too.
     pub method: &'static str,
     /// The path as the router knows it.
@@ -17,16 +17,16 @@ pub struct Endpoint {
     pub role: Option<Role>,
 }
 
-const fn public(method: &'static str, path: &'static str) -> Endpoint {
-    Endpoint {
+const fn public(method: &'static str, path: &'static str) -> ApiCall {
+    ApiCall {
         method,
         path,
         role: None,
     }
 }
 
-const fn endpoint(method: &'static str, path: &'static str, role: Role) -> Endpoint {
-    Endpoint {
+const fn endpoint(method: &'static str, path: &'static str, role: Role) -> ApiCall {
+    ApiCall {
         method,
         path,
         role: Some(role),
@@ -35,7 +35,7 @@ const fn endpoint(method: &'static str, path: &'static str, role: Role) -> Endpo
 
 /// Every call, one line each. A test compares the table with the calls that are served and described.
 #[rustfmt::skip]
-pub const TABLE: &[Endpoint] = &[
+pub const TABLE: &[ApiCall] = &[
     public("GET", "/healthz"),
     public("GET", "/readyz"),
     public("GET", "/openapi.json"),
@@ -128,7 +128,7 @@ pub const TABLE: &[Endpoint] = &[
 /// What the table says of a call.
 pub(crate) enum Lookup {
     /// The call is in the table.
-    Call(&'static Endpoint),
+    Call(&'static ApiCall),
     /// The path takes other methods.
     OtherMethods {
         /// Those methods, for the header `Allow`.

@@ -15,7 +15,7 @@ use super::tickets::TokenUsed;
 
 /// Who calls, and the trace of the call.
 pub(crate) struct Caller {
-    /// Whom the token stands for, or whoever reaches a host without tokens.
+    /// The principal that the token stands for, or a caller of a host without tokens.
     pub(crate) principal: Principal,
     /// The trace of the `traceparent` header, or a fresh one.
     pub(crate) trace_id: TraceId,

@@ -74,12 +74,12 @@ pub(crate) struct Auth {
 /// The tokens in memory.
 struct KnownTokens {
     /// By the first eight bytes of their hashes. An attacker cannot choose a hash, so the lookup's time tells nothing about a secret.
-    by_start: HashMap<u64, Vec<Arc<Token>>>,
+    by_start: HashMap<u64, Vec<Arc<KnownToken>>>,
     /// Compared when no token has that start: the same work as for one that has.
-    placeholder: Vec<Arc<Token>>,
+    placeholder: Vec<Arc<KnownToken>>,
 }
 
-struct Token {
+struct KnownToken {
     principal: Principal,
     hash: Digest,
     expires_at: Option<Millis>,
@@ -90,7 +90,7 @@ struct Token {
 /// A caller whose call is admitted.
 struct Admitted {
     principal: Principal,
-    token: Option<Arc<Token>>,
+    token: Option<Arc<KnownToken>>,
 }
 
 impl From<Principal> for Admitted {
@@ -111,7 +111,7 @@ fn hash_start(hash: &Digest) -> u64 {
 impl Auth {
     /// Reads the tokens from the database.
     pub(crate) fn open(store: Store, rate: NonZeroU32, exposed: bool) -> Result<Self, ReadError> {
-        let placeholder = Token {
+        let placeholder = KnownToken {
             principal: Principal::local_caller(),
             hash: Digest::from_bytes([0; 32]),
             expires_at: None,
@@ -142,7 +142,7 @@ impl Auth {
             .unwrap_or_else(PoisonError::into_inner);
         let rows = self.store.all_tokens()?;
         let before = self.tokens.load_full();
-        let mut by_start: HashMap<u64, Vec<Arc<Token>>> = HashMap::with_capacity(rows.len());
+        let mut by_start: HashMap<u64, Vec<Arc<KnownToken>>> = HashMap::with_capacity(rows.len());
         for row in rows {
             let start = hash_start(&row.hash);
             // A rate goes on through changes of other tokens.
@@ -154,19 +154,22 @@ impl Auth {
                     || Arc::new(RateLimiter::direct(Quota::per_second(self.rate))),
                     |token| Arc::clone(&token.limiter),
                 );
-            by_start.entry(start).or_default().push(Arc::new(Token {
-                principal: Principal {
-                    name: row.name.to_string(),
-                    role: row.role,
-                    agents: row.agents,
-                    actions: row.actions,
-                    authenticated: true,
-                },
-                hash: row.hash,
-                expires_at: row.expires_at,
-                revoked: row.revoked_at.is_some(),
-                limiter,
-            }));
+            by_start
+                .entry(start)
+                .or_default()
+                .push(Arc::new(KnownToken {
+                    principal: Principal {
+                        name: row.name.to_string(),
+                        role: row.role,
+                        agents: row.agents,
+                        actions: row.actions,
+                        authenticated: true,
+                    },
+                    hash: row.hash,
+                    expires_at: row.expires_at,
+                    revoked: row.revoked_at.is_some(),
+                    limiter,
+                }));
         }
         self.replace_tokens(KnownTokens {
             by_start,
@@ -182,14 +185,14 @@ impl Auth {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let before = self.tokens.load_full();
-        let without = |tokens: &Vec<Arc<Token>>| -> Vec<Arc<Token>> {
+        let without = |tokens: &Vec<Arc<KnownToken>>| -> Vec<Arc<KnownToken>> {
             tokens
                 .iter()
                 .map(|token| {
                     if token.principal.name != name.as_str() {
                         return Arc::clone(token);
                     }
-                    Arc::new(Token {
+                    Arc::new(KnownToken {
                         principal: token.principal.clone(),
                         hash: token.hash,
                         expires_at: token.expires_at,
@@ -216,7 +219,7 @@ impl Auth {
     }
 
     /// The token in force in the `Authorization` header.
-    fn find_token(&self, headers: &HeaderMap) -> Option<Arc<Token>> {
+    fn find_token(&self, headers: &HeaderMap) -> Option<Arc<KnownToken>> {
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
         let (first, second) = (given.next(), given.next());
         let text = first.filter(|_| second.is_none())?.to_str().ok()?;
@@ -228,13 +231,13 @@ impl Auth {
     }
 
     /// The token in force to which the ticket in the query was issued, of a call that takes one. It is used up.
-    fn redeem_ticket(&self, request: &Request) -> Option<Arc<Token>> {
+    fn redeem_ticket(&self, request: &Request) -> Option<Arc<KnownToken>> {
         let TokenUsed(hash) = self.tickets.redeem(find_ticket(request)?)?;
         self.find_in_force(&hash?)
     }
 
     /// The token in force with this hash.
-    fn find_in_force(&self, hash: &Digest) -> Option<Arc<Token>> {
+    fn find_in_force(&self, hash: &Digest) -> Option<Arc<KnownToken>> {
         let now = Millis::now();
         let known = self.tokens.load();
         let tokens = known.by_start.get(&hash_start(hash));
@@ -258,7 +261,7 @@ impl Auth {
     }
 
     /// Resolves when the caller would no longer be admitted: its token ends, or, without a token, the first token is made.
-    async fn wait_for_end(self: Arc<Self>, token: Option<Arc<Token>>) {
+    async fn wait_for_end(self: Arc<Self>, token: Option<Arc<KnownToken>>) {
         let mut changes = self.changes.subscribe();
         loop {
             let end = match &token {

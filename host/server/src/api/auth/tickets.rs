@@ -1,6 +1,6 @@
 //! Tickets for event streams, for browsers: an `EventSource` cannot send a token in a header, and a token in an address would stay in histories and logs.
 //!
-//! Invariants: a ticket admits to one stream, once, soon after it was issued, as whoever asked for it; it ends with the token it was issued to. The
+//! Invariants: a ticket admits to one stream, once, soon after it was issued, as the one who asked for it; it ends with the token it was issued to. The
 //! host keeps digests only, a bounded number for each caller and in all, and in memory: a restart ends them.
 
 use std::collections::HashMap;

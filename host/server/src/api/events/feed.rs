@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::sync::{oneshot, watch};
 
-use ark_model::meters::{StreamEnd, StreamMeters};
+use ark_model::meters::{EventStreamEnd, StreamMeters};
 use ark_runtime::lower_thread_priority;
 use ark_store::{EventCursor, EventRows, ReadError, Store};
 
@@ -54,7 +54,7 @@ pub(in crate::api) struct LogExtent {
 struct PageRequest {
     cursor: EventCursor,
     filter: EventFilter,
-    reply: oneshot::Sender<Result<EventPage, StreamEnd>>,
+    reply: oneshot::Sender<Result<EventPage, EventStreamEnd>>,
 }
 
 enum FeedMessage {
@@ -123,7 +123,7 @@ impl EventFeed {
         &self,
         cursor: EventCursor,
         filter: &EventFilter,
-    ) -> oneshot::Receiver<Result<EventPage, StreamEnd>> {
+    ) -> oneshot::Receiver<Result<EventPage, EventStreamEnd>> {
         let (reply, answer) = oneshot::channel();
         let filter = filter.clone();
         let request = PageRequest {
@@ -268,7 +268,7 @@ impl FeedWorker {
         self.commits.mark_unchanged();
         if let Err(error) = self.extend_ring() {
             tracing::error!(%error, "event streams end: the database cannot be read");
-            self.end_all(StreamEnd::Unreadable);
+            self.end_all(EventStreamEnd::Unreadable);
         }
         if self
             .waiting
@@ -305,7 +305,7 @@ impl FeedWorker {
         Ok(())
     }
 
-    fn end_all(&mut self, end: StreamEnd) {
+    fn end_all(&mut self, end: EventStreamEnd) {
         let all = self.waiting.drain(..).chain(self.due.drain(..));
         for request in all.chain(self.behind.drain(..)) {
             let _ = request.reply.send(Err(end));
@@ -364,7 +364,7 @@ impl FeedWorker {
         }
     }
 
-    fn read_page(&mut self, request: &PageRequest) -> Result<EventPage, StreamEnd> {
+    fn read_page(&mut self, request: &PageRequest) -> Result<EventPage, EventStreamEnd> {
         let until = self.ring.head();
         let cursor = request.cursor;
         let rows = self
@@ -372,12 +372,12 @@ impl FeedWorker {
             .events_between(cursor, until, PAGE_ROWS, READ_BYTES)
             .map_err(|error| {
                 tracing::error!(%error, "an event stream ends: the database cannot be read");
-                StreamEnd::Unreadable
+                EventStreamEnd::Unreadable
             })?;
         let next = rows.rows.first().map(|row| row.seq);
         if cursor.audit_seq < until.audit_seq && next != Some(cursor.audit_seq + 1) {
             // What comes next is in an archive by now. The client comes back and is told so.
-            return Err(StreamEnd::Archived);
+            return Err(EventStreamEnd::Archived);
         }
         let (is_whole, mut position) = (rows.is_whole, cursor);
         let mut page = PageBuilder::new(cursor);

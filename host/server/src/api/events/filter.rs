@@ -41,7 +41,7 @@ impl EventFilter {
     }
 }
 
-/// The bit of a kind; 0 for one that there is not.
+/// The bit of a kind; 0 for an unknown kind.
 fn kind_bit(kind: &str) -> u16 {
     let index = KINDS.iter().position(|known| *known == kind);
     index.map_or(0, |index| 1 << index)

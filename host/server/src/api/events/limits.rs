@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use ark_model::meters::{StreamEnd, StreamMeters};
+use ark_model::meters::{EventStreamEnd, StreamMeters};
 
 use crate::api::http::deadline::WRITE_TIME;
 use crate::api::http::problem::Problem;
@@ -15,9 +15,9 @@ const RETRY_SECONDS: u32 = 10;
 /// The most streams that may be open.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamLimits {
-    /// In all.
+    /// The streams of all callers together.
     pub all: usize,
-    /// Of each token; callers without a token count as one.
+    /// The streams of each token; callers without a token count as one.
     pub of_token: usize,
 }
 
@@ -39,7 +39,7 @@ pub(in crate::api) struct StreamPlace {
     places: Arc<StreamPlaces>,
     caller: String,
     /// Why the stream ended, if it was not the client's doing.
-    pub(in crate::api) end: Option<StreamEnd>,
+    pub(in crate::api) end: Option<EventStreamEnd>,
     /// When the last page was handed to the connection.
     pub(in crate::api) handed_at: Option<Instant>,
 }
@@ -107,9 +107,9 @@ impl Drop for StreamPlace {
             .handed_at
             .is_some_and(|at| at.elapsed() >= WRITE_TIME / 2);
         let end = self.end.unwrap_or(if is_unread {
-            StreamEnd::Unread
+            EventStreamEnd::Unread
         } else {
-            StreamEnd::Closed
+            EventStreamEnd::Closed
         });
         self.places.meters.ended_counter(end).increment();
     }
@@ -138,11 +138,11 @@ mod tests {
             "{}",
             full.detail()
         );
-        one.end = Some(StreamEnd::Archived);
+        one.end = Some(EventStreamEnd::Archived);
         drop(one);
         assert!(places.take_place("a").is_ok());
-        assert_eq!(meters.ended_counter(StreamEnd::Archived).get(), 1);
-        assert_eq!(meters.ended_counter(StreamEnd::Closed).get(), 1);
+        assert_eq!(meters.ended_counter(EventStreamEnd::Archived).get(), 1);
+        assert_eq!(meters.ended_counter(EventStreamEnd::Closed).get(), 1);
         assert_eq!(
             (meters.refused_of_token.get(), meters.refused_in_all.get()),
             (1, 1)

@@ -3,7 +3,7 @@
 use ark_store::{AuditKind, EventCursor, Store};
 
 use crate::outgoing_events::{
-    EventPage, EventSource, EventSourceError, OutgoingEvent, classify_alert, classify_row,
+    EventSource, EventSourceError, OutgoingEvent, OutgoingPage, classify_alert, classify_row,
 };
 
 use super::render::{Renderer, StoredEvent};
@@ -70,7 +70,7 @@ impl EventReader {
 }
 
 impl EventSource for EventReader {
-    fn read_behind(&mut self, cursor: EventCursor) -> Result<EventPage, EventSourceError> {
+    fn read_behind(&mut self, cursor: EventCursor) -> Result<OutgoingPage, EventSourceError> {
         let head = self.store.last_event_cursor()?;
         let found = self
             .store
@@ -89,7 +89,7 @@ impl EventSource for EventReader {
             position = event.position;
             events.push(event);
         }
-        Ok(EventPage {
+        Ok(OutgoingPage {
             events,
             end: position,
             missed,

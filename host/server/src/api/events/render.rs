@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use ark_model::ids::{Millis, Name, TraceId};
-use ark_model::meters::StreamEnd;
+use ark_model::meters::EventStreamEnd;
 use ark_store::{AlertRow, AuditKind, AuditRow, EventCursor, Store};
 
 use crate::api::http::moments::to_json_with_moments;
@@ -58,7 +58,7 @@ impl StoredEvent {
 
 /// What an event is about.
 pub(in crate::api) struct EventData {
-    /// As JSON.
+    /// The data, as JSON.
     pub(in crate::api) value: Value,
     /// Whether it is a decision about an action that violates a rule.
     pub(in crate::api) breaks_rules: bool,
@@ -77,10 +77,10 @@ struct RowData<'a> {
 }
 
 /// What an event is about as JSON, as answers have it.
-fn to_json(data: &impl Serialize) -> Result<Value, StreamEnd> {
+fn to_json(data: &impl Serialize) -> Result<Value, EventStreamEnd> {
     to_json_with_moments(data).map_err(|error| {
         tracing::error!(%error, "events end at one that cannot be written as JSON");
-        StreamEnd::Unreadable
+        EventStreamEnd::Unreadable
     })
 }
 
@@ -115,7 +115,7 @@ impl Renderer {
         &mut self,
         event: &StoredEvent,
         cursor: EventCursor,
-    ) -> Result<Bytes, StreamEnd> {
+    ) -> Result<Bytes, EventStreamEnd> {
         let data = self.render_data(event)?.value;
         // JSON has its line ends escaped, so it is one line.
         let text = format!("id: {cursor}\nevent: {}\ndata: {data}\n\n", event.kind());
@@ -129,7 +129,7 @@ impl Renderer {
     pub(in crate::api) fn render_data(
         &mut self,
         event: &StoredEvent,
-    ) -> Result<EventData, StreamEnd> {
+    ) -> Result<EventData, EventStreamEnd> {
         let value = match event {
             StoredEvent::Alert(row) => to_json(&AlertLine::from(row.clone()))?,
             StoredEvent::Row(row) if row.kind == AuditKind::Decision => {
@@ -148,10 +148,10 @@ impl Renderer {
         Ok(value.into())
     }
 
-    fn decision_data(&mut self, row: &AuditRow) -> Result<EventData, StreamEnd> {
+    fn decision_data(&mut self, row: &AuditRow) -> Result<EventData, EventStreamEnd> {
         let unreadable = |error: &dyn std::fmt::Display| {
             tracing::error!(%error, seq = row.seq, "events end at a record that cannot be read");
-            StreamEnd::Unreadable
+            EventStreamEnd::Unreadable
         };
         let mut decision = decode_decision_row(row, |digest| self.known.get(&digest).cloned());
         if decision.is_err() {
@@ -162,7 +162,7 @@ impl Renderer {
         }
         match decision {
             Ok(Some(decision)) => {
-                let mut value = to_json(&DecisionView::acted(&decision))?;
+                let mut value = to_json(&DecisionView::with_action(&decision))?;
                 value["seq"] = json!(row.seq);
                 let breaks_rules = decision.violates_rules();
                 Ok(EventData {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use ark_model::meters::StreamEnd;
+use ark_model::meters::EventStreamEnd;
 use ark_store::EventCursor;
 
 use super::filter::EventFilter;
@@ -128,7 +128,7 @@ impl EventRing {
         cursor: EventCursor,
         filter: &EventFilter,
         renderer: &mut Renderer,
-    ) -> Result<Option<EventPage>, StreamEnd> {
+    ) -> Result<Option<EventPage>, EventStreamEnd> {
         let Some(first) = self.index_behind(cursor) else {
             return Ok(None);
         };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::{oneshot, watch};
 
-use ark_model::meters::StreamEnd;
+use ark_model::meters::EventStreamEnd;
 use ark_store::EventCursor;
 
 use super::feed::EventFeed;
@@ -27,7 +27,7 @@ pub(in crate::api) struct EventStream {
     /// How far the stream has come.
     cursor: EventCursor,
     /// The page that was asked for.
-    pending: Option<oneshot::Receiver<Result<EventPage, StreamEnd>>>,
+    pending: Option<oneshot::Receiver<Result<EventPage, EventStreamEnd>>>,
     place: StreamPlace,
     closing: watch::Receiver<bool>,
 }
@@ -67,7 +67,7 @@ impl EventStream {
             .get_or_insert_with(|| self.feed.request_page(self.cursor, &self.filter));
         let answer = tokio::select! {
             _ = self.closing.wait_for(|closing| *closing) => {
-                self.place.end = Some(StreamEnd::Stopping);
+                self.place.end = Some(EventStreamEnd::Stopping);
                 return None;
             }
             answer = pending => answer,
@@ -84,7 +84,7 @@ impl EventStream {
                 None
             }
             Err(_) => {
-                self.place.end = Some(StreamEnd::Stopping);
+                self.place.end = Some(EventStreamEnd::Stopping);
                 None
             }
         }

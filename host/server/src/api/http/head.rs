@@ -1,4 +1,4 @@
-//! The check of a request's head, before anything else of the request is looked at: whom it is for, that no header stands twice of which one
+//! The check of a request's head, before anything else of the request is looked at: whom it is for, that no header is given twice of which one
 //! counts, how its body is framed, and how large it is.
 //!
 //! What two readers could understand differently (this host, a proxy before it, a browser) is refused: one of them may have admitted what the

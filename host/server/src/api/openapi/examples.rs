@@ -24,7 +24,7 @@ const KNOWN: [(&str, &str); 8] = [
 pub(super) enum Extent {
     /// Those that must be given.
     Required,
-    /// All.
+    /// All fields of the form.
     All,
 }
 

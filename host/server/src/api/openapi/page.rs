@@ -67,15 +67,15 @@ pub(super) fn content_security_policy() -> String {
 /// The page.
 pub(super) fn render_page(document: &Value) -> String {
     let mut html = String::with_capacity(256 * 1024);
-    let title = text(&document["info"]["title"]);
-    let version = text(&document["info"]["version"]);
-    put(
+    let title = escape_text(&document["info"]["title"]);
+    let version = escape_text(&document["info"]["version"]);
+    write_html(
         &mut html,
         format_args!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
              content=\"width=device-width,initial-scale=1\"><title>{title}: HTTP API</title><style>{STYLE}</style><h1>{title}: HTTP API</h1><p>Version \
              {version}. {}</p><p>The same for programs: <a href=\"openapi.json\">openapi.json</a>.</p>",
-            prose(&document["info"]["description"])
+            render_description(&document["info"]["description"])
         ),
     );
     let calls = calls(document);
@@ -90,13 +90,13 @@ pub(super) fn render_page(document: &Value) -> String {
         "<nav><input id=\"search\" type=\"search\" placeholder=\"Search calls and schemas\" aria-label=\"Search calls and schemas\">",
     );
     for tag in &tags {
-        let tag = escaped(tag);
-        put(&mut html, format_args!("<a href=\"#tag-{tag}\">{tag}</a>"));
+        let tag = escape_html(tag);
+        write_html(&mut html, format_args!("<a href=\"#tag-{tag}\">{tag}</a>"));
     }
     html.push_str("<a href=\"#schemas\">schemas</a></nav>");
     for tag in tags {
-        let shown = escaped(tag);
-        put(
+        let shown = escape_html(tag);
+        write_html(
             &mut html,
             format_args!("<h2 id=\"tag-{shown}\">{shown}</h2>"),
         );
@@ -110,37 +110,37 @@ pub(super) fn render_page(document: &Value) -> String {
         .into_iter()
         .flatten()
     {
-        let shown = escaped(name);
-        put(
+        let shown = escape_html(name);
+        write_html(
             &mut html,
             format_args!(
                 "<details id=\"schema-{shown}\" open><summary><code>{shown}</code></summary>"
             ),
         );
-        put(
+        write_html(
             &mut html,
-            format_args!("<p>{}</p>", prose(&schema["description"])),
+            format_args!("<p>{}</p>", render_description(&schema["description"])),
         );
-        shape(&mut html, schema);
+        write_schema(&mut html, schema);
         html.push_str("</details>");
     }
-    put(&mut html, format_args!("<script>{SCRIPT}</script></html>"));
+    write_html(&mut html, format_args!("<script>{SCRIPT}</script></html>"));
     html
 }
 
-struct Call<'a> {
+struct DocumentedCall<'a> {
     method: String,
     path: &'a str,
     tag: &'a str,
     operation: &'a Value,
 }
 
-fn calls(document: &Value) -> Vec<Call<'_>> {
+fn calls(document: &Value) -> Vec<DocumentedCall<'_>> {
     let paths = document["paths"].as_object().into_iter().flatten();
     paths
         .flat_map(|(path, item)| {
             let operations = item.as_object().into_iter().flatten();
-            operations.map(move |(method, operation)| Call {
+            operations.map(move |(method, operation)| DocumentedCall {
                 method: method.to_uppercase(),
                 path,
                 tag: operation["tags"][0].as_str().unwrap_or("other"),
@@ -150,39 +150,39 @@ fn calls(document: &Value) -> Vec<Call<'_>> {
         .collect()
 }
 
-fn operation(html: &mut String, document: &Value, call: &Call<'_>) {
+fn operation(html: &mut String, document: &Value, call: &DocumentedCall<'_>) {
     let operation = call.operation;
     let role = operation["x-ark-role"].as_str().unwrap_or("no token");
-    put(
+    write_html(
         html,
         format_args!(
             "<details id=\"{}\"><summary><span class=\"method\">{}</span> <span class=\"path\">{}</span> <span \
              class=\"role\">{}</span><br>{}</summary>",
-            text(&operation["operationId"]),
-            escaped(&call.method),
-            escaped(call.path),
-            escaped(role),
-            prose(&operation["summary"]),
+            escape_text(&operation["operationId"]),
+            escape_html(&call.method),
+            escape_html(call.path),
+            escape_html(role),
+            render_description(&operation["summary"]),
         ),
     );
     let description = operation["description"].as_str().unwrap_or_default();
     for paragraph in description.split("\n\n").filter(|it| !it.is_empty()) {
-        put(html, format_args!("<p>{}</p>", with_code(paragraph)));
+        write_html(html, format_args!("<p>{}</p>", with_code(paragraph)));
     }
     let parameters = operation["parameters"].as_array();
     if let Some(parameters) = parameters.filter(|parameters| !parameters.is_empty()) {
         html.push_str("<table><tr><th>Parameter<th>In<th>Form<th>");
         for parameter in parameters {
-            let parameter = resolved(document, parameter);
-            put(
+            let parameter = resolve_reference(document, parameter);
+            write_html(
                 html,
                 format_args!(
                     "<tr><td><code>{}</code>{}<td>{}<td>{}<td>{}",
-                    text(&parameter["name"]),
-                    must(parameter["required"].as_bool().unwrap_or(false)),
-                    text(&parameter["in"]),
-                    form(&parameter["schema"]),
-                    prose(&parameter["description"]),
+                    escape_text(&parameter["name"]),
+                    required_mark(parameter["required"].as_bool().unwrap_or(false)),
+                    escape_text(&parameter["in"]),
+                    describe_schema(&parameter["schema"]),
+                    render_description(&parameter["description"]),
                 ),
             );
         }
@@ -193,12 +193,12 @@ fn operation(html: &mut String, document: &Value, call: &Call<'_>) {
         .into_iter()
         .flatten()
     {
-        put(
+        write_html(
             html,
             format_args!(
                 "<p>Body: <code>{}</code>, {}</p>",
-                escaped(kind),
-                form(&media["schema"])
+                escape_html(kind),
+                describe_schema(&media["schema"])
             ),
         );
     }
@@ -209,42 +209,46 @@ fn operation(html: &mut String, document: &Value, call: &Call<'_>) {
             .into_iter()
             .flatten()
             .map(|(kind, media)| {
-                format!("<code>{}</code> {}", escaped(kind), form(&media["schema"]))
+                format!(
+                    "<code>{}</code> {}",
+                    escape_html(kind),
+                    describe_schema(&media["schema"])
+                )
             })
             .collect();
-        put(
+        write_html(
             html,
             format_args!(
                 "<tr><td>{}<td>{}<td>{}",
-                escaped(status),
+                escape_html(status),
                 bodies.join("<br>"),
-                prose(&response["description"])
+                render_description(&response["description"])
             ),
         );
     }
     html.push_str("</table>");
     let command = curl(document, &call.method, call.path, operation);
-    put(
+    write_html(
         html,
-        format_args!("<p>Example:</p><pre>{}</pre>", escaped(&command)),
+        format_args!("<p>Example:</p><pre>{}</pre>", escape_html(&command)),
     );
     if let Some(json) = answer(document, operation) {
-        put(
+        write_html(
             html,
-            format_args!("<p>Answer:</p><pre>{}</pre>", escaped(&json)),
+            format_args!("<p>Answer:</p><pre>{}</pre>", escape_html(&json)),
         );
     }
     html.push_str("</details>");
 }
 
 /// A schema's fields as a table, or its alternatives.
-fn shape(html: &mut String, schema: &Value) {
-    for part in parts(schema) {
-        shape(html, part);
+fn write_schema(html: &mut String, schema: &Value) {
+    for part in list_parts(schema) {
+        write_schema(html, part);
     }
     let Some(properties) = schema["properties"].as_object() else {
-        if parts(schema).is_empty() {
-            put(html, format_args!("<p>{}</p>", form(schema)));
+        if list_parts(schema).is_empty() {
+            write_html(html, format_args!("<p>{}</p>", describe_schema(schema)));
         }
         return;
     };
@@ -252,14 +256,14 @@ fn shape(html: &mut String, schema: &Value) {
     html.push_str("<table><tr><th>Field<th>Form<th>");
     for (name, property) in properties {
         let needed = required.is_some_and(|all| all.iter().any(|one| one == name.as_str()));
-        put(
+        write_html(
             html,
             format_args!(
                 "<tr><td><code>{}</code>{}<td>{}<td>{}",
-                escaped(name),
-                must(needed),
-                form(property),
-                prose(&property["description"])
+                escape_html(name),
+                required_mark(needed),
+                describe_schema(property),
+                render_description(&property["description"])
             ),
         );
     }
@@ -267,7 +271,7 @@ fn shape(html: &mut String, schema: &Value) {
 }
 
 /// The alternatives or parts that stand in a schema itself, with fields of their own.
-fn parts(schema: &Value) -> Vec<&Value> {
+fn list_parts(schema: &Value) -> Vec<&Value> {
     ["oneOf", "anyOf", "allOf"]
         .into_iter()
         .filter_map(|name| schema[name].as_array())
@@ -276,32 +280,32 @@ fn parts(schema: &Value) -> Vec<&Value> {
 }
 
 /// A schema in one line.
-fn form(schema: &Value) -> String {
+fn describe_schema(schema: &Value) -> String {
     if let Some(to) = schema["$ref"].as_str() {
-        let name = escaped(to.rsplit('/').next().unwrap_or(to));
+        let name = escape_html(to.rsplit('/').next().unwrap_or(to));
         return format!("<a href=\"#schema-{name}\">{name}</a>");
     }
     for (name, between) in [("oneOf", " or "), ("anyOf", " or "), ("allOf", " with ")] {
         if let Some(options) = schema[name].as_array() {
-            let options: Vec<String> = options.iter().map(form).collect();
+            let options: Vec<String> = options.iter().map(describe_schema).collect();
             return options.join(between);
         }
     }
     let mut said = match &schema["type"] {
-        Value::String(kind) => escaped(kind),
+        Value::String(kind) => escape_html(kind),
         Value::Array(kinds) => {
-            let kinds: Vec<String> = kinds.iter().map(text).collect();
+            let kinds: Vec<String> = kinds.iter().map(escape_text).collect();
             kinds.join(" or ")
         }
         _ => "any value".to_owned(),
     };
     if let Some(items) = schema.get("items") {
-        said = format!("{said} of {}", form(items));
+        said = format!("{said} of {}", describe_schema(items));
     }
     if let Some(values) = schema["enum"].as_array() {
         let values: Vec<String> = values
             .iter()
-            .map(|value| format!("<code>{}</code>", escaped(&value.to_string())))
+            .map(|value| format!("<code>{}</code>", escape_html(&value.to_string())))
             .collect();
         said = values.join(", ");
     }
@@ -315,16 +319,16 @@ fn form(schema: &Value) -> String {
         ("maxItems", "at most"),
     ] {
         if let Some(bound) = schema.get(name) {
-            let _ = write!(said, ", {word} {}", escaped(&bound.to_string()));
+            let _ = write!(said, ", {word} {}", escape_html(&bound.to_string()));
         }
     }
     if let Some(pattern) = schema["pattern"].as_str() {
-        let _ = write!(said, ", <code>{}</code>", escaped(pattern));
+        let _ = write!(said, ", <code>{}</code>", escape_html(pattern));
     }
     said
 }
 
-fn must(needed: bool) -> &'static str {
+fn required_mark(needed: bool) -> &'static str {
     if needed {
         "<span class=\"must\" title=\"required\">*</span>"
     } else {
@@ -332,7 +336,7 @@ fn must(needed: bool) -> &'static str {
     }
 }
 
-fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+fn resolve_reference<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     let target = value["$ref"]
         .as_str()
         .and_then(|to| to.strip_prefix('#'))
@@ -340,32 +344,32 @@ fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     target.unwrap_or(value)
 }
 
-fn text(value: &Value) -> String {
-    escaped(value.as_str().unwrap_or_default())
+fn escape_text(value: &Value) -> String {
+    escape_html(value.as_str().unwrap_or_default())
 }
 
 /// A text with what stands in backticks as code.
-fn prose(value: &Value) -> String {
+fn render_description(value: &Value) -> String {
     with_code(value.as_str().unwrap_or_default())
 }
 
 fn with_code(text: &str) -> String {
     let mut parts = text.split('`');
-    let mut html = escaped(parts.next().unwrap_or_default());
+    let mut html = escape_html(parts.next().unwrap_or_default());
     while let Some(code) = parts.next() {
         match parts.next() {
-            Some(after) => put(
+            Some(after) => write_html(
                 &mut html,
-                format_args!("<code>{}</code>{}", escaped(code), escaped(after)),
+                format_args!("<code>{}</code>{}", escape_html(code), escape_html(after)),
             ),
             // One without its end is a backtick.
-            None => put(&mut html, format_args!("`{}", escaped(code))),
+            None => write_html(&mut html, format_args!("`{}", escape_html(code))),
         }
     }
     html
 }
 
-fn escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -381,7 +385,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// Writing into a `String` cannot fail.
-fn put(html: &mut String, what: std::fmt::Arguments<'_>) {
+fn write_html(html: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = html.write_fmt(what);
 }
 

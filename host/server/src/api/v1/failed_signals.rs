@@ -21,7 +21,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::api::v1::names::{advise_on_quarantine, unknown_agent};
-use crate::api::v1::uploads::change_requester;
+use crate::api::v1::uploads::change_request_of;
 use crate::changes::ChangeKey;
 use crate::router::{RedeliveryError, RedeliveryReceipt, RedeliveryRequest};
 
@@ -224,14 +224,14 @@ async fn redeliver_signals(
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
     ApiJson { form, body }: ApiJson<RedeliverRequest>,
 ) -> Result<Response, Problem> {
-    let mut requester = change_requester(&caller, form.by, form.reason)?;
+    let mut change = change_request_of(&caller, form.by, form.reason)?;
     let key = idempotency.for_request(&CanonicalRequest {
         operation: "redeliver_signals",
         parameters: json!({}),
         body: &body,
         legacy: String::new(),
     });
-    requester.idempotency_key = key.map(|key| ChangeKey {
+    change.idempotency_key = key.map(|key| ChangeKey {
         key: key.key,
         request: key.request_digest,
         legacy_request: None,
@@ -242,7 +242,7 @@ async fn redeliver_signals(
         failed_until: form.failed_until_ms.map(|moment| Millis(moment.into())),
     };
     let (receipt, is_replayed) = api
-        .run_blocking(move |api| api.router.redeliver(&request, &requester))
+        .run_blocking(move |api| api.router.redeliver(&request, &change))
         .await??;
     let response = json_response(StatusCode::ACCEPTED, None, &Redelivered::new(&api, receipt));
     Ok(with_replayed(response, is_replayed))

@@ -15,7 +15,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{DescribedRoutes, Shared};
 use ark_model::ids::{Millis, Name, TraceId};
-use ark_store::{SessionFilter, SessionRow};
+use ark_store::{SessionLogFilter, SessionLogRow};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(list_session_log))
@@ -25,7 +25,7 @@ pub(crate) fn routes() -> DescribedRoutes {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct SessionQuery {
+struct SessionLogQuery {
     /// About this agent.
     agent: Option<Name>,
     /// With this type of action or this operation.
@@ -46,7 +46,7 @@ struct SessionQuery {
     cursor: Option<RowCursor>,
 }
 
-answer_from! { SessionRow =>
+answer_from! { SessionLogRow =>
     /// A line of the session log.
     #[schema(as = SessionRow)]
     struct SessionLine {
@@ -78,15 +78,15 @@ struct SessionPage {
 }
 
 /// Lists everything that was done, the latest first
-#[utoipa::path(get, path = "/v1/session-log", operation_id = "session_log", tag = "events", params(SessionQuery),
+#[utoipa::path(get, path = "/v1/session-log", operation_id = "session_log", tag = "events", params(SessionLogQuery),
     responses((status = 200, description = "A page.", body = SessionPage)))]
 async fn list_session_log(
     State(api): Shared,
-    ApiQuery(query): ApiQuery<SessionQuery>,
+    ApiQuery(query): ApiQuery<SessionLogQuery>,
 ) -> Result<Response, Problem> {
     let limit = page_rows(query.limit);
     let millis = |moment: Moment| Millis(moment.into());
-    let filter = SessionFilter {
+    let filter = SessionLogFilter {
         agent: query.agent,
         action_type: query.action_type,
         result: query.result,

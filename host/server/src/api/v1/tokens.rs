@@ -14,7 +14,9 @@ use ark_model::action_types::ActionTypes;
 use ark_model::check::FieldError;
 use ark_model::ids::{Millis, Name, ParseIdError};
 use ark_model::principal::{ActionGrant, ParseGrantError, Role};
-use ark_store::{NewToken, Operation, OperatorChange, TokenChange, TokenRow, TokenSecret, Unit};
+use ark_store::{
+    AttributedChange, NewToken, OperatorChange, TokenChange, TokenRow, TokenSecret, Unit,
+};
 
 use crate::api::auth::Caller;
 use crate::api::http::extract::{ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described};
@@ -333,7 +335,7 @@ async fn list_tokens(
 /// Makes a token
 ///
 /// Its secret is answered this once. There is no idempotency key, since a secret cannot be answered again: a repetition is refused, since the
-/// name is taken. On a host without tokens whoever reaches it makes the first, which must be an administrator's.
+/// name is taken. On a host without tokens anyone who reaches it makes the first, which must be an administrator's.
 #[utoipa::path(post, path = "/v1/tokens", operation_id = "make_token", tag = "tokens",
     request_body = TokenRequest,
     responses(
@@ -524,7 +526,7 @@ async fn record_change(
     change: TokenChange,
 ) -> Result<(), Problem> {
     let unit = Unit {
-        operations: vec![Operation {
+        operator_changes: vec![AttributedChange {
             by,
             change: OperatorChange::Token(change),
         }],

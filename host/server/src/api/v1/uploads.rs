@@ -21,7 +21,7 @@ use crate::api::http::extract::RequestBody;
 use crate::api::http::fields::{Actor, Reason, VersionNumber, field_schema};
 use crate::api::http::problem::Problem;
 use crate::api::state::Api;
-use crate::changes::{Permit, Refusal, Requester};
+use crate::changes::{ChangeRequest, Permit, UploadRefusal};
 
 /// Base64 with padding, and no bits behind the last byte.
 const BASE64: &str =
@@ -70,7 +70,7 @@ pub(crate) async fn receive_upload<T: RequestBody + Send + 'static>(
     caller: &Caller,
     headers: &HeaderMap,
     body: Body,
-    record_refusal: impl FnOnce(&Api, String, &Requester) + Send + 'static,
+    record_refusal: impl FnOnce(&Api, String, &ChangeRequest) + Send + 'static,
 ) -> Result<T, Problem> {
     let (reason, problem) = match read_body(headers, body, BodyLimits::UPLOAD).await {
         Ok(body) => match api.run_blocking(move |_| parse_upload::<T>(&body)).await? {
@@ -79,11 +79,11 @@ pub(crate) async fn receive_upload<T: RequestBody + Send + 'static>(
         },
         Err(problem) => (problem.detail().to_owned(), problem),
     };
-    let Ok(requester) = change_requester(caller, None, None) else {
+    let Ok(request) = change_request_of(caller, None, None) else {
         return Err(problem);
     };
     let recorded = api
-        .run_blocking(move |api| record_refusal(api, reason, &requester))
+        .run_blocking(move |api| record_refusal(api, reason, &request))
         .await;
     Err(recorded.err().unwrap_or(problem))
 }
@@ -96,12 +96,12 @@ fn parse_upload<T: RequestBody>(body: &[u8]) -> Result<T, FieldError> {
 ///
 /// # Errors
 /// The caller may not act under the name in `by`.
-pub(crate) fn change_requester(
+pub(crate) fn change_request_of(
     caller: &Caller,
     by: Option<Actor>,
     reason: Option<Reason>,
-) -> Result<Requester, Problem> {
-    Ok(Requester {
+) -> Result<ChangeRequest, Problem> {
+    Ok(ChangeRequest {
         by: caller.resolve_operator(by)?,
         reason: reason.unwrap_or_else(Reason::none_given).into(),
         trace_id: caller.trace_id,
@@ -110,7 +110,7 @@ pub(crate) fn change_requester(
     })
 }
 
-/// As [`change_requester`], for an upload, which is made later: it is permitted as long as the caller's token is in force.
+/// As [`change_request_of`], for an upload, which is made later: it is permitted as long as the caller's token is in force.
 ///
 /// # Errors
 /// The caller may not act under the name in `by`.
@@ -119,15 +119,15 @@ pub(crate) fn upload_requester(
     caller: &Caller,
     by: Option<Actor>,
     reason: Option<Reason>,
-) -> Result<Requester, Problem> {
+) -> Result<ChangeRequest, Problem> {
     let (auth, token) = (Arc::clone(&api.auth), caller.token);
-    Ok(Requester {
+    Ok(ChangeRequest {
         permit: Permit::while_true(move || auth.is_in_force(token)),
-        ..change_requester(caller, by, reason)?
+        ..change_request_of(caller, by, reason)?
     })
 }
 
-answer_from! { Refusal =>
+answer_from! { UploadRefusal =>
     /// Why the last refused upload of a name was refused.
     #[schema(as = Refusal)]
     pub(crate) struct RefusalView {

@@ -17,7 +17,7 @@ use crate::api::read_proposed_actions;
 use crate::changes::Signers;
 use crate::front::config::FrontPolicies;
 use crate::front::error::FrontError;
-use crate::hrm::chain::{PolicyChain, PolicyJudge};
+use crate::hrm::policies_in_force::{PoliciesInForce, PolicyJudge};
 use crate::hrm::redaction::{redact_action, redact_text};
 use crate::hrm::rejudge::{VerdictChange, compare_verdicts};
 use crate::policies::load_declared;
@@ -65,11 +65,11 @@ impl FrontJudge {
             &signers,
             &meters,
         )?;
-        let chain = PolicyChain::new(Arc::new(graveyard.policy), slots);
+        let in_force = PoliciesInForce::new(Arc::new(graveyard.policy), slots);
         Ok(Self {
             fuel: policies.fuel,
-            identities: chain.list_identities().cloned().collect(),
-            judge: Mutex::new(chain.new_judge()),
+            identities: in_force.list_identities().cloned().collect(),
+            judge: Mutex::new(in_force.new_judge()),
             action_types: policies.action_types.clone(),
             engine,
         })

@@ -20,7 +20,7 @@ use crate::api::view::DecisionRecord;
 use crate::front::owner::Owner;
 
 use super::judge::FrontJudge;
-use super::tally::{DifferingDecision, Tally, UnjudgedReason};
+use super::tally::{DifferingVerdict, Tally, UnjudgedReason};
 use super::uploaded::UploadedPolicies;
 
 /// Answers that may wait.
@@ -80,7 +80,7 @@ struct NamedSettlement {
 }
 
 /// What the workers share.
-struct Work {
+struct WorkerShared {
     owner: Arc<Owner>,
     judge: Arc<ArcSwap<FrontJudge>>,
     uploaded: UploadedPolicies,
@@ -93,7 +93,7 @@ struct Work {
 /// Takes answers, whose decisions are then judged again.
 pub(in crate::front) struct VerdictQueue {
     answers: mpsc::Sender<AnsweredCall>,
-    work: Arc<Work>,
+    work: Arc<WorkerShared>,
 }
 
 impl VerdictQueue {
@@ -106,7 +106,7 @@ impl VerdictQueue {
     ) -> Self {
         let (answers, waiting) = mpsc::channel::<AnsweredCall>(MAX_WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
-        let work = Arc::new(Work {
+        let work = Arc::new(WorkerShared {
             owner,
             judge,
             uploaded: UploadedPolicies::default(),
@@ -163,7 +163,7 @@ impl VerdictQueue {
     }
 }
 
-impl Work {
+impl WorkerShared {
     fn count_waiting(&self, size: usize, is_added: bool) {
         let waiting = if is_added {
             self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
@@ -255,7 +255,7 @@ impl Work {
         if verdicts.is_none() && reading.is_none() {
             return self.tally.count_same();
         }
-        self.tally.add_different(DifferingDecision {
+        self.tally.add_different(DifferingVerdict {
             found_at_ms: Millis::now(),
             decision_id: id,
             verdicts,

@@ -42,7 +42,7 @@ pub(in crate::front) enum UnjudgedReason {
 
 /// A decision that differs.
 #[derive(Debug, Clone, Serialize)]
-pub(in crate::front) struct DifferingDecision {
+pub(in crate::front) struct DifferingVerdict {
     /// When it was found.
     pub(in crate::front) found_at_ms: Millis,
     /// The decision.
@@ -65,7 +65,7 @@ pub(in crate::front) struct TallyReport {
     /// Answers whose decisions wait.
     waiting: u64,
     /// The last that differed, the latest first.
-    latest_different: Vec<DifferingDecision>,
+    latest_different: Vec<DifferingVerdict>,
 }
 
 /// How often a reason occurred.
@@ -81,7 +81,7 @@ struct ReasonTally {
 pub(in crate::front) struct Tally {
     meters: Arc<FrontMeters>,
     reasons: Mutex<BTreeMap<UnjudgedReason, ReasonTally>>,
-    kept: Mutex<VecDeque<DifferingDecision>>,
+    kept: Mutex<VecDeque<DifferingVerdict>>,
 }
 
 impl Tally {
@@ -122,7 +122,7 @@ impl Tally {
         );
     }
 
-    pub(super) fn add_different(&self, differing: DifferingDecision) {
+    pub(super) fn add_different(&self, differing: DifferingVerdict) {
         let change = differing.verdicts.as_ref();
         tracing::warn!(
             decision = %differing.decision_id,
@@ -177,7 +177,7 @@ mod tests {
         let tally = Tally::new(Arc::default());
         let ids: Vec<DecisionId> = (0..MAX_KEPT + 5).map(|_| DecisionId::fresh()).collect();
         for id in &ids {
-            tally.add_different(DifferingDecision {
+            tally.add_different(DifferingVerdict {
                 found_at_ms: Millis(1),
                 decision_id: *id,
                 verdicts: None,

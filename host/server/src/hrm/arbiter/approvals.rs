@@ -11,13 +11,13 @@ use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::record::{decode_action, decode_facts};
 use crate::hrm::redaction::Findings;
 use crate::hrm::request::{
-    ApprovedAction, Proposal, RedactedProposal, Reply, Resolution, ResolutionAnswer,
-    ResolutionReceipt, action_digest, repetition_identity,
+    ApprovedAction, HrmReply, Proposal, RedactedProposal, Resolution, ResolutionAnswer,
+    ResolutionReceipt, action_digest, repetition_key,
 };
 use ark_model::action::Parameters;
 use ark_model::decision::Decision;
 use ark_model::ids::{AuditId, DecisionId, Digest, Millis};
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use ark_store::{Approval, ApprovalChange, ApprovalStatus, AuditEntry, AuditKind, Store, Unit};
 
 use super::held_actions::HeldAction;
@@ -68,7 +68,7 @@ impl Arbiter {
             decision_id: None,
         };
         self.held_actions
-            .insert_approval(&approval, Some(redacted.identity));
+            .insert_approval(&approval, Some(redacted.repetition_key));
         unit.approvals
             .push(ApprovalChange::Open(Box::new(approval)));
     }
@@ -101,7 +101,7 @@ impl Arbiter {
         if expired == 0 {
             return;
         }
-        let reply: Reply<()> = Box::new(move |result| match result {
+        let reply: HrmReply<()> = Box::new(move |result| match result {
             Ok(()) => tracing::info!(expired, "approvals expired"),
             Err(error) => tracing::error!(%error, "the expiry of approvals was not recorded"),
         });
@@ -112,7 +112,7 @@ impl Arbiter {
     pub(super) fn resolve_approval(
         &mut self,
         resolution: &Resolution,
-        reply: Reply<ResolutionAnswer>,
+        reply: HrmReply<ResolutionAnswer>,
     ) {
         let started = Instant::now();
         let scope = format!("approval:{}", resolution.by);
@@ -209,14 +209,14 @@ impl Arbiter {
             _ => None,
         };
         // After a restart, what was recorded of it stands for it, as in the ledger.
-        let identity = held
-            .identity
-            .unwrap_or_else(|| repetition_identity(&held.agent, &action, &self.config.aliases));
+        let repetition_key = held
+            .repetition_key
+            .unwrap_or_else(|| repetition_key(&held.agent, &action, &self.config.aliases));
         Ok(Some(RedactedProposal {
             proposal: Proposal {
                 agent: held.agent.clone(),
                 submitter: held.submitter.clone(),
-                charged_to: Consumer::Agent(held.agent.clone()),
+                charged_to: QuotaHolder::Agent(held.agent.clone()),
                 trace_id: held.trace_id,
                 action,
                 refusal: None,
@@ -230,7 +230,7 @@ impl Arbiter {
                 credentials: facts.credentials,
             },
             data_subject,
-            identity,
+            repetition_key,
             refusal: None,
             approval: Some(ApprovedAction {
                 held_id: *id,

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::hrm::error::HrmError;
-use crate::hrm::request::{Attestation, AttestationReceipt, AttestedFact, Reply};
+use crate::hrm::request::{Attestation, AttestationReceipt, AttestedFact, HrmReply};
 use ark_model::ids::{AuditId, Millis};
 use ark_store::{AccountChange, AuditEntry, AuditKind, ListChange, ListEntry, Unit};
 
@@ -15,7 +15,7 @@ impl Arbiter {
     pub(super) fn record_attestation(
         &mut self,
         attestation: Attestation,
-        reply: Reply<AttestationReceipt>,
+        reply: HrmReply<AttestationReceipt>,
     ) {
         let scope = format!("attest:{}", attestation.by);
         let key = attestation.idempotency.clone();

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::hrm::error::HrmError;
 use crate::hrm::metering::{self, DecisionTimes};
-use crate::hrm::request::Reply;
+use crate::hrm::request::HrmReply;
 use ark_model::decision::Decision;
 use ark_model::ids::{Millis, SignalId};
 use ark_model::meters::Deployment;
@@ -36,7 +36,7 @@ impl Arbiter {
     pub(super) fn submit_unit<T: Send + 'static>(
         &self,
         unit: Unit,
-        reply: Reply<T>,
+        reply: HrmReply<T>,
         answer: impl FnOnce() -> T + Send + 'static,
     ) {
         let ledger_is_stale = Arc::clone(&self.ledger_is_stale);
@@ -69,7 +69,7 @@ impl Arbiter {
         decisions: D,
         (accepted, judging_started): (Instant, Instant),
         cause: Option<(SignalId, Deployment)>,
-        reply: Reply<T>,
+        reply: HrmReply<T>,
         answer: impl FnOnce(D) -> T + Send + 'static,
     ) where
         D: AsRef<[Arc<Decision>]> + Send + 'static,

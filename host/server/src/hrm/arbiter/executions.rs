@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::hrm::error::HrmError;
 use crate::hrm::ledger::{Booking, Fill, FillAlert};
 use crate::hrm::record::decode_facts;
-use crate::hrm::request::{ExecutionReceipt, ExecutionReport, Reply, alert_message};
+use crate::hrm::request::{ExecutionReceipt, ExecutionReport, HrmReply, alert_message};
 use crate::hrm::topics::EXECUTION_TOPIC;
 use ark_model::control::{Alert, AlertSeverity};
 use ark_model::decision::Outcome;
@@ -34,7 +34,7 @@ impl Arbiter {
     pub(super) fn record_execution(
         &mut self,
         report: &ExecutionReport,
-        reply: Reply<ExecutionReceipt>,
+        reply: HrmReply<ExecutionReceipt>,
     ) {
         let now = Millis::now();
         let mut unit = self.begin_unit(now);

@@ -23,8 +23,8 @@ pub(super) struct HeldAction {
     pub(super) action_type: String,
     /// The digest to which the approval is bound.
     pub(super) action_digest: Digest,
-    /// By which rule 22 counted it when it was held; `None` after a restart.
-    pub(super) identity: Option<Digest>,
+    /// The key by which rule 22 counted it when it was held; `None` after a restart.
+    pub(super) repetition_key: Option<Digest>,
     pub(super) subject_digest: Option<Digest>,
     pub(super) earlier_approvers: Vec<String>,
     expires_at: Millis,
@@ -50,14 +50,14 @@ impl HeldActions {
         self.open.get(&id)
     }
 
-    pub(super) fn insert_approval(&mut self, approval: &Approval, identity: Option<Digest>) {
+    pub(super) fn insert_approval(&mut self, approval: &Approval, repetition_key: Option<Digest>) {
         let held = HeldAction {
             agent: approval.agent.clone(),
             submitter: approval.submitter.clone(),
             trace_id: approval.trace_id,
             action_type: approval.action_type.clone(),
             action_digest: approval.action_hash,
-            identity,
+            repetition_key,
             subject_digest: approval.subject_hash,
             earlier_approvers: approval.earlier.clone(),
             expires_at: approval.expires_at_ms,

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::hrm::error::{HrmError, RecordFailure};
-use crate::hrm::request::{IdempotencyKey, Reply};
+use crate::hrm::request::{HrmReply, IdempotencyKey};
 use ark_model::ids::{DecisionId, Digest, Name};
 use ark_store::{IdempotencyRecord, Store, Unit};
 
@@ -19,9 +19,9 @@ impl Arbiter {
         &self,
         scope: &str,
         key: Option<&IdempotencyKey>,
-        reply: Reply<T>,
+        reply: HrmReply<T>,
         parse_answer: impl FnOnce(&str) -> Result<T, HrmError>,
-    ) -> Option<Reply<T>> {
+    ) -> Option<HrmReply<T>> {
         let Some(key) = key else {
             return Some(reply);
         };
@@ -38,7 +38,7 @@ impl Arbiter {
         &self,
         scope: &str,
         key: &str,
-        reply: Reply<T>,
+        reply: HrmReply<T>,
         answer: Result<T, HrmError>,
     ) {
         let store = self.store.clone();

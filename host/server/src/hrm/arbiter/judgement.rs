@@ -197,7 +197,7 @@ fn fact_query(redacted: &RedactedProposal) -> FactQuery<'_> {
     FactQuery {
         agent: &redacted.proposal.agent,
         action: &redacted.proposal.action,
-        identity: redacted.identity,
+        repetition_key: redacted.repetition_key,
         findings: &redacted.findings,
         data_subject: redacted.data_subject.as_deref(),
         subject_digest: redacted

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::hrm::error::HrmError;
 use crate::hrm::metering;
-use crate::hrm::request::{IssuedOrder, OrderReceipt, Reply, alert_message};
+use crate::hrm::request::{HrmReply, IssuedOrder, OrderReceipt, alert_message};
 use ark_model::control::{Halt, Order, Quarantine};
 use ark_model::ids::{Millis, Name};
 use ark_store::{CommitError, ControlChange, Unit};
@@ -41,7 +41,11 @@ impl Arbiter {
 
     /// Carries out an order. A halt or a quarantine is in force from here on, even if it cannot be recorded; a resume or a restoration only once it is
     /// durable.
-    pub(super) fn carry_out_order(&mut self, mut issued: IssuedOrder, reply: Reply<OrderReceipt>) {
+    pub(super) fn carry_out_order(
+        &mut self,
+        mut issued: IssuedOrder,
+        reply: HrmReply<OrderReceipt>,
+    ) {
         let tightens = issued.tightens();
         let scope = format!("order:{}", issued.by);
         let key = issued.idempotency.take();
@@ -51,7 +55,7 @@ impl Arbiter {
         });
         let order = issued.order.as_str();
         // What is in force stays so, whatever becomes of the commit: the answer to it, or to its repetition, says so.
-        let reply: Reply<OrderReceipt> = Box::new(move |result| {
+        let reply: HrmReply<OrderReceipt> = Box::new(move |result| {
             reply(match result {
                 Err(HrmError::NotRecorded(cause)) if tightens => {
                     Err(HrmError::InForceNotRecorded { order, cause })
@@ -105,7 +109,7 @@ impl Arbiter {
         // What is in force and was not recorded is recorded later.
         let kept = tightens.then(|| unit.clone());
         let recorder = Arc::clone(&unrecorded);
-        let reply: Reply<OrderReceipt> = Box::new(move |result| {
+        let reply: HrmReply<OrderReceipt> = Box::new(move |result| {
             if let (Err(HrmError::NotRecorded(_)), Some(unit)) = (&result, kept) {
                 recorder.keep(unit);
             }

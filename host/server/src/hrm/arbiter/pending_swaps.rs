@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::hrm::chain::ChainSlot;
+use crate::hrm::policies_in_force::SlotInForce;
 
 /// Policy swaps whose commit is not known to have succeeded, oldest first.
 #[derive(Default)]
@@ -11,7 +11,7 @@ pub(super) struct PendingSwaps(Vec<PendingSwap>);
 
 struct PendingSwap {
     /// The operator policies before the swap.
-    previous: Vec<Arc<ChainSlot>>,
+    previous: Vec<Arc<SlotInForce>>,
     committed: Arc<AtomicBool>,
 }
 
@@ -23,7 +23,7 @@ impl PendingSwap {
 
 impl PendingSwaps {
     /// Adds a swap. Returns the flag to set when its commit succeeds.
-    pub(super) fn add_swap(&mut self, previous: Vec<Arc<ChainSlot>>) -> Arc<AtomicBool> {
+    pub(super) fn add_swap(&mut self, previous: Vec<Arc<SlotInForce>>) -> Arc<AtomicBool> {
         self.0.retain(|swap| !swap.is_committed());
         let committed = Arc::new(AtomicBool::new(false));
         self.0.push(PendingSwap {
@@ -35,7 +35,7 @@ impl PendingSwaps {
 
     /// Empties the list. Returns the operator policies before the oldest swap that was not committed: the later ones were built on it and failed
     /// with it.
-    pub(super) fn take_oldest_failed(&mut self) -> Option<Vec<Arc<ChainSlot>>> {
+    pub(super) fn take_oldest_failed(&mut self) -> Option<Vec<Arc<SlotInForce>>> {
         std::mem::take(&mut self.0)
             .into_iter()
             .find(|swap| !swap.is_committed())

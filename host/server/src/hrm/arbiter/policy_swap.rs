@@ -2,15 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::hrm::request::{PolicySwap, Reply};
+use crate::hrm::request::{HrmReply, PolicySwap};
 
 use super::state::Arbiter;
 
 impl Arbiter {
     /// Puts other operator policies in force. Decisions made under them are built on this commit and fail with it.
-    pub(super) fn swap_policies(&mut self, swap: PolicySwap, reply: Reply<()>) {
+    pub(super) fn swap_policies(&mut self, swap: PolicySwap, reply: HrmReply<()>) {
         let previous = self.judge.replace_operator_slots(swap.slots);
-        self.judge.chain().report_in_force(&self.config.meters);
+        self.judge.policies().report_in_force(&self.config.meters);
         let committed = self.pending_swaps.add_swap(previous);
         let mut unit = swap.unit;
         unit.chained = true;

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::request::{
-    Batch, BatchAnswer, InvocationCommit, Proposal, ProposalAnswer, RedactedProposal, Reply,
+    BatchAnswer, HrmReply, InvocationCommit, Proposal, ProposalAnswer, ProposalBatch,
+    RedactedProposal,
 };
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::{Millis, Name};
@@ -19,7 +20,7 @@ impl Arbiter {
     pub(super) fn judge_proposal(
         &mut self,
         mut redacted: RedactedProposal,
-        reply: Reply<ProposalAnswer>,
+        reply: HrmReply<ProposalAnswer>,
     ) {
         let started = Instant::now();
         let key = redacted.proposal.idempotency.take();
@@ -62,9 +63,9 @@ impl Arbiter {
     /// Judges the proposals of a batch and commits their decisions together.
     pub(super) fn judge_batch(
         &mut self,
-        batch: Batch,
+        batch: ProposalBatch,
         proposals: &[RedactedProposal],
-        reply: Reply<BatchAnswer>,
+        reply: HrmReply<BatchAnswer>,
     ) {
         let started = Instant::now();
         let scope = batch_scope(&batch.by);
@@ -106,7 +107,7 @@ impl Arbiter {
         &mut self,
         commit: InvocationCommit,
         proposals: &[RedactedProposal],
-        reply: Reply<Vec<Arc<Decision>>>,
+        reply: HrmReply<Vec<Arc<Decision>>>,
     ) {
         let started = Instant::now();
         let deadline = CommitDeadline::at(commit.deadline);

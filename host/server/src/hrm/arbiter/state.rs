@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use crate::hrm::chain::{PolicyChain, PolicyJudge};
 use crate::hrm::config::HrmConfig;
 use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::guards::Guards;
 use crate::hrm::ledger::{IDENTICAL_WINDOW, Ledger};
+use crate::hrm::policies_in_force::{PoliciesInForce, PolicyJudge};
 use crate::hrm::record::decode_action;
-use crate::hrm::request::repetition_identity;
+use crate::hrm::request::repetition_key;
 use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
 use ark_store::{AuditKind, Store};
@@ -54,7 +54,7 @@ impl Arbiter {
     /// [`HrmError::NotRecorded`] when the store cannot be read.
     pub(in crate::hrm) fn new(
         config: HrmConfig,
-        chain: &PolicyChain,
+        policies: &PoliciesInForce,
         guards: Arc<Guards>,
         store: Store,
         action_types: Arc<ArcSwap<ActionTypes>>,
@@ -62,7 +62,7 @@ impl Arbiter {
         violations: ViolationCounts,
     ) -> Result<Self, HrmError> {
         Ok(Self {
-            judge: chain.new_judge(),
+            judge: policies.new_judge(),
             ledger: load_ledger(&config, &store)?,
             unrecorded_orders: Arc::new(UnrecordedOrders::new(Arc::clone(&guards))),
             held_actions: HeldActions::load_open(&store)?,
@@ -105,7 +105,7 @@ impl Arbiter {
     fn revert_failed_swaps(&mut self) {
         if let Some(previous) = self.pending_swaps.take_oldest_failed() {
             self.judge.replace_operator_slots(previous);
-            self.judge.chain().report_in_force(&self.config.meters);
+            self.judge.policies().report_in_force(&self.config.meters);
             tracing::warn!(
                 "a change of the operator policies was not recorded: the previous ones are in force"
             );
@@ -122,7 +122,7 @@ fn load_ledger(config: &HrmConfig, store: &Store) -> Result<Ledger, HrmError> {
     for row in store.audit_since(since, AuditKind::Decision)? {
         if let Some(agent) = &row.agent {
             let action = decode_action(&row.body)?;
-            recent.push((row.at, repetition_identity(agent, &action, &config.aliases)));
+            recent.push((row.at, repetition_key(agent, &action, &config.aliases)));
         }
     }
     Ok(Ledger::from_rows(

@@ -7,7 +7,7 @@
 
 use ark_model::ids::DecisionId;
 use ark_model::size::Size;
-use ark_store::{LedgerChange, OrderPurpose, TradeOrder};
+use ark_store::{LedgerChange, MarketOrder, MarketOrderPurpose};
 
 use crate::hrm::report_refusal::ReportRefusal;
 
@@ -40,7 +40,7 @@ pub enum FillAlert {
 #[derive(Debug)]
 pub struct Booking {
     /// The order as it is now.
-    pub order: TradeOrder,
+    pub order: MarketOrder,
     /// What must be committed.
     pub changes: Vec<LedgerChange>,
     /// The size that the report added to what is filled.
@@ -56,12 +56,12 @@ pub struct Booking {
 impl Ledger {
     /// Returns the order of a decision, if it is in the book. Orders that ended long ago are not.
     #[must_use]
-    pub fn find_order(&self, id: DecisionId) -> Option<&TradeOrder> {
+    pub fn find_order(&self, id: DecisionId) -> Option<&MarketOrder> {
         self.orders.find_order(id)
     }
 
     /// Puts an order from the store back into the book.
-    pub fn restore_order(&mut self, order: TradeOrder) {
+    pub fn restore_order(&mut self, order: MarketOrder) {
         let key = self.aliases.find_key(&order.symbol);
         self.orders.put_order(order, key);
     }
@@ -81,21 +81,21 @@ impl Ledger {
 
     fn book_transition(
         &mut self,
-        before: &TradeOrder,
+        before: &MarketOrder,
         to: Transition,
         fill: &Fill,
     ) -> Result<Booking, ReportRefusal> {
         let key = self.aliases.find_key(&before.symbol);
         let (parts, opened) = match before.purpose {
-            OrderPurpose::Open => (Vec::new(), to.added),
-            OrderPurpose::Close => {
+            MarketOrderPurpose::Open => (Vec::new(), to.added),
+            MarketOrderPurpose::Close => {
                 let by = Some(before.decision_id);
                 self.orders.plan_close(&before.agent, &key, to.added, by)
             }
         };
         let realised = result_of(before, to, &parts, fill)?;
         let is_same = to.state == before.state && to.added.is_zero();
-        let mut order = TradeOrder {
+        let mut order = MarketOrder {
             state: to.state,
             filled: to.filled,
             opened: before.opened.saturating_add(opened),
@@ -133,7 +133,7 @@ impl Ledger {
         if !to.over.is_zero() {
             alerts.push(FillAlert::Over { size: to.over });
         }
-        if before.purpose == OrderPurpose::Close && !opened.is_zero() {
+        if before.purpose == MarketOrderPurpose::Close && !opened.is_zero() {
             alerts.push(FillAlert::Unmatched { size: opened });
         }
         Ok(Booking {
@@ -152,7 +152,7 @@ impl Ledger {
 /// # Errors
 /// The report states a result that does not come from a new fill of a close, or cannot come from it.
 fn result_of(
-    order: &TradeOrder,
+    order: &MarketOrder,
     to: Transition,
     parts: &[ClosedPart],
     fill: &Fill,
@@ -161,7 +161,7 @@ fn result_of(
         return Ok(None);
     };
     let is_nothing = claimed.abs() < f64::EPSILON;
-    if order.purpose == OrderPurpose::Open {
+    if order.purpose == MarketOrderPurpose::Open {
         return if is_nothing {
             Ok(None)
         } else {
@@ -186,7 +186,7 @@ fn result_of(
 /// Returns the mean price of what an order opened, after `added` was opened at `price`; `None` when it is not known of all of it.
 ///
 /// Sizes are of capital, so it is the mean that is weighted by pieces: size divided by price.
-fn mean_price(order: &TradeOrder, added: Size, price: Option<f64>) -> Option<f64> {
+fn mean_price(order: &MarketOrder, added: Size, price: Option<f64>) -> Option<f64> {
     if added.is_zero() {
         return order.entry_price;
     }

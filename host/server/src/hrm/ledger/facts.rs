@@ -21,8 +21,8 @@ pub struct FactQuery<'a> {
     pub agent: &'a Name,
     /// The action, redacted.
     pub action: &'a Action,
-    /// By which repetitions are counted: `repetition_identity`.
-    pub identity: Digest,
+    /// The key by which repetitions are counted: `repetition_key`.
+    pub repetition_key: Digest,
     /// What redaction found.
     pub findings: &'a Findings,
     /// The data subject's name before redaction.
@@ -48,7 +48,7 @@ impl Ledger {
             personal_data: query.findings.personal_data.clone(),
             credentials: query.findings.credentials.clone(),
             causal_depth: query.causal_depth,
-            identical_actions: self.recent.count(query.identity),
+            identical_actions: self.recent.count(query.repetition_key),
             veto: self.lists.find_veto(agent, action),
             ..Facts::default()
         };

@@ -32,7 +32,9 @@ use ark_model::decision::Outcome;
 use ark_model::ids::{DecisionId, Digest, Fraction, Millis, Name};
 use ark_model::instrument::InstrumentAliases;
 use ark_model::size::Size;
-use ark_store::{LedgerChange, LedgerRows, List, ListEntry, OrderPurpose, OrderState, TradeOrder};
+use ark_store::{
+    LedgerChange, LedgerRows, List, ListEntry, MarketOrder, MarketOrderPurpose, MarketOrderState,
+};
 
 pub use executions::{Booking, FillAlert};
 pub use facts::FactQuery;
@@ -43,7 +45,7 @@ pub(super) use windows::IDENTICAL_WINDOW;
 
 use facts::close_size;
 use lists::OperatorLists;
-use order_book::OrderBook;
+use order_book::MarketOrderBook;
 use promotions::Promotions;
 use results::DayResults;
 use windows::{LastTrades, RecentActions};
@@ -58,7 +60,7 @@ pub struct Ledger {
     aliases: InstrumentAliases,
     /// How long an order waits for its first report.
     reservation_ttl: Duration,
-    orders: OrderBook,
+    orders: MarketOrderBook,
     last_trades: LastTrades,
     promotions: Promotions,
     recent: RecentActions,
@@ -70,7 +72,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Makes the ledger from the rows of the store. `recent` are the identities of the actions within [`IDENTICAL_WINDOW`], oldest first.
+    /// Makes the ledger from the rows of the store. `recent` are the keys of the actions within [`IDENTICAL_WINDOW`], oldest first.
     #[must_use]
     pub fn from_rows(
         rows: LedgerRows,
@@ -80,7 +82,7 @@ impl Ledger {
         now: Millis,
     ) -> Self {
         let latest = |at: Millis| if is_far_ahead(at, now) { now } else { at };
-        let mut orders = OrderBook::default();
+        let mut orders = MarketOrderBook::default();
         for order in rows.orders {
             let key = aliases.find_key(&order.symbol);
             orders.put_order(order, key);
@@ -95,8 +97,8 @@ impl Ledger {
             promotion.at = latest(promotion.at);
         }
         let mut actions = RecentActions::default();
-        for (at, identity) in recent {
-            actions.remember_action(identity, at);
+        for (at, repetition_key) in recent {
+            actions.remember_action(repetition_key, at);
         }
         Self {
             orders,
@@ -140,14 +142,14 @@ impl Ledger {
         outcome: Outcome,
         now: Millis,
     ) -> Vec<LedgerChange> {
-        self.recent.remember_action(query.identity, now);
+        self.recent.remember_action(query.repetition_key, now);
         if outcome != Outcome::Approved {
             return Vec::new();
         }
         let agent = query.agent;
         match &query.action.parameters {
             Parameters::Trade(trade) => {
-                let order = TradeOrder {
+                let order = MarketOrder {
                     size: Fraction::new(trade.position_size_pct)
                         .map_or(Size::ZERO, Size::from_fraction),
                     leverage: trade.leverage,
@@ -163,8 +165,8 @@ impl Ledger {
                     return Vec::new();
                 };
                 let closable = self.orders.open_sizes(agent, &key).closable();
-                let order = TradeOrder {
-                    purpose: OrderPurpose::Close,
+                let order = MarketOrder {
+                    purpose: MarketOrderPurpose::Close,
                     side,
                     size: close_size(close).unwrap_or(closable),
                     ..self.new_order(id, agent, &close.symbol, side, now)
@@ -182,7 +184,7 @@ impl Ledger {
     /// Puts a new order into the book, and records that its sides are traded.
     fn record_order(
         &mut self,
-        order: TradeOrder,
+        order: MarketOrder,
         sides: &[Side],
         now: Millis,
     ) -> Vec<LedgerChange> {
@@ -212,16 +214,16 @@ impl Ledger {
         symbol: &str,
         side: Side,
         now: Millis,
-    ) -> TradeOrder {
-        TradeOrder {
+    ) -> MarketOrder {
+        MarketOrder {
             decision_id: id,
             agent: agent.clone(),
             symbol: symbol.to_owned(),
-            purpose: OrderPurpose::Open,
+            purpose: MarketOrderPurpose::Open,
             side,
             size: Size::ZERO,
             leverage: 1.0,
-            state: OrderState::New,
+            state: MarketOrderState::New,
             filled: Size::ZERO,
             opened: Size::ZERO,
             closed: Size::ZERO,
@@ -267,7 +269,7 @@ impl Ledger {
     }
 }
 
-fn order_change(order: TradeOrder) -> LedgerChange {
+fn order_change(order: MarketOrder) -> LedgerChange {
     LedgerChange::Order(Box::new(order))
 }
 

@@ -12,14 +12,14 @@ use ark_model::action::Side;
 use ark_model::ids::{DecisionId, Millis, Name};
 use ark_model::instrument::InstrumentKey;
 use ark_model::size::Size;
-use ark_store::{OrderPurpose, OrderState, TradeOrder};
+use ark_store::{MarketOrder, MarketOrderPurpose, MarketOrderState};
 
 /// How many orders that have ended are kept, so that a report finds what is not durable yet. More than can wait for a commit at once.
 const ENDED_ORDERS: usize = 65_536;
 
 /// The orders of the account.
 #[derive(Debug, Default)]
-pub struct OrderBook {
+pub struct MarketOrderBook {
     orders: HashMap<DecisionId, BookedOrder>,
     instruments: HashMap<InstrumentKey, InstrumentSums>,
     expiries: BTreeSet<(Millis, DecisionId)>,
@@ -31,9 +31,9 @@ pub struct OrderBook {
 
 #[derive(Debug)]
 struct BookedOrder {
-    order: TradeOrder,
+    order: MarketOrder,
     key: InstrumentKey,
-    /// Its place in [`OrderBook::ended`].
+    /// Its place in [`MarketOrderBook::ended`].
     ended: Option<u64>,
 }
 
@@ -85,9 +85,9 @@ impl OpenSizes {
     }
 }
 
-impl OrderBook {
+impl MarketOrderBook {
     /// Puts an order into the book, in the place of what was there under its decision.
-    pub fn put_order(&mut self, order: TradeOrder, key: InstrumentKey) {
+    pub fn put_order(&mut self, order: MarketOrder, key: InstrumentKey) {
         let id = order.decision_id;
         self.take_order(id);
         let mut ended = None;
@@ -106,21 +106,21 @@ impl OrderBook {
         }
     }
 
-    fn count_live(&mut self, order: &TradeOrder, key: &InstrumentKey) {
+    fn count_live(&mut self, order: &MarketOrder, key: &InstrumentKey) {
         let id = order.decision_id;
         if let Some(expires_at) = order.expires_at
             && !order.state.is_final()
         {
             self.expiries.insert((expires_at, id));
         }
-        if !order.exposure().is_zero() || order.purpose == OrderPurpose::Open {
+        if !order.exposure().is_zero() || order.purpose == MarketOrderPurpose::Open {
             self.live_trades += 1;
         }
         let sums = self.instruments.entry(key.clone()).or_default();
         sums.exposure = sums.exposure.saturating_add(order.exposure());
         let holding = sums.holdings.entry(order.agent.clone()).or_default();
         holding.open = holding.open.saturating_add(order.open());
-        if order.purpose == OrderPurpose::Close {
+        if order.purpose == MarketOrderPurpose::Close {
             holding.being_closed = holding.being_closed.saturating_add(order.working());
         }
         holding.orders.insert(id);
@@ -138,7 +138,7 @@ impl OrderBook {
         if let Some(expires_at) = order.expires_at {
             self.expiries.remove(&(expires_at, id));
         }
-        if !order.exposure().is_zero() || order.purpose == OrderPurpose::Open {
+        if !order.exposure().is_zero() || order.purpose == MarketOrderPurpose::Open {
             self.live_trades = self.live_trades.saturating_sub(1);
         }
         let Some(sums) = self.instruments.get_mut(&key) else {
@@ -147,7 +147,7 @@ impl OrderBook {
         sums.exposure = sums.exposure.saturating_sub(order.exposure());
         if let Some(holding) = sums.holdings.get_mut(&order.agent) {
             holding.open = holding.open.saturating_sub(order.open());
-            if order.purpose == OrderPurpose::Close {
+            if order.purpose == MarketOrderPurpose::Close {
                 holding.being_closed = holding.being_closed.saturating_sub(order.working());
             }
             holding.orders.remove(&id);
@@ -161,12 +161,12 @@ impl OrderBook {
     }
 
     /// Returns an order that is in the book.
-    pub fn find_order(&self, id: DecisionId) -> Option<&TradeOrder> {
+    pub fn find_order(&self, id: DecisionId) -> Option<&MarketOrder> {
         self.orders.get(&id).map(|booked| &booked.order)
     }
 
     /// Ends the orders whose time is over at `now` without a report, and returns them as they are then.
-    pub fn expire_orders(&mut self, now: Millis) -> Vec<TradeOrder> {
+    pub fn expire_orders(&mut self, now: Millis) -> Vec<MarketOrder> {
         let mut expired = Vec::new();
         while let Some((expires_at, id)) = self.expiries.first().copied() {
             if expires_at > now {
@@ -176,8 +176,8 @@ impl OrderBook {
             let Some(booked) = self.orders.get(&id) else {
                 continue;
             };
-            let order = TradeOrder {
-                state: OrderState::Expired,
+            let order = MarketOrder {
+                state: MarketOrderState::Expired,
                 since: now,
                 ..booked.order.clone()
             };
@@ -203,7 +203,7 @@ impl OrderBook {
             .collect();
         for id in far {
             if let Some(booked) = self.orders.get(&id) {
-                let order = TradeOrder {
+                let order = MarketOrder {
                     expires_at: Some(now.saturating_add(longest)),
                     ..booked.order.clone()
                 };
@@ -281,13 +281,13 @@ impl OrderBook {
     }
 
     /// Closes parts of open orders. Returns the orders as they are then.
-    pub fn close_parts(&mut self, parts: &[ClosedPart], now: Millis) -> Vec<TradeOrder> {
+    pub fn close_parts(&mut self, parts: &[ClosedPart], now: Millis) -> Vec<MarketOrder> {
         let mut changed = Vec::with_capacity(parts.len());
         for part in parts {
             let Some(booked) = self.orders.get(&part.decision_id) else {
                 continue;
             };
-            let order = TradeOrder {
+            let order = MarketOrder {
                 closed: booked.order.closed.saturating_add(part.size),
                 since: now,
                 ..booked.order.clone()

@@ -7,7 +7,7 @@
 
 use ark_model::ids::Millis;
 use ark_model::size::Size;
-use ark_store::{OrderState, TradeOrder};
+use ark_store::{MarketOrder, MarketOrderState};
 
 use crate::hrm::report_refusal::ReportRefusal;
 use crate::hrm::request::ExecutionStatus;
@@ -31,7 +31,7 @@ pub struct Fill {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transition {
     /// The state from now on.
-    pub state: OrderState,
+    pub state: MarketOrderState,
     /// The size filled in all from now on.
     pub filled: Size,
     /// What the report adds to it.
@@ -46,7 +46,7 @@ pub struct Transition {
 ///
 /// # Errors
 /// The report contradicts the order, lowers its filled size, or lacks its own: see [`ReportRefusal`].
-pub fn apply_report(order: &TradeOrder, fill: &Fill) -> Result<Transition, ReportRefusal> {
+pub fn apply_report(order: &MarketOrder, fill: &Fill) -> Result<Transition, ReportRefusal> {
     let filled = filled_in_all(order, fill)?;
     if filled < order.filled {
         return Err(ReportRefusal::Falls {
@@ -63,7 +63,7 @@ pub fn apply_report(order: &TradeOrder, fill: &Fill) -> Result<Transition, Repor
         reported: fill.status.as_str(),
     };
     // The host ended it since no report came in time: what really became of it is news.
-    let ended_by_host = order.state == OrderState::Expired && order.expires_at.is_some();
+    let ended_by_host = order.state == MarketOrderState::Expired && order.expires_at.is_some();
     let repeats_fill = matches!(
         fill.status,
         ExecutionStatus::Filled | ExecutionStatus::PartiallyFilled
@@ -91,7 +91,7 @@ pub fn apply_report(order: &TradeOrder, fill: &Fill) -> Result<Transition, Repor
 }
 
 /// Returns the size that is filled in all, as a report gives it.
-fn filled_in_all(order: &TradeOrder, fill: &Fill) -> Result<Size, ReportRefusal> {
+fn filled_in_all(order: &MarketOrder, fill: &Fill) -> Result<Size, ReportRefusal> {
     let stated = fill.filled.filter(|size| !size.is_zero());
     match (fill.status, stated) {
         (ExecutionStatus::Filled, None) if fill.filled.is_none() => {
@@ -106,13 +106,13 @@ fn filled_in_all(order: &TradeOrder, fill: &Fill) -> Result<Size, ReportRefusal>
     }
 }
 
-const fn state_of(status: ExecutionStatus) -> OrderState {
+const fn state_of(status: ExecutionStatus) -> MarketOrderState {
     match status {
-        ExecutionStatus::Filled => OrderState::Filled,
-        ExecutionStatus::PartiallyFilled => OrderState::PartiallyFilled,
-        ExecutionStatus::Cancelled => OrderState::Cancelled,
-        ExecutionStatus::Rejected => OrderState::Rejected,
-        ExecutionStatus::Expired => OrderState::Expired,
+        ExecutionStatus::Filled => MarketOrderState::Filled,
+        ExecutionStatus::PartiallyFilled => MarketOrderState::PartiallyFilled,
+        ExecutionStatus::Cancelled => MarketOrderState::Cancelled,
+        ExecutionStatus::Rejected => MarketOrderState::Rejected,
+        ExecutionStatus::Expired => MarketOrderState::Expired,
     }
 }
 
@@ -121,18 +121,18 @@ mod tests {
     use super::*;
     use ark_model::action::Side;
     use ark_model::ids::DecisionId;
-    use ark_store::OrderPurpose;
+    use ark_store::MarketOrderPurpose;
 
     use ExecutionStatus::{Cancelled, Expired, Filled, PartiallyFilled, Rejected};
 
     const APPROVED: u64 = 5;
 
-    fn order(state: OrderState, filled: u64, ended_by_host: bool) -> TradeOrder {
-        TradeOrder {
+    fn order(state: MarketOrderState, filled: u64, ended_by_host: bool) -> MarketOrder {
+        MarketOrder {
             decision_id: DecisionId::fresh(),
             agent: "a".parse().unwrap(),
             symbol: "X".to_owned(),
-            purpose: OrderPurpose::Open,
+            purpose: MarketOrderPurpose::Open,
             side: Side::Buy,
             size: Size::from_units(APPROVED),
             leverage: 1.0,
@@ -150,10 +150,10 @@ mod tests {
 
     /// What a report makes of an order: the state, the size filled in all, what is over, whether it is late; or the refusal's kind.
     fn outcome(
-        order: &TradeOrder,
+        order: &MarketOrder,
         status: ExecutionStatus,
         filled: Option<u64>,
-    ) -> Result<(OrderState, u64, u64, bool), &'static str> {
+    ) -> Result<(MarketOrderState, u64, u64, bool), &'static str> {
         let fill = Fill {
             status,
             filled: filled.map(Size::from_units),
@@ -178,7 +178,7 @@ mod tests {
         reason = "a table with a row for each transition"
     )]
     fn a_report_leads_to_the_state_of_the_table_or_is_refused() {
-        use OrderState as S;
+        use MarketOrderState as S;
         // State, filled before, status, reported size; what comes of it.
         type Case = (
             S,
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn what_the_host_ended_for_want_of_a_report_takes_the_executors_word() {
-        use OrderState as S;
+        use MarketOrderState as S;
         let lapsed = order(S::Expired, 0, true);
         assert_eq!(
             outcome(&lapsed, Cancelled, None),

@@ -206,10 +206,10 @@ impl NamedInstruments {
             named.add(symbol, aliases.find_key(symbol), &mut seen);
         }
         for_each_text(message, |text| {
-            for word in words(text) {
+            for word in split_words(text) {
                 // `BTC/USD` names one pair, and not every pair with that base; `VENUE:BTC` names the base.
                 let is_one_pair = is_pair(&word) && !word.contains(':');
-                for candidate in candidates(&word) {
+                for candidate in list_candidates(&word) {
                     if named.overflows {
                         return;
                     }
@@ -277,7 +277,7 @@ fn for_each_text(message: &Message, mut visit: impl FnMut(&str)) {
 
 /// Splits a text into the words that may be symbols: runs of what symbols consist of, without characters that nobody sees, and without what ends a
 /// sentence.
-fn words(text: &str) -> impl Iterator<Item = String> {
+fn split_words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| {
         c.is_whitespace()
             || c.is_control()
@@ -295,7 +295,7 @@ fn words(text: &str) -> impl Iterator<Item = String> {
 }
 
 /// Returns a word and what stands in it between signs that also join words: `see:BTC-USD` and `https://venue.example/BTC-USD` name `BTC-USD`.
-fn candidates(word: &str) -> impl Iterator<Item = &str> {
+fn list_candidates(word: &str) -> impl Iterator<Item = &str> {
     [':', '/', '=', '&']
         .into_iter()
         .filter(|sign| word.contains(*sign))

@@ -51,7 +51,7 @@ impl LastTrades {
     }
 }
 
-/// The actions of the last [`IDENTICAL_WINDOW`], counted by their identity.
+/// The actions of the last [`IDENTICAL_WINDOW`], counted by their repetition_key.
 #[derive(Debug, Default)]
 pub struct RecentActions {
     oldest_first: VecDeque<(Millis, u64)>,
@@ -60,8 +60,8 @@ pub struct RecentActions {
 
 impl RecentActions {
     /// Remembers an action.
-    pub fn remember_action(&mut self, identity: Digest, at: Millis) {
-        let key = identity_prefix(identity);
+    pub fn remember_action(&mut self, repetition_key: Digest, at: Millis) {
+        let key = repetition_prefix(repetition_key);
         self.oldest_first.push_back((at, key));
         *self.counts.entry(key).or_default() += 1;
     }
@@ -90,17 +90,17 @@ impl RecentActions {
     }
 
     /// Returns how often an action was done in the window.
-    pub fn count(&self, identity: Digest) -> u32 {
+    pub fn count(&self, repetition_key: Digest) -> u32 {
         self.counts
-            .get(&identity_prefix(identity))
+            .get(&repetition_prefix(repetition_key))
             .copied()
             .unwrap_or(0)
     }
 }
 
 /// The first 64 of the 256 bits: enough for counting. A forged collision only adds to the forger's own count.
-fn identity_prefix(identity: Digest) -> u64 {
-    identity
+fn repetition_prefix(repetition_key: Digest) -> u64 {
+    repetition_key
         .as_bytes()
         .iter()
         .take(8)
@@ -147,19 +147,19 @@ mod tests {
 
     #[test]
     fn identical_actions_leave_the_window_after_a_minute_of_the_clock_whichever_way_it_goes() {
-        let identity = Digest::hash_bytes(b"x");
+        let repetition_key = Digest::hash_bytes(b"x");
         let mut recent = RecentActions::default();
-        recent.remember_action(identity, Millis(1_000_000));
-        recent.remember_action(identity, Millis(1_030_000));
+        recent.remember_action(repetition_key, Millis(1_000_000));
+        recent.remember_action(repetition_key, Millis(1_030_000));
         recent.advance_to(Millis(1_059_999));
-        assert_eq!(recent.count(identity), 2);
+        assert_eq!(recent.count(repetition_key), 2);
         recent.advance_to(Millis(1_060_000));
-        assert_eq!(recent.count(identity), 1);
+        assert_eq!(recent.count(repetition_key), 1);
         recent.advance_to(Millis(500_000));
-        assert_eq!(recent.count(identity), 1);
+        assert_eq!(recent.count(repetition_key), 1);
         recent.advance_to(Millis(559_999));
-        assert_eq!(recent.count(identity), 1);
+        assert_eq!(recent.count(repetition_key), 1);
         recent.advance_to(Millis(560_000));
-        assert_eq!(recent.count(identity), 0);
+        assert_eq!(recent.count(repetition_key), 0);
     }
 }

@@ -30,12 +30,12 @@ pub struct VerdictChange {
     /// The outcome under the other policies.
     pub now: Outcome,
     /// The policies whose verdicts differ.
-    pub policies: Vec<PolicyChange>,
+    pub policies: Vec<PolicyVerdictChange>,
 }
 
 /// Two verdicts under one name that differ.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PolicyChange {
+pub struct PolicyVerdictChange {
     /// The name of the policy.
     pub policy: String,
     /// What was recorded; absent: no such policy judged.
@@ -92,7 +92,7 @@ pub fn compare_verdicts(recorded: &Decision, verdicts: &[PolicyVerdict]) -> Opti
         let name = &part.policy.metadata.name;
         let other = named(verdicts, name);
         if other.as_ref().is_none_or(|other| differ(part, other)) {
-            policies.push(PolicyChange {
+            policies.push(PolicyVerdictChange {
                 policy: name.clone(),
                 recorded: Some(PolicyAnswer::of(part)),
                 now: other.as_ref().map(PolicyAnswer::of),
@@ -102,7 +102,7 @@ pub fn compare_verdicts(recorded: &Decision, verdicts: &[PolicyVerdict]) -> Opti
     for part in verdicts {
         let name = &part.policy.metadata.name;
         if named(&recorded.verdicts, name).is_none() {
-            policies.push(PolicyChange {
+            policies.push(PolicyVerdictChange {
                 policy: name.clone(),
                 recorded: None,
                 now: Some(PolicyAnswer::of(part)),

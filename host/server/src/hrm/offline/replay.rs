@@ -28,7 +28,7 @@ pub struct ReplayDifference {
     pub seq: u64,
     /// The id of the decision.
     pub decision_id: String,
-    /// What differs.
+    /// What differs from the record.
     pub problem: String,
 }
 

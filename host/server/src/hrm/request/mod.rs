@@ -2,11 +2,11 @@
 //!
 //! One file a kind of request. They are plain values: nothing here judges, stores or waits.
 
+mod action_digests;
 mod approval;
 mod attestation;
 mod execution;
 mod idempotency;
-mod identity;
 mod invocation;
 mod order;
 mod proposal;
@@ -18,46 +18,50 @@ use std::sync::Arc;
 use ark_model::decision::Decision;
 use ark_store::Unit;
 
-use super::chain::ChainSlot;
 use super::error::HrmError;
+use super::policies_in_force::SlotInForce;
 
+pub(super) use action_digests::{action_digest, repetition_key};
 pub use approval::{Resolution, ResolutionAnswer, ResolutionReceipt};
 pub use attestation::{Attestation, AttestationReceipt, AttestedFact};
 pub use execution::{ExecutionReceipt, ExecutionReport, ExecutionStatus};
 pub use idempotency::IdempotencyKey;
-pub(super) use identity::{action_digest, repetition_identity};
 pub use invocation::{InvocationAction, InvocationCommit};
 pub use order::{IssuedOrder, OrderReceipt, alert_message};
-pub use proposal::{Batch, BatchAnswer, Proposal, ProposalAnswer};
+pub use proposal::{BatchAnswer, Proposal, ProposalAnswer, ProposalBatch};
 pub(super) use queue_place::{QueuePlace, WaitingCounts};
 pub(super) use redacted::{ApprovedAction, RedactedProposal};
 
 /// Receives the HRM's answer to a request.
-pub(super) type Reply<T> = crate::reply::Reply<T, HrmError>;
+pub(super) type HrmReply<T> = crate::reply::Reply<T, HrmError>;
 
 /// A change of the operator policies in force.
 pub struct PolicySwap {
     /// All operator policies from now on, in the order they are evaluated.
-    pub slots: Vec<Arc<ChainSlot>>,
+    pub slots: Vec<Arc<SlotInForce>>,
     /// What is committed with the swap: the change and its audit row. Nothing in it can be refused.
     pub unit: Unit,
 }
 
 /// A request in a queue of the arbiter's thread, with the reply it is owed.
 pub(super) enum HrmRequest {
-    Propose(Box<RedactedProposal>, Reply<ProposalAnswer>),
-    Preview(Box<RedactedProposal>, Reply<Arc<Decision>>),
+    Propose(Box<RedactedProposal>, HrmReply<ProposalAnswer>),
+    Preview(Box<RedactedProposal>, HrmReply<Arc<Decision>>),
     CommitInvocation(
         Box<InvocationCommit>,
         Vec<RedactedProposal>,
-        Reply<Vec<Arc<Decision>>>,
+        HrmReply<Vec<Arc<Decision>>>,
     ),
-    RecordExecution(Box<ExecutionReport>, Reply<ExecutionReceipt>),
-    CarryOutOrder(Box<IssuedOrder>, Reply<OrderReceipt>),
-    ProposeBatch(Box<Batch>, Vec<RedactedProposal>, Reply<BatchAnswer>),
-    ResolveApproval(Box<Resolution>, Reply<ResolutionAnswer>),
-    RecordAttestation(Box<Attestation>, Reply<AttestationReceipt>),
-    SwapPolicies(Box<PolicySwap>, Reply<()>),
+    RecordExecution(Box<ExecutionReport>, HrmReply<ExecutionReceipt>),
+    CarryOutOrder(Box<IssuedOrder>, HrmReply<OrderReceipt>),
+    ProposeBatch(
+        Box<ProposalBatch>,
+        Vec<RedactedProposal>,
+        HrmReply<BatchAnswer>,
+    ),
+    ResolveApproval(Box<Resolution>, HrmReply<ResolutionAnswer>),
+    RecordAttestation(Box<Attestation>, HrmReply<AttestationReceipt>),
+    SwapPolicies(Box<PolicySwap>, HrmReply<()>),
     ExpireApprovals,
     Stop,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ark_model::action::Action;
 use ark_model::decision::Decision;
 use ark_model::ids::{DecisionId, Name, TraceId};
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use ark_store::CommitDeadline;
 
 use super::idempotency::IdempotencyKey;
@@ -17,8 +17,8 @@ pub struct Proposal {
     pub agent: Name,
     /// Who handed it in: the agent itself, or the name of the caller's token.
     pub submitter: String,
-    /// Whom the bytes of its records are counted for.
-    pub charged_to: Consumer,
+    /// The quota holder that the bytes of its records are counted for.
+    pub charged_to: QuotaHolder,
     /// The trace it belongs to.
     pub trace_id: TraceId,
     /// The action, checked by [`ark_model::check`].
@@ -44,7 +44,7 @@ pub enum ProposalAnswer {
 
 /// Several proposals of one caller, committed together or not at all.
 #[derive(Debug, Clone)]
-pub struct Batch {
+pub struct ProposalBatch {
     /// The caller; idempotency keys of batches are unique for each.
     pub by: String,
     /// The proposals, judged in this order. Each is judged with the reservations of those before it.

@@ -7,7 +7,7 @@ use ark_model::action::Parameters;
 use ark_model::ids::{DecisionId, Digest, Millis};
 use ark_model::instrument::InstrumentAliases;
 
-use super::identity::repetition_identity;
+use super::action_digests::repetition_key;
 use super::proposal::Proposal;
 use super::queue_place::QueuePlace;
 
@@ -19,8 +19,8 @@ pub struct RedactedProposal {
     pub findings: Findings,
     /// The data subject's name before redaction, for the lookup of its consent.
     pub data_subject: Option<String>,
-    /// By which rule 22 counts repetitions, taken before redaction: see [`repetition_identity`].
-    pub identity: Digest,
+    /// The key by which rule 22 counts repetitions, taken before redaction: see [`repetition_key`].
+    pub repetition_key: Digest,
     /// Why the host itself denies the action. `None`: the policies decide.
     pub refusal: Option<String>,
     /// The approval under which a held action is judged again.
@@ -57,7 +57,7 @@ impl RedactedProposal {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
         };
-        let identity = repetition_identity(&proposal.agent, &proposal.action, aliases);
+        let repetition_key = repetition_key(&proposal.agent, &proposal.action, aliases);
         let redacted = redact_action(proposal.action);
         proposal.action = redacted.action;
         // What is left of the identifier names something else, which the rules would judge in its place.
@@ -71,7 +71,7 @@ impl RedactedProposal {
             proposal,
             findings: redacted.findings,
             data_subject,
-            identity,
+            repetition_key,
             refusal,
             approval: None,
             accepted_at,

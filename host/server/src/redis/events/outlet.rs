@@ -22,7 +22,7 @@ type EntryId = (u64, u64);
 
 /// Where the stream ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StreamEnd {
+pub(super) struct StreamTail {
     /// The last id that the stream has given; `None`: there is no stream, or it has never had an entry.
     last_id: Option<EntryId>,
     last_entry: LastEntry,
@@ -51,11 +51,11 @@ pub(super) struct Place {
 }
 
 /// Looks where the stream ends. From here on until the next transaction, or [`unwatch`], a change of the stream by anybody ends that transaction.
-pub(super) fn watch_end(connection: &mut Connection, stream: &str) -> RedisResult<StreamEnd> {
+pub(super) fn watch_end(connection: &mut Connection, stream: &str) -> RedisResult<StreamTail> {
     cmd("WATCH").arg(stream).query::<()>(connection)?;
     let kind: String = cmd("TYPE").arg(stream).query(connection)?;
     if kind == "none" {
-        return Ok(StreamEnd {
+        return Ok(StreamTail {
             last_id: None,
             last_entry: LastEntry::Absent,
         });
@@ -67,7 +67,7 @@ pub(super) fn watch_end(connection: &mut Connection, stream: &str) -> RedisResul
     let last_id = last_id.and_then(|id| parse_entry_id(&id));
     let last_entry = fields.remove("last-entry").unwrap_or(redis::Value::Nil);
     let last_entry: Option<(String, Vec<Vec<u8>>)> = FromRedisValue::from_redis_value(last_entry)?;
-    Ok(StreamEnd {
+    Ok(StreamTail {
         last_id: last_id.filter(|id| *id != (0, 0)),
         last_entry: match last_entry {
             None => LastEntry::Absent,
@@ -94,7 +94,7 @@ pub(super) fn unwatch(connection: &mut Connection) -> RedisResult<()> {
 /// # Errors
 /// The stream holds something else, or the database cannot be read.
 pub(super) fn find_place(
-    end: &StreamEnd,
+    end: &StreamTail,
     store: &Store,
     recorded: EventCursor,
 ) -> Result<Place, SendingError> {
@@ -139,7 +139,7 @@ pub(super) fn find_place(
 
 impl Place {
     /// Whether the stream still ends where it did.
-    pub(super) fn is_end(&self, end: &StreamEnd) -> bool {
+    pub(super) fn is_end(&self, end: &StreamTail) -> bool {
         self.last_id == end.last_id
     }
 

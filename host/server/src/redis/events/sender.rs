@@ -109,7 +109,7 @@ struct Sending {
 }
 
 /// What a step did.
-enum Step {
+enum SendProgress {
     /// Everything that is committed is sent.
     Idle,
     /// A page was sent, or the stream is looked at again; there may be more.
@@ -122,9 +122,9 @@ impl Sending {
         let mut pause = Duration::ZERO;
         while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             let began = Instant::now();
-            pause = match self.step() {
-                Ok(Step::Idle) => GATHER,
-                Ok(Step::Moved) => began.elapsed().min(MAX_REST),
+            pause = match self.send_page() {
+                Ok(SendProgress::Idle) => GATHER,
+                Ok(SendProgress::Moved) => began.elapsed().min(MAX_REST),
                 Err(error) => {
                     self.record_failure(&error);
                     let least = match error {
@@ -139,7 +139,8 @@ impl Sending {
             }
         }
         let began = Instant::now();
-        while began.elapsed() < FINISH_TIME && matches!(self.step(), Ok(Step::Moved)) {}
+        while began.elapsed() < FINISH_TIME && matches!(self.send_page(), Ok(SendProgress::Moved)) {
+        }
         self.record_position();
     }
 
@@ -158,9 +159,9 @@ impl Sending {
     }
 
     /// Sends a page.
-    fn step(&mut self) -> Result<Step, SendingError> {
+    fn send_page(&mut self) -> Result<SendProgress, SendingError> {
         if self.is_idle && self.place.is_some() && !self.commits.has_changed().unwrap_or(false) {
-            return Ok(Step::Idle);
+            return Ok(SendProgress::Idle);
         }
         self.is_idle = false;
         let recorded = self.find_recorded()?;
@@ -180,11 +181,11 @@ impl Sending {
             if !place.is_end(&end) {
                 self.place = None;
                 unwatch(connection)?;
-                return Ok(Step::Moved);
+                return Ok(SendProgress::Moved);
             }
             if !place.append(connection, &self.config, &name, &page.events)? {
                 self.place = None;
-                return Ok(Step::Moved);
+                return Ok(SendProgress::Moved);
             }
             self.status.sent.add(page.events.len() as u64);
         }
@@ -205,9 +206,9 @@ impl Sending {
         }
         self.is_idle = page.is_last;
         Ok(if page.is_last {
-            Step::Idle
+            SendProgress::Idle
         } else {
-            Step::Moved
+            SendProgress::Moved
         })
     }
 

@@ -10,7 +10,7 @@ use opentelemetry::{KeyValue, StringValue};
 
 use ark_model::ids::Name;
 use ark_model::meters::{AgentMeter, Deployment, QUARANTINE_CAUSES};
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 
 use crate::quotas::QuotaUse;
 use crate::router::ServingSlot;
@@ -231,8 +231,8 @@ fn emit_meters(context: &MetricContext, emit: &mut Emit<'_>, value: fn(&AgentMet
 fn emit_quotas(context: &MetricContext, emit: &mut Emit<'_>, value: fn(&QuotaUse) -> f64) {
     for (name, slot) in list_serving(context) {
         let tighter = &slot.agent.manifest().quotas;
-        let consumer = Consumer::Agent(name.clone());
-        let uses = context.sources.quotas.list_uses(&consumer, tighter);
+        let holder = QuotaHolder::Agent(name.clone());
+        let uses = context.sources.quotas.list_uses(&holder, tighter);
         // Most agents use few of them: a row for each quota of each agent would be most of a scrape.
         for quota in uses.into_iter().filter(|quota| value(quota) > 0.0) {
             let label = KeyValue::new("quota", quota.kind.as_str());

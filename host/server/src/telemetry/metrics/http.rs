@@ -2,7 +2,7 @@
 
 use opentelemetry::KeyValue;
 
-use ark_model::meters::{ANSWER_CLASSES, CallKind, StreamEnd};
+use ark_model::meters::{ANSWER_CLASSES, CallKind, EventStreamEnd};
 
 use super::metric::{Metric, counter, emit_count, emit_counts, gauge, histogram};
 
@@ -49,7 +49,7 @@ pub(super) const METRICS: &[Metric] = &[
         "Event streams that ended, by reason; `unread`: the client read nothing for 30 s.",
         |context, emit| {
             let streams = &context.sources.meters.api.streams;
-            let counts = StreamEnd::ALL
+            let counts = EventStreamEnd::ALL
                 .iter()
                 .map(|end| (end.as_str(), streams.ended_counter(*end)));
             emit_counts(emit, "reason", counts);

@@ -58,11 +58,11 @@ pub struct Metric {
 /// Where a metric's values are read from; each is emitted with its labels.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::telemetry) enum Observe {
-    /// From the parts of a host.
+    /// The value comes from the parts of a host.
     Host(HostObserve),
-    /// From what a front counts.
+    /// The value comes from what a front counts.
     Front(FrontObserve),
-    /// From the process, whatever it is.
+    /// The value comes from the process, for a host and a front alike.
     Process(ProcessObserve),
 }
 

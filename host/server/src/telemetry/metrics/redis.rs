@@ -11,7 +11,7 @@ pub(super) const METRICS: &[Metric] = &[
         &[],
         "1 when the watched Redis answered at the last look. Absent without one.",
         |context, emit| {
-            if let Some(redis) = measured(context) {
+            if let Some(redis) = measurement_of(context) {
                 emit_flag(emit, redis.problem.is_none(), &[]);
             }
         },
@@ -21,7 +21,7 @@ pub(super) const METRICS: &[Metric] = &[
         &[],
         "How long its answer took.",
         |context, emit| {
-            if let Some(millis) = measured(context).and_then(|redis| redis.latency_ms) {
+            if let Some(millis) = measurement_of(context).and_then(|redis| redis.latency_ms) {
                 emit(millis / 1e3, &[]);
             }
         },
@@ -31,7 +31,7 @@ pub(super) const METRICS: &[Metric] = &[
         &[],
         "How much waits in its queue.",
         |context, emit| {
-            if let Some(depth) = measured(context).and_then(|redis| redis.depth) {
+            if let Some(depth) = measurement_of(context).and_then(|redis| redis.depth) {
                 emit(depth as f64, &[]);
             }
         },
@@ -100,7 +100,7 @@ pub(super) const METRICS: &[Metric] = &[
         &[],
         "Events that wait to be sent.",
         |context, emit| {
-            if let Some(events) = measured(context).and_then(|redis| redis.events) {
+            if let Some(events) = measurement_of(context).and_then(|redis| redis.events) {
                 emit(events.events as f64, &[]);
             }
         },
@@ -110,14 +110,14 @@ pub(super) const METRICS: &[Metric] = &[
         &[],
         "How long the oldest of those has waited.",
         |context, emit| {
-            if let Some(events) = measured(context).and_then(|redis| redis.events) {
+            if let Some(events) = measurement_of(context).and_then(|redis| redis.events) {
                 emit(events.age.as_secs_f64(), &[]);
             }
         },
     ),
 ];
 
-fn measured(context: &MetricContext) -> Option<RedisMeasurement> {
+fn measurement_of(context: &MetricContext) -> Option<RedisMeasurement> {
     context.sources.readiness.watchdog.redis_measurement()
 }
 
@@ -126,7 +126,7 @@ fn emit_streams(
     emit: &mut Emit<'_>,
     read: fn(&StreamMeasurement) -> Option<f64>,
 ) {
-    let streams = measured(context).unwrap_or_default().streams;
+    let streams = measurement_of(context).unwrap_or_default().streams;
     // One that could not be measured has no figures: zeros would end an alert.
     for stream in streams.into_iter().filter(|it| it.problem.is_none()) {
         if let Some(value) = read(&stream) {

@@ -19,5 +19,5 @@ pub(crate) use decision_index::{
 };
 pub use events::{EventCursor, EventRows};
 pub(crate) use packing::{BodyPacker, delete_unused_dictionaries};
-pub use session_log::{SessionFilter, SessionRow};
+pub use session_log::{SessionLogFilter, SessionLogRow};
 pub(crate) use session_log::{write_audit_line, write_invocation_line};

@@ -241,7 +241,7 @@ fn is_field_name(text: &[u8]) -> bool {
     text.len() <= 32
         && text
             .iter()
-            .all(|byte| byte.is_ascii_lowercase() || *byte == b'_')
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_')
 }
 
 fn read_number(row: &Row<'_>) -> rusqlite::Result<u32> {

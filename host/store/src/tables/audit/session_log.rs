@@ -15,7 +15,7 @@ use super::audit_log::{AuditEntry, AuditKind};
 
 /// A line of the session log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionRow {
+pub struct SessionLogRow {
     /// The number of the line; later lines have greater ones.
     pub seq: u64,
     /// When it happened.
@@ -36,7 +36,7 @@ pub struct SessionRow {
 
 /// Which lines to list. A line must match everything that is given.
 #[derive(Debug, Clone, Default)]
-pub struct SessionFilter {
+pub struct SessionLogFilter {
     /// The agent.
     pub agent: Option<Name>,
     /// The type of the action.
@@ -106,8 +106,8 @@ pub(crate) fn write_audit_line(
     .map(drop)
 }
 
-fn read_session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
-    Ok(SessionRow {
+fn read_session_row(row: &Row<'_>) -> rusqlite::Result<SessionLogRow> {
+    Ok(SessionLogRow {
         seq: row.get(0)?,
         at_ms: millis_column(row, 1)?,
         kind: row.get(2)?,
@@ -126,9 +126,9 @@ impl Reader {
     /// The database cannot be read.
     pub fn session_page(
         &self,
-        filter: &SessionFilter,
+        filter: &SessionLogFilter,
         limit: u32,
-    ) -> Result<Vec<SessionRow>, ReadError> {
+    ) -> Result<Vec<SessionLogRow>, ReadError> {
         let params = params![
             filter.before.unwrap_or(MAX_SEQ),
             filter.agent.as_ref().map(Name::as_str),

@@ -27,7 +27,7 @@ pub struct DeadLetter {
     pub stream: String,
     /// Its id there.
     pub entry: String,
-    /// The digest of its fields: a stream that began anew can give the same id to another entry.
+    /// The digest of its fields: a stream that started again can give the same id to another entry.
     pub content: Digest,
     /// Why it cannot become a signal.
     pub reason: String,

@@ -10,7 +10,7 @@ use ark_model::principal::{ActionGrant, Role};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::{MissingItem, ReadError, TokenRefusal, WriteError};
-use crate::operation::{NewToken, TokenChange};
+use crate::operator_change::{NewToken, TokenChange};
 use crate::query::{
     digest_column, execute, malformed_column, millis_column, optional_millis, parse_required,
     select_row, select_value,

@@ -19,7 +19,7 @@ pub struct WebhookProgress {
     pub attempts: u32,
     /// When it is tried again.
     pub retry_at: Option<Millis>,
-    /// Since when no attempt has succeeded; `None`: the last one did, or there was none.
+    /// The time from which on no attempt has succeeded; `None`: the last one did, or there was none.
     pub failing_since: Option<Millis>,
 }
 
@@ -28,7 +28,7 @@ pub struct WebhookProgress {
 pub struct WebhookRow {
     /// How far it has come.
     pub progress: WebhookProgress,
-    /// Since when it is disabled, and why; `None`: it is not.
+    /// When it was disabled, and why; `None`: it is not.
     pub disabled: Option<(Millis, String)>,
 }
 

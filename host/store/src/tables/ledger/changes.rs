@@ -12,13 +12,13 @@ use crate::reader::Reader;
 
 use super::account::latest_capital;
 use super::lists::{List, ListEntry, load_lists};
-use super::orders::{TradeOrder, load_live_orders, side_column, side_text, write_order};
+use super::orders::{MarketOrder, load_live_orders, side_column, side_text, write_order};
 
 /// A change of the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LedgerChange {
     /// Creates or replaces an order.
-    Order(Box<TradeOrder>),
+    Order(Box<MarketOrder>),
     /// Records when an agent last traded a side of an instrument.
     LastTrade {
         /// The agent that trades.
@@ -90,7 +90,7 @@ pub struct ReportedExecution {
 #[derive(Debug, Default)]
 pub struct LedgerRows {
     /// The orders that are in the market, or of which something is open.
-    pub orders: Vec<TradeOrder>,
+    pub orders: Vec<MarketOrder>,
     /// When each agent last traded a side of an instrument. A row for each spelling.
     pub last_trades: Vec<(Name, String, Side, Millis)>,
     /// The last promotions. A row for each spelling.

@@ -7,13 +7,13 @@ use crate::idempotency::IdempotencyRecord;
 use crate::query::{digest_column, execute, select_row};
 use crate::reader::Reader;
 
-/// Stores a record. Where its answer is empty, the number of the unit's first operation becomes the answer.
+/// Stores a record. Where its answer is empty, the number of the unit's first change becomes the answer.
 pub(crate) fn write_idempotency(
     connection: &Connection,
     record: &IdempotencyRecord,
-    operation: Option<u64>,
+    change: Option<u64>,
 ) -> rusqlite::Result<()> {
-    let answer = match operation {
+    let answer = match change {
         Some(number) if record.answer.is_empty() => number.to_string(),
         _ => record.answer.clone(),
     };

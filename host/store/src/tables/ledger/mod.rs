@@ -16,4 +16,4 @@ pub use changes::{LedgerChange, LedgerRows, Promotion, ReportedExecution};
 pub(crate) use idempotency::{find_idempotency, write_idempotency};
 pub use lists::{List, ListChange, ListEntry, ListRow};
 pub(crate) use lists::{replace_configured, write_list_change};
-pub use orders::{OrderPurpose, OrderState, TradeOrder};
+pub use orders::{MarketOrder, MarketOrderPurpose, MarketOrderState};

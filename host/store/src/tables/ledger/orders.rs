@@ -14,7 +14,7 @@ use crate::reader::Reader;
 /// The state of an order, as FIX names it. Every state but the first two is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
-pub enum OrderState {
+pub enum MarketOrderState {
     /// Approved; nothing was reported.
     New,
     /// Carried out in part; the rest is still in the market.
@@ -29,7 +29,7 @@ pub enum OrderState {
     Expired,
 }
 
-impl OrderState {
+impl MarketOrderState {
     /// The state as it is stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -46,14 +46,14 @@ impl OrderState {
 /// What an order is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
-pub enum OrderPurpose {
+pub enum MarketOrderPurpose {
     /// It opens exposure: a trade.
     Open,
     /// It takes exposure away: a `close_position`.
     Close,
 }
 
-impl OrderPurpose {
+impl MarketOrderPurpose {
     fn as_str(self) -> &'static str {
         self.into()
     }
@@ -61,7 +61,7 @@ impl OrderPurpose {
 
 /// An order in the market.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TradeOrder {
+pub struct MarketOrder {
     /// The decision that approved it.
     pub decision_id: DecisionId,
     /// The agent that proposed it.
@@ -69,7 +69,7 @@ pub struct TradeOrder {
     /// The instrument, as the proposal spells it.
     pub symbol: String,
     /// What it is for.
-    pub purpose: OrderPurpose,
+    pub purpose: MarketOrderPurpose,
     /// The side it trades. That of a close is the opposite of what it closes.
     pub side: Side,
     /// The approved size.
@@ -77,7 +77,7 @@ pub struct TradeOrder {
     /// The leverage.
     pub leverage: f64,
     /// The state.
-    pub state: OrderState,
+    pub state: MarketOrderState,
     /// The size carried out in all. It never falls.
     pub filled: Size,
     /// The part of `filled` that opened exposure: all of it for a trade; for a close what it traded beyond what was open.
@@ -96,7 +96,7 @@ pub struct TradeOrder {
     pub expires_at: Option<Millis>,
 }
 
-impl TradeOrder {
+impl MarketOrder {
     /// The size that is approved and not filled, while a fill is expected.
     #[must_use]
     pub const fn working(&self) -> Size {
@@ -117,8 +117,8 @@ impl TradeOrder {
     #[must_use]
     pub const fn exposure(&self) -> Size {
         match self.purpose {
-            OrderPurpose::Open => self.open().saturating_add(self.working()),
-            OrderPurpose::Close => self.open(),
+            MarketOrderPurpose::Open => self.open().saturating_add(self.working()),
+            MarketOrderPurpose::Close => self.open(),
         }
     }
 
@@ -146,7 +146,7 @@ pub(super) fn side_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Side
 }
 
 /// Creates or replaces an order. It is in the table `orders` while it is live, and in `ended_orders` otherwise.
-pub(super) fn write_order(connection: &Connection, order: &TradeOrder) -> rusqlite::Result<usize> {
+pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusqlite::Result<usize> {
     let id = order.decision_id.to_string();
     if !order.is_live() {
         execute(
@@ -157,7 +157,7 @@ pub(super) fn write_order(connection: &Connection, order: &TradeOrder) -> rusqli
         return upsert_order(connection, UPSERT_ENDED, &id, order);
     }
     // A new order has not ended yet; a late report makes another live again.
-    if order.state != OrderState::New {
+    if order.state != MarketOrderState::New {
         execute(
             connection,
             "DELETE FROM ended_orders WHERE decision_id = ?1",
@@ -188,7 +188,7 @@ fn upsert_order(
     connection: &Connection,
     sql: &str,
     id: &str,
-    order: &TradeOrder,
+    order: &MarketOrder,
 ) -> rusqlite::Result<usize> {
     execute(
         connection,
@@ -217,9 +217,9 @@ fn upsert_order(
 const ORDER_COLUMNS: &str = "decision_id, agent, symbol, purpose, side, size, leverage, state, filled, opened, closed, entry_price,
      realised, last_realised, since, expires_at";
 
-fn read_order(row: &Row<'_>) -> rusqlite::Result<TradeOrder> {
+fn read_order(row: &Row<'_>) -> rusqlite::Result<MarketOrder> {
     let size = |column| row.get(column).map(Size::from_units);
-    Ok(TradeOrder {
+    Ok(MarketOrder {
         decision_id: parse_required(row, 0)?,
         agent: parse_required(row, 1)?,
         symbol: row.get(2)?,
@@ -240,7 +240,7 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<TradeOrder> {
 }
 
 /// The orders that are in the market, or of which something is open.
-pub(super) fn load_live_orders(connection: &Connection) -> rusqlite::Result<Vec<TradeOrder>> {
+pub(super) fn load_live_orders(connection: &Connection) -> rusqlite::Result<Vec<MarketOrder>> {
     select_rows(
         connection,
         &format!("SELECT {ORDER_COLUMNS} FROM orders"),
@@ -254,7 +254,7 @@ impl Reader {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn trade_order(&self, decision_id: DecisionId) -> Result<Option<TradeOrder>, ReadError> {
+    pub fn trade_order(&self, decision_id: DecisionId) -> Result<Option<MarketOrder>, ReadError> {
         self.select_row(
             &format!(
                 "SELECT {ORDER_COLUMNS} FROM orders WHERE decision_id = ?1

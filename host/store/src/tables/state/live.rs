@@ -11,7 +11,7 @@ use crate::reader::Reader;
 use crate::revision::{Content, RollbackTarget, StateRow};
 use crate::secrets::{SecretError, SecretKey, StateAddress, find_lost_key};
 use crate::usage::{UnitUsage, count_revision, to_signed};
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 
 use super::history::{NewRevision, append_revision};
 
@@ -23,8 +23,8 @@ pub(crate) struct StateWriter<'a> {
     pub(crate) head: &'a mut ChainHead,
     pub(crate) at: Millis,
     pub(crate) trace_id: Option<&'a str>,
-    /// Whom the revisions are counted for.
-    pub(crate) charged_to: Option<&'a Consumer>,
+    /// The quota holder that the revisions are counted for.
+    pub(crate) charged_to: Option<&'a QuotaHolder>,
     /// Where writes are counted.
     pub(crate) usage: &'a mut UnitUsage,
 }
@@ -237,7 +237,7 @@ impl StateWriter<'_> {
         stored: Option<&str>,
         previous: &CurrentRevision,
     ) {
-        let owner = Consumer::Agent(agent.clone());
+        let owner = QuotaHolder::Agent(agent.clone());
         self.usage.add_stored(
             Some(self.charged_to.unwrap_or(&owner)),
             count_revision(key, stored),
@@ -246,7 +246,7 @@ impl StateWriter<'_> {
         let before = previous.live_bytes.map_or(0, to_signed);
         self.usage.add_kept(agent, live - before, self.charged_to);
         let is_live = i64::from(stored.is_some());
-        self.usage.of_consumer(&owner).keys += is_live - i64::from(previous.is_live());
+        self.usage.of_holder(&owner).keys += is_live - i64::from(previous.is_live());
     }
 }
 

@@ -10,7 +10,7 @@ use crate::query::{
 };
 use crate::reader::Reader;
 use crate::usage::{MEMORY_BYTES_SQL, UnitUsage, count_memory, to_signed};
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 
 /// A memory as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) fn write_memory(
     agent: &Name,
     new: &NewMemory,
     at: Millis,
-    (writer, usage): (Option<&Consumer>, &mut UnitUsage),
+    (writer, usage): (Option<&QuotaHolder>, &mut UnitUsage),
 ) -> rusqlite::Result<i64> {
     let expires = new
         .ttl_seconds
@@ -60,7 +60,7 @@ pub(crate) fn write_memory(
         ],
     )?;
     usage.add_kept(agent, to_signed(count_memory(&new.memory)), writer);
-    usage.of_consumer(&Consumer::Agent(agent.clone())).memories += 1;
+    usage.of_holder(&QuotaHolder::Agent(agent.clone())).memories += 1;
     Ok(connection.last_insert_rowid())
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn delete_expired_memories(
 }
 
 fn give_back_memory(usage: &mut UnitUsage, agent: &Name, bytes: i64) {
-    let growth = usage.of_consumer(&Consumer::Agent(agent.clone()));
+    let growth = usage.of_holder(&QuotaHolder::Agent(agent.clone()));
     growth.stored = growth.stored.saturating_sub(bytes);
     growth.memories -= 1;
 }

@@ -68,7 +68,7 @@ pub struct Rollout {
     /// The last number that was given to a version.
     pub last_number: u64,
     /// The version on trial.
-    pub trial: Option<Trial>,
+    pub canary: Option<CanaryVersion>,
     /// Who made the change.
     pub by: String,
     /// When the change was made.
@@ -77,7 +77,7 @@ pub struct Rollout {
 
 /// A version on trial beside the one that serves.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Trial {
+pub struct CanaryVersion {
     /// The version; 0: the version of the agents' directory.
     pub number: u64,
     /// Its share of the signals.
@@ -118,8 +118,8 @@ pub(crate) fn write_agent_change(
                     rollout.serving,
                     rollout.previous,
                     rollout.last_number,
-                    rollout.trial.map(|trial| trial.number),
-                    rollout.trial.map(|trial| trial.share.get()),
+                    rollout.canary.map(|canary| canary.number),
+                    rollout.canary.map(|canary| canary.share.get()),
                     rollout.by,
                     rollout.at.0
                 ],
@@ -185,9 +185,9 @@ fn read_rollout(row: &Row<'_>) -> rusqlite::Result<Rollout> {
         serving: row.get(1)?,
         previous: row.get(2)?,
         last_number: row.get(3)?,
-        trial: number
+        canary: number
             .zip(share.and_then(Share::new))
-            .map(|(number, share)| Trial { number, share }),
+            .map(|(number, share)| CanaryVersion { number, share }),
         by: row.get(6)?,
         at: millis_column(row, 7)?,
     })

@@ -352,7 +352,7 @@ fn a_token_opens_the_registry_and_credentials_go_nowhere_else() {
 }
 
 #[test]
-fn whoever_a_registry_leads_to_cannot_ask_for_its_credentials() {
+fn a_service_that_a_registry_leads_to_cannot_ask_for_its_credentials() {
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
     std::fs::write(here.join("password"), REGISTRY_PASSWORD).expect("a file");

@@ -176,7 +176,7 @@ fn what_was_changed_in_the_registry_is_refused() {
     std::fs::remove_file(&file).expect("a blob");
     assert_refused(&pull(&pushed), "not in the registry");
     std::fs::write(&file, &component).expect("a blob");
-    // The manifest with other grants: whoever asks for the digest gets none, and nobody learns it from the tag.
+    // The manifest with other grants: anyone who asks for the digest gets none, and nobody learns it from the tag.
     let manifest = registry.blob_file(digest_of(&pushed));
     let original = std::fs::read_to_string(&manifest).expect("a manifest");
     let changed = original.replacen("kenny", "jenny", 1);

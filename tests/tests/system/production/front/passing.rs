@@ -73,7 +73,7 @@ fn a_front_answers_what_its_owner_answers_and_judges_it_alike() {
     let (status, redacted) = through.post("/v1/actions", &secret);
     assert_eq!(status, 200, "{redacted}");
 
-    // What is read is the same, whoever is asked.
+    // What is read is the same, no matter who is asked.
     let id = approved.1["decision_id"].as_str().expect("an id");
     for path in [
         format!("/v1/decisions/{id}"),

@@ -135,7 +135,7 @@ fn a_healthy_host_passes_every_test_with_an_operators_token() {
     );
     let mut client = Client::with_token(&host, &token);
     assert_nothing_left(&mut client, &dir);
-    // A category alone, and one that there is not.
+    // One category, and an unknown category.
     let more = [&with_tokens[..], &["--category", "ethics"]].concat();
     let (report, _) = validate(&url_of(&host), &dir, &more);
     assert_eq!(cases(&report, "passed"), THIRTEEN[..4]);

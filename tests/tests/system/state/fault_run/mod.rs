@@ -1,5 +1,5 @@
 //! A host under load meets faults of its files, its clock, its disk and other processes, at random moments, round after round. Nothing that
-//! it acknowledged is lost without being said, and nothing opens: a halt stays, calls go on needing a token, and no host begins anew.
+//! it acknowledged is lost without being said, and nothing opens: a halt stays, calls go on needing a token, and no host starts with an empty database.
 //!
 //! `ARK_FAULT_ROUNDS` says how many rounds, `ARK_FAULT_SEED` repeats a run. Where the machine allows it the run has a small disk of its own,
 //! which it fills; where faketime is installed, clocks are set.

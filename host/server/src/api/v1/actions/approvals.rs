@@ -154,7 +154,7 @@ fn read_held_actions(api: &Api, rows: Vec<Approval>) -> Result<Vec<HeldAction>, 
 
 /// Approves what is held
 ///
-/// The action is judged again, under the facts of now and with the approval as one of them. Whoever proposed it cannot approve it.
+/// The action is judged again, under the facts of now and with the approval as one of them. Anyone who proposed it cannot approve it.
 #[utoipa::path(post, path = "/v1/approvals/{id}/approve", operation_id = "approve", tag = "approvals",
     params(ApprovalPath, IdempotencyHeader),
     request_body = ResolutionRequest,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use serde::Serialize;
 
-use ark_model::meters::StreamEnd;
+use ark_model::meters::EventStreamEnd;
 use ark_store::DecisionFilter;
 
 use crate::api::events::StreamPlace;
@@ -45,7 +45,7 @@ pub(super) struct DecisionExport {
 }
 
 /// A part of an export.
-struct Part {
+struct ExportPart {
     text: Bytes,
     lines: u32,
     next: Option<u64>,
@@ -73,9 +73,9 @@ impl DecisionExport {
         })
     }
 
-    async fn read_next(&mut self, api: &Arc<Api>) -> Result<Part, io::Error> {
+    async fn read_next(&mut self, api: &Arc<Api>) -> Result<ExportPart, io::Error> {
         if *api.closing.borrow() {
-            self.place.end = Some(StreamEnd::Stopping);
+            self.place.end = Some(EventStreamEnd::Stopping);
             return Err(io::Error::other("the host ends"));
         }
         let (filter, form, before) = (Arc::clone(&self.filter), self.form, self.before);
@@ -86,7 +86,7 @@ impl DecisionExport {
         part.map_err(|problem| problem.detail().to_owned())
             .flatten()
             .map_err(|error| {
-                self.place.end = Some(StreamEnd::Unreadable);
+                self.place.end = Some(EventStreamEnd::Unreadable);
                 io::Error::other(error)
             })
     }
@@ -99,7 +99,7 @@ fn read_part(
     form: DecisionForm,
     before: Option<u64>,
     rows: u32,
-) -> Result<Part, String> {
+) -> Result<ExportPart, String> {
     let page = api
         .store
         .decision_page(filter, before, rows)
@@ -129,7 +129,7 @@ fn read_part(
         serde_json::to_writer(&mut text, &WithMoments(&line)).map_err(|error| error.to_string())?;
         text.push(b'\n');
     }
-    Ok(Part {
+    Ok(ExportPart {
         text: text.into(),
         lines: u32::try_from(page.lines.len()).unwrap_or(u32::MAX),
         next: page.next,

@@ -28,7 +28,7 @@ impl DecisionForm {
 
     /// The whole record in this form.
     pub(super) fn show_record(self, decision: &Decision) -> DecisionView<'_> {
-        self.apply(DecisionView::whole(decision))
+        self.apply(DecisionView::with_facts(decision))
     }
 
     fn apply(self, view: DecisionView<'_>) -> DecisionView<'_> {

@@ -80,24 +80,24 @@ macro_rules! decisions_query {
         #[into_params(parameter_in = Query)]
         #[serde(deny_unknown_fields)]
         pub(super) struct $name {
-            /// Of this agent.
+            /// Only decisions of this agent.
             agent: Option<Name>,
-            /// With this outcome.
+            /// Only decisions with this outcome.
             outcome: Option<Outcome>,
-            /// On actions of this type.
+            /// Only decisions on actions of this type.
             action_type: Option<String>,
-            /// In this trace.
+            /// Only decisions in this trace.
             trace_id: Option<TraceId>,
-            /// Decided at this moment or later.
+            /// Only decisions made at this moment or later.
             #[param(inline)]
             since: Option<QueryMoment>,
-            /// Decided before this moment.
+            /// Only decisions made before this moment.
             #[param(inline)]
             until: Option<QueryMoment>,
-            /// On this instrument, whatever the spelling.
+            /// Only decisions on this instrument, in any spelling of its symbol.
             #[param(inline)]
             symbol: Option<QuerySymbol>,
-            /// In which this rule fired: it warned, held, was violated or could not be evaluated.
+            /// Only decisions in which this rule fired: it warned, held, was violated or could not be evaluated.
             #[param(inline)]
             rule: Option<RuleName>,
             $($more)*

@@ -164,9 +164,9 @@ impl<'a> DecisionView<'a> {
         }
     }
 
-    /// The answer with the action as judged, for whoever carries it out.
+    /// The answer with the action as judged, for the executor that carries it out.
     #[must_use]
-    pub fn acted(decision: &'a Decision) -> Self {
+    pub fn with_action(decision: &'a Decision) -> Self {
         Self {
             action: Some(Cow::Borrowed(&decision.action)),
             ..Self::of(decision, false)
@@ -175,7 +175,7 @@ impl<'a> DecisionView<'a> {
 
     /// The whole record: with the action as judged and the facts it was judged under.
     #[must_use]
-    pub fn whole(decision: &'a Decision) -> Self {
+    pub fn with_facts(decision: &'a Decision) -> Self {
         let mut view = Self {
             action: Some(Cow::Borrowed(&decision.action)),
             facts: Some(Cow::Borrowed(&decision.facts)),
@@ -373,10 +373,10 @@ pub struct DecisionRecord<'a> {
 }
 
 impl<'a> DecisionRecord<'a> {
-    /// Of a decision and, where it held the action, the approval.
+    /// Makes the line of a decision and, where it held the action, the approval.
     #[must_use]
     pub fn new(decision: &'a Decision, waiting: Option<Approval>) -> Self {
-        Self::of_view(DecisionView::whole(decision), waiting)
+        Self::of_view(DecisionView::with_facts(decision), waiting)
     }
 
     /// As [`Self::new`], of a decision that is shown in some form.
@@ -419,7 +419,7 @@ answer_from! {
 }
 
 impl DecisionSummary {
-    /// Of a row of the index.
+    /// Makes the line of a row of the index.
     #[must_use]
     pub fn of(row: DecisionLine) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What the API shows of a held action to whoever must approve it: the action, the rules that fired, the facts.
+//! What the API shows of a held action to anyone who must approve it: the action, the rules that fired, the facts.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -67,7 +67,7 @@ impl HeldAction {
 }
 
 fn list_fired_rules(decision: &Decision) -> Vec<FiredRule> {
-    let whole = DecisionView::whole(decision);
+    let whole = DecisionView::with_facts(decision);
     let policies = whole.policies.into_iter();
     policies
         .flat_map(|said| {

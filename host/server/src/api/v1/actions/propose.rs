@@ -21,9 +21,10 @@ use crate::api::http::preferences::{PreferReturnHeader, Preferences, RulesShown}
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_text_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
-use crate::api::state::{Api, DescribedRoutes, Shared, consumer_of};
+use crate::api::state::{Api, DescribedRoutes, Shared, quota_holder_of};
 use crate::hrm::{
-    Batch, BatchAnswer, IdempotencyKey, Proposal, ProposalAnswer, RefusedRequest, RequestScope,
+    BatchAnswer, IdempotencyKey, Proposal, ProposalAnswer, ProposalBatch, RefusedRequest,
+    RequestScope,
 };
 use crate::quotas::Reservation;
 use ark_model::action::Family;
@@ -299,7 +300,7 @@ fn build_proposal(
     Ok(Proposal {
         agent,
         submitter,
-        charged_to: consumer_of(principal),
+        charged_to: quota_holder_of(principal),
         trace_id,
         refusal: principal.find_refusal(&action),
         action,
@@ -398,7 +399,7 @@ async fn propose_batch(
     let until = deadline.clone();
     let answer = match reserve_for(&api, &caller.principal, &body, &proposals) {
         Ok(_reserved) => {
-            let batch = Batch {
+            let batch = ProposalBatch {
                 by: caller.principal.name,
                 proposals,
                 idempotency: key,

@@ -72,14 +72,14 @@ struct Trace {
     started_at_ms: Option<Millis>,
     ended_at_ms: Option<Millis>,
     total_ms: Option<u64>,
-    /// In their order.
-    steps: Vec<Step>,
+    /// The steps, in their order.
+    steps: Vec<TraceStep>,
 }
 
 /// A step of a trace.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-enum Step {
+enum TraceStep {
     Signal(SignalStep),
     Decision(DecisionStep),
     Row(RowStep),
@@ -229,8 +229,8 @@ fn decode_decisions(rows: &TraceRows, known: &KnownPolicies) -> Result<Vec<Decis
     Ok(decisions)
 }
 
-fn collect_steps(rows: &TraceRows, decisions: &[Decision]) -> Vec<(Millis, Step)> {
-    let mut steps: Vec<(Millis, Step)> = Vec::new();
+fn collect_steps(rows: &TraceRows, decisions: &[Decision]) -> Vec<(Millis, TraceStep)> {
+    let mut steps: Vec<(Millis, TraceStep)> = Vec::new();
     for signal in &rows.signals {
         let deliveries = rows
             .deliveries
@@ -248,12 +248,12 @@ fn collect_steps(rows: &TraceRows, decisions: &[Decision]) -> Vec<(Millis, Step)
             causal_depth: signal.causal_depth,
             deliveries,
         };
-        steps.push((signal.accepted_at, Step::Signal(step)));
+        steps.push((signal.accepted_at, TraceStep::Signal(step)));
     }
     for decision in decisions {
         steps.push((
             decision.decided_at,
-            Step::Decision(build_decision_step(decision)),
+            TraceStep::Decision(build_decision_step(decision)),
         ));
     }
     for row in rows.audit.iter().rev() {
@@ -265,7 +265,7 @@ fn collect_steps(rows: &TraceRows, decisions: &[Decision]) -> Vec<(Millis, Step)
                 id: row.id.clone(),
                 detail: serde_json::from_str(&row.body).unwrap_or(Value::Null),
             };
-            steps.push((row.at, Step::Row(step)));
+            steps.push((row.at, TraceStep::Row(step)));
         }
     }
     steps.sort_by_key(|(at, _)| *at);

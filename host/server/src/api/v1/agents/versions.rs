@@ -18,9 +18,9 @@ use utoipa_axum::routes;
 use ark_model::check::FieldError;
 use ark_model::ids::{Name, Share};
 use ark_runtime::Manifest;
-use ark_store::Trial;
+use ark_store::CanaryVersion;
 
-use crate::agents::{AgentChangeError, AgentChangeReceipt, Agents, Requester};
+use crate::agents::{AgentChangeError, AgentChangeReceipt, Agents, ChangeRequest};
 use crate::api::auth::Caller;
 use crate::api::http::extract::{
     ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described, request_body,
@@ -40,7 +40,7 @@ use super::view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
 use crate::api::v1::names::{AgentNamePath, unknown_agent};
 use crate::api::v1::operations::{OperationView, answer_operation};
 use crate::api::v1::uploads::{
-    ComponentBytes, VersionPath, change_requester, receive_upload, upload_requester,
+    ComponentBytes, VersionPath, change_request_of, receive_upload, upload_requester,
 };
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -232,31 +232,31 @@ async fn upload_agent(
         &caller,
         &headers,
         body,
-        move |api, reason, requester| {
-            api.agents.refuse_upload(&uploaded, reason, requester);
+        move |api, reason, request| {
+            api.agents.refuse_upload(&uploaded, reason, request);
         },
     )
     .await?;
-    let requester = upload_requester(&api, &caller, form.by, form.reason)?;
+    let request = upload_requester(&api, &caller, form.by, form.reason)?;
     let rollout = form.rollout.unwrap_or(true);
     let (manifest, component) = (form.manifest, form.component.0);
     let operation = api
         .run_blocking(move |api| {
             let _place = place;
             api.agents
-                .check_upload(&name, &manifest, &component, &requester)?;
+                .check_upload(&name, &manifest, &component, &request)?;
             let new = NewOperation {
                 kind: OperationKind::UploadAgent,
                 name: name.clone(),
-                by: requester.by.clone(),
-                trace_id: requester.trace_id,
+                by: request.by.clone(),
+                trace_id: request.trace_id,
                 bytes: component.len(),
             };
             let agents = api.agents.clone();
-            let rollout = rollout.then(|| agents.orders_seen(&name));
+            let rollout = rollout.then(|| agents.changes_seen(&name));
             api.operations.submit(new, move || {
                 let changed =
-                    agents.upload_version(&name, manifest, component, rollout, &requester)?;
+                    agents.upload_version(&name, manifest, component, rollout, &request)?;
                 Ok(OperationReceipt::Agent(changed))
             })
         })
@@ -267,14 +267,14 @@ async fn upload_agent(
 /// Carries a change of an agent out on a thread that may block, and answers with its receipt.
 async fn change_agent(
     api: &Arc<Api>,
-    requester: Requester,
-    change: impl FnOnce(&Agents, &Requester) -> Result<AgentChangeReceipt, AgentChangeError>
+    request: ChangeRequest,
+    change: impl FnOnce(&Agents, &ChangeRequest) -> Result<AgentChangeReceipt, AgentChangeError>
     + Send
     + 'static,
 ) -> Result<Response, Problem> {
-    let trace_id = requester.trace_id;
+    let trace_id = request.trace_id;
     let receipt = api
-        .run_blocking(move |api| change(&api.agents, &requester))
+        .run_blocking(move |api| change(&api.agents, &request))
         .await??;
     let changed = AgentChanged::from(receipt);
     Ok(json_response(StatusCode::OK, Some(trace_id), &changed))
@@ -319,11 +319,11 @@ async fn roll_out_agent(
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
     ApiJson { form, body }: ApiJson<RolloutRequest>,
 ) -> Result<Response, Problem> {
-    let mut requester = change_requester(&caller, form.by, form.reason)?;
-    requester.idempotency_key =
+    let mut request = change_request_of(&caller, form.by, form.reason)?;
+    request.idempotency_key =
         identify_change(idempotency, "roll_out_agent", "rollout", &name, &body);
-    change_agent(&api, requester, move |agents, requester| {
-        agents.roll_out(&name, form.number.into(), requester)
+    change_agent(&api, request, move |agents, request| {
+        agents.roll_out(&name, form.number.into(), request)
     })
     .await
 }
@@ -347,21 +347,20 @@ async fn try_out_agent(
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
     ApiJson { form, body }: ApiJson<CanaryRequest>,
 ) -> Result<Response, Problem> {
-    let (trial, by, reason) = match form {
+    let (canary, by, reason) = match form {
         CanaryRequest::Trial(form) => {
             let number = form.number.into();
             let share = Share::new(form.share.into());
-            let trial = share.map(|share| Trial { number, share });
-            (trial, form.by, form.reason)
+            let canary = share.map(|share| CanaryVersion { number, share });
+            (canary, form.by, form.reason)
         }
         CanaryRequest::End(form) => (None, form.by, form.reason),
     };
-    let mut requester = change_requester(&caller, by, reason)?;
-    requester.idempotency_key =
-        identify_change(idempotency, "try_out_agent", "canary", &name, &body);
-    change_agent(&api, requester, move |agents, requester| match trial {
-        Some(trial) => agents.start_trial(&name, trial, requester),
-        None => agents.end_trial(&name, requester),
+    let mut request = change_request_of(&caller, by, reason)?;
+    request.idempotency_key = identify_change(idempotency, "try_out_agent", "canary", &name, &body);
+    change_agent(&api, request, move |agents, request| match canary {
+        Some(canary) => agents.start_canary(&name, canary, request),
+        None => agents.end_canary(&name, request),
     })
     .await
 }
@@ -383,11 +382,11 @@ async fn roll_back_agent(
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
     ApiJson { form, body }: ApiJson<RollbackAgentRequest>,
 ) -> Result<Response, Problem> {
-    let mut requester = change_requester(&caller, form.by, form.reason)?;
-    requester.idempotency_key =
+    let mut request = change_request_of(&caller, form.by, form.reason)?;
+    request.idempotency_key =
         identify_change(idempotency, "roll_back_agent", "rollback", &name, &body);
-    change_agent(&api, requester, move |agents, requester| {
-        agents.roll_back(&name, requester)
+    change_agent(&api, request, move |agents, request| {
+        agents.roll_back(&name, request)
     })
     .await
 }
@@ -406,11 +405,11 @@ async fn delete_agent(
     ApiPath(AgentNamePath { name }): ApiPath<AgentNamePath>,
     ApiQuery(query): ApiQuery<DeleteQuery>,
 ) -> Result<Response, Problem> {
-    let requester = change_requester(&caller, query.by, query.reason)?;
+    let request = change_request_of(&caller, query.by, query.reason)?;
     let force = query.force.unwrap_or(false);
     let agent = name.clone();
     let failed_signals = api
-        .run_blocking(move |api| api.agents.delete_agent(&name, force, &requester))
+        .run_blocking(move |api| api.agents.delete_agent(&name, force, &request))
         .await??;
     let body = AgentDeleted {
         agent,

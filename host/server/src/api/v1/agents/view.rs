@@ -16,9 +16,9 @@ use crate::api::v1::control::watchdog::{AgentHealth, HealthShown};
 use crate::api::v1::uploads::RefusalView;
 use ark_model::control::Quarantine;
 use ark_model::ids::{Digest, Millis, Name, Share};
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use ark_runtime::Limits;
-use ark_store::{AgentVersion, Trial};
+use ark_store::{AgentVersion, CanaryVersion};
 
 /// A page of agents that serve, by name.
 #[derive(Serialize, ToSchema)]
@@ -215,7 +215,7 @@ impl From<AgentChangeReceipt> for AgentChanged {
     }
 }
 
-answer_from! { Trial =>
+answer_from! { CanaryVersion =>
     /// A version on trial beside the one that serves.
     #[schema(as = Trial)]
     pub(crate) struct TrialShare {
@@ -227,7 +227,7 @@ answer_from! { Trial =>
 }
 
 impl AgentLine {
-    /// Of an agent that serves.
+    /// Makes the line of an agent that serves.
     pub(crate) fn from_serving(api: &Api, slot: &ServingSlot) -> Self {
         let manifest = slot.agent.manifest();
         Self {
@@ -289,8 +289,8 @@ impl AgentShown {
         self.actions = Some(manifest.actions.clone());
         self.capabilities = Some(manifest.capabilities.clone());
         self.limits = Some(slot.agent.limits().clone());
-        let consumer = Consumer::Agent(manifest.name.clone());
-        let uses = api.quotas.list_uses(&consumer, &manifest.quotas);
+        let holder = QuotaHolder::Agent(manifest.name.clone());
+        let uses = api.quotas.list_uses(&holder, &manifest.quotas);
         self.quotas = Some(uses.into_iter().map(QuotaShown::from).collect());
         self.canary = slot.canary().as_deref().map(OnTrial::from);
     }

@@ -19,7 +19,7 @@ use crate::router::ServingSlot;
 use crate::watchdog::{CapsuleRetention, FleetStatus, HealthView, Thresholds};
 use ark_model::control::{AlertSeverity, Halt, Quarantine};
 use ark_model::ids::{Millis, Name};
-use ark_runtime::{Limits, Probe};
+use ark_runtime::{Limits, ProbeResult};
 use ark_store::AlertFilter;
 
 use super::alert_line::AlertLine;
@@ -73,7 +73,7 @@ pub(crate) struct AgentHealth {
 }
 
 impl AgentHealth {
-    /// Of an agent that serves.
+    /// Makes the line of an agent that serves.
     pub(crate) fn from_serving(api: &Api, slot: &ServingSlot) -> Self {
         let name = &slot.agent.manifest().name;
         Self {
@@ -118,7 +118,7 @@ struct WatchdogStatus {
     alerts: Vec<AlertLine>,
 }
 
-answer_from! { Probe =>
+answer_from! { ProbeResult =>
     /// The result of one probe.
     #[schema(as = Probe)]
     struct ProbeView {
@@ -126,7 +126,7 @@ answer_from! { Probe =>
         limit: &'static str,
         /// Whether the limit ended the guest that ran into it.
         tripped: bool,
-        /// What happened.
+        /// What happened when the limit was reached.
         detail: String,
     }
 }
@@ -205,7 +205,7 @@ struct Backlog {
     most: usize,
 }
 
-/// Which alerts.
+/// Which alerts are listed.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -214,7 +214,7 @@ struct AlertsQuery {
     agent: Option<Name>,
     /// As bad as that, or worse.
     severity: Option<AlertSeverity>,
-    /// Of this kind.
+    /// Only alerts of this kind.
     kind: Option<String>,
     /// How many rows at most; 50 if left out.
     #[param(inline)]

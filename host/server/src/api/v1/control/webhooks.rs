@@ -18,7 +18,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, parse_stored_json, with_replayed};
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::api::v1::names::WebhookNamePath;
-use crate::api::v1::uploads::change_requester;
+use crate::api::v1::uploads::change_request_of;
 use crate::changes::ChangeKey;
 use crate::webhooks::{FailureKind, WebhookChangeError, WebhookRedelivery, WebhookStatus};
 use ark_model::ids::{Millis, Name};
@@ -89,9 +89,9 @@ struct WebhookShown {
     status: WebhookCondition,
     /// Why the last attempt failed, or why nothing is sent.
     problem: Option<String>,
-    /// Since when no attempt has succeeded.
+    /// The time from which on no attempt has succeeded.
     failing_since_ms: Option<Millis>,
-    /// Since when it is disabled.
+    /// When it was disabled.
     disabled_at_ms: Option<Millis>,
     /// When an event was delivered last, since the start of the host.
     delivered_at_ms: Option<Millis>,
@@ -136,7 +136,7 @@ struct DeadLetterShown {
     failed_attempts: u32,
     /// When the last one failed.
     failed_at_ms: Millis,
-    /// Why.
+    /// Why the receiver does not have it.
     reason: String,
     /// When one more attempt was asked for that is still to be made.
     redeliver_at_ms: Option<Millis>,
@@ -307,11 +307,11 @@ async fn redeliver_webhook(
     ApiJson { form, body }: ApiJson<WebhookRedeliverRequest>,
 ) -> Result<Response, Problem> {
     let _reserved = api.reserve_quota(&caller.principal, body.len())?;
-    let mut requester = change_requester(&caller, form.by, form.reason)?;
-    requester.idempotency_key = read_key(idempotency, "redeliver_webhook", &name, &body);
+    let mut request = change_request_of(&caller, form.by, form.reason)?;
+    request.idempotency_key = read_key(idempotency, "redeliver_webhook", &name, &body);
     let event_id = form.event_id.map(String::from);
     let (redelivery, is_replayed) = api
-        .run_blocking(move |api| api.webhooks.redeliver(&name, event_id, &requester))
+        .run_blocking(move |api| api.webhooks.redeliver(&name, event_id, &request))
         .await??;
     let answer = WebhookRedelivered::from(redelivery);
     let response = json_response(StatusCode::ACCEPTED, Some(caller.trace_id), &answer);
@@ -357,11 +357,11 @@ async fn enable_webhook(
     ApiJson { form, body }: ApiJson<WebhookEnableRequest>,
 ) -> Result<Response, Problem> {
     let _reserved = api.reserve_quota(&caller.principal, body.len())?;
-    let mut requester = change_requester(&caller, form.by, form.reason)?;
-    requester.idempotency_key = read_key(idempotency, "enable_webhook", &name, &body);
+    let mut request = change_request_of(&caller, form.by, form.reason)?;
+    request.idempotency_key = read_key(idempotency, "enable_webhook", &name, &body);
     let webhook = name.clone();
     let is_replayed = api
-        .run_blocking(move |api| api.webhooks.enable(&name, &requester))
+        .run_blocking(move |api| api.webhooks.enable(&name, &request))
         .await??;
     let answer = WebhookEnabled { webhook };
     let response = json_response(StatusCode::OK, Some(caller.trace_id), &answer);

@@ -24,7 +24,7 @@ use ark_model::form::parse_json;
 use ark_model::ids::Millis;
 use ark_model::instrument::InstrumentKey;
 use ark_model::size::Size;
-use ark_store::{AccountRow, OrderPurpose};
+use ark_store::{AccountRow, MarketOrderPurpose};
 
 use super::attestations::record_attestation;
 
@@ -75,7 +75,7 @@ request_body!(CapitalRequest, ResultRequest);
 /// The account now.
 #[derive(Serialize, ToSchema)]
 struct Account {
-    /// In its currency; `null` until it is set.
+    /// The capital, in the currency of the account; `null` until it is set.
     capital: Option<f64>,
     /// Today's result (UTC) as a fraction of capital.
     realized_today_pct: f64,
@@ -165,7 +165,7 @@ async fn show_account(State(api): Shared, _: NoQuery) -> Result<Response, Proble
         open_positions: rows
             .orders
             .iter()
-            .filter(|order| order.purpose == OrderPurpose::Open || !order.open().is_zero())
+            .filter(|order| order.purpose == MarketOrderPurpose::Open || !order.open().is_zero())
             .count(),
         exposure_pct: exposures
             .into_iter()

@@ -66,7 +66,7 @@ impl EntryPath {
     }
 }
 
-/// A list that there is not is a resource that is not found.
+/// The name of an unknown list is a resource that does not exist: 404.
 fn find_list(list: &str) -> Result<List, Problem> {
     List::parse(list).ok_or_else(|| {
         let known: Vec<&str> = List::ALL.into_iter().map(List::as_str).collect();
@@ -232,13 +232,13 @@ impl ListEntryRequest {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum EntryShown {
-    /// Of `restricted` and `client_orders`.
+    /// An entry of `restricted` and `client_orders`.
     Symbol { symbol: String },
-    /// Of `validated_sources`.
+    /// An entry of `validated_sources`.
     Source { source: String },
-    /// Of `consents`.
+    /// An entry of `consents`.
     Consent { subject: String, granted: bool },
-    /// Of `vetoes`: it holds for what matches every part that is not `null`.
+    /// An entry of `vetoes`: it holds for what matches every part that is not `null`.
     Veto {
         agent: Option<Name>,
         action_type: Option<String>,

@@ -26,8 +26,8 @@ use crate::api::operations::{NewOperation, OperationKind, OperationReceipt};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::api::v1::names::PolicyNamePath;
 use crate::api::v1::operations::{OperationView, answer_operation};
-use crate::api::v1::uploads::{change_requester, receive_upload, upload_requester};
-use crate::changes::Requester;
+use crate::api::v1::uploads::{change_request_of, receive_upload, upload_requester};
+use crate::changes::ChangeRequest;
 use crate::policies::{
     ChangeConditions, Policies, PolicyChangeError, PolicyChangeReceipt, PolicyRevision,
     PolicyUpload, SettingsReplacement,
@@ -83,8 +83,8 @@ async fn upload_policy(
         &caller,
         &headers,
         body,
-        move |api, reason, requester| {
-            api.policies.refuse_upload(&uploaded, reason, requester);
+        move |api, reason, request| {
+            api.policies.refuse_upload(&uploaded, reason, request);
         },
     )
     .await?;
@@ -114,7 +114,7 @@ async fn upload_policy(
                 bytes: upload.component.len(),
             };
             let policies = api.policies.clone();
-            let seen = policies.orders_seen(&name);
+            let seen = policies.changes_seen(&name);
             api.operations.submit(new, move || {
                 let changed = policies.upload_version(&name, upload, terms, seen, &order);
                 let changed = changed.map_err(explain)?;
@@ -147,7 +147,7 @@ async fn revise_policy(
 ) -> Result<Response, Problem> {
     let PolicyRevisionRequest(form) = form;
     let expected = preconditions.expected_revision(form.expected_revision)?;
-    let order = change_requester(&caller, form.by, form.reason)?;
+    let order = change_request_of(&caller, form.by, form.reason)?;
     let settings = form
         .settings
         .map(|given| SettingsReplacement(given.0.map(|settings| settings.0)));
@@ -183,7 +183,7 @@ async fn roll_out_policy(
     ApiJson { form, body }: ApiJson<PolicyRolloutRequest>,
 ) -> Result<Response, Problem> {
     let expected = preconditions.expected_revision(form.expected_revision)?;
-    let order = change_requester(&caller, form.by, form.reason)?;
+    let order = change_request_of(&caller, form.by, form.reason)?;
     let request = identify_change("roll_out_policy", "rollout", &name, expected, &body);
     let terms = conditions_under_key(idempotency, expected, &order, &request);
     change_policy(&api, expected, order, move |policies, order| {
@@ -213,7 +213,7 @@ async fn roll_back_policy(
     ApiJson { form, body }: ApiJson<PolicyRollbackRequest>,
 ) -> Result<Response, Problem> {
     let expected = preconditions.expected_revision(form.expected_revision)?;
-    let order = change_requester(&caller, form.by, form.reason)?;
+    let order = change_request_of(&caller, form.by, form.reason)?;
     let request = identify_change("roll_back_policy", "rollback", &name, expected, &body);
     let terms = conditions_under_key(idempotency, expected, &order, &request);
     change_policy(&api, expected, order, move |policies, order| {
@@ -241,7 +241,7 @@ async fn delete_policy(
     ApiHeaders(preconditions): ApiHeaders<Preconditions>,
 ) -> Result<Response, Problem> {
     let expected = preconditions.expected_revision(query.expected_revision)?;
-    let order = change_requester(&caller, query.by, query.reason)?;
+    let order = change_request_of(&caller, query.by, query.reason)?;
     let only_shadow = query.mode.is_some();
     let terms = conditions(expected);
     change_policy(&api, expected, order, move |policies, order| {
@@ -262,7 +262,7 @@ const fn conditions(expected: ExpectedRevision) -> ChangeConditions {
 fn conditions_under_key(
     idempotency: IdempotencyHeader,
     expected: ExpectedRevision,
-    order: &Requester,
+    order: &ChangeRequest,
     request: &CanonicalRequest<'_>,
 ) -> ChangeConditions {
     let key = idempotency.for_request(request);
@@ -301,8 +301,8 @@ fn identify_change<'a>(
 async fn change_policy(
     api: &Arc<Api>,
     expected: ExpectedRevision,
-    order: Requester,
-    change: impl FnOnce(&Policies, &Requester) -> Result<PolicyChangeReceipt, PolicyChangeError>
+    order: ChangeRequest,
+    change: impl FnOnce(&Policies, &ChangeRequest) -> Result<PolicyChangeReceipt, PolicyChangeError>
     + Send
     + 'static,
 ) -> Result<Response, Problem> {

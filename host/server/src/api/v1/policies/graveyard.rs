@@ -19,7 +19,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, parse_stored_json};
 use crate::api::notes::{Note, list_notes, record_note};
 use crate::api::state::{DescribedRoutes, Shared};
-use crate::hrm::chain::EnforcedPolicy;
+use crate::hrm::policies_in_force::EnforcedPolicy;
 use ark_model::check::{FieldError, clip_for_error};
 use ark_model::ids::{Digest, Millis};
 use ark_model::verdict::Rule;
@@ -51,7 +51,7 @@ struct Graveyard {
 enum GraveyardFrom {
     /// From the program itself.
     Embedded,
-    /// From this file.
+    /// The file it was read from.
     #[schema(value_type = String)]
     File(std::path::PathBuf),
 }
@@ -110,7 +110,7 @@ struct AmendmentRequest {
     rule: RuleName,
     /// What it should be.
     proposed_value: NotNull,
-    /// Why.
+    /// Why the rule should change.
     justification: Reason,
     /// Who asks. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,

@@ -16,7 +16,7 @@ use crate::api::http::respond::{bytes_response, json_response};
 use crate::api::state::{DescribedRoutes, Shared};
 use crate::api::v1::names::PolicyNamePath;
 use crate::api::v1::uploads::VersionPath;
-use crate::hrm::chain::ConfiguredPolicy;
+use crate::hrm::policies_in_force::ConfiguredPolicy;
 use crate::policies::{PolicyChangeError, PolicyStatus};
 
 use super::view::{

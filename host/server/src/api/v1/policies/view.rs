@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::http::answer::{answer_from, convert_rows};
-use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
+use crate::hrm::policies_in_force::{ConfiguredPolicy, EnforcedPolicy, SlotInForce};
 use crate::policies::PolicyChangeReceipt;
 use ark_model::decision::{Outcome, PolicyIdentity};
 use ark_model::ids::{DecisionId, Digest, Millis, Name};
@@ -188,21 +188,21 @@ answer_from! { PolicyChangeReceipt =>
     }
 }
 
-pub(crate) fn enforced_of(slot: Option<&ChainSlot>) -> Option<&ConfiguredPolicy> {
+pub(crate) fn enforced_of(slot: Option<&SlotInForce>) -> Option<&ConfiguredPolicy> {
     match slot.and_then(|slot| slot.enforced.as_ref()) {
         Some(EnforcedPolicy::Loaded(set_up)) => Some(set_up),
         _ => None,
     }
 }
 
-pub(crate) fn rules_of(slot: Option<&ChainSlot>) -> Option<&Vec<Rule>> {
+pub(crate) fn rules_of(slot: Option<&SlotInForce>) -> Option<&Vec<Rule>> {
     let slot = slot?;
     let enforced = slot.enforced.as_ref().map(EnforcedPolicy::identity);
     let identity = enforced.or_else(|| slot.shadow.as_ref().map(|shadow| shadow.identity()))?;
     Some(&identity.metadata.rules)
 }
 
-pub(crate) fn summary(row: &PolicySlot, slot: Option<&ChainSlot>) -> PolicyLine {
+pub(crate) fn summary(row: &PolicySlot, slot: Option<&SlotInForce>) -> PolicyLine {
     let broken = match slot.and_then(|slot| slot.enforced.as_ref()) {
         Some(EnforcedPolicy::Broken { reason, .. }) => Some(reason.clone()),
         _ => None,

@@ -74,9 +74,9 @@ impl StatePath {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct KeysQuery {
-    /// Only keys that begin so.
+    /// Only keys that start with this.
     prefix: Option<String>,
-    /// With their values.
+    /// Whether the values are listed, too.
     values: Option<bool>,
     /// How many rows at most; 50 if left out.
     #[param(inline)]

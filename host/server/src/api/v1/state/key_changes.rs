@@ -15,10 +15,10 @@ use crate::api::http::pagination::{Limit, PageQuery, next_cursor, page_rows};
 use crate::api::http::preconditions::{ExpectedRevision, with_etag};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
-use crate::api::state::{Api, consumer_of};
+use crate::api::state::{Api, quota_holder_of};
 use ark_model::ids::Millis;
 use ark_store::{
-    CommitError, IdempotencyRecord, Operation, OperatorChange, ReadError, Reader, Unit,
+    AttributedChange, CommitError, IdempotencyRecord, OperatorChange, ReadError, Reader, Unit,
 };
 
 use crate::api::v1::legacy_digests::describe_operator_change;
@@ -32,12 +32,12 @@ pub(crate) struct KeyPath {
     pub(crate) key: Key,
 }
 
-/// Which keys.
+/// Which keys are listed.
 #[derive(serde::Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PrefixQuery {
-    /// Only keys that begin so.
+    /// Only keys that start with this.
     pub(crate) prefix: Option<String>,
     /// How many rows at most; 50 if left out.
     #[param(inline)]
@@ -155,12 +155,12 @@ impl KeyChange<'_> {
                 // The number that the change makes.
                 answer: String::new(),
             }),
-            operations: vec![Operation {
+            operator_changes: vec![AttributedChange {
                 by: self.by,
                 change: self.change,
             }],
             trace_id: Some(caller.trace_id),
-            charged_to: Some(consumer_of(&caller.principal)),
+            charged_to: Some(quota_holder_of(&caller.principal)),
             at: Millis::now(),
             ..Unit::default()
         };
@@ -175,7 +175,7 @@ impl KeyChange<'_> {
             Err(error) => return Err(self.expected.explain(error)),
         };
         receipt
-            .operations
+            .operator_changes
             .first()
             .copied()
             .ok_or_else(|| Problem::unavailable("the writer gave no answer"))

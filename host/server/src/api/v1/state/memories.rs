@@ -55,14 +55,14 @@ struct MemoryPath {
     id: MemoryId,
 }
 
-/// Which memories.
+/// Which memories are listed.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct MemoriesQuery {
-    /// Of this kind.
+    /// Only memories of this kind.
     kind: Option<String>,
-    /// With all of these words.
+    /// Only memories with all of these words.
     q: Option<String>,
     /// How many rows at most; 50 if left out.
     #[param(inline)]

@@ -175,7 +175,7 @@ async fn list_revisions(
 
 /// Holds something true in the name of an agent
 ///
-/// Of an agent that may do so itself: its manifest grants `truth-set`.
+/// The agent may do so itself: its manifest grants `truth-set`.
 #[utoipa::path(put, path = "/v1/truth/{key}", operation_id = "set_truth", tag = "truth",
     params(KeyPath, Preconditions, IdempotencyHeader),
     request_body = TruthRequest,

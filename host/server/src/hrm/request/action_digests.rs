@@ -1,6 +1,6 @@
 //! What makes two actions the same: exactly, for an approval, and for rule 22, which counts how often an agent proposes one action.
 //!
-//! The identity for rule 22 is taken before redaction, so that two texts that redaction makes equal stay two. It is keyed with a random key of this
+//! The repetition_key for rule 22 is taken before redaction, so that two texts that redaction makes equal stay two. It is keyed with a random key of this
 //! process and kept in memory only: no digest of a secret is stored. After a restart, actions of the last minute are counted by what was recorded of
 //! them, so those that redaction changed count as different from what is proposed then.
 
@@ -16,7 +16,7 @@ use ark_redaction::fold_character;
 use serde_json::Value;
 
 /// Digits of a number that tell actions apart. A difference of less than one part in a million is a disguise, not another order. A proposer who
-/// picks a number at the edge between two such steps gets two identities, not more.
+/// picks a number at the edge between two such steps gets two keys, not more.
 const SIGNIFICANT_DIGITS: usize = 6;
 
 /// The key of this process, from the operating system's random numbers.
@@ -35,12 +35,12 @@ pub fn action_digest(agent: &Name, action: &Action) -> Digest {
     Digest::hash_parts([agent.as_str().as_bytes(), b"\0", &canonical])
 }
 
-/// Returns the identity by which rule 22 counts repetitions of an action by one agent.
+/// Returns the repetition_key by which rule 22 counts repetitions of an action by one agent.
 ///
 /// It is of what would be done: the family and the parameters. Reasoning, sources and the proposer's other statements may vary. Numbers count with
 /// [`SIGNIFICANT_DIGITS`], whole ones exactly; instruments by their key; in texts, white space is one space, and invisible characters and styled
 /// forms of letters count as nothing and as the letters.
-pub fn repetition_identity(agent: &Name, action: &Action, aliases: &InstrumentAliases) -> Digest {
+pub fn repetition_key(agent: &Name, action: &Action, aliases: &InstrumentAliases) -> Digest {
     let mut text = String::with_capacity(256);
     write_parameters(&mut text, action, aliases);
     Digest::hash_parts([
@@ -143,11 +143,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn identity(action_type: &str, parameters: &Value, reasoning: &str) -> Digest {
+    fn key_of(action_type: &str, parameters: &Value, reasoning: &str) -> Digest {
         let action =
             json!({"action_type": action_type, "parameters": parameters, "reasoning": reasoning});
         let action: Action = serde_json::from_value(action).expect("an action");
-        repetition_identity(
+        repetition_key(
             &"kyle".parse().expect("a name"),
             &action,
             &InstrumentAliases::new([("XBT", "BTC")]).expect("aliases"),
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn small_disguises_make_no_other_action() {
-        let plain = identity(
+        let plain = key_of(
             "trade",
             &trade("BTC-USD", 0.05, r#"{"note":"add one"}"#),
             "a",
@@ -182,21 +182,21 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                identity(action_type, &parameters, "another reason"),
+                key_of(action_type, &parameters, "another reason"),
                 plain,
                 "{parameters}"
             );
         }
         let file = |verb: &str| json!({"operation": verb, "path": "/srv/a"});
         assert_eq!(
-            identity("delete", &file("delete"), ""),
-            identity("remove", &file("remove"), "")
+            key_of("delete", &file("delete"), ""),
+            key_of("remove", &file("remove"), "")
         );
     }
 
     #[test]
     fn other_actions_stay_others() {
-        let plain = identity("trade", &trade("BTC-USD", 0.05, "{}"), "");
+        let plain = key_of("trade", &trade("BTC-USD", 0.05, "{}"), "");
         let mut sell = trade("BTC-USD", 0.05, "{}");
         sell["side"] = json!("sell");
         for parameters in [
@@ -215,17 +215,17 @@ mod tests {
             ),
             sell,
         ] {
-            assert_ne!(identity("trade", &parameters, ""), plain, "{parameters}");
+            assert_ne!(key_of("trade", &parameters, ""), plain, "{parameters}");
         }
         let ids = |id: &str| {
-            identity(
+            key_of(
                 "trade",
                 &trade("BTC-USD", 0.05, &format!("{{\"client_order_id\":{id}}}")),
                 "",
             )
         };
         assert_ne!(ids("2510789768709120005"), ids("2510789768709120006"));
-        let text = |text: &str| identity("message", &json!({"text": text}), "");
+        let text = |text: &str| key_of("message", &json!({"text": text}), "");
         assert_ne!(text("to alice@example.com"), text("to bob@example.com"));
         assert_ne!(text("Alpha"), text("alpha"));
     }

@@ -28,7 +28,7 @@ impl ChangeKey {
 
 /// Who asks for a change of an agent or a policy, and why.
 #[derive(Debug, Clone)]
-pub struct Requester {
+pub struct ChangeRequest {
     /// The operator's name; `ark` for a change that the host makes itself.
     pub by: String,
     /// The reason as it was given. The audit row holds it.
@@ -37,12 +37,12 @@ pub struct Requester {
     pub trace_id: TraceId,
     /// The idempotency key: under one key a change is made once. Only an agent's trial, rollout and rollback look at it.
     pub idempotency_key: Option<ChangeKey>,
-    /// Whether the requester may still make the change. Only uploads look at it, which are made later than they are accepted.
+    /// Whether who asks may still make the change. Only uploads look at it, which are made later than they are accepted.
     pub permit: Permit,
 }
 
-impl Requester {
-    /// Returns the requester of a change that the host makes itself, in a trace of its own.
+impl ChangeRequest {
+    /// Returns the request of a change that the host makes itself, in a trace of its own.
     #[must_use]
     pub fn for_host(reason: &str) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Requester {
         }
     }
 
-    /// Returns the audit row of a change. `body` names the kind of change under `order`; requester and reason are added to it. `agent` is
+    /// Returns the audit row of a change. `body` names the kind of change under `order`; the name and the reason are added to it. `agent` is
     /// absent in changes of policies.
     #[must_use]
     pub fn audit_entry(&self, agent: Option<&Name>, mut body: Value, at: Millis) -> AuditEntry {
@@ -75,7 +75,7 @@ impl Requester {
     }
 
     /// Returns the record that lets a repetition of the request be answered with `answer`; `None` when the request has no idempotency key.
-    /// `scope` and the requester's name keep keys of different callers apart.
+    /// `scope` and the name keep keys of different callers apart.
     #[must_use]
     pub fn idempotency_record(&self, scope: &str, answer: String) -> Option<IdempotencyRecord> {
         let key = self.idempotency_key.as_ref()?;

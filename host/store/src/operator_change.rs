@@ -8,7 +8,7 @@ use crate::revision::RollbackTarget;
 
 /// A change and who makes it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Operation {
+pub struct AttributedChange {
     /// The name of the operator.
     pub by: String,
     /// The change.

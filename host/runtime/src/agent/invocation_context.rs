@@ -14,14 +14,14 @@ use crate::limiter::{InstanceLimiter, LimitReached};
 use crate::limits::Limits;
 use crate::manifest::Manifest;
 use crate::recording::{Tape, TapedServices};
-use crate::services::Services;
+use crate::services::HostServices;
 
 use super::call_error::HostCallError;
 use super::log::SharedLog;
 use super::wasi::build_context;
 
 /// The data of a guest's store.
-pub(super) struct Session {
+pub(super) struct InvocationContext {
     pub(super) limiter: InstanceLimiter,
     pub(super) deadline: Instant,
     /// Whether the guest ran for so long that the priority of its thread was lowered.
@@ -46,11 +46,11 @@ pub(super) struct BufferedWrites {
     pub(super) truths: BTreeMap<String, TruthWrite>,
 }
 
-impl Session {
+impl InvocationContext {
     pub(super) fn new(
         limits: &Arc<Limits>,
         manifest: &Arc<Manifest>,
-        services: Arc<dyn Services>,
+        services: Arc<dyn HostServices>,
         tape: &Tape,
         deadline: Instant,
     ) -> Self {
@@ -155,7 +155,7 @@ impl Session {
     }
 }
 
-impl WasiView for Session {
+impl WasiView for InvocationContext {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
             ctx: &mut self.wasi,

@@ -3,6 +3,8 @@
 //! A worker does not wait for the commit of the effects. When the HRM has them, the worker is free for other work, and the HRM's answer goes to the router's thread.
 //! What then remains to be done and may block (recording a failure, another attempt, a quarantine) comes back to a worker.
 
+mod ending;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -14,24 +16,20 @@ use crate::hrm::{
     Hrm, HrmError, InvocationAction, InvocationCommit, LiveServices, manifest_refusal,
 };
 use crate::quotas::{Demand, QuotaExceeded, QuotaKeeper, Reservation};
-use crate::watchdog::{Breach, Capsule, Observation, ResourceUsage, WATCHDOG_ACTOR, Watchdog};
+use crate::watchdog::{Breach, ResourceUsage, Watchdog};
 use ark_model::action::Parameters;
 use ark_model::decision::Decision;
-use ark_model::ids::{AuditId, Millis, Name};
 use ark_model::meters::RouterMeters;
 use ark_model::signal::Signal;
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use ark_runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel, LogLine};
-use ark_store::{AgentChange, AuditEntry, AuditKind, CommitError, Store, Unit};
+use ark_store::Store;
 
 use super::backlog::{Backlog, MessagePlaces};
-use super::canary::Canary;
 use super::delivery::count_receivers;
-use super::failures::failed_delivery_unit;
 use super::message::{
-    CommittingInvocation, DeliveryEnd, Job, RouterEvent, RunningInvocation, Work,
+    CommittingInvocation, DeliveryEnd, InvocationJob, RouterEvent, RunningInvocation, WorkerTask,
 };
-use super::metering::meter_invocation;
 use super::slot::AgentSlots;
 
 /// How often an invocation whose commit collided with another one is run again before it fails.
@@ -52,7 +50,7 @@ pub(super) struct Invoker {
 /// How an invocation ended, for the router and for the watchdog.
 struct InvocationEnd {
     delivery: DeliveryEnd,
-    /// As in [`Observation`]: `None` when the outcome is not the agent's doing.
+    /// As in [`crate::watchdog::Observation`]: `None` when the outcome is not the agent's doing.
     success: Option<bool>,
     usage: Option<ResourceUsage>,
     /// The kind of the failure.
@@ -85,13 +83,13 @@ impl Invoker {
     /// Does the work of a worker. What the host must record in addition to the effects of an invocation is durable when this returns.
     ///
     /// Returns whether the thread's priority was lowered: it must not run another guest then.
-    pub(super) fn run_work(&self, work: Work) -> bool {
+    pub(super) fn run_work(&self, work: WorkerTask) -> bool {
         match work {
-            Work::Run(job) => self.run_job(job),
-            Work::HandleCommitError(committing, error) => {
+            WorkerTask::Run(job) => self.run_job(job),
+            WorkerTask::HandleCommitError(committing, error) => {
                 self.handle_commit_error(*committing, error)
             }
-            Work::ActOnBreach(committing, breach) => {
+            WorkerTask::ActOnBreach(committing, breach) => {
                 self.act_on_breach(&committing.invocation, &breach);
                 self.report_finished(committing.invocation, DeliveryEnd::Completed);
                 false
@@ -100,7 +98,7 @@ impl Invoker {
     }
 
     /// Runs a signal on the version that serves now, or on the canary. The invocation ends on this version, whatever is installed meanwhile.
-    fn run_job(&self, job: Job) -> bool {
+    fn run_job(&self, job: InvocationJob) -> bool {
         let Some(slot) = self.slots.get_slot(job.slot) else {
             return false;
         };
@@ -201,9 +199,9 @@ impl Invoker {
         effects: &Effects,
     ) -> Option<(RunningInvocation, (Reservation, MessagePlaces))> {
         let manifest = invocation.agent.manifest();
-        let consumer = Consumer::Agent(manifest.name.clone());
+        let holder = QuotaHolder::Agent(manifest.name.clone());
         let demand = Demand::of_effects(effects);
-        match self.quotas.reserve(consumer, demand, &manifest.quotas) {
+        match self.quotas.reserve(holder, demand, &manifest.quotas) {
             Ok(reservation) => {
                 let deliveries = self.count_deliveries(effects);
                 if let Some(places) = self.backlog.reserve_messages(deliveries) {
@@ -375,8 +373,8 @@ impl Invoker {
     /// Tells the watchdog how much of its quotas an agent uses.
     fn warn_about_quotas(&self, agent: &Agent) {
         let manifest = agent.manifest();
-        let consumer = Consumer::Agent(manifest.name.clone());
-        for quota in self.quotas.list_uses(&consumer, &manifest.quotas) {
+        let holder = QuotaHolder::Agent(manifest.name.clone());
+        for quota in self.quotas.list_uses(&holder, &manifest.quotas) {
             self.watchdog
                 .warn_about_quota(&manifest.name, quota.kind, quota.used, quota.limit);
         }
@@ -392,182 +390,6 @@ impl Invoker {
     /// Tells the router that a worker has ended its thread, whose priority was lowered.
     pub(super) fn report_worker_ended(&self, worker: usize) {
         let _ = self.events.send(RouterEvent::WorkerEnded(worker));
-    }
-
-    /// Records the failure of an invocation and ends it.
-    fn fail_invocation(
-        &self,
-        invocation: RunningInvocation,
-        report: &InvocationReport,
-        failure: &InvocationFailure,
-        success: Option<bool>,
-    ) {
-        let end = InvocationEnd {
-            delivery: self.record_failure(&invocation, report, failure),
-            success,
-            usage: Some(usage_of(report)),
-            failure: Some(failure.kind()),
-            quota_refused: false,
-        };
-        self.end_invocation(invocation, end);
-    }
-
-    /// Ends an invocation: records it, stops the agent if it completes a breach, and tells the router.
-    fn end_invocation(&self, invocation: RunningInvocation, end: InvocationEnd) {
-        if let Some(breach) = self.record_invocation(&invocation, &end, Instant::now()) {
-            self.act_on_breach(&invocation, &breach);
-        }
-        self.report_finished(invocation, end.delivery);
-    }
-
-    fn report_finished(&self, invocation: RunningInvocation, end: DeliveryEnd) {
-        let (job, slot) = (invocation.job, invocation.slot_number);
-        // Releases the version before the router is told of the end: a caller that waits until the version is unused checks that at the end.
-        drop(invocation);
-        let _ = self.events.send(RouterEvent::Finished(job, slot, end));
-    }
-
-    /// Records an invocation in the meters and with the watchdog. Returns the breach that it completes.
-    fn record_invocation(
-        &self,
-        invocation: &RunningInvocation,
-        end: &InvocationEnd,
-        at: Instant,
-    ) -> Option<Breach> {
-        let latency = at.saturating_duration_since(invocation.started);
-        // An invocation that is tried again is metered then.
-        if matches!(end.delivery, DeliveryEnd::Completed | DeliveryEnd::Refused) {
-            meter_invocation(&self.meters, invocation, end.usage, end.failure, latency);
-        }
-        let observation = Observation {
-            success: end.success,
-            quota_refused: end.quota_refused,
-            latency,
-        };
-        if let Some(canary) = &invocation.canary {
-            return canary.record_outcome(observation, &self.watchdog);
-        }
-        // A version that no longer serves does not count against the one that does.
-        let counts = end.success.is_some() || end.quota_refused;
-        if !counts || !invocation.slot.is_serving(&invocation.agent) {
-            return None;
-        }
-        invocation
-            .slot
-            .failing
-            .store(end.success != Some(true), Ordering::Relaxed);
-        self.watchdog
-            .record_invocation(&invocation.agent, observation, end.usage)
-    }
-
-    /// Ends the canary of an invocation, or quarantines its agent. Blocks until that is durable, and before the router is told of the invocation's end: it must
-    /// be in force when the agent's next turn comes.
-    fn act_on_breach(&self, invocation: &RunningInvocation, breach: &Breach) {
-        match &invocation.canary {
-            Some(canary) if invocation.slot.end_canary(canary) => {
-                self.record_canary_end(&invocation.slot.name, canary, breach);
-            }
-            Some(_) => {}
-            None => self
-                .watchdog
-                .quarantine_agent(&invocation.slot.name, breach.clone()),
-        }
-    }
-
-    /// Records the end of a canary. In this process it has ended even if that cannot be recorded.
-    fn record_canary_end(&self, agent: &Name, canary: &Canary, breach: &Breach) {
-        let now = Millis::now();
-        tracing::warn!(%agent, number = canary.number, reason = breach.reason, "a canary is withdrawn");
-        let body = serde_json::json!({
-            "order": "agent.canary",
-            "number": canary.number,
-            "sha256": canary.agent.digest(),
-            "share": null,
-            "cause": breach.cause,
-            "by": WATCHDOG_ACTOR,
-            "reason": breach.reason,
-        });
-        let unit = Unit {
-            audit: vec![AuditEntry {
-                kind: AuditKind::Operator,
-                id: AuditId::fresh(),
-                trace_id: None,
-                agent: Some(agent.clone()),
-                action_type: Some("agent.canary".to_owned()),
-                outcome: None,
-                at: now,
-                body: body.to_string(),
-                subject: None,
-            }],
-            agents: vec![AgentChange::EndTrial {
-                agent: agent.clone(),
-                number: canary.number,
-            }],
-            at: now,
-            may_use_reserve: true,
-            ..Unit::default()
-        };
-        if let Err(error) = self.store.commit(unit) {
-            tracing::error!(%agent, %error, "the end of a canary could not be recorded: it starts again with the host");
-        }
-        self.watchdog
-            .alert_canary_withdrawn(agent, canary.number, breach);
-    }
-
-    /// Writes the capsule of a failed invocation and completes its delivery as failed.
-    fn record_failure(
-        &self,
-        invocation: &RunningInvocation,
-        report: &InvocationReport,
-        failure: &InvocationFailure,
-    ) -> DeliveryEnd {
-        let RunningInvocation {
-            slot,
-            agent,
-            signal,
-            ..
-        } = invocation;
-        let (name, trace_id) = (&slot.name, signal.trace_id);
-        let now = Millis::now();
-        let backtrace = redact_text(failure.backtrace());
-        let id = AuditId::fresh();
-        let capsule = Capsule::from_failure(&id.to_string(), now, agent, signal, report, failure);
-        let capsule = self
-            .watchdog
-            .capsules()
-            .write_capsule(capsule)
-            .inspect_err(|error| {
-                tracing::warn!(agent = %name, %trace_id, %error, "a capsule could not be written");
-            });
-        // An agent words its own failure, and names the functions of a backtrace: both are redacted like what it proposes.
-        let reason = redact_text(&agent.describe_failure(failure));
-        let body = serde_json::json!({
-            "capsule": capsule.ok(),
-            "signal_id": signal.id,
-            "topic": signal.topic,
-            "component": agent.digest(),
-            "kind": failure.kind(),
-            "reason": reason,
-            "backtrace": backtrace,
-            "fuel": report.fuel,
-            "memory_peak": report.memory_peak,
-            "host_calls": report.host_calls,
-            "duration_us": u64::try_from(report.duration.as_micros()).unwrap_or(u64::MAX),
-        });
-        tracing::warn!(agent = %name, %trace_id, kind = failure.kind(), reason, "invocation failed");
-        let mut unit = failed_delivery_unit(id, name, (signal.id, trace_id), reason, &body, now);
-        unit.charged_to = Some(Consumer::Agent(name.clone()));
-        match self.store.commit(unit) {
-            Ok(_) => {
-                slot.failed.fetch_add(1, Ordering::Relaxed);
-                DeliveryEnd::Completed
-            }
-            Err(CommitError::DeliveryNotPending { .. }) => DeliveryEnd::AlreadyCompleted,
-            Err(error) => {
-                tracing::error!(agent = %name, %trace_id, %error, "a failure could not be recorded; tried again");
-                DeliveryEnd::Retry(Arc::clone(signal))
-            }
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The policy chain: the Graveyard first, then the operator policies.
+//! The policies in force: the Graveyard first, then the operator policies.
 //!
 //! Invariants:
 //! * Every policy is evaluated for every action. A policy that cannot answer leaves a failure among the verdicts, which denies.
@@ -138,7 +138,7 @@ impl EnforcedPolicy {
 }
 
 /// The operator policy in force under one name. A slot is immutable: a change replaces it.
-pub struct ChainSlot {
+pub struct SlotInForce {
     /// The name.
     pub name: Name,
     /// Lower ones are evaluated first, equal ones by name.
@@ -151,15 +151,15 @@ pub struct ChainSlot {
 
 /// The policies in force.
 #[derive(Clone)]
-pub struct PolicyChain {
+pub struct PoliciesInForce {
     graveyard: Arc<Policy>,
-    operator_slots: Vec<Arc<ChainSlot>>,
+    operator_slots: Vec<Arc<SlotInForce>>,
 }
 
-impl PolicyChain {
-    /// Makes the chain of the Graveyard and the operator policies, in the order they are evaluated.
+impl PoliciesInForce {
+    /// Makes the policies in force of the Graveyard and the operator policies, in the order they are evaluated.
     #[must_use]
-    pub const fn new(graveyard: Arc<Policy>, operator_slots: Vec<Arc<ChainSlot>>) -> Self {
+    pub const fn new(graveyard: Arc<Policy>, operator_slots: Vec<Arc<SlotInForce>>) -> Self {
         Self {
             graveyard,
             operator_slots,
@@ -183,7 +183,7 @@ impl PolicyChain {
 
     /// The slots of the operator policies.
     #[must_use]
-    pub fn operator_slots(&self) -> &[Arc<ChainSlot>] {
+    pub fn operator_slots(&self) -> &[Arc<SlotInForce>] {
         &self.operator_slots
     }
 
@@ -207,33 +207,36 @@ impl PolicyChain {
     #[must_use]
     pub fn new_judge(&self) -> PolicyJudge {
         PolicyJudge {
-            chain: self.clone(),
+            policies: self.clone(),
             warm_instance: None,
             evaluations: 0,
         }
     }
 }
 
-/// Evaluates the policies of a chain.
+/// Evaluates the policies in force.
 ///
 /// One instance of the Graveyard is kept warm: its source holds no state between evaluations. Operator policies get a fresh instance for each
 /// evaluation.
 pub struct PolicyJudge {
-    chain: PolicyChain,
+    policies: PoliciesInForce,
     warm_instance: Option<PolicyInstance>,
     evaluations: u32,
 }
 
 impl PolicyJudge {
-    /// The chain that is evaluated.
+    /// The policies that are evaluated.
     #[must_use]
-    pub const fn chain(&self) -> &PolicyChain {
-        &self.chain
+    pub const fn policies(&self) -> &PoliciesInForce {
+        &self.policies
     }
 
     /// Replaces the operator policies and returns the previous ones.
-    pub fn replace_operator_slots(&mut self, slots: Vec<Arc<ChainSlot>>) -> Vec<Arc<ChainSlot>> {
-        std::mem::replace(&mut self.chain.operator_slots, slots)
+    pub fn replace_operator_slots(
+        &mut self,
+        slots: Vec<Arc<SlotInForce>>,
+    ) -> Vec<Arc<SlotInForce>> {
+        std::mem::replace(&mut self.policies.operator_slots, slots)
     }
 
     /// Evaluates every enforced policy.
@@ -241,14 +244,14 @@ impl PolicyJudge {
         let graveyard = self
             .evaluate_graveyard(action, facts)
             .map_err(|error| error.to_string());
-        let mut verdicts = Vec::with_capacity(1 + self.chain.operator_slots.len());
+        let mut verdicts = Vec::with_capacity(1 + self.policies.operator_slots.len());
         verdicts.push(PolicyVerdict {
-            policy: Arc::clone(self.chain.graveyard.identity()),
+            policy: Arc::clone(self.policies.graveyard.identity()),
             settings: None,
             verdict: graveyard,
         });
         let enforced = self
-            .chain
+            .policies
             .operator_slots
             .iter()
             .filter_map(|slot| slot.enforced.as_ref());
@@ -271,7 +274,7 @@ impl PolicyJudge {
         verdicts: &[PolicyVerdict],
         refused: bool,
     ) -> Vec<ShadowVerdict> {
-        self.chain
+        self.policies
             .operator_slots
             .iter()
             .filter_map(|slot| slot.shadow.as_ref())
@@ -305,7 +308,7 @@ impl PolicyJudge {
         }
         let mut instance = match self.warm_instance.take() {
             Some(instance) => instance,
-            None => self.chain.graveyard.new_instance()?,
+            None => self.policies.graveyard.new_instance()?,
         };
         let verdict = instance.evaluate(None, action, facts)?;
         self.warm_instance = Some(instance);

@@ -23,14 +23,14 @@ const LOG_PART: u64 = 16;
 
 /// How the limit is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct QuotaShares {
+pub(crate) struct DatabaseLimitShares {
     /// The pages of the database file.
     pub(crate) database_pages: u64,
     /// The bytes of the write-ahead log.
     pub(crate) log_bytes: u64,
 }
 
-impl QuotaShares {
+impl DatabaseLimitShares {
     /// Sets a quarter of the limit aside for the log, but at most [`LOG_BYTES`] or a sixteenth of the limit, whichever is more.
     pub(crate) fn for_limit(max_bytes: u64, page_bytes: u64) -> Self {
         let log_bytes = (max_bytes / 4).min(LOG_BYTES.max(max_bytes / LOG_PART));
@@ -44,19 +44,19 @@ impl QuotaShares {
 /// After how many frames in the log a checkpoint is due: half of the log's part, and never more than [`LOG_BYTES`].
 pub(crate) fn checkpoint_frames(max_bytes: Option<u64>, page_bytes: u64) -> u64 {
     let bytes = max_bytes.map_or(LOG_BYTES, |max_bytes| {
-        (QuotaShares::for_limit(max_bytes, page_bytes).log_bytes / 2).min(LOG_BYTES)
+        (DatabaseLimitShares::for_limit(max_bytes, page_bytes).log_bytes / 2).min(LOG_BYTES)
     });
     (bytes / page_bytes.max(1)).max(1)
 }
 
 /// Keeps the log of one database within its part.
-pub(crate) struct Quota {
+pub(crate) struct DatabaseLimit {
     log: PathBuf,
     log_bytes: u64,
     max_bytes: u64,
 }
 
-impl Quota {
+impl DatabaseLimit {
     pub(crate) fn new(database: &Path, max_bytes: u64) -> Self {
         let mut log = database.as_os_str().to_owned();
         log.push("-wal");
@@ -64,7 +64,7 @@ impl Quota {
             log: log.into(),
             max_bytes,
             // The share does not depend on the size of a page.
-            log_bytes: QuotaShares::for_limit(max_bytes, 1).log_bytes,
+            log_bytes: DatabaseLimitShares::for_limit(max_bytes, 1).log_bytes,
         }
     }
 
@@ -87,7 +87,7 @@ impl Quota {
         let used = read("PRAGMA page_count")?.saturating_sub(read("PRAGMA freelist_count")?);
         let page = read("PRAGMA page_size")?;
         let reserve = (self.max_bytes / RESERVE_PART).min(MAX_RESERVE_BYTES);
-        let shares = QuotaShares::for_limit(self.max_bytes, page);
+        let shares = DatabaseLimitShares::for_limit(self.max_bytes, page);
         let share = shares
             .database_pages
             .saturating_sub(reserve.div_ceil(page.max(1)));
@@ -116,7 +116,7 @@ mod tests {
             (64 * 1024 * MIB, 4096 * MIB),
         ] {
             for page in [4096, 8192] {
-                let shares = QuotaShares::for_limit(limit, page);
+                let shares = DatabaseLimitShares::for_limit(limit, page);
                 assert_eq!(shares.log_bytes, log, "{limit}");
                 assert_eq!(shares.database_pages * page, limit - log, "{limit}");
                 let due = checkpoint_frames(Some(limit), page) * page;

@@ -7,11 +7,11 @@ use std::time::Instant;
 use ark_model::control::Alert;
 use ark_model::ids::{Millis, Name, TraceId};
 use ark_model::state::{NewMemory, StateWrite, TruthWrite};
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 
 use crate::error::CommitError;
 use crate::idempotency::IdempotencyRecord;
-use crate::operation::{Operation, OperatorChange};
+use crate::operator_change::{AttributedChange, OperatorChange};
 use crate::tables::audit::AuditEntry;
 use crate::tables::control::{ControlChange, FleetCursor, RedisChange, WebhookChange};
 use crate::tables::ledger::{AccountChange, ApprovalChange, LedgerChange, ListChange, ListEntry};
@@ -21,7 +21,7 @@ use crate::tables::signals::{
 use crate::tables::versions::{AgentChange, PolicyChange, PolicyRecord};
 use crate::usage::UnitUsage;
 
-/// The moment from which on something is not committed any more, shared by whoever waits for it and the writer.
+/// The moment from which on something is not committed any more, shared by the caller that waits for it and the writer.
 ///
 /// Only one of the two can take it. If the caller gives up first, it is certain that nothing is committed; if the writer claimed it first, something may be.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ impl CommitDeadline {
         self.at
     }
 
-    /// Claims it, for whoever is about to do what may count. Returns false when it is too late: then nothing may be done.
+    /// Claims it, for the thread that is about to do what may count. Returns false when it is too late: then nothing may be done.
     #[must_use]
     pub fn claim(&self) -> bool {
         if Instant::now() >= self.at {
@@ -71,7 +71,7 @@ impl CommitDeadline {
         claimed.is_ok() || claimed == Err(CLAIMED)
     }
 
-    /// Gives it up, for whoever waits no more. Returns whether it is certain that nothing is done.
+    /// Gives it up, for a caller that waits no more. Returns whether it is certain that nothing is done.
     #[must_use]
     pub fn give_up(&self) -> bool {
         let given_up =
@@ -102,9 +102,9 @@ pub struct Unit {
     pub redeliveries: Vec<Redelivery>,
     /// The agent that `state`, `memories` and `truths` belong to. Without it they are not written.
     pub agent: Option<Name>,
-    /// The trace that `state`, `truths` and `operations` belong to.
+    /// The trace that `state`, `truths` and `operator_changes` belong to.
     pub trace_id: Option<TraceId>,
-    /// When `state`, `memories`, `truths` and `operations` were made.
+    /// When `state`, `memories`, `truths` and `operator_changes` were made.
     pub at: Millis,
     /// Writes to the state of `agent`.
     pub state: Vec<StateWrite>,
@@ -113,7 +113,7 @@ pub struct Unit {
     /// Truths that `agent` writes.
     pub truths: Vec<TruthWrite>,
     /// Changes by operators. Each gets a row of the audit log.
-    pub operations: Vec<Operation>,
+    pub operator_changes: Vec<AttributedChange>,
     /// Policies to be remembered, so that decisions that name them can be read later.
     pub policies: Vec<PolicyRecord>,
     /// Changes of the versions and slots of operator policies.
@@ -138,8 +138,8 @@ pub struct Unit {
     pub webhooks: Vec<WebhookChange>,
     /// Alerts of the watchdog.
     pub alerts: Vec<Alert>,
-    /// Whom the unit's bytes are counted for. Without it they are counted for `agent`; without either they are the host's own and not counted.
-    pub charged_to: Option<Consumer>,
+    /// The quota holder that the unit's bytes are counted for. Without it they are counted for `agent`; without either they are the host's own and not counted.
+    pub charged_to: Option<QuotaHolder>,
     /// Whether the unit may be written when only the host's reserve is left in the database ([`crate::StoreConfig::max_bytes`]): orders, what
     /// reduces risk, and what records them.
     pub may_use_reserve: bool,
@@ -152,8 +152,9 @@ pub struct Unit {
 impl Unit {
     /// Whether the unit may change what keeps the host closed: a halt, or that there are tokens.
     pub(crate) fn changes_access(&self) -> bool {
-        let is_token = |operation: &Operation| matches!(operation.change, OperatorChange::Token(_));
-        !self.control.is_empty() || self.operations.iter().any(is_token)
+        let is_token =
+            |change: &AttributedChange| matches!(change.change, OperatorChange::Token(_));
+        !self.control.is_empty() || self.operator_changes.iter().any(is_token)
     }
 
     /// Whether the unit orders a halt or a quarantine, for which there is room in the log when there is none for anything else.
@@ -171,7 +172,7 @@ impl Unit {
     /// Every step is checked before it writes, and the steps that can be refused come first. So with one such step nothing has to be
     /// rolled back, and no savepoint is needed.
     pub(crate) fn needs_savepoint(&self) -> bool {
-        let late = self.signals.len() + self.outbox_done.len() + self.operations.len();
+        let late = self.signals.len() + self.outbox_done.len() + self.operator_changes.len();
         let early = self.approvals.len()
             + self.lists.len()
             + self.redeliveries.len()
@@ -190,11 +191,11 @@ pub struct Receipt {
     pub signals: Vec<SignalReceipt>,
     /// The revisions of its writes to the state.
     pub revisions: Vec<u64>,
-    /// For each operation the revision it wrote; for a memory its id.
-    pub operations: Vec<u64>,
+    /// For each change of an operator the revision it wrote; for a memory its id.
+    pub operator_changes: Vec<u64>,
     /// How many pending deliveries its changes of agents closed.
     pub closed_deliveries: u64,
-    /// What the unit changed in the consumers' usage.
+    /// What the unit changed in the holders' usage.
     pub(crate) usage: UnitUsage,
 }
 

@@ -2,11 +2,11 @@
 //! it, what it is, the new revision and the digest of the new value, but no value.
 
 use ark_model::ids::{AuditId, Digest, TraceId};
-use ark_model::usage::Consumer;
+use ark_model::usage::QuotaHolder;
 use serde_json::json;
 
 use crate::error::WriteError;
-use crate::operation::{NewToken, Operation, OperatorChange, TokenChange};
+use crate::operator_change::{AttributedChange, NewToken, OperatorChange, TokenChange};
 use crate::tables::audit::{AuditEntry, AuditKind};
 use crate::tables::control::write_token_change;
 use crate::tables::state::{
@@ -15,16 +15,16 @@ use crate::tables::state::{
 };
 use crate::usage::{count_revision, count_truth};
 
-/// Carries out an operation. Returns its number (the new revision; for a memory its id) and the audit row that records it.
-pub(super) fn apply_operation(
+/// Carries out a change by an operator. Returns its number (the new revision; for a memory its id) and the audit row that records it.
+pub(super) fn apply_operator_change(
     writer: &mut StateWriter<'_>,
-    operation: &Operation,
+    attributed: &AttributedChange,
     trace_id: Option<TraceId>,
 ) -> Result<(u64, AuditEntry), WriteError> {
     let connection = writer.connection;
     let at = writer.at;
     let digest_of = |json: &str| Some(Digest::hash_bytes(json.as_bytes()));
-    let (agent, key, number, digest) = match &operation.change {
+    let (agent, key, number, digest) = match &attributed.change {
         OperatorChange::State {
             agent,
             key,
@@ -32,7 +32,7 @@ pub(super) fn apply_operation(
             expected,
         } => {
             let WrittenRevision { revision, digest } =
-                writer.write_value(agent, key, value_json.as_deref(), *expected, &operation.by)?;
+                writer.write_value(agent, key, value_json.as_deref(), *expected, &attributed.by)?;
             (Some(agent), key.clone(), revision, digest)
         }
         OperatorChange::Rollback {
@@ -65,7 +65,7 @@ pub(super) fn apply_operation(
                 key,
                 value_json: value_json.as_deref(),
                 description: description.as_deref(),
-                updated_by: &operation.by,
+                updated_by: &attributed.by,
                 expected: *expected,
                 at,
             };
@@ -87,7 +87,7 @@ pub(super) fn apply_operation(
                 trace_id: writer.trace_id,
             };
             let revision = write_truth(connection, origin, write, *expected)?;
-            let author = Consumer::Agent(agent.clone());
+            let author = QuotaHolder::Agent(agent.clone());
             let charged_to = writer.charged_to.unwrap_or(&author);
             writer
                 .usage
@@ -96,13 +96,13 @@ pub(super) fn apply_operation(
             (Some(agent), write.key.clone(), revision, digest)
         }
         OperatorChange::Token(change) => {
-            let number = write_token_change(connection, change, &operation.by, at)?;
+            let number = write_token_change(connection, change, &attributed.by, at)?;
             let (TokenChange::Create(NewToken { name, .. }) | TokenChange::Revoke(name)) = change;
             (None, name.to_string(), number, None)
         }
     };
-    let mut body = json!({"by": operation.by, "key": key, "number": number, "digest": digest});
-    if let OperatorChange::Token(TokenChange::Create(new)) = &operation.change {
+    let mut body = json!({"by": attributed.by, "key": key, "number": number, "digest": digest});
+    if let OperatorChange::Token(TokenChange::Create(new)) = &attributed.change {
         body["role"] = json!(new.role);
         body["agents"] = json!(new.agents);
         body["actions"] = json!(new.actions);
@@ -113,7 +113,7 @@ pub(super) fn apply_operation(
         id: AuditId::fresh(),
         trace_id,
         agent: agent.cloned(),
-        action_type: Some(operation.change.action_type().to_owned()),
+        action_type: Some(attributed.change.action_type().to_owned()),
         outcome: None,
         at,
         body: body.to_string(),

@@ -1,0 +1,311 @@
+//! The ledger against a model of the account.
+//!
+//! The model is written apart from the ledger, without sums, keys or indexes: it keeps a list of orders and goes through it for every question. Random
+//! sequences of proposals, reports (late, repeated, reordered, contradictory), approvals, dry runs, restarts and steps of the clock are given to both.
+//! `ARK_ACCOUNT_SEQUENCES` sets their number.
+
+mod model;
+mod sequence;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ark_model::action::{Action, ClosePosition, Parameters, Side};
+use ark_model::decision::Outcome;
+use ark_model::facts::Facts;
+use ark_model::form::{parse_action, parse_json};
+use ark_model::ids::{DecisionId, Digest, Fraction, Millis, Name};
+use ark_model::instrument::InstrumentAliases;
+use ark_model::size::Size;
+use ark_store::{
+    LedgerChange, LedgerRows, MarketOrder, MarketOrderPurpose, MarketOrderState, Promotion,
+};
+
+use super::{FactQuery, Fill, FillAlert, Ledger};
+use crate::hrm::redaction::Findings;
+use crate::hrm::request::ExecutionStatus;
+
+use model::{Dice, Model, ModelOrder, Said};
+use sequence::Sequence;
+
+/// The largest exposure in an instrument, in units: rule 5.
+const LIMIT: u64 = 100_000_000;
+/// The loss from which nothing is opened: rule 6.
+const LOSS_LIMIT: f64 = 0.05;
+const TTL: u64 = 60_000;
+const DAY: u64 = 86_400_000;
+const INSTRUMENTS: [[&str; 3]; 2] = [
+    ["BTC-USD", "btc/usd", "BTCUSD"],
+    ["ETH-USD", "ETH_USD", "eth.usd"],
+];
+
+/// What the ledger had committed, as the store keeps it.
+#[derive(Default)]
+struct Rows {
+    orders: HashMap<DecisionId, MarketOrder>,
+    trades: HashMap<(Name, String, bool), Millis>,
+    promotions: HashMap<(Name, String, bool), Promotion>,
+    realised: std::collections::BTreeMap<u64, f64>,
+}
+
+impl Rows {
+    fn commit(&mut self, changes: Vec<LedgerChange>) {
+        for change in changes {
+            match change {
+                LedgerChange::Order(order) => {
+                    self.orders.insert(order.decision_id, *order);
+                }
+                LedgerChange::LastTrade {
+                    agent,
+                    symbol,
+                    side,
+                    at,
+                } => {
+                    self.trades.insert((agent, symbol, side == Side::Buy), at);
+                }
+                LedgerChange::Promotion(promotion) => {
+                    let key = (
+                        promotion.agent.clone(),
+                        promotion.symbol.clone(),
+                        promotion.account_wide,
+                    );
+                    self.promotions.insert(key, promotion);
+                }
+                LedgerChange::Realised { day, delta } => {
+                    *self.realised.entry(day).or_default() += delta;
+                }
+                LedgerChange::PromotionForgotten { .. } | LedgerChange::Execution(_) => {
+                    unreachable!("no sequence is that long")
+                }
+            }
+        }
+    }
+
+    fn load(&self, now: u64) -> Ledger {
+        let rows = LedgerRows {
+            orders: self
+                .orders
+                .values()
+                .filter(|order| order.is_live())
+                .cloned()
+                .collect(),
+            last_trades: self
+                .trades
+                .iter()
+                .map(|((agent, symbol, buys), at)| {
+                    let side = if *buys { Side::Buy } else { Side::Sell };
+                    (agent.clone(), symbol.clone(), side, *at)
+                })
+                .collect(),
+            promotions: self.promotions.values().cloned().collect(),
+            realised: self.realised.clone(),
+            ..LedgerRows::default()
+        };
+        Ledger::from_rows(
+            rows,
+            Vec::new(),
+            InstrumentAliases::default(),
+            Duration::from_millis(TTL),
+            Millis(now),
+        )
+    }
+
+    /// What was opened and closed adds up: closes took from open orders what they filled, and nothing else did.
+    fn check_conservation(&self) {
+        let mut sums: HashMap<(&Name, char), (u64, u64)> = HashMap::new();
+        for order in self.orders.values() {
+            let first = order.symbol.chars().next().unwrap().to_ascii_uppercase();
+            let (closed, closing) = sums.entry((&order.agent, first)).or_default();
+            *closed += order.closed.units();
+            if order.purpose == MarketOrderPurpose::Close {
+                *closing += order.filled.saturating_sub(order.opened).units();
+            } else {
+                assert_eq!(order.opened, order.filled, "{order:?}");
+            }
+        }
+        for (who, (closed, closing)) in sums {
+            assert_eq!(closed, closing, "{who:?}");
+        }
+    }
+}
+
+/// The actions that the sequences propose.
+struct Forms {
+    agents: [Name; 2],
+    trade: Action,
+    close: Action,
+    publish: Action,
+    findings: Findings,
+}
+
+impl Forms {
+    fn new() -> Self {
+        let form = |text: &str| {
+            parse_action(parse_json(text.as_bytes()).unwrap())
+                .unwrap()
+                .action
+        };
+        Self {
+            agents: ["ann".parse().unwrap(), "ben".parse().unwrap()],
+            trade: form(
+                r#"{"agent":"ann","action_type":"trade","parameters":{"symbol":"X","position_size_pct":0.01}}"#,
+            ),
+            close: form(
+                r#"{"agent":"ann","action_type":"close_position","parameters":{"symbol":"X"}}"#,
+            ),
+            publish: form(
+                r#"{"agent":"ann","action_type":"publish","parameters":{"topic":"t","text":"t"}}"#,
+            ),
+            findings: Findings::default(),
+        }
+    }
+
+    fn trade(&self, symbol: &str, side: Side, size: u64) -> Action {
+        let mut action = self.trade.clone();
+        if let Parameters::Trade(trade) = &mut action.parameters {
+            symbol.clone_into(&mut trade.symbol);
+            trade.side = side;
+            trade.position_size_pct = size as f64 / 1e9;
+        }
+        action
+    }
+
+    fn close(&self, symbol: &str, size: Option<u64>) -> Action {
+        let parameters = ClosePosition {
+            symbol: symbol.to_owned(),
+            position_size_pct: size.map(|size| size as f64 / 1e9),
+            extra_json: "{}".to_owned(),
+        };
+        Action {
+            parameters: Parameters::ClosePosition(parameters),
+            ..self.close.clone()
+        }
+    }
+
+    fn query<'a>(&'a self, agent: usize, action: &'a Action) -> FactQuery<'a> {
+        FactQuery {
+            agent: &self.agents[agent],
+            action,
+            repetition_key: Digest::from_bytes([0; 32]),
+            findings: &self.findings,
+            data_subject: None,
+            subject_digest: None,
+            causal_depth: 0,
+        }
+    }
+}
+
+#[test]
+fn an_order_without_a_report_ends_once_whichever_way_the_clock_goes() {
+    let forms = Forms::new();
+    let mut rows = Rows::default();
+    let start = 20_000 * DAY;
+    let mut ledger = rows.load(start);
+    let action = forms.trade("BTC-USD", Side::Buy, 50_000_000);
+    let query = forms.query(0, &action);
+    let id = DecisionId::fresh();
+    rows.commit(ledger.record_decision(id, query, Outcome::Approved, Millis(start)));
+    // The time of the clock, and the exposure then. A clock that comes back finds what has ended as it ended.
+    for (now, exposure) in [
+        (start + TTL - 1, 0.05),
+        (start - DAY, 0.05),
+        (start + TTL - 1, 0.05),
+        (start + TTL, 0.0),
+        (start, 0.0),
+    ] {
+        ledger.advance_to(Millis(now));
+        let found = ledger.gather_facts(query, Millis(now)).symbol_exposure;
+        assert!((found - exposure).abs() < 1e-12, "{now}: {found}");
+    }
+    // What a dry run moved on is committed with the next unit, once.
+    let changes = ledger.take_changes();
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    ledger.return_changes(changes);
+    let changes = ledger.take_changes();
+    assert_eq!((changes.len(), ledger.take_changes().len()), (1, 0));
+    rows.commit(changes);
+    assert_eq!(rows.orders[&id].state, MarketOrderState::Expired);
+    assert_eq!(rows.load(start).find_order(id), None);
+}
+
+#[test]
+fn times_of_a_clock_that_was_far_ahead_count_as_now_after_a_restart() {
+    let forms = Forms::new();
+    let mut rows = Rows::default();
+    let ahead = 30_000 * DAY;
+    let mut ledger = rows.load(ahead);
+    let action = forms.trade("BTC-USD", Side::Buy, 50_000_000);
+    let query = forms.query(0, &action);
+    rows.commit(ledger.record_decision(
+        DecisionId::fresh(),
+        query,
+        Outcome::Approved,
+        Millis(ahead),
+    ));
+    let sell = forms.trade("BTC-USD", Side::Sell, 1);
+    let now = 20_000 * DAY;
+    let mut ledger = rows.load(now);
+    for (later, age, exposure) in [(0, 0.0, 0.05), (TTL - 1, 59.999, 0.05), (TTL, 60.0, 0.0)] {
+        let at = Millis(now + later);
+        ledger.advance_to(at);
+        let facts = ledger.gather_facts(forms.query(0, &sell), at);
+        assert_eq!(facts.opposite_trade_age, Some(age), "{later}");
+        assert!((facts.symbol_exposure - exposure).abs() < 1e-12, "{later}");
+    }
+    // An hour ahead is a clock that was set back: it protects until it is there again.
+    let ledger = rows.load(ahead - 3_600_000);
+    let facts = ledger.gather_facts(forms.query(0, &sell), Millis(ahead + 5_000));
+    assert_eq!(facts.opposite_trade_age, Some(5.0));
+}
+
+#[test]
+fn the_ledger_agrees_with_a_model_of_the_account_whatever_happens_in_which_order() {
+    let sequences: u64 = std::env::var("ARK_ACCOUNT_SEQUENCES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(3_000);
+    let forms = Forms::new();
+    let mut counts = [0; 6];
+    for seed in 0..sequences {
+        let mut dice = Dice(seed);
+        let rows = Rows::default();
+        // Near midnight, so that steps cross it.
+        let now = 20_000 * DAY + dice.below(2 * 120_000) - 120_000;
+        let mut sequence = Sequence {
+            forms: &forms,
+            dice,
+            now,
+            latest: now,
+            ledger: rows.load(now),
+            rows,
+            model: Model::default(),
+            held: Vec::new(),
+            counts: &mut counts,
+        };
+        let guard = SeedOnPanic(seed);
+        for _ in 0..30 {
+            sequence.step();
+            sequence.check();
+        }
+        std::mem::forget(guard);
+    }
+    let [trades, closes, approvals, restarts, reports, alerts] = counts;
+    println!(
+        "{sequences} sequences: {trades} trades, {closes} closes, {approvals} approvals, {restarts} restarts, {reports} reports booked, {alerts} alerts"
+    );
+    for count in counts {
+        assert!(
+            count > sequences / 100,
+            "a kind of step hardly happens: {counts:?}"
+        );
+    }
+}
+
+/// Names the sequence that failed.
+struct SeedOnPanic(u64);
+
+impl Drop for SeedOnPanic {
+    fn drop(&mut self) {
+        eprintln!("sequence {} failed", self.0);
+    }
+}
