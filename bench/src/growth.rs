@@ -4,6 +4,7 @@
 //! Each row is a host of its own with one of these quantities changed. Data are made by the store, from the record of a decision that the host has
 //! made, since a million of them over HTTP would take most of the time.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -179,7 +180,8 @@ impl Growth<'_> {
             }
             let file = data.with_extension(format!("{number:02}.wasm"));
             fs::write(&file, &copy)?;
-            config += &format!(
+            let _ = write!(
+                config,
                 "[[policies]]\nfile = {:?}\nsha256 = \"{}\"\nsettings = {POLICY_SETTINGS}\n",
                 file.display().to_string(),
                 Digest::hash_bytes(&copy)

@@ -113,7 +113,7 @@ pub fn find_moment(root: &Path) -> Result<String> {
 }
 
 /// Refuses a program with the faults that tests switch on.
-fn check_program(program: &Path) -> Result<()> {
+pub(crate) fn check_program(program: &Path) -> Result<()> {
     let bytes = fs::read(program).with_context(|| program.display().to_string())?;
     let has_faults = bytes
         .windows(FAULTS.len())

@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::dist::find_moment;
+use crate::dist::{check_program, find_moment};
 use crate::hermetic::Workspace;
 use crate::process::{read_output, run_command};
 
@@ -182,6 +182,7 @@ pub fn build_image(args: &Args) -> Result<()> {
     if let Some(program) = &args.program {
         turn = Some(take_turn(&root)?);
         check_machine(program, platform)?;
+        check_program(program)?;
         let prefix = if platform == machine {
             ""
         } else {

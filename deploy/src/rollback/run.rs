@@ -155,12 +155,16 @@ pub(crate) fn give_up_for_upgrade(
     };
     let is_stable_started = last.is_done(RollbackStep::Start);
     let RollbackStart { id, plan, .. } = last.begin;
-    if last.past.ended_at_ms.is_some() || plan.upgrade.as_deref() != Some(upgrade) {
+    if plan.upgrade.as_deref() != Some(upgrade) {
         return Ok(());
     }
+    // Also where it has ended: then the stable version serves, and nothing is left to stay with.
     let is_restored = last.past.kept_aside.is_some() || is_restore_pending(&plan.data_dir);
     if is_restored || is_stable_started {
         return Err(RollbackError::Replaced(id));
+    }
+    if last.past.ended_at_ms.is_some() {
+        return Ok(());
     }
     journal.record(&JournalEntry::Finished {
         at_ms: Millis::now(),

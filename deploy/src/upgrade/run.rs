@@ -307,6 +307,8 @@ impl<'a> Upgrade<'a> {
         plan: &UpgradePlan,
         is_started: bool,
     ) -> Result<(), UpgradeError> {
+        // Check and replay took a while: what is installed is what they were made with.
+        check_same_version(&self.state.begin)?;
         let is_exclusive = find_migration(&plan.new_binary, &plan.data_dir)?.is_some();
         let lock = self.journal.share_lock()?;
         let stop_command = if is_started {

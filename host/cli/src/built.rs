@@ -1,6 +1,8 @@
 //! Paths that a command line gives: a project's directory stands for what was built in it, and a manifest for its project or its component.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use ark_model::ids::Digest;
@@ -52,60 +54,60 @@ pub(crate) fn find_built(path: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// As [`find_built`], for an argument of the command line.
-///
-/// # Errors
-/// As [`find_built`].
-pub(crate) fn parse_built(text: &str) -> anyhow::Result<PathBuf> {
-    find_built(Path::new(text)).map_err(flatten)
-}
+/// An argument of the command line that a project's directory may stand for. What it leads to is looked for when the command runs, so that an error is
+/// told as all others are.
+#[derive(Debug, Clone)]
+pub(crate) struct BuiltPath(PathBuf);
 
-/// As [`parse_built`], with a manifest's component in place of the manifest.
-///
-/// # Errors
-/// As [`find_built`]; the manifest cannot be read, or names no file beside it.
-pub(crate) fn parse_built_component(text: &str) -> anyhow::Result<PathBuf> {
-    find_component(Path::new(text)).map_err(flatten)
-}
+impl FromStr for BuiltPath {
+    type Err = Infallible;
 
-/// An error in one line: of an argument's error only the outermost message is shown.
-fn flatten(error: anyhow::Error) -> anyhow::Error {
-    anyhow::anyhow!("{error:#}")
-}
-
-fn find_component(path: &Path) -> anyhow::Result<PathBuf> {
-    let path = find_built(path)?;
-    if path.extension().is_none_or(|extension| extension != "toml") {
-        return Ok(path);
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.into()))
     }
-    let context = || path.display().to_string();
-    let manifest = std::fs::read_to_string(&path).with_context(context)?;
-    let head: ManifestHead = toml::from_str(&manifest).with_context(context)?;
-    anyhow::ensure!(
-        !head.component.contains(['/', '\\']),
-        "{}: component is not the name of a file beside the manifest",
-        context()
-    );
-    Ok(path.with_file_name(head.component))
 }
 
-/// The directory of a project, which its manifest stands for, too.
-///
-/// # Errors
-/// It is another file, or does not exist.
-pub(crate) fn parse_project(text: &str) -> anyhow::Result<PathBuf> {
-    let path = Path::new(text);
-    if path.is_dir() {
-        return Ok(path.to_owned());
+impl BuiltPath {
+    /// As [`find_built`].
+    ///
+    /// # Errors
+    /// As [`find_built`].
+    pub(crate) fn find(&self) -> anyhow::Result<PathBuf> {
+        find_built(&self.0)
     }
-    anyhow::ensure!(path.exists(), "there is no directory {text}");
-    anyhow::ensure!(
-        path.extension()
-            .is_some_and(|extension| extension == "toml"),
-        "{text} is no directory; give the directory of the project"
-    );
-    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    Ok(parent.unwrap_or(Path::new(".")).to_owned())
+
+    /// As [`BuiltPath::find`], with a manifest's component in place of the manifest.
+    ///
+    /// # Errors
+    /// As [`find_built`]; the manifest cannot be read, or names no file beside it.
+    pub(crate) fn find_component(&self) -> anyhow::Result<PathBuf> {
+        let path = self.find()?;
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            return Ok(path);
+        }
+        let context = || path.display().to_string();
+        let manifest = std::fs::read_to_string(&path).with_context(context)?;
+        let head: ManifestHead = toml::from_str(&manifest).with_context(context)?;
+        anyhow::ensure!(
+            !head.component.contains(['/', '\\']),
+            "{}: component is not the name of a file beside the manifest",
+            context()
+        );
+        Ok(path.with_file_name(head.component))
+    }
+}
+
+/// Returns the directory of a project, which its manifest stands for, too. Anything else stays as it is.
+pub(crate) fn find_project(path: &Path) -> PathBuf {
+    let is_manifest = path
+        .extension()
+        .is_some_and(|extension| extension == "toml");
+    let parent = path.parent().filter(|_| is_manifest && path.is_file());
+    match parent {
+        Some(dir) if dir.as_os_str().is_empty() => PathBuf::from("."),
+        Some(dir) => dir.to_owned(),
+        None => path.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -118,30 +120,32 @@ mod tests {
         let project = dir.path().join("scout");
         let dist = project.join("dist");
         std::fs::create_dir_all(&dist).expect("a directory");
-        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let given = |path: &Path| BuiltPath(path.to_owned());
         let said = |result: anyhow::Result<PathBuf>| format!("{:#}", result.expect_err("nothing"));
-        assert!(said(parse_built(&text(&project))).contains("build first"));
+        assert!(said(given(&project).find()).contains("build first"));
         let (manifest, component) = (dist.join("scout.toml"), dist.join("scout.wasm"));
         std::fs::write(&component, "x").expect("a file");
-        assert_eq!(parse_built(&text(&project)).expect("a path"), component);
+        assert_eq!(given(&project).find().expect("a path"), component);
         let head = format!(
             "component = \"scout.wasm\"\nsha256 = \"{}\"\n",
             Digest::hash_bytes(b"x")
         );
         std::fs::write(&manifest, &head).expect("a file");
-        for given in [&project, &dist, &manifest] {
-            assert_eq!(parse_built(&text(given)).expect("a path"), manifest);
-            let found = parse_built_component(&text(given)).expect("a path");
+        for path in [&project, &dist, &manifest] {
+            assert_eq!(given(path).find().expect("a path"), manifest);
+            let found = given(path).find_component().expect("a path");
             assert_eq!(found, component);
         }
         let source = project.join("scout.toml");
         std::fs::write(&source, "component = \"scout.wasm\"\n").expect("a file");
-        for given in [&project, &source] {
-            assert_eq!(parse_project(&text(given)).expect("a path"), project);
+        for (path, expected) in [
+            (&project, &project),
+            (&source, &project),
+            (&component, &component),
+        ] {
+            assert_eq!(&find_project(path), expected);
         }
-        assert!(said(parse_project(&text(&component))).contains("give the directory"));
-        assert!(said(parse_project("none")).contains("there is no directory none"));
         std::fs::write(dist.join("other.toml"), &head).expect("a file");
-        assert!(said(parse_built(&text(&project))).contains("more than one"));
+        assert!(said(given(&project).find()).contains("more than one"));
     }
 }

@@ -5,13 +5,14 @@
 use std::fs::File;
 use std::io::{BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::iter::Peekable;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::ChainHead;
-use crate::directory::give_to_owner;
+use crate::directory::{give_to_owner, no_follow};
 use crate::error::ReadError;
 
 /// The name of the file, in the data directory.
@@ -58,6 +59,7 @@ pub(crate) fn write_anchor(dir: &Path, audit: ChainHead, state: ChainHead) -> st
         .create(true)
         .read(true)
         .append(true)
+        .custom_flags(no_follow())
         .open(dir.join(ANCHORS_FILE))?;
     give_to_owner(&dir.join(ANCHORS_FILE), dir)?;
     // What a full disk or a kill left of an anchor must not become the beginning of this one.

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use ark_model::check::read_json_field;
 use clap::{Args, Subcommand};
 
-use crate::built::parse_built;
+use crate::built::BuiltPath;
 use crate::output::{exit_code, print_line};
 
 use super::add::{self, AddArgs};
@@ -35,8 +35,7 @@ pub(crate) enum AgentAuthorCommand {
     /// Gives one signal to an agent on a temporary host, and prints the results.
     Run {
         /// The manifest of the agent, with the component beside it; or the directory of the project that was built.
-        #[arg(value_parser = parse_built)]
-        manifest: PathBuf,
+        manifest: BuiltPath,
         #[command(flatten)]
         signal: SignalArgs,
         /// Print the decisions as JSON, one a line.
@@ -91,7 +90,7 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
                 },
                 (None, None) => bail!("give --topic or --sample"),
             };
-            let run = run_sample(&manifest, sample, find_module_cache().as_deref())?;
+            let run = run_sample(&manifest.find()?, sample, find_module_cache().as_deref())?;
             print_run(&run, json)?;
             return Ok(exit_code(run.is_handled()));
         }

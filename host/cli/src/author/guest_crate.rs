@@ -6,8 +6,9 @@ use std::process::Command;
 use anyhow::Context;
 use ark_model::ids::Name;
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 
-use crate::built::parse_project;
+use crate::built::find_project;
 use crate::output::print_line;
 
 use super::template::{self, TemplateFile};
@@ -47,7 +48,7 @@ pub(crate) struct NewCrateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CrateArgs {
     /// The directory of the project, or its manifest.
-    #[arg(default_value = ".", value_parser = parse_project)]
+    #[arg(default_value = ".", value_parser = PathBufValueParser::new().map(|dir| find_project(&dir)))]
     pub(super) dir: PathBuf,
 }
 

@@ -1,6 +1,5 @@
 //! `ark inspect`: what a component is, and whether a host would load it.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,7 +9,7 @@ use ark_runtime::{
 };
 use clap::Args;
 
-use crate::built::parse_built_component;
+use crate::built::BuiltPath;
 use crate::output::{print_json, print_line};
 
 use super::guest_crate::GuestKind;
@@ -18,8 +17,7 @@ use super::guest_crate::GuestKind;
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// The component; or its manifest, or the directory of the project that was built.
-    #[arg(value_parser = parse_built_component)]
-    file: PathBuf,
+    file: BuiltPath,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -27,15 +25,16 @@ pub(crate) struct InspectArgs {
 
 /// `meant`: what the component is inspected as, where the command says so; else it is what its exports make it.
 pub(crate) fn run(args: &InspectArgs, meant: Option<GuestKind>) -> anyhow::Result<ExitCode> {
-    let name = args.file.display();
-    let size = std::fs::metadata(&args.file)
+    let file = args.file.find_component()?;
+    let name = file.display();
+    let size = std::fs::metadata(&file)
         .with_context(|| name.to_string())?
         .len();
     anyhow::ensure!(
         size <= MAX_COMPONENT_BYTES as u64,
         "{name} has {size} bytes; at most {MAX_COMPONENT_BYTES} are allowed"
     );
-    let bytes = std::fs::read(&args.file).with_context(|| name.to_string())?;
+    let bytes = std::fs::read(&file).with_context(|| name.to_string())?;
     let engine = Engine::new(&EngineConfig::default())?;
     let inspection = inspect_component(&engine, &bytes).with_context(|| name.to_string())?;
     if args.json {

@@ -1,6 +1,6 @@
 //! `ark agent list|show|upload|canary|rollout|rollback|delete`: the versions of a running host's agents.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::ensure;
@@ -9,7 +9,7 @@ use ark_runtime::Manifest;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::built::parse_built;
+use crate::built::BuiltPath;
 use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
@@ -34,8 +34,7 @@ pub(crate) enum AgentVersionCommand {
     /// Uploads a version and lets it serve. MANIFEST is the one that `ark agent build` writes, with the component beside it.
     Upload {
         /// The manifest, or the directory of the project that was built.
-        #[arg(value_parser = parse_built)]
-        manifest: PathBuf,
+        manifest: BuiltPath,
         /// Keep the version without letting it serve.
         #[arg(long)]
         no_rollout: bool,
@@ -100,7 +99,7 @@ pub(crate) fn run(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
             no_rollout,
             reason,
         } => print_rollout(
-            &upload_request(&manifest, !no_rollout)?.send_with_optional_reason(&reason)?,
+            &upload_request(&manifest.find()?, !no_rollout)?.send_with_optional_reason(&reason)?,
         ),
         AgentVersionCommand::Rollout {
             agent,

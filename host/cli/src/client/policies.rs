@@ -13,7 +13,7 @@ use ark_runtime::{Engine, EngineConfig, Policy};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::built::parse_built;
+use crate::built::BuiltPath;
 use crate::files::{name_argument, read_file, read_text_file};
 use crate::output::{print_empty, print_json, print_line};
 
@@ -39,8 +39,7 @@ pub(crate) enum PolicyVersionCommand {
     /// Uploads a version and puts it in force. FILE is a component, or a manifest with the component beside it.
     Upload {
         /// The component, or the manifest (`.toml`), or the directory of the project that was built.
-        #[arg(value_parser = parse_built)]
-        file: PathBuf,
+        file: BuiltPath,
         /// A file with the settings of the policy, a JSON object.
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
@@ -162,7 +161,7 @@ pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
             order,
             change,
         } => {
-            let upload = PolicyUpload::read(&file)?;
+            let upload = PolicyUpload::read(&file.find()?)?;
             let settings = match settings {
                 Some(path) => Some(read_settings("--settings", &path)?),
                 None => upload.settings.clone().filter(|_| !no_settings),

@@ -92,7 +92,7 @@ const MAX_ACTOR_BYTES: usize = 128;
 pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Snapshot { to, data } => {
-            print_json(&create_snapshot(&data.find_data_dir()?, &to)?)?
+            print_json(&create_snapshot(&data.find_data_dir()?, &to)?)?;
         }
         DataCommand::Restore {
             from,

@@ -20,7 +20,7 @@ use crate::chain::ChainHead;
 use crate::error::OpenError;
 use crate::query::{select_rows, select_value};
 
-use super::ownership::give_to_owner;
+use super::ownership::{give_to_owner, no_follow};
 
 /// The name of the file.
 const LOCK_FILE: &str = "ark.lock";
@@ -167,6 +167,7 @@ impl DirLock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(no_follow())
             .open(&path)
             .map_err(failed)?;
         give_to_owner(&path, dir).map_err(failed)?;

@@ -22,6 +22,7 @@ pub(crate) use evidence::{DatabaseEvidence, has_database};
 pub(crate) use lock::{AccessMarks, DatabaseAttestation, DirLock, LockRecord, find_lock_holder};
 pub(crate) use lock_holders::{READ_BYTES, WRITE_BYTES, name_holders};
 pub(crate) use open_files::OpenFiles;
+pub(crate) use ownership::no_follow;
 pub use ownership::{give_made, give_to_owner};
 
 use crate::error::OpenError;

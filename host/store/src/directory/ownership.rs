@@ -1,15 +1,18 @@
 //! The owner of what root writes for a host that is another user: a command, or a host, that root runs on the data directory of that user leaves
 //! nothing there that the user cannot write to.
 //!
-//! Invariant: only files and directories of root, with no other name (hard link), are given away, and no symbolic link is followed: the host's user
-//! may write to these directories, and must not get a file of the machine by a link to it.
+//! Invariant: only files and directories of root, with no other name (hard link), are given away, and no symbolic link below the directory is
+//! followed, whatever is renamed meanwhile: each entry is opened from the open directory that it is in. The host's user may write to these
+//! directories, and must not get a file of the machine by a link to it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, fchown};
+use std::path::{Component, Path};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Dir, Mode, OFlags, open, openat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -39,13 +42,13 @@ pub fn give_made(data_dir: &Path) -> io::Result<()> {
     let Some(owner) = find_other_owner(data_dir)? else {
         return Ok(());
     };
-    let failed = |error| name_file(data_dir, &error);
-    for entry in std::fs::read_dir(data_dir).map_err(failed)? {
+    let failed = |error: Errno| name_file(data_dir, &error.into());
+    let directory = open_directory(data_dir)?;
+    for entry in Dir::read_from(&directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let is_made = |begin: &str| name.as_encoded_bytes().starts_with(begin.as_bytes());
-        if MADE.iter().any(|begin| is_made(begin)) {
-            give(&entry.path(), owner)?;
+        let name = entry.file_name().to_bytes();
+        if MADE.iter().any(|begin| name.starts_with(begin.as_bytes())) {
+            give(directory.as_fd(), name, owner).map_err(|error| name_file(data_dir, &error))?;
         }
     }
     Ok(())
@@ -56,7 +59,35 @@ pub fn give_made(data_dir: &Path) -> io::Result<()> {
 /// # Errors
 /// Something of it cannot be given; the message names it.
 pub fn give_to_owner(path: &Path, data_dir: &Path) -> io::Result<()> {
-    find_other_owner(data_dir)?.map_or(Ok(()), |owner| give(path, owner))
+    let Some(owner) = find_other_owner(data_dir)? else {
+        return Ok(());
+    };
+    // Below the data directory the user may have put links; anywhere else the directory is the one that the operator named.
+    let (base, below) = match path.strip_prefix(data_dir) {
+        Ok(below) => (data_dir, below),
+        Err(_) => match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => (parent, Path::new(name)),
+            _ => return Ok(()),
+        },
+    };
+    let base = if base.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        base
+    };
+    let mut directory = open_directory(base)?;
+    let mut names = below.components().peekable();
+    while let Some(Component::Normal(name)) = names.next() {
+        if names.peek().is_none() {
+            let given = give(directory.as_fd(), name.as_bytes(), owner);
+            return given.map_err(|error| name_file(path, &error));
+        }
+        let Some(next) = open_entry(directory.as_fd(), name.as_bytes())? else {
+            return Ok(());
+        };
+        directory = next;
+    }
+    Ok(())
 }
 
 fn find_other_owner(data_dir: &Path) -> io::Result<Option<FileOwner>> {
@@ -75,43 +106,58 @@ fn name_file(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// Gives a file, or a directory with what it holds, which comes first: until then nobody else can change what is in it.
-fn give(path: &Path, owner: FileOwner) -> io::Result<()> {
-    let failed = |error| name_file(path, &error);
-    let file = match open_unfollowed(path) {
-        Ok(file) => file,
-        // A file of SQLite's that has ended, or a symbolic link, which nothing here makes.
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound
-                || error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) =>
-        {
-            return Ok(());
-        }
-        Err(error) => return Err(failed(error)),
+/// The flag for opening a file of a data directory that root may write to while its user can put links there.
+pub(crate) fn no_follow() -> i32 {
+    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0)
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(|error| name_file(path, &error.into()))
+}
+
+/// Opens an entry of a directory. `None`: it is there no more, or it is a symbolic link or a socket, which nothing here makes.
+fn open_entry(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match openat(directory, name, flags, Mode::empty()) {
+        Ok(entry) => Ok(Some(entry)),
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Gives an entry of a directory: a file, or a directory with what it holds, which comes first: until then nobody else can change what is in it.
+fn give(directory: BorrowedFd<'_>, name: &[u8], owner: FileOwner) -> io::Result<()> {
+    let Some(entry) = open_entry(directory, name)? else {
+        return Ok(());
     };
-    let found = file.metadata().map_err(failed)?;
+    let entry = File::from(entry);
+    let found = entry.metadata()?;
     if found.uid() != 0 || !(found.is_dir() || (found.is_file() && found.nlink() == 1)) {
         return Ok(());
     }
     if found.is_dir() {
-        for entry in std::fs::read_dir(path).map_err(failed)? {
-            give(&entry.map_err(failed)?.path(), owner)?;
+        for held in Dir::read_from(&entry)? {
+            let held = held?;
+            let name = held.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                give(entry.as_fd(), name, owner)?;
+            }
         }
     }
-    match fchown(&file, Some(owner.user), Some(owner.group)) {
+    match fchown(&entry, Some(owner.user), Some(owner.group)) {
         // A container's root may have lost the right to; it could work on the directory all the same, and still can.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            tracing::warn!(path = %path.display(), user = owner.user, "root may not give this away: that user's host cannot use it");
+            let name = String::from_utf8_lossy(name).into_owned();
+            tracing::warn!(
+                name,
+                user = owner.user,
+                "root may not give this away: that user's host cannot use it"
+            );
             Ok(())
         }
-        given => given.map_err(failed),
+        given => given,
     }
-}
-
-fn open_unfollowed(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 #[cfg(test)]
@@ -144,13 +190,25 @@ mod tests {
         std::fs::write(&foreign, b"").unwrap();
         symlink(&foreign, at("ark.db-wal")).unwrap();
         std::fs::hard_link(&foreign, at("ark.db-shm")).unwrap();
+        // A directory of the user's in the place of one that root made leads nowhere, either.
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::fs::write(elsewhere.join("ark.db"), b"").unwrap();
+        symlink(&elsewhere, at("before-restore-2")).unwrap();
+        symlink(&elsewhere, at("capsules")).unwrap();
+        give_to_owner(&at("capsules/ark.db"), &data).unwrap();
         give_made(&data).unwrap();
         for name in given.iter().chain(&["before-restore-1"]) {
             let found = std::fs::metadata(at(name)).unwrap();
             assert_eq!((found.uid(), found.gid()), (other, other), "{name}");
         }
         // What this crate did not write stays, and nothing is given by a link.
-        for path in [at("graveyard.txt"), foreign] {
+        for path in [
+            at("graveyard.txt"),
+            foreign,
+            elsewhere.join("ark.db"),
+            elsewhere,
+        ] {
             assert_eq!(std::fs::metadata(&path).unwrap().uid(), 0, "{path:?}");
         }
     }

@@ -4,7 +4,9 @@
 //! moved aside, not deleted. While the restore runs, the file `restore.pending` keeps a host from starting on half of it. A token that was
 //! revoked since the snapshot stays revoked, as far as the database that is replaced can be read.
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::{Millis, Name};
@@ -19,7 +21,7 @@ use crate::secrets::SecretKey;
 
 use super::error::MaintenanceError;
 use super::exclusive::{OfflineStore, keep_closed, make_admin_token, record_maintenance};
-use super::revocations::{EarlierTokens, has_live_admin, list_live};
+use super::revocations::{EarlierTokens, has_live_admin};
 use super::snapshot::{SnapshotManifest, check_snapshot, sync};
 
 /// The files of a database. The database itself is moved last: while it is there, nothing was given up.
@@ -87,15 +89,14 @@ pub fn restore_snapshot_keeping(
             dir: dir.to_owned(),
         });
     }
-    let earlier = if repeated {
-        // The database that is here may be half of this snapshot.
-        EarlierTokens::read_kept(&pending)
+    // Where a restore was interrupted, the database that is here may be half of this snapshot.
+    let kept = EarlierTokens::read_kept(&pending).filter(|_| repeated);
+    let earlier = if let Some(kept) = kept {
+        kept
     } else {
         let attested = lock.found_heads().map(|(audit, _)| audit.seq);
         let earlier = EarlierTokens::read(&database, attested);
-        let kept = json!(earlier).to_string();
-        std::fs::write(&pending, kept).map_err(MaintenanceError::for_file(&pending))?;
-        sync(&pending)?;
+        write_file(&pending, json!(earlier).to_string().as_bytes())?;
         earlier
     };
     sync(dir)?;
@@ -109,12 +110,7 @@ pub fn restore_snapshot_keeping(
     let transaction = store.connection.transaction()?;
     let now = Millis::now();
     let revoked_tokens = earlier.carry_over(&transaction, RESTORER, now)?;
-    let live_tokens = if earlier.may_lack_revocations() {
-        let live = list_live(&transaction, now)?;
-        live.into_iter().map(|(name, _)| name).collect()
-    } else {
-        Vec::new()
-    };
+    let live_tokens = earlier.list_doubtful(&transaction, now)?;
     let body = json!({
         "made_at_ms": manifest.made_at_ms,
         "audit": manifest.audit,
@@ -170,10 +166,39 @@ pub(super) fn move_aside(
     Ok(Some(aside))
 }
 
-/// Copies a file of a snapshot, which may be read-only, and makes the copy writable for its owner alone.
+/// Copies a file to a path of the data directory, synced. See [`make_new`].
 fn copy_file(from: &Path, to: &Path) -> Result<(), MaintenanceError> {
-    std::fs::copy(from, to)
-        .and_then(|_| std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o600)))
-        .map_err(MaintenanceError::for_file(to))?;
-    sync(to)
+    let mut source = File::open(from).map_err(MaintenanceError::for_file(from))?;
+    make_new(to, |made| io::copy(&mut source, made).map(drop))
+}
+
+/// Writes a file of the data directory, synced. See [`make_new`].
+fn write_file(path: &Path, content: &[u8]) -> Result<(), MaintenanceError> {
+    make_new(path, |made| made.write_all(content))
+}
+
+/// Makes a file beside its path and moves it there, so that it is there whole or not at all. No symbolic link is followed: root may do this in the
+/// directory of another user, who could lead it to any file of the machine.
+fn make_new(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), MaintenanceError> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    let made = || -> io::Result<()> {
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&unfinished)?;
+        write(&mut file)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    };
+    made().map_err(MaintenanceError::for_file(path))
 }

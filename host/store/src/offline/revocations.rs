@@ -23,10 +23,16 @@ use super::error::MaintenanceError;
 /// What a database that is replaced says of its tokens.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct EarlierTokens {
-    /// The hashes of the tokens that are not revoked; `None`: there was no database, it could not be read, or it never had a token.
-    unrevoked: Option<Vec<Digest>>,
+    /// The hashes of the tokens that are revoked, and of the others; `None`: there was no database, it could not be read, or it never had a token.
+    tokens: Option<TokenHashes>,
     /// Whether it was the latest database of the host that ran here, so that no revocation is missing in it.
     is_latest: bool,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct TokenHashes {
+    revoked: HashSet<Digest>,
+    unrevoked: HashSet<Digest>,
 }
 
 impl EarlierTokens {
@@ -38,9 +44,17 @@ impl EarlierTokens {
         match read_hashes(database) {
             Ok((tokens, _)) if tokens.is_empty() => Self::default(),
             Ok((tokens, rows)) => {
-                let unrevoked = tokens.into_iter().filter(|(_, is_revoked)| !is_revoked);
+                let mut hashes = TokenHashes::default();
+                for (hash, is_revoked) in tokens {
+                    let of_kind = if is_revoked {
+                        &mut hashes.revoked
+                    } else {
+                        &mut hashes.unrevoked
+                    };
+                    of_kind.insert(hash);
+                }
                 Self {
-                    unrevoked: Some(unrevoked.map(|(hash, _)| hash).collect()),
+                    tokens: Some(hashes),
                     is_latest: attested.is_none_or(|attested| attested <= rows),
                 }
             }
@@ -51,33 +65,40 @@ impl EarlierTokens {
         }
     }
 
-    /// Reads what an interrupted restore has kept.
-    pub(super) fn read_kept(pending: &Path) -> Self {
-        std::fs::read(pending)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or_default()
+    /// Reads what an interrupted restore has kept; `None`: it was interrupted before that, and the database is still the one to be replaced.
+    pub(super) fn read_kept(pending: &Path) -> Option<Self> {
+        let text = std::fs::read(pending).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
-    /// Whether tokens may have been revoked that are not known to be.
-    pub(super) const fn may_lack_revocations(&self) -> bool {
-        self.unrevoked.is_none() || !self.is_latest
+    /// Returns the live tokens that may have been revoked in the replaced database, as far as it does not tell.
+    pub(super) fn list_doubtful(
+        &self,
+        connection: &Connection,
+        now: Millis,
+    ) -> rusqlite::Result<Vec<Name>> {
+        let is_known = |hash: &Digest| {
+            let known = self.tokens.as_ref().filter(|_| self.is_latest);
+            known.is_some_and(|known| known.unrevoked.contains(hash))
+        };
+        let live = list_live(connection, now)?;
+        let doubtful = live.into_iter().filter(|(_, hash)| !is_known(hash));
+        Ok(doubtful.map(|(name, _)| name).collect())
     }
 
-    /// Revokes the live tokens that are revoked or gone in the replaced database, within the caller's transaction. Returns their names.
+    /// Revokes the live tokens that are revoked in the replaced database, within the caller's transaction. Returns their names.
     pub(super) fn carry_over(
         &self,
         connection: &Connection,
         by: &str,
         now: Millis,
     ) -> Result<Vec<Name>, MaintenanceError> {
-        let Some(unrevoked) = &self.unrevoked else {
+        let Some(tokens) = &self.tokens else {
             return Ok(Vec::new());
         };
-        let unrevoked: HashSet<&[u8; 32]> = unrevoked.iter().map(Digest::as_bytes).collect();
         let mut revoked = Vec::new();
         for (name, hash) in list_live(connection, now)? {
-            if !unrevoked.contains(hash.as_bytes()) {
+            if tokens.revoked.contains(&hash) {
                 write_token_change(connection, &TokenChange::Revoke(name.clone()), by, now)?;
                 revoked.push(name);
             }
@@ -102,10 +123,7 @@ fn read_hashes(database: &Path) -> Result<(Vec<(Digest, bool)>, u64), OpenError>
 }
 
 /// The tokens that are neither revoked nor expired, by name.
-pub(super) fn list_live(
-    connection: &Connection,
-    now: Millis,
-) -> rusqlite::Result<Vec<(Name, Digest)>> {
+fn list_live(connection: &Connection, now: Millis) -> rusqlite::Result<Vec<(Name, Digest)>> {
     select_rows(
         connection,
         "SELECT name, hash FROM tokens

@@ -79,6 +79,10 @@ fn complete(store: &Store, message: &NewSignal, result: DeliveryResult) {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario whose steps depend on each other"
+)]
 fn old_signals_that_have_ended_leave_and_their_bytes_are_given_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -35,6 +35,7 @@ fn path_text(path: &Path) -> &str {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of slips")]
 fn what_is_wrong_is_answered_with_the_remedy() {
     let dir = TestDir::new("");
     let host = dir.start();

@@ -51,7 +51,7 @@ impl LastTrades {
     }
 }
 
-/// The actions of the last [`IDENTICAL_WINDOW`], counted by their repetition_key.
+/// The actions of the last [`IDENTICAL_WINDOW`], counted by their repetition key.
 #[derive(Debug, Default)]
 pub struct RecentActions {
     oldest_first: VecDeque<(Millis, u64)>,

@@ -1,6 +1,6 @@
 //! What makes two actions the same: exactly, for an approval, and for rule 22, which counts how often an agent proposes one action.
 //!
-//! The repetition_key for rule 22 is taken before redaction, so that two texts that redaction makes equal stay two. It is keyed with a random key of this
+//! The repetition key for rule 22 is taken before redaction, so that two texts that redaction makes equal stay two. It is keyed with a random key of this
 //! process and kept in memory only: no digest of a secret is stored. After a restart, actions of the last minute are counted by what was recorded of
 //! them, so those that redaction changed count as different from what is proposed then.
 
@@ -35,7 +35,7 @@ pub fn action_digest(agent: &Name, action: &Action) -> Digest {
     Digest::hash_parts([agent.as_str().as_bytes(), b"\0", &canonical])
 }
 
-/// Returns the repetition_key by which rule 22 counts repetitions of an action by one agent.
+/// Returns the repetition key by which rule 22 counts repetitions of an action by one agent.
 ///
 /// It is of what would be done: the family and the parameters. Reasoning, sources and the proposer's other statements may vary. Numbers count with
 /// [`SIGNIFICANT_DIGITS`], whole ones exactly; instruments by their key; in texts, white space is one space, and invisible characters and styled

@@ -33,7 +33,7 @@ pub(super) const METRICS: &[Metric] = &[
         |context, emit| {
             emit_each(context, emit, |_, it| {
                 Some(it.dead_letters_written.get() as f64)
-            })
+            });
         },
     ),
     counter(

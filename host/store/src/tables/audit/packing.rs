@@ -388,7 +388,7 @@ mod tests {
             let words: Vec<String> = (0..90)
                 .map(|n| format!(r#""f{}":{}"#, n * 7919 % 1000, (n * 7907 + 13) % 997))
                 .collect();
-            format!(r#"{{"n":{number},{}}}"#, words.join(","))
+            format!(r#"{{"n":{number},"verdicts":{{{}}}}}"#, words.join(","))
         };
         let before = check(&mut packer, &other(1));
         packer.begin(&connection, true).unwrap();
