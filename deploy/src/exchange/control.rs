@@ -47,16 +47,16 @@ impl HostControl {
         match self {
             Self::Commands { stop, .. } => stop.clone(),
             Self::Unit { unit, program } => {
-                let install = install_command(binary, program);
-                let stop_socket = if is_exclusive {
+                let first = if is_exclusive {
+                    // The program stays until the next version is started: if that is called off, the unit starts what the database belongs to.
                     format!(
-                        "if systemctl cat {unit}.socket >/dev/null 2>&1; then systemctl stop {unit}.socket; fi && "
+                        "if systemctl cat {unit}.socket >/dev/null 2>&1; then systemctl stop {unit}.socket; fi"
                     )
                 } else {
-                    String::new()
+                    // What a connection to the socket starts is the next version.
+                    install_command(binary, program)
                 };
-                // The program first: what a connection to the socket starts is the next version.
-                format!("{install} && {stop_socket}systemctl stop {unit}.service")
+                format!("{first} && systemctl stop {unit}.service")
             }
         }
     }

@@ -360,7 +360,7 @@ fn a_key_that_is_almost_right_is_suggested() {
 
 #[test]
 fn a_value_that_is_none_of_a_choice_is_answered_with_the_nearest_and_all() {
-    let high = "[action_types.move_funds]\nfamily = \"custom\"\ncriticality = \"hihg\"";
+    let high = "[action_types.move_funds]\nfamily = \"custom\"\ncriticality = \"higg\"";
     let cases: [(&str, &[&str]); 3] = [
         (
             "[telemetry]\nlog_format = \"jsno\"",
@@ -369,7 +369,7 @@ fn a_value_that_is_none_of_a_choice_is_answered_with_the_nearest_and_all() {
         (
             high,
             &[
-                "is \"hihg\"; did you mean `high`? It is one of: low, ",
+                "is \"higg\"; did you mean `high`? It is one of: low, ",
                 "move_funds",
             ],
         ),
