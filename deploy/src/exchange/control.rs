@@ -110,8 +110,12 @@ mod tests {
         let control = HostControl::of_unit("ark.service", at("ark")).unwrap();
         run(&control.stop_command(&at("it's new"), false));
         assert_eq!(std::fs::read_to_string(at("ark")).unwrap(), "2");
+        // Where nothing may be started in between, the program is exchanged at the start.
+        std::fs::write(at("ark"), "1").unwrap();
         run(&control.stop_command(&at("it's new"), true));
+        assert_eq!(std::fs::read_to_string(at("ark")).unwrap(), "1");
         run(&control.start_command(&at("it's new")));
+        assert_eq!(std::fs::read_to_string(at("ark")).unwrap(), "2");
         let said = std::fs::read_to_string(at("log")).unwrap();
         // What `cat` prints is not shown: its standard output is redirected, and the log is a file of its own.
         let calls: Vec<&str> = said
