@@ -128,7 +128,13 @@ pub fn rehearse(client: &HostClient, plan: UpgradePlan) -> Result<Vec<String>, U
     let new = plan.new_binary.display();
     let is_exclusive = migration.is_some();
     let mut steps = vec![
-        format!("check: {new} check {}", plan.check_args.join(" ")),
+        [
+            &format!("check: {new} check --data-dir {}", plan.data_dir.display()),
+            plan.check_args.join(" ").as_str(),
+        ]
+        .join(" ")
+        .trim_end()
+        .to_owned(),
         format!("snapshot: in {}", plan.snapshots.display()),
         format!("replay: {new} judges its decisions again"),
         format!(

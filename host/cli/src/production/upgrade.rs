@@ -107,11 +107,7 @@ impl UpgradeArgs {
             None => configured_data_dir(self.config.as_deref())?,
         };
         let mut check_args = Vec::new();
-        for (option, file) in [
-            ("--config", self.config),
-            ("--env-file", self.env_file),
-            ("--data-dir", Some(data_dir.clone())),
-        ] {
+        for (option, file) in [("--config", self.config), ("--env-file", self.env_file)] {
             if let Some(file) = file {
                 let file = file
                     .to_str()
