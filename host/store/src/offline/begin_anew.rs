@@ -21,8 +21,11 @@ use super::restore::move_aside;
 use super::snapshot::sync;
 
 /// What a new beginning moves aside, the database last.
-const EARLIER_FILES: [&str; 6] = [
+const EARLIER_FILES: [&str; 9] = [
     "ark.db.restoring",
+    "ark.db.new",
+    "anchors.jsonl.new",
+    "restore.pending.new",
     "ark.db-wal",
     "ark.db-shm",
     CAPSULES_DIR,

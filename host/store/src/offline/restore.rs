@@ -101,10 +101,8 @@ pub fn restore_snapshot_keeping(
     };
     sync(dir)?;
     let moved_aside = move_aside(dir, "before-restore", &DATABASE_FILES)?;
-    let fresh = dir.join("ark.db.restoring");
-    copy_file(&database_path(snapshot), &fresh)?;
     copy_file(&snapshot.join(ANCHORS_FILE), &dir.join(ANCHORS_FILE))?;
-    std::fs::rename(&fresh, &database).map_err(MaintenanceError::for_file(&database))?;
+    copy_file(&database_path(snapshot), &database)?;
     sync(dir)?;
     let mut store = OfflineStore::open_locked(dir, lock, secret_key)?;
     let transaction = store.connection.transaction()?;

@@ -3,32 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 use ark_tests::{
-    TestDir, ark_program, copy_agent, guests_dir, mark_component, policies_dir, sha256, wait_until,
+    TestDir, copy_agent, guests_dir, mark_component, policies_dir, sha256, wait_until,
 };
 use serde_json::{Value, json};
 
-fn ark(dir: &Path, url: &str, args: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(ark_program())
-        .args(args)
-        .current_dir(dir)
-        .env_clear()
-        .env("ARK_URL", url)
-        .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .expect("ark starts")
-}
-
-fn printed(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use super::{ark, printed, said};
 
 fn path_text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
