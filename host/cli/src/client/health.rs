@@ -44,8 +44,8 @@ pub(crate) fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
         None => {
             let layers = Layers::read(args.config.as_deref(), &Overrides::default())?;
             let config = Config::from_layers(&layers)
-                .context("the configuration names no address to probe; give one with --url")?;
-            probed_url(&config)
+                .context("the configuration names no address to ask; give one with --url")?;
+            health_url(&config)
         }
     };
     let client = HostClient::new(&Endpoint {
@@ -75,7 +75,7 @@ pub(crate) fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Where a host of this configuration is asked. A certificate need not name the address by which this machine reaches the API; telemetry has none.
-fn probed_url(config: &Config) -> String {
+fn health_url(config: &Config) -> String {
     match config.telemetry.listen {
         TelemetryListen::At(address) if config.access.tls.is_some() => format_url("http", address),
         _ => {

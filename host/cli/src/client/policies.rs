@@ -258,7 +258,7 @@ struct PolicyUpload {
     /// The settings in the manifest.
     settings: Option<Settings>,
     mode: PolicyMode,
-    order: Option<u32>,
+    place: Option<u32>,
 }
 
 impl PolicyUpload {
@@ -287,7 +287,7 @@ impl PolicyUpload {
                 component,
                 settings: manifest.settings,
                 mode: manifest.mode,
-                order: manifest.order,
+                place: manifest.place,
             });
         }
         let component = read_file("", path, remedy)?;
@@ -299,7 +299,7 @@ impl PolicyUpload {
             component,
             settings: None,
             mode: PolicyMode::Enforce,
-            order: None,
+            place: None,
         })
     }
 
@@ -308,7 +308,7 @@ impl PolicyUpload {
         &self,
         settings: Option<&Settings>,
         shadow: bool,
-        order: Option<u32>,
+        place: Option<u32>,
     ) -> anyhow::Result<ApiRequest> {
         let mode = if shadow {
             PolicyMode::Shadow
@@ -320,7 +320,7 @@ impl PolicyUpload {
             .with_fields(&[
                 ("sha256", json!(Digest::hash_bytes(&self.component))),
                 ("mode", json!(mode)),
-                ("order", json!(order.or(self.order))),
+                ("order", json!(place.or(self.place))),
                 ("signature", json!(read_signature(&self.file)?)),
             ]);
         Ok(match settings {

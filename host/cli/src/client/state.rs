@@ -98,9 +98,9 @@ pub(crate) enum StateCommand {
     /// Lists and changes what an agent remembers.
     #[command(subcommand)]
     Memory(MemoryCommand),
-    /// Reads and changes the settings of the system.
+    /// Reads and changes the configuration values of the system.
     #[command(subcommand)]
-    Config(SettingsCommand),
+    Config(ConfigCommand),
     /// Reads and changes the truth map.
     #[command(subcommand)]
     Truth(TruthCommand),
@@ -166,13 +166,13 @@ pub(crate) enum MemoryCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum SettingsCommand {
-    /// Shows a setting.
+pub(crate) enum ConfigCommand {
+    /// Shows a configuration value.
     Get {
         /// The key.
         key: String,
     },
-    /// Lists the settings.
+    /// Lists the configuration values.
     List {
         /// Only keys that start with this.
         #[arg(long)]
@@ -180,28 +180,28 @@ pub(crate) enum SettingsCommand {
         #[command(flatten)]
         page: PageArgs,
     },
-    /// Sets a setting to a JSON value.
+    /// Sets a configuration value to a JSON value.
     Set {
         /// The key.
         key: String,
         /// One JSON value.
         value: String,
-        /// What the setting is for.
+        /// What the configuration value is for.
         #[arg(long)]
         description: Option<String>,
-        /// Change the setting only if it is at this revision; 0: only if it does not exist.
+        /// Change the configuration value only if it is at this revision; 0: only if it does not exist.
         #[arg(long)]
         expected_revision: Option<u64>,
     },
-    /// Deletes a setting. Its history stays.
+    /// Deletes a configuration value. Its history stays.
     Delete {
         /// The key.
         key: String,
-        /// Delete the setting only if it is at this revision.
+        /// Delete the configuration value only if it is at this revision.
         #[arg(long)]
         expected_revision: Option<u64>,
     },
-    /// Lists the revisions of a setting, newest first.
+    /// Lists the revisions of a configuration value, newest first.
     History {
         /// The key.
         key: String,
@@ -413,7 +413,7 @@ fn state_request(command: StateCommand) -> anyhow::Result<StateRequest> {
                 .with_page(page),
         ),
         StateCommand::Memory(command) => memory_request(command)?,
-        StateCommand::Config(command) => settings_request(command),
+        StateCommand::Config(command) => config_request(command),
         StateCommand::Truth(command) => truth_request(command),
     })
 }
@@ -455,17 +455,15 @@ fn memory_request(command: MemoryCommand) -> anyhow::Result<StateRequest> {
     })
 }
 
-fn settings_request(command: SettingsCommand) -> StateRequest {
+fn config_request(command: ConfigCommand) -> StateRequest {
     match command {
-        SettingsCommand::Get { key } => {
-            StateRequest::Read(ApiRequest::get(&["v1", "config", &key]))
-        }
-        SettingsCommand::List { prefix, page } => StateRequest::Read(
+        ConfigCommand::Get { key } => StateRequest::Read(ApiRequest::get(&["v1", "config", &key])),
+        ConfigCommand::List { prefix, page } => StateRequest::Read(
             ApiRequest::get(&["v1", "config"])
                 .with_query("prefix", prefix)
                 .with_page(page),
         ),
-        SettingsCommand::Set {
+        ConfigCommand::Set {
             key,
             value,
             description,
@@ -478,14 +476,14 @@ fn settings_request(command: SettingsCommand) -> StateRequest {
                     ("expected_revision", json!(expected_revision)),
                 ]),
         ),
-        SettingsCommand::Delete {
+        ConfigCommand::Delete {
             key,
             expected_revision,
         } => StateRequest::Delete(
             ApiRequest::new("DELETE", &["v1", "config", &key])
                 .with_query("expected_revision", expected_revision),
         ),
-        SettingsCommand::History { key, page } => {
+        ConfigCommand::History { key, page } => {
             StateRequest::Read(ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page))
         }
     }

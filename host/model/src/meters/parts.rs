@@ -75,7 +75,7 @@ pub struct StoreMeters {
     pub failed_commits: Counter,
     /// One transaction, from its begin to the end of its sync.
     pub commit: Timing,
-    /// A unit that writes state, memories, truths or settings, from its submission until it is durable.
+    /// A unit that writes state, memories, truths or configuration values, from its submission until it is durable.
     pub state_write: Timing,
 }
 

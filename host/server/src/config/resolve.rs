@@ -306,7 +306,7 @@ fn resolve_policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, Problem>
                 name: file.name,
                 settings: file.settings,
                 mode: file.mode.unwrap_or_default(),
-                order: order.unwrap_or_else(|| place.saturating_mul(10).min(LAST_PLACE)),
+                place: order.unwrap_or_else(|| place.saturating_mul(10).min(LAST_PLACE)),
             }),
         })
         .collect()

@@ -23,9 +23,9 @@ pub struct FrontConfig {
     pub owner_ca: Option<PathBuf>,
     /// A file with the token with which the front reads decisions.
     pub token_file: Option<PathBuf>,
-    /// How long a request is held at most.
+    /// How long a request is parked at most.
     pub hold_for: Duration,
-    /// How many requests are held at the same time.
+    /// How many requests are parked at the same time.
     pub hold_limit: usize,
 }
 

@@ -14,7 +14,7 @@ use crate::webhooks::Webhooks;
 
 use super::capsule_directory::CapsuleRetention;
 use super::health::Thresholds;
-use super::redis_probe::RedisWatchConfig;
+use super::redis_meter::RedisWatchConfig;
 
 /// How the watchdog works.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ use super::capsule_directory::CapsuleDirectory;
 use super::config::{WatchdogConfig, WatchdogDeps};
 use super::fleet::FleetStatus;
 use super::health::{AgentHealth, Breach, Thresholds};
-use super::redis_probe::RedisMeasurement;
+use super::redis_meter::RedisMeasurement;
 use super::store_check::StoreCheckStatus;
 
 /// The health of each agent that serves.

@@ -146,7 +146,7 @@ impl DatabaseEvidence {
     }
 }
 
-/// The copies of lost databases in a data directory, latest first.
+/// The copies of lost databases in a data directory, newest first.
 fn find_rescued(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Vec::new();

@@ -64,7 +64,7 @@ pub(in crate::front) struct TallyReport {
     unjudged_reasons: BTreeMap<UnjudgedReason, u64>,
     /// Answers whose decisions wait.
     waiting: u64,
-    /// The last that differed, the latest first.
+    /// The last that differed, newest first.
     latest_different: Vec<DifferingVerdict>,
 }
 

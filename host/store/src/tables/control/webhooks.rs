@@ -220,7 +220,7 @@ impl Reader {
         Ok(count.unwrap_or(0))
     }
 
-    /// A webhook's dead letters before a number, the latest first; at most `limit`.
+    /// A webhook's dead letters before a number, newest first; at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.

@@ -224,7 +224,7 @@ struct AlertsQuery {
     cursor: Option<RowCursor>,
 }
 
-/// A page of alerts, the latest first.
+/// A page of alerts, newest first.
 #[derive(Serialize, ToSchema)]
 struct AlertPage {
     alerts: Vec<AlertLine>,
@@ -281,7 +281,7 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
     Ok(json_response(StatusCode::OK, None, &status))
 }
 
-/// What the watchdog noticed, the latest first
+/// What the watchdog noticed, newest first
 #[utoipa::path(get, path = "/v1/watchdog/alerts", operation_id = "list_alerts", tag = "control", params(AlertsQuery),
     responses((status = 200, description = "A page.", body = AlertPage)))]
 async fn list_alerts(

@@ -125,7 +125,7 @@ answer_from! { AccountRow =>
     }
 }
 
-/// A page of changes of the account, the latest first.
+/// A page of changes of the account, newest first.
 #[derive(Serialize, ToSchema)]
 struct AccountHistory {
     changes: Vec<AccountLine>,
@@ -227,7 +227,7 @@ async fn record_result(
     Ok(json_response(StatusCode::OK, Some(receipt.trace_id), &body))
 }
 
-/// Lists the changes of the account, the latest first
+/// Lists the changes of the account, newest first
 #[utoipa::path(get, path = "/v1/account/history", operation_id = "account_history", tag = "account", params(PageQuery),
     responses((status = 200, description = "A page.", body = AccountHistory)))]
 async fn list_changes(
