@@ -59,8 +59,8 @@ pub use schema::current_schema;
 pub use secrets::{SecretError, SecretKey, SecretKeyError, check_key_file};
 pub use store::Store;
 pub use tables::audit::{
-    AuditEntry, AuditFilter, AuditKind, AuditRow, DecisionFilter, DecisionLine, DecisionPage,
-    EventCursor, EventRows, FiredRule, IndexedFields, SessionLogFilter, SessionLogRow,
+    AuditEntry, AuditFilter, AuditKind, AuditRow, DecisionFilter, DecisionLine, EventCursor,
+    EventRows, FiredRule, IndexPage, IndexedFields, SessionLogFilter, SessionLogRow,
     audit_row_hash,
 };
 pub use tables::control::{

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use ark_client::{AwaitedWork, Endpoint, HostClient, RequestBody};
+use ark_client::{AwaitedWork, Endpoint, HostClient, OutgoingBody};
 use ark_host::config::{Config, Layers, Overrides};
 use ark_host::telemetry::TelemetryListen;
 use clap::Args;
@@ -57,7 +57,7 @@ pub(crate) fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
     let answer = client.send(
         Request::builder().method("GET"),
         path,
-        RequestBody::Text(String::new()),
+        OutgoingBody::Text(String::new()),
         AwaitedWork::Probe(Duration::from_secs(args.timeout)),
     )?;
     let passed = answer.status == 200;

@@ -161,7 +161,7 @@ pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
             order,
             change,
         } => {
-            let upload = PolicyUpload::read(&file.find()?)?;
+            let upload = UploadFiles::read(&file.find()?)?;
             let settings = match settings {
                 Some(path) => Some(read_settings("--settings", &path)?),
                 None => upload.settings.clone().filter(|_| !no_settings),
@@ -250,7 +250,7 @@ fn patch_request(policy: &Name) -> ApiRequest {
 }
 
 /// What a component, or a manifest with the component beside it, brings to a host.
-struct PolicyUpload {
+struct UploadFiles {
     name: Name,
     /// The file of the component.
     file: PathBuf,
@@ -261,7 +261,7 @@ struct PolicyUpload {
     place: Option<u32>,
 }
 
-impl PolicyUpload {
+impl UploadFiles {
     /// Reads the component or the manifest at `path`.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use super::alert_rules;
 use super::capsule_directory::CapsuleDirectory;
 use super::config::{WatchdogConfig, WatchdogDeps};
 use super::fleet::{Fleet, FleetStatus, ROUND_INTERVAL};
-use super::health::{AgentHealth, Breach, CanaryHealth, HealthView, Observation, Thresholds};
+use super::health::{Breach, CanaryHealth, HealthView, HealthWindow, Observation, Thresholds};
 use super::probing::probe_all_limits;
 use super::redis_meter::{RedisMeasurement, RedisMeter};
 use super::state::{HealthByAgent, Inner};
@@ -179,7 +179,7 @@ impl Watchdog {
     /// Forgets how an agent did, so that it starts from zero after a restore.
     pub fn reset_health(&self, agent: &Name) {
         if let Some(health) = self.inner.health_of(agent) {
-            *health.lock() = AgentHealth::default();
+            *health.lock() = HealthWindow::default();
         }
         self.inner.unrecorded_quarantines.lock().remove(agent);
     }

@@ -40,7 +40,7 @@ pub use capsule_directory::{CapsuleDirectory, CapsuleFile, CapsuleRetention};
 pub use config::{FleetConfig, WatchdogConfig, WatchdogDeps};
 pub use fleet::FleetStatus;
 pub use handle::{ResourceUsage, Watchdog};
-pub use health::{AgentHealth, Breach, CanaryHealth, HealthView, Observation, Thresholds};
+pub use health::{Breach, CanaryHealth, HealthView, HealthWindow, Observation, Thresholds};
 pub use orders::WATCHDOG_ACTOR;
 pub use rate_limits::{ActionRateLimit, ConcurrencyLimit};
 pub use redis_meter::{RedisMeasurement, RedisWatchConfig, RedisWatchLimits, StreamMeasurement};

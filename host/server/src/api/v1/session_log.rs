@@ -48,7 +48,6 @@ struct SessionLogQuery {
 
 answer_from! { SessionLogRow =>
     /// A line of the session log.
-    #[schema(as = SessionRow)]
     struct SessionLine {
         /// The number of the line; later lines have greater ones.
         seq: u64,

@@ -91,7 +91,7 @@ pub struct DecisionLine {
 
 /// A page of decisions.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DecisionPage {
+pub struct IndexPage {
     /// The decisions, newest first.
     pub lines: Vec<DecisionLine>,
     /// The row before which the next page begins; `None`: there is no other decision that matches. A page with fewer lines than asked for, even
@@ -338,7 +338,7 @@ impl<'a> Candidates<'a> {
 
 impl Reader {
     /// The decisions that match, newest first, before the row `before` when it is given, at most `limit`. It looks at a bounded number of rows:
-    /// [`DecisionPage::next`] says where to go on.
+    /// [`IndexPage::next`] says where to go on.
     ///
     /// # Errors
     /// The database cannot be read, or has an earlier schema.
@@ -347,7 +347,7 @@ impl Reader {
         filter: &DecisionFilter,
         before: Option<u64>,
         limit: u32,
-    ) -> Result<DecisionPage, ReadError> {
+    ) -> Result<IndexPage, ReadError> {
         self.require_current_schema()?;
         // The conditions that have an index. A statement whose parameter is not in it must still name it.
         let condition = match (&filter.instruments, &filter.trace_id) {
@@ -382,13 +382,13 @@ impl Reader {
                 let seq = candidate.seq;
                 lines.extend(candidate.match_filter(connection, filter)?);
                 if lines.len() >= limit as usize || looked_at == SCANNED_ROWS {
-                    return Ok(DecisionPage {
+                    return Ok(IndexPage {
                         lines,
                         next: Some(seq),
                     });
                 }
             }
-            Ok(DecisionPage { lines, next: None })
+            Ok(IndexPage { lines, next: None })
         })
     }
 }

@@ -96,7 +96,6 @@ struct CapitalSet {
 
 /// A result that counts from now on.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResultNoted)]
 struct ResultRecorded {
     amount: f64,
     at_ms: Millis,
@@ -106,7 +105,6 @@ struct ResultRecorded {
 
 answer_from! { AccountRow =>
     /// A statement about the account, as it is stored.
-    #[schema(as = AccountRow)]
     struct AccountLine {
         /// The number of the row.
         seq: u64,
