@@ -23,7 +23,7 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 /// What the host does before it answers, which decides how long it is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwaitedWork {
-    /// What takes no time that a person would notice.
+    /// An answer for which nothing is compiled.
     Answer,
     /// It compiles a component.
     Compilation,

@@ -15,7 +15,7 @@ const MAX_SECONDS: f64 = 1e7;
 /// Reads a time.
 ///
 /// # Errors
-/// It is not above 0, or too long.
+/// The value is not above 0, or too large.
 pub(super) fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
     ensure!(
         value > 0.0 && value <= MAX_SECONDS,

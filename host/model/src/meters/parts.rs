@@ -140,7 +140,7 @@ pub struct RouterMeters {
     pub agents: Arc<AgentMeters>,
 }
 
-/// What the watchdog observes.
+/// Meters of the watchdog.
 #[derive(Debug, Default)]
 pub struct WatchdogMeters {
     /// Checks of the Graveyard in which its bytes matched the pin.

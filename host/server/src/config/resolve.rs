@@ -57,7 +57,7 @@ pub struct Config {
     pub redis: Option<RedisConfig>,
     /// Where events are sent.
     pub webhooks: Vec<WebhookConfig>,
-    /// That of telemetry.
+    /// The configuration of telemetry.
     pub telemetry: TelemetryConfig,
     /// Where the Graveyard is.
     pub graveyard: GraveyardSource,

@@ -1,4 +1,4 @@
-//! How a front is configured.
+//! Configuration of a front.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub struct FrontConfig {
 /// What a front judges with.
 #[derive(Debug, Clone)]
 pub struct FrontPolicies {
-    /// That of the engine.
+    /// The configuration of the engine.
     pub engine: EngineConfig,
     /// Where the Graveyard is.
     pub graveyard: GraveyardSource,
@@ -59,7 +59,7 @@ impl OwnerAddress {
     /// Reads `http://HOST:PORT` or `https://HOST:PORT`.
     ///
     /// # Errors
-    /// It has another form, or tokens would leave the machine unencrypted: the text is to be read after the key's name.
+    /// The form is wrong, or tokens would leave the machine unencrypted. The error text continues the key's name.
     pub fn parse(url: &str) -> Result<Self, String> {
         let refused = |problem: &str| {
             Err(format!(

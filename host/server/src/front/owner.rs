@@ -147,7 +147,7 @@ impl Owner {
         self.access.store(Arc::new(access));
     }
 
-    /// What is known of it now, and how it changes.
+    /// Returns a receiver of the owner's status, which wakes at each change.
     pub(super) fn watch_status(&self) -> watch::Receiver<OwnerStatus> {
         self.status.subscribe()
     }
@@ -288,7 +288,7 @@ impl Owner {
     /// Whether the owner refuses callers without a token.
     ///
     /// # Errors
-    /// It does not say: it does not answer, or has no capacity.
+    /// The owner does not answer, or has no capacity.
     async fn needs_tokens(&self) -> Result<bool, String> {
         let request = Request::new(Body::empty());
         let asked = tokio::time::timeout(READINESS_TIME, self.ask(request, GUARDED_PATH)).await;

@@ -107,7 +107,7 @@ impl BodyMemory {
     }
 }
 
-/// What a client did wrong while its body was streamed, once it did: the connection to the owner breaks by it, and not by the owner.
+/// Set when the client failed while its body was streamed, so that the broken connection is not blamed on the owner.
 type ClientFailure = Arc<OnceLock<BodyFailure>>;
 
 /// What is wrong with a body that is streamed.
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_for_one_connection_or_names_a_sender_is_not_passed_on() {
+    async fn connection_and_sender_headers_are_not_passed_on() {
         let request = Request::get("/v1/agents?limit=3")
             .header("Host", "ark.example.com")
             .header("Connection", "close, X-Hop, Authorization, Idempotency-Key")

@@ -1,4 +1,4 @@
-//! What can be asked for, and what is answered.
+//! Requests and receipts of policy changes.
 
 use std::sync::Arc;
 

@@ -96,7 +96,7 @@ pub struct Breach {
     pub reason: String,
 }
 
-/// How an agent did lately. It is forgotten at a restart and at a restore.
+/// The outcomes of an agent's last invocations. Cleared at a restart and at a restore.
 #[derive(Debug, Default)]
 pub struct HealthWindow {
     /// The last invocations: whether each succeeded, and its latency.

@@ -74,7 +74,7 @@ pub struct StreamMeasurement {
     pub lag: Option<u64>,
     /// How many entries were read and are not acknowledged.
     pub pending: u64,
-    /// How long the oldest of those has been that.
+    /// How long the oldest of those has been pending.
     pub pending_age: Duration,
     /// How many entries the dead-letter stream has.
     pub dead_letters: u64,
@@ -94,7 +94,7 @@ pub(super) struct Graded {
 pub(super) struct RedisMeter {
     config: RedisWatchConfig,
     link: RedisLink,
-    /// What of the Redis the host uses.
+    /// The streams and events that the host uses in the Redis.
     used: Arc<RedisStatus>,
     store: Store,
     /// The oldest entry of each stream that was read and not acknowledged, and since when it is known.

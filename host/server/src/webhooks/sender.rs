@@ -49,7 +49,7 @@ enum StepError {
     Unsent(String),
 }
 
-/// What a step did.
+/// The result of one step.
 enum WebhookStep {
     /// There is nothing to send now.
     Idle,
@@ -462,7 +462,7 @@ impl WebhookSender {
         });
     }
 
-    /// Notes that the host itself cannot make an attempt now: nothing is delivered, as where the receiver fails.
+    /// Records that the host itself cannot make an attempt now, e.g. for want of the secret.
     fn note_inability(&mut self, problem: &str) {
         self.note_problem(problem);
         let since = *self.unable_since.get_or_insert_with(Millis::now);

@@ -376,7 +376,7 @@ proptest! {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of changes")]
-fn what_is_counted_for_an_agent_is_what_the_tables_hold() {
+fn usage_of_an_agent_equals_the_rows_of_the_tables() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let agent = QuotaHolder::Agent(name("kyle"));

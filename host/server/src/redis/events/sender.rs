@@ -108,7 +108,7 @@ struct RedisSender {
     is_idle: bool,
 }
 
-/// What a step did.
+/// The result of one step.
 enum RedisStep {
     /// Everything that is committed is sent.
     Idle,

@@ -1,4 +1,4 @@
-//! What happened: the audit log, its archives, and the session log.
+//! Tables of the audit log, its archives and the session log.
 
 mod archives;
 mod audit_log;

@@ -196,7 +196,7 @@ fn start_breaking_owner() -> (String, Receiver<String>) {
 }
 
 #[test]
-fn what_broke_is_sent_again_under_one_key_or_not_at_all() {
+fn broken_requests_are_repeated_under_one_key_or_not_at_all() {
     let dir = TestDir::new("");
     let (owner, heads) = start_breaking_owner();
     let front = Host::start_front(&owner, &empty_config(&dir), &[]);
@@ -270,7 +270,7 @@ fn says(answer: &Value, words: &str) -> bool {
 }
 
 #[test]
-fn what_is_held_is_bounded_in_number_and_time_and_by_its_own_deadline() {
+fn parked_requests_are_bounded_in_number_time_and_by_their_deadline() {
     let dir = TestDir::new("");
     let listen = format!("127.0.0.1:{}", free_port());
     let owner = format!("http://{listen}");

@@ -237,7 +237,7 @@ struct StateHistory {
 struct StateChanged {
     agent: Name,
     key: String,
-    /// The revision it made.
+    /// The revision that the change made.
     revision: u64,
 }
 
