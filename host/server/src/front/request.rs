@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use ark_model::ids::TraceId;
 
-use crate::api::http::body::{BodyLimits, incomplete, refuse_large, too_large, too_slow};
+use crate::api::http::body::{BodyLimits, incomplete_body, refuse_large, too_large, too_slow};
 use crate::api::http::deadline::{DEADLINE, Deadline};
 use crate::api::http::problem::Problem;
 use crate::api::http::trace_context::format_traceparent;
@@ -236,7 +236,7 @@ impl OutgoingRequest {
         };
         failure.get().map(|failure| match failure {
             BodyFailure::TooLarge => too_large(STREAMED_LIMITS),
-            BodyFailure::Incomplete(error) => incomplete(error),
+            BodyFailure::Incomplete(error) => incomplete_body(error),
         })
     }
 
@@ -344,7 +344,7 @@ async fn read_body(
     let mut read = BytesMut::new();
     let reading = async {
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| incomplete(&error))?;
+            let chunk = chunk.map_err(|error| incomplete_body(&error))?;
             let needed = (read.len() + chunk.len()).div_ceil(BUFFER_UNIT);
             let missing = needed.saturating_sub(permit.num_permits());
             permit.merge(memory.reserve(missing)?);

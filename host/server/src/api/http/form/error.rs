@@ -65,7 +65,7 @@ impl FormError {
                 FieldError::new(
                     clip_for_error(field),
                     "unknown field",
-                    suggest(&name, known),
+                    suggest_name(&name, known),
                 )
             }
             Self::Invalid { problem, remedy } => {
@@ -161,7 +161,7 @@ impl Error for FormError {
 }
 
 /// What to do about an unknown name: the known name that is most like it, or else every known one.
-fn suggest(name: &str, known: &[&str]) -> String {
+fn suggest_name(name: &str, known: &[&str]) -> String {
     let closest = known
         .iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
