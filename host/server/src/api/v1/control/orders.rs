@@ -186,10 +186,6 @@ async fn carry_out_order(
     let receipt = api
         .ask_hrm_blocking(|hrm, reply| hrm.carry_out_order(instruction, reply))
         .await?;
-    if let Order::Restore { agent } = &order {
-        api.watchdog.reset_health(agent);
-        api.router.wake_agents();
-    }
     let body = OrderCarriedOut {
         order: order.as_str(),
         agent: order.agent().cloned(),
