@@ -15,7 +15,7 @@ mod path;
 mod tls_failure;
 
 pub use answer::Answer;
-pub use connection::{AwaitedWork, Endpoint, HostClient, RequestBody};
+pub use connection::{AwaitedWork, Endpoint, HostClient, OutgoingBody};
 pub use error::ClientError;
 pub use operation::UploadStage;
 pub use path::{escape_query, join_path};

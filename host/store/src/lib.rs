@@ -59,8 +59,8 @@ pub use schema::current_schema;
 pub use secrets::{SecretError, SecretKey, SecretKeyError, check_key_file};
 pub use store::Store;
 pub use tables::audit::{
-    AuditEntry, AuditFilter, AuditKind, AuditRow, DecisionFilter, DecisionLine, DecisionPage,
-    DecisionSubject, EventCursor, EventRows, FiredRule, SessionLogFilter, SessionLogRow,
+    AuditEntry, AuditFilter, AuditKind, AuditRow, DecisionFilter, DecisionLine, EventCursor,
+    EventRows, FiredRule, IndexPage, IndexedFields, SessionLogFilter, SessionLogRow,
     audit_row_hash,
 };
 pub use tables::control::{
@@ -78,7 +78,7 @@ pub use tables::signals::{
     FailedDelivery, NewSignal, OutboxMessage, OutboxRow, Redelivery, SignalKey, SignalReceipt,
     TRACE_ROWS, TraceRows,
 };
-pub use tables::state::{MemoryFilter, MemoryRow, Setting, TruthRow};
+pub use tables::state::{ConfigEntry, MemoryFilter, MemoryRow, TruthRow};
 pub use tables::versions::{
     AGENT_DELETED, AgentChange, AgentVersion, CanaryVersion, NewAgentVersion, NewPolicyVersion,
     PolicyChange, PolicyRecord, PolicySlot, PolicyVersion, Rollout,

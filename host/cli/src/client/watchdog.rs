@@ -19,7 +19,7 @@ pub(crate) enum WatchdogCommand {
         #[command(flatten)]
         show: ShowArgs,
     },
-    /// Lists what the watchdog noticed, the latest first.
+    /// Lists what the watchdog noticed, newest first.
     Alerts {
         /// Only alerts about this agent.
         #[arg(long)]

@@ -17,7 +17,7 @@ const MAX_VETOES: usize = 10_000;
 /// How many are read at a time.
 const PAGE: u32 = 500;
 
-/// See the module.
+/// What happened to a decision after it was recorded.
 #[derive(Debug, Default)]
 pub(super) struct Surroundings {
     /// The outcome of the second judgement, after an approval.

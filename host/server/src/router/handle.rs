@@ -362,7 +362,7 @@ impl Router {
         self.slots.list_serving()
     }
 
-    /// Number of deliveries that are pending.
+    /// Returns the number of pending deliveries.
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.backlog.deliveries.load(Ordering::Relaxed)

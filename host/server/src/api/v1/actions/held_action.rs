@@ -25,19 +25,19 @@ pub struct HeldAction {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
     /// The rules that hold it or warn of it, of every policy.
-    pub fired: Vec<FiredRule>,
+    pub fired: Vec<HeldRule>,
     /// The facts under which it was held. Only where one approval is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<Facts>,
 }
 
-/// A rule that fired.
+/// A rule that fired in the decision that held the action.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[expect(
     missing_docs,
     reason = "a comment on the flattened rule would stand in the document of the API"
 )]
-pub struct FiredRule {
+pub struct HeldRule {
     /// The policy it is a rule of.
     pub policy: String,
     #[serde(flatten)]
@@ -66,7 +66,7 @@ impl HeldAction {
     }
 }
 
-fn list_fired_rules(decision: &Decision) -> Vec<FiredRule> {
+fn list_fired_rules(decision: &Decision) -> Vec<HeldRule> {
     let whole = DecisionView::with_facts(decision);
     let policies = whole.policies.into_iter();
     policies
@@ -75,8 +75,8 @@ fn list_fired_rules(decision: &Decision) -> Vec<FiredRule> {
             let fired = said.rules.into_iter().filter(|rule| {
                 !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable)
             });
-            let fired: Vec<FiredRule> = fired
-                .map(|rule| FiredRule {
+            let fired: Vec<HeldRule> = fired
+                .map(|rule| HeldRule {
                     policy: policy.clone(),
                     rule: rule.into_owned(),
                 })

@@ -49,7 +49,6 @@ request_body!(OrderRequest);
 
 /// An order that is in force and on disk.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Ordered)]
 struct OrderCarriedOut {
     /// `halt`, `resume`, `quarantine` or `restore`.
     order: &'static str,

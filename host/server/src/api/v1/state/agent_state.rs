@@ -222,7 +222,7 @@ struct StateValue {
     revision: StateRevision,
 }
 
-/// A page of revisions, the latest first.
+/// A page of revisions, newest first.
 #[derive(Serialize, ToSchema)]
 struct StateHistory {
     agent: Name,
@@ -237,7 +237,7 @@ struct StateHistory {
 struct StateChanged {
     agent: Name,
     key: String,
-    /// The revision it made.
+    /// The revision that the change made.
     revision: u64,
 }
 
@@ -524,7 +524,7 @@ async fn answer_change(
     Ok(with_etag(response, revision))
 }
 
-/// Lists the revisions of a value, the latest first
+/// Lists the revisions of a value, newest first
 #[utoipa::path(get, path = "/v1/state/{agent}/{key}/history", operation_id = "list_state_revisions", tag = "state",
     params(StatePath, PageQuery),
     responses((status = 200, description = "A page.", body = StateHistory)))]

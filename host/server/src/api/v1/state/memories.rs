@@ -141,7 +141,7 @@ impl From<MemoryRow> for MemoryShown {
     }
 }
 
-/// A page of memories, the latest first.
+/// A page of memories, newest first.
 #[derive(Serialize, ToSchema)]
 struct MemoryPage {
     agent: Name,
@@ -157,7 +157,7 @@ struct MemoryChanged {
     id: u64,
 }
 
-/// Lists what an agent remembers, the latest first
+/// Lists what an agent remembers, newest first
 #[utoipa::path(get, path = "/v1/memory/{agent}", operation_id = "list_memories", tag = "state", params(AgentPath, MemoriesQuery),
     responses((status = 200, description = "A page.", body = MemoryPage)))]
 async fn list_memories(

@@ -1,4 +1,4 @@
-//! Settings that agents read and operators change: `/v1/config`. Keys are one segment of the path, as in [`super::agent_state`].
+//! Configuration values that agents read and operators change: `/v1/config`. Keys are one segment of the path, as in [`super::agent_state`].
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,7 +19,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, parse_stored_json};
 use crate::api::state::{DescribedRoutes, Shared};
 use ark_model::ids::Millis;
-use ark_store::{OperatorChange, Reader, Setting};
+use ark_store::{ConfigEntry, OperatorChange, Reader};
 
 use super::key_changes::{
     DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, read_revisions,
@@ -27,35 +27,39 @@ use super::key_changes::{
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
-        .routes(routes!(list_settings))
-        .routes(routes!(read_setting, set_setting, delete_setting))
+        .routes(routes!(list_config_entries))
+        .routes(routes!(
+            read_config_entry,
+            set_config_entry,
+            delete_config_entry
+        ))
         .routes(routes!(list_revisions))
 }
 
 text_field! {
-    /// What a setting is for.
-    SettingDescription("1,024 bytes at most", bytes: 0..=1024, pattern: None, accepts: |_| true)
+    /// What a configuration value is for.
+    ConfigEntryDescription("1,024 bytes at most", bytes: 0..=1024, pattern: None, accepts: |_| true)
 }
 
-/// A setting.
+/// A configuration value.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SettingRequest {
+struct ConfigEntryRequest {
     /// Any JSON value, nested 127 deep at most; integers of more than 64 bits are refused. To take a key away, use DELETE.
     value: JsonValue,
     /// What it is for; as before if left out.
-    description: Option<SettingDescription>,
+    description: Option<ConfigEntryDescription>,
     /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
     expected_revision: Option<RevisionNumber>,
     /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
-request_body!(SettingRequest);
+request_body!(ConfigEntryRequest);
 
-/// A setting, or a revision of it.
+/// A configuration value, or a revision of it.
 #[derive(Serialize, ToSchema)]
-struct SettingShown {
+struct ConfigEntryView {
     key: String,
     revision: u64,
     /// Any JSON value.
@@ -66,58 +70,58 @@ struct SettingShown {
     at_ms: Millis,
 }
 
-impl From<Setting> for SettingShown {
-    fn from(setting: Setting) -> Self {
+impl From<ConfigEntry> for ConfigEntryView {
+    fn from(entry: ConfigEntry) -> Self {
         Self {
-            value: setting.value_json.as_deref().map(parse_stored_json),
-            deleted: setting.value_json.is_none(),
-            key: setting.key,
-            revision: setting.revision,
-            description: setting.description,
-            updated_by: setting.updated_by,
-            at_ms: setting.at,
+            value: entry.value_json.as_deref().map(parse_stored_json),
+            deleted: entry.value_json.is_none(),
+            key: entry.key,
+            revision: entry.revision,
+            description: entry.description,
+            updated_by: entry.updated_by,
+            at_ms: entry.at,
         }
     }
 }
 
-/// A page of settings, by key.
+/// A page of configuration values, by key.
 #[derive(Serialize, ToSchema)]
-struct SettingPage {
-    settings: Vec<SettingShown>,
+struct ConfigEntryPage {
+    settings: Vec<ConfigEntryView>,
     /// The cursor of the next page, if there may be one.
     next_cursor: Option<String>,
 }
 
-/// A page of a setting's revisions, the latest first.
+/// A page of a configuration value's revisions, newest first.
 #[derive(Serialize, ToSchema)]
-struct SettingHistory {
+struct ConfigEntryHistory {
     key: String,
-    revisions: Vec<SettingShown>,
+    revisions: Vec<ConfigEntryView>,
     /// The cursor of the next page, if there may be one.
     next_cursor: Option<String>,
 }
 
-/// Lists settings, by key
+/// Lists configuration values, by key
 #[utoipa::path(get, path = "/v1/config", operation_id = "list_settings", tag = "config", params(PrefixQuery),
-    responses((status = 200, description = "A page.", body = SettingPage)))]
-async fn list_settings(
+    responses((status = 200, description = "A page.", body = ConfigEntryPage)))]
+async fn list_config_entries(
     State(api): Shared,
     ApiQuery(query): ApiQuery<PrefixQuery>,
 ) -> Result<Response, Problem> {
     let (rows, next_cursor) = query
-        .read_page(&api, Reader::settings_page, |row| row.key.clone())
+        .read_page(&api, Reader::config_entries_page, |row| row.key.clone())
         .await?;
-    let page = SettingPage {
+    let page = ConfigEntryPage {
         settings: convert_rows(rows),
         next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// A setting
+/// A configuration value
 #[utoipa::path(get, path = "/v1/config/{key}", operation_id = "read_setting", tag = "config", params(KeyPath),
-    responses((status = 200, description = "The setting.", body = SettingShown, headers(("ETag" = String, description = "The revision.")))))]
-async fn read_setting(
+    responses((status = 200, description = "The configuration value.", body = ConfigEntryView, headers(("ETag" = String, description = "The revision.")))))]
+async fn read_config_entry(
     State(api): Shared,
     ApiPath(KeyPath { key }): ApiPath<KeyPath>,
     _: NoQuery,
@@ -125,33 +129,37 @@ async fn read_setting(
     let key = String::from(key);
     let wanted = key.clone();
     let found = api
-        .run_blocking(move |api| api.store.latest_setting(&wanted))
+        .run_blocking(move |api| api.store.latest_config_entry(&wanted))
         .await??;
-    let setting = found
-        .filter(|setting| setting.value_json.is_some())
+    let entry = found
+        .filter(|entry| entry.value_json.is_some())
         .ok_or_else(|| {
-            let detail = format!("there is no setting {key:?}");
+            let detail = format!("there is no configuration value {key:?}");
             Problem::not_found(detail, "key", "GET /v1/config lists them")
         })?;
-    let revision = setting.revision;
-    let response = json_response(StatusCode::OK, None, &SettingShown::from(setting));
+    let revision = entry.revision;
+    let response = json_response(StatusCode::OK, None, &ConfigEntryView::from(entry));
     Ok(with_etag(response, revision))
 }
 
-/// Lists the revisions of a setting, the latest first
+/// Lists the revisions of a configuration value, newest first
 #[utoipa::path(get, path = "/v1/config/{key}/history", operation_id = "list_setting_revisions", tag = "config", params(KeyPath, PageQuery),
-    responses((status = 200, description = "A page.", body = SettingHistory)))]
+    responses((status = 200, description = "A page.", body = ConfigEntryHistory)))]
 async fn list_revisions(
     State(api): Shared,
     ApiPath(KeyPath { key }): ApiPath<KeyPath>,
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Response, Problem> {
     let key = String::from(key);
-    let (wanted, missing) = (key.clone(), format!("there never was a setting {key:?}"));
-    let read = move |store: &Reader, before, limit| store.setting_history(&wanted, before, limit);
+    let (wanted, missing) = (
+        key.clone(),
+        format!("there never was a configuration value {key:?}"),
+    );
+    let read =
+        move |store: &Reader, before, limit| store.config_entry_history(&wanted, before, limit);
     let (rows, next_cursor) =
         read_revisions(&api, query, read, |row| row.revision, missing).await?;
-    let page = SettingHistory {
+    let page = ConfigEntryHistory {
         key,
         revisions: convert_rows(rows),
         next_cursor,
@@ -159,24 +167,24 @@ async fn list_revisions(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// Sets a setting
+/// Sets a configuration value
 #[utoipa::path(put, path = "/v1/config/{key}", operation_id = "set_setting", tag = "config",
     params(KeyPath, Preconditions, IdempotencyHeader),
-    request_body = SettingRequest,
+    request_body = ConfigEntryRequest,
     responses(
         (status = 200, description = "It is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
     ))]
-async fn set_setting(
+async fn set_config_entry(
     State(api): Shared,
     caller: Caller,
     ApiPath(KeyPath { key }): ApiPath<KeyPath>,
     _: NoQuery,
     ApiHeaders(preconditions): ApiHeaders<Preconditions>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
-    ApiJson { form, body }: ApiJson<SettingRequest>,
+    ApiJson { form, body }: ApiJson<ConfigEntryRequest>,
 ) -> Result<Response, Problem> {
     let key = String::from(key);
     let expected = preconditions.expected_revision(form.expected_revision)?;
@@ -198,7 +206,7 @@ async fn set_setting(
     change.answer(&api, &caller, key).await
 }
 
-/// Takes a setting away
+/// Takes a configuration value away
 ///
 /// Its history stays.
 #[utoipa::path(delete, path = "/v1/config/{key}", operation_id = "delete_setting", tag = "config",
@@ -209,7 +217,7 @@ async fn set_setting(
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
     ))]
-async fn delete_setting(
+async fn delete_config_entry(
     State(api): Shared,
     caller: Caller,
     ApiPath(KeyPath { key }): ApiPath<KeyPath>,
