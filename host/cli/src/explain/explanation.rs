@@ -248,7 +248,7 @@ pub(crate) fn describe_action(action: &Action) -> String {
         Parameters::Trade(trade) => {
             let verb = match kind.as_str() {
                 "buy" | "sell" => kind.clone(),
-                _ => format!("{kind} ({:?})", trade.side).to_lowercase(),
+                _ => format!("{kind} ({})", trade.side.as_str()),
             };
             let leverage = if trade.leverage > 1.0 {
                 format!(", leverage {}", trade.leverage)
@@ -276,7 +276,7 @@ pub(crate) fn describe_action(action: &Action) -> String {
             named(" to ", &data.destination, "")
         ),
         Parameters::File(file) => {
-            format!("{:?} {}", file.operation, clip_text(&file.path)).to_lowercase()
+            format!("{} {}", file.operation.as_str(), clip_text(&file.path))
         }
         Parameters::Code(code) => format!(
             "execute {} bytes of code{}",

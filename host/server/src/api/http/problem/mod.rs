@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::quotas::QuotaExceeded;
 use ark_model::check::FieldError;
+use ark_model::problem::UNKNOWN_AGENT;
 use ark_runtime::SettingsProblem;
 
 /// An error answer.
@@ -45,6 +46,9 @@ pub struct Problem {
     problems: Vec<SettingsProblem>,
     #[serde(skip)]
     retry_after: Option<u32>,
+    /// Whether it is certain that nothing of the request counts.
+    #[serde(skip)]
+    is_certain: bool,
     /// The methods of the path, where another one was used.
     #[serde(skip)]
     allow: Option<String>,
@@ -58,7 +62,7 @@ impl Problem {
             StatusCode::UNPROCESSABLE_ENTITY,
             "contradiction",
             title,
-            error.to_string(),
+            error.describe(),
         )
         .at(&error.field, &error.remedy)
     }
@@ -73,9 +77,23 @@ impl Problem {
             StatusCode::BAD_REQUEST,
             "invalid-field",
             title,
-            error.to_string(),
+            error.describe(),
         )
         .at(&error.field, &error.remedy)
+    }
+
+    /// A proposal names a requester that is neither a loaded agent nor a submitter.
+    pub fn unknown_agent(detail: impl Into<String>) -> Self {
+        Self::of_type(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            UNKNOWN_AGENT.to_owned(),
+            "The agent is not known",
+            detail,
+        )
+        .at(
+            "agent",
+            "name a known one, or add it to `submitters` in ark.toml (or start with --submitter NAME)",
+        )
     }
 
     /// A problem of a kind, the last part of its `type`.
@@ -85,8 +103,18 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
+        Self::of_type(status, format!("urn:ark:problem:{kind}"), title, detail)
+    }
+
+    /// A problem of a whole `type`.
+    fn of_type(
+        status: StatusCode,
+        kind: String,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
-            kind: format!("urn:ark:problem:{kind}"),
+            kind,
             title,
             status: status.as_u16(),
             detail: detail.into(),
@@ -97,6 +125,7 @@ impl Problem {
             current_revision: None,
             problems: Vec::new(),
             retry_after: None,
+            is_certain: true,
             allow: None,
         }
     }
@@ -179,10 +208,18 @@ impl Problem {
         .at("Ark-Deadline-Ms", "give more time")
     }
 
-    /// The proposed action is denied.
+    /// Adds that the proposed action is denied.
     pub fn denied(self) -> Self {
         Self {
             outcome: Some("denied"),
+            ..self
+        }
+    }
+
+    /// Says that the request may have taken effect.
+    fn uncertain(self) -> Self {
+        Self {
+            is_certain: false,
             ..self
         }
     }
@@ -195,6 +232,7 @@ impl Problem {
             "It is not known whether it counts",
             "the request's deadline was over while it was being recorded: it may count, and is not known to be durable",
         )
+        .uncertain()
         .at(
             "Ark-Deadline-Ms",
             "take no answer for a denial: send it again with the same idempotency key, or read whether it is there",
@@ -220,6 +258,7 @@ impl Problem {
             "It is not known whether it counts",
             "the connection to the host that owns the data broke while the request was being carried out: it may count",
         )
+        .uncertain()
         .at(
             "Idempotency-Key",
             "take no answer for a refusal: read whether it is there; with a key the front sends such a request again by itself",
@@ -303,14 +342,8 @@ impl Problem {
     }
 
     /// Whether it is certain that nothing of the request counts.
-    pub fn is_certain(&self) -> bool {
-        !self.kind.ends_with(":outcome-unknown")
-    }
-
-    /// Adds that the proposed action is denied.
-    pub fn with_denial(mut self) -> Self {
-        self.outcome = Some("denied");
-        self
+    pub const fn is_certain(&self) -> bool {
+        self.is_certain
     }
 
     /// A conflict of revisions as 412 in place of 409: the expected revision came in a header (RFC 9110, section 15.5.13).
@@ -402,7 +435,7 @@ impl From<QuotaExceeded> for Problem {
                 StatusCode::TOO_MANY_REQUESTS,
                 "quota-exceeded",
                 "A quota is used up",
-                error.to_string(),
+                error.describe(),
             )
         }
         .at("Authorization", error.remedy)

@@ -327,7 +327,7 @@ fn reserve_for<'a>(
     }
     if sends_message && api.router.is_backlog_full() {
         let detail = "too many signals are waiting for another message; try again in a second";
-        return Err(Problem::busy(detail).with_denial());
+        return Err(Problem::busy(detail).denied());
     }
     if !is_needed {
         return Ok(None);
@@ -335,7 +335,7 @@ fn reserve_for<'a>(
     let reserved = api.reserve_quota(principal, body.len());
     reserved
         .map(Some)
-        .map_err(|exceeded| Problem::from(exceeded).with_denial())
+        .map_err(|exceeded| Problem::from(exceeded).denied())
 }
 
 /// Refuses a name that the caller's token is not bound to.
@@ -458,14 +458,5 @@ fn unknown_agent(api: &Api, agent: &Name) -> Problem {
         "{agent} is neither a loaded agent nor a submitter; known are: {}",
         known.join(", ")
     );
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "unknown-agent",
-        "The agent is not known",
-        detail,
-    )
-    .at(
-        "agent",
-        "name a known one, or add it to `submitters` in ark.toml (or start with --submitter NAME)",
-    )
+    Problem::unknown_agent(detail)
 }

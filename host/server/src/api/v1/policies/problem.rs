@@ -11,7 +11,7 @@ use crate::api::http::problem::Problem;
 
 impl From<InvalidPolicy> for Problem {
     fn from(unfit: InvalidPolicy) -> Self {
-        let detail = format!("the policy is refused: {unfit}");
+        let detail = format!("the policy is refused: {}", describe_refusal(&unfit));
         let refused = |field: &str, remedy: &str| {
             let title = "The policy is refused; what was in force stays";
             let status = StatusCode::UNPROCESSABLE_ENTITY;
@@ -53,6 +53,18 @@ impl From<InvalidPolicy> for Problem {
                 refused(&field, remedy).with_problems(&problems)
             }
         }
+    }
+}
+
+/// Says why a policy is refused, without the remedy where the problem document has it as its own.
+fn describe_refusal(unfit: &InvalidPolicy) -> String {
+    match unfit {
+        InvalidPolicy::Settings(SettingsRefused::NotTaken) => "it takes no settings".to_owned(),
+        InvalidPolicy::Settings(SettingsRefused::Problems(problems)) => match problems.as_slice() {
+            [only] => format!("it refuses its settings: {}", only.describe()),
+            _ => unfit.to_string(),
+        },
+        _ => unfit.to_string(),
     }
 }
 
