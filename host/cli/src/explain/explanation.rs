@@ -118,7 +118,7 @@ impl Explanation {
             .policies
             .iter()
             .flat_map(|policy| {
-                let rules = policy.rules.iter().filter(|rule| has_fired(rule));
+                let rules = policy.rules.iter().filter(|rule| rule.answer.has_fired());
                 rules.map(|rule| explain_rule(policy, rule, action, facts, around))
             })
             .collect();
@@ -176,10 +176,6 @@ impl Explanation {
             .filter(|rule| answers.contains(&rule.answer))
             .collect()
     }
-}
-
-const fn has_fired(rule: &RuleView) -> bool {
-    !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable)
 }
 
 const fn sort_rank(answer: RuleResult) -> u8 {
