@@ -212,7 +212,7 @@ impl Redelivered {
 #[utoipa::path(post, path = "/v1/signals/redeliver", operation_id = "redeliver_signals", tag = "signals", params(IdempotencyHeader),
     request_body = RedeliverRequest,
     responses(
-        (status = 202, description = "They will be delivered.", body = Redelivered),
+        (status = 202, description = "The signals will be delivered.", body = Redelivered),
         (status = 404, description = "No agent of this name serves."),
         (status = 409, description = "The delivery has not failed, or the signal has expired."),
         (status = 422, description = "The idempotency key was used for another request."),

@@ -84,7 +84,7 @@ struct ExecutionRecorded {
 #[utoipa::path(post, path = "/v1/executions", operation_id = "report_execution", tag = "actions",
     request_body = ExecutionRequest,
     responses(
-        (status = 200, description = "It counts.", body = ExecutionRecorded),
+        (status = 200, description = "The report was booked.", body = ExecutionRecorded),
         (status = 404, description = "There is no such decision."),
         (status = 409, description = "Nothing of that decision can be executed, or the report contradicts the state of the order."),
         (status = 422, description = "The execution id was used for another report, or the report lacks its size or states a result that cannot be."),

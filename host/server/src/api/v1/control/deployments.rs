@@ -153,7 +153,7 @@ async fn list_deployments(
 #[utoipa::path(post, path = "/v1/deployments", operation_id = "record_deployment", tag = "control", params(IdempotencyHeader),
     request_body = DeploymentRequest,
     responses(
-        (status = 200, description = "It is on disk.", body = DeploymentRecorded),
+        (status = 200, description = "The change is on disk.", body = DeploymentRecorded),
         (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn record_deployment(

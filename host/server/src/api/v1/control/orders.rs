@@ -59,13 +59,13 @@ struct OrderCarriedOut {
     since_ms: Millis,
 }
 
-/// Halts everything
+/// Halts the host
 ///
 /// Nothing but reads is approved from then on, and it stays so over a restart, until it is resumed.
 #[utoipa::path(post, path = "/v1/halt", operation_id = "halt", tag = "control", params(IdempotencyHeader),
     request_body = OrderRequest,
     responses(
-        (status = 200, description = "It is in force and on disk.", body = OrderCarriedOut),
+        (status = 200, description = "The order is in force and on disk.", body = OrderCarriedOut),
         (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn halt_host(
@@ -90,7 +90,7 @@ async fn halt_host(
 #[utoipa::path(post, path = "/v1/resume", operation_id = "resume", tag = "control", params(IdempotencyHeader),
     request_body = OrderRequest,
     responses(
-        (status = 200, description = "It is over.", body = OrderCarriedOut),
+        (status = 200, description = "The halt has ended.", body = OrderCarriedOut),
         (status = 409, description = "The halt cannot be ended, or there is none."),
         (status = 422, description = "The idempotency key was used for another request."),
     ))]
@@ -111,7 +111,7 @@ async fn resume_host(
     params(AgentNamePath, IdempotencyHeader),
     request_body = OrderRequest,
     responses(
-        (status = 200, description = "It is in force and on disk.", body = OrderCarriedOut),
+        (status = 200, description = "The order is in force and on disk.", body = OrderCarriedOut),
         (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn quarantine_agent(
@@ -141,7 +141,7 @@ async fn quarantine_agent(
     params(AgentNamePath, IdempotencyHeader),
     request_body = OrderRequest,
     responses(
-        (status = 200, description = "It is over.", body = OrderCarriedOut),
+        (status = 200, description = "The quarantine has ended.", body = OrderCarriedOut),
         (status = 409, description = "The agent is not in quarantine."),
         (status = 422, description = "The idempotency key was used for another request."),
     ))]

@@ -327,7 +327,7 @@ async fn list_keys(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// A value of an agent's state
+/// Reads a value of an agent's state
 ///
 /// The latest, a revision of it, or as it was at a moment.
 #[utoipa::path(get, path = "/v1/state/{agent}/{key}", operation_id = "read_state", tag = "state", params(StatePath, ValueQuery),
@@ -381,9 +381,9 @@ async fn read_value(
     params(StatePath, Preconditions, IdempotencyHeader),
     request_body = StateRequest,
     responses(
-        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
-        (status = 412, description = "It is at another revision than the header says."),
+        (status = 200, description = "The change is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`, or a secret cannot be stored."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
         (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
     ))]
 async fn set_value(
@@ -421,9 +421,9 @@ async fn set_value(
 #[utoipa::path(delete, path = "/v1/state/{agent}/{key}", operation_id = "delete_state", tag = "state",
     params(StatePath, Preconditions, DeleteQuery, IdempotencyHeader),
     responses(
-        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
-        (status = 412, description = "It is at another revision than the header says."),
+        (status = 200, description = "The change is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`, or a secret cannot be stored."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
         (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
     ))]
 async fn delete_value(
@@ -454,16 +454,16 @@ async fn delete_value(
     answer_change(&api, &caller, change, agent, key).await
 }
 
-/// Sets a value to what it was before
+/// Restores an earlier revision of a value
 ///
 /// That makes a new revision; nothing is lost.
 #[utoipa::path(post, path = "/v1/state/{agent}/{key}/rollback", operation_id = "roll_back_state", tag = "state",
     params(StatePath, Preconditions, IdempotencyHeader),
     request_body = RollbackRequest,
     responses(
-        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
-        (status = 412, description = "It is at another revision than the header says."),
+        (status = 200, description = "The change is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`, or a secret cannot be stored."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
         (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
     ))]
 async fn roll_back_value(

@@ -114,7 +114,7 @@ async fn list_settings(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// A setting
+/// Reads a configuration value
 #[utoipa::path(get, path = "/v1/config/{key}", operation_id = "read_setting", tag = "config", params(KeyPath),
     responses((status = 200, description = "The setting.", body = SettingShown, headers(("ETag" = String, description = "The revision.")))))]
 async fn read_setting(
@@ -164,9 +164,9 @@ async fn list_revisions(
     params(KeyPath, Preconditions, IdempotencyHeader),
     request_body = SettingRequest,
     responses(
-        (status = 200, description = "It is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`."),
-        (status = 412, description = "It is at another revision than the header says."),
+        (status = 200, description = "The change is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
         (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
     ))]
 async fn set_setting(
@@ -198,15 +198,15 @@ async fn set_setting(
     change.answer(&api, &caller, key).await
 }
 
-/// Takes a setting away
+/// Deletes a setting
 ///
 /// Its history stays.
 #[utoipa::path(delete, path = "/v1/config/{key}", operation_id = "delete_setting", tag = "config",
     params(KeyPath, Preconditions, DeleteQuery, IdempotencyHeader),
     responses(
-        (status = 200, description = "It is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`."),
-        (status = 412, description = "It is at another revision than the header says."),
+        (status = 200, description = "The change is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
         (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
     ))]
 async fn delete_setting(
