@@ -143,6 +143,9 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
             .iter()
             .map(|name| json!({"$ref": format!("#/components/parameters/{name}")})),
     );
+    let takes_key = parameters
+        .iter()
+        .any(|parameter| parameter["name"] == "Idempotency-Key");
     let names_something = parameters.iter().any(|parameter| parameter["in"] == "path");
     operation["parameters"] = Value::Array(parameters);
 
@@ -193,9 +196,24 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
     if tagged && reads {
         add("304", "It is what If-None-Match says.");
     }
+    if takes_key {
+        add_key_reused(responses);
+    }
     for (status, response) in responses {
         complete_response(status, response);
     }
+}
+
+/// Adds what 422 means of a call that takes an idempotency key, beside what the call itself says of it.
+fn add_key_reused(responses: &mut Map<String, Value>) {
+    const REUSED: &str = "The idempotency key was used for another request.";
+    let own = responses
+        .get("422")
+        .and_then(|response| response["description"].as_str());
+    let description = own.map_or_else(|| REUSED.to_owned(), |own| format!("{own} Also: {REUSED}"));
+    responses
+        .entry("422")
+        .or_insert_with(|| json!({}))["description"] = json!(description);
 }
 
 fn complete_response(status: &str, response: &mut Value) {

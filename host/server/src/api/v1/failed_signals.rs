@@ -168,7 +168,6 @@ struct RedeliverRequest {
     failed_until_ms: Option<Moment>,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -215,7 +214,6 @@ impl Redelivered {
         (status = 202, description = "The signals will be delivered.", body = Redelivered),
         (status = 404, description = "No agent of this name serves."),
         (status = 409, description = "The delivery has not failed, or the signal has expired."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn redeliver_signals(
     State(api): Shared,

@@ -95,7 +95,6 @@ fn advise_on_delivery(api: &Api, topic: &str, accepted: &AcceptedSignal) -> Opti
     request_body = SignalRequest,
     responses(
         (status = 202, description = "The signal is stored and will be delivered.", body = SignalAccepted),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn send_signal(
     State(api): Shared,

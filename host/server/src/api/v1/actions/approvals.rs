@@ -65,7 +65,6 @@ struct ApprovalsQuery {
 struct ResolutionRequest {
     /// Why, for the audit log.
     comment: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -161,7 +160,6 @@ fn read_held_actions(api: &Api, rows: Vec<Approval>) -> Result<Vec<HeldAction>, 
     responses(
         (status = 200, description = "The approval is resolved; the answer has the second judgement.", body = ApprovalResolved),
         (status = 409, description = "The approval was resolved before, or the agent is in quarantine."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn approve_action(
     State(api): Shared,
@@ -181,7 +179,6 @@ async fn approve_action(
     responses(
         (status = 200, description = "The approval is resolved.", body = ApprovalResolved),
         (status = 409, description = "The approval was resolved before."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn reject_action(
     State(api): Shared,

@@ -164,7 +164,7 @@ struct Decisions<'a> {
     responses(
         (status = 200, description = "The decision.", body = DecisionView),
         (status = 409, description = "The agent is in quarantine."),
-        (status = 422, description = "The agent is not known, or the idempotency key was used for another request."),
+        (status = 422, description = "The agent is not known."),
     ))]
 async fn propose_action(
     State(api): Shared,
@@ -367,7 +367,7 @@ fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> 
     responses(
         (status = 200, description = "The decisions.", body = Decisions),
         (status = 409, description = "An agent is in quarantine; nothing was recorded."),
-        (status = 422, description = "An agent is not known, or the idempotency key was used for another request."),
+        (status = 422, description = "An agent is not known."),
     ))]
 async fn propose_batch(
     State(api): Shared,

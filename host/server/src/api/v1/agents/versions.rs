@@ -65,7 +65,6 @@ struct UploadRequest {
     rollout: Option<bool>,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -77,7 +76,6 @@ struct RolloutRequest {
     number: VersionNumber,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -87,7 +85,6 @@ struct RolloutRequest {
 struct RollbackAgentRequest {
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -111,7 +108,6 @@ struct CanaryTrial {
     share: CanaryShare,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -124,7 +120,6 @@ struct CanaryEnd {
     _share: NoShare,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -309,7 +304,7 @@ fn identify_change(
     responses(
         (status = 200, description = "The version serves.", body = AgentChanged),
         (status = 409, description = "There is no such version to serve."),
-        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+        (status = 422, description = "The version is refused."),
     ))]
 async fn roll_out_agent(
     State(api): Shared,
@@ -337,7 +332,7 @@ async fn roll_out_agent(
     responses(
         (status = 200, description = "The trial has begun, or has ended.", body = AgentChanged),
         (status = 409, description = "There is no such version, the version serves already, or none is on trial."),
-        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+        (status = 422, description = "The version is refused."),
     ))]
 async fn try_out_agent(
     State(api): Shared,
@@ -372,7 +367,7 @@ async fn try_out_agent(
     responses(
         (status = 200, description = "The version before serves.", body = AgentChanged),
         (status = 409, description = "There is no version to go back to."),
-        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+        (status = 422, description = "The version is refused."),
     ))]
 async fn roll_back_agent(
     State(api): Shared,

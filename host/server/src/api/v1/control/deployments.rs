@@ -76,7 +76,6 @@ struct DeploymentRequest {
     reason: Reason,
     /// What was measured: any JSON value of at most 16 KiB.
     figures: Option<NotNull>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -154,7 +153,6 @@ async fn list_deployments(
     request_body = DeploymentRequest,
     responses(
         (status = 200, description = "The change is on disk.", body = DeploymentRecorded),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn record_deployment(
     State(api): Shared,

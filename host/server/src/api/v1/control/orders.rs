@@ -41,7 +41,6 @@ pub(crate) fn routes() -> DescribedRoutes {
 struct OrderRequest {
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -66,7 +65,6 @@ struct OrderCarriedOut {
     request_body = OrderRequest,
     responses(
         (status = 200, description = "The order is in force and on disk.", body = OrderCarriedOut),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn halt_host(
     State(api): Shared,
@@ -92,7 +90,6 @@ async fn halt_host(
     responses(
         (status = 200, description = "The halt has ended.", body = OrderCarriedOut),
         (status = 409, description = "The halt cannot be ended, or there is none."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn resume_host(
     State(api): Shared,
@@ -112,7 +109,6 @@ async fn resume_host(
     request_body = OrderRequest,
     responses(
         (status = 200, description = "The order is in force and on disk.", body = OrderCarriedOut),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn quarantine_agent(
     State(api): Shared,
@@ -143,7 +139,6 @@ async fn quarantine_agent(
     responses(
         (status = 200, description = "The quarantine has ended.", body = OrderCarriedOut),
         (status = 409, description = "The agent is not in quarantine."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn restore_agent(
     State(api): Shared,

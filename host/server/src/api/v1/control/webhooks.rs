@@ -260,7 +260,6 @@ struct WebhookRedeliverRequest {
     event_id: Option<WebhookEventId>,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -296,7 +295,6 @@ impl From<WebhookRedelivery> for WebhookRedelivered {
         (status = 202, description = "The dead letters will be tried again.", body = WebhookRedelivered),
         (status = 404, description = "There is no such webhook or dead letter."),
         (status = 409, description = "The webhook is disabled."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn redeliver_webhook(
     State(api): Shared,
@@ -324,7 +322,6 @@ async fn redeliver_webhook(
 struct WebhookEnableRequest {
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -346,7 +343,6 @@ struct WebhookEnabled {
         (status = 200, description = "The webhook sends again.", body = WebhookEnabled),
         (status = 404, description = "There is no such webhook."),
         (status = 409, description = "The webhook is not disabled."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn enable_webhook(
     State(api): Shared,

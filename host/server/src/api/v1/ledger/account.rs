@@ -54,7 +54,6 @@ struct CapitalRequest {
     amount: CapitalAmount,
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -66,7 +65,6 @@ struct ResultRequest {
     amount: ResultAmount,
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -201,7 +199,6 @@ async fn set_capital(
     responses(
         (status = 200, description = "The change is in force and on disk.", body = ResultRecorded),
         (status = 409, description = "The capital is not known."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn record_result(
     State(api): Shared,

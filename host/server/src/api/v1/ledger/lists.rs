@@ -102,7 +102,6 @@ text_field! {
 struct NamedEntry {
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -114,7 +113,6 @@ struct ConsentEntry {
     granted: bool,
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -133,7 +131,6 @@ struct VetoEntry {
     symbol: Option<VetoPart>,
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 

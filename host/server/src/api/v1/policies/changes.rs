@@ -171,7 +171,7 @@ async fn revise_policy(
         (status = 200, description = "The version is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "The policy is at another revision, a file declares it, or its state does not allow the change."),
         (status = 412, description = "The revision in `If-Match` is not the current one."),
-        (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays in force."),
+        (status = 422, description = "The version is refused, or the conditions contradict each other; what was in force stays in force."),
     ))]
 async fn roll_out_policy(
     State(api): Shared,
@@ -201,7 +201,7 @@ async fn roll_out_policy(
         (status = 200, description = "The version is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "The policy is at another revision, a file declares it, or its state does not allow the change."),
         (status = 412, description = "The revision in `If-Match` is not the current one."),
-        (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays in force."),
+        (status = 422, description = "The version is refused, or the conditions contradict each other; what was in force stays in force."),
     ))]
 async fn roll_back_policy(
     State(api): Shared,

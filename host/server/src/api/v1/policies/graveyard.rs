@@ -181,7 +181,7 @@ async fn list_amendments(
     request_body = AmendmentRequest,
     responses(
         (status = 202, description = "The request is recorded.", body = AmendmentRecorded),
-        (status = 422, description = "There is no such rule, or the idempotency key was used for another request."),
+        (status = 422, description = "There is no such rule."),
     ))]
 async fn request_amendment(
     State(api): Shared,

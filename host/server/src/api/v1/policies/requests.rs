@@ -61,7 +61,6 @@ pub(super) struct PolicyUploadRequest {
     pub(super) expected_revision: Option<RevisionNumber>,
     /// Why, for the audit log.
     pub(super) reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     pub(super) by: Option<Actor>,
 }
 
@@ -81,7 +80,6 @@ pub(super) struct RevisionFields {
     pub(super) expected_revision: Option<RevisionNumber>,
     /// Why, for the audit log.
     pub(super) reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     pub(super) by: Option<Actor>,
 }
 
@@ -172,7 +170,6 @@ pub(super) struct PolicyRolloutRequest {
     pub(super) expected_revision: Option<RevisionNumber>,
     /// Why, for the audit log.
     pub(super) reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     pub(super) by: Option<Actor>,
 }
 
@@ -184,7 +181,6 @@ pub(super) struct PolicyRollbackRequest {
     pub(super) expected_revision: Option<RevisionNumber>,
     /// Why, for the audit log.
     pub(super) reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     pub(super) by: Option<Actor>,
 }
 

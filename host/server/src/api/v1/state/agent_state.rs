@@ -106,7 +106,6 @@ struct StateRequest {
     value: JsonValue,
     /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
     expected_revision: Option<RevisionNumber>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -123,7 +122,6 @@ struct RollbackSteps {
     steps: RevisionSteps,
     /// The revision that must still be the latest. In place of `If-Match`.
     expected_revision: Option<RevisionNumber>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -135,7 +133,6 @@ struct RollbackToRevision {
     to_revision: RevisionNumber,
     /// The revision that must still be the latest. In place of `If-Match`.
     expected_revision: Option<RevisionNumber>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -384,7 +381,7 @@ async fn read_value(
         (status = 200, description = "The change is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
         (status = 409, description = "The key is at another revision than `expected_revision`, or a secret cannot be stored."),
         (status = 412, description = "The revision in `If-Match` is not the current one."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn set_value(
     State(api): Shared,
@@ -424,7 +421,7 @@ async fn set_value(
         (status = 200, description = "The change is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
         (status = 409, description = "The key is at another revision than `expected_revision`, or a secret cannot be stored."),
         (status = 412, description = "The revision in `If-Match` is not the current one."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn delete_value(
     State(api): Shared,
@@ -464,7 +461,7 @@ async fn delete_value(
         (status = 200, description = "The change is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
         (status = 409, description = "The key is at another revision than `expected_revision`, or a secret cannot be stored."),
         (status = 412, description = "The revision in `If-Match` is not the current one."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn roll_back_value(
     State(api): Shared,

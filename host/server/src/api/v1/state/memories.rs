@@ -110,7 +110,6 @@ struct MemoryRequest {
     metadata: Option<Map<String, Value>>,
     /// How long it is kept, in seconds; without an end if left out.
     ttl_seconds: Option<MemoryTtl>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -189,7 +188,6 @@ async fn list_memories(
     request_body = MemoryRequest,
     responses(
         (status = 201, description = "The change is on disk.", body = MemoryChanged),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn add_memory(
     State(api): Shared,
@@ -234,7 +232,6 @@ async fn add_memory(
     params(MemoryPath, DeleteMemoryQuery, IdempotencyHeader),
     responses(
         (status = 200, description = "The memory was removed, and that is on disk.", body = MemoryChanged),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn delete_memory(
     State(api): Shared,

@@ -47,7 +47,6 @@ struct SettingRequest {
     description: Option<SettingDescription>,
     /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
     expected_revision: Option<RevisionNumber>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -167,7 +166,7 @@ async fn list_revisions(
         (status = 200, description = "The change is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
         (status = 409, description = "The key is at another revision than `expected_revision`."),
         (status = 412, description = "The revision in `If-Match` is not the current one."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn set_setting(
     State(api): Shared,
@@ -207,7 +206,7 @@ async fn set_setting(
         (status = 200, description = "The change is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
         (status = 409, description = "The key is at another revision than `expected_revision`."),
         (status = 412, description = "The revision in `If-Match` is not the current one."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn delete_setting(
     State(api): Shared,
