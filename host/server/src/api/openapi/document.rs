@@ -171,7 +171,7 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
     );
     add(
         "504",
-        "The deadline of Ark-Deadline-Ms was over. `deadline-exceeded`: nothing of it counts; `outcome-unknown`: it may count; `in-force-not-recorded`: a halt or a quarantine is in force.",
+        "The deadline of Ark-Deadline-Ms passed. `deadline-exceeded`: nothing was recorded; `outcome-unknown`: the request may have taken effect; `in-force-not-recorded`: a halt or a quarantine is in force.",
     );
     if role.is_some() {
         add("401", "No token in force was shown.");
@@ -180,10 +180,10 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
             "429",
             "The token sent too many requests, or a quota of it is used up; see Retry-After.",
         );
-        add("503", "The host cannot do it now; see Retry-After.");
+        add("503", "The host cannot do this now; see Retry-After.");
     }
     if names_something {
-        add("404", "There is no such thing.");
+        add("404", "The resource that the path names does not exist.");
     }
     if has_body {
         add("408", "The body did not arrive in time.");
@@ -194,7 +194,7 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
         );
     }
     if tagged && reads {
-        add("304", "It is what If-None-Match says.");
+        add("304", "The answer has an ETag that If-None-Match names.");
     }
     if takes_key {
         add_key_reused(responses);

@@ -188,7 +188,7 @@ impl Problem {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
-            "Another ticket is needed",
+            "The ticket is not valid",
             "the ticket is used up or expired, or the token that it was issued to is no longer in force: a ticket opens one stream, soon after it was issued",
         )
         .at(
@@ -197,13 +197,13 @@ impl Problem {
         )
     }
 
-    /// The deadline of the request was over before it was done.
+    /// The deadline of the request passed before it was carried out.
     pub fn deadline_exceeded() -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
             "deadline-exceeded",
-            "The deadline was over",
-            "the request's deadline was over before it was done; nothing of it counts",
+            "The deadline passed",
+            "the deadline passed before the request was carried out; nothing was recorded",
         )
         .at("Ark-Deadline-Ms", "give more time")
     }
@@ -224,18 +224,18 @@ impl Problem {
         }
     }
 
-    /// The deadline of the request was over while it was being carried out.
+    /// The deadline of the request passed while it was being recorded.
     pub fn outcome_unknown() -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
             "outcome-unknown",
-            "It is not known whether it counts",
-            "the request's deadline was over while it was being recorded: it may count, and is not known to be durable",
+            "The outcome is not known",
+            "the deadline passed while the request was being recorded: it may have taken effect",
         )
         .uncertain()
         .at(
             "Ark-Deadline-Ms",
-            "take no answer for a denial: send it again with the same idempotency key, or read whether it is there",
+            "do not treat this as a denial: send the request again with the same idempotency key, or read whether it was recorded",
         )
     }
 
@@ -255,13 +255,13 @@ impl Problem {
         Self::new(
             StatusCode::BAD_GATEWAY,
             "outcome-unknown",
-            "It is not known whether it counts",
-            "the connection to the host that owns the data broke while the request was being carried out: it may count",
+            "The outcome is not known",
+            "the connection to the host that owns the data broke while the request was being carried out: it may have taken effect",
         )
         .uncertain()
         .at(
             "Idempotency-Key",
-            "take no answer for a refusal: read whether it is there; with a key the front sends such a request again by itself",
+            "do not treat this as a denial: send the request again with the same idempotency key, or read whether it was recorded",
         )
     }
 
@@ -278,10 +278,10 @@ impl Problem {
         }
     }
 
-    /// The deadline of an order was over while it was being recorded: it is in force.
+    /// The deadline of an order passed while it was being recorded: it is in force.
     pub fn in_force_not_confirmed(order: &'static str) -> Self {
         let detail = format!(
-            "the {order} is in force; the request's deadline was over before it was on disk"
+            "the {order} is in force; the deadline passed before it was on disk"
         );
         Self {
             status: StatusCode::GATEWAY_TIMEOUT.as_u16(),
@@ -310,6 +310,23 @@ impl Problem {
     /// The caller is known and may not make this call, because of what `field` says.
     pub fn forbidden(detail: impl Into<String>, field: &str, remedy: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail).at(field, remedy)
+    }
+
+    /// A change expects a revision that is not the latest.
+    pub fn revision_conflict(detail: impl Into<String>, current: u64) -> Self {
+        Self {
+            current_revision: Some(current),
+            ..Self::new(
+                StatusCode::CONFLICT,
+                "revision-conflict",
+                "The revision does not match",
+                detail,
+            )
+        }
+        .at(
+            "expected_revision",
+            "read the current revision and try again with it",
+        )
     }
 
     /// The path takes other methods, those in `allow`.
@@ -351,12 +368,6 @@ impl Problem {
         if self.current_revision.is_some() && self.status == 409 {
             self.status = StatusCode::PRECONDITION_FAILED.as_u16();
         }
-        self
-    }
-
-    /// Adds the latest revision.
-    pub fn at_revision(mut self, current: u64) -> Self {
-        self.current_revision = Some(current);
         self
     }
 

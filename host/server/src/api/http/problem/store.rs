@@ -25,16 +25,9 @@ impl From<CommitError> for Problem {
     fn from(error: CommitError) -> Self {
         let detail = error.to_string();
         match error {
-            CommitError::Conflict { current, .. } | CommitError::Stale { current, .. } => Self {
-                current_revision: Some(current),
-                ..Self::new(
-                    StatusCode::CONFLICT,
-                    "revision-conflict",
-                    "It is at another revision",
-                    detail,
-                )
-                .at("expected_revision", "read it again and decide again")
-            },
+            CommitError::Conflict { current, .. } | CommitError::Stale { current, .. } => {
+                Self::revision_conflict(detail, current)
+            }
             CommitError::NoSuchRevision { current, .. } => Self {
                 current_revision: Some(current),
                 ..Self::not_found(
@@ -53,7 +46,7 @@ impl From<CommitError> for Problem {
                 Self::new(
                     StatusCode::CONFLICT,
                     "no-secret-key",
-                    "A secret cannot be kept",
+                    "The secret cannot be stored",
                     refused.problem(),
                 )
                 .at("key", &remedy)

@@ -13,7 +13,7 @@ impl From<InvalidPolicy> for Problem {
     fn from(unfit: InvalidPolicy) -> Self {
         let detail = format!("the policy is refused: {}", describe_refusal(&unfit));
         let refused = |field: &str, remedy: &str| {
-            let title = "The policy is refused; what was in force stays";
+            let title = "The version is refused; the policy in force is unchanged";
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             Self::new(status, "policy-refused", title, detail.clone()).at(field, remedy)
         };
@@ -113,13 +113,9 @@ impl From<PolicyChangeError> for Problem {
                     _ => "change [[policies]] in ark.toml, then send the host SIGHUP",
                 },
             ),
-            PolicyChangeError::RevisionMismatch { current, .. } => conflict(
-                "revision-conflict",
-                "It is at another revision",
-                "expected_revision",
-                "read it again and decide again",
-            )
-            .at_revision(current),
+            PolicyChangeError::RevisionMismatch { current, .. } => {
+                Self::revision_conflict(detail, current)
+            }
             PolicyChangeError::ChangedMeanwhile(_) => conflict(
                 "changed-meanwhile",
                 "The policy was changed meanwhile",
@@ -143,7 +139,7 @@ impl From<PolicyChangeError> for Problem {
             PolicyChangeError::CorruptVersion { .. } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "policy-refused",
-                "The policy is refused; what was in force stays",
+                "The version is refused; the policy in force is unchanged",
                 detail,
             )
             .at("number", "upload it again, or roll out another version"),
