@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ark_model::ids::Millis;
+use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Baseline, CanaryPlan};
@@ -49,6 +49,9 @@ pub(super) struct CanaryStart {
     pub(super) began_at: Millis,
     /// The weights of all servers of the backend.
     pub(super) weights: BTreeMap<String, u32>,
+    /// The digest of the program of the host that serves, which is the way back; absent where it cannot be told, or nothing is taken over.
+    #[serde(default)]
+    pub(super) stable_build: Option<Digest>,
     /// When the front's process began, by its own metric.
     pub(super) front_started: f64,
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::serving::{WantedProgram, find_build};
 use crate::exchange::token::TokenFile;
 use crate::exchange::traffic::{set_weights, weigh_servers};
 use crate::haproxy::Haproxy;
@@ -271,6 +272,7 @@ impl<'a> HostCanary<'a> {
         let client = self.client;
         let lock = self.journal.share_lock()?;
         let exchange = HostExchange {
+            wanted: &WantedProgram::of(&plan.new_binary)?,
             client,
             lock: &lock,
             new_binary: &plan.new_binary,
@@ -280,11 +282,12 @@ impl<'a> HostCanary<'a> {
             start_command: &plan.start_command,
             timeout: plan.timeout,
         };
-        let pause = exchange.run::<CanaryError>(&mut || self.enter(TakeOverStep::Start))?;
+        let done = exchange.run::<CanaryError>(&mut || self.enter(TakeOverStep::Start))?;
         Ok(Some(TakeOver {
             snapshot,
             replayed,
-            pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            pause_ms: u64::try_from(done.pause.as_millis()).unwrap_or(u64::MAX),
+            serving: done.serving,
         }))
     }
 
@@ -406,8 +409,8 @@ impl<'a> HostCanary<'a> {
         let reason = match &take_over {
             None => "it has all requests; the host is the old one".to_owned(),
             Some(done) => format!(
-                "it has all requests and the data: {} decisions replayed alike, {} ms without a host",
-                done.replayed, done.pause_ms
+                "it has all requests and the data: {} decisions replayed alike, {} ms without a host; {}",
+                done.replayed, done.pause_ms, done.serving
             ),
         };
         self.record("promoted", &reason, &json!({"take_over": take_over}));
@@ -445,8 +448,8 @@ impl<'a> HostCanary<'a> {
         set_weights(&haproxy, &plan.backend, &self.begin.weights)?;
         let token_file = TokenFile::beside(&self.path, &self.begin.id);
         if let Some(plan) = &take_over {
-            let (id, lock) = (&self.begin.id, self.journal.share_lock()?);
-            bring_stable_back(self.client, plan, id, &lock, &token_file)?;
+            let lock = self.journal.share_lock()?;
+            bring_stable_back(self.client, plan, &self.begin, &lock, &token_file)?;
         }
         self.admin = token_file.client(self.client)?;
         if self.admin.is_some() {
@@ -559,9 +562,13 @@ fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<CanaryStart, CanaryE
     })?;
     Ok(CanaryStart {
         id: format!("canary-{}", TraceId::fresh()),
-        plan,
         baseline,
         began_at,
+        stable_build: plan
+            .take_over
+            .as_ref()
+            .and_then(|plan| find_build(&plan.data_dir)),
+        plan,
         weights,
         front_started,
     })

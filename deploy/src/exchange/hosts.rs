@@ -9,9 +9,7 @@ use ark_client::HostClient;
 use super::commands::run_command;
 use super::database::keep_before_migration;
 use super::error::ExchangeError;
-
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+use super::serving::{WantedProgram, wait_ready};
 
 /// Whether the host answers that it is ready.
 pub(crate) fn is_ready(client: &HostClient) -> bool {
@@ -20,19 +18,10 @@ pub(crate) fn is_ready(client: &HostClient) -> bool {
         .is_ok_and(|answer| answer.status == 200)
 }
 
-pub(crate) fn wait_ready(client: &HostClient, timeout: Duration) -> Result<(), ExchangeError> {
-    let ends = Instant::now() + timeout;
-    while !is_ready(client) {
-        if Instant::now() > ends {
-            return Err(ExchangeError::NotReady(timeout));
-        }
-        std::thread::sleep(PAUSE);
-    }
-    Ok(())
-}
-
 /// How the host is exchanged for that of a new version.
 pub(crate) struct HostExchange<'a> {
+    /// The program of the new version, which must be what serves in the end.
+    pub(crate) wanted: &'a WantedProgram,
     /// Asks the host.
     pub(crate) client: &'a HostClient,
     /// The journal's lock.
@@ -51,19 +40,31 @@ pub(crate) struct HostExchange<'a> {
     pub(crate) timeout: Duration,
 }
 
+/// What an exchange came to.
+pub(crate) struct Exchanged {
+    /// From the order to stop the old host until the new one was ready.
+    pub(crate) pause: Duration,
+    /// Which version serves, for people.
+    pub(crate) serving: String,
+}
+
 impl HostExchange<'_> {
-    /// Stops the old host, keeps the database where it will be migrated, starts the new one and waits until it is ready. Returns how long that
-    /// took. `begun` is told that the new version is about to be started.
+    /// Stops the old host, keeps the database where it will be migrated, starts the new one and waits until it is ready. `begun` is told that the
+    /// new version is about to be started.
     pub(crate) fn run<E: From<ExchangeError>>(
         &self,
         begun: &mut dyn FnMut() -> Result<(), E>,
-    ) -> Result<Duration, E> {
+    ) -> Result<Exchanged, E> {
         let started = Instant::now();
         run_command(self.stop_command, self.lock, self.timeout)?;
         keep_before_migration(self.new_binary, self.data_dir, self.kept)?;
         begun()?;
         run_command(self.start_command, self.lock, self.timeout)?;
-        wait_ready(self.client, self.timeout)?;
-        Ok(started.elapsed())
+        let check = || self.wanted.check(self.data_dir);
+        let serving = wait_ready(self.client, self.timeout, &check)?;
+        Ok(Exchanged {
+            pause: started.elapsed(),
+            serving,
+        })
     }
 }

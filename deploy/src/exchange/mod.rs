@@ -4,7 +4,7 @@
 //! run begins beside it. A database that a new version migrates is kept first, as the old host left it.
 //!
 //! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`control`] (how a host is stopped and started), [`database`] (snapshots, replay, migration), [`token`] (what a restore makes),
-//! [`hosts`] (stop, start, ready), [`validation`], [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
+//! [`serving`] (which version serves), [`hosts`] (stop, start, ready), [`validation`], [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
 //!
 //! Must not know: journals' entries, arguments, how anything is printed.
 
@@ -14,6 +14,7 @@ pub(crate) mod database;
 mod error;
 pub(crate) mod hosts;
 pub(crate) mod record;
+pub(crate) mod serving;
 pub(crate) mod token;
 pub(crate) mod traffic;
 pub(crate) mod validation;

@@ -82,6 +82,9 @@ pub(super) struct UpgradeStart {
     /// The digest of the new version's program; absent in a journal of an earlier program.
     #[serde(default)]
     pub(super) digest: Option<Digest>,
+    /// The digest of the process that the program becomes; absent likewise, or where it does not say it.
+    #[serde(default)]
+    pub(super) build: Option<Digest>,
     pub(super) plan: UpgradePlan,
 }
 

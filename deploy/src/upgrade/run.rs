@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ark_client::HostClient;
-use ark_model::ids::{Digest, TraceId};
+use ark_model::ids::TraceId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use crate::exchange::commands::ask_binary;
 use crate::exchange::database::{ask_version, kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::{HostExchange, is_ready};
 use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::serving::{Serving, WantedProgram, hash_file};
 use crate::exchange::token::TokenFile;
 use crate::exchange::validation::{Validated, describe_validation};
 use crate::exchange::{ExchangeError, HostClients, HostControl, Migration, find_migration};
@@ -89,10 +90,13 @@ fn prepare(
         });
     }
     let shown = ask_version(&plan.new_binary)?;
-    ask_version(&plan.stable_binary)?;
+    let stable = WantedProgram::of(&plan.stable_binary)?;
     let migration = find_migration(&plan.new_binary, &plan.data_dir)?;
     if !is_ready(client) {
         return Err(UpgradeError::NotReady);
+    }
+    if let Serving::Other(found) = stable.look(&plan.data_dir) {
+        return Err(UpgradeError::NotStable { found });
     }
     let id = format!("upgrade-{}", TraceId::fresh());
     let stable_binary = match &plan.control {
@@ -105,6 +109,7 @@ fn prepare(
     let begin = UpgradeStart {
         id,
         digest: Some(hash_file(&plan.new_binary)?),
+        build: shown.build,
         plan: UpgradePlan {
             version: if plan.version.is_empty() {
                 shown.version
@@ -247,14 +252,22 @@ impl<'a> Upgrade<'a> {
         if !is_ready(self.clients.client) {
             return Err(UpgradeError::NotServing);
         }
+        let serving = self.wanted().check(&plan.data_dir)?;
         give_up_for_upgrade(self.clients.client, &plan.rollback_journal, &id)?;
         let was = self.state.going_back.as_ref().map_or_else(
             || "it had not ended".to_owned(),
             |reason| format!("it was going back for this reason: {reason}"),
         );
-        let reason = format!("an operator stays with the new version; {was}");
+        let reason = format!("an operator stays with the new version; {was}; {serving}");
         self.record("kept", &reason);
         self.finish(true, reason, None)
+    }
+
+    /// The program of the new version.
+    fn wanted(&self) -> WantedProgram {
+        let UpgradeStart { plan, build, .. } = &self.state.begin;
+        let name = format!("{} ({})", plan.version, plan.new_binary.display());
+        WantedProgram::of_build(name, *build)
     }
 
     /// Announces a step.
@@ -297,11 +310,6 @@ impl<'a> Upgrade<'a> {
         }
         // What a run that was killed had started may have ended meanwhile: it is started again.
         self.exchange(&id, &plan, reached >= Some(UpgradeStep::Start))?;
-        let ready = self.pause.map_or_else(
-            || "ready, after another run".to_owned(),
-            |pause| format!("ready {} ms after the order to stop", pause.as_millis()),
-        );
-        self.record("start", &ready);
         self.enter(UpgradeStep::Validation, stop)?;
         self.validate(&plan, stop)
     }
@@ -324,6 +332,7 @@ impl<'a> Upgrade<'a> {
             plan.control.stop_command(&plan.new_binary, is_exclusive)
         };
         let exchange = HostExchange {
+            wanted: &self.wanted(),
             client: self.clients.client,
             lock: &lock,
             new_binary: &plan.new_binary,
@@ -333,12 +342,17 @@ impl<'a> Upgrade<'a> {
             start_command: &plan.control.start_command(&plan.new_binary),
             timeout: plan.timeout,
         };
-        let pause = exchange.run::<UpgradeError>(&mut || {
+        let done = exchange.run::<UpgradeError>(&mut || {
             self.note(&JournalEntry::Phase(UpgradeStep::Start))?;
             (self.tell)(UpgradeStep::Start.as_str(), Value::Null);
             Ok(())
         })?;
-        self.pause = (!is_started).then_some(pause);
+        self.pause = (!is_started).then_some(done.pause);
+        let ready = self.pause.map_or_else(
+            || "ready, after another run".to_owned(),
+            |pause| format!("ready {} ms after the order to stop", pause.as_millis()),
+        );
+        self.record("start", &format!("{ready}; {}", done.serving));
         Ok(())
     }
 
@@ -445,12 +459,6 @@ impl<'a> Upgrade<'a> {
             self.unrecorded.push(format!("{step}: {error}"));
         }
     }
-}
-
-/// The digest of a program.
-fn hash_file(path: &Path) -> Result<Digest, ExchangeError> {
-    let content = std::fs::read(path).map_err(ExchangeError::for_file(path))?;
-    Ok(Digest::hash_bytes(&content))
 }
 
 /// Goes on with a file that is the version with which the upgrade was begun, wherever that is now.

@@ -442,6 +442,12 @@ fn a_canary_that_runs_is_undone_first_and_a_stable_version_that_fails_is_said() 
         few[tries] = "2".to_owned();
         let failed = errors_of(&run(&stage, &few, &[]));
         assert!(failed.contains("not healthy after 2 checks"), "{failed}");
+        // One that starts the newer version is not the way back.
+        std::fs::copy(stage.dir.path().join("start-new.sh"), &start).expect("a copy");
+        wait_until("the newer version serves", || {
+            let failed = errors_of(&command(&stage, &[]).output().expect("ark starts"));
+            failed.contains("the host that serves is not 1.0.0") && failed.contains("ark-next")
+        });
         std::fs::write(&start, text).expect("a file");
         // Without a pause in which the host may take its time, another try may be needed.
         wait_until("the rollback ends", || {
