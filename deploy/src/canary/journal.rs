@@ -1,6 +1,7 @@
 //! The journal of a canary, and what it says about where the canary stands.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub(super) enum JournalEntry {
     Share(u32),
     /// A step of the take-over.
     TakingOver(TakeOverStep),
+    /// What the replay found: the snapshot, and how many decisions were judged alike.
+    Replayed { snapshot: PathBuf, decisions: u64 },
     /// Everything is undone.
     GoingBack {
         tripwire: Option<Tripwire>,
@@ -67,6 +70,12 @@ pub struct CanaryState {
     pub share_pct: u32,
     /// The step of the take-over, if that has begun.
     pub take_over: Option<TakeOverStep>,
+    /// Whether the host was stopped, also where a later run has begun the take-over again.
+    #[serde(skip)]
+    pub(super) was_stopped: bool,
+    /// What the replay found.
+    #[serde(skip)]
+    pub(super) replayed: Option<(PathBuf, u64)>,
     /// Why it goes back, if it does.
     pub going_back: Option<String>,
     /// The tripwire for which it goes back.
@@ -81,9 +90,17 @@ impl CanaryState {
             version: begin.plan.version.clone(),
             share_pct: 0,
             take_over: None,
+            was_stopped: false,
+            replayed: None,
             going_back: None,
             tripwire: None,
         }
+    }
+
+    /// Takes a step of the take-over over.
+    pub(super) fn enter(&mut self, phase: TakeOverStep) {
+        self.take_over = Some(phase);
+        self.was_stopped |= phase >= TakeOverStep::Stop;
     }
 }
 
@@ -96,7 +113,16 @@ pub(super) fn read_entries(entries: &[JournalEntry]) -> Option<(CanaryStart, Can
                 *found = Some((CanaryStart::clone(begin), CanaryState::of(begin)));
             }
             (JournalEntry::Share(share), Some((_, state))) => state.share_pct = *share,
-            (JournalEntry::TakingOver(phase), Some((_, state))) => state.take_over = Some(*phase),
+            (JournalEntry::TakingOver(phase), Some((_, state))) => state.enter(*phase),
+            (
+                JournalEntry::Replayed {
+                    snapshot,
+                    decisions,
+                },
+                Some((_, state)),
+            ) => {
+                state.replayed = Some((snapshot.clone(), *decisions));
+            }
             (JournalEntry::GoingBack { tripwire, reason }, Some((_, state))) => {
                 state.going_back = Some(reason.clone());
                 state.tripwire = *tripwire;

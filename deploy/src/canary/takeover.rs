@@ -23,8 +23,9 @@ pub struct TakeOver {
     pub snapshot: PathBuf,
     /// How many decisions the new version judged again, all alike.
     pub replayed: u64,
-    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were held for no longer.
-    pub pause_ms: u64,
+    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were held for no longer. Absent where a run that
+    /// was killed gave that order.
+    pub pause_ms: Option<u64>,
     /// Which version serves, in words.
     pub serving: String,
 }

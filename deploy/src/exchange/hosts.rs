@@ -22,6 +22,8 @@ pub(crate) fn is_ready(client: &HostClient) -> bool {
 pub(crate) struct HostExchange<'a> {
     /// The program of the new version, which must be what serves in the end.
     pub(crate) wanted: &'a WantedProgram,
+    /// Whether an earlier run started the new version, and it is what serves: it is left as it is.
+    pub(crate) is_running: bool,
     /// Asks the host.
     pub(crate) client: &'a HostClient,
     /// The journal's lock.
@@ -42,28 +44,33 @@ pub(crate) struct HostExchange<'a> {
 
 /// What an exchange came to.
 pub(crate) struct Exchanged {
-    /// From the order to stop the old host until the new one was ready.
-    pub(crate) pause: Duration,
+    /// From the order to stop what served until the new version was ready; `None`: an earlier run gave that order.
+    pub(crate) pause: Option<Duration>,
     /// Which version serves, for people.
     pub(crate) serving: String,
 }
 
 impl HostExchange<'_> {
-    /// Stops the old host, keeps the database where it will be migrated, starts the new one and waits until it is ready. `begun` is told that the
-    /// new version is about to be started.
+    /// Stops what serves, keeps the database where it will be migrated, starts the new version and waits until that is ready. `begun` is told that
+    /// the new version is about to be started.
+    ///
+    /// Repeated after a kill at any point it comes to the same end: whatever serves by then, also a host that somebody started meanwhile, has ended
+    /// before the database is kept, unless it is the new version.
     pub(crate) fn run<E: From<ExchangeError>>(
         &self,
         begun: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<Exchanged, E> {
         let started = Instant::now();
-        run_command(self.stop_command, self.lock, self.timeout)?;
-        keep_before_migration(self.new_binary, self.data_dir, self.kept)?;
-        begun()?;
+        if !self.is_running {
+            run_command(self.stop_command, self.lock, self.timeout)?;
+            keep_before_migration(self.new_binary, self.data_dir, self.kept)?;
+            begun()?;
+        }
         run_command(self.start_command, self.lock, self.timeout)?;
         let check = || self.wanted.check(self.data_dir);
         let serving = wait_ready(self.client, self.timeout, &check)?;
         Ok(Exchanged {
-            pause: started.elapsed(),
+            pause: (!self.is_running).then(|| started.elapsed()),
             serving,
         })
     }

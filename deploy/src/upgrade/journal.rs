@@ -107,6 +107,8 @@ pub(super) enum JournalEntry {
 pub(super) struct UpgradeState {
     pub(super) begin: UpgradeStart,
     pub(super) phase: Option<UpgradeStep>,
+    /// Whether the host was stopped, also where a later run has begun again before that.
+    pub(super) was_stopped: bool,
     pub(super) replayed: Option<(PathBuf, u64)>,
     pub(super) going_back: Option<String>,
 }
@@ -116,6 +118,7 @@ impl UpgradeState {
         Self {
             begin,
             phase: None,
+            was_stopped: false,
             replayed: None,
             going_back: None,
         }
@@ -125,7 +128,10 @@ impl UpgradeState {
     pub(super) fn apply(&mut self, entry: &JournalEntry) {
         match entry {
             JournalEntry::Started(_) => {}
-            JournalEntry::Phase(phase) => self.phase = Some(*phase),
+            JournalEntry::Phase(phase) => {
+                self.phase = Some(*phase);
+                self.was_stopped |= *phase >= UpgradeStep::Stop;
+            }
             JournalEntry::Replayed {
                 snapshot,
                 decisions,

@@ -246,7 +246,10 @@ impl<'a> Upgrade<'a> {
     /// The new version was not started yet, no host is ready, or a way back has replaced the database. The upgrade is under way as before.
     pub fn keep(mut self) -> Result<UpgradeReport, UpgradeError> {
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
-        if self.state.phase < Some(UpgradeStep::Start) {
+        // A connection to a unit's socket may have started it before the step was announced.
+        let may_run = self.state.phase >= Some(UpgradeStep::Start)
+            || (self.state.was_stopped && self.wanted().look(&plan.data_dir) == Serving::Wanted);
+        if !may_run {
             return Err(UpgradeError::NotStarted(id));
         }
         if !is_ready(self.clients.client) {
@@ -289,8 +292,10 @@ impl<'a> Upgrade<'a> {
     fn advance(&mut self, stop: &AtomicBool) -> Result<(), UpgradeError> {
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
         let reached = self.state.phase;
-        // Until the host is stopped nothing has changed, and everything is looked at again.
-        if reached < Some(UpgradeStep::Stop) {
+        let serving = self.wanted().look(&plan.data_dir);
+        // Until the host is stopped nothing has changed, and everything is looked at again; likewise where somebody has started another version
+        // since, which may have judged more.
+        if reached < Some(UpgradeStep::Stop) || matches!(serving, Serving::Other(_)) {
             self.enter(UpgradeStep::Check, stop)?;
             keep_program(&plan)?;
             let found = check_machine(&plan)?;
@@ -305,40 +310,35 @@ impl<'a> Upgrade<'a> {
                 decisions,
             })?;
         }
-        if reached < Some(UpgradeStep::Start) {
+        let is_running = reached >= Some(UpgradeStep::Start) && serving == Serving::Wanted;
+        if !is_running {
             self.enter(UpgradeStep::Stop, stop)?;
         }
-        // What a run that was killed had started may have ended meanwhile: it is started again.
-        self.exchange(&id, &plan, reached >= Some(UpgradeStep::Start))?;
+        self.exchange(&id, &plan, is_running)?;
         self.enter(UpgradeStep::Validation, stop)?;
         self.validate(&plan, stop)
     }
 
-    /// Exchanges the hosts. `is_started`: a run that was killed had begun to start the new one.
+    /// Exchanges the hosts. `is_running`: an earlier run started the new version, and it serves.
     fn exchange(
         &mut self,
         id: &str,
         plan: &UpgradePlan,
-        is_started: bool,
+        is_running: bool,
     ) -> Result<(), UpgradeError> {
         // Check and replay took a while: what is installed is what they were made with.
         check_same_version(&self.state.begin)?;
         let is_exclusive = find_migration(&plan.new_binary, &plan.data_dir)?.is_some();
         let lock = self.journal.share_lock()?;
-        let stop_command = if is_started {
-            // The old host has ended, and what runs is the new one.
-            "true".to_owned()
-        } else {
-            plan.control.stop_command(&plan.new_binary, is_exclusive)
-        };
         let exchange = HostExchange {
             wanted: &self.wanted(),
+            is_running,
             client: self.clients.client,
             lock: &lock,
             new_binary: &plan.new_binary,
             data_dir: &plan.data_dir,
             kept: &kept_path(&plan.snapshots, id),
-            stop_command: &stop_command,
+            stop_command: &plan.control.stop_command(&plan.new_binary, is_exclusive),
             start_command: &plan.control.start_command(&plan.new_binary),
             timeout: plan.timeout,
         };
@@ -347,7 +347,7 @@ impl<'a> Upgrade<'a> {
             (self.tell)(UpgradeStep::Start.as_str(), Value::Null);
             Ok(())
         })?;
-        self.pause = (!is_started).then_some(done.pause);
+        self.pause = done.pause;
         let ready = self.pause.map_or_else(
             || "ready, after another run".to_owned(),
             |pause| format!("ready {} ms after the order to stop", pause.as_millis()),
@@ -376,8 +376,7 @@ impl<'a> Upgrade<'a> {
     /// Brings the stable version back, by the steps of a rollback if its host was stopped.
     fn go_back(mut self, reason: String, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
         (self.tell)("going-back", json!({"reason": reason}));
-        let was_stopped = self.state.phase >= Some(UpgradeStep::Stop);
-        if !was_stopped {
+        if !self.state.was_stopped {
             self.record("went-back", &reason);
             return self.finish(false, reason, None);
         }

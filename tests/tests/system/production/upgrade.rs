@@ -16,7 +16,7 @@ const PHASES: [&str; 6] = ["check", "snapshot", "replay", "stop", "start", "vali
 /// What the new version's check finds no fault with: ports that nobody else has.
 pub(super) const CONFIG: &str = "listen = \"127.0.0.1:0\"\ntelemetry_listen = \"127.0.0.1:0\"\n";
 
-fn command(stage: &Stage, more: &[&str]) -> Command {
+pub(super) fn command(stage: &Stage, more: &[&str]) -> Command {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let mut command = Command::new(ark_program());
     command
@@ -32,7 +32,7 @@ fn command(stage: &Stage, more: &[&str]) -> Command {
 }
 
 /// An upgrade of the stage's host.
-fn upgrade(stage: &Stage, more: &[&str]) -> Command {
+pub(super) fn upgrade(stage: &Stage, more: &[&str]) -> Command {
     upgrade_to(stage, "new-ark", more)
 }
 
@@ -68,13 +68,13 @@ fn report_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 
-fn errors_of(mut command: Command) -> String {
+pub(super) fn errors_of(mut command: Command) -> String {
     let output = command.output().expect("ark starts");
     assert!(!output.status.success(), "{output:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn run(mut command: Command) -> Value {
+pub(super) fn run(mut command: Command) -> Value {
     report_of(&command.output().expect("ark starts"))
 }
 
@@ -83,7 +83,7 @@ fn journal_text(stage: &Stage) -> String {
 }
 
 /// Replaces text in a file of the stage.
-fn change(stage: &Stage, file: &str, from: &str, to: &str) {
+pub(super) fn change(stage: &Stage, file: &str, from: &str, to: &str) {
     let path = stage.dir.path().join(file);
     let text = std::fs::read_to_string(&path).expect("a file");
     let changed = text.replacen(from, to, 1);
@@ -92,7 +92,7 @@ fn change(stage: &Stage, file: &str, from: &str, to: &str) {
 }
 
 /// The stable version serves again, for the next round.
-fn back_to_stable(stage: &Stage) {
+pub(super) fn back_to_stable(stage: &Stage) {
     sh(&script(&stage.dir, "stop"));
     sh(&script(&stage.dir, "start"));
     wait_until("the host is ready", || is_ready(&stage.owner));
