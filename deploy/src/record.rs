@@ -32,10 +32,10 @@ pub(crate) enum RecordFault {
         /// What is wrong with it.
         problem: String,
     },
-    /// A decision comes out otherwise now.
-    #[error("{different} of {decisions} decisions come out otherwise, e.g. {example}")]
+    /// A decision has another result now.
+    #[error("{different} of {decisions} decisions have another result now, e.g. {example}")]
     Different {
-        /// The number of decisions that come out otherwise.
+        /// The number of decisions that have another result.
         different: u64,
         /// The number of decisions that were judged again.
         decisions: u64,

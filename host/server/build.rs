@@ -13,7 +13,7 @@ const SCHEMAS: [(&str, &str); 5] = [
     ),
     (
         "choices",
-        "AlertSeverity ApprovalFact ApprovalStatus AuditKind Change Consent Criticality DataOperation Family FileVerb List Outcome PolicyMode \
+        "AlertSeverity ApprovalFact ApprovalStatus AuditKind Change Consent Criticality DataOperation ExecutionStatus Family FileVerb List Outcome PolicyMode \
          PolicySource QuarantineCause Role RuleResult Sensitivity Severity Side",
     ),
     ("actions", "Action Parameters"),

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_client::{ClientError, HostClient};
+use ark_model::problem::UNKNOWN_AGENT;
 use serde_json::Value;
 
 use crate::journal::JournalError;
@@ -150,7 +151,7 @@ pub fn rehearse(
             let problem = match answer.into_success() {
                 // The remedy for a name that the host does not know is this error's own.
                 Err(ClientError::Problem { kind, detail, .. })
-                    if kind.ends_with("unknown-agent") =>
+                    if kind == UNKNOWN_AGENT =>
                 {
                     detail
                 }

@@ -42,11 +42,11 @@ enum Command {
     Synthetic(production::synthetic::SyntheticArgs),
     /// Tests a live host after a deployment, with a probe agent that is removed again.
     Validate(production::validate::ValidateArgs),
-    /// Gives a new version a growing share of the requests and then the data, or takes everything back.
+    /// Moves requests to a new version in steps, then hands over the data; moves them back when a check fails.
     Canary(production::canary::CanaryArgs),
-    /// Puts a new version in the place of the host on this machine: checked, replayed, validated; or the old one back.
+    /// Replaces the host on this machine by a new version: check, snapshot, replay, exchange, validation. Restores the old version when a step fails.
     Upgrade(Box<production::upgrade::UpgradeArgs>),
-    /// Brings the stable version back: its host, its database where it must, the requests; and validates it.
+    /// Restores the stable version: host, database if needed, requests; then validates it.
     Rollback(Box<production::rollback::RollbackArgs>),
     /// Prints the version of this program and of the schema of its database.
     Version(operate::version::VersionArgs),
@@ -55,7 +55,7 @@ enum Command {
     /// Checks, shows and documents the configuration.
     #[command(subcommand)]
     Config(operate::config::ConfigCommand),
-    /// Runs a demonstration: five agents, their decisions, an agent that never returns, the audit log.
+    /// Runs a demonstration: six agents, their decisions, an agent that never returns, the audit log.
     Demo(demo::DemoArgs),
     /// Shows and checks the Graveyard, the 26 pinned rules.
     #[command(subcommand)]

@@ -55,7 +55,7 @@ pub enum ClientError {
 }
 
 fn describe_problem(detail: &str, remedy: &str) -> String {
-    if detail.ends_with(remedy) {
+    if remedy.is_empty() {
         detail.to_owned()
     } else {
         format!("{detail}; {remedy}")

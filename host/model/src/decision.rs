@@ -119,9 +119,7 @@ impl Decision {
                 .map_or(&[][..], |verdict| &verdict.answers);
             answers
                 .iter()
-                .filter(|answer| {
-                    !matches!(answer.answer, RuleResult::Pass | RuleResult::NotApplicable)
-                })
+                .filter(|answer| answer.answer.has_fired())
                 .filter_map(|answer| part.policy.rule(answer.rule).map(|rule| (rule, answer)))
         })
     }

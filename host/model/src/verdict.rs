@@ -95,6 +95,12 @@ pub enum RuleResult {
 }
 
 impl RuleResult {
+    /// Returns whether the rule fired: it warned, held, was violated or could not be evaluated.
+    #[must_use]
+    pub const fn has_fired(self) -> bool {
+        !matches!(self, Self::Pass | Self::NotApplicable)
+    }
+
     /// Returns the name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {

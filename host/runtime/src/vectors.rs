@@ -122,7 +122,7 @@ fn run_vector(
         expected,
         found,
     };
-    let text = |answer: RuleResult| format!("{answer:?}").to_lowercase();
+    let text = |answer: RuleResult| answer.as_str().to_owned();
     let settings = vector.settings.as_ref();
     if let Some(settings) = settings {
         policy

@@ -151,9 +151,9 @@ impl Readiness {
 /// Whether the host may judge now: the answer of `/readyz`.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReadinessReport {
-    /// Whether it may.
+    /// Whether the host may judge.
     pub ready: bool,
-    /// Why it may not.
+    /// The reasons why it may not.
     pub problems: Vec<String>,
     /// What does not work, though it may judge.
     pub degraded: Vec<String>,

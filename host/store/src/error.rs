@@ -84,13 +84,13 @@ pub enum OpenError {
         cause: SecretError,
     },
     /// A restore into the directory, or a new beginning of it, did not finish.
-    #[error("a restore into {dir} (or a new beginning) was interrupted; run `ark state restore` (or `ark state begin-anew`) again", dir = dir.display())]
+    #[error("a restore into {dir} (or a new beginning) was interrupted; run `ark state restore` (or `ark state reinitialize`) again", dir = dir.display())]
     RestoreInterrupted {
         /// The data directory.
         dir: PathBuf,
     },
     /// There is no database, and the directory shows that there was one.
-    #[error("{path} is missing or empty, and {traces} beside it shows that there was a database: put it back, or restore a snapshot with `ark state restore`; if what it held is given up, order that with `ark state begin-anew`", path = path.display())]
+    #[error("{path} is missing or empty, and {traces} beside it shows that there was a database: put it back, or restore a snapshot with `ark state restore`; if what it held is given up, order that with `ark state reinitialize`", path = path.display())]
     DatabaseGone {
         /// Where the database should be.
         path: PathBuf,

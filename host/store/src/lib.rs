@@ -38,7 +38,7 @@ mod writer;
 pub use anchors::Anchor;
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
-pub use directory::{give_made, give_to_owner};
+pub use directory::{HostProcess, give_made, give_to_owner};
 pub use error::{
     CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
     TokenRefusal,
@@ -49,8 +49,8 @@ pub use offline::{
     MaintenanceError, NewBeginning, PacedReport, PrunedRows, ReadOnlyStore, RestoreReport,
     SnapshotFile, SnapshotManifest, StateReport, archive_audit, begin_anew, check_archive,
     check_beside_host, check_directory, check_snapshot, count_decisions_after, create_snapshot,
-    find_running_host, give_up_secrets, is_restore_pending, prune_signals, read_schema,
-    rekey_secrets, restore_snapshot, restore_snapshot_keeping,
+    find_host_process, find_running_host, give_up_secrets, is_restore_pending, prune_signals,
+    read_schema, rekey_secrets, restore_snapshot, restore_snapshot_keeping,
 };
 pub use operator_change::{AttributedChange, NewToken, OperatorChange, TokenChange};
 pub use reader::Reader;

@@ -7,6 +7,7 @@
 //! Invariant: the key and decrypted values leave this module only towards the agent they belong to.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -57,20 +58,14 @@ pub enum SecretKeyError {
 }
 
 /// Why a secret cannot be read or written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretError {
     /// The host has no encryption key.
-    #[error(
-        "{key:?} is a secret and the host has no key to encrypt it with; start it with {KEY_FILE_VARIABLE} naming a 0400 file of 64 hexadecimal digits"
-    )]
     NoKey {
         /// The key of the state.
         key: String,
     },
     /// The secret was encrypted with another key.
-    #[error(
-        "{key:?} is encrypted with the key {needed}, the host has {given}; start it with the key {needed}"
-    )]
     OtherKey {
         /// The key of the state.
         key: String,
@@ -80,9 +75,6 @@ pub enum SecretError {
         given: String,
     },
     /// The secret's encryption key was lost, and the secret was given up by order.
-    #[error(
-        "{key:?} was encrypted with the key {lost}, which was lost; the secret was given up and must be written anew"
-    )]
     GivenUp {
         /// The key of the state.
         key: String,
@@ -90,15 +82,57 @@ pub enum SecretError {
         lost: String,
     },
     /// The ciphertext does not decrypt.
-    #[error("{key:?} does not decrypt: it was changed or moved; restore a snapshot")]
     Broken {
         /// The key of the state.
         key: String,
     },
     /// The system gives no random bytes.
-    #[error("the system gives no random bytes")]
     NoRandomness,
 }
+
+impl SecretError {
+    /// What happened, as a sentence.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        match self {
+            Self::NoKey { key } => {
+                format!("{key:?} is a secret and the host has no key to encrypt it with")
+            }
+            Self::OtherKey { key, needed, given } => {
+                format!("{key:?} is encrypted with the key {needed}, the host has {given}")
+            }
+            Self::GivenUp { key, lost } => {
+                format!("{key:?} was encrypted with the key {lost}, which was lost")
+            }
+            Self::Broken { key } => format!("{key:?} does not decrypt: it was changed or moved"),
+            Self::NoRandomness => "the system gives no random bytes".to_owned(),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NoKey { .. } => format!(
+                "start the host with {KEY_FILE_VARIABLE} naming a 0400 file of 64 hexadecimal digits"
+            ),
+            Self::OtherKey { needed, .. } => format!("start the host with the key {needed}"),
+            Self::GivenUp { .. } => {
+                "the secret was given up and must be written anew".to_owned()
+            }
+            Self::Broken { .. } => "restore a snapshot".to_owned(),
+            Self::NoRandomness => "try again; see the log of the kernel".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}; {}", self.problem(), self.remedy())
+    }
+}
+
+impl std::error::Error for SecretError {}
 
 /// The revision that a ciphertext is bound to.
 #[derive(Clone, Copy)]

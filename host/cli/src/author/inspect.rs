@@ -126,10 +126,10 @@ fn print_policy(policy: &PolicyInspection, has_vectors: bool) {
             _ => "denies",
         };
         print_line!(
-            "  {:>3} {} ({:?}, {effect}): {}",
+            "  {:>3} {} ({}, {effect}): {}",
             rule.number,
             rule.name,
-            rule.severity,
+            rule.severity.as_str(),
             rule.description
         );
     }

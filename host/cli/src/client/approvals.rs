@@ -52,7 +52,7 @@ pub(crate) enum ApprovalsCommand {
     },
     /// Approves a held action: it is judged again with the approval as a fact, and takes effect unless something else forbids it by now.
     Approve(ResolveArgs),
-    /// Rejects a held action: it is denied finally.
+    /// Rejects a held action. This is final.
     Reject(ResolveArgs),
 }
 

@@ -18,7 +18,7 @@ use super::remedies::name_commands;
 /// Which host is called, and with which token.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
-    /// The API of the running host [default: the address in ark.toml, else <http://127.0.0.1:8000>].
+    /// The API of the running host [default: the address in ark.toml, else `http://127.0.0.1:8000`].
     #[arg(long, global = true, env = "ARK_URL", value_name = "URL")]
     url: Option<String>,
     /// The bearer token. In the environment other users do not see it.

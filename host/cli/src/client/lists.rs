@@ -34,8 +34,9 @@ pub(crate) enum ListsCommand {
         #[command(flatten)]
         reason: ReasonArgs,
     },
-    /// Takes an entry off a list.
-    TakeOff {
+    /// Removes an entry from a list.
+    #[command(alias = "take-off")]
+    Remove {
         #[command(flatten)]
         list: ListArgs,
         /// The key of the entry.
@@ -113,7 +114,7 @@ pub(crate) fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
                 ("symbol", json!(entry.symbol)),
             ])
             .send_with_reason(&reason)?,
-        ListsCommand::TakeOff { list, key, reason } => {
+        ListsCommand::Remove { list, key, reason } => {
             entry_request("DELETE", &list, &key).send_with_reason(&reason)?
         }
         ListsCommand::History {

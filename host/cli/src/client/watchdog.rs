@@ -19,7 +19,7 @@ pub(crate) enum WatchdogCommand {
         #[command(flatten)]
         show: ShowArgs,
     },
-    /// Lists what the watchdog noticed, newest first.
+    /// Lists alerts, newest first.
     Alerts {
         /// Only alerts about this agent.
         #[arg(long)]
@@ -27,7 +27,7 @@ pub(crate) enum WatchdogCommand {
         /// Only alerts of this kind, e.g. `heartbeat_missed`.
         #[arg(long)]
         kind: Option<String>,
-        /// Only alerts as bad as that, or worse: info, warning or critical.
+        /// Only alerts of this severity or higher: info, warning or critical.
         #[arg(long)]
         severity: Option<String>,
         #[command(flatten)]

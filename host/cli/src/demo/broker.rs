@@ -1,8 +1,9 @@
 //! The broker of the demo: an outsider who executes approved trades, reports them, and closes positions.
 
-use ark_host::hrm::{ExecutionReport, ExecutionStatus, ProposalAnswer};
+use ark_host::hrm::{ExecutionReport, ProposalAnswer};
 use ark_model::action::{Parameters, Side};
 use ark_model::decision::{Decision, Outcome};
+use ark_model::execution::ExecutionStatus;
 use ark_model::form::parse_action;
 use ark_model::ids::{DecisionId, Fraction, Name, TraceId};
 use serde::Deserialize;

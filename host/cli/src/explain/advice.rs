@@ -109,7 +109,7 @@ fn advise_on_graveyard_rule(
     };
     let take_off = |list: &str| {
         format!(
-            "ark lists take-off {list} {} --reason \"why\" (or, where ark.toml names it, there)",
+            "ark lists remove {list} {} --reason \"why\" (or, where ark.toml names it, there)",
             quote_for_shell(symbol)
         )
     };
@@ -263,7 +263,7 @@ fn advise_on_veto(words: &str, around: &Surroundings) -> String {
         .iter()
         .map(|name| {
             let name = quote_for_shell(&clip_text(name));
-            format!("ark lists take-off vetoes {name} --reason \"why\"")
+            format!("ark lists remove vetoes {name} --reason \"why\"")
         })
         .collect();
     if around.veto_is_configured {

@@ -118,7 +118,7 @@ impl Explanation {
             .policies
             .iter()
             .flat_map(|policy| {
-                let rules = policy.rules.iter().filter(|rule| has_fired(rule));
+                let rules = policy.rules.iter().filter(|rule| rule.answer.has_fired());
                 rules.map(|rule| explain_rule(policy, rule, action, facts, around))
             })
             .collect();
@@ -176,10 +176,6 @@ impl Explanation {
             .filter(|rule| answers.contains(&rule.answer))
             .collect()
     }
-}
-
-const fn has_fired(rule: &RuleView) -> bool {
-    !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable)
 }
 
 const fn sort_rank(answer: RuleResult) -> u8 {
@@ -252,7 +248,7 @@ pub(crate) fn describe_action(action: &Action) -> String {
         Parameters::Trade(trade) => {
             let verb = match kind.as_str() {
                 "buy" | "sell" => kind.clone(),
-                _ => format!("{kind} ({:?})", trade.side).to_lowercase(),
+                _ => format!("{kind} ({})", trade.side.as_str()),
             };
             let leverage = if trade.leverage > 1.0 {
                 format!(", leverage {}", trade.leverage)
@@ -280,7 +276,7 @@ pub(crate) fn describe_action(action: &Action) -> String {
             named(" to ", &data.destination, "")
         ),
         Parameters::File(file) => {
-            format!("{:?} {}", file.operation, clip_text(&file.path)).to_lowercase()
+            format!("{} {}", file.operation.as_str(), clip_text(&file.path))
         }
         Parameters::Code(code) => format!(
             "execute {} bytes of code{}",

@@ -1,4 +1,4 @@
-//! `ark state snapshot|restore|begin-anew|check|prune|rekey|give-up-secrets`: the database of a data directory as a whole.
+//! `ark state snapshot|restore|reinitialize|check|prune|rekey|give-up-secrets`: the database of a data directory as a whole.
 //!
 //! Snapshot and check read it, with or without a running host; the others need the host to be stopped.
 
@@ -37,9 +37,10 @@ pub(crate) enum DataCommand {
         #[command(flatten)]
         data: DataDirArgs,
     },
-    /// Gives up a database that is lost and begins a new one: halted, and with a new administrator's token if calls needed one. What is
-    /// left of the old one is kept aside. No host may run.
-    BeginAnew {
+    /// Gives up a database that is lost and makes a new one: halted, and with a new administrator's token if calls needed one. What is left of
+    /// the old one is kept aside. No host may run.
+    #[command(alias = "begin-anew")]
+    Reinitialize {
         /// Why, for the audit log of the new database.
         #[arg(long)]
         reason: String,
@@ -107,7 +108,7 @@ pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<Exit
                 key.as_ref(),
             )?)?;
         }
-        DataCommand::BeginAnew { reason, data } => {
+        DataCommand::Reinitialize { reason, data } => {
             let (by, reason) = validate_order(by, &reason)?;
             let key = SecretKey::from_environment()?;
             print_json(&begin_anew(

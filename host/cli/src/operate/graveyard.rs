@@ -66,7 +66,7 @@ fn print_rules(metadata: &Metadata) {
             print_line!();
             print_line!("{category}");
         }
-        let severity = format!("{:?}", rule.severity).to_uppercase();
+        let severity = rule.severity.as_str().to_uppercase();
         let kind = if rule.hold {
             format!("{severity}, hold")
         } else {

@@ -203,7 +203,7 @@ fn describe_judgement(judged: &VersionJudgement) -> String {
 }
 
 fn describe_rule(fired: &ChangedRule) -> String {
-    let mut text = format!("{} ({:?})", fired.rule, fired.answer).to_lowercase();
+    let mut text = format!("{} ({})", fired.rule, fired.answer.as_str());
     if let Some(compared) = describe_comparison(&fired.observed, &fired.limit) {
         text = format!("{text}: {}", clip_to(&compared, 400));
     }

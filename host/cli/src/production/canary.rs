@@ -27,7 +27,7 @@ use super::{describe_step, print_steps};
 pub(crate) struct CanaryArgs {
     #[command(flatten)]
     connection: Connection,
-    /// Where the journal is kept, by which a canary goes on or is undone [default: in the user's state directory, one for each host].
+    /// The journal file, by which a canary goes on or is undone [default: in the user's state directory, one for each host].
     #[arg(long, global = true, value_name = "FILE")]
     journal: Option<PathBuf>,
     /// Print JSON.
@@ -39,8 +39,8 @@ pub(crate) struct CanaryArgs {
 
 #[derive(Debug, Subcommand)]
 enum CanaryCommand {
-    /// Gives a front of the new version a growing share of the requests, and at last the data; or everything back. The exit code is 0 if
-    /// the new version has it all.
+    /// Moves requests to a front of the new version in steps, then hands over the data; moves them back when a check fails. The exit code is 0
+    /// if the new version has requests and data.
     Start(Box<StartArgs>),
     /// Shows the canaries: the host's, and those of agents and policies.
     Status,
@@ -50,7 +50,7 @@ enum CanaryCommand {
     Resume,
     /// Goes on to the next share at the next check that is a success.
     Promote,
-    /// Gives all requests back to the stable fronts; after a kill, undoes what was begun.
+    /// Moves all requests back to the stable fronts; after a kill, undoes what was begun.
     Abort,
 }
 

@@ -27,7 +27,7 @@ use super::{describe_step, print_steps};
 pub(crate) struct RollbackArgs {
     #[command(flatten)]
     connection: Connection,
-    /// Where the journal is kept, which is also the history [default: in the user's state directory, one for each host].
+    /// The journal file, which is also the history [default: in the user's state directory, one for each host].
     #[arg(long, global = true, value_name = "FILE")]
     journal: Option<PathBuf>,
     /// Print JSON.

@@ -39,7 +39,7 @@ pub(crate) struct SyntheticArgs {
     /// Signals and proposals a second.
     #[arg(long, default_value_t = 1.0)]
     hz: f64,
-    /// Every how many proposals one breaks a rule.
+    /// Make every Nth proposal break a rule.
     #[arg(long, default_value_t = 10, value_name = "N")]
     violation_every: u64,
     /// The name that proposes. The host must know it: `submitters` in ark.toml.
@@ -52,8 +52,8 @@ pub(crate) struct SyntheticArgs {
     /// that of `--topic` [default: over HTTP].
     #[arg(long, value_name = "FILE")]
     redis_config: Option<PathBuf>,
-    /// Where the journal is kept, from which the next run cancels what a killed one left open [default: in the user's state directory, one
-    /// for each host].
+    /// The journal file. The next run reads it and cancels what a killed run left open [default: in the user's state directory, one for each
+    /// host].
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     /// Show the steps, and whether each kind of proposal would be judged as it must, without an effect.

@@ -64,7 +64,7 @@ pub(crate) struct UpgradeArgs {
     accept_loss_of_decisions: Option<AcceptedLoss>,
     #[command(flatten)]
     validation: ValidationArgs,
-    /// Where the journal is kept [default: in the user's state directory, one for each host].
+    /// The journal file [default: in the user's state directory, one for each host].
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     /// The journal of this host's rollbacks, if it has another place than its own.

@@ -41,8 +41,7 @@ pub(crate) struct ValidateArgs {
     /// Write the results to this file, as XML that CI systems read (the form of `junit`).
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Where the journal is kept, from which the next run removes what a killed one left [default: in the user's state directory, one for
-    /// each host].
+    /// The journal file. The next run reads it and removes what a killed run left [default: in the user's state directory, one for each host].
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     /// List the tests. Nothing is asked of the host.

@@ -28,7 +28,7 @@ const NO_OWNER: &str = "no owner is named; give the API of the host that owns th
 /// How the front is configured. Flags come before the environment (`ARK_FRONT_OWNER` and so on for every key), the environment before ark.toml.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FrontArgs {
-    /// The API of the host that owns the data, e.g. <https://ark.example.com:8000>; http only on this machine.
+    /// The API of the host that owns the data, e.g. `https://ark.example.com:8000`; http only on this machine.
     #[arg(long, value_name = "URL")]
     owner: Option<String>,
     /// A PEM file with the authorities that may have signed the owner's certificate [default: the public ones].

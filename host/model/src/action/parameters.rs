@@ -9,7 +9,8 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[derive(strum::VariantArray)]
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Side {
     /// Opens or adds to a long position.
     #[component(name = "buy")]
@@ -17,6 +18,14 @@ pub enum Side {
     /// Opens or adds to a short position, or reduces a long one.
     #[component(name = "sell")]
     Sell,
+}
+
+impl Side {
+    /// Returns the name in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// How sensitive data is.
@@ -165,7 +174,8 @@ pub struct DataHandling {
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[derive(strum::VariantArray)]
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum FileVerb {
     /// Reads the file and changes nothing.
     #[component(name = "read")]
@@ -182,6 +192,14 @@ pub enum FileVerb {
     /// Deletes the file so that it cannot be recovered.
     #[component(name = "destroy")]
     Destroy,
+}
+
+impl FileVerb {
+    /// Returns the name in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// The parameters of `file_operation`, `delete` and `remove`.

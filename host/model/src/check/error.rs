@@ -26,6 +26,12 @@ impl FieldError {
         }
     }
 
+    /// Returns what is wrong, as a sentence without the remedy.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("{}: {}", self.field, self.problem)
+    }
+
     /// Returns the same error, said of another field, e.g. of the flag that gave the value. Two names before a problem read as two problems.
     #[must_use]
     pub fn of_field(self, field: impl Into<String>) -> Self {

@@ -22,7 +22,7 @@ pub use api::{ANSWER_CLASSES, ApiMeters, CallKind, CallMeter};
 pub use front::{FrontMeters, ParkEnd, VerdictResult};
 pub use handles::{Counter, Level, Peak, Timing};
 pub use parts::{
-    EXECUTION_ALERTS, EXECUTION_STATUSES, HrmMeters, Meters, RouterMeters, StoreMeters,
+    EXECUTION_ALERTS, HrmMeters, Meters, RouterMeters, StoreMeters,
     WatchdogMeters,
 };
 pub use policies::{

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::decision::Outcome;
+use crate::execution::ExecutionStatus;
 use crate::ids::Digest;
 
 use super::agents::AgentMeters;
@@ -31,15 +32,6 @@ pub struct Meters {
     pub agents: Arc<AgentMeters>,
 }
 
-/// The statuses of execution reports, in the order of [`StoreMeters::executions`].
-pub const EXECUTION_STATUSES: [&str; 5] = [
-    "filled",
-    "partially_filled",
-    "cancelled",
-    "rejected",
-    "expired",
-];
-
 /// The kinds of alerts that execution reports raise, in the order of [`StoreMeters::execution_alerts`]: a fill after the order had ended, more than was
 /// approved, a close of more than was open.
 pub const EXECUTION_ALERTS: [&str; 3] = ["late_fill", "overfill", "unmatched_close"];
@@ -65,7 +57,7 @@ pub struct StoreMeters {
     pub deliveries_failed: Counter,
     /// Deliveries shed because too many were pending.
     pub deliveries_shed: Counter,
-    /// Execution reports, by status in the order of [`EXECUTION_STATUSES`].
+    /// Execution reports, by status: filled, partially filled, cancelled, rejected, expired.
     pub executions: [Counter; 5],
     /// Alerts of execution reports, by kind in the order of [`EXECUTION_ALERTS`].
     pub execution_alerts: [Counter; 3],
@@ -95,6 +87,19 @@ impl StoreMeters {
     #[must_use]
     pub const fn decision_counter(&self, outcome: Outcome) -> &Counter {
         outcome_counter(&self.decisions, outcome)
+    }
+
+    /// Returns the counter of execution reports with a status.
+    #[must_use]
+    pub const fn execution_counter(&self, status: ExecutionStatus) -> &Counter {
+        let [filled, partially_filled, cancelled, rejected, expired] = &self.executions;
+        match status {
+            ExecutionStatus::Filled => filled,
+            ExecutionStatus::PartiallyFilled => partially_filled,
+            ExecutionStatus::Cancelled => cancelled,
+            ExecutionStatus::Rejected => rejected,
+            ExecutionStatus::Expired => expired,
+        }
     }
 }
 

@@ -38,7 +38,7 @@ pub enum SettingsRefused {
 
 /// A problem of settings as the policy describes it. The texts have bounded lengths and contain no control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("settings{}{field}: {problem}; {remedy}", field_separator(.field))]
+#[error("{}; {remedy}", self.describe())]
 #[serde(deny_unknown_fields)]
 pub struct SettingsProblem {
     /// The field, as a path from the root of the settings; empty: the settings as a whole.
@@ -47,6 +47,15 @@ pub struct SettingsProblem {
     pub problem: String,
     /// What would be right.
     pub remedy: String,
+}
+
+impl SettingsProblem {
+    /// Returns what is wrong, as a sentence without the remedy.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let separator = field_separator(&self.field);
+        format!("settings{separator}{}: {}", self.field, self.problem)
+    }
 }
 
 fn field_separator(field: &str) -> &'static str {

@@ -42,7 +42,7 @@ pub enum HrmError {
     #[error("{0} is in quarantine; an operator can restore it")]
     Quarantined(Name),
     /// The deadline passed before the commit.
-    #[error("its deadline was over before it could be committed")]
+    #[error("the deadline passed before it could be committed")]
     DeadlineExceeded,
     /// The order does not apply to the present state, with the reason.
     #[error("{0}")]
@@ -58,7 +58,7 @@ pub enum HrmError {
     UnknownApproval(DecisionId),
     /// The approval was resolved before.
     #[error(
-        "the approval {id} is settled: {}{}{}",
+        "the approval {id} was resolved before: {}{}{}",
         status.as_str(),
         by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default(),
         at.map(|at| format!(" at {}", format_utc(at))).unwrap_or_default()

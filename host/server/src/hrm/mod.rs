@@ -35,7 +35,7 @@ pub use record::decode_decision_row;
 pub use report_refusal::ReportRefusal;
 pub use request::{
     Attestation, AttestationReceipt, AttestedFact, BatchAnswer, ExecutionReceipt, ExecutionReport,
-    ExecutionStatus, IdempotencyKey, InvocationAction, InvocationCommit, IssuedOrder, OrderReceipt,
+    IdempotencyKey, InvocationAction, InvocationCommit, IssuedOrder, OrderReceipt,
     PolicySwap, Proposal, ProposalAnswer, ProposalBatch, Resolution, ResolutionAnswer,
     ResolutionReceipt, alert_message,
 };

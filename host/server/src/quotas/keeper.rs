@@ -39,10 +39,7 @@ impl QuotaUse {
 
 /// Something that a quota does not allow. Nothing of it was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the quota {quota} of {holder} is used up: {used} of {limit} are used, {asked} more are asked for; {remedy}",
-    quota = kind.as_str()
-)]
+#[error("{}; {remedy}", self.describe())]
 pub struct QuotaExceeded {
     /// The agent or token that asks.
     pub holder: QuotaHolder,
@@ -85,6 +82,19 @@ const fn is_per_minute(kind: QuotaKind) -> bool {
 }
 
 impl QuotaExceeded {
+    /// Returns what happened, as a sentence without the remedy.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!(
+            "the quota {} of {} is used up: {} of {} are used, {} more are asked for",
+            self.kind.as_str(),
+            self.holder,
+            self.used,
+            self.limit,
+            self.asked
+        )
+    }
+
     /// Returns whether the same may be allowed a minute later.
     #[must_use]
     pub const fn is_per_minute(&self) -> bool {

@@ -17,7 +17,7 @@ use super::alert_rules;
 use super::capsule_directory::CapsuleDirectory;
 use super::config::{WatchdogConfig, WatchdogDeps};
 use super::fleet::{Fleet, FleetStatus, ROUND_INTERVAL};
-use super::health::{Breach, CanaryHealth, HealthView, HealthWindow, Observation, Thresholds};
+use super::health::{Breach, CanaryHealth, HealthView, Observation, Thresholds};
 use super::probing::probe_all_limits;
 use super::redis_meter::{RedisMeasurement, RedisMeter};
 use super::state::{HealthByAgent, Inner};
@@ -42,7 +42,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Probes the limits, beats once if they hold, then starts the loops.
+    /// Probes the limits, beats once if they hold, then starts the loops. From then on an agent that is restored starts from zero.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -69,6 +69,12 @@ impl Watchdog {
             threads: Mutex::default(),
             config,
             deps,
+        });
+        let restored = Arc::downgrade(&inner);
+        inner.deps.guards.on_restore(move |agent| {
+            if let Some(inner) = restored.upgrade() {
+                inner.reset_health(agent);
+            }
         });
         if inner.limits_hold() {
             inner.check_pin();
@@ -174,14 +180,6 @@ impl Watchdog {
         let (used, limit) = (used as f64, limit as f64);
         self.inner
             .warn_about_host(&alert_rules::TOKEN_QUOTA, used, limit, message);
-    }
-
-    /// Forgets how an agent did, so that it starts from zero after a restore.
-    pub fn reset_health(&self, agent: &Name) {
-        if let Some(health) = self.inner.health_of(agent) {
-            *health.lock() = HealthWindow::default();
-        }
-        self.inner.unrecorded_quarantines.lock().remove(agent);
     }
 
     /// Sets the agents that serve. What `changed` did under another version is forgotten; the others keep their health. One caller at a time.

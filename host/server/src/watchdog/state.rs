@@ -79,6 +79,14 @@ impl Inner {
         self.health.load().get(agent).cloned()
     }
 
+    /// Forgets how an agent did, so that it starts from zero after a restore.
+    pub(super) fn reset_health(&self, agent: &Name) {
+        if let Some(health) = self.health_of(agent) {
+            *health.lock() = HealthWindow::default();
+        }
+        self.unrecorded_quarantines.lock().remove(agent);
+    }
+
     /// Returns whether every limit held when it was probed.
     pub(super) fn limits_hold(&self) -> bool {
         self.probes.iter().all(|probe| probe.tripped)

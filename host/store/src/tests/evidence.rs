@@ -159,7 +159,7 @@ fn a_start_refuses_a_database_that_lacks_what_is_attested() {
                 let said = found.err().unwrap().to_string();
                 assert!(said.contains("ark state restore"), "{what}: {said}");
                 if expected == Expected::Gone {
-                    assert!(said.contains("ark state begin-anew"), "{what}: {said}");
+                    assert!(said.contains("ark state reinitialize"), "{what}: {said}");
                     let lock = "ark.lock".to_owned();
                     let left: Vec<String> = names(dir.path())
                         .into_iter()

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ark_model::meters::{EXECUTION_ALERTS, EXECUTION_STATUSES, StoreMeters};
+use ark_model::meters::{EXECUTION_ALERTS, StoreMeters};
 
 use crate::tables::ledger::LedgerChange;
 use crate::tables::signals::{DeliveryResult, SignalReceipt};
@@ -38,12 +38,7 @@ pub(super) fn count_unit(meters: &StoreMeters, unit: &Unit, receipt: &Receipt, s
     }
     for change in &unit.ledger {
         if let LedgerChange::Execution(report) = change {
-            let index = EXECUTION_STATUSES
-                .iter()
-                .position(|known| *known == report.status);
-            if let Some(count) = index.and_then(|index| meters.executions.get(index)) {
-                count.increment();
-            }
+            meters.execution_counter(report.status).increment();
         }
     }
     for alert in &unit.alerts {

@@ -178,6 +178,7 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
     assert!(missing.contains("words"), "{missing}");
     let unknown = refused(&desk(&["lists", "show", "forbidden"]));
     assert!(unknown.contains("client_orders"), "{unknown}");
+    // The command's name in earlier versions.
     printed(&desk(&[
         "lists",
         "take-off",

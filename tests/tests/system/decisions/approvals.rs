@@ -87,7 +87,7 @@ fn held_actions_are_judged_again_once_another_caller_approves() {
             "{again}"
         );
         let detail = again["detail"].as_str().expect("a detail");
-        let start = format!("the approval {id} is settled: approved by ada at 20");
+        let start = format!("the approval {id} was resolved before: approved by ada at 20");
         assert!(detail.starts_with(&start), "{detail}");
         let decided = decision["decision_id"].as_str().expect("an id");
         assert_eq!(

@@ -146,7 +146,7 @@ fn a_veto_is_named_as_long_as_it_stands() {
     let vetoed = propose(&mut client, &trade("DOGE-USD", 0.01));
     let told = both(&host, &data_dir, &vetoed);
     assert!(
-        told.contains("a user's veto forbids the action (no meme coins); only that user can have it lifted: ark lists take-off vetoes doge --reason \"why\""),
+        told.contains("a user's veto forbids the action (no meme coins); only that user can have it lifted: ark lists remove vetoes doge --reason \"why\""),
         "{told}"
     );
     let path = "/v1/lists/vetoes/entries/doge?reason=r&by=ada";

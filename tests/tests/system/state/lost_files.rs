@@ -115,17 +115,18 @@ fn a_killed_host_without_its_database_begins_anew_by_order_only_and_stays_closed
         (!refused.contains("is in use")).then_some(refused)
     });
     assert!(
-        refused.contains("ark.db is missing or empty") && refused.contains("ark state begin-anew"),
+        refused.contains("ark.db is missing or empty") && refused.contains("ark state reinitialize"),
         "{refused}"
     );
     assert!(!data.join("ark.db").exists(), "a refusal makes no database");
+    // The command's name in earlier versions.
     let blank = run_ark(&["state", "begin-anew", "--reason", " ", "--data-dir", &path]);
     assert!(String::from_utf8_lossy(&blank.stderr).contains("--reason"));
     let made = run_ark_json(&[
         "state",
         "--by",
         "ana",
-        "begin-anew",
+        "reinitialize",
         "--reason",
         "a drill",
         "--data-dir",

@@ -143,6 +143,9 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
             .iter()
             .map(|name| json!({"$ref": format!("#/components/parameters/{name}")})),
     );
+    let takes_key = parameters
+        .iter()
+        .any(|parameter| parameter["name"] == "Idempotency-Key");
     let names_something = parameters.iter().any(|parameter| parameter["in"] == "path");
     operation["parameters"] = Value::Array(parameters);
 
@@ -168,7 +171,7 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
     );
     add(
         "504",
-        "The deadline of Ark-Deadline-Ms was over. `deadline-exceeded`: nothing of it counts; `outcome-unknown`: it may count; `in-force-not-recorded`: a halt or a quarantine is in force.",
+        "The deadline of Ark-Deadline-Ms passed. `deadline-exceeded`: nothing was recorded; `outcome-unknown`: the request may have taken effect; `in-force-not-recorded`: a halt or a quarantine is in force.",
     );
     if role.is_some() {
         add("401", "No token in force was shown.");
@@ -177,10 +180,10 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
             "429",
             "The token sent too many requests, or a quota of it is used up; see Retry-After.",
         );
-        add("503", "The host cannot do it now; see Retry-After.");
+        add("503", "The host cannot do this now; see Retry-After.");
     }
     if names_something {
-        add("404", "There is no such thing.");
+        add("404", "The resource that the path names does not exist.");
     }
     if has_body {
         add("408", "The body did not arrive in time.");
@@ -191,11 +194,26 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
         );
     }
     if tagged && reads {
-        add("304", "It is what If-None-Match says.");
+        add("304", "The answer has an ETag that If-None-Match names.");
+    }
+    if takes_key {
+        add_key_reused(responses);
     }
     for (status, response) in responses {
         complete_response(status, response);
     }
+}
+
+/// Adds what 422 means of a call that takes an idempotency key, beside what the call itself says of it.
+fn add_key_reused(responses: &mut Map<String, Value>) {
+    const REUSED: &str = "The idempotency key was used for another request.";
+    let own = responses
+        .get("422")
+        .and_then(|response| response["description"].as_str());
+    let description = own.map_or_else(|| REUSED.to_owned(), |own| format!("{own} Also: {REUSED}"));
+    responses
+        .entry("422")
+        .or_insert_with(|| json!({}))["description"] = json!(description);
 }
 
 fn complete_response(status: &str, response: &mut Value) {

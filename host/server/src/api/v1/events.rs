@@ -106,7 +106,7 @@ pub(crate) fn routes() -> DescribedRoutes {
         .routes(routes!(issue_ticket))
 }
 
-/// Follows what is decided, executed, ordered, changed and noticed
+/// Follows the events of decisions, executions, orders, changes and alerts
 ///
 /// A stream of server-sent events. The id of an event says how far the stream has come: a client that comes back with `Last-Event-ID` gets
 /// everything behind it, in order, nothing twice and nothing left out. `data` is JSON: of a `decision` the decision with its action, of an

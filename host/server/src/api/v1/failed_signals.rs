@@ -168,7 +168,6 @@ struct RedeliverRequest {
     failed_until_ms: Option<Moment>,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -212,10 +211,9 @@ impl Redelivered {
 #[utoipa::path(post, path = "/v1/signals/redeliver", operation_id = "redeliver_signals", tag = "signals", params(IdempotencyHeader),
     request_body = RedeliverRequest,
     responses(
-        (status = 202, description = "They will be delivered.", body = Redelivered),
+        (status = 202, description = "The signals will be delivered.", body = Redelivered),
         (status = 404, description = "No agent of this name serves."),
         (status = 409, description = "The delivery has not failed, or the signal has expired."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn redeliver_signals(
     State(api): Shared,

@@ -22,9 +22,9 @@ pub(crate) fn routes() -> DescribedRoutes {
 /// Whether the host may judge now: the answer of `/readyz`.
 #[derive(Serialize, ToSchema)]
 struct Ready {
-    /// Whether it may.
+    /// Whether the host may judge.
     ready: bool,
-    /// Why it may not.
+    /// The reasons why it may not.
     problems: Vec<String>,
     /// What does not work, though the host may judge: a Redis that does not answer, streams that are not read, events that are not sent.
     degraded: Vec<String>,
@@ -75,18 +75,18 @@ answer_from! { Liveness =>
     }
 }
 
-/// The process serves
+/// Checks liveness
 #[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "about",
-    responses((status = 200, description = "It does.", body = Alive)))]
+    responses((status = 200, description = "The process serves requests.", body = Alive)))]
 async fn show_liveness() -> Response {
     json_response(StatusCode::OK, None, &Alive::from(report_liveness()))
 }
 
-/// The host may judge now
+/// Checks readiness
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "about",
     responses(
-        (status = 200, description = "It may.", body = Ready),
-        (status = 503, description = "It may not, and says why.", body = Ready),
+        (status = 200, description = "The host may judge.", body = Ready),
+        (status = 503, description = "The host may not judge; `problems` gives the reasons.", body = Ready),
     ))]
 async fn show_readiness(State(api): Shared) -> Response {
     let report = api.readiness.to_report(api.router.list_serving().len());

@@ -56,9 +56,9 @@ impl From<&OperationReceipt> for OperationResult {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Operation)]
 pub(crate) struct OperationView {
-    /// Its id.
+    /// The operation's id.
     id: OperationId,
-    /// What it does.
+    /// What the operation does.
     kind: OperationKind,
     /// The agent or the policy.
     name: Name,
@@ -66,17 +66,17 @@ pub(crate) struct OperationView {
     by: String,
     /// The trace of the request.
     trace_id: TraceId,
-    /// How far it is.
+    /// The state.
     state: OperationState,
-    /// When it was accepted.
+    /// When the operation was accepted.
     accepted_at_ms: Millis,
-    /// When it began.
+    /// When work on the operation began.
     started_at_ms: Option<Millis>,
-    /// When it ended.
+    /// When the operation ended.
     ended_at_ms: Option<Millis>,
-    /// What it has changed, when it succeeded.
+    /// What the operation changed; absent unless it succeeded.
     result: Option<OperationResult>,
-    /// Why it failed, when it did: the problem that the request gets whose caller waits.
+    /// Why the operation failed; absent unless it failed. It is the problem that a caller gets who waits for the answer.
     problem: Option<Problem>,
 }
 
@@ -145,7 +145,7 @@ fn answer_accepted(operation: &Operation) -> Response {
     response
 }
 
-/// An operation: how far it is, and what it came to
+/// Reads an operation: its state and its result
 ///
 /// It is known for an hour after its end, and not over a restart of the host.
 #[utoipa::path(get, path = "/v1/operations/{id}", operation_id = "read_operation", tag = "operations", params(OperationPath),

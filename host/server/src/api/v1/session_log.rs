@@ -76,7 +76,7 @@ struct SessionPage {
     next_cursor: Option<String>,
 }
 
-/// Lists everything that was done, newest first
+/// Lists the rows of the audit log, newest first
 #[utoipa::path(get, path = "/v1/session-log", operation_id = "session_log", tag = "events", params(SessionLogQuery),
     responses((status = 200, description = "A page.", body = SessionPage)))]
 async fn list_session_log(

@@ -94,8 +94,7 @@ fn advise_on_delivery(api: &Api, topic: &str, accepted: &AcceptedSignal) -> Opti
 #[utoipa::path(post, path = "/v1/signals", operation_id = "send_signal", tag = "signals", params(IdempotencyHeader),
     request_body = SignalRequest,
     responses(
-        (status = 202, description = "It will be delivered.", body = SignalAccepted),
-        (status = 422, description = "The idempotency key was used for another request."),
+        (status = 202, description = "The signal is stored and will be delivered.", body = SignalAccepted),
     ))]
 async fn send_signal(
     State(api): Shared,

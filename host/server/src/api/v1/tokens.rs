@@ -332,16 +332,16 @@ async fn list_tokens(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// Makes a token
+/// Creates a token
 ///
 /// Its secret is answered this once. There is no idempotency key, since a secret cannot be answered again: a repetition is refused, since the
 /// name is taken. On a host without tokens anyone who reaches it makes the first, which must be an administrator's.
 #[utoipa::path(post, path = "/v1/tokens", operation_id = "make_token", tag = "tokens",
     request_body = TokenRequest,
     responses(
-        (status = 201, description = "It is in force.", body = TokenMade),
-        (status = 409, description = "The name is taken, the first token is no administrator's, or there are too many."),
-        (status = 422, description = "It would end in the past, or grants an action type that is neither built in nor declared."),
+        (status = 201, description = "The token is in force.", body = TokenMade),
+        (status = 409, description = "The name is taken, the first token is not an administrator's, or there are too many tokens."),
+        (status = 422, description = "The expiry is in the past, or an action type is not known."),
     ))]
 async fn create_token(
     State(api): Shared,
@@ -476,7 +476,7 @@ pub fn grants_of(role: Role, grants: Option<&[String]>) -> Result<Vec<ActionGran
 ///
 /// It is taken no more from that moment on, and event streams that it opened end.
 #[utoipa::path(delete, path = "/v1/tokens/{name}", operation_id = "revoke_token", tag = "tokens", params(TokenPath, RevokeQuery),
-    responses((status = 200, description = "It is revoked.", body = TokenRevoked)))]
+    responses((status = 200, description = "The token was revoked.", body = TokenRevoked)))]
 async fn revoke_token(
     State(api): Shared,
     caller: Caller,

@@ -120,7 +120,7 @@ impl Arbiter {
             reporter: report.reporter().to_owned(),
             execution_id: report.execution_id.clone(),
             decision_id: report.decision_id,
-            status: report.status.as_str(),
+            status: report.status,
             filled: report.filled,
             price: report.price,
             realised: report.realised,

@@ -5,12 +5,12 @@
 //!
 //! Must not know: other orders, instruments, the clock.
 
+use ark_model::execution::ExecutionStatus;
 use ark_model::ids::Millis;
 use ark_model::size::Size;
 use ark_store::{MarketOrder, MarketOrderState};
 
 use crate::hrm::report_refusal::ReportRefusal;
-use crate::hrm::request::ExecutionStatus;
 
 /// The part of an execution report that changes the ledger.
 #[derive(Debug, Clone, Copy)]

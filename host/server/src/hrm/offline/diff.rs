@@ -277,7 +277,7 @@ pub(super) fn fired_rules(part: &PolicyVerdict) -> Vec<ChangedRule> {
         .map_or(&[][..], |verdict| &verdict.answers);
     answers
         .iter()
-        .filter(|answer| !matches!(answer.answer, RuleResult::Pass | RuleResult::NotApplicable))
+        .filter(|answer| answer.answer.has_fired())
         .map(|answer| ChangedRule {
             rule: part
                 .policy

@@ -138,7 +138,7 @@ fn compile_policy(
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LibraryError {
     /// Neither the caller nor the database has the policy.
-    #[error("the policy {0} is not at hand; give its component")]
+    #[error("the policy {0} is not available; give its component")]
     UnknownPolicy(Digest),
     /// The database holds a component with another digest.
     #[error("the policy {0} was changed on disk")]
@@ -152,7 +152,7 @@ pub enum LibraryError {
         source: Arc<LoadError>,
     },
     /// Neither the caller nor the database has the settings.
-    #[error("the settings {0} are not at hand")]
+    #[error("the settings {0} are not available")]
     UnknownSettings(Digest),
     /// The database holds settings with another digest.
     #[error("the settings {0} were changed on disk")]

@@ -2,7 +2,7 @@
 
 use ark_model::action::Parameters;
 use ark_model::decision::Decision;
-use ark_model::verdict::{RuleAnswer, RuleResult};
+use ark_model::verdict::RuleAnswer;
 use ark_store::{FiredRule, IndexedFields};
 
 /// Returns what a decision concerned and which rules fired, for lists of decisions.
@@ -12,13 +12,11 @@ pub(in crate::hrm) fn index_fields(decision: &Decision) -> IndexedFields {
         Parameters::ClosePosition(close) => close.position_size_pct,
         _ => None,
     };
-    let has_fired = |answer: &&RuleAnswer| {
-        !matches!(answer.answer, RuleResult::Pass | RuleResult::NotApplicable)
-    };
     let fired = decision.verdicts.iter().flat_map(|part| {
         let verdict = part.verdict.as_ref();
         let answers = verdict.map_or(&[][..], |verdict| &verdict.answers);
-        answers.iter().filter(has_fired).filter_map(|answer| {
+        let fired = answers.iter().filter(|answer| answer.answer.has_fired());
+        fired.filter_map(|answer| {
             let rule = part.policy.rule(answer.rule)?;
             Some(FiredRule {
                 policy: part.policy.metadata.name.clone(),

@@ -1,41 +1,11 @@
 //! Execution reports: what an executor did with an approved action.
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
+use ark_model::execution::ExecutionStatus;
 use ark_model::ids::{DecisionId, Digest, Fraction, TraceId};
 
 use super::idempotency::IdempotencyKey;
-
-/// What became of an approved action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExecutionStatus {
-    /// Carried out. Final.
-    Filled,
-    /// Carried out in part; further reports follow.
-    PartiallyFilled,
-    /// Cancelled. Final; what was filled before stays.
-    Cancelled,
-    /// Not carried out. Final.
-    Rejected,
-    /// Ended by time. Final; what was filled before stays.
-    Expired,
-}
-
-impl ExecutionStatus {
-    /// The status as it is written in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Filled => "filled",
-            Self::PartiallyFilled => "partially_filled",
-            Self::Cancelled => "cancelled",
-            Self::Rejected => "rejected",
-            Self::Expired => "expired",
-        }
-    }
-}
 
 /// An execution report.
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ use super::policies_in_force::SlotInForce;
 pub(super) use action_digests::{action_digest, repetition_key};
 pub use approval::{Resolution, ResolutionAnswer, ResolutionReceipt};
 pub use attestation::{Attestation, AttestationReceipt, AttestedFact};
-pub use execution::{ExecutionReceipt, ExecutionReport, ExecutionStatus};
+pub use execution::{ExecutionReceipt, ExecutionReport};
 pub use idempotency::IdempotencyKey;
 pub use invocation::{InvocationAction, InvocationCommit};
 pub use order::{IssuedOrder, OrderReceipt, alert_message};

@@ -1,10 +1,10 @@
 //! Decisions, rules, policies and approvals.
 
 use opentelemetry::{KeyValue, StringValue};
+use strum::VariantArray;
 
-use ark_model::meters::{
-    COMPARISONS, COUNTED_ANSWERS, EXECUTION_ALERTS, EXECUTION_STATUSES, PolicyTally,
-};
+use ark_model::execution::ExecutionStatus;
+use ark_model::meters::{COMPARISONS, COUNTED_ANSWERS, EXECUTION_ALERTS, PolicyTally};
 use ark_model::policy::PolicyMode;
 
 use super::metric::{
@@ -143,12 +143,11 @@ pub(super) const METRICS: &[Metric] = &[
         &["status"],
         "Execution reports, by status.",
         |context, emit| {
-            let executions = &context.sources.meters.store.executions;
-            emit_counts(
-                emit,
-                "status",
-                EXECUTION_STATUSES.into_iter().zip(executions),
-            );
+            let store = &context.sources.meters.store;
+            let counts = ExecutionStatus::VARIANTS
+                .iter()
+                .map(|status| (status.as_str(), store.execution_counter(*status)));
+            emit_counts(emit, "status", counts);
         },
     ),
     counter(

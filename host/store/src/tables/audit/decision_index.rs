@@ -184,7 +184,7 @@ fn find_indexed_fields(body: &str, policies: &HashMap<String, Metadata>) -> Inde
             let Ok(result) = RuleResult::deserialize(&answer[1]) else {
                 continue;
             };
-            if matches!(result, RuleResult::Pass | RuleResult::NotApplicable) {
+            if !result.has_fired() {
                 continue;
             }
             let rule = policy.rules.iter().find(|rule| answer[0] == rule.number);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ark_model::action::Side;
+use ark_model::execution::ExecutionStatus;
 use ark_model::ids::{DecisionId, Fraction, Millis, Name};
 use rusqlite::{Connection, params};
 
@@ -75,7 +76,7 @@ pub struct ReportedExecution {
     /// The decision that was executed.
     pub decision_id: DecisionId,
     /// The status that the report gives.
-    pub status: &'static str,
+    pub status: ExecutionStatus,
     /// How much was carried out in all, as a fraction of capital.
     pub filled: Option<Fraction>,
     /// The price.
@@ -134,7 +135,7 @@ pub(crate) fn write_ledger_change(
                 report.reporter,
                 report.execution_id,
                 report.decision_id.to_string(),
-                report.status,
+                report.status.as_str(),
                 report.filled.map(Fraction::get),
                 report.price,
                 report.realised,

@@ -28,14 +28,14 @@ impl From<HrmError> for Problem {
             } => Self::new(
                 StatusCode::CONFLICT,
                 "approval-settled",
-                "The approval is settled",
+                "The approval was resolved before",
                 detail,
             )
             .at("id", &after_resolution(status, decision_id)),
             HrmError::NotIndependent { .. } => Self::new(
                 StatusCode::FORBIDDEN,
                 "not-independent",
-                "Somebody else must approve it",
+                "Another person must approve the action",
                 detail,
             )
             .at("by", "have another person approve it"),

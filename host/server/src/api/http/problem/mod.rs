@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::quotas::QuotaExceeded;
 use ark_model::check::FieldError;
+use ark_model::problem::UNKNOWN_AGENT;
 use ark_runtime::SettingsProblem;
 
 /// An error answer.
@@ -45,6 +46,9 @@ pub struct Problem {
     problems: Vec<SettingsProblem>,
     #[serde(skip)]
     retry_after: Option<u32>,
+    /// Whether it is certain that nothing of the request counts.
+    #[serde(skip)]
+    is_certain: bool,
     /// The methods of the path, where another one was used.
     #[serde(skip)]
     allow: Option<String>,
@@ -58,7 +62,7 @@ impl Problem {
             StatusCode::UNPROCESSABLE_ENTITY,
             "contradiction",
             title,
-            error.to_string(),
+            error.describe(),
         )
         .at(&error.field, &error.remedy)
     }
@@ -73,9 +77,23 @@ impl Problem {
             StatusCode::BAD_REQUEST,
             "invalid-field",
             title,
-            error.to_string(),
+            error.describe(),
         )
         .at(&error.field, &error.remedy)
+    }
+
+    /// A proposal names a requester that is neither a loaded agent nor a submitter.
+    pub fn unknown_agent(detail: impl Into<String>) -> Self {
+        Self::of_type(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            UNKNOWN_AGENT.to_owned(),
+            "The agent is not known",
+            detail,
+        )
+        .at(
+            "agent",
+            "name a known one, or add it to `submitters` in ark.toml (or start with --submitter NAME)",
+        )
     }
 
     /// A problem of a kind, the last part of its `type`.
@@ -85,8 +103,18 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
+        Self::of_type(status, format!("urn:ark:problem:{kind}"), title, detail)
+    }
+
+    /// A problem of a whole `type`.
+    fn of_type(
+        status: StatusCode,
+        kind: String,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
-            kind: format!("urn:ark:problem:{kind}"),
+            kind,
             title,
             status: status.as_u16(),
             detail: detail.into(),
@@ -97,6 +125,7 @@ impl Problem {
             current_revision: None,
             problems: Vec::new(),
             retry_after: None,
+            is_certain: true,
             allow: None,
         }
     }
@@ -159,7 +188,7 @@ impl Problem {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
-            "Another ticket is needed",
+            "The ticket is not valid",
             "the ticket is used up or expired, or the token that it was issued to is no longer in force: a ticket opens one stream, soon after it was issued",
         )
         .at(
@@ -168,18 +197,18 @@ impl Problem {
         )
     }
 
-    /// The deadline of the request was over before it was done.
+    /// The deadline of the request passed before it was carried out.
     pub fn deadline_exceeded() -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
             "deadline-exceeded",
-            "The deadline was over",
-            "the request's deadline was over before it was done; nothing of it counts",
+            "The deadline passed",
+            "the deadline passed before the request was carried out; nothing was recorded",
         )
         .at("Ark-Deadline-Ms", "give more time")
     }
 
-    /// The proposed action is denied.
+    /// Adds that the proposed action is denied.
     pub fn denied(self) -> Self {
         Self {
             outcome: Some("denied"),
@@ -187,17 +216,26 @@ impl Problem {
         }
     }
 
-    /// The deadline of the request was over while it was being carried out.
+    /// Says that the request may have taken effect.
+    fn uncertain(self) -> Self {
+        Self {
+            is_certain: false,
+            ..self
+        }
+    }
+
+    /// The deadline of the request passed while it was being recorded.
     pub fn outcome_unknown() -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
             "outcome-unknown",
-            "It is not known whether it counts",
-            "the request's deadline was over while it was being recorded: it may count, and is not known to be durable",
+            "The outcome is not known",
+            "the deadline passed while the request was being recorded: it may have taken effect",
         )
+        .uncertain()
         .at(
             "Ark-Deadline-Ms",
-            "take no answer for a denial: send it again with the same idempotency key, or read whether it is there",
+            "do not treat this as a denial: send the request again with the same idempotency key, or read whether it was recorded",
         )
     }
 
@@ -217,12 +255,13 @@ impl Problem {
         Self::new(
             StatusCode::BAD_GATEWAY,
             "outcome-unknown",
-            "It is not known whether it counts",
-            "the connection to the host that owns the data broke while the request was being carried out: it may count",
+            "The outcome is not known",
+            "the connection to the host that owns the data broke while the request was being carried out: it may have taken effect",
         )
+        .uncertain()
         .at(
             "Idempotency-Key",
-            "take no answer for a refusal: read whether it is there; with a key the front sends such a request again by itself",
+            "do not treat this as a denial: send the request again with the same idempotency key, or read whether it was recorded",
         )
     }
 
@@ -239,10 +278,10 @@ impl Problem {
         }
     }
 
-    /// The deadline of an order was over while it was being recorded: it is in force.
+    /// The deadline of an order passed while it was being recorded: it is in force.
     pub fn in_force_not_confirmed(order: &'static str) -> Self {
         let detail = format!(
-            "the {order} is in force; the request's deadline was over before it was on disk"
+            "the {order} is in force; the deadline passed before it was on disk"
         );
         Self {
             status: StatusCode::GATEWAY_TIMEOUT.as_u16(),
@@ -271,6 +310,23 @@ impl Problem {
     /// The caller is known and may not make this call, because of what `field` says.
     pub fn forbidden(detail: impl Into<String>, field: &str, remedy: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail).at(field, remedy)
+    }
+
+    /// A change expects a revision that is not the latest.
+    pub fn revision_conflict(detail: impl Into<String>, current: u64) -> Self {
+        Self {
+            current_revision: Some(current),
+            ..Self::new(
+                StatusCode::CONFLICT,
+                "revision-conflict",
+                "The revision does not match",
+                detail,
+            )
+        }
+        .at(
+            "expected_revision",
+            "read the current revision and try again with it",
+        )
     }
 
     /// The path takes other methods, those in `allow`.
@@ -303,14 +359,8 @@ impl Problem {
     }
 
     /// Whether it is certain that nothing of the request counts.
-    pub fn is_certain(&self) -> bool {
-        !self.kind.ends_with(":outcome-unknown")
-    }
-
-    /// Adds that the proposed action is denied.
-    pub fn with_denial(mut self) -> Self {
-        self.outcome = Some("denied");
-        self
+    pub const fn is_certain(&self) -> bool {
+        self.is_certain
     }
 
     /// A conflict of revisions as 412 in place of 409: the expected revision came in a header (RFC 9110, section 15.5.13).
@@ -318,12 +368,6 @@ impl Problem {
         if self.current_revision.is_some() && self.status == 409 {
             self.status = StatusCode::PRECONDITION_FAILED.as_u16();
         }
-        self
-    }
-
-    /// Adds the latest revision.
-    pub fn at_revision(mut self, current: u64) -> Self {
-        self.current_revision = Some(current);
         self
     }
 
@@ -402,7 +446,7 @@ impl From<QuotaExceeded> for Problem {
                 StatusCode::TOO_MANY_REQUESTS,
                 "quota-exceeded",
                 "A quota is used up",
-                error.to_string(),
+                error.describe(),
             )
         }
         .at("Authorization", error.remedy)

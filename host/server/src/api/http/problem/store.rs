@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-use ark_store::{CommitError, MissingItem, ReadError, SubmitError, TokenRefusal};
+use ark_store::{CommitError, MissingItem, ReadError, SecretError, SubmitError, TokenRefusal};
 
 use super::{Problem, key_reused};
 
@@ -25,16 +25,9 @@ impl From<CommitError> for Problem {
     fn from(error: CommitError) -> Self {
         let detail = error.to_string();
         match error {
-            CommitError::Conflict { current, .. } | CommitError::Stale { current, .. } => Self {
-                current_revision: Some(current),
-                ..Self::new(
-                    StatusCode::CONFLICT,
-                    "revision-conflict",
-                    "It is at another revision",
-                    detail,
-                )
-                .at("expected_revision", "read it again and decide again")
-            },
+            CommitError::Conflict { current, .. } | CommitError::Stale { current, .. } => {
+                Self::revision_conflict(detail, current)
+            }
             CommitError::NoSuchRevision { current, .. } => Self {
                 current_revision: Some(current),
                 ..Self::not_found(
@@ -45,19 +38,18 @@ impl From<CommitError> for Problem {
             },
             CommitError::NotFound(item) => missing_item(&item),
             CommitError::Token(refusal) => token_refused(&refusal, detail),
-            CommitError::Secret(_) => {
-                // What the error says behind the first semicolon is the remedy, which is that of the field here.
-                let detail = detail.split_once("; ").map_or(&*detail, |(what, _)| what);
+            CommitError::Secret(refused) => {
+                let mut remedy = refused.remedy();
+                if matches!(refused, SecretError::NoKey { .. }) {
+                    remedy.push_str(", or use a key outside secret/");
+                }
                 Self::new(
                     StatusCode::CONFLICT,
                     "no-secret-key",
-                    "A secret cannot be kept",
-                    detail,
+                    "The secret cannot be stored",
+                    refused.problem(),
                 )
-                .at(
-                    "key",
-                    "start the host with ARK_SECRET_KEY_FILE naming a 0400 file of 64 hexadecimal digits, or use a key outside secret/",
-                )
+                .at("key", &remedy)
             }
             // A repeated request was recognised before this.
             CommitError::KeyReused { .. } | CommitError::AlreadyAnswered(_) => key_reused(detail),

@@ -10,6 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 use ark_model::action::{Change, Criticality, DataOperation, Family, FileVerb, Sensitivity, Side};
 use ark_model::control::{AlertSeverity, QuarantineCause};
 use ark_model::decision::Outcome;
+use ark_model::execution::ExecutionStatus;
 use ark_model::facts::{ApprovalFact, Consent};
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::principal::Role;
@@ -52,6 +53,7 @@ choices! {
     ConsentSchema: Consent, "Consent", "The consent of the person the data is about.";
     RoleSchema: Role, "Role", "What a token may do. Every role may read. Beyond that a role may do only what is said of it, except that `admin` may do everything.";
     QuarantineCauseSchema: QuarantineCause, "Cause", "The cause of a quarantine.";
+    ExecutionStatusSchema: ExecutionStatus, "ExecutionStatus", "What became of an approved trade or close.";
     AlertSeveritySchema: AlertSeverity, "AlertSeverity", "The severity of an alert.";
     SeveritySchema: Severity, "Severity", "The severity of a rule. A rule of severity `low` that fires warns; every other denies or holds the action.";
     RuleResultSchema: RuleResult, "RuleResult", "The answer of a rule.";

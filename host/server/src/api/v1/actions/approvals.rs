@@ -65,7 +65,6 @@ struct ApprovalsQuery {
 struct ResolutionRequest {
     /// Why, for the audit log.
     comment: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -89,7 +88,7 @@ struct ApprovalResolved<'a> {
     decision: Option<DecisionView<'a>>,
 }
 
-/// Lists what is held, or was
+/// Lists approvals
 #[utoipa::path(get, path = "/v1/approvals", operation_id = "list_approvals", tag = "approvals", params(ApprovalsQuery),
     responses((status = 200, description = "A page.", body = ApprovalPage)))]
 async fn list_approvals(
@@ -119,7 +118,7 @@ async fn list_approvals(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// An action that is held, or was
+/// Reads an approval
 #[utoipa::path(get, path = "/v1/approvals/{id}", operation_id = "read_approval", tag = "approvals", params(ApprovalPath),
     responses((status = 200, description = "The approval.", body = HeldAction)))]
 async fn show_approval(
@@ -151,16 +150,15 @@ fn read_held_actions(api: &Api, rows: Vec<Approval>) -> Result<Vec<HeldAction>, 
         .collect())
 }
 
-/// Approves what is held
+/// Approves a held action
 ///
 /// The action is judged again, under the facts of now and with the approval as one of them. Anyone who proposed it cannot approve it.
 #[utoipa::path(post, path = "/v1/approvals/{id}/approve", operation_id = "approve", tag = "approvals",
     params(ApprovalPath, IdempotencyHeader),
     request_body = ResolutionRequest,
     responses(
-        (status = 200, description = "It is resolved, with the second judgement.", body = ApprovalResolved),
-        (status = 409, description = "It is resolved already, or the agent is in quarantine."),
-        (status = 422, description = "The idempotency key was used for another request."),
+        (status = 200, description = "The approval is resolved; the answer has the second judgement.", body = ApprovalResolved),
+        (status = 409, description = "The approval was resolved before, or the agent is in quarantine."),
     ))]
 async fn approve_action(
     State(api): Shared,
@@ -173,14 +171,13 @@ async fn approve_action(
     resolve_approval(&api, &caller, id, true, idempotency, request).await
 }
 
-/// Rejects what is held
+/// Rejects a held action
 #[utoipa::path(post, path = "/v1/approvals/{id}/reject", operation_id = "reject", tag = "approvals",
     params(ApprovalPath, IdempotencyHeader),
     request_body = ResolutionRequest,
     responses(
-        (status = 200, description = "It is resolved.", body = ApprovalResolved),
-        (status = 409, description = "It is resolved already."),
-        (status = 422, description = "The idempotency key was used for another request."),
+        (status = 200, description = "The approval is resolved.", body = ApprovalResolved),
+        (status = 409, description = "The approval was resolved before."),
     ))]
 async fn reject_action(
     State(api): Shared,

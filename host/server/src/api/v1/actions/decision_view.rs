@@ -183,8 +183,8 @@ impl<'a> DecisionView<'a> {
         };
         for (part, of) in view.policies.iter_mut().zip(&decision.verdicts) {
             for rule in &mut part.rules {
-                let fired = !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable);
-                let known = of.policy.rule(rule.number).filter(|_| fired);
+                let known = of.policy.rule(rule.number);
+                let known = known.filter(|_| rule.answer.has_fired());
                 rule.description = known.map(|rule| Cow::Borrowed(rule.description.as_str()));
             }
         }
@@ -220,8 +220,7 @@ impl<'a> DecisionView<'a> {
 
 impl PolicyView<'_> {
     fn keep_fired_rules(&mut self) {
-        self.rules
-            .retain(|rule| !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable));
+        self.rules.retain(|rule| rule.answer.has_fired());
     }
 }
 

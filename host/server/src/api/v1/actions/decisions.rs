@@ -129,7 +129,7 @@ async fn export_decisions(
     Ok(preferences.mark_applied(response))
 }
 
-/// A decision: its whole record
+/// Reads the whole record of a decision
 ///
 /// With the action as judged and the facts it was judged under; of a held one also what became of it since.
 #[utoipa::path(get, path = "/v1/decisions/{id}", operation_id = "read_decision", tag = "actions", params(DecisionPath, DecisionQuery, PreferReturnHeader),

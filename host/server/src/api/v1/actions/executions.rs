@@ -13,7 +13,8 @@ use crate::api::http::fields::{VISIBLE, number_field, text_field};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::state::{DescribedRoutes, Shared};
-use crate::hrm::{ExecutionReport, ExecutionStatus, HrmError};
+use crate::hrm::{ExecutionReport, HrmError};
+use ark_model::execution::ExecutionStatus;
 use ark_model::ids::{DecisionId, Fraction, TraceId};
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -45,30 +46,6 @@ number_field! {
     )
 }
 
-/// What became of an approved trade or close.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = ExecutionStatus)]
-enum ReportedStatus {
-    Filled,
-    PartiallyFilled,
-    Cancelled,
-    Rejected,
-    Expired,
-}
-
-impl From<ReportedStatus> for ExecutionStatus {
-    fn from(status: ReportedStatus) -> Self {
-        match status {
-            ReportedStatus::Filled => Self::Filled,
-            ReportedStatus::PartiallyFilled => Self::PartiallyFilled,
-            ReportedStatus::Cancelled => Self::Cancelled,
-            ReportedStatus::Rejected => Self::Rejected,
-            ReportedStatus::Expired => Self::Expired,
-        }
-    }
-}
-
 /// What an executor reports of an approved trade or close.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -78,7 +55,7 @@ struct ExecutionRequest {
     /// The `decision_id` of an approved action.
     decision_id: DecisionId,
     /// What became of it.
-    status: ReportedStatus,
+    status: ExecutionStatus,
     /// How much was carried out in all so far, as a fraction of capital. It never falls. If left out: all of it when filled, nothing more when cancelled,
     /// rejected or expired; partially filled needs it.
     filled_size_pct: Option<FilledSize>,
@@ -95,7 +72,7 @@ request_body!(ExecutionRequest);
 struct ExecutionRecorded {
     decision_id: DecisionId,
     trace_id: TraceId,
-    status: ReportedStatus,
+    status: ExecutionStatus,
 }
 
 /// Reports what became of an approved trade or close
@@ -106,7 +83,7 @@ struct ExecutionRecorded {
 #[utoipa::path(post, path = "/v1/executions", operation_id = "report_execution", tag = "actions",
     request_body = ExecutionRequest,
     responses(
-        (status = 200, description = "It counts.", body = ExecutionRecorded),
+        (status = 200, description = "The report was booked.", body = ExecutionRecorded),
         (status = 404, description = "There is no such decision."),
         (status = 409, description = "Nothing of that decision can be executed, or the report contradicts the state of the order."),
         (status = 422, description = "The execution id was used for another report, or the report lacks its size or states a result that cannot be."),
@@ -122,7 +99,7 @@ async fn report_execution(
         by: principal.authenticated.then_some(principal.name),
         execution_id: form.execution_id.into(),
         decision_id: form.decision_id,
-        status: form.status.into(),
+        status: form.status,
         filled: form
             .filled_size_pct
             .and_then(|size| Fraction::new(size.into())),

@@ -6,7 +6,6 @@ use utoipa::ToSchema;
 use ark_model::action::Action;
 use ark_model::decision::Decision;
 use ark_model::facts::Facts;
-use ark_model::verdict::RuleResult;
 use ark_store::Approval;
 
 use super::approval_view::ApprovalView;
@@ -72,9 +71,8 @@ fn list_fired_rules(decision: &Decision) -> Vec<HeldRule> {
     policies
         .flat_map(|said| {
             let policy = said.policy.into_owned();
-            let fired = said.rules.into_iter().filter(|rule| {
-                !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable)
-            });
+            let rules = said.rules.into_iter();
+            let fired = rules.filter(|rule| rule.answer.has_fired());
             let fired: Vec<HeldRule> = fired
                 .map(|rule| HeldRule {
                     policy: policy.clone(),

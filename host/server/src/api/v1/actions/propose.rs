@@ -164,7 +164,7 @@ struct Decisions<'a> {
     responses(
         (status = 200, description = "The decision.", body = DecisionView),
         (status = 409, description = "The agent is in quarantine."),
-        (status = 422, description = "The agent is not known, or the idempotency key was used for another request."),
+        (status = 422, description = "The agent is not known."),
     ))]
 async fn propose_action(
     State(api): Shared,
@@ -327,7 +327,7 @@ fn reserve_for<'a>(
     }
     if sends_message && api.router.is_backlog_full() {
         let detail = "too many signals are waiting for another message; try again in a second";
-        return Err(Problem::busy(detail).with_denial());
+        return Err(Problem::busy(detail).denied());
     }
     if !is_needed {
         return Ok(None);
@@ -335,7 +335,7 @@ fn reserve_for<'a>(
     let reserved = api.reserve_quota(principal, body.len());
     reserved
         .map(Some)
-        .map_err(|exceeded| Problem::from(exceeded).with_denial())
+        .map_err(|exceeded| Problem::from(exceeded).denied())
 }
 
 /// Refuses a name that the caller's token is not bound to.
@@ -367,7 +367,7 @@ fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> 
     responses(
         (status = 200, description = "The decisions.", body = Decisions),
         (status = 409, description = "An agent is in quarantine; nothing was recorded."),
-        (status = 422, description = "An agent is not known, or the idempotency key was used for another request."),
+        (status = 422, description = "An agent is not known."),
     ))]
 async fn propose_batch(
     State(api): Shared,
@@ -458,14 +458,5 @@ fn unknown_agent(api: &Api, agent: &Name) -> Problem {
         "{agent} is neither a loaded agent nor a submitter; known are: {}",
         known.join(", ")
     );
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "unknown-agent",
-        "The agent is not known",
-        detail,
-    )
-    .at(
-        "agent",
-        "name a known one, or add it to `submitters` in ark.toml (or start with --submitter NAME)",
-    )
+    Problem::unknown_agent(detail)
 }

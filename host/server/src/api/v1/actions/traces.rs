@@ -50,7 +50,7 @@ struct Stage {
     agent: Option<Name>,
     /// The id of the signal or decision it follows from.
     of: String,
-    /// It is there.
+    /// Whether the stage was found.
     present: bool,
 }
 
@@ -58,13 +58,13 @@ struct Stage {
 #[derive(Serialize, ToSchema)]
 struct Trace {
     trace_id: TraceId,
-    /// All of it is there.
+    /// Whether all expected stages were found.
     complete: bool,
     /// It has more rows than are read: whether it is complete is not known.
     truncated: bool,
-    /// What must be there, by what is.
+    /// The stages that must follow from those that were found.
     expected_stages: Vec<Stage>,
-    /// What of that is not: under way still, or lost.
+    /// The expected stages that were not found: still under way, or lost.
     missing: Vec<Stage>,
     waiting_messages: u64,
     pending_deliveries: usize,
@@ -153,7 +153,7 @@ struct Completeness {
     truncated: bool,
 }
 
-/// Everything one signal or proposal led to, in order
+/// Reads a trace: everything one signal or proposal led to, in order
 #[utoipa::path(get, path = "/v1/traces/{id}", operation_id = "read_trace", tag = "events",
     params(TracePath),
     responses((status = 200, description = "The trace.", body = Trace)))]

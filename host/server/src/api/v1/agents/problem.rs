@@ -11,7 +11,7 @@ impl From<AgentChangeError> for Problem {
     fn from(error: AgentChangeError) -> Self {
         let detail = error.to_string();
         let refused = |field: &str, remedy: &str| {
-            let title = "The version is refused; what served goes on";
+            let title = "The version is refused; the serving version is unchanged";
             Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "agent-refused",

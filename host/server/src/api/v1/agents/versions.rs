@@ -65,7 +65,6 @@ struct UploadRequest {
     rollout: Option<bool>,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -77,7 +76,6 @@ struct RolloutRequest {
     number: VersionNumber,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -87,7 +85,6 @@ struct RolloutRequest {
 struct RollbackAgentRequest {
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -111,7 +108,6 @@ struct CanaryTrial {
     share: CanaryShare,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -124,7 +120,6 @@ struct CanaryEnd {
     _share: NoShare,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -207,10 +202,10 @@ async fn list_agents(
 #[utoipa::path(put, path = "/v1/agents/{name}", operation_id = "upload_agent", tag = "agents", params(AgentNamePath, PreferAsyncHeader),
     request_body = UploadRequest,
     responses(
-        (status = 200, description = "It is kept, and serves if it should.", body = AgentChanged),
-        (status = 202, description = "It has passed the checks that take no time, and is compiled from now on; only with `Prefer: respond-async`.", body = OperationView,
-            headers(("Location" = String, description = "The operation."), ("Preference-Applied" = String, description = "respond-async."), ("Retry-After" = String, description = "Seconds until it is worth asking."))),
-        (status = 422, description = "The version is refused; what served goes on."),
+        (status = 200, description = "The version is stored, and serves unless `rollout` says otherwise.", body = AgentChanged),
+        (status = 202, description = "The quick checks have passed, and the component is being compiled; only with `Prefer: respond-async`.", body = OperationView,
+            headers(("Location" = String, description = "The operation."), ("Preference-Applied" = String, description = "respond-async."), ("Retry-After" = String, description = "Seconds to wait before the operation is read."))),
+        (status = 422, description = "The version is refused; the serving version is unchanged."),
     ))]
 #[expect(
     clippy::too_many_arguments,
@@ -302,14 +297,14 @@ fn identify_change(
     })
 }
 
-/// Lets a version of an agent serve
+/// Rolls out a version of an agent
 #[utoipa::path(post, path = "/v1/agents/{name}/rollout", operation_id = "roll_out_agent", tag = "agents",
     params(AgentNamePath, IdempotencyHeader),
     request_body = RolloutRequest,
     responses(
-        (status = 200, description = "It serves.", body = AgentChanged),
+        (status = 200, description = "The version serves.", body = AgentChanged),
         (status = 409, description = "There is no such version to serve."),
-        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+        (status = 422, description = "The version is refused."),
     ))]
 async fn roll_out_agent(
     State(api): Shared,
@@ -328,16 +323,16 @@ async fn roll_out_agent(
     .await
 }
 
-/// Tries a version of an agent out on a share of its signals
+/// Starts or ends a canary of an agent on a share of its signals
 ///
 /// It is withdrawn when it fails. With a share of 0 the trial ends.
 #[utoipa::path(post, path = "/v1/agents/{name}/canary", operation_id = "try_out_agent", tag = "agents",
     params(AgentNamePath, IdempotencyHeader),
     request_body = CanaryRequest,
     responses(
-        (status = 200, description = "It is on trial, or no more.", body = AgentChanged),
-        (status = 409, description = "There is no such version, it serves already, or none is on trial."),
-        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+        (status = 200, description = "The trial has begun, or has ended.", body = AgentChanged),
+        (status = 409, description = "There is no such version, the version serves already, or none is on trial."),
+        (status = 422, description = "The version is refused."),
     ))]
 async fn try_out_agent(
     State(api): Shared,
@@ -365,14 +360,14 @@ async fn try_out_agent(
     .await
 }
 
-/// Lets the version of an agent serve that served before
+/// Rolls back to the version of an agent before
 #[utoipa::path(post, path = "/v1/agents/{name}/rollback", operation_id = "roll_back_agent", tag = "agents",
     params(AgentNamePath, IdempotencyHeader),
     request_body = RollbackAgentRequest,
     responses(
-        (status = 200, description = "It serves.", body = AgentChanged),
+        (status = 200, description = "The version before serves.", body = AgentChanged),
         (status = 409, description = "There is no version to go back to."),
-        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+        (status = 422, description = "The version is refused."),
     ))]
 async fn roll_back_agent(
     State(api): Shared,
@@ -391,13 +386,13 @@ async fn roll_back_agent(
     .await
 }
 
-/// Lets no version of an agent serve any more
+/// Takes an agent out of service
 ///
 /// Its state and its versions stay. Refused while signals wait for it, unless `force` fails them.
 #[utoipa::path(delete, path = "/v1/agents/{name}", operation_id = "delete_agent", tag = "agents", params(AgentNamePath, DeleteQuery),
     responses(
-        (status = 200, description = "It serves no more.", body = AgentDeleted),
-        (status = 409, description = "Signals wait for it."),
+        (status = 200, description = "No version of the agent serves.", body = AgentDeleted),
+        (status = 409, description = "Signals wait for the agent."),
     ))]
 async fn delete_agent(
     State(api): Shared,
@@ -419,7 +414,7 @@ async fn delete_agent(
     Ok(json_response(StatusCode::OK, Some(caller.trace_id), &body))
 }
 
-/// An agent: what serves, how it does, and its versions
+/// Reads an agent: the serving version, its condition, and its versions
 #[utoipa::path(get, path = "/v1/agents/{name}", operation_id = "read_agent", tag = "agents", params(AgentNamePath),
     responses((status = 200, description = "The agent.", body = AgentShown, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn show_agent(
@@ -442,10 +437,10 @@ async fn show_agent(
     Ok(tagged_response(&shown))
 }
 
-/// The component of an uploaded version, e.g. to replay a capsule on it
+/// Reads the component of an uploaded version, e.g. to replay a capsule on it
 #[utoipa::path(get, path = "/v1/agents/{name}/versions/{number}/component", operation_id = "read_component", tag = "agents",
     params(VersionPath),
-    responses((status = 200, description = "Its bytes.", content_type = "application/wasm", body = String)))]
+    responses((status = 200, description = "The component's bytes.", content_type = "application/wasm", body = String)))]
 async fn read_component(
     State(api): Shared,
     ApiPath(VersionPath { name, number }): ApiPath<VersionPath>,

@@ -76,7 +76,6 @@ struct DeploymentRequest {
     reason: Reason,
     /// What was measured: any JSON value of at most 16 KiB.
     figures: Option<NotNull>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -153,8 +152,7 @@ async fn list_deployments(
 #[utoipa::path(post, path = "/v1/deployments", operation_id = "record_deployment", tag = "control", params(IdempotencyHeader),
     request_body = DeploymentRequest,
     responses(
-        (status = 200, description = "It is on disk.", body = DeploymentRecorded),
-        (status = 422, description = "The idempotency key was used for another request."),
+        (status = 200, description = "The change is on disk.", body = DeploymentRecorded),
     ))]
 async fn record_deployment(
     State(api): Shared,

@@ -41,7 +41,6 @@ pub(crate) fn routes() -> DescribedRoutes {
 struct OrderRequest {
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -58,14 +57,13 @@ struct OrderCarriedOut {
     since_ms: Millis,
 }
 
-/// Halts everything
+/// Halts the host
 ///
 /// Nothing but reads is approved from then on, and it stays so over a restart, until it is resumed.
 #[utoipa::path(post, path = "/v1/halt", operation_id = "halt", tag = "control", params(IdempotencyHeader),
     request_body = OrderRequest,
     responses(
-        (status = 200, description = "It is in force and on disk.", body = OrderCarriedOut),
-        (status = 422, description = "The idempotency key was used for another request."),
+        (status = 200, description = "The order is in force and on disk.", body = OrderCarriedOut),
     ))]
 async fn halt_host(
     State(api): Shared,
@@ -89,9 +87,8 @@ async fn halt_host(
 #[utoipa::path(post, path = "/v1/resume", operation_id = "resume", tag = "control", params(IdempotencyHeader),
     request_body = OrderRequest,
     responses(
-        (status = 200, description = "It is over.", body = OrderCarriedOut),
+        (status = 200, description = "The halt has ended.", body = OrderCarriedOut),
         (status = 409, description = "The halt cannot be ended, or there is none."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn resume_host(
     State(api): Shared,
@@ -110,8 +107,7 @@ async fn resume_host(
     params(AgentNamePath, IdempotencyHeader),
     request_body = OrderRequest,
     responses(
-        (status = 200, description = "It is in force and on disk.", body = OrderCarriedOut),
-        (status = 422, description = "The idempotency key was used for another request."),
+        (status = 200, description = "The order is in force and on disk.", body = OrderCarriedOut),
     ))]
 async fn quarantine_agent(
     State(api): Shared,
@@ -140,9 +136,8 @@ async fn quarantine_agent(
     params(AgentNamePath, IdempotencyHeader),
     request_body = OrderRequest,
     responses(
-        (status = 200, description = "It is over.", body = OrderCarriedOut),
+        (status = 200, description = "The quarantine has ended.", body = OrderCarriedOut),
         (status = 409, description = "The agent is not in quarantine."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn restore_agent(
     State(api): Shared,
@@ -185,10 +180,6 @@ async fn carry_out_order(
     let receipt = api
         .ask_hrm_blocking(|hrm, reply| hrm.carry_out_order(instruction, reply))
         .await?;
-    if let Order::Restore { agent } = &order {
-        api.watchdog.reset_health(agent);
-        api.router.wake_agents();
-    }
     let body = OrderCarriedOut {
         order: order.as_str(),
         agent: order.agent().cloned(),

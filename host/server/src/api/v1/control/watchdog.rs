@@ -230,7 +230,7 @@ struct AlertPage {
     next_cursor: Option<String>,
 }
 
-/// What the watchdog sees
+/// Reads the watchdog's state
 ///
 /// Limits, probes, thresholds, agents' health, quarantines, and the latest alerts.
 #[utoipa::path(get, path = "/v1/watchdog", operation_id = "watchdog", tag = "control",
@@ -279,7 +279,7 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
     Ok(json_response(StatusCode::OK, None, &status))
 }
 
-/// What the watchdog noticed, newest first
+/// Lists alerts, newest first
 #[utoipa::path(get, path = "/v1/watchdog/alerts", operation_id = "list_alerts", tag = "control", params(AlertsQuery),
     responses((status = 200, description = "A page.", body = AlertPage)))]
 async fn list_alerts(

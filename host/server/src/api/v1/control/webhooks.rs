@@ -85,7 +85,7 @@ struct WebhookShown {
     origin: String,
     /// The types of events that it gets.
     events: Vec<String>,
-    /// How it does now.
+    /// The current condition.
     status: WebhookCondition,
     /// Why the last attempt failed, or why nothing is sent.
     problem: Option<String>,
@@ -168,7 +168,7 @@ struct DeadLetterPage {
     next_cursor: Option<String>,
 }
 
-/// Lists the webhooks and how each does
+/// Lists the webhooks and the condition of each
 #[utoipa::path(get, path = "/v1/webhooks", operation_id = "list_webhooks", tag = "webhooks",
     responses((status = 200, description = "The webhooks.", body = WebhookList)))]
 async fn list_webhooks(State(api): Shared, _: NoQuery) -> Result<Response, Problem> {
@@ -260,7 +260,6 @@ struct WebhookRedeliverRequest {
     event_id: Option<WebhookEventId>,
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -293,10 +292,9 @@ impl From<WebhookRedelivery> for WebhookRedelivered {
     params(WebhookNamePath, IdempotencyHeader),
     request_body = WebhookRedeliverRequest,
     responses(
-        (status = 202, description = "They will be tried again.", body = WebhookRedelivered),
+        (status = 202, description = "The dead letters will be tried again.", body = WebhookRedelivered),
         (status = 404, description = "There is no such webhook or dead letter."),
         (status = 409, description = "The webhook is disabled."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn redeliver_webhook(
     State(api): Shared,
@@ -324,7 +322,6 @@ async fn redeliver_webhook(
 struct WebhookEnableRequest {
     /// Why, for the audit log.
     reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -336,17 +333,16 @@ struct WebhookEnabled {
     webhook: Name,
 }
 
-/// Lets a webhook send again that is disabled
+/// Enables a webhook that is disabled
 ///
 /// It goes on with the event at which it was disabled.
 #[utoipa::path(post, path = "/v1/webhooks/{name}/enable", operation_id = "enable_webhook", tag = "webhooks",
     params(WebhookNamePath, IdempotencyHeader),
     request_body = WebhookEnableRequest,
     responses(
-        (status = 200, description = "It sends again.", body = WebhookEnabled),
+        (status = 200, description = "The webhook sends again.", body = WebhookEnabled),
         (status = 404, description = "There is no such webhook."),
         (status = 409, description = "The webhook is not disabled."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn enable_webhook(
     State(api): Shared,

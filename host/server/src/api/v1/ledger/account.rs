@@ -54,7 +54,6 @@ struct CapitalRequest {
     amount: CapitalAmount,
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -66,7 +65,6 @@ struct ResultRequest {
     amount: ResultAmount,
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -131,7 +129,7 @@ struct AccountHistory {
     next_cursor: Option<String>,
 }
 
-/// The account now
+/// Reads the account
 #[utoipa::path(get, path = "/v1/account", operation_id = "account", tag = "account",
     responses((status = 200, description = "The account.", body = Account)))]
 async fn show_account(State(api): Shared, _: NoQuery) -> Result<Response, Problem> {
@@ -176,7 +174,7 @@ async fn show_account(State(api): Shared, _: NoQuery) -> Result<Response, Proble
 /// Sets the capital
 #[utoipa::path(put, path = "/v1/account/capital", operation_id = "set_capital", tag = "account",
     request_body = CapitalRequest,
-    responses((status = 200, description = "It counts, and is on disk.", body = CapitalSet)))]
+    responses((status = 200, description = "The change is in force and on disk.", body = CapitalSet)))]
 async fn set_capital(
     State(api): Shared,
     caller: Caller,
@@ -197,9 +195,8 @@ async fn set_capital(
 #[utoipa::path(post, path = "/v1/account/results", operation_id = "note_result", tag = "account", params(IdempotencyHeader),
     request_body = ResultRequest,
     responses(
-        (status = 200, description = "It counts, and is on disk.", body = ResultRecorded),
+        (status = 200, description = "The change is in force and on disk.", body = ResultRecorded),
         (status = 409, description = "The capital is not known."),
-        (status = 422, description = "The idempotency key was used for another request."),
     ))]
 async fn record_result(
     State(api): Shared,

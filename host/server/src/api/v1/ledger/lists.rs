@@ -102,7 +102,6 @@ text_field! {
 struct NamedEntry {
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -114,7 +113,6 @@ struct ConsentEntry {
     granted: bool,
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -133,7 +131,6 @@ struct VetoEntry {
     symbol: Option<VetoPart>,
     /// Why, for the audit log.
     reason: Reason,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     by: Option<Actor>,
 }
 
@@ -362,7 +359,7 @@ async fn list_entries(
     Ok(tagged_response(&page))
 }
 
-/// An entry of a list that was put there over the API
+/// Reads an entry of a list that was put there over the API
 ///
 /// An entry of `restricted` and `client_orders` is found by every spelling of its symbol.
 #[utoipa::path(get, path = "/v1/lists/{list}/entries/{key}", operation_id = "read_entry", tag = "lists", params(EntryPath),
@@ -465,7 +462,7 @@ async fn answer_history(
 #[utoipa::path(put, path = "/v1/lists/{list}/entries/{key}", operation_id = "put_entry", tag = "lists", params(EntryPath),
     request_body = ListEntryRequest,
     responses(
-        (status = 200, description = "It is in force and on disk.", body = EntryChanged),
+        (status = 200, description = "The entry is in force and on disk.", body = EntryChanged),
         (status = 422, description = "It is an entry of another list, or could match no action."),
     ))]
 async fn put_entry(
@@ -493,12 +490,12 @@ async fn put_entry(
     change_entry(&api, &caller, list, key, Some(entry), reason, by).await
 }
 
-/// Takes an entry off a list
+/// Removes an entry from a list
 ///
 /// What the configuration puts there stays. An entry of `restricted` and `client_orders` is taken off by every spelling of its symbol.
 #[utoipa::path(delete, path = "/v1/lists/{list}/entries/{key}", operation_id = "take_entry_off", tag = "lists",
     params(EntryPath, RemoveQuery),
-    responses((status = 200, description = "It is off, and that is on disk.", body = EntryChanged)))]
+    responses((status = 200, description = "The entry was removed, and that is on disk.", body = EntryChanged)))]
 async fn remove_entry(
     State(api): Shared,
     caller: Caller,

@@ -55,12 +55,12 @@ pub(crate) fn routes() -> DescribedRoutes {
     params(PolicyNamePath, Preconditions, PreferAsyncHeader),
     request_body = PolicyUploadRequest,
     responses(
-        (status = 200, description = "It is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
-        (status = 202, description = "It has passed the checks that take no time, and is compiled from now on; only with `Prefer: respond-async`.", body = OperationView,
-            headers(("Location" = String, description = "The operation."), ("Preference-Applied" = String, description = "respond-async."), ("Retry-After" = String, description = "Seconds until it is worth asking."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
+        (status = 200, description = "The version is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 202, description = "The quick checks have passed, and the component is being compiled; only with `Prefer: respond-async`.", body = OperationView,
+            headers(("Location" = String, description = "The operation."), ("Preference-Applied" = String, description = "respond-async."), ("Retry-After" = String, description = "Seconds to wait before the operation is read."))),
+        (status = 409, description = "The policy is at another revision, a file declares it, or its state does not allow the change."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays in force."),
     ))]
 #[expect(
     clippy::too_many_arguments,
@@ -132,10 +132,10 @@ async fn upload_policy(
     params(PolicyNamePath, Preconditions),
     request_body = PolicyRevisionRequest,
     responses(
-        (status = 200, description = "It is so.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
+        (status = 200, description = "The policy was changed.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "The policy is at another revision, a file declares it, or its state does not allow the change."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays in force."),
     ))]
 async fn revise_policy(
     State(api): Shared,
@@ -168,10 +168,10 @@ async fn revise_policy(
     params(PolicyNamePath, Preconditions, IdempotencyHeader),
     request_body = PolicyRolloutRequest,
     responses(
-        (status = 200, description = "It is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays."),
+        (status = 200, description = "The version is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "The policy is at another revision, a file declares it, or its state does not allow the change."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The version is refused, or the conditions contradict each other; what was in force stays in force."),
     ))]
 async fn roll_out_policy(
     State(api): Shared,
@@ -198,10 +198,10 @@ async fn roll_out_policy(
     params(PolicyNamePath, Preconditions, IdempotencyHeader),
     request_body = PolicyRollbackRequest,
     responses(
-        (status = 200, description = "It is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays."),
+        (status = 200, description = "The version is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "The policy is at another revision, a file declares it, or its state does not allow the change."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The version is refused, or the conditions contradict each other; what was in force stays in force."),
     ))]
 async fn roll_back_policy(
     State(api): Shared,
@@ -228,10 +228,10 @@ async fn roll_back_policy(
 #[utoipa::path(delete, path = "/v1/policies/{name}", operation_id = "delete_policy", tag = "policies",
     params(PolicyNamePath, DeleteQuery, Preconditions),
     responses(
-        (status = 200, description = "It is out of force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
+        (status = 200, description = "The policy is out of force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "The policy is at another revision, a file declares it, or its state does not allow the change."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays in force."),
     ))]
 async fn delete_policy(
     State(api): Shared,

@@ -64,7 +64,7 @@ struct OperatorPolicy {
     sha256: Digest,
 }
 
-/// The Graveyard: its rules and its pin
+/// Reads the Graveyard: its rules and its pin
 #[utoipa::path(get, path = "/v1/graveyard", operation_id = "graveyard", tag = "policies",
     responses((status = 200, description = "The Graveyard.", body = Graveyard, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn show_graveyard(State(api): Shared, _: NoQuery) -> Result<Response, Problem> {
@@ -159,7 +159,7 @@ struct AmendmentRecorded {
     changes: &'static str,
 }
 
-/// Lists requests for other rules, newest first
+/// Lists requests for rule changes, newest first
 #[utoipa::path(get, path = "/v1/graveyard/amendments", operation_id = "list_amendments", tag = "policies", params(PageQuery),
     responses((status = 200, description = "A page.", body = AmendmentPage)))]
 async fn list_amendments(
@@ -174,14 +174,14 @@ async fn list_amendments(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// Asks for another rule
+/// Requests a rule change
 ///
 /// It is recorded, and nothing changes: a rule changes with its source, module and pin, in a release.
 #[utoipa::path(post, path = "/v1/graveyard/amendments", operation_id = "ask_for_amendment", tag = "policies", params(IdempotencyHeader),
     request_body = AmendmentRequest,
     responses(
-        (status = 202, description = "It is recorded.", body = AmendmentRecorded),
-        (status = 422, description = "There is no such rule, or the idempotency key was used for another request."),
+        (status = 202, description = "The request is recorded.", body = AmendmentRecorded),
+        (status = 422, description = "There is no such rule."),
     ))]
 async fn request_amendment(
     State(api): Shared,

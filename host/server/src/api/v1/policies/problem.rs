@@ -11,9 +11,9 @@ use crate::api::http::problem::Problem;
 
 impl From<InvalidPolicy> for Problem {
     fn from(unfit: InvalidPolicy) -> Self {
-        let detail = format!("the policy is refused: {unfit}");
+        let detail = format!("the policy is refused: {}", describe_refusal(&unfit));
         let refused = |field: &str, remedy: &str| {
-            let title = "The policy is refused; what was in force stays";
+            let title = "The version is refused; the policy in force is unchanged";
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             Self::new(status, "policy-refused", title, detail.clone()).at(field, remedy)
         };
@@ -53,6 +53,18 @@ impl From<InvalidPolicy> for Problem {
                 refused(&field, remedy).with_problems(&problems)
             }
         }
+    }
+}
+
+/// Says why a policy is refused, without the remedy where the problem document has it as its own.
+fn describe_refusal(unfit: &InvalidPolicy) -> String {
+    match unfit {
+        InvalidPolicy::Settings(SettingsRefused::NotTaken) => "it takes no settings".to_owned(),
+        InvalidPolicy::Settings(SettingsRefused::Problems(problems)) => match problems.as_slice() {
+            [only] => format!("it refuses its settings: {}", only.describe()),
+            _ => unfit.to_string(),
+        },
+        _ => unfit.to_string(),
     }
 }
 
@@ -101,13 +113,9 @@ impl From<PolicyChangeError> for Problem {
                     _ => "change [[policies]] in ark.toml, then send the host SIGHUP",
                 },
             ),
-            PolicyChangeError::RevisionMismatch { current, .. } => conflict(
-                "revision-conflict",
-                "It is at another revision",
-                "expected_revision",
-                "read it again and decide again",
-            )
-            .at_revision(current),
+            PolicyChangeError::RevisionMismatch { current, .. } => {
+                Self::revision_conflict(detail, current)
+            }
             PolicyChangeError::ChangedMeanwhile(_) => conflict(
                 "changed-meanwhile",
                 "The policy was changed meanwhile",
@@ -131,7 +139,7 @@ impl From<PolicyChangeError> for Problem {
             PolicyChangeError::CorruptVersion { .. } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "policy-refused",
-                "The policy is refused; what was in force stays",
+                "The version is refused; the policy in force is unchanged",
                 detail,
             )
             .at("number", "upload it again, or roll out another version"),

@@ -62,7 +62,6 @@ pub(super) struct PolicyUploadRequest {
     pub(super) expected_revision: Option<RevisionNumber>,
     /// Why, for the audit log.
     pub(super) reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     pub(super) by: Option<Actor>,
 }
 
@@ -83,7 +82,6 @@ pub(super) struct RevisionFields {
     pub(super) expected_revision: Option<RevisionNumber>,
     /// Why, for the audit log.
     pub(super) reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     pub(super) by: Option<Actor>,
 }
 
@@ -174,7 +172,6 @@ pub(super) struct PolicyRolloutRequest {
     pub(super) expected_revision: Option<RevisionNumber>,
     /// Why, for the audit log.
     pub(super) reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     pub(super) by: Option<Actor>,
 }
 
@@ -186,7 +183,6 @@ pub(super) struct PolicyRollbackRequest {
     pub(super) expected_revision: Option<RevisionNumber>,
     /// Why, for the audit log.
     pub(super) reason: Option<Reason>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     pub(super) by: Option<Actor>,
 }
 

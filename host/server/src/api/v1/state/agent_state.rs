@@ -106,7 +106,6 @@ struct StateRequest {
     value: JsonValue,
     /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
     expected_revision: Option<RevisionNumber>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -123,7 +122,6 @@ struct RollbackSteps {
     steps: RevisionSteps,
     /// The revision that must still be the latest. In place of `If-Match`.
     expected_revision: Option<RevisionNumber>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -135,7 +133,6 @@ struct RollbackToRevision {
     to_revision: RevisionNumber,
     /// The revision that must still be the latest. In place of `If-Match`.
     expected_revision: Option<RevisionNumber>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -327,7 +324,7 @@ async fn list_keys(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// A value of an agent's state
+/// Reads a value of an agent's state
 ///
 /// The latest, a revision of it, or as it was at a moment.
 #[utoipa::path(get, path = "/v1/state/{agent}/{key}", operation_id = "read_state", tag = "state", params(StatePath, ValueQuery),
@@ -381,10 +378,10 @@ async fn read_value(
     params(StatePath, Preconditions, IdempotencyHeader),
     request_body = StateRequest,
     responses(
-        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 200, description = "The change is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`, or a secret cannot be stored."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn set_value(
     State(api): Shared,
@@ -421,10 +418,10 @@ async fn set_value(
 #[utoipa::path(delete, path = "/v1/state/{agent}/{key}", operation_id = "delete_state", tag = "state",
     params(StatePath, Preconditions, DeleteQuery, IdempotencyHeader),
     responses(
-        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 200, description = "The change is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`, or a secret cannot be stored."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn delete_value(
     State(api): Shared,
@@ -454,17 +451,17 @@ async fn delete_value(
     answer_change(&api, &caller, change, agent, key).await
 }
 
-/// Sets a value to what it was before
+/// Restores an earlier revision of a value
 ///
 /// That makes a new revision; nothing is lost.
 #[utoipa::path(post, path = "/v1/state/{agent}/{key}/rollback", operation_id = "roll_back_state", tag = "state",
     params(StatePath, Preconditions, IdempotencyHeader),
     request_body = RollbackRequest,
     responses(
-        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 200, description = "The change is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`, or a secret cannot be stored."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn roll_back_value(
     State(api): Shared,

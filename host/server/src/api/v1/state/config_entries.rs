@@ -51,7 +51,6 @@ struct ConfigEntryRequest {
     description: Option<ConfigEntryDescription>,
     /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
     expected_revision: Option<RevisionNumber>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -118,7 +117,7 @@ async fn list_config_entries(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// A configuration value
+/// Reads a configuration value
 #[utoipa::path(get, path = "/v1/config/{key}", operation_id = "read_setting", tag = "config", params(KeyPath),
     responses((status = 200, description = "The configuration value.", body = ConfigEntryView, headers(("ETag" = String, description = "The revision.")))))]
 async fn read_config_entry(
@@ -172,10 +171,10 @@ async fn list_revisions(
     params(KeyPath, Preconditions, IdempotencyHeader),
     request_body = ConfigEntryRequest,
     responses(
-        (status = 200, description = "It is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 200, description = "The change is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn set_config_entry(
     State(api): Shared,
@@ -206,16 +205,16 @@ async fn set_config_entry(
     change.answer(&api, &caller, key).await
 }
 
-/// Takes a configuration value away
+/// Deletes a configuration value
 ///
 /// Its history stays.
 #[utoipa::path(delete, path = "/v1/config/{key}", operation_id = "delete_setting", tag = "config",
     params(KeyPath, Preconditions, DeleteQuery, IdempotencyHeader),
     responses(
-        (status = 200, description = "It is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 200, description = "The change is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn delete_config_entry(
     State(api): Shared,

@@ -110,7 +110,6 @@ struct MemoryRequest {
     metadata: Option<Map<String, Value>>,
     /// How long it is kept, in seconds; without an end if left out.
     ttl_seconds: Option<MemoryTtl>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -157,7 +156,7 @@ struct MemoryChanged {
     id: u64,
 }
 
-/// Lists what an agent remembers, newest first
+/// Lists an agent's memories, newest first
 #[utoipa::path(get, path = "/v1/memory/{agent}", operation_id = "list_memories", tag = "state", params(AgentPath, MemoriesQuery),
     responses((status = 200, description = "A page.", body = MemoryPage)))]
 async fn list_memories(
@@ -184,12 +183,11 @@ async fn list_memories(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// Gives an agent something to remember
+/// Adds a memory
 #[utoipa::path(post, path = "/v1/memory/{agent}", operation_id = "remember", tag = "state", params(AgentPath, IdempotencyHeader),
     request_body = MemoryRequest,
     responses(
-        (status = 201, description = "It is on disk.", body = MemoryChanged),
-        (status = 422, description = "The idempotency key was used for another request."),
+        (status = 201, description = "The change is on disk.", body = MemoryChanged),
     ))]
 async fn add_memory(
     State(api): Shared,
@@ -229,12 +227,11 @@ async fn add_memory(
     ))
 }
 
-/// Takes a memory away
+/// Deletes a memory
 #[utoipa::path(delete, path = "/v1/memory/{agent}/{id}", operation_id = "forget", tag = "state",
     params(MemoryPath, DeleteMemoryQuery, IdempotencyHeader),
     responses(
-        (status = 200, description = "It is gone, and that is on disk.", body = MemoryChanged),
-        (status = 422, description = "The idempotency key was used for another request."),
+        (status = 200, description = "The memory was removed, and that is on disk.", body = MemoryChanged),
     ))]
 async fn delete_memory(
     State(api): Shared,

@@ -62,7 +62,6 @@ struct TruthRequest {
     sources: Option<Vec<TruthSource>>,
     /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
     expected_revision: Option<RevisionNumber>,
-    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
     updated_by: Option<Actor>,
 }
 
@@ -113,7 +112,7 @@ struct TruthHistory {
     next_cursor: Option<String>,
 }
 
-/// Lists what is held true, by key
+/// Lists truths, by key
 #[utoipa::path(get, path = "/v1/truth", operation_id = "list_truths", tag = "truth", params(PrefixQuery),
     responses((status = 200, description = "A page.", body = TruthPage)))]
 async fn list_truths(
@@ -130,7 +129,7 @@ async fn list_truths(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// Something held true
+/// Reads a truth
 #[utoipa::path(get, path = "/v1/truth/{key}", operation_id = "read_truth", tag = "truth", params(KeyPath),
     responses((status = 200, description = "The truth.", body = TruthShown, headers(("ETag" = String, description = "The revision.")))))]
 async fn read_truth(
@@ -173,17 +172,17 @@ async fn list_revisions(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// Holds something true in the name of an agent
+/// Sets a truth
 ///
 /// The agent may do so itself: its manifest grants `truth-set`.
 #[utoipa::path(put, path = "/v1/truth/{key}", operation_id = "set_truth", tag = "truth",
     params(KeyPath, Preconditions, IdempotencyHeader),
     request_body = TruthRequest,
     responses(
-        (status = 200, description = "It is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+        (status = 200, description = "The change is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "The key is at another revision than `expected_revision`."),
+        (status = 412, description = "The revision in `If-Match` is not the current one."),
+        (status = 422, description = "The conditions contradict each other."),
     ))]
 async fn set_truth(
     State(api): Shared,

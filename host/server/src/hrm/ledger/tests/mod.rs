@@ -23,7 +23,7 @@ use ark_store::{
 
 use super::{FactQuery, Fill, FillAlert, Ledger};
 use crate::hrm::redaction::Findings;
-use crate::hrm::request::ExecutionStatus;
+use ark_model::execution::ExecutionStatus;
 
 use model::{Dice, Model, ModelOrder, Said};
 use sequence::Sequence;
