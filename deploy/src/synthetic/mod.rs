@@ -150,11 +150,7 @@ pub fn rehearse(
         if answer.status != 200 {
             let problem = match answer.into_success() {
                 // The remedy for a name that the host does not know is this error's own.
-                Err(ClientError::Problem { kind, detail, .. })
-                    if kind == UNKNOWN_AGENT =>
-                {
-                    detail
-                }
+                Err(ClientError::Problem { kind, detail, .. }) if kind == UNKNOWN_AGENT => detail,
                 Err(error) => error.to_string(),
                 Ok(_) => String::new(),
             };

@@ -414,9 +414,9 @@ table! {
         owner_ca: Option<PathBuf> = None, Any;
         /// A file with a token of the owner, of the role `reader`, with which the front reads the decisions that it judges again. Not every user may be able to read it. Without it no decision of an owner with tokens can be judged again. Flag: `--token-file`.
         token_file: Option<PathBuf> = None, Any;
-        /// Milliseconds for which a request is held at most while the owner is away. Flag: `--hold-for`.
+        /// Milliseconds for which a request is parked at most while the owner is away. Flag: `--hold-for`.
         hold_ms: u64 = 30_000, between_values(0, 600_000);
-        /// Requests that are held at the same time; further ones are refused. Flag: `--hold-limit`.
+        /// Requests that are parked at the same time; further ones are refused. Flag: `--hold-limit`.
         hold_limit: usize = 1_000, between_values(0, 100_000);
     }
 }
