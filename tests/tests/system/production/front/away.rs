@@ -304,22 +304,22 @@ fn parked_requests_are_bounded_in_number_time_and_by_their_deadline() {
         let (status, answer) = answer.expect("an answer");
         let exceeded = json!("urn:ark:problem:deadline-exceeded");
         assert_eq!((status, &answer["type"]), (504, &exceeded), "{answer}");
-        wait_until("nothing is held", || !is_holding(&front));
+        wait_until("nothing is parked", || !is_holding(&front));
     }
-    // In number: the first is held until the owner is there, the second refused.
+    // In number: the first is parked until the owner is there, the second refused.
     let owner = std::thread::scope(|scope| {
         let address = &front.address;
         let held = scope.spawn(move || propose(address, "HELD"));
-        wait_until("the request is held", || is_holding(&front));
+        wait_until("the request is parked", || is_holding(&front));
         let (status, retry_after, answer) = propose(&front.address, "REFUSED");
         assert_eq!((status, &answer["type"]), (503, &away), "{answer}");
         assert_eq!(retry_after.as_deref(), Some("1"));
-        assert!(says(&answer, "held already"), "{answer}");
-        // A front that ends says so to those it holds.
+        assert!(says(&answer, "parked already"), "{answer}");
+        // A front that ends says so to those it parks.
         let ending = Host::start_front(&format!("http://{listen}"), &config, &[]);
         let address = ending.address.clone();
         let ended = scope.spawn(move || propose(&address, "ENDED"));
-        wait_until("the request is held", || is_holding(&ending));
+        wait_until("the request is parked", || is_holding(&ending));
         assert_eq!(ending.terminate(), Some(0));
         let (status, _, answer) = ended.join().expect("no panic");
         assert_eq!((status, &answer["type"]), (503, &away), "{answer}");
