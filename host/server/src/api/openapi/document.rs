@@ -120,29 +120,7 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
         .is_some();
     let reads = method == "GET";
 
-    let mut parameters = match operation["parameters"].take() {
-        Value::Array(parameters) => parameters,
-        _ => Vec::new(),
-    };
-    for parameter in &mut parameters {
-        without_null(&mut parameter["schema"]);
-        let format = match parameter["name"].as_str() {
-            Some("If-Match") => "etag",
-            Some("If-None-Match") => "any-etag",
-            Some("Last-Event-ID") => "event-id",
-            _ => continue,
-        };
-        parameter["schema"]["format"] = json!(format);
-    }
-    let mut shared = vec!["Traceparent", "Deadline"];
-    if tagged && reads {
-        shared.push("IfNoneMatch");
-    }
-    parameters.extend(
-        shared
-            .iter()
-            .map(|name| json!({"$ref": format!("#/components/parameters/{name}")})),
-    );
+    let parameters = complete_parameters(operation["parameters"].take(), tagged && reads);
     let takes_key = parameters
         .iter()
         .any(|parameter| parameter["name"] == "Idempotency-Key");
@@ -202,6 +180,35 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
     for (status, response) in responses {
         complete_response(status, response);
     }
+}
+
+/// Returns the parameters of an operation with the formats of their texts, and with those that all calls take. `is_conditional`: the call also takes
+/// `If-None-Match`.
+fn complete_parameters(parameters: Value, is_conditional: bool) -> Vec<Value> {
+    let mut parameters = match parameters {
+        Value::Array(parameters) => parameters,
+        _ => Vec::new(),
+    };
+    for parameter in &mut parameters {
+        without_null(&mut parameter["schema"]);
+        let format = match parameter["name"].as_str() {
+            Some("If-Match") => "etag",
+            Some("If-None-Match") => "any-etag",
+            Some("Last-Event-ID") => "event-id",
+            _ => continue,
+        };
+        parameter["schema"]["format"] = json!(format);
+    }
+    let mut shared = vec!["Traceparent", "Deadline"];
+    if is_conditional {
+        shared.push("IfNoneMatch");
+    }
+    parameters.extend(
+        shared
+            .iter()
+            .map(|name| json!({"$ref": format!("#/components/parameters/{name}")})),
+    );
+    parameters
 }
 
 /// Adds what 422 means of a call that takes an idempotency key, beside what the call itself says of it.
