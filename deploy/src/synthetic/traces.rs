@@ -1,5 +1,6 @@
 //! The traces of a run: each is read until it is complete and holds what was sent.
 
+use ark_client::members::{array_field, text_field};
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -8,7 +9,6 @@ use std::time::{Duration, Instant};
 use ark_client::{Answer, HostClient};
 use serde_json::Value;
 
-use crate::members::{items_of, text_of};
 
 use super::report::{Observations, SyntheticFailure};
 
@@ -135,7 +135,7 @@ fn read_traces(client: &HostClient, sent: &Receiver<SentTick>) -> (usize, Vec<Sy
 }
 
 fn count_signals(steps: &[Value]) -> usize {
-    let is_signal = |one: &&Value| text_of(one, "step") == "signal";
+    let is_signal = |one: &&Value| text_field(one, "step") == "signal";
     steps.iter().filter(is_signal).count()
 }
 
@@ -152,11 +152,11 @@ fn find_fault(client: &HostClient, tick: &SentTick) -> Option<String> {
         let missing = trace.get("missing").unwrap_or(&Value::Null);
         return Some(format!("the trace is not complete: {missing}"));
     }
-    let steps = items_of(&trace, "steps");
+    let steps = array_field(&trace, "steps");
     let has = |step: &str, id: &str, value: &str| {
         steps
             .iter()
-            .any(|one| text_of(one, "step") == step && (id.is_empty() || text_of(one, id) == value))
+            .any(|one| text_field(one, "step") == step && (id.is_empty() || text_field(one, id) == value))
     };
     let signals = count_signals(steps);
     match &tick.signal_id {

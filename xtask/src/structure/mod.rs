@@ -153,7 +153,6 @@ const DEPLOY: &str = "deploy";
 /// Those rooms of [`DEPLOY`], and the crates that they must not name.
 const CLIENT_ROOMS: &[&str] = &[
     "journal",
-    "members",
     "prometheus",
     "proposal",
     "synthetic",

@@ -1,5 +1,6 @@
 //! `ark approvals`: held actions that wait for a person.
 
+use ark_client::members::{array_field, text_field};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -16,7 +17,6 @@ use crate::output::{exit_code, print_empty, print_json, print_line};
 use crate::time::format_moment;
 
 use super::connection::Connection;
-use super::fields::{array_field, text_field};
 use super::request::{ApiRequest, CallerArgs, PageArgs};
 
 /// What an answer of an unknown form is told as.

@@ -1,5 +1,7 @@
 //! `ark policy list|show|upload|rollout|rollback|settings|shadow|enforce|order|delete`: a running host's operator policies.
 
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, text_field};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,7 +20,6 @@ use crate::files::{name_argument, read_file, read_text_file};
 use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
-use super::fields::{array_field, text_field};
 use super::request::{ApiRequest, OptionalReasonArgs, ShowArgs};
 use super::upload::{read_component, read_signature};
 
@@ -147,7 +148,7 @@ impl ChangeArgs {
 pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyVersionCommand::List { show } => show.show_answer(
-            ApiRequest::get(&["v1", "policies"]).with_query("limit", Some(500)),
+            ApiRequest::get(&["v1", "policies"]).with_query("limit", Some(MAX_PAGE)),
             print_policies,
         )?,
         PolicyVersionCommand::Show { policy, connection } => {

@@ -1,5 +1,6 @@
 //! `ark redis`: how a running host reads from its Redis and sends to it.
 
+use ark_client::members::{array_field, is_true, text_field};
 use std::process::ExitCode;
 
 use ark_model::printable::format_count;
@@ -9,7 +10,6 @@ use serde_json::{Value, json};
 use crate::output::{print_json, print_line};
 
 use super::connection::Connection;
-use super::fields::{array_field, is_true, text_field};
 use super::request::ApiRequest;
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
 //! `ark signals failed|redeliver`: signals that an agent failed to handle, and how they are delivered again.
 
+use ark_client::members::{array_field, text_field};
 use std::process::ExitCode;
 
 use anyhow::ensure;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use crate::output::{print_empty, print_line, print_notice};
 use crate::time::format_millis;
 
-use super::fields::{array_field, print_next_cursor, text_field};
+use super::fields::print_next_cursor;
 use super::remedies::replace_calls;
 use super::request::{ApiRequest, OptionalReasonArgs, PageArgs, ShowArgs};
 

@@ -1,5 +1,8 @@
 //! `ark state` over the API: what agents and operators keep in the Mutable Core.
 
+use ark_model::similar::compare_names;
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, text_field};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,11 +13,8 @@ use serde_json::{Value, json};
 use crate::output::{print_json, print_notice};
 
 use super::connection::Connection;
-use super::fields::{array_field, text_field};
 use super::request::{ApiRequest, PageArgs};
 
-/// How similar the name of an agent must be to an unknown one to be suggested (Jaro and Winkler; 1: the same).
-const MIN_SIMILARITY: f64 = 0.8;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StateCommand {
@@ -294,7 +294,7 @@ fn notice_unknown_agent(agent: &str, connection: &Connection) {
     let mut cursor: Option<String> = None;
     loop {
         let page = ApiRequest::get(&["v1", "agents"])
-            .with_query("limit", Some(500))
+            .with_query("limit", Some(MAX_PAGE))
             .with_query("cursor", cursor)
             .send(connection);
         // What was asked for is done: a notice that cannot be made is no failure of it.
@@ -306,8 +306,9 @@ fn notice_unknown_agent(agent: &str, connection: &Connection) {
             if known == agent {
                 return;
             }
-            let alike = strsim::jaro_winkler(known, agent);
-            if alike >= MIN_SIMILARITY && near.as_ref().is_none_or(|near| near.0 < alike) {
+            if let Some(alike) = compare_names(agent, known)
+                && near.as_ref().is_none_or(|near| near.0 < alike)
+            {
                 near = Some((alike, known.to_owned()));
             }
         }

@@ -1,5 +1,6 @@
 //! `ark watchdog`: the health of a running host, its alerts, and the commands that halt it or quarantine its agents.
 
+use ark_client::members::{array_field, is_true, text_field};
 use std::process::ExitCode;
 
 use ark_model::ids::Name;
@@ -9,7 +10,6 @@ use serde_json::Value;
 use crate::output::{print_empty, print_line, print_notice};
 use crate::time::format_millis;
 
-use super::fields::{array_field, is_true, text_field};
 use super::request::{ApiRequest, PageArgs, ReasonArgs, ShowArgs};
 
 #[derive(Debug, Subcommand)]

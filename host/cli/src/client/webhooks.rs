@@ -1,5 +1,6 @@
 //! `ark webhooks list|dead-letters|redeliver|enable`: how webhooks do, and the events that they could not deliver.
 
+use ark_client::members::{array_field, text_field};
 use std::process::ExitCode;
 
 use anyhow::ensure;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::output::print_line;
 use crate::time::format_millis;
 
-use super::fields::{array_field, print_next_cursor, text_field};
+use super::fields::print_next_cursor;
 use super::request::{ApiRequest, OptionalReasonArgs, PageArgs, ShowArgs};
 
 #[derive(Debug, Subcommand)]

@@ -72,7 +72,8 @@ pub const OTHER_VARIABLES: [(&str, &str); 13] = [
 ];
 /// A short name for the variable of `agents_dir`, and its full name.
 const AGENTS_ALIAS: (&str, &str) = ("ARK_AGENTS", "ARK_AGENTS_DIR");
-/// How similar a known name must be to an unknown one to be suggested (Jaro and Winkler; 1: the same).
+/// How similar a known key must be to an unknown one to be suggested (Jaro-Winkler; 1: the same). More than for other names, since the keys of a
+/// table begin alike.
 const MIN_SIMILARITY: f64 = 0.85;
 
 /// What the flags of the command line set, by the names of the keys.

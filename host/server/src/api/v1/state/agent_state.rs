@@ -30,6 +30,8 @@ use ark_model::check::FieldError;
 use ark_model::ids::{Millis, Name, TraceId};
 use ark_store::{Content, OperatorChange, Reader, Revision, RollbackTarget};
 
+use crate::api::v1::names::AgentPath;
+
 use super::key_changes::{DeleteQuery, KeyChange, read_revisions};
 
 /// What is shown in the place of a secret.
@@ -42,14 +44,6 @@ pub(crate) fn routes() -> DescribedRoutes {
         .routes(routes!(read_value, set_value, delete_value))
         .routes(routes!(list_revisions))
         .routes(routes!(roll_back_value))
-}
-
-/// An agent in the path.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Path)]
-struct AgentPath {
-    /// The agent.
-    agent: Name,
 }
 
 /// A key of an agent in the path.

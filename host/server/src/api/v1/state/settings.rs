@@ -22,7 +22,7 @@ use ark_model::ids::Millis;
 use ark_store::{OperatorChange, Reader, Setting};
 
 use super::key_changes::{
-    DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, read_revisions,
+    DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, read_key_history,
 };
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -146,13 +146,13 @@ async fn list_revisions(
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Response, Problem> {
     let key = String::from(key);
-    let (wanted, missing) = (key.clone(), format!("there never was a setting {key:?}"));
-    let read = move |store: &Reader, before, limit| store.setting_history(&wanted, before, limit);
-    let (rows, next_cursor) =
-        read_revisions(&api, query, read, |row| row.revision, missing).await?;
+    let named = (key.as_str(), "setting");
+    let read = Reader::setting_history;
+    let (revisions, next_cursor) =
+        read_key_history(&api, named, query, read, |row| row.revision).await?;
     let page = SettingHistory {
         key,
-        revisions: convert_rows(rows),
+        revisions,
         next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))
