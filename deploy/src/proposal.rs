@@ -3,7 +3,6 @@
 use ark_client::members::{array_field, text_field};
 use serde_json::{Value, json};
 
-
 /// The size of a valid trade, as a fraction of capital.
 const VALID_SIZE: f64 = 0.001;
 

@@ -1,8 +1,8 @@
 //! The figures of a check: from Prometheus, from `HAProxy`, and from the host's API.
 
-use ark_client::members::{array_field, text_field};
 use std::time::Duration;
 
+use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, ClientError, HostClient};
 use ark_model::ids::Millis;
 use serde::Serialize;
@@ -112,7 +112,9 @@ impl<'a> Meter<'a> {
             since.is_none_or(|since| since >= from.0)
         };
         let quarantines = array_field(&status, "quarantines").iter().filter(is_late);
-        Ok(quarantines.map(|one| text_field(one, "agent").to_owned()).collect())
+        Ok(quarantines
+            .map(|one| text_field(one, "agent").to_owned())
+            .collect())
     }
 
     /// Reads the baseline.

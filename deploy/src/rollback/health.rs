@@ -1,8 +1,7 @@
 //! The health of the host.
 
-use ark_client::members::array_field;
 use ark_client::HostClient;
-
+use ark_client::members::array_field;
 
 /// The only reason for which a host that is healthy may not be ready: an operator wants it so.
 const HALTED: &str = "everything is halted";

@@ -4,7 +4,6 @@ use ark_client::members::text_field;
 use ark_client::{Answer, HostClient};
 use serde_json::json;
 
-
 /// The signal of a tick.
 #[derive(Debug, Clone, Copy)]
 pub struct TickSignal<'a> {

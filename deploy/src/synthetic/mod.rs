@@ -18,11 +18,11 @@ mod positions;
 mod report;
 mod traces;
 
-use ark_client::members::{array_field, text_field};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ark_client::members::{array_field, text_field};
 use ark_client::{ClientError, HostClient};
 use ark_model::problem::UNKNOWN_AGENT;
 use serde_json::Value;
@@ -150,11 +150,7 @@ pub fn rehearse(
         if answer.status != 200 {
             let problem = match answer.into_success() {
                 // The remedy for a name that the host does not know is this error's own.
-                Err(ClientError::Problem { kind, detail, .. })
-                    if kind == UNKNOWN_AGENT =>
-                {
-                    detail
-                }
+                Err(ClientError::Problem { kind, detail, .. }) if kind == UNKNOWN_AGENT => detail,
                 Err(error) => error.to_string(),
                 Ok(_) => String::new(),
             };
@@ -359,5 +355,7 @@ fn propose_in_trace(
 fn read_quarantines(client: &HostClient) -> Result<Vec<String>, ClientError> {
     let status = client.get("/v1/watchdog")?.into_success()?;
     let quarantines = array_field(&status, "quarantines").iter();
-    Ok(quarantines.map(|one| text_field(one, "agent").to_owned()).collect())
+    Ok(quarantines
+        .map(|one| text_field(one, "agent").to_owned())
+        .collect())
 }

@@ -1,9 +1,9 @@
 //! What a run proposed: each approved trade is cancelled and each held one rejected, whatever happens.
 
-use ark_client::members::text_field;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ark_client::members::text_field;
 use ark_client::{Answer, ClientError, HostClient, join_path};
 use ark_model::ids::Millis;
 use serde::{Deserialize, Serialize};

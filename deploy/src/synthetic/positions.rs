@@ -1,15 +1,14 @@
 //! The positions of a run in the host's log: the stream of events has every row and every alert from the first to the last, each once, and each
 //! decision once.
 
-use ark_client::members::text_field;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use ark_client::members::text_field;
 use ark_client::{Answer, ClientError, HostClient};
 use serde_json::{Value, json};
-
 
 use super::SyntheticOptions;
 use super::orders::MarketOrders;

@@ -1,9 +1,9 @@
 //! What was observed, and what follows from it.
 
-use ark_client::members::text_field;
 use std::time::Duration;
 
 use ark_client::ClientError;
+use ark_client::members::text_field;
 use serde::Serialize;
 use serde_json::Value;
 

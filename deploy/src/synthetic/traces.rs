@@ -1,14 +1,13 @@
 //! The traces of a run: each is read until it is complete and holds what was sent.
 
-use ark_client::members::{array_field, text_field};
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, HostClient};
 use serde_json::Value;
-
 
 use super::report::{Observations, SyntheticFailure};
 
@@ -154,9 +153,9 @@ fn find_fault(client: &HostClient, tick: &SentTick) -> Option<String> {
     }
     let steps = array_field(&trace, "steps");
     let has = |step: &str, id: &str, value: &str| {
-        steps
-            .iter()
-            .any(|one| text_field(one, "step") == step && (id.is_empty() || text_field(one, id) == value))
+        steps.iter().any(|one| {
+            text_field(one, "step") == step && (id.is_empty() || text_field(one, id) == value)
+        })
     };
     let signals = count_signals(steps);
     match &tick.signal_id {

@@ -1,9 +1,9 @@
 //! Category `beyond`: what an operator wants to know besides.
 
-use ark_client::members::{array_field, text_field};
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
+use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, Endpoint, HostClient};
 use serde_json::{Value, json};
 

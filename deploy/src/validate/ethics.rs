@@ -1,7 +1,7 @@
 //! Category `ethics`: proposals that break a rule are denied by that rule, and a valid one is not.
 
-use ark_client::members::text_field;
 use ark_client::Answer;
+use ark_client::members::text_field;
 use serde_json::{Value, json};
 
 use crate::proposal::{OVERLEVERAGED, OVERSIZED, SyntheticProposal, UNPROTECTED, Violation};

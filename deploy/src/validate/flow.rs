@@ -1,9 +1,8 @@
 //! Category `flow`: a signal goes all the way through the host, in one trace.
 
-use ark_client::members::{array_field, text_field};
 use ark_client::Answer;
+use ark_client::members::{array_field, text_field};
 use serde_json::Value;
-
 
 use super::probe::PROBE;
 use super::{CaseFailure, TestContext, TestOutcome};
@@ -42,7 +41,9 @@ fn describe_refusals(trace: &Value) -> String {
     let refusals: Vec<String> = steps(trace, "decision")
         .filter(|step| text_field(step, "outcome") != "approved")
         .map(|step| {
-            let reasons = array_field(step, "reasons").iter().filter_map(Value::as_str);
+            let reasons = array_field(step, "reasons")
+                .iter()
+                .filter_map(Value::as_str);
             let reasons: Vec<&str> = reasons.collect();
             format!(
                 "; a message was {}: {}",
@@ -72,7 +73,8 @@ pub(super) fn test_end_to_end(bench: &TestContext<'_>) -> Result<TestOutcome, Ca
     }
     for signal in steps(&trace, "signal") {
         let mut deliveries = array_field(signal, "deliveries").iter();
-        if !deliveries.any(|one| text_field(one, "agent") == PROBE && text_field(one, "status") == "done")
+        if !deliveries
+            .any(|one| text_field(one, "agent") == PROBE && text_field(one, "status") == "done")
         {
             return Err(format!(
                 "the signal {} was not handled by the probe",

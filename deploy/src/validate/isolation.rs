@@ -1,11 +1,10 @@
 //! Category `isolation`: an agent that fails is isolated, and gets nothing then.
 
-use ark_client::members::{array_field, text_field};
 use std::time::{Duration, Instant};
 
 use ark_client::Answer;
+use ark_client::members::{array_field, text_field};
 use serde_json::Value;
-
 
 use super::probe::PROBE;
 use super::{CaseFailure, TestContext, TestOutcome};

@@ -1,15 +1,14 @@
 //! The probe: an agent of the validation's own, which is uploaded, used and removed.
 
-use ark_client::MAX_PAGE;
-use ark_client::members::{array_field, text_field};
 use std::time::{Duration, Instant};
 
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, ClientError, HostClient, join_path};
 use ark_model::ids::Digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-
 
 /// The probe's name. No agent of an operator has it.
 pub(super) const PROBE: &str = "validation-probe";

@@ -5,7 +5,6 @@ use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, ClientError, join_path};
 use serde_json::{Value, json};
 
-
 use super::probe::PROBE;
 use super::{CaseFailure, TestContext, TestOutcome};
 

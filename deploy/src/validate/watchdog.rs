@@ -1,11 +1,10 @@
 //! Category `watchdog`: a missed heartbeat is noticed in time, and the watchdog looks as often as it says.
 
-use ark_client::members::array_field;
 use std::time::{Duration, Instant};
 
+use ark_client::members::array_field;
 use ark_client::{Answer, ClientError};
 use serde_json::{Value, json};
-
 
 use super::probe::PROBE;
 use super::{CaseFailure, TestContext, TestOutcome};

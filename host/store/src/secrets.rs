@@ -117,9 +117,7 @@ impl SecretError {
                 "start the host with {KEY_FILE_VARIABLE} naming a 0400 file of 64 hexadecimal digits"
             ),
             Self::OtherKey { needed, .. } => format!("start the host with the key {needed}"),
-            Self::GivenUp { .. } => {
-                "the secret was given up and must be written anew".to_owned()
-            }
+            Self::GivenUp { .. } => "the secret was given up and must be written anew".to_owned(),
             Self::Broken { .. } => "restore a snapshot".to_owned(),
             Self::NoRandomness => "try again; see the log of the kernel".to_owned(),
         }

@@ -1,11 +1,11 @@
 //! `ark agent list|show|upload|canary|rollout|rollback|delete`: the versions of a running host's agents.
 
-use ark_client::MAX_PAGE;
-use ark_client::members::{array_field, is_true, text_field};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::ensure;
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, is_true, text_field};
 use ark_model::ids::Name;
 use ark_runtime::Manifest;
 use clap::Subcommand;

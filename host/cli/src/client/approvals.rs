@@ -1,9 +1,9 @@
 //! `ark approvals`: held actions that wait for a person.
 
-use ark_client::members::{array_field, text_field};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use ark_client::members::{array_field, text_field};
 use ark_host::api::HeldAction;
 use ark_model::decision::{format_limit, format_value, name_limit};
 use ark_model::ids::{DecisionId, Name};

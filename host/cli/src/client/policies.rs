@@ -1,12 +1,12 @@
 //! `ark policy list|show|upload|rollout|rollback|settings|shadow|enforce|order|delete`: a running host's operator policies.
 
-use ark_client::MAX_PAGE;
-use ark_client::members::{array_field, text_field};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use ark_client::ClientError;
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, text_field};
 use ark_host::policies::PolicyManifest;
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicyMode;

@@ -1,8 +1,8 @@
 //! `ark redis`: how a running host reads from its Redis and sends to it.
 
-use ark_client::members::{array_field, is_true, text_field};
 use std::process::ExitCode;
 
+use ark_client::members::{array_field, is_true, text_field};
 use ark_model::printable::format_count;
 use clap::Subcommand;
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! `ark signals failed|redeliver`: signals that an agent failed to handle, and how they are delivered again.
 
-use ark_client::members::{array_field, text_field};
 use std::process::ExitCode;
 
 use anyhow::ensure;
+use ark_client::members::{array_field, text_field};
 use ark_model::ids::{Name, SignalId};
 use ark_model::printable::format_count;
 use clap::Subcommand;

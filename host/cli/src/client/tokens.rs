@@ -3,12 +3,12 @@
 //! A running host is changed over HTTP and notices at once. A stopped host is changed through its data directory, which is also the way
 //! back in when no administrator's token is left.
 
-use ark_client::MAX_PAGE;
-use ark_client::members::{array_field, text_field};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, text_field};
 use ark_host::api::access::TABLE;
 use ark_host::api::{advise_on_lockout, agents_of, grants_of, token_view};
 use ark_model::ids::{Millis, Name};

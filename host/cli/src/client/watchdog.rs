@@ -1,8 +1,8 @@
 //! `ark watchdog`: the health of a running host, its alerts, and the commands that halt it or quarantine its agents.
 
-use ark_client::members::{array_field, is_true, text_field};
 use std::process::ExitCode;
 
+use ark_client::members::{array_field, is_true, text_field};
 use ark_model::ids::Name;
 use clap::Subcommand;
 use serde_json::Value;

@@ -1,9 +1,9 @@
 //! `ark webhooks list|dead-letters|redeliver|enable`: how webhooks do, and the events that they could not deliver.
 
-use ark_client::members::{array_field, text_field};
 use std::process::ExitCode;
 
 use anyhow::ensure;
+use ark_client::members::{array_field, text_field};
 use ark_model::ids::Name;
 use clap::Subcommand;
 use serde_json::{Value, json};

@@ -4,10 +4,10 @@
 //! Invariant: it is read after the decision and is of now. What cannot be read, e.g. since it is in an archive, is left out: the decision itself
 //! is explained without it.
 
+use ark_client::MAX_PAGE;
 use ark_host::api::view::DecisionRecord;
 use ark_model::decision::Outcome;
 use ark_store::{List, ListEntry, ReadOnlyStore};
-use ark_client::MAX_PAGE;
 use serde_json::Value;
 
 use crate::client::connection::Connection;

@@ -1,11 +1,11 @@
 //! `ark canary`: a new version in front of real traffic, until it has all of it and the data, or none.
 
-use ark_client::MAX_PAGE;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use ark_client::MAX_PAGE;
 use ark_client::{Answer, HostClient};
 use ark_deploy::canary::{
     BaselineSource, CanaryPlan, CanaryReport, CanaryRequest, HealthBounds, HostCanary,

@@ -21,10 +21,7 @@ pub use agents::{AgentMeter, AgentMeters, Deployment, QUARANTINE_CAUSES};
 pub use api::{ANSWER_CLASSES, ApiMeters, CallKind, CallMeter};
 pub use front::{FrontMeters, HoldEnd, VerdictResult};
 pub use handles::{Counter, Level, Peak, Timing};
-pub use parts::{
-    EXECUTION_ALERTS, HrmMeters, Meters, RouterMeters, StoreMeters,
-    WatchdogMeters,
-};
+pub use parts::{EXECUTION_ALERTS, HrmMeters, Meters, RouterMeters, StoreMeters, WatchdogMeters};
 pub use policies::{
     COMPARISONS, DifferingDecision, PolicySlotMeter, PolicySlotMeters, PolicyTally,
 };

@@ -35,9 +35,9 @@ pub use record::decode_decision_row;
 pub use report_refusal::ReportRefusal;
 pub use request::{
     Attestation, AttestationReceipt, AttestedFact, BatchAnswer, ExecutionReceipt, ExecutionReport,
-    IdempotencyKey, InvocationAction, InvocationCommit, IssuedOrder, OrderReceipt,
-    PolicySwap, Proposal, ProposalAnswer, ProposalBatch, Resolution, ResolutionAnswer,
-    ResolutionReceipt, alert_message,
+    IdempotencyKey, InvocationAction, InvocationCommit, IssuedOrder, OrderReceipt, PolicySwap,
+    Proposal, ProposalAnswer, ProposalBatch, Resolution, ResolutionAnswer, ResolutionReceipt,
+    alert_message,
 };
 pub use services::{LiveServices, manifest_refusal};
 pub use topics::{ALERT_TOPIC, DECISION_TOPIC, EXECUTION_TOPIC};

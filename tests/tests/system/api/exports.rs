@@ -109,18 +109,12 @@ fn check_refusals(client: &mut Client) {
     }
     // What is no symbol and no name is said in whole sentences; the remedy is a member of its own.
     for (query, detail) in [
-        (
-            "symbol=---",
-            "symbol: has neither a letter nor a digit",
-        ),
+        ("symbol=---", "symbol: has neither a letter nor a digit"),
         (
             "symbol=%D0%92TC",
             "symbol: mixes letters of several scripts in \"\u{412}TC\" (U+0412)",
         ),
-        (
-            "agent=",
-            "agent: is \"\"",
-        ),
+        ("agent=", "agent: is \"\""),
     ] {
         let (status, problem) = client.get(&format!("/v1/decisions?{query}"));
         assert_eq!(

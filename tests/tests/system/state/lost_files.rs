@@ -115,7 +115,8 @@ fn a_killed_host_without_its_database_begins_anew_by_order_only_and_stays_closed
         (!refused.contains("is in use")).then_some(refused)
     });
     assert!(
-        refused.contains("ark.db is missing or empty") && refused.contains("ark state reinitialize"),
+        refused.contains("ark.db is missing or empty")
+            && refused.contains("ark state reinitialize"),
         "{refused}"
     );
     assert!(!data.join("ark.db").exists(), "a refusal makes no database");

@@ -211,9 +211,7 @@ fn add_key_reused(responses: &mut Map<String, Value>) {
         .get("422")
         .and_then(|response| response["description"].as_str());
     let description = own.map_or_else(|| REUSED.to_owned(), |own| format!("{own} Also: {REUSED}"));
-    responses
-        .entry("422")
-        .or_insert_with(|| json!({}))["description"] = json!(description);
+    responses.entry("422").or_insert_with(|| json!({}))["description"] = json!(description);
 }
 
 fn complete_response(status: &str, response: &mut Value) {

@@ -97,7 +97,13 @@ pub(super) const fn counter(
     help: &'static str,
     observe: HostObserve,
 ) -> Metric {
-    Metric::new(name, MetricKind::Counter, labels, help, Some(Observe::Host(observe)))
+    Metric::new(
+        name,
+        MetricKind::Counter,
+        labels,
+        help,
+        Some(Observe::Host(observe)),
+    )
 }
 
 pub(super) const fn gauge(
@@ -106,7 +112,13 @@ pub(super) const fn gauge(
     help: &'static str,
     observe: HostObserve,
 ) -> Metric {
-    Metric::new(name, MetricKind::Gauge, labels, help, Some(Observe::Host(observe)))
+    Metric::new(
+        name,
+        MetricKind::Gauge,
+        labels,
+        help,
+        Some(Observe::Host(observe)),
+    )
 }
 
 pub(super) const fn front_counter(
@@ -115,7 +127,13 @@ pub(super) const fn front_counter(
     help: &'static str,
     observe: FrontObserve,
 ) -> Metric {
-    Metric::new(name, MetricKind::Counter, labels, help, Some(Observe::Front(observe)))
+    Metric::new(
+        name,
+        MetricKind::Counter,
+        labels,
+        help,
+        Some(Observe::Front(observe)),
+    )
 }
 
 pub(super) const fn front_gauge(
@@ -124,7 +142,13 @@ pub(super) const fn front_gauge(
     help: &'static str,
     observe: FrontObserve,
 ) -> Metric {
-    Metric::new(name, MetricKind::Gauge, labels, help, Some(Observe::Front(observe)))
+    Metric::new(
+        name,
+        MetricKind::Gauge,
+        labels,
+        help,
+        Some(Observe::Front(observe)),
+    )
 }
 
 pub(super) const fn process_counter(
@@ -133,7 +157,13 @@ pub(super) const fn process_counter(
     help: &'static str,
     observe: ProcessObserve,
 ) -> Metric {
-    Metric::new(name, MetricKind::Counter, labels, help, Some(Observe::Process(observe)))
+    Metric::new(
+        name,
+        MetricKind::Counter,
+        labels,
+        help,
+        Some(Observe::Process(observe)),
+    )
 }
 
 pub(super) const fn process_gauge(
@@ -142,7 +172,13 @@ pub(super) const fn process_gauge(
     help: &'static str,
     observe: ProcessObserve,
 ) -> Metric {
-    Metric::new(name, MetricKind::Gauge, labels, help, Some(Observe::Process(observe)))
+    Metric::new(
+        name,
+        MetricKind::Gauge,
+        labels,
+        help,
+        Some(Observe::Process(observe)),
+    )
 }
 
 pub(super) const fn histogram(

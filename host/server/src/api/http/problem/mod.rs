@@ -280,9 +280,7 @@ impl Problem {
 
     /// The deadline of an order passed while it was being recorded: it is in force.
     pub fn in_force_not_confirmed(order: &'static str) -> Self {
-        let detail = format!(
-            "the {order} is in force; the deadline passed before it was on disk"
-        );
+        let detail = format!("the {order} is in force; the deadline passed before it was on disk");
         Self {
             status: StatusCode::GATEWAY_TIMEOUT.as_u16(),
             ..Self::in_force_not_recorded(detail)

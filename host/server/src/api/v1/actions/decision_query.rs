@@ -22,7 +22,6 @@ use crate::api::http::problem::Problem;
 use crate::api::state::Api;
 use crate::hrm::Hrm;
 
-
 /// A moment in a query.
 #[derive(Debug, Clone, Copy)]
 struct QueryMoment(Millis);
