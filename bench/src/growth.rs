@@ -16,8 +16,8 @@ use ark_model::decision::Outcome;
 use ark_model::ids::{AuditId, DecisionId, Digest, Millis, Name, TraceId};
 use ark_model::size::Size;
 use ark_store::{
-    AuditEntry, AuditKind, AuditRow, DecisionSubject, LedgerChange, MarketOrder,
-    MarketOrderPurpose, MarketOrderState, Store, StoreConfig, Unit,
+    AuditEntry, AuditKind, AuditRow, IndexedFields, LedgerChange, MarketOrder, MarketOrderPurpose,
+    MarketOrderState, Store, StoreConfig, Unit,
 };
 
 use crate::load::{self, Mix};
@@ -244,7 +244,7 @@ fn copy_record(template: &AuditRow, number: u64) -> AuditEntry {
         // Of the decisions of the last minute a start reads the actions: that is no part of what is measured.
         at: Millis(template.at.0.saturating_sub(DAY_MS)),
         body: template.body.replace("S000000000000", &symbol),
-        subject: Some(DecisionSubject {
+        subject: Some(IndexedFields {
             symbol: Some(symbol),
             size: Some(0.5),
             fired: Vec::new(),

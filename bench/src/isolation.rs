@@ -26,8 +26,8 @@ const SIGNALS: f64 = 120.0;
 const PROPOSALS: f64 = 60.0;
 /// Signals a second for each hostile agent.
 const ATTACKS: f64 = 5.0;
-/// The misdeeds of the hostile agents, one each.
-const MISDEEDS: [&str; 10] = [
+/// The faults of the hostile agents, one each.
+const FAULTS: [&str; 10] = [
     "loop",
     "memory",
     "panic",
@@ -69,7 +69,7 @@ impl Isolation<'_> {
     pub fn run(&self) -> Result<String> {
         let agents = self.dir.join("isolation-agents");
         let good = copy_agents(self.hostile, "good", 0, GOOD, &agents);
-        let count = u32::try_from(MISDEEDS.len())?;
+        let count = u32::try_from(FAULTS.len())?;
         let bad = copy_agents(self.hostile, "bad", 50, count, &agents);
         let mut table = String::from(
             "| phase | consumer p50 / p99, ms | agents p50 / p99, ms | signals | failed |\n|---|---|---|---|---|\n",
@@ -120,9 +120,9 @@ impl Isolation<'_> {
             )?;
             if round == "stopping" {
                 stopped.push_str("\n| hostile agent | quarantined after, s |\n|---|---|\n");
-                for (misdeed, time) in MISDEEDS.iter().zip(&times) {
-                    let time = time.with_context(|| format!("`{misdeed}` was not stopped"))?;
-                    writeln!(stopped, "| {misdeed} | {time:.2} |")?;
+                for (fault, time) in FAULTS.iter().zip(&times) {
+                    let time = time.with_context(|| format!("`{fault}` was not stopped"))?;
+                    writeln!(stopped, "| {fault} | {time:.2} |")?;
                 }
             }
             server.stop()?;
@@ -255,7 +255,7 @@ fn send_attacks(address: SocketAddr, bad: &[(String, String)], time: Duration) -
     let rate = ATTACKS * topics.len() as f64;
     let answers = runtime.block_on(open_loop(address, rate, time, move |number| {
         let index = usize::try_from(number).unwrap_or(0) % topics.len();
-        let body = json!({"topic": topics[index], "payload": MISDEEDS[index]});
+        let body = json!({"topic": topics[index], "payload": FAULTS[index]});
         ("/v1/signals".to_owned(), body)
     }))?;
     for (_, answer) in answers {

@@ -33,7 +33,7 @@ pub struct Mix {
 
 /// The result of a load.
 pub struct LoadResult {
-    /// Answers a second.
+    /// Answers per second.
     pub rate: f64,
     /// Latencies in nanoseconds, from the first byte sent to the last received.
     pub latency: Histogram<u64>,

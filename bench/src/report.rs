@@ -80,7 +80,7 @@ pub enum Load {
 /// A figure of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Figure {
-    /// Answers a second.
+    /// Answers per second.
     Rate,
     /// The rate divided by the echo's in the same round.
     Ratio,

@@ -33,7 +33,7 @@ const HOWS: [&str; 16] = [
     "stack",
     "actions",
     "write-flood",
-    "no such misdeed",
+    "no such fault",
 ];
 /// The interval at which memory and descriptors are read.
 const SAMPLE: Duration = Duration::from_secs(5);

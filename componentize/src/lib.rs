@@ -31,7 +31,7 @@ pub enum ComponentizeError {
     /// The contract cannot be read, or has no such world.
     #[error("the contract: {0}")]
     Contract(String),
-    /// What it exports does not fit what it says.
+    /// The exports of the module do not fit the component type that it states.
     #[error("the module cannot be made a component: {0}")]
     Encoding(String),
 }

@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::module_cache::seed_module_cache;
 use crate::wait::{wait_for, wait_until};
 
-/// A configuration that keeps an agent in service whatever it does: for tests that go on after a misdeed.
+/// A configuration that keeps an agent in service whatever it does: for tests that go on after a fault.
 pub const PATIENT: &str =
     "[watchdog]\nconsecutive_failures = 100000\nfailure_rate = 1.0\nmissed_heartbeats = 100000\n";
 

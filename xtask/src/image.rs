@@ -73,7 +73,7 @@ enum Platform {
 }
 
 impl Platform {
-    /// That of this machine.
+    /// Returns the architecture of this machine.
     fn of_machine() -> Result<Self> {
         match std::env::consts::ARCH {
             "x86_64" => Ok(Self::Amd64),

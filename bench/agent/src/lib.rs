@@ -5,7 +5,7 @@
 
 use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Side, Signal, trade};
 
-/// As the benchmark finds it.
+/// The agent's name, by which the benchmark addresses it.
 const NAME: &str = "bench-agent-that-proposes-one-trade-for-each-signal-00";
 
 /// The agent.

@@ -1,8 +1,9 @@
 //! The journal of a canary, and what it says about where the canary stands.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use ark_model::ids::Millis;
+use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Baseline, CanaryPlan};
@@ -32,6 +33,8 @@ pub(super) enum JournalEntry {
     Share(u32),
     /// A step of the take-over.
     TakingOver(TakeOverStep),
+    /// What the replay found: the snapshot, and how many decisions were judged alike.
+    Replayed { snapshot: PathBuf, decisions: u64 },
     /// Everything is undone.
     GoingBack {
         tripwire: Option<Tripwire>,
@@ -49,6 +52,9 @@ pub(super) struct CanaryStart {
     pub(super) began_at: Millis,
     /// The weights of all servers of the backend.
     pub(super) weights: BTreeMap<String, u32>,
+    /// The digest of the program of the host that serves, which is the way back; absent where it cannot be told, or nothing is taken over.
+    #[serde(default)]
+    pub(super) stable_build: Option<Digest>,
     /// When the front's process began, by its own metric.
     pub(super) front_started: f64,
 }
@@ -64,6 +70,12 @@ pub struct CanaryState {
     pub share_pct: u32,
     /// The step of the take-over, if that has begun.
     pub take_over: Option<TakeOverStep>,
+    /// Whether the host was stopped, also where a later run has begun the take-over again.
+    #[serde(skip)]
+    pub(super) was_stopped: bool,
+    /// What the replay found.
+    #[serde(skip)]
+    pub(super) replayed: Option<(PathBuf, u64)>,
     /// Why it goes back, if it does.
     pub going_back: Option<String>,
     /// The tripwire for which it goes back.
@@ -78,9 +90,17 @@ impl CanaryState {
             version: begin.plan.version.clone(),
             share_pct: 0,
             take_over: None,
+            was_stopped: false,
+            replayed: None,
             going_back: None,
             tripwire: None,
         }
+    }
+
+    /// Takes a step of the take-over over.
+    pub(super) fn enter(&mut self, phase: TakeOverStep) {
+        self.take_over = Some(phase);
+        self.was_stopped |= phase >= TakeOverStep::Stop;
     }
 }
 
@@ -93,7 +113,16 @@ pub(super) fn read_entries(entries: &[JournalEntry]) -> Option<(CanaryStart, Can
                 *found = Some((CanaryStart::clone(begin), CanaryState::of(begin)));
             }
             (JournalEntry::Share(share), Some((_, state))) => state.share_pct = *share,
-            (JournalEntry::TakingOver(phase), Some((_, state))) => state.take_over = Some(*phase),
+            (JournalEntry::TakingOver(phase), Some((_, state))) => state.enter(*phase),
+            (
+                JournalEntry::Replayed {
+                    snapshot,
+                    decisions,
+                },
+                Some((_, state)),
+            ) => {
+                state.replayed = Some((snapshot.clone(), *decisions));
+            }
             (JournalEntry::GoingBack { tripwire, reason }, Some((_, state))) => {
                 state.going_back = Some(reason.clone());
                 state.tripwire = *tripwire;

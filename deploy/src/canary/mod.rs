@@ -6,7 +6,7 @@
 //! Invariants: every change is in the journal before it is made, so that a run that was killed can go on ([`HostCanary::resume`]) or be undone
 //! ([`HostCanary::abort`]); a measurement that says too little is never a success.
 //!
-//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`run`], [`takeover`].
+//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`prepare`] (what is there before), [`run`], [`takeover`].
 //!
 //! Must not know: arguments, how anything is printed.
 
@@ -14,6 +14,7 @@ mod error;
 mod journal;
 mod measure;
 mod plan;
+mod prepare;
 mod report;
 mod run;
 mod takeover;
@@ -23,7 +24,8 @@ pub use error::CanaryError;
 pub use journal::{CanaryState, TakeOverStep};
 pub use measure::Figures;
 pub use plan::{Baseline, BaselineSource, CanaryPlan, HealthBounds, TakeOverPlan};
+pub use prepare::rehearse;
 pub use report::CanaryReport;
-pub use run::{CanaryRequest, HostCanary, read_state, rehearse, send_request};
+pub use run::{CanaryRequest, HostCanary, read_state, send_request};
 pub use takeover::TakeOver;
 pub use tripwires::{Measurement, MeasurementResult, Tripwire};

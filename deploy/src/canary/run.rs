@@ -1,17 +1,16 @@
 //! A canary from its first share to its end.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
-use ark_model::ids::{Millis, TraceId};
 use serde_json::{Value, json};
 
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::serving::{Serving, WantedProgram};
 use crate::exchange::token::TokenFile;
 use crate::exchange::traffic::{set_weights, weigh_servers};
 use crate::haproxy::Haproxy;
@@ -20,7 +19,8 @@ use crate::journal::{Journal, JournalError, JournalOwner};
 use super::error::CanaryError;
 use super::journal::{CanaryStart, CanaryState, JournalEntry, TakeOverStep, read_entries};
 use super::measure::{Figures, Meter};
-use super::plan::CanaryPlan;
+use super::plan::{CanaryPlan, TakeOverPlan};
+use super::prepare::prepare;
 use super::report::CanaryReport;
 use super::takeover::{TakeOver, bring_stable_back, check_way_back};
 use super::tripwires::{Measurement, MeasurementResult, StepWatch, Tripwire};
@@ -262,15 +262,30 @@ impl<'a> HostCanary<'a> {
         let Some(plan) = self.begin.plan.take_over.clone() else {
             return Ok(None);
         };
+        self.take_over(&plan).map(Some).map_err(Stop::from)
+    }
+
+    /// Has the new version take the data over. After a kill at any point it comes to the same end when it is repeated.
+    fn take_over(&mut self, plan: &TakeOverPlan) -> Result<TakeOver, CanaryError> {
         let id = self.begin.id.clone();
-        self.enter(TakeOverStep::Snapshot)?;
-        let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
-        self.enter(TakeOverStep::Replay)?;
-        let replayed = replay_snapshot(&plan.new_binary, &snapshot)?;
-        self.enter(TakeOverStep::Stop)?;
+        let wanted = WantedProgram::of(&plan.new_binary)?;
+        let (reached, serving) = (self.state.take_over, wanted.look(&plan.data_dir));
+        let is_running = reached == Some(TakeOverStep::Start) && serving == Serving::Wanted;
+        // While no other version serves, nothing is decided after the replay.
+        let is_valid = is_running || (self.state.was_stopped && serving == Serving::Nothing);
+        let replayed = self.state.replayed.clone().filter(|_| is_valid);
+        let (snapshot, decisions) = match replayed {
+            Some(replayed) => replayed,
+            None => self.replay(plan)?,
+        };
+        if !is_running {
+            self.enter(TakeOverStep::Stop)?;
+        }
         let client = self.client;
         let lock = self.journal.share_lock()?;
         let exchange = HostExchange {
+            wanted: &wanted,
+            is_running,
             client,
             lock: &lock,
             new_binary: &plan.new_binary,
@@ -280,17 +295,33 @@ impl<'a> HostCanary<'a> {
             start_command: &plan.start_command,
             timeout: plan.timeout,
         };
-        let pause = exchange.run::<CanaryError>(&mut || self.enter(TakeOverStep::Start))?;
-        Ok(Some(TakeOver {
+        let done = exchange.run::<CanaryError>(&mut || self.enter(TakeOverStep::Start))?;
+        let pause = done.pause.map(|pause| pause.as_millis());
+        Ok(TakeOver {
             snapshot,
-            replayed,
-            pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-        }))
+            replayed: decisions,
+            pause_ms: pause.map(|pause| u64::try_from(pause).unwrap_or(u64::MAX)),
+            serving: done.serving,
+        })
+    }
+
+    /// Has the new version judge the decisions of a snapshot again. Returns the snapshot, and how many there are.
+    fn replay(&mut self, plan: &TakeOverPlan) -> Result<(PathBuf, u64), CanaryError> {
+        self.enter(TakeOverStep::Snapshot)?;
+        let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &self.begin.id)?;
+        self.enter(TakeOverStep::Replay)?;
+        let decisions = replay_snapshot(&plan.new_binary, &snapshot)?;
+        self.journal.record(&JournalEntry::Replayed {
+            snapshot: snapshot.clone(),
+            decisions,
+        })?;
+        self.state.replayed = Some((snapshot.clone(), decisions));
+        Ok((snapshot, decisions))
     }
 
     fn enter(&mut self, phase: TakeOverStep) -> Result<(), CanaryError> {
         self.journal.record(&JournalEntry::TakingOver(phase))?;
-        self.state.take_over = Some(phase);
+        self.state.enter(phase);
         (self.tell)("take-over", json!({"phase": phase}));
         Ok(())
     }
@@ -405,10 +436,16 @@ impl<'a> HostCanary<'a> {
     fn finish(mut self, take_over: Option<TakeOver>) -> Result<CanaryReport, CanaryError> {
         let reason = match &take_over {
             None => "it has all requests; the host is the old one".to_owned(),
-            Some(done) => format!(
-                "it has all requests and the data: {} decisions replayed alike, {} ms without a host",
-                done.replayed, done.pause_ms
-            ),
+            Some(done) => {
+                let pause = done.pause_ms.map_or_else(
+                    || "taken over by another run".to_owned(),
+                    |pause| format!("{pause} ms without a host"),
+                );
+                format!(
+                    "it has all requests and the data: {} decisions replayed alike, {pause}; {}",
+                    done.replayed, done.serving
+                )
+            }
         };
         self.record("promoted", &reason, &json!({"take_over": take_over}));
         self.journal.clear()?;
@@ -420,12 +457,8 @@ impl<'a> HostCanary<'a> {
         tripwire: Option<Tripwire>,
         reason: &str,
     ) -> Result<CanaryReport, CanaryError> {
-        let host_was_stopped = self
-            .state
-            .take_over
-            .is_some_and(|it| it >= TakeOverStep::Stop);
         let take_over = self.begin.plan.take_over.as_ref();
-        let take_over = take_over.filter(|_| host_was_stopped).cloned();
+        let take_over = take_over.filter(|_| self.state.was_stopped).cloned();
         if self.state.going_back.is_none() {
             if let Some(plan) = &take_over {
                 check_way_back(self.client, plan, &self.begin.id)?;
@@ -445,8 +478,8 @@ impl<'a> HostCanary<'a> {
         set_weights(&haproxy, &plan.backend, &self.begin.weights)?;
         let token_file = TokenFile::beside(&self.path, &self.begin.id);
         if let Some(plan) = &take_over {
-            let (id, lock) = (&self.begin.id, self.journal.share_lock()?);
-            bring_stable_back(self.client, plan, id, &lock, &token_file)?;
+            let lock = self.journal.share_lock()?;
+            bring_stable_back(self.client, plan, &self.begin, &lock, &token_file)?;
         }
         self.admin = token_file.client(self.client)?;
         if self.admin.is_some() {
@@ -508,76 +541,4 @@ impl<'a> HostCanary<'a> {
             self.unrecorded.push(format!("{step}: {error}"));
         }
     }
-}
-
-/// Checks `HAProxy`, front, host and Prometheus, and reads what is there before.
-fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<CanaryStart, CanaryError> {
-    let ready = client.get("/readyz")?;
-    if ready.status != 200 {
-        return Err(CanaryError::Front(format!(
-            "the host is not ready: {}",
-            ready.body
-        )));
-    }
-    let haproxy = Haproxy::new(plan.haproxy.clone());
-    let server = haproxy.show_server(&plan.backend, &plan.server)?;
-    if !server.is_up() {
-        return Err(CanaryError::Front(format!(
-            "HAProxy says that {} is {}; start the front of the new version first",
-            plan.server, server.status
-        )));
-    }
-    if server.weight != 0 {
-        return Err(CanaryError::Front(format!(
-            "{} has weight {} already; give it `weight 0` in HAProxy's configuration",
-            plan.server, server.weight
-        )));
-    }
-    let servers = haproxy.show_servers(&plan.backend)?;
-    let serves = |one: &crate::haproxy::ServerStatus| one.is_up() && one.weight > 0;
-    if !servers.iter().any(serves) {
-        return Err(CanaryError::Front(format!(
-            "no other server of {} is up: there would be no way back",
-            plan.backend
-        )));
-    }
-    // The rights of the socket show before the first request moves.
-    haproxy.set_weight(&plan.backend, &plan.server, 0)?;
-    let weights: BTreeMap<String, u32> = servers
-        .into_iter()
-        .map(|server| (server.name, server.weight))
-        .collect();
-    let meter = Meter::new(client, &plan)?;
-    let baseline = meter.read_baseline(&plan)?;
-    let began_at = Millis::now();
-    let figures = meter.read(&plan, began_at)?;
-    let front_started = figures.front_started.ok_or_else(|| {
-        CanaryError::Front(format!(
-            "Prometheus has no process_start_time_seconds{{{}}}: does it scrape the front of the new version?",
-            plan.canary_series
-        ))
-    })?;
-    Ok(CanaryStart {
-        id: format!("canary-{}", TraceId::fresh()),
-        plan,
-        baseline,
-        began_at,
-        weights,
-        front_started,
-    })
-}
-
-/// Checks everything that a canary needs, and changes nothing. Returns the steps, for people.
-///
-/// # Errors
-/// Something is missing.
-pub fn rehearse(client: &HostClient, plan: CanaryPlan) -> Result<Vec<String>, CanaryError> {
-    let begin = prepare(client, plan)?;
-    let baseline = begin.baseline;
-    let mut steps = vec![format!(
-        "before: {} of {} decisions denied",
-        baseline.denied, baseline.decisions
-    )];
-    steps.extend(begin.plan.describe());
-    Ok(steps)
 }

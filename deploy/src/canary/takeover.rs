@@ -9,9 +9,11 @@ use serde::Serialize;
 use crate::exchange::ExchangeError;
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{kept_path, new_path, restore_over};
-use crate::exchange::hosts::{is_ready, wait_ready};
+use crate::exchange::hosts::is_ready;
+use crate::exchange::serving::{Serving, WantedProgram, wait_ready};
 use crate::exchange::token::TokenFile;
 
+use super::journal::CanaryStart;
 use super::plan::TakeOverPlan;
 
 /// What a take-over came to.
@@ -21,8 +23,11 @@ pub struct TakeOver {
     pub snapshot: PathBuf,
     /// How many decisions the new version judged again, all alike.
     pub replayed: u64,
-    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were held for no longer.
-    pub pause_ms: u64,
+    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were held for no longer. Absent where a run that
+    /// was killed gave that order.
+    pub pause_ms: Option<u64>,
+    /// Which version serves, in words.
+    pub serving: String,
 }
 
 /// Refuses a way back on which decisions would be lost.
@@ -42,11 +47,14 @@ pub(super) fn check_way_back(
 pub(super) fn bring_stable_back(
     client: &HostClient,
     plan: &TakeOverPlan,
-    id: &str,
+    begin: &CanaryStart,
     lock: &File,
     token_file: &TokenFile,
 ) -> Result<(), ExchangeError> {
     run_command(&plan.stop_command, lock, plan.timeout)?;
+    let CanaryStart {
+        id, stable_build, ..
+    } = begin;
     let kept = kept_path(&plan.snapshots, id);
     if kept.exists() {
         restore_over(&kept, &plan.data_dir, token_file)?;
@@ -55,5 +63,15 @@ pub(super) fn bring_stable_back(
         std::fs::rename(&kept, done).map_err(ExchangeError::for_file(&kept))?;
     }
     run_command(&plan.start_stable_command, lock, plan.timeout)?;
-    wait_ready(client, plan.timeout)
+    // Where the new version cannot be asked any more, that a host is ready must do.
+    let new = WantedProgram::of(&plan.new_binary).ok();
+    let new = new.filter(|new| stable_build.is_some_and(|stable| !new.is(stable)));
+    let check = || match new.as_ref().map(|new| new.look(&plan.data_dir)) {
+        Some(Serving::Wanted) => Err(ExchangeError::OtherVersion {
+            wanted: "the stable version".to_owned(),
+            found: format!("it is {} still", plan.new_binary.display()),
+        }),
+        _ => Ok(String::new()),
+    };
+    wait_ready(client, plan.timeout, &check).map(drop)
 }

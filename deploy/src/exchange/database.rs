@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ark_model::ids::Millis;
+use ark_model::ids::{Digest, Millis};
 use ark_store::{
     MaintenanceError, RestoreReport, create_snapshot, give_to_owner, read_schema,
     restore_snapshot_keeping,
@@ -13,6 +13,7 @@ use crate::snapshots::read_manifest;
 
 use super::commands::ask_binary;
 use super::error::ExchangeError;
+use super::serving::guess_build;
 use super::token::TokenFile;
 
 /// Which schema a new version would make of the database.
@@ -43,11 +44,18 @@ pub(crate) struct VersionShown {
     pub(crate) version: String,
     /// The schema that it writes.
     pub(crate) schema: u32,
+    /// The digest of its program, which a wrapper may start; `None`: it is of before versions said it, and a script.
+    #[serde(default)]
+    pub(crate) build: Option<Digest>,
 }
 
 /// Asks a version of `ark` which one it is.
 pub(crate) fn ask_version(binary: &Path) -> Result<VersionShown, ExchangeError> {
-    Ok(ask_binary(binary, &["version", "--json"])?.1)
+    let (_, mut shown): (bool, VersionShown) = ask_binary(binary, &["version", "--json"])?;
+    if shown.build.is_none() {
+        shown.build = guess_build(binary).ok().flatten();
+    }
+    Ok(shown)
 }
 
 /// Asks the new version for its schema. `None`: it is the one of the database. That of this program says nothing: it may be the new version.

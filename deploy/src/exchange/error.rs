@@ -26,6 +26,16 @@ pub enum ExchangeError {
     /// The host is not ready in time.
     #[error("the host is not ready after {0:?}")]
     NotReady(Duration),
+    /// The host that is ready is not the version.
+    #[error(
+        "the host that serves is not {wanted}: {found}; start that version, or see why the commands leave another one running"
+    )]
+    OtherVersion {
+        /// The version that was to serve.
+        wanted: String,
+        /// What serves.
+        found: String,
+    },
     /// An output of a version has another form.
     #[error("`{command}` says nothing that is understood: {problem}")]
     Output {

@@ -9,9 +9,7 @@ use ark_client::HostClient;
 use super::commands::run_command;
 use super::database::keep_before_migration;
 use super::error::ExchangeError;
-
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+use super::serving::{WantedProgram, wait_ready};
 
 /// Whether the host answers that it is ready.
 pub(crate) fn is_ready(client: &HostClient) -> bool {
@@ -20,19 +18,12 @@ pub(crate) fn is_ready(client: &HostClient) -> bool {
         .is_ok_and(|answer| answer.status == 200)
 }
 
-pub(crate) fn wait_ready(client: &HostClient, timeout: Duration) -> Result<(), ExchangeError> {
-    let ends = Instant::now() + timeout;
-    while !is_ready(client) {
-        if Instant::now() > ends {
-            return Err(ExchangeError::NotReady(timeout));
-        }
-        std::thread::sleep(PAUSE);
-    }
-    Ok(())
-}
-
 /// How the host is exchanged for that of a new version.
 pub(crate) struct HostExchange<'a> {
+    /// The program of the new version, which must be what serves in the end.
+    pub(crate) wanted: &'a WantedProgram,
+    /// Whether an earlier run started the new version, and it is what serves: it is left as it is.
+    pub(crate) is_running: bool,
     /// Asks the host.
     pub(crate) client: &'a HostClient,
     /// The journal's lock.
@@ -51,19 +42,36 @@ pub(crate) struct HostExchange<'a> {
     pub(crate) timeout: Duration,
 }
 
+/// What an exchange came to.
+pub(crate) struct Exchanged {
+    /// From the order to stop what served until the new version was ready; `None`: an earlier run gave that order.
+    pub(crate) pause: Option<Duration>,
+    /// Which version serves, for people.
+    pub(crate) serving: String,
+}
+
 impl HostExchange<'_> {
-    /// Stops the old host, keeps the database where it will be migrated, starts the new one and waits until it is ready. Returns how long that
-    /// took. `begun` is told that the new version is about to be started.
+    /// Stops what serves, keeps the database where it will be migrated, starts the new version and waits until that is ready. `begun` is told that
+    /// the new version is about to be started.
+    ///
+    /// Repeated after a kill at any point it comes to the same end: whatever serves by then, also a host that somebody started meanwhile, has ended
+    /// before the database is kept, unless it is the new version.
     pub(crate) fn run<E: From<ExchangeError>>(
         &self,
         begun: &mut dyn FnMut() -> Result<(), E>,
-    ) -> Result<Duration, E> {
+    ) -> Result<Exchanged, E> {
         let started = Instant::now();
-        run_command(self.stop_command, self.lock, self.timeout)?;
-        keep_before_migration(self.new_binary, self.data_dir, self.kept)?;
-        begun()?;
+        if !self.is_running {
+            run_command(self.stop_command, self.lock, self.timeout)?;
+            keep_before_migration(self.new_binary, self.data_dir, self.kept)?;
+            begun()?;
+        }
         run_command(self.start_command, self.lock, self.timeout)?;
-        wait_ready(self.client, self.timeout)?;
-        Ok(started.elapsed())
+        let check = || self.wanted.check(self.data_dir);
+        let serving = wait_ready(self.client, self.timeout, &check)?;
+        Ok(Exchanged {
+            pause: (!self.is_running).then(|| started.elapsed()),
+            serving,
+        })
     }
 }

@@ -3,8 +3,26 @@
 //! Invariants: a command of the operator's that outlives the process that ran it holds the journal's lock until it has ended, so that no second
 //! run begins beside it. A database that a new version migrates is kept first, as the old host left it.
 //!
+//! # Journal and effect
+//!
+//! Canaries, upgrades and rollbacks note a step in their journal, on disk, before they take it. So after a kill an entry says that its effect may have been
+//! made: not at all, in part, or whole. No entry says that one was made, but those of rollbacks, whose steps from the database on are taken again
+//! all the same. Therefore each effect can be made again from any of these states, whatever somebody did meanwhile:
+//!
+//! | entry | effect | again |
+//! |---|---|---|
+//! | check, snapshot, replay | the new version looks at the machine and at a snapshot | nothing has changed; a snapshot has a path of its own |
+//! | stop | what serves is stopped; the database is kept where it will be migrated | a stop command may be run where nothing runs; [`serving`] says what runs, and all but a new version that was started already is stopped |
+//! | start | the new version is started, and is ready | one that serves is left; else everything from the stop on |
+//! | going back | the stable version is brought back | the steps of a rollback; a canary has its own, likewise repeated as a whole |
+//! | setting aside | a snapshot takes the database's place | while the restore has not ended its file `restore.pending` says so, and it is made again; then the stable version can open the database, and nothing is restored |
+//! | rollback: start, health, traffic, validation | the stable version serves | all but the traffic are taken again |
+//!
+//! A command that was begun goes on when the process that ran it is killed, and holds the journal's lock: who goes on waits for its end. A journal
+//! is cleared, or its end noted, after the last effect.
+//!
 //! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`control`] (how a host is stopped and started), [`database`] (snapshots, replay, migration), [`token`] (what a restore makes),
-//! [`hosts`] (stop, start, ready), [`validation`], [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
+//! [`serving`] (which version serves), [`hosts`] (stop, start, ready), [`validation`], [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
 //!
 //! Must not know: journals' entries, arguments, how anything is printed.
 
@@ -14,6 +32,7 @@ pub(crate) mod database;
 mod error;
 pub(crate) mod hosts;
 pub(crate) mod record;
+pub(crate) mod serving;
 pub(crate) mod token;
 pub(crate) mod traffic;
 pub(crate) mod validation;

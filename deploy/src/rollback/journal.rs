@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ark_client::HostClient;
-use ark_model::ids::Millis;
+use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, JournalError, JournalOwner};
@@ -80,6 +80,9 @@ pub(super) struct RollbackStart {
     pub(super) began_at: Millis,
     /// The schema of the stable version.
     pub(super) schema: u32,
+    /// The digest of its program; absent where it does not say it, and in a journal of an earlier program.
+    #[serde(default)]
+    pub(super) build: Option<Digest>,
     /// The weights of the backend's servers before.
     pub(super) weights: BTreeMap<String, u32>,
 }

@@ -15,6 +15,7 @@ use crate::canary::{CanaryError, CanaryRequest, HostCanary, read_state, send_req
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{ask_version, make_snapshot, restore_over};
 use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::serving::WantedProgram;
 use crate::exchange::token::TokenFile;
 use crate::exchange::validation::{Validated, describe_validation};
 use crate::exchange::{ExchangeError, HostClients};
@@ -89,6 +90,7 @@ fn prepare(
         },
         began_at: Millis::now(),
         schema: shown.schema,
+        build: shown.build,
         weights,
     };
     Ok((begin, way))
@@ -428,7 +430,9 @@ impl<'a> Rollback<'a> {
     }
 
     fn check_health(&self, stop: &AtomicBool) -> Result<String, RollbackError> {
-        let plan = &self.state.begin.plan;
+        let RollbackStart { plan, build, .. } = &self.state.begin;
+        let name = format!("{} ({})", plan.version, plan.binary.display());
+        let wanted = WantedProgram::of_build(name, *build);
         let mut problem = String::new();
         for tried in 0..plan.tries {
             let until = Instant::now()
@@ -443,7 +447,13 @@ impl<'a> Rollback<'a> {
                 }
                 std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
             }
-            match read_health(self.client()) {
+            let serving = || {
+                wanted
+                    .check(&plan.data_dir)
+                    .map_err(|error| error.to_string())
+            };
+            match read_health(self.client()).and_then(|good| Ok(format!("{good}; {}", serving()?)))
+            {
                 Ok(detail) => return Ok(format!("{detail} (check {})", tried + 1)),
                 Err(found) => problem = found,
             }

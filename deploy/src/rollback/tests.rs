@@ -57,6 +57,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
             plan: plan(dir.path(), upgrade),
             began_at: Millis(1),
             schema: 1,
+            build: None,
             weights: BTreeMap::new(),
         }))
     };

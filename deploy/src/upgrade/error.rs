@@ -39,6 +39,14 @@ pub enum UpgradeError {
         "the host is not ready, so that an upgrade could not tell whether the new version is: see `ark health --ready`"
     )]
     NotReady,
+    /// Another version serves than the one that a failed upgrade would go back to.
+    #[error(
+        "the version that serves is not the one that a failed upgrade would go back to: {found}; name that version with --stable-binary, or restart the host if its program was exchanged under it"
+    )]
+    NotStable {
+        /// What serves, in words.
+        found: String,
+    },
     /// The new version finds something wrong.
     #[error("the new version's check finds {0}")]
     Check(String),

@@ -82,6 +82,9 @@ pub(super) struct UpgradeStart {
     /// The digest of the new version's program; absent in a journal of an earlier program.
     #[serde(default)]
     pub(super) digest: Option<Digest>,
+    /// The digest of the process that the program becomes; absent likewise, or where it does not say it.
+    #[serde(default)]
+    pub(super) build: Option<Digest>,
     pub(super) plan: UpgradePlan,
 }
 
@@ -104,6 +107,8 @@ pub(super) enum JournalEntry {
 pub(super) struct UpgradeState {
     pub(super) begin: UpgradeStart,
     pub(super) phase: Option<UpgradeStep>,
+    /// Whether the host was stopped, also where a later run has begun again before that.
+    pub(super) was_stopped: bool,
     pub(super) replayed: Option<(PathBuf, u64)>,
     pub(super) going_back: Option<String>,
 }
@@ -113,6 +118,7 @@ impl UpgradeState {
         Self {
             begin,
             phase: None,
+            was_stopped: false,
             replayed: None,
             going_back: None,
         }
@@ -122,7 +128,10 @@ impl UpgradeState {
     pub(super) fn apply(&mut self, entry: &JournalEntry) {
         match entry {
             JournalEntry::Started(_) => {}
-            JournalEntry::Phase(phase) => self.phase = Some(*phase),
+            JournalEntry::Phase(phase) => {
+                self.phase = Some(*phase);
+                self.was_stopped |= *phase >= UpgradeStep::Stop;
+            }
             JournalEntry::Replayed {
                 snapshot,
                 decisions,

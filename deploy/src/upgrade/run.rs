@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ark_client::HostClient;
-use ark_model::ids::{Digest, TraceId};
+use ark_model::ids::TraceId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use crate::exchange::commands::ask_binary;
 use crate::exchange::database::{ask_version, kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::{HostExchange, is_ready};
 use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::serving::{Serving, WantedProgram, hash_file};
 use crate::exchange::token::TokenFile;
 use crate::exchange::validation::{Validated, describe_validation};
 use crate::exchange::{ExchangeError, HostClients, HostControl, Migration, find_migration};
@@ -89,10 +90,13 @@ fn prepare(
         });
     }
     let shown = ask_version(&plan.new_binary)?;
-    ask_version(&plan.stable_binary)?;
+    let stable = WantedProgram::of(&plan.stable_binary)?;
     let migration = find_migration(&plan.new_binary, &plan.data_dir)?;
     if !is_ready(client) {
         return Err(UpgradeError::NotReady);
+    }
+    if let Serving::Other(found) = stable.look(&plan.data_dir) {
+        return Err(UpgradeError::NotStable { found });
     }
     let id = format!("upgrade-{}", TraceId::fresh());
     let stable_binary = match &plan.control {
@@ -105,6 +109,7 @@ fn prepare(
     let begin = UpgradeStart {
         id,
         digest: Some(hash_file(&plan.new_binary)?),
+        build: shown.build,
         plan: UpgradePlan {
             version: if plan.version.is_empty() {
                 shown.version
@@ -241,20 +246,31 @@ impl<'a> Upgrade<'a> {
     /// The new version was not started yet, no host is ready, or a way back has replaced the database. The upgrade is under way as before.
     pub fn keep(mut self) -> Result<UpgradeReport, UpgradeError> {
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
-        if self.state.phase < Some(UpgradeStep::Start) {
+        // A connection to a unit's socket may have started it before the step was announced.
+        let may_run = self.state.phase >= Some(UpgradeStep::Start)
+            || (self.state.was_stopped && self.wanted().look(&plan.data_dir) == Serving::Wanted);
+        if !may_run {
             return Err(UpgradeError::NotStarted(id));
         }
         if !is_ready(self.clients.client) {
             return Err(UpgradeError::NotServing);
         }
+        let serving = self.wanted().check(&plan.data_dir)?;
         give_up_for_upgrade(self.clients.client, &plan.rollback_journal, &id)?;
         let was = self.state.going_back.as_ref().map_or_else(
             || "it had not ended".to_owned(),
             |reason| format!("it was going back for this reason: {reason}"),
         );
-        let reason = format!("an operator stays with the new version; {was}");
+        let reason = format!("an operator stays with the new version; {was}; {serving}");
         self.record("kept", &reason);
         self.finish(true, reason, None)
+    }
+
+    /// The program of the new version.
+    fn wanted(&self) -> WantedProgram {
+        let UpgradeStart { plan, build, .. } = &self.state.begin;
+        let name = format!("{} ({})", plan.version, plan.new_binary.display());
+        WantedProgram::of_build(name, *build)
     }
 
     /// Announces a step.
@@ -276,8 +292,10 @@ impl<'a> Upgrade<'a> {
     fn advance(&mut self, stop: &AtomicBool) -> Result<(), UpgradeError> {
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
         let reached = self.state.phase;
-        // Until the host is stopped nothing has changed, and everything is looked at again.
-        if reached < Some(UpgradeStep::Stop) {
+        let serving = self.wanted().look(&plan.data_dir);
+        // Until the host is stopped nothing has changed, and everything is looked at again; likewise where somebody has started another version
+        // since, which may have judged more.
+        if reached < Some(UpgradeStep::Stop) || matches!(serving, Serving::Other(_)) {
             self.enter(UpgradeStep::Check, stop)?;
             keep_program(&plan)?;
             let found = check_machine(&plan)?;
@@ -292,53 +310,49 @@ impl<'a> Upgrade<'a> {
                 decisions,
             })?;
         }
-        if reached < Some(UpgradeStep::Start) {
+        let is_running = reached >= Some(UpgradeStep::Start) && serving == Serving::Wanted;
+        if !is_running {
             self.enter(UpgradeStep::Stop, stop)?;
         }
-        // What a run that was killed had started may have ended meanwhile: it is started again.
-        self.exchange(&id, &plan, reached >= Some(UpgradeStep::Start))?;
-        let ready = self.pause.map_or_else(
-            || "ready, after another run".to_owned(),
-            |pause| format!("ready {} ms after the order to stop", pause.as_millis()),
-        );
-        self.record("start", &ready);
+        self.exchange(&id, &plan, is_running)?;
         self.enter(UpgradeStep::Validation, stop)?;
         self.validate(&plan, stop)
     }
 
-    /// Exchanges the hosts. `is_started`: a run that was killed had begun to start the new one.
+    /// Exchanges the hosts. `is_running`: an earlier run started the new version, and it serves.
     fn exchange(
         &mut self,
         id: &str,
         plan: &UpgradePlan,
-        is_started: bool,
+        is_running: bool,
     ) -> Result<(), UpgradeError> {
         // Check and replay took a while: what is installed is what they were made with.
         check_same_version(&self.state.begin)?;
         let is_exclusive = find_migration(&plan.new_binary, &plan.data_dir)?.is_some();
         let lock = self.journal.share_lock()?;
-        let stop_command = if is_started {
-            // The old host has ended, and what runs is the new one.
-            "true".to_owned()
-        } else {
-            plan.control.stop_command(&plan.new_binary, is_exclusive)
-        };
         let exchange = HostExchange {
+            wanted: &self.wanted(),
+            is_running,
             client: self.clients.client,
             lock: &lock,
             new_binary: &plan.new_binary,
             data_dir: &plan.data_dir,
             kept: &kept_path(&plan.snapshots, id),
-            stop_command: &stop_command,
+            stop_command: &plan.control.stop_command(&plan.new_binary, is_exclusive),
             start_command: &plan.control.start_command(&plan.new_binary),
             timeout: plan.timeout,
         };
-        let pause = exchange.run::<UpgradeError>(&mut || {
+        let done = exchange.run::<UpgradeError>(&mut || {
             self.note(&JournalEntry::Phase(UpgradeStep::Start))?;
             (self.tell)(UpgradeStep::Start.as_str(), Value::Null);
             Ok(())
         })?;
-        self.pause = (!is_started).then_some(pause);
+        self.pause = done.pause;
+        let ready = self.pause.map_or_else(
+            || "ready, after another run".to_owned(),
+            |pause| format!("ready {} ms after the order to stop", pause.as_millis()),
+        );
+        self.record("start", &format!("{ready}; {}", done.serving));
         Ok(())
     }
 
@@ -362,8 +376,7 @@ impl<'a> Upgrade<'a> {
     /// Brings the stable version back, by the steps of a rollback if its host was stopped.
     fn go_back(mut self, reason: String, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
         (self.tell)("going-back", json!({"reason": reason}));
-        let was_stopped = self.state.phase >= Some(UpgradeStep::Stop);
-        if !was_stopped {
+        if !self.state.was_stopped {
             self.record("went-back", &reason);
             return self.finish(false, reason, None);
         }
@@ -445,12 +458,6 @@ impl<'a> Upgrade<'a> {
             self.unrecorded.push(format!("{step}: {error}"));
         }
     }
-}
-
-/// The digest of a program.
-fn hash_file(path: &Path) -> Result<Digest, ExchangeError> {
-    let content = std::fs::read(path).map_err(ExchangeError::for_file(path))?;
-    Ok(Digest::hash_bytes(&content))
 }
 
 /// Goes on with a file that is the version with which the upgrade was begun, wherever that is now.

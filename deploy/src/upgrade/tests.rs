@@ -51,6 +51,7 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
             id: id.to_owned(),
             // As a program recorded it that knew the path alone.
             digest: None,
+            build: None,
             plan: plan(dir.path(), binary),
         }))
     };
@@ -157,6 +158,7 @@ fn a_new_version_is_known_by_what_its_program_holds() {
         let started = UpgradeStart {
             id: "u1".to_owned(),
             digest: Some(ark_model::ids::Digest::hash_bytes(b"two")),
+            build: None,
             plan: plan(dir.path(), &begun),
         };
         journal

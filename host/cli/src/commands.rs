@@ -36,7 +36,7 @@ enum Command {
     Front(serve::front::FrontArgs),
     /// Checks everything that a host needs in production: configuration, secrets, TLS, disk, database, guests, neighbours, snapshots.
     Check(production::check::CheckArgs),
-    /// Probes whether a host is alive, or may judge.
+    /// Checks whether a host is alive, or may judge.
     Health(client::health::HealthArgs),
     /// Drives a live host with signals and proposals, some of which break a rule, and proves that it does what it must.
     Synthetic(production::synthetic::SyntheticArgs),
@@ -63,7 +63,7 @@ enum Command {
     /// Verifies, replays, exports and archives the audit log.
     #[command(subcommand)]
     Audit(operate::audit::AuditCommand),
-    /// Reads and changes state, memories, settings and truths; makes and checks snapshots.
+    /// Reads and changes state, memories, configuration values and truths; makes and checks snapshots.
     State(StateArgs),
     /// Shows the health of a running host; halts it and quarantines its agents.
     #[command(subcommand)]

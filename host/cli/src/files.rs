@@ -47,7 +47,7 @@ mod tests {
     use super::{read_file, read_text_file};
 
     #[test]
-    fn what_cannot_be_read_is_told_with_its_argument_and_the_remedy() {
+    fn unreadable_files_are_named_with_their_argument_and_the_remedy() {
         let dir = tempfile::tempdir().expect("a directory");
         let nowhere = dir.path().join("none.json");
         let error = read_file("--settings", &nowhere, "give a file").expect_err("nothing");

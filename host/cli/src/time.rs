@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_to_come() {
+    fn an_expiry_must_lie_in_the_future() {
         let now = Millis::now();
         let in_an_hour = parse_end("1h").expect("an age");
         assert!(in_an_hour.0 >= now.0 + 3_600_000, "{in_an_hour:?}");

@@ -1,4 +1,4 @@
-//! What a host answers.
+//! A host's answer: its status and its JSON body.
 
 use serde_json::Value;
 

@@ -23,7 +23,7 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 /// What the host does before it answers, which decides how long it is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwaitedWork {
-    /// What takes no time that a person would notice.
+    /// An answer for which nothing is compiled.
     Answer,
     /// It compiles a component.
     Compilation,
@@ -43,7 +43,7 @@ impl AwaitedWork {
 }
 
 /// The body of a request, JSON.
-pub enum RequestBody {
+pub enum OutgoingBody {
     /// Text that is sent at once.
     Text(String),
     /// What is read while it is sent, and how many bytes that are.
@@ -134,7 +134,7 @@ impl HostClient {
         &self,
         request: request::Builder,
         path: &str,
-        body: RequestBody,
+        body: OutgoingBody,
         work: AwaitedWork,
     ) -> Result<Answer, ClientError> {
         let mut request = self
@@ -142,16 +142,16 @@ impl HostClient {
             .header("Content-Type", "application/json");
         let is_read = |method: &Method| matches!(*method, Method::GET | Method::DELETE);
         let body = match body {
-            RequestBody::Text(text)
+            OutgoingBody::Text(text)
                 if text.is_empty() && request.method_ref().is_some_and(is_read) =>
             {
                 SendBody::none()
             }
-            RequestBody::Text(text) => {
+            OutgoingBody::Text(text) => {
                 request = request.header("Content-Length", text.len());
                 SendBody::from_owned_reader(Cursor::new(text.into_bytes()))
             }
-            RequestBody::Reader(length, reader) => {
+            OutgoingBody::Reader(length, reader) => {
                 request = request.header("Content-Length", length);
                 SendBody::from_owned_reader(reader)
             }
@@ -166,7 +166,7 @@ impl HostClient {
     /// # Errors
     /// As [`HostClient::send`].
     pub fn get(&self, path: &str) -> Result<Answer, ClientError> {
-        let nothing = RequestBody::Text(String::new());
+        let nothing = OutgoingBody::Text(String::new());
         self.send(
             Request::builder().method("GET"),
             path,
@@ -195,7 +195,7 @@ impl HostClient {
         } else {
             body.to_string()
         };
-        self.send(request, path, RequestBody::Text(text), AwaitedWork::Answer)
+        self.send(request, path, OutgoingBody::Text(text), AwaitedWork::Answer)
     }
 
     /// Opens a stream of events. It ends when it is dropped, or after `longest`.

@@ -17,7 +17,7 @@ mod tls_failure;
 
 pub use answer::Answer;
 pub use ark_model::page::MAX_PAGE;
-pub use connection::{AwaitedWork, Endpoint, HostClient, RequestBody};
+pub use connection::{AwaitedWork, Endpoint, HostClient, OutgoingBody};
 pub use error::ClientError;
 pub use operation::UploadStage;
 pub use path::{escape_query, join_path};

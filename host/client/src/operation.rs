@@ -6,7 +6,7 @@ use serde_json::Value;
 use ureq::http::{Request, request};
 
 use crate::answer::Answer;
-use crate::connection::{AwaitedWork, HostClient, RequestBody};
+use crate::connection::{AwaitedWork, HostClient, OutgoingBody};
 use crate::error::ClientError;
 
 /// The time between two questions grows to this.
@@ -30,7 +30,7 @@ impl HostClient {
     /// As [`HostClient::send`].
     pub fn upload(&self, method: &str, path: &str, body: &Value) -> Result<Answer, ClientError> {
         let request = Request::builder().method(method);
-        self.send_upload(request, path, RequestBody::Text(body.to_string()), |_| ())
+        self.send_upload(request, path, OutgoingBody::Text(body.to_string()), |_| ())
     }
 
     /// Sends an upload and waits until it is in force or refused. `on_stage` is told how far it is, again and again. Returns what a request
@@ -42,7 +42,7 @@ impl HostClient {
         &self,
         request: request::Builder,
         path: &str,
-        body: RequestBody,
+        body: OutgoingBody,
         mut on_stage: impl FnMut(UploadStage),
     ) -> Result<Answer, ClientError> {
         let request = request.header("Prefer", "respond-async");

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_refused_is_named_with_its_path() {
+    fn refused_fields_are_named_by_path() {
         for (text, path, problem) in [
             ("", "", "is not JSON: EOF"),
             ("{", "", "is not JSON: EOF"),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_canonical() {
+    fn raw_json_is_kept_in_canonical_form() {
         for (text, kept) in [
             ("-9223372036854775808", "-9223372036854775808"),
             ("18446744073709551615", "18446744073709551615"),

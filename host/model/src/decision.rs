@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_observed_is_said_in_words() {
+    fn observed_values_are_rendered() {
         use ObservedValue::{Flag, None, Number, Text};
         for (observed, limit, said) in [
             (Flag(true), Flag(false), Some("observed yes, required no")),

@@ -142,6 +142,16 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Returns the digest of what a reader yields until its end, and how many bytes that is.
+    ///
+    /// # Errors
+    /// The reader fails.
+    pub fn hash_reader(mut reader: impl std::io::Read) -> std::io::Result<(Self, u64)> {
+        let mut hasher = Sha256::new();
+        let bytes = std::io::copy(&mut reader, &mut hasher)?;
+        Ok((Self(hasher.finalize().into()), bytes))
+    }
+
     /// Returns the digest of several parts, one after the other, with nothing between them.
     #[must_use]
     pub fn hash_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {

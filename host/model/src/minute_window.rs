@@ -1,4 +1,4 @@
-//! A sum over the last minute.
+//! A sliding sum over the last 60 seconds.
 
 use std::time::Instant;
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_minute_old_no_longer_counts() {
+    fn values_older_than_a_minute_do_not_count() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut window = MinuteWindow::new(start);

@@ -83,7 +83,7 @@ pub enum Role {
     Reader,
     /// Sends signals, and actions in the name of the agents that its token lists.
     Submitter,
-    /// Reports what became of approved actions. It proposes none, so that no proposer is its own witness.
+    /// Reports what became of approved actions. It proposes none, so that a proposer cannot report its own executions.
     Executor,
     /// Approves and rejects held actions.
     Approver,

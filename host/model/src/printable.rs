@@ -117,14 +117,14 @@ mod tests {
     use super::{escape_json, escape_line, format_count, is_unprintable};
 
     #[test]
-    fn one_is_no_plural() {
+    fn counts_of_one_are_singular() {
         assert_eq!(format_count(0_u64, "error", "errors"), "0 errors");
         assert_eq!(format_count(1_usize, "entry", "entries"), "1 entry");
         assert_eq!(format_count(2_u32, "entry", "entries"), "2 entries");
     }
 
     #[test]
-    fn what_a_terminal_obeys_or_nobody_sees_is_escaped() {
+    fn control_and_invisible_characters_are_escaped() {
         for (text, printed) in [
             (
                 "plain, überall, 傾向, हिन्दी, 🙂",

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unambiguous_object_is_refused() {
+    fn ambiguous_json_objects_are_refused() {
         for (text, problem) in [
             ("", "is not JSON"),
             ("[]", "is an array"),

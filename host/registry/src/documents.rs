@@ -33,7 +33,7 @@ pub(crate) const MAX_SIGNATURES: usize = 32;
 /// The largest signed payload that is read, in bytes.
 pub(crate) const MAX_PAYLOAD_BYTES: u64 = 64 * 1024;
 
-/// What a manifest says of something that it consists of.
+/// A descriptor in a manifest: media type, digest and size of one part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {

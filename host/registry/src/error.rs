@@ -1,4 +1,4 @@
-//! Why something is neither pulled nor pushed.
+//! Errors of pulling and pushing.
 
 use ark_authorities::AuthorityError;
 use ark_model::ids::Digest;
@@ -63,7 +63,7 @@ pub enum RegistryError {
         /// The most bytes.
         limit: u64,
     },
-    /// What came has another size than was stated.
+    /// The received bytes have another size than stated.
     #[error(
         "{what} has {found} bytes, and {stated} are stated; the registry or its storage is damaged"
     )]
@@ -75,7 +75,7 @@ pub enum RegistryError {
         /// The size that was found.
         found: u64,
     },
-    /// What came has another digest than was asked for.
+    /// The received bytes have another digest than asked for.
     #[error(
         "{what} has the digest sha256:{found}, and sha256:{stated} was asked for; the registry or its storage is damaged, or somebody has changed it"
     )]

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_says_which_part_is_wrong() {
+    fn an_invalid_reference_names_its_wrong_part() {
         use ReferenceError::{Digest, Name, NoRegistry, Registry, Tag};
         let upper = format!("r.example/a@sha256:{}", "A".repeat(64));
         for (text, error) in [

@@ -67,7 +67,7 @@ impl std::error::Error for LocalAddress {}
 /// Looks up names, and refuses addresses of this machine and its link for every host but the registry itself: a registry that redirects must
 /// not make this program ask services that only this machine can reach.
 #[derive(Debug)]
-struct GuardedResolver {
+struct RegistryResolver {
     /// Whether any address will do: the registry is on this machine.
     allows_local: bool,
     /// Hosts that the caller of this program named: the registry and the proxy.
@@ -75,7 +75,7 @@ struct GuardedResolver {
     inner: DefaultResolver,
 }
 
-impl Resolver for GuardedResolver {
+impl Resolver for RegistryResolver {
     fn resolve(
         &self,
         uri: &Uri,
@@ -177,7 +177,7 @@ impl Transport {
             .proxy(proxy)
             .tls_config(build_tls_config(authority)?)
             .build();
-        let resolver = GuardedResolver {
+        let resolver = RegistryResolver {
             allows_local: reference.is_loopback(),
             given,
             inner: DefaultResolver::default(),
@@ -389,7 +389,7 @@ mod tests {
     use ureq::unversioned::resolver::{DefaultResolver, Resolver};
     use ureq::unversioned::transport::NextTimeout;
 
-    use super::{GuardedResolver, Transport, is_local};
+    use super::{RegistryResolver, Transport, is_local};
     use crate::reference::Reference;
 
     fn transport(registry: &str, plain_http: bool) -> Transport {
@@ -459,7 +459,7 @@ mod tests {
     #[test]
     fn only_a_registry_of_this_machine_leads_to_its_addresses() {
         let resolves = |allows_local: bool, given: &str, url: &str| {
-            let resolver = GuardedResolver {
+            let resolver = RegistryResolver {
                 allows_local,
                 given: vec![given.to_owned()],
                 inner: DefaultResolver::default(),

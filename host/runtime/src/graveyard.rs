@@ -114,10 +114,10 @@ impl Pin {
     /// The lock file had no digest when the host was built.
     pub fn compiled_in() -> Result<Self, PinError> {
         #[derive(serde::Deserialize)]
-        struct Lock {
+        struct PinLock {
             sha256: Digest,
         }
-        let lock: Lock = toml::from_str(LOCK).map_err(PinError::MalformedLock)?;
+        let lock: PinLock = toml::from_str(LOCK).map_err(PinError::MalformedLock)?;
         Ok(Self(lock.sha256))
     }
 
@@ -209,14 +209,14 @@ mod tests {
     #[test]
     fn earlier_releases_are_what_their_locks_say() {
         #[derive(serde::Deserialize)]
-        struct Lock {
+        struct ReleaseLock {
             version: String,
             sha256: Digest,
             size: usize,
         }
         assert!(RELEASED.iter().any(|(version, ..)| *version == "1.0.0"));
         for (version, module, lock) in RELEASED {
-            let lock: Lock = toml::from_str(lock).unwrap();
+            let lock: ReleaseLock = toml::from_str(lock).unwrap();
             assert_eq!(lock.version, *version);
             assert_eq!(lock.size, module.len(), "{version}");
             assert_eq!(lock.sha256, Digest::hash_bytes(module), "{version}");

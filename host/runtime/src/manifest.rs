@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_told_from_a_manifest() {
+    fn a_binary_file_is_not_taken_for_a_manifest() {
         for (bytes, told) in [
             (
                 &b"\0asm\r\0\x01\0"[..],

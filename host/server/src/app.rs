@@ -1,10 +1,11 @@
 //! The host as a whole: a [`Config`] becomes parts, the parts run, and then they end in order.
 //!
 //! Order of the start: telemetry's meters, store, engine, Graveyard (pin, purity, vectors), operator policies, agents, HRM, watchdog, router;
-//! the streams of a Redis are read, and the API is served last, by the command. A Graveyard or a declared operator policy that cannot be trusted ends the start. An uploaded
+//! then the streams of a Redis are read, events are sent to a Redis and to webhooks, and the API is served last, by the command. A Graveyard or a declared operator policy that cannot be trusted ends the start. An uploaded
 //! policy that cannot be loaded denies every proposal, and an agent that is refused is left out; both are logged.
 //!
-//! Order of the end: API and streams (no new work), router (invocations that run), watchdog, HRM (queued decisions), events for a Redis, store (queued commits), telemetry.
+//! Order of the end: API and streams (no new work), router (invocations that run), watchdog, HRM (queued decisions), events for a Redis, webhooks, store (queued commits),
+//! telemetry. Events end after the HRM, so that what it decided last can still be sent, and before the store, which keeps how far they were sent.
 //!
 //! Each part takes its own configuration and the parts it uses, never the whole [`App`].
 

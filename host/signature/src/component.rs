@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_signature_is_refused() {
+    fn invalid_signatures_are_refused() {
         for text in [
             "",
             "not base64!",

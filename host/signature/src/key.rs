@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_with_what_to_give() {
+    fn invalid_keys_are_refused_with_the_remedy() {
         let cosign = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nZGF0YQ==\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n";
         for (pem, named) in [
             (cosign, "encrypted"),

@@ -1,4 +1,4 @@
-//! What a store is opened with.
+//! Options for opening a store.
 
 use std::path::PathBuf;
 use std::sync::Arc;

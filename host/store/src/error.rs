@@ -208,7 +208,7 @@ pub enum CommitError {
         /// The revision the key is at; 0 when it does not exist.
         current: u64,
     },
-    /// A setting or a truth is at another revision than the unit expected.
+    /// A configuration value or a truth is at another revision than the unit expected.
     #[error("the {table} entry {key:?} is at revision {current}, not {expected}")]
     Stale {
         /// `config` or `truth`.
@@ -372,9 +372,9 @@ pub enum MissingItem {
         /// The memory's id.
         id: i64,
     },
-    /// A setting.
-    #[error("there is no setting {key:?}")]
-    Setting {
+    /// A configuration value.
+    #[error("there is no configuration value {key:?}")]
+    ConfigEntry {
         /// The key.
         key: String,
     },

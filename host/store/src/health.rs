@@ -14,7 +14,7 @@ use crate::error::FileLoss;
 const UNANNOUNCED_ALERTS: usize = 16;
 
 /// How long no commit may fail, where some fail and others do not, until the database counts as writable again.
-pub(crate) const SETTLED_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const SPELL_ENDS_AFTER: Duration = Duration::from_secs(10);
 
 /// A commit that failed.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl StoreHealth {
     }
 
     /// Returns why the last commit failed, unless it succeeded. For want of room some commits fail and others do not: then it is returned
-    /// until none has failed for [`SETTLED_AFTER`].
+    /// until none has failed for [`SPELL_ENDS_AFTER`].
     pub(crate) fn describe_failure(&self) -> Option<String> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         let failure = failure.as_ref()?;
@@ -81,7 +81,7 @@ impl StoreHealth {
             return Some(failure.problem.clone());
         }
         let passed = failure.at.elapsed();
-        (failure.is_full && passed < SETTLED_AFTER).then(|| {
+        (failure.is_full && passed < SPELL_ENDS_AFTER).then(|| {
             format!(
                 "{}; the last commit that failed was {} s ago",
                 failure.problem,

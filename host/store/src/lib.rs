@@ -38,7 +38,7 @@ mod writer;
 pub use anchors::Anchor;
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
-pub use directory::{give_made, give_to_owner};
+pub use directory::{HostProcess, give_made, give_to_owner};
 pub use error::{
     CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
     TokenRefusal,
@@ -49,8 +49,8 @@ pub use offline::{
     MaintenanceError, NewBeginning, PacedReport, PrunedRows, ReadOnlyStore, RestoreReport,
     SnapshotFile, SnapshotManifest, StateReport, archive_audit, begin_anew, check_archive,
     check_beside_host, check_directory, check_snapshot, count_decisions_after, create_snapshot,
-    find_running_host, give_up_secrets, is_restore_pending, prune_signals, read_schema,
-    rekey_secrets, restore_snapshot, restore_snapshot_keeping,
+    find_host_process, find_running_host, give_up_secrets, is_restore_pending, prune_signals,
+    read_schema, rekey_secrets, restore_snapshot, restore_snapshot_keeping,
 };
 pub use operator_change::{AttributedChange, NewToken, OperatorChange, TokenChange};
 pub use reader::Reader;
@@ -59,8 +59,8 @@ pub use schema::current_schema;
 pub use secrets::{SecretError, SecretKey, SecretKeyError, check_key_file};
 pub use store::Store;
 pub use tables::audit::{
-    AuditEntry, AuditFilter, AuditKind, AuditRow, DecisionFilter, DecisionLine, DecisionPage,
-    DecisionSubject, EventCursor, EventRows, FiredRule, SessionLogFilter, SessionLogRow,
+    AuditEntry, AuditFilter, AuditKind, AuditRow, DecisionFilter, DecisionLine, EventCursor,
+    EventRows, FiredRule, IndexPage, IndexedFields, SessionLogFilter, SessionLogRow,
     audit_row_hash,
 };
 pub use tables::control::{
@@ -78,7 +78,7 @@ pub use tables::signals::{
     FailedDelivery, NewSignal, OutboxMessage, OutboxRow, Redelivery, SignalKey, SignalReceipt,
     TRACE_ROWS, TraceRows,
 };
-pub use tables::state::{MemoryFilter, MemoryRow, Setting, TruthRow};
+pub use tables::state::{ConfigEntry, MemoryFilter, MemoryRow, TruthRow};
 pub use tables::versions::{
     AGENT_DELETED, AgentChange, AgentVersion, CanaryVersion, NewAgentVersion, NewPolicyVersion,
     PolicyChange, PolicyRecord, PolicySlot, PolicyVersion, Rollout,

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, ensure};
 use graph::ImportGraph;
 use source::{ModulePath, contains_word};
 
-/// What a crate of the host may depend on.
+/// The dependencies that a crate of the host may have.
 struct Wall {
     /// The crate's directory.
     directory: &'static str,

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_code_does_not_count() {
+    fn comments_and_literals_are_not_read_as_code() {
         let text = r##"
             // use crate::comment;
             /* use crate::block; /* nested */ use crate::block2; */

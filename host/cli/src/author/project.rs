@@ -18,7 +18,7 @@ const TARGET: &str = "wasm32-wasip2";
 /// Runs a project's own tests.
 ///
 /// # Errors
-/// They fail, or cannot be run.
+/// The tests fail, or cannot be run.
 pub(super) fn test_project(dir: &Path) -> anyhow::Result<()> {
     match Language::of_project(dir)? {
         Language::Rust => run_tests(dir),

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use ark_client::{AwaitedWork, Endpoint, HostClient, RequestBody};
+use ark_client::{AwaitedWork, Endpoint, HostClient, OutgoingBody};
 use ark_host::config::{Config, Layers, Overrides};
 use clap::Args;
 use serde_json::Value;
@@ -102,13 +102,13 @@ impl Connection {
         let client = self.client()?;
         let text = body.unwrap_or_default();
         if exchange == Exchange::Answer {
-            let body = RequestBody::Text(text);
+            let body = OutgoingBody::Text(text);
             let answer = client.send(request, path, body, AwaitedWork::Answer)?;
             return Ok(answer.into_success().map_err(name_commands)?);
         }
         let length = text.len() as u64;
         let (progress, body) = UploadProgress::start(text.into_bytes());
-        let body = RequestBody::Reader(length, Box::new(body));
+        let body = OutgoingBody::Reader(length, Box::new(body));
         let answer = if exchange == Exchange::Upload {
             client.send_upload(request, path, body, |stage| progress.set_stage(stage))
         } else {

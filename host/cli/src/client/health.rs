@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use ark_client::{AwaitedWork, Endpoint, HostClient, RequestBody};
+use ark_client::{AwaitedWork, Endpoint, HostClient, OutgoingBody};
 use ark_host::config::{Config, Layers, Overrides};
 use ark_host::telemetry::TelemetryListen;
 use clap::Args;
@@ -44,8 +44,8 @@ pub(crate) fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
         None => {
             let layers = Layers::read(args.config.as_deref(), &Overrides::default())?;
             let config = Config::from_layers(&layers)
-                .context("the configuration names no address to probe; give one with --url")?;
-            probed_url(&config)
+                .context("the configuration names no address to ask; give one with --url")?;
+            health_url(&config)
         }
     };
     let client = HostClient::new(&Endpoint {
@@ -57,7 +57,7 @@ pub(crate) fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
     let answer = client.send(
         Request::builder().method("GET"),
         path,
-        RequestBody::Text(String::new()),
+        OutgoingBody::Text(String::new()),
         AwaitedWork::Probe(Duration::from_secs(args.timeout)),
     )?;
     let passed = answer.status == 200;
@@ -75,7 +75,7 @@ pub(crate) fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Where a host of this configuration is asked. A certificate need not name the address by which this machine reaches the API; telemetry has none.
-fn probed_url(config: &Config) -> String {
+fn health_url(config: &Config) -> String {
     match config.telemetry.listen {
         TelemetryListen::At(address) if config.access.tls.is_some() => format_url("http", address),
         _ => {

@@ -162,7 +162,7 @@ pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
             order,
             change,
         } => {
-            let upload = PolicyUpload::read(&file.find()?)?;
+            let upload = UploadFiles::read(&file.find()?)?;
             let settings = match settings {
                 Some(path) => Some(read_settings("--settings", &path)?),
                 None => upload.settings.clone().filter(|_| !no_settings),
@@ -251,7 +251,7 @@ fn patch_request(policy: &Name) -> ApiRequest {
 }
 
 /// What a component, or a manifest with the component beside it, brings to a host.
-struct PolicyUpload {
+struct UploadFiles {
     name: Name,
     /// The file of the component.
     file: PathBuf,
@@ -259,10 +259,10 @@ struct PolicyUpload {
     /// The settings in the manifest.
     settings: Option<Settings>,
     mode: PolicyMode,
-    order: Option<u32>,
+    place: Option<u32>,
 }
 
-impl PolicyUpload {
+impl UploadFiles {
     /// Reads the component or the manifest at `path`.
     ///
     /// # Errors
@@ -288,7 +288,7 @@ impl PolicyUpload {
                 component,
                 settings: manifest.settings,
                 mode: manifest.mode,
-                order: manifest.order,
+                place: manifest.place,
             });
         }
         let component = read_file("", path, remedy)?;
@@ -300,7 +300,7 @@ impl PolicyUpload {
             component,
             settings: None,
             mode: PolicyMode::Enforce,
-            order: None,
+            place: None,
         })
     }
 
@@ -309,7 +309,7 @@ impl PolicyUpload {
         &self,
         settings: Option<&Settings>,
         shadow: bool,
-        order: Option<u32>,
+        place: Option<u32>,
     ) -> anyhow::Result<ApiRequest> {
         let mode = if shadow {
             PolicyMode::Shadow
@@ -321,7 +321,7 @@ impl PolicyUpload {
             .with_fields(&[
                 ("sha256", json!(Digest::hash_bytes(&self.component))),
                 ("mode", json!(mode)),
-                ("order", json!(order.or(self.order))),
+                ("order", json!(place.or(self.place))),
                 ("signature", json!(read_signature(&self.file)?)),
             ]);
         Ok(match settings {

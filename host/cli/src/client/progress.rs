@@ -124,7 +124,7 @@ mod tests {
     use super::{COMPILING, SENT, WAITING, describe_progress};
 
     #[test]
-    fn a_user_learns_whether_the_upload_or_the_host_takes_the_time() {
+    fn progress_tells_the_upload_from_the_compilation() {
         let at = Duration::from_secs(12);
         assert_eq!(
             describe_progress(1_000_000, 24_000_000, SENT, at),

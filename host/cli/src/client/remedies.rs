@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_is_told_the_command() {
+    fn remedies_name_cli_commands() {
         let told = |text: &str| replace_calls(text.to_owned());
         assert_eq!(
             told("there is no agent stan; GET /v1/agents lists them"),

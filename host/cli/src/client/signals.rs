@@ -18,7 +18,7 @@ use super::request::{ApiRequest, OptionalReasonArgs, PageArgs, ShowArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SignalsCommand {
-    /// Lists the signals that an agent failed to handle, with the reason; the latest first.
+    /// Lists the signals that an agent failed to handle, with the reason; newest first.
     Failed {
         /// Only those of this agent.
         #[arg(long)]

@@ -19,7 +19,7 @@ pub(crate) enum WatchdogCommand {
         #[command(flatten)]
         show: ShowArgs,
     },
-    /// Lists alerts, the latest first.
+    /// Lists alerts, newest first.
     Alerts {
         /// Only alerts about this agent.
         #[arg(long)]

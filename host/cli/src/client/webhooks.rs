@@ -21,7 +21,7 @@ pub(crate) enum WebhooksCommand {
         #[command(flatten)]
         show: ShowArgs,
     },
-    /// Lists the events that a webhook could not deliver, with the reason; the latest first.
+    /// Lists the events that a webhook could not deliver, with the reason; newest first.
     DeadLetters {
         /// The webhook.
         webhook: Name,

@@ -29,13 +29,13 @@ pub(super) struct Tick {
 pub(super) struct Broker {
     /// Executed trades that are not reported yet: decision, size, price.
     unconfirmed: Vec<(DecisionId, Fraction, f64)>,
-    holdings: Vec<Holding>,
+    holdings: Vec<DemoPosition>,
     /// The trace of the last approved trade of [`TRADER`].
     traded_trace: Option<TraceId>,
 }
 
 /// An open position.
-struct Holding {
+struct DemoPosition {
     agent: Name,
     symbol: String,
     side: Side,
@@ -49,7 +49,7 @@ struct Holding {
     ticks: u32,
 }
 
-impl Holding {
+impl DemoPosition {
     /// Whether the price reached the stop or the target, or the position is old.
     fn is_due(&self, price: f64) -> bool {
         let reached = |limit: Option<f64>, from_below: bool| {
@@ -95,7 +95,7 @@ impl DecisionObserver for Broker {
             return;
         };
         self.unconfirmed.push((decision.id, size, entry));
-        self.holdings.push(Holding {
+        self.holdings.push(DemoPosition {
             agent: decision.agent.clone(),
             symbol: trade.symbol.clone(),
             side: trade.side,

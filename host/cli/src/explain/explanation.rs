@@ -36,7 +36,7 @@ pub(super) struct Explanation {
     /// The policies that could not judge.
     pub(super) failures: Vec<PolicyFailure>,
     /// Every rule that fired, those that deny first.
-    pub(super) fired: Vec<FiredRule>,
+    pub(super) fired: Vec<ExplainedRule>,
     /// Claims that were ignored, and other remarks of the policies.
     pub(super) notes: Vec<String>,
     /// What policies on trial would have decided.
@@ -58,7 +58,7 @@ pub(super) struct PolicyFailure {
 
 /// A rule that fired.
 #[derive(Debug, Serialize)]
-pub(super) struct FiredRule {
+pub(super) struct ExplainedRule {
     pub(super) policy: String,
     pub(super) version: String,
     pub(super) number: u16,
@@ -114,7 +114,7 @@ impl Explanation {
             .facts
             .as_deref()
             .context("the record lacks the facts")?;
-        let mut fired: Vec<FiredRule> = decision
+        let mut fired: Vec<ExplainedRule> = decision
             .policies
             .iter()
             .flat_map(|policy| {
@@ -170,7 +170,7 @@ impl Explanation {
     }
 
     /// The fired rules with one of these answers.
-    pub(super) fn rules_with_answer(&self, answers: &[RuleResult]) -> Vec<&FiredRule> {
+    pub(super) fn rules_with_answer(&self, answers: &[RuleResult]) -> Vec<&ExplainedRule> {
         self.fired
             .iter()
             .filter(|rule| answers.contains(&rule.answer))
@@ -192,8 +192,8 @@ fn explain_rule(
     action: &Action,
     facts: &Facts,
     around: &Surroundings,
-) -> FiredRule {
-    FiredRule {
+) -> ExplainedRule {
+    ExplainedRule {
         policy: policy.policy.to_string(),
         version: clip_text(&policy.version),
         number: rule.number,
@@ -364,7 +364,7 @@ fn describe_approval(
 fn steps_to_pass(
     decision: &DecisionView,
     failures: &[PolicyFailure],
-    fired: &[FiredRule],
+    fired: &[ExplainedRule],
     approval: Option<&ApprovalState>,
 ) -> Vec<String> {
     let mut steps: Vec<String> = Vec::new();

@@ -25,7 +25,7 @@ use crate::output::{print_json, print_line};
 use crate::time::print_in_utc;
 
 pub(crate) use explanation::describe_action;
-use explanation::{Explanation, FiredRule};
+use explanation::{ExplainedRule, Explanation};
 use surroundings::Surroundings;
 
 #[derive(Debug, Args)]
@@ -159,7 +159,7 @@ fn print_title(title: &str) {
     print_line!("{title}");
 }
 
-fn print_rule(fired: &FiredRule) {
+fn print_rule(fired: &ExplainedRule) {
     print_line!(
         "  {} ({} {}, rule {}, {})",
         fired.rule,

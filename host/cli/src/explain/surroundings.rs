@@ -16,7 +16,7 @@ use crate::client::request::ApiRequest;
 /// How many entries of the list of vetoes are read at most; a list holds fewer.
 const MAX_VETOES: u64 = 10_000;
 
-/// See the module.
+/// What happened to a decision after it was recorded.
 #[derive(Debug, Default)]
 pub(super) struct Surroundings {
     /// The outcome of the second judgement, after an approval.

@@ -146,7 +146,7 @@ impl Report {
         self.add_block(title, &text);
     }
 
-    /// Adds a text with words of others in it, which the redaction goes over.
+    /// Adds a text that may quote users or guests, after redaction.
     fn add_foreign(&mut self, title: &str, text: &str) {
         // First what is known exactly: the redaction may cut a secret into pieces.
         let text = self.without_secrets(text);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use ark_host::hrm::diff::{
-    ComparedVersion, DecisionChange, DiffSummary, FiredRule, VersionJudgement, diff_decisions,
+    ChangedRule, ComparedVersion, DecisionChange, DiffSummary, VersionJudgement, diff_decisions,
 };
 use ark_model::check::clip_to;
 use ark_model::decision::{describe_comparison, format_nearest_passing};
@@ -202,7 +202,7 @@ fn describe_judgement(judged: &VersionJudgement) -> String {
     rules.join("; ")
 }
 
-fn describe_rule(fired: &FiredRule) -> String {
+fn describe_rule(fired: &ChangedRule) -> String {
     let mut text = format!("{} ({})", fired.rule, fired.answer.as_str());
     if let Some(compared) = describe_comparison(&fired.observed, &fired.limit) {
         text = format!("{text}: {}", clip_to(&compared, 400));

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
+use ark_model::ids::Digest;
 use clap::Args;
 use serde_json::json;
 
@@ -17,7 +19,10 @@ pub(crate) struct VersionArgs {
 pub(crate) fn run(args: &VersionArgs) -> anyhow::Result<ExitCode> {
     let (version, schema) = (ark_host::VERSION, ark_store::current_schema());
     if args.json {
-        print_json(&json!({"version": version, "schema": schema}))?;
+        // A version that is wrapped is known by the program that it becomes.
+        let program = std::fs::File::open("/proc/self/exe").context("/proc/self/exe")?;
+        let (build, _) = Digest::hash_reader(program).context("/proc/self/exe")?;
+        print_json(&json!({"version": version, "schema": schema, "build": build}))?;
     } else {
         print_line!("ark {version}, schema {schema} of the database");
     }

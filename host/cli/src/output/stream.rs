@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const MAX_HELD_BYTES: usize = 64 * 1024;
 
 /// What happened to standard output.
-enum Fault {
+enum OutputFault {
     /// Its reader has closed it.
     Closed,
     /// What was printed is lost.
@@ -22,7 +22,7 @@ struct StandardOutput {
     held: Vec<u8>,
     /// The number of [`HeldOutput`]s.
     holders: usize,
-    fault: Option<Fault>,
+    fault: Option<OutputFault>,
 }
 
 static OUTPUT: Mutex<StandardOutput> = Mutex::new(StandardOutput {
@@ -44,8 +44,10 @@ impl StandardOutput {
         let mut out = io::stdout().lock();
         match out.write_all(&held).and_then(|()| out.flush()) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.fault = Some(Fault::Closed),
-            Err(error) => self.fault = Some(Fault::Lost(error)),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.fault = Some(OutputFault::Closed)
+            }
+            Err(error) => self.fault = Some(OutputFault::Lost(error)),
         }
     }
 }
@@ -115,7 +117,7 @@ pub(super) fn close_output() -> io::Result<()> {
     let mut output = lock_output();
     output.flush();
     match output.fault.take() {
-        None | Some(Fault::Closed) => Ok(()),
-        Some(Fault::Lost(error)) => Err(error),
+        None | Some(OutputFault::Closed) => Ok(()),
+        Some(OutputFault::Lost(error)) => Err(error),
     }
 }

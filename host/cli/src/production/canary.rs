@@ -145,7 +145,7 @@ struct StartArgs {
     /// Starts the stable version again, and returns.
     #[arg(long, value_name = "COMMAND", requires = "new_binary")]
     start_stable_command: Option<String>,
-    /// How long each of these commands, and the start of a host, may take, in seconds. Fronts hold requests for 30 s (`--hold-for`).
+    /// How long each of these commands, and the start of a host, may take, in seconds. Fronts park requests for 30 s (`--hold-for`).
     #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
     take_over_timeout: f64,
     /// Show the steps and check what they need. Nothing is changed.

@@ -15,7 +15,7 @@ const MAX_SECONDS: f64 = 1e7;
 /// Reads a time.
 ///
 /// # Errors
-/// It is not above 0, or too long.
+/// The value is not above 0, or too large.
 pub(super) fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
     ensure!(
         value > 0.0 && value <= MAX_SECONDS,
@@ -47,7 +47,7 @@ pub(super) struct HostPlaceArgs {
         requires = "unit"
     )]
     pub(super) program: PathBuf,
-    /// How long each command, and the start of a host, may take, in seconds. Fronts hold requests for 30 s (`--hold-for`).
+    /// How long each command, and the start of a host, may take, in seconds. Fronts park requests for 30 s (`--hold-for`).
     #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
     timeout: f64,
 }

@@ -1,4 +1,4 @@
-//! Where commands keep their journals.
+//! Paths of the journals that commands keep.
 
 use std::path::PathBuf;
 

@@ -37,10 +37,10 @@ pub(crate) struct FrontArgs {
     /// A file with a token of the role `reader`, with which the front reads the decisions that it judges again.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Milliseconds for which a request is held at most while the owner is away [default: 30000].
+    /// Milliseconds for which a request is parked at most while the owner is away [default: 30000].
     #[arg(long, value_name = "MILLISECONDS")]
     hold_for: Option<u64>,
-    /// Requests that are held at the same time [default: 1000].
+    /// Requests that are parked at the same time [default: 1000].
     #[arg(long, value_name = "N")]
     hold_limit: Option<usize>,
     /// The configuration file [default: `ark.toml` in the working directory, if there is one].

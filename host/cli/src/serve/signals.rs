@@ -15,7 +15,7 @@ impl StopSignals {
     /// Handles the signals from now on.
     ///
     /// # Errors
-    /// The system does not let them be handled.
+    /// The operating system refuses a handler.
     pub(super) fn listen() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?,

@@ -222,7 +222,7 @@ fn a_declared_type_is_read_by_its_family() {
 }
 
 #[test]
-fn what_does_not_fit_a_declaration_is_named_as_the_request_names_it() {
+fn errors_of_declared_actions_use_the_requests_field_names() {
     for (action_type, parameters, field) in [
         (
             "place_order",
@@ -416,7 +416,7 @@ fn a_guest_sends_a_declared_type_as_json_or_typed() {
 }
 
 #[test]
-fn what_is_not_declared_is_refused_with_the_remedy() {
+fn undeclared_types_are_refused_with_the_remedy() {
     let types = action_types();
     let longest = "x".repeat(64);
     for action_type in [

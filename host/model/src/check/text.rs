@@ -54,7 +54,7 @@ mod tests {
     use super::says_something;
 
     #[test]
-    fn a_text_that_nobody_can_see_says_nothing() {
+    fn invisible_text_counts_as_blank() {
         for nothing in [
             "",
             " \n\t",

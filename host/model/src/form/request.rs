@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_judged_names_its_field() {
+    fn unjudgeable_requests_name_the_field() {
         let trade = |parameters: &str| {
             format!(r#"{{"agent":"a","action_type":"trade","parameters":{parameters}}}"#)
         };

@@ -1,4 +1,4 @@
-//! What is asked over HTTP.
+//! Meters of API calls: counts by status class, durations.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,25 +1,25 @@
-//! What a front passes on, holds, and judges again.
+//! What a front passes on, parks, and judges again.
 
 use crate::decision::Outcome;
 
 use super::api::ApiMeters;
 use super::handles::{Counter, Level, Timing};
 
-/// How the holding of a request ended.
+/// How the parking of a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[repr(usize)]
-pub enum HoldEnd {
+pub enum ParkEnd {
     /// The owner was there again, and the request was sent.
     Sent,
     /// The owner was away for too long, came back open to everybody, or the front ended.
     Expired,
-    /// As many requests as may be were held already.
+    /// As many requests as may be were parked already.
     Full,
 }
 
-impl HoldEnd {
-    /// Every end, in the order of [`FrontMeters::holds`].
+impl ParkEnd {
+    /// Every end, in the order of [`FrontMeters::parked_ends`].
     pub const ALL: [Self; 3] = [Self::Sent, Self::Expired, Self::Full];
 
     /// Returns the name as a label.
@@ -58,12 +58,12 @@ impl VerdictResult {
 pub struct FrontMeters {
     /// The requests that were answered, no matter who answered them.
     pub api: ApiMeters,
-    /// Requests that were held, by [`HoldEnd`].
-    pub holds: [Counter; 3],
-    /// How long requests were held.
-    pub held: Timing,
-    /// The requests that are held now.
-    pub holding: Level,
+    /// Requests that were parked, by [`ParkEnd`].
+    pub parked_ends: [Counter; 3],
+    /// How long requests were parked.
+    pub parked_time: Timing,
+    /// The requests that are parked now.
+    pub parked: Level,
     /// Requests that were sent again because their connection broke.
     pub repeats: Counter,
     /// Decisions that were judged again, by [`VerdictResult`].
@@ -79,9 +79,9 @@ pub struct FrontMeters {
 }
 
 impl FrontMeters {
-    /// Counts a request that was held.
-    pub fn count_hold(&self, end: HoldEnd) {
-        if let Some(count) = self.holds.get(end as usize) {
+    /// Counts a request that was parked.
+    pub fn count_parked(&self, end: ParkEnd) {
+        if let Some(count) = self.parked_ends.get(end as usize) {
             count.increment();
         }
     }

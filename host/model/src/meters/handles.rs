@@ -1,4 +1,4 @@
-//! The kinds of handles.
+//! Counter, gauge, peak and timing handles.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

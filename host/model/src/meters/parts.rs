@@ -67,7 +67,7 @@ pub struct StoreMeters {
     pub failed_commits: Counter,
     /// One transaction, from its begin to the end of its sync.
     pub commit: Timing,
-    /// A unit that writes state, memories, truths or settings, from its submission until it is durable.
+    /// A unit that writes state, memories, truths or configuration values, from its submission until it is durable.
     pub state_write: Timing,
 }
 
@@ -145,7 +145,7 @@ pub struct RouterMeters {
     pub agents: Arc<AgentMeters>,
 }
 
-/// What the watchdog observes.
+/// Meters of the watchdog.
 #[derive(Debug, Default)]
 pub struct WatchdogMeters {
     /// Checks of the Graveyard in which its bytes matched the pin.

@@ -1,4 +1,4 @@
-//! Event streams.
+//! Meters of event streams.
 
 use super::handles::{Counter, Level};
 

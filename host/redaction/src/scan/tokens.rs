@@ -1,4 +1,4 @@
-//! What begins with a word: tokens by their prefix, bank accounts, `Bearer`.
+//! Finds what begins with a known word: tokens by their prefix, bank accounts, `Bearer`.
 
 use std::sync::LazyLock;
 

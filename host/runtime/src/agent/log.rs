@@ -191,7 +191,7 @@ mod tests {
     use super::{SharedLog, StdStream};
 
     #[test]
-    fn last_words_are_those_that_say_why() {
+    fn the_closing_lines_are_those_that_explain_the_failure() {
         for (written, words) in [
             ("", None),
             ("a\nb\n", Some("b")),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_log_has_no_last_words() {
+    fn a_full_log_drops_the_closing_lines() {
         let log = SharedLog::new(200);
         for _ in 0..10 {
             log.write_bytes(StdStream::Stderr, b"all is well so far\n");

@@ -1,4 +1,4 @@
-//! Why a component is refused.
+//! Errors of loading a component.
 
 use ark_model::ids::Digest;
 

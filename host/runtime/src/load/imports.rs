@@ -33,7 +33,7 @@ fn collect_imports(engine: &Engine, name: &str, item: ComponentItem, found: &mut
     }
 }
 
-/// What an agent gets for a function that it imports.
+/// How an imported function is linked for an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AgentImport {
     /// The host's own implementation.

@@ -16,7 +16,7 @@ fn component(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_no_agent_gets_is_refused_before_it_runs() {
+fn forbidden_imports_are_refused_before_the_component_runs() {
     for interface in [
         "acme:vault/keys@1.0.0",
         "wasi:keyvalue/store@0.2.0",
@@ -128,7 +128,7 @@ fn ten_thousand_exports_of_a_component_or_its_module_are_refused_in_time() {
 }
 
 #[test]
-fn whatever_is_cut_off_is_refused() {
+fn truncated_components_are_refused() {
     for (name, step) in [("erring-heart", 16), ("chaos", 30_000)] {
         let whole = component(name);
         assert!(load_bytes(name, &whole).is_ok(), "{name}");

@@ -68,7 +68,7 @@ fn assert_kyle_is_well() {
 }
 
 #[test]
-fn each_misdeed_ends_in_its_own_failure() {
+fn each_fault_ends_in_its_own_failure() {
     let roomy: &Agent = &CHAOS;
     let little_fuel: &Agent = &CHAOS_WITH_LITTLE_FUEL;
     let little_time: &Agent = &CHAOS_WITH_LITTLE_TIME;
@@ -102,7 +102,7 @@ fn each_misdeed_ends_in_its_own_failure() {
 }
 
 #[test]
-fn what_no_compiler_would_write_ends_in_its_own_failure() {
+fn handwritten_modules_end_in_their_own_failure() {
     for (how, kind, reason) in [
         (10, "trap", "utf-8"),
         (11, "trap", "discriminant"),

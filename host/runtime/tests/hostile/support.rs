@@ -34,7 +34,7 @@ pub static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     Engine::new(&config).expect("an engine")
 });
 
-/// Cannot reach its deadline or use up its fuel: each misdeed ends at the limit that it is about.
+/// Cannot reach its deadline or use up its fuel: each fault ends at the limit that it is about.
 pub static CHAOS: LazyLock<Agent> =
     LazyLock::new(|| load("guests-hostile", "chaos", ENDLESS_FUEL, FAR));
 /// Cannot reach its deadline, and has little fuel.

@@ -25,6 +25,6 @@ pub use server::{AccessConfig, ServeError, Server, ServerError, Tls, TlsError, T
 pub(crate) use server::{compress_answers, serve_connections};
 pub use state::ApiDeps;
 pub use v1::actions::decision_view as view;
-pub use v1::actions::held_action::{FiredRule, HeldAction};
+pub use v1::actions::held_action::{HeldAction, HeldRule};
 pub(crate) use v1::actions::propose::read_proposed_actions;
 pub use v1::tokens::{advise_on_lockout, agents_of, grants_of, token_view};

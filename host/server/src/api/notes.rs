@@ -83,7 +83,7 @@ pub(crate) async fn record_note(
     }
 }
 
-/// Returns a page of the notes of a kind, the latest first, and the cursor of the next page, if there may be one.
+/// Returns a page of the notes of a kind, newest first, and the cursor of the next page, if there may be one.
 ///
 /// # Errors
 /// The database cannot be read.

@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_and_what_waits_at_the_end_fails() {
+    fn operations_beyond_the_limit_are_refused_and_waiting_ones_fail_at_the_end() {
         let operations = Operations::default();
         let (begun, begins) = channel();
         let (_running, end) = submit(&operations, "kyle", &begun);
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_operations_the_oldest_are_forgotten() {
+    fn the_oldest_operations_are_forgotten() {
         let operations = Operations::default();
         let submit_one = || {
             let nothing = || Err(Problem::unavailable("a test"));

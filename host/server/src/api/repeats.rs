@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_reads_and_what_is_given_a_key_may_be_repeated() {
+    fn reads_and_keyed_requests_may_be_repeated() {
         let calls = KeyedCalls::from_descriptions();
         for (method, path, has_key, may) in [
             (Method::GET, "/v1/decisions", false, true),

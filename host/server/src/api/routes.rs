@@ -54,7 +54,7 @@ pub(super) fn described_routes() -> DescribedRoutes {
         .merge(v1::operations::routes())
         .merge(v1::state::agent_state::routes())
         .merge(v1::state::memories::routes())
-        .merge(v1::state::settings::routes())
+        .merge(v1::state::config_entries::routes())
         .merge(v1::state::truths::routes())
         .merge(v1::session_log::routes())
         .merge(v1::tokens::routes())

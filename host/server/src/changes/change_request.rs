@@ -1,4 +1,4 @@
-//! Who asks for a change.
+//! The caller, reason and idempotency key of a change.
 
 use serde_json::{Value, json};
 

@@ -209,7 +209,7 @@ table! {
     /// What may be written over the API with one token, over time. Callers of a host without tokens may together write as much. Orders, tokens,
     /// approvals, execution reports and what reduces risk are never refused for it.
     pub struct TokenQuotasFile {
-        /// Bytes that are kept of what was written with a token: signals with their deliveries, and the history of state, truths and settings.
+        /// Bytes that are kept of what was written with a token: signals with their deliveries, and the history of state, truths and configuration values.
         stored_bytes: u64 = 16 * 1024 * 1024 * 1024, at_least(1), reloaded;
         /// Bytes that may be added to those within a minute.
         stored_bytes_per_minute: u64 = 1024 * 1024 * 1024, at_least(1), reloaded;

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_quantity_is_refused_with_an_example() {
+    fn invalid_quantities_are_refused_with_an_example() {
         for (key, text, named) in [
             ("capacity.drain_ms", "10 parsecs", "500ms"),
             ("capacity.drain_ms", "64MiB", "500ms"),

@@ -58,7 +58,7 @@ pub struct Config {
     pub redis: Option<RedisConfig>,
     /// Where events are sent.
     pub webhooks: Vec<WebhookConfig>,
-    /// That of telemetry.
+    /// The configuration of telemetry.
     pub telemetry: TelemetryConfig,
     /// Where the Graveyard is.
     pub graveyard: GraveyardSource,
@@ -307,7 +307,7 @@ fn resolve_policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, Problem>
                 name: file.name,
                 settings: file.settings,
                 mode: file.mode.unwrap_or_default(),
-                order: order.unwrap_or_else(|| place.saturating_mul(10).min(LAST_PLACE)),
+                place: order.unwrap_or_else(|| place.saturating_mul(10).min(LAST_PLACE)),
             }),
         })
         .collect()

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_the_address_of_a_webhook_host_and_port_are_shown() {
+    fn only_host_and_port_of_a_webhooks_address_are_shown() {
         let masked = format!("https://host:1/{MASK}");
         for (text, expected) in [
             ("https://host:1/a/SECRET", masked.as_str()),

@@ -292,7 +292,7 @@ fn one_order_of_precedence_holds_for_every_key() {
 }
 
 #[test]
-fn what_the_environment_says_wrong_is_named() {
+fn wrong_environment_values_are_named() {
     for (name, value, named) in [
         ("ARK_CAPACITY_WORKER", "4", "ARK_CAPACITY_WORKERS"),
         ("ARK_LISTN", "x", "ARK_LISTEN"),
@@ -336,7 +336,7 @@ fn a_text_without_quotes_is_shown_with_them() {
 }
 
 #[test]
-fn what_an_entry_lacks_is_named_with_how_to_get_it() {
+fn missing_keys_of_an_entry_are_named_with_the_remedy() {
     let error = resolve("[[policies]]\nfile = \"house.wasm\"").unwrap_err();
     assert!(
         error.ends_with("policies[0]: `sha256` is missing; give the SHA-256 of the file, as `sha256sum FILE` prints it"),
@@ -388,7 +388,7 @@ fn a_value_that_is_none_of_a_choice_is_answered_with_the_nearest_and_all() {
 }
 
 #[test]
-fn what_is_secret_is_not_shown() {
+fn secrets_are_not_shown() {
     let toml = "[watchdog]\nredis_url = \"redis://ark:hunter2@127.0.0.1:6379/0\"";
     let layers = layered(toml, &[], &Overrides::default()).unwrap();
     let shown: String = layers.lines().iter().map(ToString::to_string).collect();

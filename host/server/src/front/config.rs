@@ -1,4 +1,4 @@
-//! How a front is configured.
+//! Configuration of a front.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,16 +23,16 @@ pub struct FrontConfig {
     pub owner_ca: Option<PathBuf>,
     /// A file with the token with which the front reads decisions.
     pub token_file: Option<PathBuf>,
-    /// How long a request is held at most.
+    /// How long a request is parked at most.
     pub hold_for: Duration,
-    /// How many requests are held at the same time.
+    /// How many requests are parked at the same time.
     pub hold_limit: usize,
 }
 
 /// What a front judges with.
 #[derive(Debug, Clone)]
 pub struct FrontPolicies {
-    /// That of the engine.
+    /// The configuration of the engine.
     pub engine: EngineConfig,
     /// Where the Graveyard is.
     pub graveyard: GraveyardSource,
@@ -59,7 +59,7 @@ impl OwnerAddress {
     /// Reads `http://HOST:PORT` or `https://HOST:PORT`.
     ///
     /// # Errors
-    /// It has another form, or tokens would leave the machine unencrypted: the text is to be read after the key's name.
+    /// The form is wrong, or tokens would leave the machine unencrypted. The error text continues the key's name.
     pub fn parse(url: &str) -> Result<Self, String> {
         let refused = |problem: &str| {
             Err(format!(

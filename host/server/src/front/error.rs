@@ -1,4 +1,4 @@
-//! Why a front does not start.
+//! Errors of starting a front.
 
 use std::path::PathBuf;
 

@@ -7,7 +7,7 @@
 //!   signals without one are given one.
 //! * Judging again never holds up an answer and never changes one.
 //!
-//! Reading order: [`config`], [`connection`] (how the owner is reached), [`owner`] (its state), [`hold`], [`request`] (what is sent), [`relay`] (a request from end to
+//! Reading order: [`config`], [`connection`] (how the owner is reached), [`owner`] (its state), [`parking`], [`request`] (what is sent), [`relay`] (a request from end to
 //! end), [`verdicts`] (judging again), [`serve`] (the ports).
 //!
 //! Must not know: the store, agents.
@@ -15,8 +15,8 @@
 mod config;
 mod connection;
 mod error;
-mod hold;
 mod owner;
+mod parking;
 mod relay;
 mod request;
 mod serve;

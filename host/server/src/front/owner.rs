@@ -30,14 +30,14 @@ const READY_PAUSE: Duration = Duration::from_millis(500);
 /// How often an owner is asked that is not ready.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long the owner may take to answer whether it is ready.
-const PROBE_TIME: Duration = Duration::from_secs(2);
+const READINESS_TIME: Duration = Duration::from_secs(2);
 /// How long an owner may not answer before what was sent to it is given up.
 const LOST_TIME: Duration = Duration::from_secs(8);
 /// How long the front's own requests may take, the largest component included.
 const READ_TIME: Duration = Duration::from_secs(30);
 /// How long an owner that was away may answer that it is not ready yet. What it answers for longer than that, it is: requests are passed on, so
 /// that a halted host can be told to resume.
-const SETTLE_TIME: Duration = Duration::from_secs(5);
+const START_TIME: Duration = Duration::from_secs(5);
 /// The most bytes of an answer that the front itself asks for.
 const MAX_OWN_ANSWER: usize = 64 * 1024 * 1024;
 /// A call that needs a token wherever there is one.
@@ -147,7 +147,7 @@ impl Owner {
         self.access.store(Arc::new(access));
     }
 
-    /// What is known of it now, and how it changes.
+    /// Returns a receiver of the owner's status, which wakes at each change.
     pub(super) fn watch_status(&self) -> watch::Receiver<OwnerStatus> {
         self.status.subscribe()
     }
@@ -207,7 +207,7 @@ impl Owner {
             .unwrap_or_else(|_| Err("the owner does not answer in time".to_owned()))
     }
 
-    /// Has requests held until the owner answers again: one could not be sent, or its connection broke.
+    /// Has requests parked until the owner answers again: one could not be sent, or its connection broke.
     pub(super) fn report_lost(&self, problem: &str) {
         self.set_phase(OwnerPhase::Away, vec![problem.to_owned()]);
         self.lost.notify_one();
@@ -219,7 +219,7 @@ impl Owner {
         self.status
             .send_modify(|status| status.since = Instant::now());
         loop {
-            self.probe(is_exposed).await;
+            self.check_readiness(is_exposed).await;
             let is_ready = self.status.borrow().phase == OwnerPhase::Ready;
             let pause = if is_ready { READY_PAUSE } else { PAUSE };
             tokio::select! {
@@ -229,8 +229,8 @@ impl Owner {
         }
     }
 
-    async fn probe(&self, is_exposed: bool) {
-        let asked = tokio::time::timeout(PROBE_TIME, self.ask_readiness()).await;
+    async fn check_readiness(&self, is_exposed: bool) {
+        let asked = tokio::time::timeout(READINESS_TIME, self.ask_readiness()).await;
         let asked = asked.unwrap_or_else(|_| Err("it does not answer in time".to_owned()));
         let (is_ready, problems) = match asked {
             Ok(answer) => answer,
@@ -256,10 +256,10 @@ impl Owner {
         }
         // A host that was started again between two questions: it has not been missed.
         let is_young = before == OwnerPhase::Ready && problems.iter().all(|it| it == NO_BEAT);
-        let is_settled = !is_young
+        let has_started = !is_young
             && (matches!(before, OwnerPhase::NotReady | OwnerPhase::Ready)
-                || answers_since.is_some_and(|since| since.elapsed() > SETTLE_TIME));
-        let phase = if is_settled {
+                || answers_since.is_some_and(|since| since.elapsed() > START_TIME));
+        let phase = if has_started {
             OwnerPhase::NotReady
         } else {
             OwnerPhase::Starting
@@ -288,10 +288,10 @@ impl Owner {
     /// Whether the owner refuses callers without a token.
     ///
     /// # Errors
-    /// It does not say: it does not answer, or has no capacity.
+    /// The owner does not answer, or has no capacity.
     async fn needs_tokens(&self) -> Result<bool, String> {
         let request = Request::new(Body::empty());
-        let asked = tokio::time::timeout(PROBE_TIME, self.ask(request, GUARDED_PATH)).await;
+        let asked = tokio::time::timeout(READINESS_TIME, self.ask(request, GUARDED_PATH)).await;
         let answer = asked.map_err(|_| "it does not answer in time".to_owned())?;
         let status = answer.map_err(|error| error.to_string())?.status();
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
@@ -327,7 +327,7 @@ impl Owner {
             }
             status.answers_since = match phase {
                 OwnerPhase::Away => None,
-                // Started again without having been missed: it settles from here on.
+                // Started again without having been missed: its start counts from here on.
                 OwnerPhase::Starting if status.phase == OwnerPhase::Ready => Some(now),
                 _ => status.answers_since.or(Some(now)),
             };

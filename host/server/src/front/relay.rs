@@ -1,4 +1,4 @@
-//! A request from end to end: taken in, held while the owner is away, sent, answered.
+//! A request from end to end: taken in, parked while the owner is away, sent, answered.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,8 +26,8 @@ use crate::telemetry::FrontTelemetry;
 use super::config::{FrontConfig, FrontPolicies};
 use super::connection::OwnerAccess;
 use super::error::FrontError;
-use super::hold::{Hold, HoldError};
 use super::owner::{Owner, OwnerPhase, OwnerStatus, SendError, wait_until_lost};
+use super::parking::{ParkError, Parking};
 use super::request::{BodyMemory, OutgoingRequest, drop_connection_headers};
 use super::verdicts::{AnswerKind, AnsweredCall, FrontJudge, Tally, UnjudgedReason, VerdictQueue};
 
@@ -47,7 +47,7 @@ pub struct Front {
     pub(super) verdicts: VerdictQueue,
     pub(super) tally: Arc<Tally>,
     pub(super) judge: Arc<ArcSwap<FrontJudge>>,
-    hold: Hold,
+    parking: Parking,
     calls: KeyedCalls,
     memory: BodyMemory,
     /// Becomes true when the front ends.
@@ -85,7 +85,7 @@ impl Front {
         let bounds = (config.hold_for, config.hold_limit);
         let watched = (owner.watch_status(), closing.subscribe());
         Ok(Self {
-            hold: Hold::new(bounds, watched, meters),
+            parking: Parking::new(bounds, watched, meters),
             owner,
             telemetry,
             verdicts,
@@ -113,19 +113,19 @@ impl Front {
         &self.telemetry.meters
     }
 
-    /// Whether requests are passed on, or held until they can be: status and body of `/readyz`.
+    /// Whether requests are passed on, or parked until they can be: status and body of `/readyz`.
     pub(super) fn check_readiness(&self) -> (StatusCode, Value) {
         let receiver = self.owner.watch_status();
         let owner = receiver.borrow().clone();
-        let can_hold = matches!(owner.phase, OwnerPhase::Away | OwnerPhase::Starting)
-            && self.hold.has_room()
-            && self.hold.is_within_time();
+        let can_park = matches!(owner.phase, OwnerPhase::Away | OwnerPhase::Starting)
+            && self.parking.has_room()
+            && self.parking.is_within_time();
         let (is_ready, way) = match owner.phase {
             OwnerPhase::Ready => (true, "the owner is ready"),
-            _ if can_hold => (true, "the owner is away; requests are held"),
+            _ if can_park => (true, "the owner is away; requests are parked"),
             _ => (
                 false,
-                "requests are neither answered by a ready owner nor held",
+                "requests are neither answered by a ready owner nor parked",
             ),
         };
         let status = if is_ready {
@@ -138,7 +138,7 @@ impl Front {
             "detail": way,
             "owner": owner.phase,
             "problems": owner.problems,
-            "holding": self.meters().holding.get(),
+            "holding": self.meters().parked.get(),
         });
         (status, body)
     }
@@ -167,18 +167,18 @@ impl Front {
         }
     }
 
-    /// Sends a request until it is answered, as long as that is safe and the bounds of the hold allow it.
+    /// Sends a request until it is answered, as long as that is safe and the bounds of the parking allow it.
     async fn send_in_time(
         &self,
         mut outgoing: OutgoingRequest,
         deadline: Option<&CommitDeadline>,
         decision: Option<AnswerKind>,
     ) -> Result<Response, Problem> {
-        let end = self.hold.end();
+        let end = self.parking.end();
         let end = deadline.map_or(end, |deadline| end.min(deadline.moment()));
         let (mut repeats, mut was_sent) = (0, false);
         loop {
-            if let Err(problem) = self.hold.wait_for_owner(end).await {
+            if let Err(problem) = self.parking.wait_for_owner(end).await {
                 return Err(unanswered(was_sent, deadline, &problem));
             }
             // From here on the owner may do what it is asked for.
@@ -229,7 +229,7 @@ impl Front {
                 return Err(Problem::owner_away(detail, 1));
             }
             if Instant::now() > end {
-                let expired = HoldError::Expired(self.hold.time());
+                let expired = ParkError::Expired(self.parking.time());
                 return Err(unanswered(was_sent, deadline, &expired));
             }
         }
@@ -375,33 +375,33 @@ fn find_answer_kind(outgoing: &OutgoingRequest) -> Option<AnswerKind> {
     }
 }
 
-/// The problem of a request that is held no more.
-fn unanswered(was_sent: bool, deadline: Option<&CommitDeadline>, held: &HoldError) -> Problem {
+/// The problem of a request that is parked no more.
+fn unanswered(was_sent: bool, deadline: Option<&CommitDeadline>, error: &ParkError) -> Problem {
     if was_sent {
         Problem::connection_broke()
     } else if deadline.is_some_and(CommitDeadline::is_over) {
         Problem::deadline_exceeded()
     } else {
-        hold_problem(held)
+        parking_problem(error)
     }
 }
 
-/// Why a request was not held until it could be sent.
-fn hold_problem(error: &HoldError) -> Problem {
+/// Why a request was not parked until it could be sent.
+fn parking_problem(error: &ParkError) -> Problem {
     let (detail, retry_after) = match error {
-        HoldError::Full(_) => (
+        ParkError::Full(_) => (
             format!("{error}, and the host that owns the data is away; the request was not sent"),
             1,
         ),
-        HoldError::Expired(_) => (
+        ParkError::Expired(_) => (
             format!("{error}, and the host that owns the data is still away; it was not sent"),
             5,
         ),
-        HoldError::Closing => (
+        ParkError::Closing => (
             format!("{error} while the host that owns the data is away; the request was not sent"),
             1,
         ),
-        HoldError::Unguarded(_) => (format!("nothing is passed on: {error}"), 60),
+        ParkError::Unguarded(_) => (format!("nothing is passed on: {error}"), 60),
     };
     Problem::owner_away(detail, retry_after).at(
         "owner",

@@ -1,4 +1,4 @@
-//! Why the HRM refuses a request.
+//! Errors of requests to the HRM.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! The state of the host's own guards, attested as facts of every action: pin, watchdog, halt; and the agents in quarantine.
 //!
-//! The watchdog writes the pin and the heartbeat. Only the arbiter's thread begins and ends halts and quarantines, in the order in which it judges, so
-//! that whatever is judged after an order is judged under it.
+//! The watchdog writes the pin and the heartbeat. Only the arbiter's thread begins halts and quarantines, in the order in which it judges, so that
+//! whatever is judged after an order is judged under it. They end when the commit that ends them is durable, unless they were ordered again after
+//! that was decided. Whoever must act on the end of a quarantine is a listener ([`Guards::on_restore`]), so that it does not matter who ordered it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,17 +16,31 @@ use ark_model::ids::{Millis, Name};
 /// Time after its last heartbeat within which the watchdog still counts as alive.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Called with the agent whose quarantine has ended.
+type RestoreListener = Box<dyn Fn(&Name) + Send + Sync>;
+
+/// A halt or a quarantine in force.
+struct InForce<T> {
+    /// The order that began it.
+    order: T,
+    /// The number of the last order for it, which is unique for both kinds.
+    last_number: u64,
+}
+
 /// The guards. Until the watchdog's first heartbeat, the facts say that the pin is broken and the watchdog silent.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Guards {
     pin_holds: AtomicBool,
     last_heartbeat: AtomicU64,
     halted: AtomicBool,
-    halt: RwLock<Option<Halt>>,
+    halt: RwLock<Option<InForce<Halt>>>,
+    /// The number of the last order that began a halt or a quarantine, or found it in force.
+    last_number: AtomicU64,
     /// How many orders are in force and not on disk yet.
     unrecorded: AtomicUsize,
     quarantined: AtomicUsize,
-    quarantines: RwLock<BTreeMap<Name, Quarantine>>,
+    quarantines: RwLock<BTreeMap<Name, InForce<Quarantine>>>,
+    restore_listeners: RwLock<Vec<RestoreListener>>,
 }
 
 impl Guards {
@@ -56,18 +71,46 @@ impl Guards {
     /// Returns the halt in force. A broken pin halts without one.
     #[must_use]
     pub fn current_halt(&self) -> Option<Halt> {
-        self.halt.read().clone()
+        let halt = self.halt.read();
+        halt.as_ref().map(|halt| halt.order.clone())
     }
 
-    pub(super) fn begin_halt(&self, halt: Halt) {
-        self.halt.write().get_or_insert(halt);
+    /// Begins a halt. If one is in force, it keeps its order, and what was decided before cannot end it any more.
+    pub(super) fn begin_halt(&self, order: Halt) {
+        let last_number = self.next_number();
+        let mut halt = self.halt.write();
+        match &mut *halt {
+            Some(halt) => halt.last_number = last_number,
+            None => *halt = Some(InForce { order, last_number }),
+        }
+        // Under the lock, as in `end_halt`: the flag and the halt change together.
         self.halted.store(true, Ordering::Release);
     }
 
-    pub(super) fn end_halt(&self) {
-        *self.halt.write() = None;
+    /// Ends the halt, unless it was ordered again after `last_number` ([`Guards::last_number`]).
+    pub(super) fn end_halt(&self, last_number: u64) {
+        let mut halt = self.halt.write();
+        if halt.as_ref().map_or(0, |halt| halt.last_number) != last_number {
+            return;
+        }
+        *halt = None;
         // A pin that broke meanwhile keeps the host halted.
         self.halted.store(!self.pin_holds(), Ordering::Release);
+    }
+
+    /// Returns the number of the last order that put an agent into quarantine, or, with `None`, of the last halt. 0: none is in force.
+    pub(super) fn last_number(&self, agent: Option<&Name>) -> u64 {
+        match agent {
+            Some(agent) => {
+                let quarantines = self.quarantines.read();
+                quarantines.get(agent).map_or(0, |it| it.last_number)
+            }
+            None => self.halt.read().as_ref().map_or(0, |it| it.last_number),
+        }
+    }
+
+    fn next_number(&self) -> u64 {
+        self.last_number.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Returns how many halts and quarantines are in force and not on disk yet.
@@ -86,7 +129,10 @@ impl Guards {
         if self.quarantined.load(Ordering::Acquire) == 0 {
             return None;
         }
-        self.quarantines.read().get(agent).cloned()
+        let quarantines = self.quarantines.read();
+        quarantines
+            .get(agent)
+            .map(|quarantine| quarantine.order.clone())
     }
 
     /// Returns whether an agent is in quarantine.
@@ -98,21 +144,42 @@ impl Guards {
     /// Returns the quarantines in force, sorted by agent.
     #[must_use]
     pub fn list_quarantines(&self) -> Vec<Quarantine> {
-        self.quarantines.read().values().cloned().collect()
+        let quarantines = self.quarantines.read();
+        quarantines
+            .values()
+            .map(|quarantine| quarantine.order.clone())
+            .collect()
     }
 
-    pub(super) fn begin_quarantine(&self, quarantine: Quarantine) {
+    /// Begins a quarantine. If one is in force, it keeps its order, and what was decided before cannot end it any more.
+    pub(super) fn begin_quarantine(&self, order: Quarantine) {
+        let last_number = self.next_number();
         let mut quarantines = self.quarantines.write();
         quarantines
-            .entry(quarantine.agent.clone())
-            .or_insert(quarantine);
+            .entry(order.agent.clone())
+            .and_modify(|quarantine| quarantine.last_number = last_number)
+            .or_insert(InForce { order, last_number });
         self.quarantined.store(quarantines.len(), Ordering::Release);
     }
 
-    pub(super) fn end_quarantine(&self, agent: &Name) {
+    /// Ends an agent's quarantine and calls the listeners, unless it was ordered again after `last_number` ([`Guards::last_number`]).
+    pub(super) fn end_quarantine(&self, agent: &Name, last_number: u64) {
         let mut quarantines = self.quarantines.write();
+        if quarantines.get(agent).map(|it| it.last_number) != Some(last_number) {
+            return;
+        }
         quarantines.remove(agent);
         self.quarantined.store(quarantines.len(), Ordering::Release);
+        drop(quarantines);
+        for listener in self.restore_listeners.read().iter() {
+            listener(agent);
+        }
+    }
+
+    /// Has `listener` called whenever the quarantine of an agent has ended, whoever ordered that. It is called on the thread of the store's writer
+    /// before the order is answered, so it must be quick. Listeners are called in the order in which they were given.
+    pub fn on_restore(&self, listener: impl Fn(&Name) + Send + Sync + 'static) {
+        self.restore_listeners.write().push(Box::new(listener));
     }
 
     /// Returns whether the Graveyard's bytes matched their pin at the last heartbeat.
@@ -137,7 +204,29 @@ impl Guards {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
     use super::*;
+
+    fn a_halt() -> Halt {
+        Halt {
+            reason: "a drill".to_owned(),
+            by: "ana".to_owned(),
+            at_ms: Millis(1),
+        }
+    }
+
+    fn a_quarantine(agent: &Name) -> Quarantine {
+        Quarantine {
+            agent: agent.clone(),
+            cause: ark_model::control::QuarantineCause::Operator,
+            reason: "a drill".to_owned(),
+            by: "ana".to_owned(),
+            at_ms: Millis(1),
+        }
+    }
 
     #[test]
     fn nothing_is_attested_before_the_first_heartbeat_and_a_broken_pin_halts_for_good() {
@@ -155,29 +244,52 @@ mod tests {
 
     #[test]
     fn an_order_stands_until_it_is_taken_back_and_a_broken_pin_is_not_taken_back_by_a_resume() {
-        let halt = Halt {
-            reason: "a drill".to_owned(),
-            by: "ana".to_owned(),
-            at_ms: Millis(1),
-        };
+        let halt = a_halt();
         let agent: Name = "kyle".parse().unwrap();
-        let quarantine = Quarantine {
-            agent: agent.clone(),
-            cause: ark_model::control::QuarantineCause::Operator,
-            reason: "a drill".to_owned(),
-            by: "ana".to_owned(),
-            at_ms: Millis(1),
-        };
+        let quarantine = a_quarantine(&agent);
         let guards = Guards::from_orders(Some(halt.clone()), vec![quarantine.clone()]);
         guards.record_heartbeat(Millis(1), true);
         assert_eq!(guards.current_halt(), Some(halt));
         assert!(guards.is_halted() && guards.is_quarantined(&agent));
         assert_eq!(guards.find_quarantine(&agent), Some(quarantine));
-        guards.end_quarantine(&agent);
-        guards.end_halt();
+        guards.end_quarantine(&agent, guards.last_number(Some(&agent)));
+        guards.end_halt(guards.last_number(None));
         assert!(!guards.is_halted() && !guards.is_quarantined(&agent));
         guards.record_heartbeat(Millis(2), false);
-        guards.end_halt();
+        guards.end_halt(guards.last_number(None));
         assert!(guards.is_halted(), "the pin is still broken");
+    }
+
+    // Found by reading: a halt that came while a resume was being committed was answered, and ended with that commit.
+    #[test]
+    fn what_was_ordered_again_is_not_ended_by_what_was_decided_before() {
+        let agent: Name = "kyle".parse().unwrap();
+        let guards = Guards::from_orders(Some(a_halt()), vec![a_quarantine(&agent)]);
+        guards.record_heartbeat(Millis(1), true);
+        let restored = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&restored);
+        guards.on_restore(move |agent| heard.lock().push(agent.clone()));
+
+        // A resume and a restore are being committed; the same is ordered again before they are durable.
+        let (halt, quarantine) = (guards.last_number(None), guards.last_number(Some(&agent)));
+        guards.begin_halt(a_halt());
+        guards.begin_quarantine(a_quarantine(&agent));
+        guards.end_halt(halt);
+        guards.end_quarantine(&agent, quarantine);
+        assert!(guards.is_halted() && guards.is_quarantined(&agent));
+        assert!(restored.lock().is_empty());
+
+        // The next ones end both, once; a second restore, decided at the same time, ends nothing that was ordered since.
+        let (halt, quarantine) = (guards.last_number(None), guards.last_number(Some(&agent)));
+        guards.end_halt(halt);
+        guards.end_quarantine(&agent, quarantine);
+        assert!(!guards.is_halted() && !guards.is_quarantined(&agent));
+        assert_eq!(*restored.lock(), [agent.clone()]);
+        guards.begin_halt(a_halt());
+        guards.begin_quarantine(a_quarantine(&agent));
+        guards.end_halt(halt);
+        guards.end_quarantine(&agent, quarantine);
+        assert!(guards.is_halted() && guards.is_quarantined(&agent));
+        assert_eq!(restored.lock().len(), 1);
     }
 }

@@ -142,7 +142,7 @@ pub struct SlotInForce {
     /// The name.
     pub name: Name,
     /// Lower ones are evaluated first, equal ones by name.
-    pub priority: u32,
+    pub place: u32,
     /// The enforced policy. `None`: there is only a shadow policy.
     pub enforced: Option<EnforcedPolicy>,
     /// The shadow policy.

@@ -19,7 +19,7 @@ const SYMBOL: &str = "parameters.symbol";
 pub struct RedactedAction {
     /// The action, redacted.
     pub action: Action,
-    /// What was found.
+    /// The kinds of credentials and personal data that were found.
     pub findings: Findings,
     /// The identifier that held a credential, e.g. `parameters.symbol`. What is left of it names something else, so such an action must be
     /// denied.

@@ -17,7 +17,7 @@ use super::request::Proposal;
 pub struct LiveServices {
     /// Judges dry runs.
     pub hrm: Hrm,
-    /// Holds state, memories, truths and settings.
+    /// Holds state, memories, truths and configuration values.
     pub store: Store,
     /// The manifest of the invoked agent.
     pub manifest: Arc<Manifest>,
@@ -72,8 +72,8 @@ impl HostServices for LiveServices {
 
     fn config_get(&self, key: &str) -> Result<Option<String>, ServiceError> {
         self.store
-            .latest_setting(&format!("agents/{}/{key}", self.manifest.name))
-            .map(|setting| setting.and_then(|setting| setting.value_json))
+            .latest_config_entry(&format!("agents/{}/{key}", self.manifest.name))
+            .map(|entry| entry.and_then(|entry| entry.value_json))
             .map_err(service_error)
     }
 

@@ -1,4 +1,4 @@
-//! What waits to be sent.
+//! Counts events that wait to be sent.
 
 use std::time::Duration;
 

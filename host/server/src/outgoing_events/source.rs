@@ -1,4 +1,4 @@
-//! What is sent, and who reads it.
+//! The trait by which senders read events.
 
 use serde_json::Value;
 

@@ -32,7 +32,7 @@ struct RowChange<'a> {
     /// A version to put in force that is not kept yet.
     new: Option<NewComponent>,
     /// The name of the kind of change in the audit row.
-    order: &'static str,
+    kind: &'static str,
 }
 
 /// A version that was verified and is not kept yet.
@@ -85,8 +85,8 @@ impl Policies {
             Some(before) => next_revision(before, request),
             None => PolicySlot::new_empty(policy, LAST_PLACE, request.by.clone()),
         };
-        let place = before.as_ref().map_or(LAST_PLACE, |before| before.order);
-        row.order = upload.order.unwrap_or(place);
+        let place = before.as_ref().map_or(LAST_PLACE, |before| before.place);
+        row.place = upload.place.unwrap_or(place);
         let change = RowChange {
             before: before.as_ref(),
             row,
@@ -95,7 +95,7 @@ impl Policies {
                 component: upload.component,
                 mode: upload.mode,
             }),
-            order: "policy.upload",
+            kind: "policy.upload",
         };
         self.apply_change(change, conditions, request)
     }
@@ -109,7 +109,7 @@ impl Policies {
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let before = self.read_row_in_force(policy, &conditions)?;
         let mut row = next_revision(&before, request);
-        row.order = revision.order.unwrap_or(row.order);
+        row.place = revision.place.unwrap_or(row.place);
         if let Some(SettingsReplacement(settings)) = revision.settings {
             let (number, mode) = revised_version(&before, revision.mode);
             let loader = &self.inner.loader;
@@ -124,7 +124,7 @@ impl Policies {
                     component,
                     mode,
                 }),
-                order: "policy.settings",
+                kind: "policy.settings",
             };
             return self.apply_change(change, conditions, request);
         }
@@ -147,7 +147,7 @@ impl Policies {
             before: Some(&before),
             row,
             new: None,
-            order: "policy.revise",
+            kind: "policy.revise",
         };
         self.apply_change(change, conditions, request)
     }
@@ -162,14 +162,14 @@ impl Policies {
     ) -> Option<String> {
         let slot = self.current_slot(&before.policy)?;
         let is_broken = matches!(slot.enforced, Some(EnforcedPolicy::Broken { .. }));
-        if is_broken || row.order != before.order || row.source != before.source {
+        if is_broken || row.place != before.place || row.source != before.source {
             return None;
         }
         let state = match (mode, before.enforced, before.shadow) {
             (Some(PolicyMode::Enforce), Some(number), None) => {
                 format!("version {number} was enforced already, and none is on trial")
             }
-            (None, ..) => format!("its place was {} already", before.order),
+            (None, ..) => format!("its place was {} already", before.place),
             (Some(_), ..) => return None,
         };
         Some(format!("{state}; nothing has changed"))
@@ -195,7 +195,7 @@ impl Policies {
         before: &PolicySlot,
         number: u64,
         mode: PolicyMode,
-        order: &'static str,
+        kind: &'static str,
         conditions: ChangeConditions,
         request: &ChangeRequest,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
@@ -206,7 +206,7 @@ impl Policies {
             before: Some(before),
             row,
             new: None,
-            order,
+            kind,
         };
         self.apply_change(change, conditions, request)
     }
@@ -229,7 +229,7 @@ impl Policies {
             before: Some(&before),
             row,
             new: None,
-            order: if only_shadow {
+            kind: if only_shadow {
                 "policy.end-trial"
             } else {
                 "policy.delete"
@@ -260,7 +260,7 @@ impl Policies {
             before,
             mut row,
             new,
-            order,
+            kind,
         } = change;
         let loader = &self.inner.loader;
         let policy = row.policy.clone();
@@ -292,8 +292,8 @@ impl Policies {
         let remarks = list_remarks(before, &row, version.as_ref());
         let receipt = make_receipt(&row, number, version.as_ref(), remarks);
         let mut body = json!(receipt);
-        body["order"] = json!(order);
-        body["place"] = json!(receipt.order);
+        body["order"] = json!(kind);
+        body["place"] = json!(receipt.place);
         body["mode"] = json!(mode);
         body["version"] = json!(version.as_ref().map(|version| &version.version));
         if let Some(map) = body.as_object_mut() {
@@ -312,7 +312,7 @@ impl Policies {
             audit_body: Some(body),
         };
         self.commit_slots(vec![change], idempotency, request)?;
-        tracing::info!(policy = %receipt.policy, number, order, by = request.by, enforced = receipt.enforced, shadow = receipt.shadow, "operator policy changed");
+        tracing::info!(policy = %receipt.policy, number, change = kind, by = request.by, enforced = receipt.enforced, shadow = receipt.shadow, "operator policy changed");
         Ok(receipt)
     }
 
@@ -412,7 +412,7 @@ fn make_receipt(
         sha256: version.map(|version| version.sha256),
         settings_sha256: version.and_then(|version| version.settings),
         vectors: version.map(|version| version.vectors),
-        order: row.order,
+        place: row.place,
         enforced: row.enforced,
         shadow: row.shadow,
         previous: row.previous,

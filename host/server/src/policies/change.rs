@@ -1,4 +1,4 @@
-//! What can be asked for, and what is answered.
+//! Requests and receipts of policy changes.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct PolicyUpload {
     /// Whether the version's verdicts are to count.
     pub mode: PolicyMode,
     /// The policy's place among the others; absent: unchanged, and for a new policy the last place.
-    pub order: Option<u32>,
+    pub place: Option<u32>,
 }
 
 /// The settings that replace a policy's settings; `None`: the policy gets none.
@@ -40,7 +40,7 @@ pub struct PolicyRevision {
     /// Whether the version's verdicts are to count.
     pub mode: Option<PolicyMode>,
     /// The policy's place among the others.
-    pub order: Option<u32>,
+    pub place: Option<u32>,
 }
 
 /// On what a change depends.
@@ -68,7 +68,8 @@ pub struct PolicyChangeReceipt {
     /// How many test vectors that version carries. It passed all of them.
     pub vectors: Option<u32>,
     /// The policy's place among the others.
-    pub order: u32,
+    #[serde(rename = "order")]
+    pub place: u32,
     /// The version whose verdict counts now.
     pub enforced: Option<u64>,
     /// The version on trial now.

@@ -44,7 +44,7 @@ pub struct Declaration {
     /// Whether its verdicts count.
     pub mode: PolicyMode,
     /// Its place among the others.
-    pub order: u32,
+    pub place: u32,
 }
 
 /// A manifest in the policies' directory: `NAME.toml`, with the component beside it.
@@ -61,7 +61,8 @@ pub struct PolicyManifest {
     #[serde(default)]
     pub mode: PolicyMode,
     /// Its place among the others: lower ones are asked first. Absent: behind those that state one.
-    pub order: Option<u32>,
+    #[serde(rename = "order")]
+    pub place: Option<u32>,
     /// The settings; absent: the policy gets none.
     pub settings: Option<Settings>,
 }
@@ -99,7 +100,7 @@ pub(super) struct PreparedPolicy {
 pub(super) struct DeclaredPolicy {
     pub(super) name: Name,
     pub(super) source: PolicySource,
-    pub(super) order: u32,
+    pub(super) place: u32,
     pub(super) enforced: Option<PreparedPolicy>,
     pub(super) shadow: Option<PreparedPolicy>,
 }
@@ -142,7 +143,7 @@ impl Declarations {
             .or_insert_with(|| DeclaredPolicy {
                 name: name.clone(),
                 source: declaration.source,
-                order: declaration.order,
+                place: declaration.place,
                 enforced: None,
                 shadow: None,
             });
@@ -159,7 +160,7 @@ impl Declarations {
         }
         *version = Some(prepared);
         if declaration.mode == PolicyMode::Enforce {
-            declared.order = declaration.order;
+            declared.place = declaration.place;
         }
         Ok(())
     }
@@ -234,7 +235,7 @@ pub fn load_declared(
             .map(|prepared| configure(prepared, PolicyMode::Shadow));
         Arc::new(SlotInForce {
             name: declared.name.clone(),
-            priority: declared.order,
+            place: declared.place,
             enforced,
             shadow,
         })
@@ -287,7 +288,7 @@ fn read_manifests(dir: &Path) -> (Vec<Declaration>, Vec<RejectedDeclaration>) {
                 name: Some(manifest.name),
                 settings: manifest.settings,
                 mode: manifest.mode,
-                order: manifest.order.unwrap_or(LAST_PLACE),
+                place: manifest.place.unwrap_or(LAST_PLACE),
             }),
             // The file's name is the only hint at the policy's name.
             Err(problem) => {
@@ -314,7 +315,7 @@ fn read_manifest(path: &Path) -> Result<PolicyManifest, String> {
             manifest.component
         ));
     }
-    if manifest.order.is_some_and(|order| order > LAST_PLACE) {
+    if manifest.place.is_some_and(|place| place > LAST_PLACE) {
         return Err(format!("order: give a number from 0 to {LAST_PLACE}"));
     }
     Ok(manifest)

@@ -10,7 +10,7 @@ use ark_model::verdict::Metadata;
 use ark_store::{AuditFilter, AuditKind, AuditRow, CommitError, ReadError, Store, Unit};
 
 /// The name of the change in the audit log.
-const ORDER: &str = "graveyard.exchange";
+const CHANGE: &str = "graveyard.exchange";
 /// Rows read at once, newest first, until one names a Graveyard.
 const PAGE_ROWS: u32 = 100;
 
@@ -46,7 +46,7 @@ pub fn record_graveyard_exchange(
         .find_map(|record| serde_json::from_str::<Metadata>(&record.metadata_json).ok())
         .map(|metadata| metadata.version);
     let body = json!({
-        "order": ORDER,
+        "order": CHANGE,
         "old": {"sha256": previous, "version": previous_version},
         "new": {"sha256": current.digest, "version": current.metadata.version},
     });
@@ -86,7 +86,7 @@ fn find_previous_graveyard(store: &Store) -> Result<Option<Digest>, ReadError> {
 fn names_graveyard(row: &AuditRow) -> bool {
     match row.kind {
         AuditKind::Decision => true,
-        AuditKind::Operator => row.action_type.as_deref() == Some(ORDER),
+        AuditKind::Operator => row.action_type.as_deref() == Some(CHANGE),
         _ => false,
     }
 }

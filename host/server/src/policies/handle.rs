@@ -124,8 +124,8 @@ impl Policies {
             })
             .collect();
         listed.sort_by(|(one, one_slot), (other, other_slot)| {
-            let one = (one_slot.is_none(), one.order, &one.policy);
-            one.cmp(&(other_slot.is_none(), other.order, &other.policy))
+            let one = (one_slot.is_none(), one.place, &one.policy);
+            one.cmp(&(other_slot.is_none(), other.place, &other.policy))
         });
         Ok(listed)
     }

@@ -95,7 +95,7 @@ impl PolicyLoader {
         };
         Ok((!row.is_empty()).then(|| SlotInForce {
             name: policy.clone(),
-            priority: row.order,
+            place: row.place,
             enforced,
             shadow,
         }))

@@ -51,7 +51,7 @@ impl PolicyLoader {
         let DeclaredPolicy {
             name,
             source,
-            order: place,
+            place,
             enforced,
             shadow,
         } = declared;
@@ -73,11 +73,11 @@ impl PolicyLoader {
         let enforced = configure(enforced, PolicyMode::Enforce);
         let shadow = configure(shadow, PolicyMode::Shadow);
         row.source = source;
-        row.order = place;
+        row.place = place;
         row.last_number = numbers.last_number();
         row.set_enforced(enforced.as_ref().map(|(number, _)| *number));
         row.shadow = shadow.as_ref().map(|(number, _)| *number);
-        let state = |row: &PolicySlot| (row.source, row.order, row.enforced, row.shadow);
+        let state = |row: &PolicySlot| (row.source, row.place, row.enforced, row.shadow);
         let is_kept = before.is_some_and(|before| state(before) == state(&row));
         if !is_kept {
             row.revision += u64::from(before.is_some());
@@ -98,7 +98,7 @@ impl PolicyLoader {
         });
         let slot = SlotInForce {
             name,
-            priority: place,
+            place,
             enforced: enforced.map(|(_, configured)| EnforcedPolicy::Loaded(configured)),
             shadow: shadow.map(|(_, configured)| configured),
         };

@@ -66,7 +66,7 @@ pub(super) fn policy_records(slot: &SlotInForce) -> Vec<PolicyRecord> {
 
 /// Sorts slots into the order in which they are asked: by place, then by name.
 pub(super) fn sort_slots(mut slots: Vec<Arc<SlotInForce>>) -> Vec<Arc<SlotInForce>> {
-    slots.sort_by(|one, other| (one.priority, &one.name).cmp(&(other.priority, &other.name)));
+    slots.sort_by(|one, other| (one.place, &one.name).cmp(&(other.place, &other.name)));
     slots
 }
 

@@ -62,7 +62,7 @@ pub fn load_all(
     for slot in &slots {
         let digest = slot.enforced.as_ref().map(|it| it.identity().digest);
         let shadow = slot.shadow.as_ref().map(|it| it.identity().digest);
-        tracing::info!(policy = %slot.name, place = slot.priority, enforced = ?digest, ?shadow, "operator policy loaded");
+        tracing::info!(policy = %slot.name, place = slot.place, enforced = ?digest, ?shadow, "operator policy loaded");
     }
     Ok(slots)
 }
@@ -182,7 +182,7 @@ fn load_uploaded(loader: &PolicyLoader, row: &PolicySlot) -> Result<SlotInForce,
     };
     Ok(SlotInForce {
         name: row.policy.clone(),
-        priority: row.order,
+        place: row.place,
         enforced,
         shadow,
     })

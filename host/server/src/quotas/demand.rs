@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_invocation_asks_for_is_an_upper_bound() {
+    fn the_demand_of_an_invocation_is_an_upper_bound() {
         for (writes, keys, stored) in [
             (vec![], 0, 0),
             (vec![write("k", Some("12"), false)], 1, 128 + 1 + 4),

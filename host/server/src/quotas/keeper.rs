@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reserved_counts_until_it_is_given_back() {
+    fn reservations_count_until_they_are_released() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&StoreConfig::in_dir(dir.path())).unwrap();
         let quotas = Quotas {

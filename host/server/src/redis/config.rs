@@ -1,4 +1,4 @@
-//! What the Redis is used for.
+//! Configuration of the streams that are read from, and the events that are sent to, a Redis.
 
 use std::sync::Arc;
 

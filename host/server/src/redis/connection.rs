@@ -71,7 +71,7 @@ pub struct RedisLink {
     connection: Option<Connection>,
     delay: Duration,
     retry_at: Option<Instant>,
-    /// Why it failed last.
+    /// The reason of the last failure.
     problem: String,
 }
 

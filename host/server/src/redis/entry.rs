@@ -36,7 +36,7 @@ pub struct EntryForm {
 /// Where the payload of an entry stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayloadSource {
-    /// In this field, as JSON.
+    /// The payload is the JSON text of this field.
     Field(String),
     /// The whole entry is the payload: an object with the fields as texts.
     Entry,

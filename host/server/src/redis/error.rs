@@ -1,4 +1,4 @@
-//! Why reading a stream stops for now.
+//! Errors of reading a stream, after which it is tried again.
 
 use ark_store::{CommitError, ReadError};
 

@@ -1,4 +1,4 @@
-//! What takes signals from streams, and what it is given.
+//! The trait that accepts signals from streams, with its request and answer.
 
 use ark_model::ids::{Digest, TraceId};
 
@@ -26,7 +26,7 @@ pub struct StreamSignal {
 pub enum Taken {
     /// Its signal is durable.
     Accepted,
-    /// It was accepted before.
+    /// The signal was accepted before.
     Duplicate,
     /// Its key was used for another signal before. Nothing was stored.
     KeyReused,

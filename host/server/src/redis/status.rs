@@ -1,4 +1,4 @@
-//! How reading streams and sending events goes, for those who show it.
+//! Status of reading streams and of sending events, for the API and metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -125,7 +125,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// Starts the router and its workers, and resumes the pending deliveries.
+    /// Starts the router and its workers, and resumes the pending deliveries. From then on an agent that is restored is handed what waits for it.
     ///
     /// # Errors
     /// A thread cannot be started, or the store cannot be read.
@@ -161,6 +161,10 @@ impl Router {
         });
         let threads = config.workers.max(1).saturating_add(config.slow_workers);
         let workers = Workers::start(threads, Arc::clone(&invoker)).map_err(RouterError::Thread)?;
+        let restored = events.clone();
+        guards.on_restore(move |_| {
+            let _ = restored.send(RouterEvent::Wake);
+        });
         let deps = DispatcherDeps {
             slots: slots.clone(),
             store: store.clone(),
@@ -281,8 +285,8 @@ impl Router {
         })
     }
 
-    /// Tells the router that an agent may have become able to take signals, e.g. after a quarantine.
-    pub fn wake_agents(&self) {
+    /// Tells the router that an agent may have become able to take signals.
+    fn wake_agents(&self) {
         let _ = self.events.send(RouterEvent::Wake);
     }
 
@@ -358,7 +362,7 @@ impl Router {
         self.slots.list_serving()
     }
 
-    /// Number of deliveries that are pending.
+    /// Returns the number of pending deliveries.
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.backlog.deliveries.load(Ordering::Relaxed)

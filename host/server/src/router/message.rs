@@ -64,7 +64,7 @@ pub(super) enum WorkerTask {
 
 /// An invocation to be run.
 pub(super) struct InvocationJob {
-    /// Its number.
+    /// The number of the invocation.
     pub(super) id: u64,
     /// The number of the agent's slot.
     pub(super) slot: usize,

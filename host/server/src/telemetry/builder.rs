@@ -80,7 +80,7 @@ impl TelemetryBuilder {
         })
     }
 
-    /// Registers every metric, and starts the thread that moves the windows on.
+    /// Registers every metric, and starts the thread that advances the objectives' windows.
     ///
     /// # Errors
     /// See [`TelemetryError`].

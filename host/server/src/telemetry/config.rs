@@ -1,4 +1,4 @@
-//! How telemetry is set up.
+//! Configuration of telemetry.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! Why telemetry cannot start.
+//! Errors of starting telemetry.
 
 /// Why telemetry cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -36,7 +36,7 @@ impl FrontTelemetry {
                 calls: CallKind::ALL.map(time_call),
                 ..ApiMeters::default()
             },
-            held: bind_timing(&held, &[], None),
+            parked_time: bind_timing(&held, &[], None),
             ..FrontMeters::default()
         });
         for metric in front_metrics() {

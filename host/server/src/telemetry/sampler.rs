@@ -1,4 +1,4 @@
-//! The thread that moves the windows on.
+//! The thread that advances the objectives' windows.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_window_no_longer_counts() {
+    fn samples_older_than_the_window_do_not_count() {
         let start = Instant::now();
         let mut history = History::default();
         let mut totals = [(0, 0); 4];

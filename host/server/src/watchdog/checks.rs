@@ -12,7 +12,7 @@ use ark_model::ids::{Millis, Name};
 use ark_runtime::lower_thread_priority;
 
 use super::alert_rules;
-use super::redis_probe::{RedisMeasurement, RedisWatchConfig};
+use super::redis_meter::{RedisMeasurement, RedisWatchConfig};
 use super::state::Inner;
 use super::store_check::{check_store, is_stopped};
 

@@ -1,4 +1,4 @@
-//! How the watchdog is set up.
+//! Configuration and dependencies of the watchdog.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::webhooks::Webhooks;
 
 use super::capsule_directory::CapsuleRetention;
 use super::health::Thresholds;
-use super::redis_probe::RedisWatchConfig;
+use super::redis_meter::RedisWatchConfig;
 
 /// How the watchdog works.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ pub struct WatchdogDeps {
     pub hrm: Hrm,
     /// Keeps alerts and this host's place in the fleet.
     pub store: Store,
-    /// What of the Redis the host uses.
+    /// The streams and events that the host uses in the Redis.
     pub redis: Arc<RedisStatus>,
     /// The webhooks that are watched.
     pub webhooks: Webhooks,

@@ -1,4 +1,4 @@
-//! Exchanges orders with the other hosts of a fleet, through a stream in Redis.
+//! Shares orders with the other hosts of a fleet, through a stream in Redis.
 //!
 //! Orders given at this host are read from its audit log and appended to the stream; orders that other hosts appended are carried out here.
 //! How far both have come is kept in the database ([`FleetCursor`]), so that neither a Redis nor a host that was down loses an order.
@@ -23,16 +23,16 @@ use crate::reply::ask_blocking;
 
 use super::config::{FleetConfig, WatchdogDeps};
 
-/// How often orders are exchanged.
-pub(super) const EXCHANGE_INTERVAL: Duration = Duration::from_millis(200);
+/// How often a round of sharing orders runs.
+pub(super) const ROUND_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the Redis may take for one command.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many orders are read or written in one exchange.
-const ORDERS_PER_EXCHANGE: u32 = 100;
+/// How many orders are read or written in one round.
+const ORDERS_PER_ROUND: u32 = 100;
 /// About how many orders the stream keeps. A host that missed more does not learn of the oldest.
 const STREAM_MAX_LENGTH: &str = "100000";
 
-/// How far orders were exchanged.
+/// How far orders were shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetStatus {
     /// The key of the stream.
@@ -45,7 +45,7 @@ pub struct FleetStatus {
     pub read: String,
     /// Entries since the start that no host of the fleet can have written.
     pub refused: u64,
-    /// Why orders cannot be exchanged now.
+    /// Why orders cannot be shared now.
     pub problem: Option<String>,
 }
 
@@ -61,7 +61,7 @@ struct FleetEntry {
     order: Order,
 }
 
-/// Why orders cannot be exchanged.
+/// Why orders cannot be shared.
 #[derive(Debug, thiserror::Error)]
 enum FleetError {
     #[error(transparent)]
@@ -115,13 +115,13 @@ impl Fleet {
     }
 
     /// Publishes the orders given here and carries out those of the other hosts.
-    pub(super) fn exchange_orders(&mut self, deps: &WatchdogDeps) -> FleetStatus {
-        let result = self.try_exchange(deps);
+    pub(super) fn share_orders(&mut self, deps: &WatchdogDeps) -> FleetStatus {
+        let result = self.run_round(deps);
         if let Err(error) = &result {
             if let FleetError::Link(error) = error {
                 self.link.record_failure(error);
             }
-            tracing::debug!(%error, "orders are not exchanged with the fleet");
+            tracing::debug!(%error, "orders are not shared with the fleet");
         }
         self.to_status(result)
     }
@@ -147,7 +147,7 @@ impl Fleet {
         }
     }
 
-    fn try_exchange(&mut self, deps: &WatchdogDeps) -> Result<(), FleetError> {
+    fn run_round(&mut self, deps: &WatchdogDeps) -> Result<(), FleetError> {
         let before = match self.cursor.clone() {
             Some(cursor) => cursor,
             None => load_cursor(deps)?,
@@ -164,7 +164,7 @@ impl Fleet {
         result
     }
 
-    /// Appends the orders given here since the last exchange to the stream.
+    /// Appends the orders given here since the last round to the stream.
     fn publish_orders(
         &mut self,
         deps: &WatchdogDeps,
@@ -172,7 +172,7 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         let rows = deps
             .store
-            .orders_since(cursor.published_seq, ORDERS_PER_EXCHANGE)?;
+            .orders_since(cursor.published_seq, ORDERS_PER_ROUND)?;
         for row in rows {
             if let Some((order, body)) = parse_own_order(&row.body) {
                 self.last_own.insert(order.agent().cloned(), row.seq);
@@ -197,7 +197,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Carries out the orders that were appended since the last exchange.
+    /// Carries out the orders that were appended since the last round.
     fn read_orders(
         &mut self,
         deps: &WatchdogDeps,
@@ -206,7 +206,7 @@ impl Fleet {
         let stream = self.config.stream.clone();
         let reply: StreamReply = redis::cmd("XREAD")
             .arg("COUNT")
-            .arg(ORDERS_PER_EXCHANGE)
+            .arg(ORDERS_PER_ROUND)
             .arg("STREAMS")
             .arg(&stream)
             .arg(&cursor.last_applied)
@@ -294,7 +294,7 @@ impl Fleet {
         // Orders that are not in the stream yet come after this one at every host.
         let unpublished = deps
             .store
-            .orders_since(cursor.published_seq, ORDERS_PER_EXCHANGE)?;
+            .orders_since(cursor.published_seq, ORDERS_PER_ROUND)?;
         Ok(!unpublished
             .iter()
             .any(|row| row.agent == *subject && parse_own_order(&row.body).is_some()))

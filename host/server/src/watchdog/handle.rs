@@ -16,10 +16,10 @@ use ark_runtime::{Agent, Limits, ProbeResult, QuotaKind};
 use super::alert_rules;
 use super::capsule_directory::CapsuleDirectory;
 use super::config::{WatchdogConfig, WatchdogDeps};
-use super::fleet::{EXCHANGE_INTERVAL, Fleet, FleetStatus};
-use super::health::{AgentHealth, Breach, CanaryHealth, HealthView, Observation, Thresholds};
+use super::fleet::{Fleet, FleetStatus, ROUND_INTERVAL};
+use super::health::{Breach, CanaryHealth, HealthView, Observation, Thresholds};
 use super::probing::probe_all_limits;
-use super::redis_probe::{RedisMeasurement, RedisProbe};
+use super::redis_meter::{RedisMeasurement, RedisMeter};
 use super::state::{HealthByAgent, Inner};
 use super::store_check::StoreCheckStatus;
 
@@ -42,7 +42,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Probes the limits, beats once if they hold, then starts the loops.
+    /// Probes the limits, beats once if they hold, then starts the loops. From then on an agent that is restored starts from zero.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -69,6 +69,12 @@ impl Watchdog {
             threads: Mutex::default(),
             config,
             deps,
+        });
+        let restored = Arc::downgrade(&inner);
+        inner.deps.guards.on_restore(move |agent| {
+            if let Some(inner) = restored.upgrade() {
+                inner.reset_health(agent);
+            }
         });
         if inner.limits_hold() {
             inner.check_pin();
@@ -176,14 +182,6 @@ impl Watchdog {
             .warn_about_host(&alert_rules::TOKEN_QUOTA, used, limit, message);
     }
 
-    /// Forgets how an agent did, so that it starts from zero after a restore.
-    pub fn reset_health(&self, agent: &Name) {
-        if let Some(health) = self.inner.health_of(agent) {
-            *health.lock() = AgentHealth::default();
-        }
-        self.inner.unrecorded_quarantines.lock().remove(agent);
-    }
-
     /// Sets the agents that serve. What `changed` did under another version is forgotten; the others keep their health. One caller at a time.
     pub fn set_agents(&self, agents: Vec<Arc<Agent>>, changed: &Name) {
         let known = self.inner.health.load_full();
@@ -207,7 +205,7 @@ impl Watchdog {
         Some(health.lock().to_view(&thresholds, Instant::now()))
     }
 
-    /// Returns how far orders were exchanged with the fleet; `None`: this host is in none.
+    /// Returns how far orders were shared with the fleet; `None`: this host is in none.
     #[must_use]
     pub fn fleet_status(&self) -> Option<FleetStatus> {
         self.inner.fleet.lock().clone()
@@ -310,16 +308,16 @@ fn start_loops(inner: &Arc<Inner>) -> std::io::Result<()> {
     })?;
     if let Some(redis) = config.redis.clone() {
         let used = Arc::clone(&inner.deps.redis);
-        let mut probe = RedisProbe::new(redis.clone(), used, inner.deps.store.clone());
+        let mut meter = RedisMeter::new(redis.clone(), used, inner.deps.store.clone());
         inner.spawn_loop("ark-redis", redis.interval, move |inner| {
-            inner.check_redis(&redis, probe.measure());
+            inner.check_redis(&redis, meter.measure());
         })?;
     }
     if let Some(fleet) = config.fleet.clone() {
         let mut fleet = Fleet::new(fleet);
         *inner.fleet.lock() = Some(fleet.join_fleet(&inner.deps));
-        inner.spawn_loop("ark-fleet", EXCHANGE_INTERVAL, move |inner| {
-            let status = fleet.exchange_orders(&inner.deps);
+        inner.spawn_loop("ark-fleet", ROUND_INTERVAL, move |inner| {
+            let status = fleet.share_orders(&inner.deps);
             *inner.fleet.lock() = Some(status);
         })?;
     }

@@ -96,9 +96,9 @@ pub struct Breach {
     pub reason: String,
 }
 
-/// How an agent did lately. It is forgotten at a restart and at a restore.
+/// The outcomes of an agent's last invocations. Cleared at a restart and at a restore.
 #[derive(Debug, Default)]
-pub struct AgentHealth {
+pub struct HealthWindow {
     /// The last invocations: whether each succeeded, and its latency.
     window: VecDeque<(bool, Duration)>,
     /// How many invocations in the window failed.
@@ -132,7 +132,7 @@ pub struct HealthView {
     pub last_sign_ms_ago: Option<u64>,
 }
 
-impl AgentHealth {
+impl HealthWindow {
     /// Records an invocation. Returns the breach that it completes.
     pub fn record_invocation(
         &mut self,
@@ -276,7 +276,7 @@ impl AgentHealth {
 
 /// How a version on trial did. It is kept apart from the health of the agent that serves.
 #[derive(Debug, Default)]
-pub struct CanaryHealth(Mutex<AgentHealth>);
+pub struct CanaryHealth(Mutex<HealthWindow>);
 
 impl CanaryHealth {
     pub(super) fn record_invocation(
@@ -295,9 +295,9 @@ impl CanaryHealth {
 mod tests {
     use super::*;
 
-    fn run(pattern: &str, latency_ms: u64) -> (AgentHealth, Option<QuarantineCause>) {
+    fn run(pattern: &str, latency_ms: u64) -> (HealthWindow, Option<QuarantineCause>) {
         let thresholds = Thresholds::default();
-        let mut health = AgentHealth::default();
+        let mut health = HealthWindow::default();
         let now = Instant::now();
         let mut cause = None;
         for mark in pattern.chars() {
@@ -354,7 +354,7 @@ mod tests {
             ..Thresholds::default()
         };
         let start = Instant::now();
-        let mut health = AgentHealth::default();
+        let mut health = HealthWindow::default();
         let mut refuse = |seconds: u64| {
             let observation = Observation {
                 success: None,
@@ -389,7 +389,7 @@ mod tests {
     fn the_second_missed_heartbeat_is_a_breach_unless_one_between_them_was_answered() {
         let thresholds = Thresholds::default();
         let now = Instant::now();
-        let mut health = AgentHealth::default();
+        let mut health = HealthWindow::default();
         let mut beat = |missed| health.record_heartbeat(missed, &thresholds, now);
         assert_eq!(beat(Some("no answer")), None);
         assert_eq!(beat(None), None);
@@ -403,12 +403,12 @@ mod tests {
     fn the_score_weighs_success_latency_and_recency() {
         let thresholds = Thresholds::default();
         let now = Instant::now();
-        let close = |health: &AgentHealth, seconds: u64, expected: f64| {
+        let close = |health: &HealthWindow, seconds: u64, expected: f64| {
             let at = now + Duration::from_secs(seconds);
             let score = health.to_view(&thresholds, at).score;
             assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
         };
-        close(&AgentHealth::default(), 0, 1.0);
+        close(&HealthWindow::default(), 0, 1.0);
         // Half of the successes, half of the latency, and a sign of life 35 s ago: half of everything.
         let (mut health, _) = run(".x", 2500);
         health.last_sign = Some(now);

@@ -4,7 +4,7 @@
 //! * `ark-watchdog` beats: it re-hashes the Graveyard (a broken pin halts the host), checks the rate of violations, expires approvals and
 //!   prunes capsules. Without a beat nothing is approved (rule 20), and the first beat comes only after every limit was probed and held.
 //! * `ark-heartbeat` calls every agent's `heartbeat` export in a fresh instance, under the agent's limits.
-//! * `ark-fleet` exchanges orders with the other hosts of a fleet, where one is configured.
+//! * `ark-fleet` shares orders with the other hosts of a fleet, where one is configured.
 //! * `ark-store-check` checks the whole database beside serving.
 //! * `ark-redis` measures a Redis, where one is configured: its latency, and how much waits in its queue, in its
 //!   streams and for the stream of events.
@@ -30,7 +30,7 @@ mod heartbeats;
 mod orders;
 mod probing;
 mod rate_limits;
-mod redis_probe;
+mod redis_meter;
 mod state;
 mod store_check;
 mod webhook_checks;
@@ -40,8 +40,8 @@ pub use capsule_directory::{CapsuleDirectory, CapsuleFile, CapsuleRetention};
 pub use config::{FleetConfig, WatchdogConfig, WatchdogDeps};
 pub use fleet::FleetStatus;
 pub use handle::{ResourceUsage, Watchdog};
-pub use health::{AgentHealth, Breach, CanaryHealth, HealthView, Observation, Thresholds};
+pub use health::{Breach, CanaryHealth, HealthView, HealthWindow, Observation, Thresholds};
 pub use orders::WATCHDOG_ACTOR;
 pub use rate_limits::{ActionRateLimit, ConcurrencyLimit};
-pub use redis_probe::{RedisMeasurement, RedisWatchConfig, RedisWatchLimits, StreamMeasurement};
+pub use redis_meter::{RedisMeasurement, RedisWatchConfig, RedisWatchLimits, StreamMeasurement};
 pub use store_check::{StoreCheck, StoreCheckStatus};

@@ -30,7 +30,7 @@ impl ConcurrencyLimit {
         is_available
     }
 
-    /// Gives back one that was taken.
+    /// Returns one permit.
     pub fn release(&mut self) {
         self.in_use = self.in_use.saturating_sub(1);
     }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_released_can_be_acquired_again() {
+    fn released_permits_can_be_acquired_again() {
         let mut limit = ConcurrencyLimit::new(2);
         assert!(limit.try_acquire() && limit.try_acquire());
         assert!(!limit.try_acquire() && !limit.is_available());

@@ -17,12 +17,12 @@ use super::alert_rules::RecentWarnings;
 use super::capsule_directory::CapsuleDirectory;
 use super::config::{WatchdogConfig, WatchdogDeps};
 use super::fleet::FleetStatus;
-use super::health::{AgentHealth, Breach, Thresholds};
-use super::redis_probe::RedisMeasurement;
+use super::health::{Breach, HealthWindow, Thresholds};
+use super::redis_meter::RedisMeasurement;
 use super::store_check::StoreCheckStatus;
 
 /// The health of each agent that serves.
-pub(super) type HealthByAgent = HashMap<Name, Arc<Mutex<AgentHealth>>>;
+pub(super) type HealthByAgent = HashMap<Name, Arc<Mutex<HealthWindow>>>;
 
 pub(super) struct Inner {
     pub(super) config: WatchdogConfig,
@@ -75,8 +75,16 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn health_of(&self, agent: &Name) -> Option<Arc<Mutex<AgentHealth>>> {
+    pub(super) fn health_of(&self, agent: &Name) -> Option<Arc<Mutex<HealthWindow>>> {
         self.health.load().get(agent).cloned()
+    }
+
+    /// Forgets how an agent did, so that it starts from zero after a restore.
+    pub(super) fn reset_health(&self, agent: &Name) {
+        if let Some(health) = self.health_of(agent) {
+            *health.lock() = HealthWindow::default();
+        }
+        self.unrecorded_quarantines.lock().remove(agent);
     }
 
     /// Returns whether every limit held when it was probed.

@@ -95,7 +95,7 @@ impl Webhooks {
     }
 
     /// Asks for one more attempt at the dead letter of an event, or at all dead letters of a webhook, oldest first. Blocks until that is durable.
-    /// Returns which they are, and whether that was asked for before under the same idempotency key.
+    /// Returns the chosen dead letters, and whether the same request was made before under the same idempotency key.
     ///
     /// # Errors
     /// See [`WebhookChangeError`]. Nothing has changed then.

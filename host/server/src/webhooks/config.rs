@@ -1,4 +1,4 @@
-//! Where events are sent, and how.
+//! Configuration of a webhook.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -27,7 +27,7 @@ pub enum EventFilterError {
     /// There is none, or there are too many.
     #[error("has {0} patterns; give 1 to {MAX_PATTERNS}, or leave it out for all events")]
     Count(usize),
-    /// No event has such a type.
+    /// The pattern matches the type of no event.
     #[error(
         "has {pattern:?}, which no event's type matches; give e.g. \"ark.decision.*\" or \"ark.alert.critical\": after ark. comes one of {kinds}"
     )]
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_matches_its_type_or_what_goes_on_after_it() {
+    fn a_pattern_matches_a_type_or_its_prefix() {
         for (patterns, event_type, matches) in [
             (&["ark.*"][..], "ark.failure", true),
             (&["ark.decision.*"], "ark.decision.denied", true),

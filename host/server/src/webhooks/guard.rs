@@ -52,7 +52,7 @@ pub enum NetworkError {
     /// It is no network.
     #[error("has {0:?}, which is no network; give an address or a network, e.g. \"10.1.2.0/24\"")]
     Form(String),
-    /// There are too many.
+    /// The list has too many networks.
     #[error("has {0} networks; give {MAX_NETWORKS} at most")]
     Count(usize),
 }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_allows_is_open_and_nothing_beside_it() {
+    fn only_allowed_networks_are_reached() {
         let networks = ["10.1.2.0/24".to_owned(), "::1".to_owned()];
         let guard = AddressGuard::allow(&networks).unwrap();
         for (address, is_open) in [
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_bound_to_another_address_reaches_no_closed_one() {
+    fn dns_rebinding_reaches_no_closed_address() {
         let public: SocketAddr = "93.184.215.14:443".parse().unwrap();
         let closed: SocketAddr = "169.254.169.254:443".parse().unwrap();
         let resolver = GuardedResolver {

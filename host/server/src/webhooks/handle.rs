@@ -13,7 +13,7 @@ use ark_store::Store;
 
 use super::client::WebhookClient;
 use super::config::WebhookConfig;
-use super::sender::Sending;
+use super::sender::WebhookSender;
 use super::status::WebhookStatus;
 use crate::outgoing_events::EventSource;
 
@@ -79,7 +79,7 @@ impl Webhooks {
                     name: config.name.clone(),
                     cause,
                 })?;
-            let sending = Sending::new(config, client, &self.store, source(), status);
+            let sending = WebhookSender::new(config, client, &self.store, source(), status);
             let (stop, stopped) = crossbeam_channel::bounded(0);
             let (is_alive, ended) = crossbeam_channel::bounded(0);
             let thread = std::thread::Builder::new()

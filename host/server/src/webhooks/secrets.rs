@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_drawn_secret_is_refused_without_being_shown() {
+    fn malformed_secrets_are_refused_without_being_shown() {
         let short = format!("{PREFIX}{}", STANDARD.encode([7; 23]));
         let typed = format!("{PREFIX}{}", STANDARD.encode([7; 32]));
         let long = format!("{PREFIX}{}", STANDARD.encode((0..65).collect::<Vec<u8>>()));

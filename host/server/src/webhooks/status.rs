@@ -1,4 +1,4 @@
-//! How sending goes, for those who show it.
+//! Status of a webhook, for the API and metrics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,7 +33,7 @@ impl FailureKind {
     }
 }
 
-/// How a webhook does now.
+/// The state of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WebhookState {
     /// How far events were sent; `None`: it is not known yet.
@@ -140,7 +140,7 @@ impl WebhookStatus {
             .transpose()
     }
 
-    /// Returns why events are not delivered now, in words; `None`: they are.
+    /// Returns why events are not delivered now; `None` while they are.
     #[must_use]
     pub fn describe_problem(&self) -> Option<String> {
         let state = self.state.lock();

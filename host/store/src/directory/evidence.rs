@@ -121,17 +121,17 @@ impl DatabaseEvidence {
         let version = read_version(connection).map_err(failed)?;
         for heads in &self.heads {
             let audit = match version {
-                0 => Standing::behind(heads.audit, ChainHead::GENESIS),
+                0 => ChainComparison::behind(heads.audit, ChainHead::GENESIS),
                 _ => compare_audit(connection, heads.audit).map_err(failed)?,
             };
             let state = match heads.state {
                 Some(state) if version >= STATE_CHAIN_SINCE => {
                     compare_state(connection, state).map_err(failed)?
                 }
-                Some(_) | None => Standing::Whole,
+                Some(_) | None => ChainComparison::Whole,
             };
-            for (chain, standing) in [("audit log", audit), ("history of state", state)] {
-                if let Standing::Lacks { row, found } = standing {
+            for (chain, comparison) in [("audit log", audit), ("history of state", state)] {
+                if let ChainComparison::Lacks { row, found } = comparison {
                     return Err(OpenError::DatabaseBehind {
                         path,
                         chain,
@@ -146,7 +146,7 @@ impl DatabaseEvidence {
     }
 }
 
-/// The copies of lost databases in a data directory, latest first.
+/// The copies of lost databases in a data directory, newest first.
 fn find_rescued(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Vec::new();
@@ -165,14 +165,14 @@ fn find_rescued(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// How a chain stands to an attested head.
-enum Standing {
+enum ChainComparison {
     /// It holds the attested row, or holds it in an archive.
     Whole,
     /// It lacks the attested row: it has only `found` rows, or another one in its place.
     Lacks { row: u64, found: u64 },
 }
 
-impl Standing {
+impl ChainComparison {
     /// Compares a chain of which only the length is known.
     const fn behind(attested: ChainHead, head: ChainHead) -> Self {
         if attested.seq <= head.seq {
@@ -198,28 +198,34 @@ impl Standing {
     }
 }
 
-fn compare_audit(connection: &Connection, attested: ChainHead) -> rusqlite::Result<Standing> {
+fn compare_audit(
+    connection: &Connection,
+    attested: ChainHead,
+) -> rusqlite::Result<ChainComparison> {
     let head = read_audit_head(connection)?;
     let archived = archived_head(connection)?;
     if attested.seq > head.seq || attested.seq < archived.seq || attested.seq == 0 {
         // The rows of an archive are compared by `ark audit verify`.
-        return Ok(Standing::behind(attested, head));
+        return Ok(ChainComparison::behind(attested, head));
     }
     let row = if attested.seq == archived.seq {
         Some(archived)
     } else {
         select_head(connection, "audit_log", attested.seq)?
     };
-    Ok(Standing::of_row(attested, head, row))
+    Ok(ChainComparison::of_row(attested, head, row))
 }
 
-fn compare_state(connection: &Connection, attested: ChainHead) -> rusqlite::Result<Standing> {
+fn compare_state(
+    connection: &Connection,
+    attested: ChainHead,
+) -> rusqlite::Result<ChainComparison> {
     let head = read_state_head(connection)?;
     if attested.seq > head.seq || attested.seq == 0 {
-        return Ok(Standing::behind(attested, head));
+        return Ok(ChainComparison::behind(attested, head));
     }
     let row = select_head(connection, "state_history", attested.seq)?;
-    Ok(Standing::of_row(attested, head, row))
+    Ok(ChainComparison::of_row(attested, head, row))
 }
 
 /// Reads number and hash of one row of a chain's table.

@@ -6,7 +6,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read, Result};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -136,6 +136,45 @@ pub(crate) fn find_lock_holder(dir: &Path) -> Option<String> {
     let _ = file.read_to_string(&mut content);
     let pid = content.lines().next().map_or("", str::trim);
     Some(if pid.is_empty() { "unknown" } else { pid }.to_owned())
+}
+
+/// The process that has a data directory to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostProcess {
+    /// There is none.
+    None,
+    /// It is this one: it wrote its id into the lock's file, and has that file open.
+    Found(u32),
+    /// There is one that cannot be told: it is in another container, or this process may not look at it.
+    Hidden,
+}
+
+/// Finds the process that holds the lock of a data directory. Where it is found, the lock is not touched: a host that starts meanwhile gets it.
+pub(crate) fn find_lock_process(dir: &Path) -> HostProcess {
+    let path = lock_path(dir);
+    if let Some(pid) = read_stated_process(&path).filter(|pid| has_open(*pid, &path)) {
+        return HostProcess::Found(pid);
+    }
+    find_lock_holder(dir).map_or(HostProcess::None, |_| HostProcess::Hidden)
+}
+
+fn read_stated_process(path: &Path) -> Option<u32> {
+    let content = std::fs::read_to_string(path).ok()?;
+    content.lines().next()?.trim().parse().ok()
+}
+
+/// Whether a process has a file open. A number alone says nothing: it may be one of another container, or be in use again.
+fn has_open(pid: u32, path: &Path) -> bool {
+    let (Ok(wanted), Ok(files)) = (
+        std::fs::metadata(path),
+        std::fs::read_dir(format!("/proc/{pid}/fd")),
+    ) else {
+        return false;
+    };
+    files.flatten().any(|file| {
+        std::fs::metadata(file.path())
+            .is_ok_and(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()))
+    })
 }
 
 /// The path of the lock's file in a data directory.

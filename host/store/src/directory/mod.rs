@@ -16,10 +16,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::Digest;
-use sha2::{Digest as _, Sha256};
 
 pub(crate) use evidence::{DatabaseEvidence, has_database};
-pub(crate) use lock::{AccessMarks, DatabaseAttestation, DirLock, LockRecord, find_lock_holder};
+pub use lock::HostProcess;
+pub(crate) use lock::{
+    AccessMarks, DatabaseAttestation, DirLock, LockRecord, find_lock_holder, find_lock_process,
+};
 pub(crate) use lock_holders::{READ_BYTES, WRITE_BYTES, name_holders};
 pub(crate) use open_files::OpenFiles;
 pub(crate) use ownership::no_follow;
@@ -88,7 +90,5 @@ pub(crate) fn parent_dir(path: &Path) -> &Path {
 
 /// The SHA-256 and the size of a file.
 pub(crate) fn digest_file(path: &Path) -> Result<(Digest, u64)> {
-    let mut hasher = Sha256::new();
-    let bytes = std::io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok((Digest::from_bytes(hasher.finalize().into()), bytes))
+    Digest::hash_reader(File::open(path)?)
 }

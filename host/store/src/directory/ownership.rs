@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_root_wrote_belongs_to_the_owner_of_the_directory() {
+    fn files_written_by_root_get_the_owner_of_the_directory() {
         if !geteuid().is_root() {
             return;
         }

@@ -5,7 +5,8 @@ use std::path::Path;
 use ark_model::ids::Millis;
 
 use crate::directory::{
-    DatabaseEvidence, LockRecord, check_restore_finished, database_path, find_lock_holder,
+    DatabaseEvidence, HostProcess, LockRecord, check_restore_finished, database_path,
+    find_lock_holder, find_lock_process,
 };
 use crate::error::{OpenError, ReadError};
 use crate::schema;
@@ -16,6 +17,12 @@ use super::read_only::ReadOnlyStore;
 #[must_use]
 pub fn find_running_host(dir: &Path) -> Option<String> {
     find_lock_holder(dir)
+}
+
+/// Finds the process that has a data directory to itself: the host, or a command that works there while no host runs.
+#[must_use]
+pub fn find_host_process(dir: &Path) -> HostProcess {
+    find_lock_process(dir)
 }
 
 /// Checks what a start checks before it uses the database of a data directory: that no restore was interrupted, that a database which was

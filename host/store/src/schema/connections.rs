@@ -1,4 +1,4 @@
-//! How connections to the database are opened.
+//! Opens connections to the database.
 
 use std::path::Path;
 use std::sync::Arc;

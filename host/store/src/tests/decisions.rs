@@ -33,7 +33,7 @@ fn decisions(count: u64) -> Vec<AuditEntry> {
                 agent: Some(name(["kenny", "joey"][pick % 2])),
                 outcome: Some(OUTCOMES[pick % 3]),
                 at: Millis(1_000 + n * 10 - if n % 100 > 60 { 300 } else { 0 }),
-                subject: Some(DecisionSubject {
+                subject: Some(IndexedFields {
                     symbol: SYMBOLS[pick % 4].map(str::to_owned),
                     size: (n % 2 == 0).then_some(0.05),
                     fired: if n % 9 == 0 {
@@ -193,9 +193,9 @@ fn a_filter_that_nothing_matches_costs_a_bounded_page() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let rare = AuditEntry {
-        subject: Some(DecisionSubject {
+        subject: Some(IndexedFields {
             symbol: Some("RARE".to_owned()),
-            ..DecisionSubject::default()
+            ..IndexedFields::default()
         }),
         ..entry(AuditId::fresh())
     };
@@ -267,7 +267,7 @@ fn a_migration_makes_the_index_and_an_archive_shortens_it() {
         .iter()
         .map(|line| (line.seq, line.subject.clone()))
         .collect();
-    let known = DecisionSubject {
+    let known = IndexedFields {
         symbol: Some("BTC-USD".to_owned()),
         size: Some(0.25),
         fired: vec![FiredRule {
@@ -275,7 +275,7 @@ fn a_migration_makes_the_index_and_an_archive_shortens_it() {
             ..fired("stop_loss_required")
         }],
     };
-    let nothing = DecisionSubject::default();
+    let nothing = IndexedFields::default();
     assert_eq!(subjects, [(3, nothing.clone()), (2, nothing), (1, known)]);
     let found = DecisionFilter {
         instruments: Some(keys(&["btcusd"])),

@@ -297,7 +297,7 @@ fn a_restore_whose_token_cannot_be_kept_is_repeated_and_the_token_kept_last_coun
 }
 
 #[test]
-fn half_an_anchor_is_no_beginning_of_the_next_one() {
+fn a_partial_anchor_is_not_joined_with_the_next() {
     let dir = tempfile::tempdir().unwrap();
     for rows in 1..4 {
         let store = open(dir.path());

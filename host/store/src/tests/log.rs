@@ -384,7 +384,7 @@ fn a_full_database_refuses_and_serves_again_when_there_is_room() {
 }
 
 #[test]
-fn each_way_not_to_open_says_what_to_do() {
+fn each_open_error_names_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let locked = Store::open(&StoreConfig::in_dir(dir.path()))

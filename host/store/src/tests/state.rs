@@ -1,4 +1,4 @@
-//! Tests of state, memories, settings, truths and secrets.
+//! Tests of state, memories, configuration values, truths and secrets.
 
 use proptest::prelude::*;
 
@@ -165,7 +165,7 @@ fn memories_are_found_by_kind_and_words_until_they_expire() {
 }
 
 #[test]
-fn settings_and_truths_keep_their_history() {
+fn configuration_values_and_truths_keep_their_history() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let config =
@@ -190,11 +190,11 @@ fn settings_and_truths_keep_their_history() {
         operate(&store, 5, config(None, None, None)),
         Err(CommitError::NotFound(_))
     ));
-    assert!(store.settings_page("", None, 10).unwrap().is_empty());
-    let history = store.setting_history("risk/limit", None, 10).unwrap();
+    assert!(store.config_entries_page("", None, 10).unwrap().is_empty());
+    let history = store.config_entry_history("risk/limit", None, 10).unwrap();
     let values: Vec<_> = history
         .iter()
-        .map(|setting| setting.value_json.as_deref())
+        .map(|entry| entry.value_json.as_deref())
         .collect();
     assert_eq!(values, [None, Some("\"0.5\""), Some("0.5")]);
     assert_eq!(
@@ -376,7 +376,7 @@ proptest! {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of changes")]
-fn what_is_counted_for_an_agent_is_what_the_tables_hold() {
+fn usage_of_an_agent_equals_the_rows_of_the_tables() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let agent = QuotaHolder::Agent(name("kyle"));

@@ -1,10 +1,10 @@
 //! A spell of failed commits: said once when it begins, then in numbers, and once when it is over.
 //!
-//! On a full disk some commits succeed between others that fail. So a spell is over when none has failed for [`SETTLED_AFTER`].
+//! On a full disk some commits succeed between others that fail. So a spell is over when none has failed for [`SPELL_ENDS_AFTER`].
 
 use std::time::{Duration, Instant};
 
-use crate::health::SETTLED_AFTER;
+use crate::health::SPELL_ENDS_AFTER;
 
 /// How often the numbers of a spell are said.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(30);
@@ -60,10 +60,10 @@ impl FailureSpell {
     }
 
     /// Ends the spell, if no commit has failed for a while, and logs it.
-    pub(super) fn end_if_settled(&mut self, now: Instant) {
-        let is_settled =
-            |spell: &mut Spell| now.saturating_duration_since(spell.last) >= SETTLED_AFTER;
-        if let Some(spell) = self.0.take_if(is_settled) {
+    pub(super) fn end_if_quiet(&mut self, now: Instant) {
+        let is_quiet =
+            |spell: &mut Spell| now.saturating_duration_since(spell.last) >= SPELL_ENDS_AFTER;
+        if let Some(spell) = self.0.take_if(is_quiet) {
             tracing::info!(
                 commits = spell.commits,
                 units = spell.units,
@@ -86,14 +86,14 @@ mod tests {
         for second in 1..30 {
             let now = start + Duration::from_secs(second);
             spell.record("full", 1, now);
-            spell.end_if_settled(now + Duration::from_secs(1));
+            spell.end_if_quiet(now + Duration::from_secs(1));
         }
         let found = spell.0.as_ref().expect("it goes on");
         assert_eq!((found.commits, found.units), (30, 32));
         assert_eq!(found.said, start, "said once");
         spell.record("full", 1, start + Duration::from_secs(31));
         assert_ne!(spell.0.as_ref().expect("a spell").said, start);
-        spell.end_if_settled(start + Duration::from_secs(42));
+        spell.end_if_quiet(start + Duration::from_secs(42));
         assert!(spell.0.is_none());
     }
 }

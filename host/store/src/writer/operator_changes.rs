@@ -10,8 +10,8 @@ use crate::operator_change::{AttributedChange, NewToken, OperatorChange, TokenCh
 use crate::tables::audit::{AuditEntry, AuditKind};
 use crate::tables::control::write_token_change;
 use crate::tables::state::{
-    NewSetting, StateWriter, TruthOrigin, WrittenRevision, delete_memory, write_memory,
-    write_setting, write_truth,
+    NewConfigEntry, StateWriter, TruthOrigin, WrittenRevision, delete_memory, write_config_entry,
+    write_memory, write_truth,
 };
 use crate::usage::{count_revision, count_truth};
 
@@ -61,7 +61,7 @@ pub(super) fn apply_operator_change(
             description,
             expected,
         } => {
-            let new = NewSetting {
+            let new = NewConfigEntry {
                 key,
                 value_json: value_json.as_deref(),
                 description: description.as_deref(),
@@ -69,7 +69,7 @@ pub(super) fn apply_operator_change(
                 expected: *expected,
                 at,
             };
-            let revision = write_setting(connection, &new)?;
+            let revision = write_config_entry(connection, &new)?;
             let text = description.as_deref().map_or(0, str::len) as u64;
             let bytes = count_revision(key, value_json.as_deref()) + text;
             writer.usage.add_stored(writer.charged_to, bytes);

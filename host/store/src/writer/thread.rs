@@ -482,7 +482,7 @@ impl Writer {
     /// Anchors the heads when it is time, deletes expired memories and, after a failed commit, tries whether the database can be written
     /// again.
     fn run_maintenance(&mut self) {
-        self.failures.end_if_settled(Instant::now());
+        self.failures.end_if_quiet(Instant::now());
         self.check_anchors();
         if self.anchored_at.elapsed() >= ANCHOR_INTERVAL {
             self.anchor_heads();

@@ -20,10 +20,10 @@ impl Agent for Chaos {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "each misdeed is one arm")]
+    #[expect(clippy::too_many_lines, reason = "each fault is one arm")]
     fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
         let how: String = signal.payload()?;
-        // Written before every misdeed: whatever ends the invocation must take this back.
+        // Written before every fault: whatever ends the invocation must take this back.
         host.set_state("was-here", &how)?;
         match how.as_str() {
             "loop" => loop {
@@ -177,7 +177,7 @@ impl Agent for Chaos {
                     symbol.clone_into(&mut trade.symbol);
                     trade.position_size_pct = 0.08;
                 }),
-                None => Err(Error::InvalidSignal(format!("no such misdeed: {other}"))),
+                None => Err(Error::InvalidSignal(format!("no such fault: {other}"))),
             },
         }
     }

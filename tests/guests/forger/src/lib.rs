@@ -51,7 +51,7 @@ impl Agent for Forger {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "each misdeed is one arm")]
+    #[expect(clippy::too_many_lines, reason = "each fault is one arm")]
     fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
         let trick: String = signal.payload()?;
         let trade = || {

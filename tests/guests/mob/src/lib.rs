@@ -69,7 +69,7 @@ impl Agent for Mob {
                     .build()?;
                 Ok(vec![action; 100_000])
             }
-            other => Err(Error::InvalidSignal(format!("no such misdeed: {other}"))),
+            other => Err(Error::InvalidSignal(format!("no such fault: {other}"))),
         }
     }
 }

@@ -49,7 +49,7 @@ fn upload(host: &Host, component: &[u8]) -> (u16, Value) {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of components")]
-fn what_is_small_and_declares_much_is_refused_while_others_are_served() {
+fn small_components_that_declare_much_are_refused_while_others_are_served() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let before = peak(&host);

@@ -52,7 +52,7 @@ fn row(host: &Host, deployment: &str) -> u64 {
 }
 
 #[test]
-fn it_gets_its_share_and_outlives_a_kill_and_a_rollout_ends_it() {
+fn a_canary_gets_its_share_survives_a_kill_and_ends_with_a_rollout() {
     let place = TestDir::new(LIMITS);
     let host = place.start();
     let mut client = Client::new(&host);
@@ -148,7 +148,7 @@ fn one_that_fails_is_withdrawn_and_the_agent_goes_on() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_its_field_and_changes_nothing() {
+fn senseless_values_are_refused_with_their_field() {
     let place = TestDir::new(LIMITS);
     let host = place.start();
     let mut client = Client::new(&host);

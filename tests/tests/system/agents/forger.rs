@@ -58,7 +58,7 @@ fn told(trace: &Value) -> (String, Vec<(String, String)>) {
 }
 
 #[test]
-fn no_trick_gets_past_the_host() {
+fn forged_proposals_are_refused() {
     let (_dir, host) = start(&["forger", "wrong-world"]);
     let mut client = Client::new(&host);
     let (_, loaded) = client.get("/v1/agents");

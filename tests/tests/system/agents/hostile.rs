@@ -1,4 +1,4 @@
-//! Hostile agents beside kyle in the real host: each misdeed is on record as the failure it is, nothing else of its invocation is, and
+//! Hostile agents beside kyle in the real host: each fault is on record as the failure it is, nothing else of its invocation is, and
 //! kyle goes on.
 
 use ark_tests::{
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const SLEEPER: &str = "sleeper";
 
 /// Guest, payload of its signal, the kind of its failure.
-const MISDEEDS: [(&str, &str, &str); 33] = [
+const FAULTS: [(&str, &str, &str); 33] = [
     ("chaos", r#""loop""#, "fuel"),
     ("chaos", r#""memory""#, "memory_bytes"),
     ("chaos", r#""panic""#, "trap"),
@@ -84,7 +84,7 @@ fn start(dir: &TestDir, names: &[&str]) -> Host {
 }
 
 #[test]
-fn each_misdeed_is_on_record_as_a_failure_and_kyle_goes_on() {
+fn each_fault_is_on_record_as_a_failure_and_kyle_goes_on() {
     let dir = TestDir::new(PATIENT);
     let host = start(
         &dir,
@@ -99,7 +99,7 @@ fn each_misdeed_is_on_record_as_a_failure_and_kyle_goes_on() {
             .is_some_and(|path| path.ends_with("endless-start.toml"))),
         "{refused:?}"
     );
-    for (turn, (guest, payload, kind)) in MISDEEDS.iter().enumerate() {
+    for (turn, (guest, payload, kind)) in FAULTS.iter().enumerate() {
         let payload: Value = serde_json::from_str(payload).expect("JSON");
         let told = trace(&mut client, &format!("{guest}.go"), &payload);
         let delivery = &steps(&told, "signal")[0]["deliveries"][0];
@@ -130,7 +130,7 @@ fn each_misdeed_is_on_record_as_a_failure_and_kyle_goes_on() {
         .expect("kyle");
     assert_eq!(
         (&kyle["handled"], &kyle["failed"]),
-        (&json!(MISDEEDS.len()), &json!(0))
+        (&json!(FAULTS.len()), &json!(0))
     );
     assert_eq!(host.terminate(), Some(0));
 

@@ -170,7 +170,7 @@ fn a_failed_signal_is_listed_and_delivered_again_once() {
 }
 
 #[test]
-fn what_cannot_be_delivered_again_is_refused_with_the_remedy() {
+fn refused_redeliveries_name_the_remedy() {
     let dir = TestDir::new(PATIENT);
     let data = dir.data();
     let _root = make_token(&data, "root", "admin", &[]);

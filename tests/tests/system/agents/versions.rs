@@ -311,7 +311,7 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
 }
 
 #[test]
-fn what_was_chosen_outlives_a_restart() {
+fn a_rollout_survives_a_restart() {
     let place = TestDir::new(CONFIG);
     let mut host = place.start();
     let serving = |host: &mut Host, expected: Value| {

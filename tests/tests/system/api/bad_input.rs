@@ -305,7 +305,7 @@ fn no_spelling_of_a_name_leads_elsewhere() {
 /// Every answer that says no names what is at fault and what to do.
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
-fn what_is_not_there_or_not_allowed_names_its_field_and_the_remedy() {
+fn missing_or_forbidden_items_name_the_field_and_the_remedy() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let host = Host::start(&data, &[]);

@@ -4,7 +4,7 @@ use ark_tests::{Client, Host, JSON, copy_agent, guests_dir, header, make_token, 
 use serde_json::{Value, json};
 
 #[test]
-fn what_the_caller_has_is_not_sent_again() {
+fn unchanged_resources_are_not_sent_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let agents = dir.path().join("agents");
     copy_agent(&guests_dir(), "aletheia", &agents);

@@ -39,7 +39,7 @@ fn assert_serves(host: &Host) {
 }
 
 #[test]
-fn slow_senders_are_let_go_and_hold_nobody_up() {
+fn slow_senders_are_disconnected() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let began = Instant::now();
@@ -384,7 +384,7 @@ fn ten_thousand_idle_connections_leave_room_for_others() {
 }
 
 #[test]
-fn who_does_not_read_its_answers_is_let_go() {
+fn clients_that_do_not_read_are_disconnected() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let mut stream = connect(&host);

@@ -174,7 +174,7 @@ fn times_have_two_forms_and_data_has_its_own() {
 }
 
 #[test]
-fn what_changes_rarely_is_not_sent_again_and_answers_are_compressed() {
+fn unchanged_answers_are_not_sent_again_and_answers_are_compressed() {
     let dir = TestDir::new("");
     let host = dir.start();
     let mut client = Client::new(&host);

@@ -196,7 +196,7 @@ fn follow(address: &str, count: usize, query: &str, stop: &AtomicBool, read: &At
 
 /// `ARK_EVENT_STREAMS=1000` is the measurement of the documentation: as many live streams, and a fifth of it that catch up.
 #[test]
-fn streams_leave_decisions_their_speed() {
+fn event_streams_do_not_slow_decisions() {
     let _turn = take_turn();
     let live: usize = std::env::var("ARK_EVENT_STREAMS")
         .ok()

@@ -197,7 +197,7 @@ fn each_call_is_open_to_its_roles_and_to_no_other() {
 }
 
 #[test]
-fn what_the_table_does_not_know_is_refused_without_a_token_and_told_with_one() {
+fn unknown_calls_are_refused_without_a_token_and_explained_with_one() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let admin = format!("Bearer {}", make_token(&data, "root", "admin", &[]));

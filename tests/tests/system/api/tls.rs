@@ -153,7 +153,7 @@ fn a_certificate_is_changed_without_a_restart_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
-fn who_speaks_no_tls_is_let_go_and_others_are_served() {
+fn clients_without_tls_are_disconnected_and_others_are_served() {
     let authority = Authority::new();
     let place = place(&authority);
     let dir = place.data.parent().expect("the directory");

@@ -141,7 +141,7 @@ fn bad_tokens_are_refused_with_the_field_and_a_rate_is_kept() {
 }
 
 #[test]
-fn nobody_else_is_served_without_tls_and_tokens() {
+fn other_machines_are_served_only_with_tls_and_tokens() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     for (name, args, config, named) in [

@@ -40,7 +40,7 @@ fn held(client: &mut Client, symbol: &str) -> String {
 }
 
 #[test]
-fn what_is_held_is_listed_approved_and_rejected() {
+fn held_actions_are_listed_approved_and_rejected() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let mut client = Client::new(&host);

@@ -59,7 +59,7 @@ fn what_is_wrong_is_named_with_its_source_and_what_was_meant() {
 }
 
 #[test]
-fn what_is_wrong_with_a_declared_action_type_is_named() {
+fn errors_of_declared_action_types_are_named() {
     let dir = tempfile::tempdir().expect("a directory");
     for (declaration, named) in [
         (

@@ -282,7 +282,7 @@ fn a_host_that_breaks_off_is_not_called_absent() {
 }
 
 #[test]
-fn what_a_component_imports_is_known_before_it_is_compiled() {
+fn imports_are_read_before_compilation() {
     // Its code is not valid, which compiling it would find first.
     let component = wat::parse_str(
         "(component (import \"wasi:filesystem/preopens@0.2.0\" (instance (export \"get-directories\" (func)))) \

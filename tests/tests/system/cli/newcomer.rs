@@ -265,7 +265,7 @@ fn a_host_without_the_key_of_its_secrets_says_so() {
 }
 
 #[test]
-fn what_keeps_a_host_from_starting_names_the_key_or_the_flag() {
+fn start_errors_name_the_key_or_the_flag() {
     let dir = TestDir::new("");
     let host = dir.start();
     let at = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();

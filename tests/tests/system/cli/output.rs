@@ -291,7 +291,7 @@ fn closed_pipes_change_no_status_and_lost_output_is_a_failure() {
 }
 
 #[test]
-fn a_reader_of_many_rows_takes_the_first_and_goes() {
+fn a_reader_may_close_the_output_after_the_first_rows() {
     let dir = TestDir::new("");
     let host = dir.start();
     let stage = Stage {

@@ -274,7 +274,7 @@ fn the_example_policies_are_compared_and_bad_input_is_told() {
 }
 
 #[test]
-fn what_is_no_policy_is_inspected_with_the_reason() {
+fn inspecting_a_non_policy_gives_the_reason() {
     let dir = tempfile::tempdir().expect("a directory");
     let agent = ark_tests::guests_dir().join("kyle.wasm");
     let agent = policy(dir.path(), &["inspect", agent.to_str().expect("UTF-8")]);

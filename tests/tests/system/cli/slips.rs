@@ -17,7 +17,7 @@ fn path_text(path: &Path) -> &str {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of slips")]
-fn what_is_wrong_is_answered_with_the_remedy() {
+fn mistakes_are_answered_with_the_remedy() {
     let dir = TestDir::new("");
     let host = dir.start();
     let url = format!("http://{}", host.address);
@@ -140,7 +140,7 @@ fn what_is_wrong_is_answered_with_the_remedy() {
 }
 
 #[test]
-fn what_is_on_trial_and_what_the_watchdog_noticed_is_shown() {
+fn trials_and_alerts_are_shown() {
     let dir = TestDir::new("");
     copy_agent(&guests_dir(), "kyle", &dir.agents());
     let host = dir.start();

@@ -53,7 +53,7 @@ fn audit(command: &str, data: &Path) {
 }
 
 #[test]
-fn what_nobody_declared_is_denied_with_the_remedy() {
+fn undeclared_action_types_are_denied_with_the_remedy() {
     let place = TestDir::new("");
     let host = place.start();
     let mut client = Client::new(&host);
@@ -201,7 +201,7 @@ fn a_declared_type_is_judged_as_what_it_is() {
 }
 
 #[test]
-fn what_does_not_fit_a_declaration_is_named_as_the_request_names_it() {
+fn errors_of_declared_actions_use_the_requests_field_names() {
     let place = TestDir::new(DECLARED);
     let host = place.start();
     let mut client = Client::new(&host);

@@ -39,7 +39,7 @@ fn list_approvals(client: &mut Client) -> Vec<(String, String)> {
 }
 
 #[test]
-fn what_is_held_is_judged_again_once_somebody_else_approves() {
+fn held_actions_are_judged_again_once_another_caller_approves() {
     let place = TestDir::new("");
     let host = place.start();
     let mut client = Client::new(&host);
@@ -131,7 +131,7 @@ fn what_is_held_is_judged_again_once_somebody_else_approves() {
 }
 
 #[test]
-fn what_changed_since_is_judged_as_it_is_now() {
+fn an_approval_is_judged_under_the_facts_of_now() {
     let place = TestDir::new("");
     let host = place.start();
     let mut client = Client::new(&host);
@@ -207,7 +207,7 @@ fn a_rejection_ends_it_and_bad_input_leaves_it_waiting() {
 }
 
 #[test]
-fn nobody_in_time_is_an_expiry() {
+fn an_approval_expires() {
     let place = TestDir::new("[capacity]\napproval_seconds = 1\n[watchdog]\ngraveyard_ms = 200\n");
     let host = place.start();
     let mut client = Client::new(&host);

@@ -260,7 +260,7 @@ fn a_partly_filled_close_keeps_its_rest_and_frees_what_it_filled() {
 }
 
 #[test]
-fn what_is_not_open_cannot_be_closed() {
+fn a_close_of_more_than_is_open_is_denied() {
     let (_place, _host, mut client) = start();
     let refused = |client: &mut Client, action: Value, words: &str| {
         let answer = propose(client, &action, "denied");

@@ -143,7 +143,7 @@ fn an_identifier_that_holds_a_credential_is_refused() {
 }
 
 #[test]
-fn what_a_guest_proposes_and_how_it_fails_is_on_record_without_secrets() {
+fn proposals_and_failures_are_recorded_without_secrets() {
     let dir = TestDir::new(PATIENT);
     copy_agent(&hostile_guests_dir(), "forger", &dir.agents());
     let host = dir.start();

@@ -157,7 +157,7 @@ fn what_is_on_trial_is_recorded_and_compared_and_changes_no_outcome() {
 }
 
 #[test]
-fn whatever_a_policy_says_it_only_tightens() {
+fn a_policy_can_only_tighten_the_outcome() {
     let place = TestDir::new("");
     let host = place.start();
     let mut client = Client::new(&host);

@@ -7,6 +7,7 @@ mod altering;
 mod canary;
 mod check;
 mod compose;
+mod exchange_kills;
 mod front;
 mod image;
 mod installation;

@@ -22,7 +22,7 @@ const STEPS: [&str; 7] = [
 ];
 
 /// A command on the stage's host that keeps its journals there.
-fn command(stage: &Stage, more: &[&str]) -> Command {
+pub(super) fn command(stage: &Stage, more: &[&str]) -> Command {
     let mut command = Command::new(ark_program());
     command
         .args(["rollback", "--json", "--url"])
@@ -42,7 +42,7 @@ fn journal(stage: &Stage) -> PathBuf {
 }
 
 /// The options of a rollback of seconds.
-fn options(stage: &Stage) -> Vec<String> {
+pub(super) fn options(stage: &Stage) -> Vec<String> {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     [
         ("--stable-binary", ark_program().display().to_string()),
@@ -66,7 +66,7 @@ fn options(stage: &Stage) -> Vec<String> {
 }
 
 /// Runs a rollback with these options and more to its end.
-fn run(stage: &Stage, options: &[String], more: &[&str]) -> Output {
+pub(super) fn run(stage: &Stage, options: &[String], more: &[&str]) -> Output {
     let options: Vec<&str> = options
         .iter()
         .map(String::as_str)
@@ -75,12 +75,12 @@ fn run(stage: &Stage, options: &[String], more: &[&str]) -> Output {
     command(stage, &options).output().expect("ark starts")
 }
 
-fn report_of(output: &Output) -> Value {
+pub(super) fn report_of(output: &Output) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 
-fn errors_of(output: &Output) -> String {
+pub(super) fn errors_of(output: &Output) -> String {
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -98,7 +98,7 @@ fn is_root() -> bool {
 }
 
 /// Has the new version serve, with all requests at its front, as after a canary.
-fn promote_new(stage: &Stage) {
+pub(super) fn promote_new(stage: &Stage) {
     sh(&script(&stage.dir, "stop"));
     sh(&script(&stage.dir, "start-new"));
     wait_until("the new version is ready", || is_ready(&stage.owner));
@@ -442,6 +442,12 @@ fn a_canary_that_runs_is_undone_first_and_a_stable_version_that_fails_is_said() 
         few[tries] = "2".to_owned();
         let failed = errors_of(&run(&stage, &few, &[]));
         assert!(failed.contains("not healthy after 2 checks"), "{failed}");
+        // One that starts the newer version is not the way back.
+        std::fs::copy(stage.dir.path().join("start-new.sh"), &start).expect("a copy");
+        wait_until("the newer version serves", || {
+            let failed = errors_of(&command(&stage, &[]).output().expect("ark starts"));
+            failed.contains("the host that serves is not 1.0.0") && failed.contains("ark-next")
+        });
         std::fs::write(&start, text).expect("a file");
         // Without a pause in which the host may take its time, another try may be needed.
         wait_until("the rollback ends", || {

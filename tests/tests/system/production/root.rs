@@ -42,7 +42,7 @@ fn write_other_users_ark(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn what_root_runs_on_another_users_data_leaves_nothing_there_to_root() {
+fn commands_of_root_leave_no_files_of_root_in_the_data_directory() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can work on the data of another user");
         return;

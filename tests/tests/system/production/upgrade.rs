@@ -16,7 +16,7 @@ const PHASES: [&str; 6] = ["check", "snapshot", "replay", "stop", "start", "vali
 /// What the new version's check finds no fault with: ports that nobody else has.
 pub(super) const CONFIG: &str = "listen = \"127.0.0.1:0\"\ntelemetry_listen = \"127.0.0.1:0\"\n";
 
-fn command(stage: &Stage, more: &[&str]) -> Command {
+pub(super) fn command(stage: &Stage, more: &[&str]) -> Command {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let mut command = Command::new(ark_program());
     command
@@ -32,7 +32,7 @@ fn command(stage: &Stage, more: &[&str]) -> Command {
 }
 
 /// An upgrade of the stage's host.
-fn upgrade(stage: &Stage, more: &[&str]) -> Command {
+pub(super) fn upgrade(stage: &Stage, more: &[&str]) -> Command {
     upgrade_to(stage, "new-ark", more)
 }
 
@@ -68,13 +68,13 @@ fn report_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 
-fn errors_of(mut command: Command) -> String {
+pub(super) fn errors_of(mut command: Command) -> String {
     let output = command.output().expect("ark starts");
     assert!(!output.status.success(), "{output:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn run(mut command: Command) -> Value {
+pub(super) fn run(mut command: Command) -> Value {
     report_of(&command.output().expect("ark starts"))
 }
 
@@ -83,7 +83,7 @@ fn journal_text(stage: &Stage) -> String {
 }
 
 /// Replaces text in a file of the stage.
-fn change(stage: &Stage, file: &str, from: &str, to: &str) {
+pub(super) fn change(stage: &Stage, file: &str, from: &str, to: &str) {
     let path = stage.dir.path().join(file);
     let text = std::fs::read_to_string(&path).expect("a file");
     let changed = text.replacen(from, to, 1);
@@ -92,7 +92,7 @@ fn change(stage: &Stage, file: &str, from: &str, to: &str) {
 }
 
 /// The stable version serves again, for the next round.
-fn back_to_stable(stage: &Stage) {
+pub(super) fn back_to_stable(stage: &Stage) {
     sh(&script(&stage.dir, "stop"));
     sh(&script(&stage.dir, "start"));
     wait_until("the host is ready", || is_ready(&stage.owner));
@@ -265,6 +265,59 @@ fn a_version_that_migrated_and_served_goes_back_only_for_a_number_of_decisions()
 }
 
 #[test]
+fn no_upgrade_ends_with_another_version_than_the_new_one() {
+    let stage = Stage::start(CONFIG, "");
+    // Commands that leave the old version in its place: a unit that starts another path, for instance.
+    let at = |name: &str| stage.dir.path().join(name);
+    let [start, start_new] = ["start.sh", "start-new.sh"].map(|name| {
+        let text = std::fs::read_to_string(at(name)).expect("a file");
+        (name, text)
+    });
+    std::fs::write(at(start_new.0), &start.1).expect("a file");
+    let report = run(upgrade(&stage, &[]));
+    assert_eq!(report["upgraded"], false, "{report:#}");
+    let reason = report["reason"].as_str().expect("a reason");
+    let old = "/ark (sha256 ";
+    assert!(
+        reason.contains("the host that serves is not 2.0.0") && reason.contains(old),
+        "{reason}"
+    );
+    assert_eq!(report["rollback"]["passed"], true, "{report:#}");
+    std::fs::write(at(start_new.0), &start_new.1).expect("a file");
+    // Nobody stays with what does not serve.
+    let mut killed = upgrade(&stage, &["--category", "watchdog"])
+        .spawn()
+        .expect("ark starts");
+    wait_phase(&stage, &mut killed, "validation");
+    killed.kill().expect("SIGKILL");
+    killed.wait().expect("its end");
+    back_to_stable(&stage);
+    let refused = errors_of(command(&stage, &["--keep"]));
+    assert!(
+        refused.contains("the host that serves is not 2.0.0") && refused.contains(old),
+        "{refused}"
+    );
+    sh(&script(&stage.dir, "stop"));
+    sh(&script(&stage.dir, "start-new"));
+    wait_until("the host is ready", || is_ready(&stage.owner));
+    let kept = run(command(&stage, &["--keep"]));
+    let reason = kept["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("; 2.0.0 (") && reason.ends_with(" serves"),
+        "{reason}"
+    );
+    // The way back of the next one would be a version that does not serve.
+    let refused = errors_of(upgrade(&stage, &["--dry-run"]));
+    assert!(
+        refused.contains("is not the one that a failed upgrade would go back to")
+            && refused.contains("--stable-binary"),
+        "{refused}"
+    );
+    let new = at("new-ark").display().to_string();
+    run(upgrade(&stage, &["--dry-run", "--stable-binary", &new]));
+}
+
+#[test]
 fn an_operator_stays_with_a_version_that_cannot_go_back_without_a_loss() {
     let stage = Stage::start(CONFIG, "");
     let later = "\nexport TEST_ARK_LATER_SCHEMA=1\n";
@@ -309,8 +362,10 @@ fn an_operator_stays_with_a_version_that_cannot_go_back_without_a_loss() {
     assert!(decided.is_subset(&stage.recorded()), "none is lost");
     assert!(errors_of(command(&stage, &[])).contains("no upgrade of"));
     // The next one begins as ever. It is known by its digest, not by its path.
-    kill_at(upgrade(&stage, &[]), "check");
     let at = |name: &str| stage.dir.path().join(name);
+    let new = at("new-ark").display().to_string();
+    let stable = ["--stable-binary", new.as_str()];
+    kill_at(upgrade(&stage, &stable), "check");
     std::fs::copy(at("new-ark"), at("moved-ark")).expect("a copy");
     change(&stage, "new-ark", "sleep 0.5", "sleep 0.6");
     let refused = errors_of(command(&stage, &[]));

@@ -21,7 +21,7 @@ fn degraded(host: &Host) -> String {
     ready["degraded"].to_string()
 }
 
-/// The severities of the alerts of a kind, the latest first.
+/// The severities of the alerts of a kind, newest first.
 fn alerts(host: &Host, kind: &str) -> Vec<String> {
     let (_, body) = Client::new(host).get(&format!("/v1/watchdog/alerts?kind={kind}"));
     let alerts = body["alerts"].as_array().expect("alerts").iter();

@@ -114,7 +114,7 @@ fn names(spans: &[Span]) -> Vec<&str> {
 }
 
 #[test]
-fn an_endpoint_that_is_gone_costs_spans_and_no_decision() {
+fn an_unreachable_endpoint_loses_spans_and_no_decision() {
     let dir = tempfile::tempdir().expect("a directory");
     // Nobody listens there any more.
     let gone = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());

@@ -13,7 +13,7 @@ fn every_failure_leaves_a_capsule_that_replays_the_same_offline() {
     copy_agent(&guests_dir(), "kyle", &place.agents());
     let host = place.start();
     let mut client = Client::new(&host);
-    let misdeeds = [
+    let faults = [
         "panic",
         "memory",
         "stack",
@@ -22,13 +22,13 @@ fn every_failure_leaves_a_capsule_that_replays_the_same_offline() {
         "write-flood",
         "actions",
         "nan",
-        "no such misdeed",
+        "no such fault",
     ];
-    for how in misdeeds {
+    for how in faults {
         signal(&mut client, "chaos.go", how);
     }
     wait_until("all failures", || {
-        agent(&mut client, "chaos")["failed"] == json!(misdeeds.len())
+        agent(&mut client, "chaos")["failed"] == json!(faults.len())
     });
     assert_eq!(host.terminate(), Some(0));
     let (data, agents) = (
@@ -41,7 +41,7 @@ fn every_failure_leaves_a_capsule_that_replays_the_same_offline() {
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
-    assert_eq!(listed.len(), misdeeds.len());
+    assert_eq!(listed.len(), faults.len());
     for capsule in listed {
         let id = capsule["id"].as_str().expect("an id");
         let replayed = run_ark(&[

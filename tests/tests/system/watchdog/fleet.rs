@@ -4,9 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use ark_tests::redis::Redis;
-use ark_tests::{Client, Host, TestDir, trade, wait_until};
+use ark_tests::{Client, Host, TestDir, copy_agent, hostile_guests_dir, trade, wait_until};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
+
+use super::watching::{agent, quarantined, signal};
 
 /// A host of the fleet.
 struct Member {
@@ -165,6 +167,42 @@ fn hosts_that_order_the_opposite_at_once_agree_in_the_end() {
         let found = hosts.each_ref().map(halted);
         assert_eq!(found[0], found[1], "round {round}");
     }
+}
+
+// Found by a reader of ARCHITECTURE.md: only the API woke the agent and reset its health.
+#[test]
+fn an_agent_that_another_host_restores_starts_from_zero_and_gets_what_waited() {
+    let redis = Redis::start();
+    let members = [Member::new(redis.port, "a"), Member::new(redis.port, "a")];
+    for member in &members {
+        copy_agent(&hostile_guests_dir(), "chaos", &member.dir.agents());
+    }
+    let (first, second) = (members[0].start(), members[1].start());
+    let mut client = Client::new(&second);
+    // One failure more and the second quarantines it itself.
+    for _ in 0..4 {
+        signal(&mut client, "chaos.go", "panic");
+    }
+    wait_until("the failures", || {
+        agent(&mut client, "chaos")["health"]["consecutive_failures"] == json!(4)
+    });
+    assert_eq!(order(&first, "agents/chaos/quarantine", "ada").0, 200);
+    assert_eq!(
+        quarantined(&mut client, "chaos", "operator")["by"],
+        json!("ada")
+    );
+    for payload in ["panic", "environment", "environment"] {
+        signal(&mut client, "chaos.go", payload);
+    }
+    assert_eq!(agent(&mut client, "chaos")["waiting"], json!(3));
+
+    // Nothing more is sent to the second: the order alone sets it to work.
+    assert_eq!(order(&first, "agents/chaos/restore", "ada").0, 200);
+    wait_until("what waited at the second", || {
+        let chaos = agent(&mut client, "chaos");
+        chaos["waiting"] == json!(0) && chaos["handled"] == json!(2) && chaos["failed"] == json!(5)
+    });
+    assert_eq!(agent(&mut client, "chaos")["quarantine"], Value::Null);
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn six_good_agents_go_on_while_ten_hostile_ones_are_stopped() {
     let place = TestDir::new(
         "[watchdog]\nheartbeat_ms = 1000\nmissed_heartbeats = 100000\nlatency_ms = 1000000\n",
     );
-    let misdeeds = [
+    let faults = [
         "loop",
         "memory",
         "panic",
@@ -215,7 +215,7 @@ fn six_good_agents_go_on_while_ten_hostile_ones_are_stopped() {
     for round in 0..40_u64 {
         signal(&mut client, "good.go", "behave");
         if round >= 10 {
-            for (number, how) in misdeeds.iter().enumerate() {
+            for (number, how) in faults.iter().enumerate() {
                 let request = json!({"topic": format!("bad.n{number}"), "payload": how});
                 assert!(matches!(client.post("/v1/signals", &request).0, 202));
             }

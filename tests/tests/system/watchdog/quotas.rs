@@ -225,7 +225,7 @@ fn an_agent_that_a_quota_refuses_pauses_before_its_next_signal() {
 }
 
 #[test]
-fn what_is_deleted_is_given_back_and_an_operator_can_raise_a_quota() {
+fn deleted_bytes_return_to_the_quota_and_an_operator_can_raise_it() {
     let place = TestDir::new("[quotas]\nkeys = 30\n");
     copy_agent(&hostile_guests_dir(), "quota-hog", &place.agents());
     let host = place.start();

@@ -146,7 +146,7 @@ fn a_failure_rate_above_a_fifth_quarantines_and_a_senders_nonsense_does_not() {
     let host = place.start();
     let mut client = Client::new(&host);
     for _ in 0..20 {
-        signal(&mut client, "chaos.go", "no such misdeed");
+        signal(&mut client, "chaos.go", "no such fault");
     }
     wait_until("the rejected signals", || {
         agent(&mut client, "chaos")["failed"] == json!(20)
@@ -169,7 +169,7 @@ fn a_failure_rate_above_a_fifth_quarantines_and_a_senders_nonsense_does_not() {
 }
 
 #[test]
-fn a_stuck_heart_alerts_soon_and_then_quarantines() {
+fn missed_heartbeats_alert_and_then_quarantine() {
     let place = TestDir::new("[watchdog]\nheartbeat_ms = 1000\n");
     copy_agent(&hostile_guests_dir(), "stuck-heart", &place.agents());
     copy_agent(&guests_dir(), "kyle", &place.agents());
@@ -211,7 +211,7 @@ fn a_slow_agent_is_quarantined_for_its_mean_latency() {
 }
 
 #[test]
-fn what_waits_for_an_agent_in_quarantine_expires_by_its_time_to_live() {
+fn deliveries_to_a_quarantined_agent_expire_by_their_time_to_live() {
     let place = TestDir::new("");
     copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
     let host = place.start();

@@ -82,7 +82,7 @@ fn the_end_of_a_host_does_not_wait_for_a_receiver_and_the_event_comes_again() {
 }
 
 #[test]
-fn of_an_answer_without_an_end_a_little_is_read_and_the_event_is_delivered() {
+fn an_endless_answer_is_read_in_part_and_the_event_counts_as_delivered() {
     let receiver = Receiver::start(&[SECRET]);
     receiver.react(|_| Reaction::EndlessBody);
     let mut hooks = Hooks::new();

@@ -81,7 +81,7 @@ fn dead_letters_are_listed_and_delivered_again_one_or_all() {
         shown["origin"],
         format!("http://127.0.0.1:{}", receiver.port)
     );
-    // A page at a time, the latest first.
+    // A page at a time, newest first.
     let page = dead_letters(&host, "?limit=3");
     let cursor = page["next_cursor"].as_str().expect("a cursor");
     let rest = dead_letters(&host, &format!("?limit=3&cursor={cursor}"));

@@ -44,7 +44,7 @@ fn wait_for_alerts(host: &Host) {
 }
 
 #[test]
-fn what_a_webhook_does_is_measured_and_alerted_of() {
+fn webhooks_are_measured_and_raise_alerts() {
     let (good, bad, gone) = (
         Receiver::start(&[SECRET]),
         Receiver::start(&[SECRET]),

@@ -86,9 +86,9 @@ pub(crate) enum StateCommand {
     /// Lists and changes what an agent remembers.
     #[command(subcommand)]
     Memory(MemoryCommand),
-    /// Reads and changes the settings of the system.
+    /// Reads and changes the configuration values of the system.
     #[command(subcommand)]
-    Config(SettingsCommand),
+    Config(ConfigCommand),
     /// Reads and changes the truth map.
     #[command(subcommand)]
     Truth(TruthCommand),
@@ -154,13 +154,13 @@ pub(crate) enum MemoryCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum SettingsCommand {
-    /// Shows a setting.
+pub(crate) enum ConfigCommand {
+    /// Shows a configuration value.
     Get {
         /// The key.
         key: String,
     },
-    /// Lists the settings.
+    /// Lists the configuration values.
     List {
         /// Only keys that start with this.
         #[arg(long)]
@@ -168,28 +168,28 @@ pub(crate) enum SettingsCommand {
         #[command(flatten)]
         page: PageArgs,
     },
-    /// Sets a setting to a JSON value.
+    /// Sets a configuration value to a JSON value.
     Set {
         /// The key.
         key: String,
         /// One JSON value.
         value: String,
-        /// What the setting is for.
+        /// What the configuration value is for.
         #[arg(long)]
         description: Option<String>,
-        /// Change the setting only if it is at this revision; 0: only if it does not exist.
+        /// Change the configuration value only if it is at this revision; 0: only if it does not exist.
         #[arg(long)]
         expected_revision: Option<u64>,
     },
-    /// Deletes a setting. Its history stays.
+    /// Deletes a configuration value. Its history stays.
     Delete {
         /// The key.
         key: String,
-        /// Delete the setting only if it is at this revision.
+        /// Delete the configuration value only if it is at this revision.
         #[arg(long)]
         expected_revision: Option<u64>,
     },
-    /// Lists the revisions of a setting, newest first.
+    /// Lists the revisions of a configuration value, newest first.
     History {
         /// The key.
         key: String,

@@ -15,7 +15,7 @@ use crate::client::connection::Connection;
 use crate::client::request::ApiRequest;
 use crate::output::{print_json, print_notice};
 
-use commands::{MemoryCommand, SettingsCommand, TruthCommand};
+use commands::{MemoryCommand, ConfigCommand, TruthCommand};
 
 pub(crate) use commands::StateCommand;
 
@@ -27,9 +27,9 @@ pub(crate) fn run(
 ) -> anyhow::Result<ExitCode> {
     let agent = named_agent(&command).map(str::to_owned);
     let answer = match state_request(command)? {
-        StateRequest::Read(request) => request,
-        StateRequest::Change(request) => request.with_fields(&[("updated_by", json!(by))]),
-        StateRequest::Delete(request) => request.with_query("updated_by", by),
+        PlannedRequest::Read(request) => request,
+        PlannedRequest::Change(request) => request.with_fields(&[("updated_by", json!(by))]),
+        PlannedRequest::Delete(request) => request.with_query("updated_by", by),
     }
     .send(connection)?;
     print_json(&answer)?;
@@ -97,20 +97,20 @@ fn notice_unknown_agent(agent: &str, connection: &Connection) {
 }
 
 /// A request by what it does, which decides where the caller's name goes.
-enum StateRequest {
+enum PlannedRequest {
     Read(ApiRequest),
     Change(ApiRequest),
     Delete(ApiRequest),
 }
 
-fn state_request(command: StateCommand) -> anyhow::Result<StateRequest> {
+fn state_request(command: StateCommand) -> anyhow::Result<PlannedRequest> {
     Ok(match command {
         StateCommand::Get {
             agent,
             key,
             revision,
             at_ms,
-        } => StateRequest::Read(
+        } => PlannedRequest::Read(
             ApiRequest::get(&["v1", "state", &agent, &key])
                 .with_query("revision", revision)
                 .with_query("at_ms", at_ms),
@@ -120,7 +120,7 @@ fn state_request(command: StateCommand) -> anyhow::Result<StateRequest> {
             key,
             value,
             expected_revision,
-        } => StateRequest::Change(
+        } => PlannedRequest::Change(
             ApiRequest::new("PUT", &["v1", "state", &agent, &key])
                 .with_raw_field("value", &read_value(value)?)
                 .with_fields(&[("expected_revision", json!(expected_revision))]),
@@ -129,25 +129,25 @@ fn state_request(command: StateCommand) -> anyhow::Result<StateRequest> {
             agent,
             key,
             expected_revision,
-        } => StateRequest::Delete(
+        } => PlannedRequest::Delete(
             ApiRequest::new("DELETE", &["v1", "state", &agent, &key])
                 .with_query("expected_revision", expected_revision),
         ),
         StateCommand::List {
             agent: None, page, ..
-        } => StateRequest::Read(ApiRequest::get(&["v1", "state"]).with_page(page)),
+        } => PlannedRequest::Read(ApiRequest::get(&["v1", "state"]).with_page(page)),
         StateCommand::List {
             agent: Some(agent),
             prefix,
             values,
             page,
-        } => StateRequest::Read(
+        } => PlannedRequest::Read(
             ApiRequest::get(&["v1", "state", &agent])
                 .with_query("prefix", prefix)
                 .with_query("values", values.then_some(true))
                 .with_page(page),
         ),
-        StateCommand::History { agent, key, page } => StateRequest::Read(
+        StateCommand::History { agent, key, page } => PlannedRequest::Read(
             ApiRequest::get(&["v1", "state", &agent, &key, "history"]).with_page(page),
         ),
         StateCommand::Rollback {
@@ -156,7 +156,7 @@ fn state_request(command: StateCommand) -> anyhow::Result<StateRequest> {
             steps,
             to_revision,
             expected_revision,
-        } => StateRequest::Change(
+        } => PlannedRequest::Change(
             ApiRequest::new("POST", &["v1", "state", &agent, &key, "rollback"]).with_fields(&[
                 ("steps", json!(steps)),
                 ("to_revision", json!(to_revision)),
@@ -170,7 +170,7 @@ fn state_request(command: StateCommand) -> anyhow::Result<StateRequest> {
             since_ms,
             until_ms,
             page,
-        } => StateRequest::Read(
+        } => PlannedRequest::Read(
             ApiRequest::get(&["v1", "session-log"])
                 .with_query("agent", agent)
                 .with_query("action_type", action_type)
@@ -180,19 +180,19 @@ fn state_request(command: StateCommand) -> anyhow::Result<StateRequest> {
                 .with_page(page),
         ),
         StateCommand::Memory(command) => memory_request(command)?,
-        StateCommand::Config(command) => settings_request(command),
+        StateCommand::Config(command) => config_request(command),
         StateCommand::Truth(command) => truth_request(command),
     })
 }
 
-fn memory_request(command: MemoryCommand) -> anyhow::Result<StateRequest> {
+fn memory_request(command: MemoryCommand) -> anyhow::Result<PlannedRequest> {
     Ok(match command {
         MemoryCommand::List {
             agent,
             kind,
             search,
             page,
-        } => StateRequest::Read(
+        } => PlannedRequest::Read(
             ApiRequest::get(&["v1", "memory", &agent])
                 .with_query("kind", kind)
                 .with_query("q", search)
@@ -206,7 +206,7 @@ fn memory_request(command: MemoryCommand) -> anyhow::Result<StateRequest> {
             ttl_seconds,
         } => {
             let metadata = read_json_field("--metadata", &metadata)?;
-            StateRequest::Change(
+            PlannedRequest::Change(
                 ApiRequest::new("POST", &["v1", "memory", &agent]).with_fields(&[
                     ("kind", json!(kind)),
                     ("content", json!(content)),
@@ -215,29 +215,29 @@ fn memory_request(command: MemoryCommand) -> anyhow::Result<StateRequest> {
                 ]),
             )
         }
-        MemoryCommand::Delete { agent, id } => StateRequest::Delete(ApiRequest::new(
+        MemoryCommand::Delete { agent, id } => PlannedRequest::Delete(ApiRequest::new(
             "DELETE",
             &["v1", "memory", &agent, &id.to_string()],
         )),
     })
 }
 
-fn settings_request(command: SettingsCommand) -> StateRequest {
+fn config_request(command: ConfigCommand) -> PlannedRequest {
     match command {
-        SettingsCommand::Get { key } => {
-            StateRequest::Read(ApiRequest::get(&["v1", "config", &key]))
+        ConfigCommand::Get { key } => {
+            PlannedRequest::Read(ApiRequest::get(&["v1", "config", &key]))
         }
-        SettingsCommand::List { prefix, page } => StateRequest::Read(
+        ConfigCommand::List { prefix, page } => PlannedRequest::Read(
             ApiRequest::get(&["v1", "config"])
                 .with_query("prefix", prefix)
                 .with_page(page),
         ),
-        SettingsCommand::Set {
+        ConfigCommand::Set {
             key,
             value,
             description,
             expected_revision,
-        } => StateRequest::Change(
+        } => PlannedRequest::Change(
             ApiRequest::new("PUT", &["v1", "config", &key])
                 .with_raw_field("value", &value)
                 .with_fields(&[
@@ -245,23 +245,23 @@ fn settings_request(command: SettingsCommand) -> StateRequest {
                     ("expected_revision", json!(expected_revision)),
                 ]),
         ),
-        SettingsCommand::Delete {
+        ConfigCommand::Delete {
             key,
             expected_revision,
-        } => StateRequest::Delete(
+        } => PlannedRequest::Delete(
             ApiRequest::new("DELETE", &["v1", "config", &key])
                 .with_query("expected_revision", expected_revision),
         ),
-        SettingsCommand::History { key, page } => {
-            StateRequest::Read(ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page))
+        ConfigCommand::History { key, page } => {
+            PlannedRequest::Read(ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page))
         }
     }
 }
 
-fn truth_request(command: TruthCommand) -> StateRequest {
+fn truth_request(command: TruthCommand) -> PlannedRequest {
     match command {
-        TruthCommand::Get { key } => StateRequest::Read(ApiRequest::get(&["v1", "truth", &key])),
-        TruthCommand::List { prefix, page } => StateRequest::Read(
+        TruthCommand::Get { key } => PlannedRequest::Read(ApiRequest::get(&["v1", "truth", &key])),
+        TruthCommand::List { prefix, page } => PlannedRequest::Read(
             ApiRequest::get(&["v1", "truth"])
                 .with_query("prefix", prefix)
                 .with_page(page),
@@ -273,7 +273,7 @@ fn truth_request(command: TruthCommand) -> StateRequest {
             confidence,
             source,
             expected_revision,
-        } => StateRequest::Change(
+        } => PlannedRequest::Change(
             ApiRequest::new("PUT", &["v1", "truth", &key])
                 .with_raw_field("value", &value)
                 .with_fields(&[
@@ -284,7 +284,7 @@ fn truth_request(command: TruthCommand) -> StateRequest {
                 ]),
         ),
         TruthCommand::History { key, page } => {
-            StateRequest::Read(ApiRequest::get(&["v1", "truth", &key, "history"]).with_page(page))
+            PlannedRequest::Read(ApiRequest::get(&["v1", "truth", &key, "history"]).with_page(page))
         }
     }
 }

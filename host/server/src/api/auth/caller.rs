@@ -1,4 +1,4 @@
-//! Who calls, as handlers take it.
+//! The caller of a request: principal, trace and token, as handlers extract them.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;

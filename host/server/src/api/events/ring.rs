@@ -20,7 +20,7 @@ pub(in crate::api) const RING_EVENTS: usize = 4_096;
 /// The most bytes of a page, but for one event that is larger by itself.
 const PAGE_BYTES: usize = 32 * 1024;
 
-/// What a stream gets at once. Cheap to clone.
+/// One page of rendered events for a stream. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::api) struct EventPage {
     /// The text of its events; empty: none of them is one that the stream follows.
@@ -70,7 +70,7 @@ struct RingEntry {
     event: StoredEvent,
     /// The position behind it.
     after: EventCursor,
-    /// Rendered when a stream wants it first.
+    /// The rendered text; `None` until the first stream needs it.
     text: Option<Bytes>,
     size: usize,
 }

@@ -390,7 +390,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_that_nobody_can_see_is_none() {
+    fn an_invisible_reason_counts_as_missing() {
         for blank in [
             "",
             "  ",

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_prefers_it_is_answered_before_the_end() {
+    fn only_callers_that_prefer_it_are_answered_early() {
         for (prefer, patience) in [
             (None, None),
             (Some(""), None),

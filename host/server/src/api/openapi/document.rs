@@ -124,16 +124,7 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
         Value::Array(parameters) => parameters,
         _ => Vec::new(),
     };
-    for parameter in &mut parameters {
-        without_null(&mut parameter["schema"]);
-        let format = match parameter["name"].as_str() {
-            Some("If-Match") => "etag",
-            Some("If-None-Match") => "any-etag",
-            Some("Last-Event-ID") => "event-id",
-            _ => continue,
-        };
-        parameter["schema"]["format"] = json!(format);
-    }
+    parameters.iter_mut().for_each(complete_parameter);
     let mut shared = vec!["Traceparent", "Deadline"];
     if tagged && reads {
         shared.push("IfNoneMatch");
@@ -202,6 +193,18 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
     for (status, response) in responses {
         complete_response(status, response);
     }
+}
+
+/// Adds the format of a header's value.
+fn complete_parameter(parameter: &mut Value) {
+    without_null(&mut parameter["schema"]);
+    let format = match parameter["name"].as_str() {
+        Some("If-Match") => "etag",
+        Some("If-None-Match") => "any-etag",
+        Some("Last-Event-ID") => "event-id",
+        _ => return,
+    };
+    parameter["schema"]["format"] = json!(format);
 }
 
 /// Adds what 422 means of a call that takes an idempotency key, beside what the call itself says of it.

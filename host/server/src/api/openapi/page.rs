@@ -395,7 +395,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_the_document_says_is_shown_and_not_obeyed() {
+    fn texts_of_the_document_are_escaped_in_the_page() {
         let document = json!({
             "info": {"title": "T", "version": "1", "description": "<script>"},
             "paths": {"/a/{b}": {"get": {

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_a_client_still_sends_is_read_until_it_closes() {
+    async fn remaining_bytes_of_a_client_are_read_until_it_closes() {
         let (mut client, server) = tokio::io::duplex(64);
         let flag = LingerFlag::default();
         let mut server = LingeringClose::new(server, flag.clone());

@@ -48,7 +48,6 @@ struct SessionLogQuery {
 
 answer_from! { SessionLogRow =>
     /// A line of the session log.
-    #[schema(as = SessionRow)]
     struct SessionLine {
         /// The number of the line; later lines have greater ones.
         seq: u64,
@@ -69,7 +68,7 @@ answer_from! { SessionLogRow =>
     }
 }
 
-/// A page of the session log, the latest first.
+/// A page of the session log, newest first.
 #[derive(Serialize, ToSchema)]
 struct SessionPage {
     entries: Vec<SessionLine>,
@@ -77,7 +76,7 @@ struct SessionPage {
     next_cursor: Option<String>,
 }
 
-/// Lists the rows of the audit log, the latest first
+/// Lists the rows of the audit log, newest first
 #[utoipa::path(get, path = "/v1/session-log", operation_id = "session_log", tag = "events", params(SessionLogQuery),
     responses((status = 200, description = "A page.", body = SessionPage)))]
 async fn list_session_log(

@@ -40,7 +40,7 @@ impl BodyMemory {
     }
 }
 
-/// What a client did wrong while its body was streamed, once it did: the connection to the owner breaks by it, and not by the owner.
+/// Set when the client failed while its body was streamed, so that the broken connection is not blamed on the owner.
 pub(super) type ClientFailure = Arc<OnceLock<BodyFailure>>;
 
 /// What is wrong with a body that is streamed.

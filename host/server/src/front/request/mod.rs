@@ -35,8 +35,8 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 const VIA: &str = "1.1 ark-front";
 /// The calls that get a key of the front's if they have none: decisions and signals.
 const GIVEN_KEYS: [&str; 3] = ["/v1/actions", "/v1/actions/batch", "/v1/signals"];
-/// The calls that settle an approval, which get one too: how their paths begin and end, with the approval's id between.
-const SETTLING: (&str, [&str; 2]) = ("/v1/approvals/", ["/approve", "/reject"]);
+/// The calls that resolve an approval, which get one too: how their paths begin and end, with the approval's id between.
+const RESOLUTION_PATHS: (&str, [&str; 2]) = ("/v1/approvals/", ["/approve", "/reject"]);
 
 /// A request on its way to the owner.
 pub(super) struct OutgoingRequest {
@@ -201,7 +201,7 @@ struct KeyField {
 }
 
 fn is_given_key(path: &str) -> bool {
-    let (start, ends) = SETTLING;
+    let (start, ends) = RESOLUTION_PATHS;
     GIVEN_KEYS.contains(&path)
         || (path.starts_with(start) && ends.iter().any(|end| path.ends_with(end)))
 }
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_for_one_connection_or_names_a_sender_is_not_passed_on() {
+    async fn connection_and_sender_headers_are_not_passed_on() {
         let request = Request::get("/v1/agents?limit=3")
             .header("Host", "ark.example.com")
             .header("Connection", "close, X-Hop, Authorization, Idempotency-Key")

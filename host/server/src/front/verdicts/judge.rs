@@ -96,7 +96,7 @@ impl FrontJudge {
     /// Compiles a component of the owner.
     ///
     /// # Errors
-    /// It cannot be loaded: in words.
+    /// The component cannot be loaded; the error text says why.
     pub(super) fn compile(&self, component: &[u8]) -> Result<Arc<Policy>, String> {
         Policy::load(&self.engine, component)
             .map(|policy| Arc::new(policy.with_fuel(self.fuel)))

@@ -74,7 +74,7 @@ struct NamedDecisions {
 }
 
 #[derive(Deserialize)]
-struct NamedSettlement {
+struct NamedResolution {
     #[serde(default)]
     decision: Option<NamedDecision>,
 }
@@ -305,8 +305,8 @@ fn read_decisions(answered: &AnsweredCall) -> Result<Vec<NamedDecision>, serde_j
         AnswerKind::Action => vec![serde_json::from_slice(answer)?],
         AnswerKind::Batch => serde_json::from_slice::<NamedDecisions>(answer)?.decisions,
         AnswerKind::Approval => {
-            let settled: NamedSettlement = serde_json::from_slice(answer)?;
-            settled.decision.into_iter().collect()
+            let resolution: NamedResolution = serde_json::from_slice(answer)?;
+            resolution.decision.into_iter().collect()
         }
     })
 }

@@ -64,7 +64,7 @@ pub(in crate::front) struct TallyReport {
     unjudged_reasons: BTreeMap<UnjudgedReason, u64>,
     /// Answers whose decisions wait.
     waiting: u64,
-    /// The last that differed, the latest first.
+    /// The last that differed, newest first.
     latest_different: Vec<DifferingVerdict>,
 }
 
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_bounded_and_the_latest() {
+    fn only_the_latest_differing_verdicts_are_kept() {
         let tally = Tally::new(Arc::default());
         let ids: Vec<DecisionId> = (0..MAX_KEPT + 5).map(|_| DecisionId::fresh()).collect();
         for id in &ids {

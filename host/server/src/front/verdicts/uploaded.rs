@@ -33,7 +33,7 @@ pub(super) struct UploadedPolicies {
     kept: Mutex<HashMap<VersionKey, Loaded>>,
 }
 
-/// Why nothing is kept of a version.
+/// Why a version of a policy is not loaded.
 enum NotLoaded {
     /// A file of the owner declares it.
     Declared,

@@ -20,7 +20,7 @@ use ark_model::ids::{AuditId, DecisionId, Digest, Millis};
 use ark_model::usage::QuotaHolder;
 use ark_store::{Approval, ApprovalChange, ApprovalStatus, AuditEntry, AuditKind, Store, Unit};
 
-use super::held_actions::HeldAction;
+use super::held_actions::OpenApproval;
 use super::idempotency::{format_receipt, parse_receipt};
 use super::state::Arbiter;
 
@@ -178,7 +178,7 @@ impl Arbiter {
     fn load_approved_action(
         &self,
         resolution: &Resolution,
-        held: &HeldAction,
+        held: &OpenApproval,
     ) -> Result<Option<RedactedProposal>, HrmError> {
         let Resolution { id, by, .. } = resolution;
         if !resolution.approve {
@@ -263,7 +263,7 @@ fn resolution_error(store: &Store, id: DecisionId) -> HrmError {
 /// Adds the resolution of an approval and its audit row to a unit.
 fn stage_resolution(
     unit: &mut Unit,
-    held: &HeldAction,
+    held: &OpenApproval,
     resolution: &Resolution,
     status: ApprovalStatus,
     decision_id: Option<DecisionId>,

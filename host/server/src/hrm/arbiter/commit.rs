@@ -1,4 +1,4 @@
-//! How a unit of the arbiter begins and is committed.
+//! Begins and commits a unit of the arbiter.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -9,14 +9,14 @@ use ark_store::{Approval, Store};
 /// The open approvals: a cache of the store's table, changed in step with it.
 #[derive(Default)]
 pub(super) struct HeldActions {
-    open: BTreeMap<DecisionId, HeldAction>,
+    open: BTreeMap<DecisionId, OpenApproval>,
     expiries: BTreeSet<(Millis, DecisionId)>,
     counts: HashMap<Name, usize>,
 }
 
 /// What is needed of a held action to resolve its approval.
 #[derive(Clone)]
-pub(super) struct HeldAction {
+pub(super) struct OpenApproval {
     pub(super) agent: Name,
     pub(super) submitter: String,
     pub(super) trace_id: TraceId,
@@ -46,12 +46,12 @@ impl HeldActions {
         self.open.len() < limit && own < (limit / 10).max(1)
     }
 
-    pub(super) fn get_action(&self, id: DecisionId) -> Option<&HeldAction> {
+    pub(super) fn get_action(&self, id: DecisionId) -> Option<&OpenApproval> {
         self.open.get(&id)
     }
 
     pub(super) fn insert_approval(&mut self, approval: &Approval, repetition_key: Option<Digest>) {
-        let held = HeldAction {
+        let held = OpenApproval {
             agent: approval.agent.clone(),
             submitter: approval.submitter.clone(),
             trace_id: approval.trace_id,
@@ -67,7 +67,7 @@ impl HeldActions {
         self.open.insert(approval.id, held);
     }
 
-    pub(super) fn remove_action(&mut self, id: DecisionId) -> Option<HeldAction> {
+    pub(super) fn remove_action(&mut self, id: DecisionId) -> Option<OpenApproval> {
         let held = self.open.remove(&id)?;
         self.expiries.remove(&(held.expires_at, id));
         if let Some(count) = self.counts.get_mut(&held.agent) {
@@ -80,7 +80,7 @@ impl HeldActions {
     }
 
     /// Removes an action that has expired at `now`, the one that expired first.
-    pub(super) fn pop_expired(&mut self, now: Millis) -> Option<(DecisionId, HeldAction)> {
+    pub(super) fn pop_expired(&mut self, now: Millis) -> Option<(DecisionId, OpenApproval)> {
         let (expires, id) = self.expiries.first().copied()?;
         if expires > now {
             return None;

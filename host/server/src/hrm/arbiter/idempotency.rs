@@ -99,7 +99,7 @@ impl Arbiter {
 pub struct RefusedRequest {
     /// The key.
     pub key: IdempotencyKey,
-    /// Where the key is unique.
+    /// The scope within which the key is unique.
     pub scope: RequestScope,
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::hrm::combine::combine_verdicts;
 use crate::hrm::error::HrmError;
 use crate::hrm::ledger::{FactQuery, IDENTICAL_WINDOW};
-use crate::hrm::record::{describe_subject, encode_decision};
+use crate::hrm::record::{encode_decision, index_fields};
 use crate::hrm::request::RedactedProposal;
 use crate::hrm::topics::DECISION_TOPIC;
 use ark_model::action::{Family, Parameters};
@@ -65,7 +65,7 @@ impl Arbiter {
             outcome: Some(decision.outcome),
             at: now,
             body,
-            subject: Some(describe_subject(&decision)),
+            subject: Some(index_fields(&decision)),
         });
         self.stage_messages(&decision, unit);
         if decision.outcome == Outcome::Denied && decision.violates_rules() {

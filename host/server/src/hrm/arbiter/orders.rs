@@ -40,7 +40,7 @@ impl Arbiter {
     }
 
     /// Carries out an order. A halt or a quarantine is in force from here on, even if it cannot be recorded; a resume or a restoration only once it is
-    /// durable.
+    /// durable, and not if what it ends is ordered again before that.
     pub(super) fn carry_out_order(
         &mut self,
         mut issued: IssuedOrder,
@@ -76,6 +76,8 @@ impl Arbiter {
             changed: in_force_since.is_none(),
             at: in_force_since.unwrap_or(now),
         };
+        // A resume or a restoration ends what is in force now.
+        let ended = self.guards.last_number(issued.order.agent());
         match &change {
             ControlChange::Halt(halt) => self.guards.begin_halt(halt.clone()),
             ControlChange::Quarantine(quarantine) => {
@@ -121,8 +123,8 @@ impl Arbiter {
                 ControlChange::Quarantine(quarantine) if receipt.changed => {
                     metering::record_quarantine(&meters, &quarantine);
                 }
-                ControlChange::Resume => guards.end_halt(),
-                ControlChange::Restore(agent) => guards.end_quarantine(&agent),
+                ControlChange::Resume => guards.end_halt(ended),
+                ControlChange::Restore(agent) => guards.end_quarantine(&agent, ended),
                 ControlChange::Halt(_) | ControlChange::Quarantine(_) => {}
             }
             receipt

@@ -11,7 +11,7 @@ const QUOTES: [&str; 24] = [
     "USD", "USDT", "USDC", "EUR", "GBP", "JPY", "CHF", "AUD", "CAD", "KRW", "TRY", "BRL", "INR",
     "SGD", "HKD", "BUSD", "FDUSD", "TUSD", "DAI", "BTC", "ETH", "BNB", "PERP", "USDTPERP",
 ];
-/// What stands between the parts of a pair.
+/// The separators between the two parts of a currency pair.
 const PAIR_SEPARATORS: [char; 7] = ['-', '/', '_', ':', ' ', '\u{ff0f}', '\u{ff0d}'];
 
 /// Returns whether a word is written as a ticker: letters, none of them in lower case, and digits. `ONE`, `GAS` and `NEAR` are words and

@@ -1,4 +1,4 @@
-//! How an execution report is booked.
+//! Books execution reports.
 //!
 //! A fill of a trade opens exposure. A fill of a close takes its size from the same agent's open orders in the instrument, the oldest first; what it trades
 //! beyond them is exposure of its own. A result counts once, with the fill that it comes from, in the day of the report.

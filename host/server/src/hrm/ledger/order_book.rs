@@ -33,7 +33,7 @@ pub struct MarketOrderBook {
 struct BookedOrder {
     order: MarketOrder,
     key: InstrumentKey,
-    /// Its place in [`MarketOrderBook::ended`].
+    /// The key of the order in [`MarketOrderBook::ended`].
     ended: Option<u64>,
 }
 

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_ended_for_want_of_a_report_takes_the_executors_word() {
+    fn an_order_that_the_host_ended_accepts_the_executors_report() {
         use MarketOrderState as S;
         let lapsed = order(S::Expired, 0, true);
         assert_eq!(

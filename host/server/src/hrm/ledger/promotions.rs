@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_host_counts_for_every_agent() {
+    fn publications_count_for_every_agent() {
         let parameters = json!({"text": "BTC-USD"});
         let aliases = InstrumentAliases::default();
         for (action_type, external, expected) in [

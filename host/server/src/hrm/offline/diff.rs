@@ -42,7 +42,7 @@ pub enum ComparedVersion<'a> {
 
 /// A rule that fired.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FiredRule {
+pub struct ChangedRule {
     /// The name of the rule.
     pub rule: String,
     /// Its answer: warn, violation, hold or error.
@@ -62,7 +62,7 @@ pub struct VersionJudgement {
     /// The outcome over all policies.
     pub outcome: Outcome,
     /// The rules of this policy that fired.
-    pub fired: Vec<FiredRule>,
+    pub fired: Vec<ChangedRule>,
     /// The failure of this policy, which denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
@@ -270,7 +270,7 @@ fn judge_decision(
 }
 
 /// The rules of a verdict that fired.
-pub(super) fn fired_rules(part: &PolicyVerdict) -> Vec<FiredRule> {
+pub(super) fn fired_rules(part: &PolicyVerdict) -> Vec<ChangedRule> {
     let answers = part
         .verdict
         .as_ref()
@@ -278,7 +278,7 @@ pub(super) fn fired_rules(part: &PolicyVerdict) -> Vec<FiredRule> {
     answers
         .iter()
         .filter(|answer| answer.answer.has_fired())
-        .map(|answer| FiredRule {
+        .map(|answer| ChangedRule {
             rule: part
                 .policy
                 .rule(answer.rule)
@@ -301,10 +301,10 @@ fn judgements_differ(old: &VersionJudgement, new: &VersionJudgement) -> bool {
 
 /// Whether the same rules fire with the same answers. Each side: the rules that fired, and whether the policy failed.
 pub(super) fn fire_alike(
-    (one, one_failed): (&[FiredRule], bool),
-    (other, other_failed): (&[FiredRule], bool),
+    (one, one_failed): (&[ChangedRule], bool),
+    (other, other_failed): (&[ChangedRule], bool),
 ) -> bool {
-    let answers = |fired: &FiredRule| (fired.rule.clone(), fired.answer);
+    let answers = |fired: &ChangedRule| (fired.rule.clone(), fired.answer);
     one_failed == other_failed && one.iter().map(answers).eq(other.iter().map(answers))
 }
 

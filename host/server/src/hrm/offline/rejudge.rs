@@ -12,7 +12,7 @@ use ark_model::ids::{DecisionId, Digest, Millis};
 
 use crate::hrm::combine::combine_verdicts;
 
-use super::diff::{FiredRule, fire_alike, fired_rules};
+use super::diff::{ChangedRule, fire_alike, fired_rules};
 
 /// A decision that comes out otherwise under other policies, or on another engine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,7 +55,7 @@ pub struct PolicyAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings_sha256: Option<Digest>,
     /// The rules that fired.
-    pub fired: Vec<FiredRule>,
+    pub fired: Vec<ChangedRule>,
     /// Why it could not judge, which denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,

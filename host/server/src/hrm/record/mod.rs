@@ -23,7 +23,7 @@ use ark_model::verdict::Verdict;
 use ark_store::{AuditKind, AuditRow};
 
 pub use encode::encode_decision;
-pub(super) use subject::describe_subject;
+pub(super) use subject::index_fields;
 
 use compact::CompactIn;
 

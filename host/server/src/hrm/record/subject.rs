@@ -2,10 +2,11 @@
 
 use ark_model::action::Parameters;
 use ark_model::decision::Decision;
-use ark_store::{DecisionSubject, FiredRule};
+use ark_model::verdict::RuleAnswer;
+use ark_store::{FiredRule, IndexedFields};
 
 /// Returns what a decision concerned and which rules fired, for lists of decisions.
-pub(in crate::hrm) fn describe_subject(decision: &Decision) -> DecisionSubject {
+pub(in crate::hrm) fn index_fields(decision: &Decision) -> IndexedFields {
     let size = match &decision.action.parameters {
         Parameters::Trade(trade) => Some(trade.position_size_pct),
         Parameters::ClosePosition(close) => close.position_size_pct,
@@ -25,7 +26,7 @@ pub(in crate::hrm) fn describe_subject(decision: &Decision) -> DecisionSubject {
             })
         })
     });
-    DecisionSubject {
+    IndexedFields {
         symbol: decision.action.symbol().map(str::to_owned),
         size,
         fired: fired.collect(),

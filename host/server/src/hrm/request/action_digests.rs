@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn small_disguises_make_no_other_action() {
+    fn disguised_repetitions_have_the_same_digest() {
         let plain = key_of(
             "trade",
             &trade("BTC-USD", 0.05, r#"{"note":"add one"}"#),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn other_actions_stay_others() {
+    fn different_actions_have_different_digests() {
         let plain = key_of("trade", &trade("BTC-USD", 0.05, "{}"), "");
         let mut sell = trade("BTC-USD", 0.05, "{}");
         sell["side"] = json!("sell");

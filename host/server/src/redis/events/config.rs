@@ -1,4 +1,4 @@
-//! How events are sent.
+//! Configuration of the events that are sent to a Redis.
 
 /// How events are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Why events are not sent for now.
+//! Errors of sending events to a Redis, after which it is tried again.
 
 use ark_store::{CommitError, ReadError};
 

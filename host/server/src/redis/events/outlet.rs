@@ -41,7 +41,7 @@ enum LastEntry {
 
 /// Where the sending goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ResumePoint {
     /// The last id that the stream has given.
     last_id: Option<EntryId>,
     /// The position of the last event that was sent.
@@ -93,13 +93,13 @@ pub(super) fn unwatch(connection: &mut Connection) -> RedisResult<()> {
 ///
 /// # Errors
 /// The stream holds something else, or the database cannot be read.
-pub(super) fn find_place(
+pub(super) fn find_resume_point(
     end: &StreamTail,
     store: &Store,
     recorded: EventCursor,
-) -> Result<Place, SendingError> {
-    let at = |position: EventCursor| -> Result<Place, ReadError> {
-        Ok(Place {
+) -> Result<ResumePoint, SendingError> {
+    let at = |position: EventCursor| -> Result<ResumePoint, ReadError> {
+        Ok(ResumePoint {
             last_id: end.last_id,
             position,
             log_hash: store.audit_hash(position.audit_seq)?,
@@ -126,18 +126,18 @@ pub(super) fn find_place(
         }
         LastEntry::Other => Err(foreign("is no event of a host")),
         LastEntry::Event(log) => {
-            let place = at(position)?;
-            match place.log_hash {
+            let point = at(position)?;
+            match point.log_hash {
                 Some(hash) if *log != hash.to_string() && !log.is_empty() => Err(foreign(
                     "is of another host's log, or of an earlier database",
                 )),
-                _ => Ok(place),
+                _ => Ok(point),
             }
         }
     }
 }
 
-impl Place {
+impl ResumePoint {
     /// Whether the stream still ends where it did.
     pub(super) fn is_end(&self, end: &StreamTail) -> bool {
         self.last_id == end.last_id

@@ -14,7 +14,7 @@ use ark_store::{EventCursor, RedisChange, Store, Unit};
 
 use super::config::EventsConfig;
 use super::error::SendingError;
-use super::outlet::{Place, find_place, unwatch, watch_end};
+use super::outlet::{ResumePoint, find_resume_point, unwatch, watch_end};
 use super::status::EventsStatus;
 use crate::outgoing_events::{EventSource, find_host_name};
 use crate::redis::connection::{RedisLink, RedisSettings};
@@ -54,7 +54,7 @@ impl EventSender {
         status: &Arc<EventsStatus>,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded(0);
-        let mut sending = Sending {
+        let mut sending = RedisSender {
             config: config.clone(),
             link: RedisLink::new(Arc::clone(settings), TIMEOUT),
             commits: store.subscribe_commits(),
@@ -64,7 +64,7 @@ impl EventSender {
             name: config.source.clone(),
             recorded: None,
             recorded_at: Instant::now(),
-            place: None,
+            resume_point: None,
             is_idle: false,
         };
         if let Err(error) = sending.find_recorded() {
@@ -90,7 +90,7 @@ impl EventSender {
     }
 }
 
-struct Sending {
+struct RedisSender {
     config: EventsConfig,
     link: RedisLink,
     commits: watch::Receiver<u64>,
@@ -103,28 +103,28 @@ struct Sending {
     recorded: Option<EventCursor>,
     recorded_at: Instant,
     /// Where the stream was left; `None`: it must be looked at.
-    place: Option<Place>,
+    resume_point: Option<ResumePoint>,
     /// Whether everything was sent that was committed before the last change of `commits` that was seen.
     is_idle: bool,
 }
 
-/// What a step did.
-enum SendProgress {
+/// The result of one step.
+enum RedisStep {
     /// Everything that is committed is sent.
     Idle,
     /// A page was sent, or the stream is looked at again; there may be more.
     Moved,
 }
 
-impl Sending {
+impl RedisSender {
     fn run(&mut self, stopped: &Receiver<()>) {
         lower_thread_priority(NICE);
         let mut pause = Duration::ZERO;
         while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             let began = Instant::now();
             pause = match self.send_page() {
-                Ok(SendProgress::Idle) => GATHER,
-                Ok(SendProgress::Moved) => began.elapsed().min(MAX_REST),
+                Ok(RedisStep::Idle) => GATHER,
+                Ok(RedisStep::Moved) => began.elapsed().min(MAX_REST),
                 Err(error) => {
                     self.record_failure(&error);
                     let least = match error {
@@ -139,14 +139,13 @@ impl Sending {
             }
         }
         let began = Instant::now();
-        while began.elapsed() < FINISH_TIME && matches!(self.send_page(), Ok(SendProgress::Moved)) {
-        }
+        while began.elapsed() < FINISH_TIME && matches!(self.send_page(), Ok(RedisStep::Moved)) {}
         self.record_position();
     }
 
     fn record_failure(&mut self, error: &SendingError) {
         // Whether the last events are in the stream is looked up.
-        self.place = None;
+        self.resume_point = None;
         if let SendingError::Link(error) = error {
             self.link.record_failure(error);
             self.status.failures.increment();
@@ -159,33 +158,36 @@ impl Sending {
     }
 
     /// Sends a page.
-    fn send_page(&mut self) -> Result<SendProgress, SendingError> {
-        if self.is_idle && self.place.is_some() && !self.commits.has_changed().unwrap_or(false) {
-            return Ok(SendProgress::Idle);
+    fn send_page(&mut self) -> Result<RedisStep, SendingError> {
+        if self.is_idle
+            && self.resume_point.is_some()
+            && !self.commits.has_changed().unwrap_or(false)
+        {
+            return Ok(RedisStep::Idle);
         }
         self.is_idle = false;
         let recorded = self.find_recorded()?;
         let name = self.find_name()?;
-        let mut place = match self.place {
-            Some(place) => place,
-            None => self.look_up_place(recorded)?,
+        let mut point = match self.resume_point {
+            Some(point) => point,
+            None => self.look_up_resume_point(recorded)?,
         };
         // Seen before the database is read: what is committed meanwhile is noticed.
         self.commits.mark_unchanged();
-        let page = self.source.read_behind(place.position)?;
+        let page = self.source.read_behind(point.position)?;
         if page.events.is_empty() {
-            place.skip_to(page.end);
+            point.skip_to(page.end);
         } else {
             let connection = self.link.connect()?;
             let end = watch_end(connection, &self.config.stream)?;
-            if !place.is_end(&end) {
-                self.place = None;
+            if !point.is_end(&end) {
+                self.resume_point = None;
                 unwatch(connection)?;
-                return Ok(SendProgress::Moved);
+                return Ok(RedisStep::Moved);
             }
-            if !place.append(connection, &self.config, &name, &page.events)? {
-                self.place = None;
-                return Ok(SendProgress::Moved);
+            if !point.append(connection, &self.config, &name, &page.events)? {
+                self.resume_point = None;
+                return Ok(RedisStep::Moved);
             }
             self.status.sent.add(page.events.len() as u64);
         }
@@ -197,8 +199,8 @@ impl Sending {
                 "audit rows went into an archive before they were sent as events"
             );
         }
-        self.place = Some(place);
-        self.status.set_position(place.position);
+        self.resume_point = Some(point);
+        self.status.set_position(point.position);
         self.link.record_success();
         if self.status.problem().is_some() {
             self.status.set_problem(None);
@@ -206,25 +208,25 @@ impl Sending {
         }
         self.is_idle = page.is_last;
         Ok(if page.is_last {
-            SendProgress::Idle
+            RedisStep::Idle
         } else {
-            SendProgress::Moved
+            RedisStep::Moved
         })
     }
 
-    fn look_up_place(&mut self, recorded: EventCursor) -> Result<Place, SendingError> {
+    fn look_up_resume_point(&mut self, recorded: EventCursor) -> Result<ResumePoint, SendingError> {
         let connection = self.link.connect()?;
         let end = watch_end(connection, &self.config.stream)?;
         unwatch(connection)?;
-        let place = find_place(&end, &self.store, recorded)?;
+        let point = find_resume_point(&end, &self.store, recorded)?;
         tracing::debug!(
             stream = self.config.stream,
-            audit_seq = place.position.audit_seq,
-            alert_seq = place.position.alert_seq,
+            audit_seq = point.position.audit_seq,
+            alert_seq = point.position.alert_seq,
             "events are sent from here on"
         );
-        self.status.set_position(place.position);
-        Ok(place)
+        self.status.set_position(point.position);
+        Ok(point)
     }
 
     /// How far events were sent, as the database has it. The first time it is how far the log has come.
@@ -256,7 +258,7 @@ impl Sending {
     /// Records how far events were sent, if that changed. When it cannot be, the next time does it.
     fn record_position(&mut self) {
         self.recorded_at = Instant::now();
-        let Some(position) = self.place.map(|place| place.position) else {
+        let Some(position) = self.resume_point.map(|point| point.position) else {
             return;
         };
         if self.recorded == Some(position) {

@@ -1,4 +1,4 @@
-//! How sending events goes, for those who show it.
+//! Status of sending events to a Redis, for the API and metrics.
 
 use parking_lot::Mutex;
 

@@ -1,11 +1,11 @@
-//! What a front passes on, holds, and judges again.
+//! What a front passes on, parks, and judges again.
 
 use opentelemetry::KeyValue;
 
 use strum::VariantArray;
 
 use ark_model::decision::Outcome;
-use ark_model::meters::{ANSWER_CLASSES, CallKind, HoldEnd, VerdictResult};
+use ark_model::meters::{ANSWER_CLASSES, CallKind, ParkEnd, VerdictResult};
 
 use super::metric::{Metric, emit_count, emit_counts, front_counter, front_gauge, histogram};
 
@@ -35,14 +35,14 @@ pub(super) const METRICS: &[Metric] = &[
         "ark_front_holding",
         &[],
         "Requests that are held now because the owner is away.",
-        |meters, emit| emit(meters.holding.get() as f64, &[]),
+        |meters, emit| emit(meters.parked.get() as f64, &[]),
     ),
     front_counter(
         "ark_front_held_total",
         &["end"],
         "Requests that had to be held, by what became of them: sent, expired (the owner was away for too long, came back open to everybody, or the front ended), full (too many were held already).",
         |meters, emit| {
-            let ends = HoldEnd::ALL.iter().zip(&meters.holds);
+            let ends = ParkEnd::ALL.iter().zip(&meters.parked_ends);
             emit_counts(emit, "end", ends.map(|(end, count)| (end.as_str(), count)));
         },
     ),

@@ -1,4 +1,4 @@
-//! What a metric is.
+//! The declaration of one metric and its constructors.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -49,8 +49,8 @@ enum StepError {
     Unsent(String),
 }
 
-/// What a step did.
-enum SendProgress {
+/// The result of one step.
+enum WebhookStep {
     /// There is nothing to send now.
     Idle,
     /// There may be more.
@@ -69,7 +69,7 @@ struct Prepared {
     position: EventCursor,
 }
 
-pub(super) struct Sending {
+pub(super) struct WebhookSender {
     config: WebhookConfig,
     client: WebhookClient,
     store: Store,
@@ -102,7 +102,7 @@ pub(super) struct Sending {
     unable_since: Option<Millis>,
 }
 
-impl Sending {
+impl WebhookSender {
     /// Makes the loop of a webhook. Where it has never sent an event, it begins with what is committed from now on.
     pub(super) fn new(
         config: &WebhookConfig,
@@ -151,12 +151,12 @@ impl Sending {
             }
             self.must_load |= has_changed;
             wait = match self.send_next() {
-                Ok(SendProgress::Idle) => {
+                Ok(WebhookStep::Idle) => {
                     self.note_ability();
                     GATHER
                 }
-                Ok(SendProgress::Moved) => Duration::ZERO,
-                Ok(SendProgress::Waits(wait)) => {
+                Ok(WebhookStep::Moved) => Duration::ZERO,
+                Ok(WebhookStep::Waits(wait)) => {
                     self.note_ability();
                     wait
                 }
@@ -170,7 +170,7 @@ impl Sending {
             }
         }
         let began = Instant::now();
-        while began.elapsed() < FINISH_TIME && matches!(self.send_next(), Ok(SendProgress::Moved)) {
+        while began.elapsed() < FINISH_TIME && matches!(self.send_next(), Ok(WebhookStep::Moved)) {
         }
         self.record_progress();
     }
@@ -207,43 +207,43 @@ impl Sending {
         Ok(())
     }
 
-    fn send_next(&mut self) -> Result<SendProgress, StepError> {
+    fn send_next(&mut self) -> Result<WebhookStep, StepError> {
         if self.must_load {
             self.load()?;
         }
         if self.is_disabled {
-            return Ok(SendProgress::Idle);
+            return Ok(WebhookStep::Idle);
         }
         let is_redelivery_turn = std::mem::replace(&mut self.is_redelivery_turn, true);
         if self.may_redeliver && is_redelivery_turn {
             if let Some(letter) = self.store.next_webhook_redelivery(&self.config.name)? {
                 self.is_redelivery_turn = false;
                 self.redeliver(&letter)?;
-                return Ok(SendProgress::Moved);
+                return Ok(WebhookStep::Moved);
             }
             self.may_redeliver = false;
         }
         let step = self.step_events()?;
         Ok(if self.may_redeliver {
-            SendProgress::Moved
+            WebhookStep::Moved
         } else {
             step
         })
     }
 
     /// Tries the next event, if its time has come.
-    fn step_events(&mut self) -> Result<SendProgress, StepError> {
+    fn step_events(&mut self) -> Result<WebhookStep, StepError> {
         let Some(mut progress) = self.progress.clone() else {
-            return Ok(SendProgress::Idle);
+            return Ok(WebhookStep::Idle);
         };
         let is_ready = self.prepare_next_event(&mut progress);
         self.keep_progress(progress.clone());
         if !is_ready? {
-            return Ok(SendProgress::Idle);
+            return Ok(WebhookStep::Idle);
         }
         if progress.attempts >= self.config.retry.attempts {
             self.write_dead_letter(progress)?;
-            return Ok(SendProgress::Moved);
+            return Ok(WebhookStep::Moved);
         }
         if let Some(at) = progress.retry_at {
             let now = Millis::now();
@@ -254,11 +254,11 @@ impl Sending {
             }
             let left = Duration::from_millis(at.0.saturating_sub(now.0));
             if !left.is_zero() {
-                return Ok(SendProgress::Waits(left));
+                return Ok(WebhookStep::Waits(left));
             }
         }
         self.attempt(progress)?;
-        Ok(SendProgress::Moved)
+        Ok(WebhookStep::Moved)
     }
 
     /// Makes the next event ready that is one for this webhook, and moves past the others. Returns whether there is one.

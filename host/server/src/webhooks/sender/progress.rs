@@ -7,9 +7,9 @@ use ark_store::{WebhookChange, WebhookProgress};
 
 use crate::webhooks::status::FailureKind;
 
-use super::Sending;
+use super::WebhookSender;
 
-impl Sending {
+impl WebhookSender {
     pub(super) fn keep_progress(&mut self, progress: WebhookProgress) {
         self.show_progress(&progress);
         self.progress = Some(progress);
@@ -25,7 +25,7 @@ impl Sending {
         });
     }
 
-    /// Notes that the host itself cannot make an attempt now: nothing is delivered, as where the receiver fails.
+    /// Records that the host itself cannot make an attempt now, e.g. for want of the secret.
     pub(super) fn note_inability(&mut self, problem: &str) {
         self.note_problem(problem);
         let since = *self.unable_since.get_or_insert_with(Millis::now);

@@ -4,9 +4,9 @@ use ark_store::{NewDeadLetter, WebhookChange, WebhookDeadLetter, WebhookProgress
 
 use crate::webhooks::client::AttemptResult;
 
-use super::{Sending, StepError};
+use super::{WebhookSender, StepError};
 
-impl Sending {
+impl WebhookSender {
     /// Makes the current event a dead letter, in the commit that moves past it.
     pub(super) fn write_dead_letter(
         &mut self,

@@ -17,7 +17,7 @@ use crate::reader::Reader;
 use crate::schema::PACKED_BODIES_SINCE;
 
 use super::archives::archived_head;
-use super::decision_index::{DecisionSubject, parse_outcome};
+use super::decision_index::{IndexedFields, parse_outcome};
 use super::packing::{BodyPacker, read_body};
 
 /// The kind of an audit row.
@@ -72,7 +72,7 @@ pub struct AuditEntry {
     /// Everything else, as canonical JSON.
     pub body: String,
     /// Of a decision: what the index of decisions holds of it. It is no part of the chain.
-    pub subject: Option<DecisionSubject>,
+    pub subject: Option<IndexedFields>,
 }
 
 /// A row of the log.
@@ -413,7 +413,7 @@ impl Reader {
         self.with_connection(|connection| select_audit_rows(connection, rest, params))
     }
 
-    /// The last decisions, latest first, at most `limit`.
+    /// The last decisions, newest first, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.

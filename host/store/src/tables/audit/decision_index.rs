@@ -38,7 +38,7 @@ pub struct FiredRule {
 
 /// What the index holds of a decision beside the columns of its audit row.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct DecisionSubject {
+pub struct IndexedFields {
     /// The instrument, in the proposer's spelling; absent: the action concerns none.
     pub symbol: Option<String>,
     /// The size as a fraction of capital; absent: the action has none, or concerns all of a position.
@@ -86,13 +86,13 @@ pub struct DecisionLine {
     /// The outcome.
     pub outcome: Option<Outcome>,
     /// What it concerned, and what fired.
-    pub subject: DecisionSubject,
+    pub subject: IndexedFields,
 }
 
 /// A page of decisions.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DecisionPage {
-    /// The decisions, latest first.
+pub struct IndexPage {
+    /// The decisions, newest first.
     pub lines: Vec<DecisionLine>,
     /// The row before which the next page begins; `None`: there is no other decision that matches. A page with fewer lines than asked for, even
     /// with none, may have a next one: only so many rows are looked at for one page.
@@ -106,7 +106,7 @@ pub(crate) fn write_decision_row(
     agent: Option<&str>,
     action_type: Option<&str>,
     outcome: Option<&str>,
-    subject: &DecisionSubject,
+    subject: &IndexedFields,
 ) -> rusqlite::Result<()> {
     let instrument = subject.symbol.as_deref().map(InstrumentKey::from_symbol);
     let fired = match subject.fired.as_slice() {
@@ -156,7 +156,7 @@ pub(crate) fn fill_decision_index(connection: &Connection) -> rusqlite::Result<(
         let texts: [Option<String>; 3] = [row.get(2)?, row.get(3)?, row.get(4)?];
         let [agent, action_type, outcome] = texts.each_ref().map(Option::as_deref);
         let body = row.get_ref(5)?.as_str()?;
-        let subject = find_subject(body, &policies);
+        let subject = find_indexed_fields(body, &policies);
         let moment = (row.get(0)?, millis_column(row, 1)?);
         write_decision_row(connection, moment, agent, action_type, outcome, &subject)?;
     }
@@ -171,7 +171,7 @@ fn read_policies(connection: &Connection) -> rusqlite::Result<HashMap<String, Me
 }
 
 /// What a recorded decision concerned. What cannot be read of a record is left out.
-fn find_subject(body: &str, policies: &HashMap<String, Metadata>) -> DecisionSubject {
+fn find_indexed_fields(body: &str, policies: &HashMap<String, Metadata>) -> IndexedFields {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let parameters = &body["action"]["parameters"];
     let mut fired = Vec::new();
@@ -196,7 +196,7 @@ fn find_subject(body: &str, policies: &HashMap<String, Metadata>) -> DecisionSub
             }));
         }
     }
-    DecisionSubject {
+    IndexedFields {
         symbol: parameters["symbol"].as_str().map(str::to_owned),
         size: parameters["position_size_pct"].as_f64(),
         fired,
@@ -288,7 +288,7 @@ impl Candidate {
                 .map_err(|_| malformed_column(3, self.agent.as_deref().unwrap_or_default()))?,
             action_type: self.action_type,
             outcome: self.outcome.as_deref().map(parse_outcome).transpose()?,
-            subject: DecisionSubject {
+            subject: IndexedFields {
                 symbol: self.symbol,
                 size: self.size,
                 fired,
@@ -337,8 +337,8 @@ impl<'a> Candidates<'a> {
 }
 
 impl Reader {
-    /// The decisions that match, latest first, before the row `before` when it is given, at most `limit`. It looks at a bounded number of rows:
-    /// [`DecisionPage::next`] says where to go on.
+    /// The decisions that match, newest first, before the row `before` when it is given, at most `limit`. It looks at a bounded number of rows:
+    /// [`IndexPage::next`] says where to go on.
     ///
     /// # Errors
     /// The database cannot be read, or has an earlier schema.
@@ -347,7 +347,7 @@ impl Reader {
         filter: &DecisionFilter,
         before: Option<u64>,
         limit: u32,
-    ) -> Result<DecisionPage, ReadError> {
+    ) -> Result<IndexPage, ReadError> {
         self.require_current_schema()?;
         // The conditions that have an index. A statement whose parameter is not in it must still name it.
         let condition = match (&filter.instruments, &filter.trace_id) {
@@ -382,13 +382,13 @@ impl Reader {
                 let seq = candidate.seq;
                 lines.extend(candidate.match_filter(connection, filter)?);
                 if lines.len() >= limit as usize || looked_at == SCANNED_ROWS {
-                    return Ok(DecisionPage {
+                    return Ok(IndexPage {
                         lines,
                         next: Some(seq),
                     });
                 }
             }
-            Ok(DecisionPage { lines, next: None })
+            Ok(IndexPage { lines, next: None })
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What happened: the audit log, its archives, and the session log.
+//! Tables of the audit log, its archives and the session log.
 
 mod archives;
 mod audit_log;
@@ -13,7 +13,7 @@ pub(crate) use audit_log::{
     append_entry, audit_columns, delete_rows_until, read_audit_head, read_audit_row,
     read_chained_texts,
 };
-pub use decision_index::{DecisionFilter, DecisionLine, DecisionPage, DecisionSubject, FiredRule};
+pub use decision_index::{DecisionFilter, DecisionLine, FiredRule, IndexPage, IndexedFields};
 pub(crate) use decision_index::{
     delete_decision_rows_until, fill_decision_index, write_decision_row,
 };

@@ -22,7 +22,7 @@ pub enum ControlChange {
     Restore(Name),
 }
 
-/// What is in force.
+/// The halt and the quarantines in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ControlRows {
     /// The halt; `None`: agents may act.

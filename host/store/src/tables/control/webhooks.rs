@@ -41,11 +41,11 @@ pub struct NewDeadLetter {
     pub event_type: String,
     /// When it happened.
     pub event_at: Millis,
-    /// What was sent.
+    /// The body that was sent.
     pub body: String,
     /// How many attempts failed.
     pub attempts: u32,
-    /// Why the last one failed.
+    /// The reason of the last failure.
     pub reason: String,
 }
 
@@ -65,9 +65,9 @@ pub struct WebhookDeadLetter {
 /// A change of what is kept about a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookChange {
-    /// It has come this far.
+    /// Records the webhook's position.
     Progress(Name, WebhookProgress),
-    /// Nothing is sent any more, for this reason. The first reason stays.
+    /// Disables the webhook with a reason. The first reason stays.
     Disable(Name, String),
     /// Events are sent again; the one that was tried last is tried at once.
     Enable(Name),
@@ -220,7 +220,7 @@ impl Reader {
         Ok(count.unwrap_or(0))
     }
 
-    /// A webhook's dead letters before a number, the latest first; at most `limit`.
+    /// A webhook's dead letters before a number, newest first; at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.

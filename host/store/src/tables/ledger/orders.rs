@@ -43,7 +43,7 @@ impl MarketOrderState {
     }
 }
 
-/// What an order is for.
+/// Whether a market order opens or closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum MarketOrderPurpose {

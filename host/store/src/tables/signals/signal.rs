@@ -29,7 +29,7 @@ pub struct NewSignal {
 /// An idempotency key of a signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignalKey {
-    /// Where the key is unique.
+    /// The scope within which the key is unique.
     pub source: String,
     /// Where an earlier version kept the key. The same request under it there counts as this one.
     pub legacy_source: Option<&'static str>,

@@ -17,7 +17,7 @@ pub struct TruthRow {
     pub key: String,
     /// The number of the revision.
     pub revision: u64,
-    /// What is held true.
+    /// The truth.
     pub truth: Truth,
     /// The agent that wrote the revision.
     pub agent: Name,

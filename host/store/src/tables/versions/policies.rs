@@ -76,7 +76,7 @@ pub struct PolicySlot {
     /// The source that controls the slot.
     pub source: PolicySource,
     /// The slot's place in the sequence: policies with lower numbers judge first, those with equal numbers by name.
-    pub order: u32,
+    pub place: u32,
     /// The version whose verdict is enforced.
     pub enforced: Option<u64>,
     /// The version that judges in shadow.
@@ -96,11 +96,11 @@ pub struct PolicySlot {
 impl PolicySlot {
     /// The slot of a name that had no change before.
     #[must_use]
-    pub fn new_empty(policy: &Name, order: u32, by: String) -> Self {
+    pub fn new_empty(policy: &Name, place: u32, by: String) -> Self {
         Self {
             policy: policy.clone(),
             source: PolicySource::Api,
-            order,
+            place,
             enforced: None,
             shadow: None,
             previous: None,
@@ -186,7 +186,7 @@ pub(crate) fn write_policy_change(
             params![
                 slot.policy.as_str(),
                 slot.source.as_str(),
-                slot.order,
+                slot.place,
                 slot.enforced,
                 slot.shadow,
                 slot.previous,
@@ -242,7 +242,7 @@ fn read_slot(row: &Row<'_>) -> rusqlite::Result<PolicySlot> {
     Ok(PolicySlot {
         policy: parse_required(row, 0)?,
         source: parse_required(row, 1)?,
-        order: row.get(2)?,
+        place: row.get(2)?,
         enforced: row.get(3)?,
         shadow: row.get(4)?,
         previous: row.get(5)?,

@@ -142,7 +142,7 @@ fn sign_policy(dir: &Path, key: &str) {
 }
 
 #[test]
-fn what_is_pulled_with_its_signature_is_taken_by_a_host_that_demands_it() {
+fn a_pulled_component_is_accepted_by_a_host_that_demands_signatures() {
     let registry = DockerRegistry::start();
     let dir = demanding_host();
     let here = dir.path();

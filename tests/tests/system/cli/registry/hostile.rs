@@ -214,7 +214,7 @@ fn contents() -> Vec<Case> {
 }
 
 #[test]
-fn what_no_registry_should_send_is_refused_and_nothing_is_written() {
+fn malformed_registry_answers_are_refused_and_nothing_is_written() {
     let dir = tempfile::tempdir().expect("a directory");
     let digest = sha256(&kenny());
     for case in manifests().into_iter().chain(contents()) {
@@ -267,7 +267,7 @@ fn endless_manifests_tokens_and_errors_are_read_up_to_a_limit() {
 }
 
 #[test]
-fn what_is_no_component_is_refused_though_its_digest_is_right() {
+fn a_file_that_is_no_component_is_refused_despite_a_right_digest() {
     let dir = tempfile::tempdir().expect("a directory");
     let module = b"\0asm\x01\0\0\0".to_vec();
     for bytes in [b"text".to_vec(), module, kenny()[..5000].to_vec()] {

@@ -152,7 +152,7 @@ fn a_policy_is_pulled_as_it_was_pushed() {
 }
 
 #[test]
-fn what_was_changed_in_the_registry_is_refused() {
+fn altered_artifacts_of_a_registry_are_refused() {
     let registry = DockerRegistry::start();
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();

@@ -354,7 +354,7 @@ impl Stage {
         });
     }
 
-    /// The steps that the host recorded, the latest first.
+    /// The steps that the host recorded, newest first.
     pub(crate) fn steps(&self) -> Vec<Value> {
         let (status, page) = Client::at(&self.owner).get("/v1/deployments?limit=500");
         assert_eq!(status, 200, "{page}");

@@ -72,6 +72,13 @@ fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
             "{report:#}"
         );
         stage.assert_weights(100, 0);
+        // A start that leaves the old version in its place.
+        std::fs::copy(stage.dir.path().join("start.sh"), &start_new).expect("a copy");
+        let report = stage.run_canary(&options);
+        assert_eq!(report["tripwire"], "take-over", "{report:#}");
+        let reason = report["reason"].to_string();
+        assert!(reason.contains("the host that serves is not "), "{reason}");
+        std::fs::write(&start_new, "echo it has no legs >&2; exit 7\n").expect("a file");
         // One that would have migrated the database: the way back is the database as the old host left it, and loses nothing.
         let migrating = program.replacen(
             '\n',

@@ -126,7 +126,7 @@ fn an_owner_killed_under_load_costs_a_pause_and_no_request() {
                 assert_eq!(owner.terminate(), Some(0));
             }
             // An owner that is back between two requests has not been missed.
-            wait_until("requests are held", || {
+            wait_until("requests are parked", || {
                 read_metric(front, "ark_front_holding") > 0.0
             });
             owner = wait_for("the owner starts again", || start_owner(&dir, &listen));
@@ -196,7 +196,7 @@ fn start_breaking_owner() -> (String, Receiver<String>) {
 }
 
 #[test]
-fn what_broke_is_sent_again_under_one_key_or_not_at_all() {
+fn broken_requests_are_repeated_under_one_key_or_not_at_all() {
     let dir = TestDir::new("");
     let (owner, heads) = start_breaking_owner();
     let front = Host::start_front(&owner, &empty_config(&dir), &[]);
@@ -270,7 +270,7 @@ fn says(answer: &Value, words: &str) -> bool {
 }
 
 #[test]
-fn what_is_held_is_bounded_in_number_and_time_and_by_its_own_deadline() {
+fn parked_requests_are_bounded_in_number_time_and_by_their_deadline() {
     let dir = TestDir::new("");
     let listen = format!("127.0.0.1:{}", free_port());
     let owner = format!("http://{listen}");
@@ -287,7 +287,7 @@ fn what_is_held_is_bounded_in_number_and_time_and_by_its_own_deadline() {
     assert_eq!((status, &answer["type"]), (503, &away), "{answer}");
     assert_eq!(retry_after.as_deref(), Some("5"));
     assert_eq!(answer["outcome"], "denied", "{answer}");
-    assert!(says(&answer, "was held for"), "{answer}");
+    assert!(says(&answer, "was parked for"), "{answer}");
     wait_until("the front is not ready", || {
         Client::new(&hasty).get("/readyz").0 == 503
     });

@@ -14,7 +14,7 @@ use super::{
 };
 
 #[test]
-fn what_was_sent_to_an_owner_that_freezes_is_sent_again_when_it_goes_on() {
+fn requests_to_a_frozen_owner_are_repeated_when_it_goes_on() {
     let dir = TestDir::new("");
     let owner = dir.start();
     let front = front_before(&owner, &empty_config(&dir), &["--hold-for", "600000"]);

@@ -180,7 +180,7 @@ fn each_proof_fails_for_its_own_reason() {
 }
 
 #[test]
-fn what_is_held_is_rejected_so_that_nobody_approves_it_later() {
+fn held_trades_of_the_load_are_rejected() {
     let dir = TestDir::new(CONFIG);
     let host = dir.start();
     // Once the rehearsal is over, the valid proposals have a leverage that waits for an approval.

@@ -33,8 +33,7 @@ const DISK: &str = "192m";
 const RUN_DIR: &str = "ARK_FAULT_DIR";
 
 /// The name of the test, which runs itself again.
-const TEST: &str =
-    "nothing_acknowledged_is_lost_unsaid_and_nothing_opens_through_faults_of_every_kind";
+const TEST: &str = "acknowledged_decisions_survive_or_are_reported_lost";
 
 /// What proposers were told in a round.
 #[derive(Default)]
@@ -82,7 +81,7 @@ fn start_load(
         .collect()
 }
 
-/// Runs one round. Returns what became of what was acknowledged: `kept`, `copied` or `lost by word`.
+/// Runs one round. Returns what became of what was acknowledged: `kept`, `copied` or `reported lost`.
 fn run_round(place: &mut Place, fault: Fault, random: &mut Random) -> &'static str {
     let snapshot = place.data.with_file_name("snapshot");
     place
@@ -198,7 +197,7 @@ fn check_after(
     }
     clean_up(place, snapshot);
     match (lost, was_rescued) {
-        (true, _) => "lost by word",
+        (true, _) => "reported lost",
         (false, true) => "copied",
         (false, false) => "kept",
     }
@@ -279,7 +278,7 @@ fn rerun_on_a_disk(dir: &Path, seed: u64) -> bool {
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_unsaid_and_nothing_opens_through_faults_of_every_kind() {
+fn acknowledged_decisions_survive_or_are_reported_lost() {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("a clock");

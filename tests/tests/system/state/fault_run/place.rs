@@ -13,7 +13,7 @@ use ark_tests::faults::find_faketime;
 pub(super) struct Place {
     pub(super) data: PathBuf,
     pub(super) token: String,
-    /// The acknowledged decisions of earlier rounds that are not lost by word.
+    /// The acknowledged decisions of earlier rounds that are not reported lost.
     pub(super) known: Vec<String>,
     pub(super) clock: PathBuf,
 }
@@ -79,7 +79,7 @@ impl Place {
     }
 
     /// Starts a host after a fault. Where the start refuses, the database is brought back as the refusal says; returns whether what was
-    /// acknowledged since `snapshot` was lost by word.
+    /// acknowledged since `snapshot` was reported lost.
     pub(super) fn recover(&self, snapshot: &Path) -> (Host, bool) {
         let mut lost = false;
         for _ in 0..4 {

@@ -69,7 +69,7 @@ pub(super) fn missing_item(item: &MissingItem) -> Problem {
         MissingItem::Memory { .. } => {
             ("id", "GET /v1/memory/{agent} lists what an agent remembers")
         }
-        MissingItem::Setting { .. } => ("key", "GET /v1/config lists them"),
+        MissingItem::ConfigEntry { .. } => ("key", "GET /v1/config lists them"),
         MissingItem::Token { .. } => ("name", "GET /v1/tokens lists them"),
         MissingItem::ListEntry { .. } => ("key", "GET /v1/lists/{list} shows what is on it"),
         MissingItem::OpenApproval { .. } => ("id", "GET /v1/approvals lists what is held"),

@@ -80,7 +80,6 @@ struct ApprovalPage {
 
 /// A held action that is resolved.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ApprovalSettled)]
 struct ApprovalResolved<'a> {
     id: DecisionId,
     status: ApprovalStatus,

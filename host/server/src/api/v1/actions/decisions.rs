@@ -50,7 +50,7 @@ struct DecisionQuery {
     rules: Option<RulesShown>,
 }
 
-/// A page of decisions, the latest first.
+/// A page of decisions, newest first.
 #[derive(Serialize, ToSchema)]
 struct DecisionPage {
     decisions: Vec<DecisionSummary>,
@@ -58,7 +58,7 @@ struct DecisionPage {
     next_cursor: Option<String>,
 }
 
-/// Lists decisions, the latest first
+/// Lists decisions, newest first
 ///
 /// A page looks at 50,000 decisions at most, so one of a filter that few decisions match may have fewer rows than asked for, even none, and a
 /// `next_cursor` all the same.
@@ -91,7 +91,7 @@ async fn list_decisions(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// Exports decisions, the latest first
+/// Exports decisions, newest first
 ///
 /// All that match, each with its whole record on a line of its own (NDJSON). An export counts as an event stream of its caller. Where it cannot be finished
 /// its connection is cut, and `cursor` with the `seq` of the last whole line goes on behind it.

@@ -69,7 +69,6 @@ request_body!(ExecutionRequest);
 
 /// A report that is on disk.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Executed)]
 struct ExecutionRecorded {
     decision_id: DecisionId,
     trace_id: TraceId,

@@ -24,19 +24,19 @@ pub struct HeldAction {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
     /// The rules that hold it or warn of it, of every policy.
-    pub fired: Vec<FiredRule>,
+    pub fired: Vec<HeldRule>,
     /// The facts under which it was held. Only where one approval is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<Facts>,
 }
 
-/// A rule that fired.
+/// A rule that fired in the decision that held the action.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[expect(
     missing_docs,
     reason = "a comment on the flattened rule would stand in the document of the API"
 )]
-pub struct FiredRule {
+pub struct HeldRule {
     /// The policy it is a rule of.
     pub policy: String,
     #[serde(flatten)]
@@ -65,7 +65,7 @@ impl HeldAction {
     }
 }
 
-fn list_fired_rules(decision: &Decision) -> Vec<FiredRule> {
+fn list_fired_rules(decision: &Decision) -> Vec<HeldRule> {
     let whole = DecisionView::with_facts(decision);
     let policies = whole.policies.into_iter();
     policies
@@ -73,8 +73,8 @@ fn list_fired_rules(decision: &Decision) -> Vec<FiredRule> {
             let policy = said.policy.into_owned();
             let rules = said.rules.into_iter();
             let fired = rules.filter(|rule| rule.answer.has_fired());
-            let fired: Vec<FiredRule> = fired
-                .map(|rule| FiredRule {
+            let fired: Vec<HeldRule> = fired
+                .map(|rule| HeldRule {
                     policy: policy.clone(),
                     rule: rule.into_owned(),
                 })

@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_or_lost_is_missing() {
+    fn pending_and_lost_stages_count_as_missing() {
         assert!(missing(&rows("done", None)).is_empty());
         assert_eq!(missing(&rows("pending", None)), ["delivery"]);
         assert!(missing(&rows("failed", Some("shed: too many"))).is_empty());

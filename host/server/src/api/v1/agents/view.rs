@@ -183,7 +183,6 @@ pub(crate) struct AgentDeleted {
 
 /// A change that was made.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Changed)]
 pub(crate) struct AgentChanged {
     /// The agent.
     pub(crate) agent: Name,

@@ -8,7 +8,6 @@ use ark_store::AlertRow;
 
 /// An alert with its number.
 #[derive(Serialize, ToSchema)]
-#[schema(as = AlertRow)]
 pub(crate) struct AlertLine {
     /// The number: rising, possibly with gaps.
     seq: u64,

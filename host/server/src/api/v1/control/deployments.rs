@@ -116,7 +116,7 @@ impl From<AuditRow> for DeploymentStep {
     }
 }
 
-/// A page of steps of deployments, the latest first.
+/// A page of steps of deployments, newest first.
 #[derive(Serialize, ToSchema)]
 struct DeploymentPage {
     steps: Vec<DeploymentStep>,
@@ -131,7 +131,7 @@ struct DeploymentRecorded {
     id: String,
 }
 
-/// Lists the steps of deployments, the latest first
+/// Lists the steps of deployments, newest first
 #[utoipa::path(get, path = "/v1/deployments", operation_id = "list_deployments", tag = "control", params(PageQuery),
     responses((status = 200, description = "A page.", body = DeploymentPage)))]
 async fn list_deployments(

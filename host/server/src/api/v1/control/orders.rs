@@ -48,7 +48,6 @@ request_body!(OrderRequest);
 
 /// An order that is in force and on disk.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Ordered)]
 struct OrderCarriedOut {
     /// `halt`, `resume`, `quarantine` or `restore`.
     order: &'static str,
@@ -181,10 +180,6 @@ async fn carry_out_order(
     let receipt = api
         .ask_hrm_blocking(|hrm, reply| hrm.carry_out_order(instruction, reply))
         .await?;
-    if let Order::Restore { agent } = &order {
-        api.watchdog.reset_health(agent);
-        api.router.wake_agents();
-    }
     let body = OrderCarriedOut {
         order: order.as_str(),
         agent: order.agent().cloned(),

@@ -11,7 +11,6 @@ use crate::watchdog::{RedisMeasurement, StreamMeasurement};
 
 /// The last measurement of a Redis.
 #[derive(Serialize, ToSchema)]
-#[schema(as = RedisSeen)]
 pub(super) struct RedisView {
     /// Its address, without user and password.
     address: String,
@@ -26,7 +25,6 @@ pub(super) struct RedisView {
 
 /// How a stream is read, since the start of the host.
 #[derive(Serialize, ToSchema)]
-#[schema(as = StreamSeen)]
 pub(super) struct StreamView {
     /// The key of the stream.
     stream: String,
@@ -77,7 +75,6 @@ struct StreamLoad {
 
 /// How events are sent to the Redis, since the start of the host.
 #[derive(Serialize, ToSchema)]
-#[schema(as = EventsSeen)]
 pub(super) struct EventsView {
     /// The key of the stream.
     stream: String,

@@ -59,7 +59,6 @@ answer_from! { HealthView =>
 
 /// An agent's health.
 #[derive(Serialize, ToSchema)]
-#[schema(as = AgentStanding)]
 pub(crate) struct AgentHealth {
     name: Name,
     pub(crate) quarantined: bool,
@@ -111,7 +110,7 @@ struct WatchdogStatus {
     events: Option<EventsView>,
     violations_per_minute: u32,
     capsules: RetentionView,
-    backlog: Backlog,
+    backlog: BacklogView,
     quarantines: Vec<Quarantine>,
     agents: Vec<AgentHealth>,
     /// The latest.
@@ -158,7 +157,6 @@ answer_from! { Thresholds =>
 
 answer_from! { FleetStatus =>
     /// How far orders were exchanged.
-    #[schema(as = FleetSeen)]
     struct FleetView {
         /// The key of the stream.
         stream: String,
@@ -200,7 +198,7 @@ struct Intervals {
 
 /// Deliveries that wait.
 #[derive(Serialize, ToSchema)]
-struct Backlog {
+struct BacklogView {
     waiting: usize,
     most: usize,
 }
@@ -224,7 +222,7 @@ struct AlertsQuery {
     cursor: Option<RowCursor>,
 }
 
-/// A page of alerts, the latest first.
+/// A page of alerts, newest first.
 #[derive(Serialize, ToSchema)]
 struct AlertPage {
     alerts: Vec<AlertLine>,
@@ -270,7 +268,7 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
         events: show_events(&api),
         violations_per_minute: config.violations_per_minute,
         capsules: config.retention.clone().into(),
-        backlog: Backlog {
+        backlog: BacklogView {
             waiting: api.router.backlog(),
             most: api.router.config().backlog,
         },
@@ -281,7 +279,7 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
     Ok(json_response(StatusCode::OK, None, &status))
 }
 
-/// Lists alerts, the latest first
+/// Lists alerts, newest first
 #[utoipa::path(get, path = "/v1/watchdog/alerts", operation_id = "list_alerts", tag = "control", params(AlertsQuery),
     responses((status = 200, description = "A page.", body = AlertPage)))]
 async fn list_alerts(

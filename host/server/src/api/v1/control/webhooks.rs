@@ -160,7 +160,7 @@ impl From<WebhookDeadLetter> for DeadLetterShown {
     }
 }
 
-/// A page of dead letters, the latest first.
+/// A page of dead letters, newest first.
 #[derive(Serialize, ToSchema)]
 struct DeadLetterPage {
     dead_letters: Vec<DeadLetterShown>,
@@ -231,7 +231,7 @@ fn show_webhook(api: &Api, status: &WebhookStatus) -> Result<WebhookShown, ReadE
     })
 }
 
-/// Lists the events that a webhook could not deliver, the latest first
+/// Lists the events that a webhook could not deliver, newest first
 #[utoipa::path(get, path = "/v1/webhooks/{name}/dead-letters", operation_id = "list_webhook_dead_letters", tag = "webhooks",
     params(WebhookNamePath, PageQuery),
     responses((status = 200, description = "A page.", body = DeadLetterPage)))]

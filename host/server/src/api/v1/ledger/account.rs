@@ -94,7 +94,6 @@ struct CapitalSet {
 
 /// A result that counts from now on.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResultNoted)]
 struct ResultRecorded {
     amount: f64,
     at_ms: Millis,
@@ -104,7 +103,6 @@ struct ResultRecorded {
 
 answer_from! { AccountRow =>
     /// A statement about the account, as it is stored.
-    #[schema(as = AccountRow)]
     struct AccountLine {
         /// The number of the row.
         seq: u64,
@@ -123,7 +121,7 @@ answer_from! { AccountRow =>
     }
 }
 
-/// A page of changes of the account, the latest first.
+/// A page of changes of the account, newest first.
 #[derive(Serialize, ToSchema)]
 struct AccountHistory {
     changes: Vec<AccountLine>,
@@ -224,7 +222,7 @@ async fn record_result(
     Ok(json_response(StatusCode::OK, Some(receipt.trace_id), &body))
 }
 
-/// Lists the changes of the account, the latest first
+/// Lists the changes of the account, newest first
 #[utoipa::path(get, path = "/v1/account/history", operation_id = "account_history", tag = "account", params(PageQuery),
     responses((status = 200, description = "A page.", body = AccountHistory)))]
 async fn list_changes(

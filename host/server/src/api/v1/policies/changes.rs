@@ -89,34 +89,34 @@ async fn upload_policy(
     )
     .await?;
     let expected = preconditions.expected_revision(form.expected_revision)?;
-    let order = upload_requester(&api, &caller, form.by, form.reason)?;
+    let request = upload_requester(&api, &caller, form.by, form.reason)?;
     let upload = PolicyUpload {
         component: form.component.0,
         sha256: form.sha256,
         signature: form.signature,
         settings: form.settings.map(|settings| settings.0),
         mode: form.mode.unwrap_or_default(),
-        order: form.order.map(PolicyPlace::to_order),
+        place: form.place.map(PolicyPlace::to_number),
     };
-    let terms = conditions(expected);
+    let conditions = change_conditions(expected);
     let operation = api
         .run_blocking(move |api| {
             let _place = place;
             let explain = move |error: PolicyChangeError| expected.explain(error);
             api.policies
-                .check_upload(&name, &upload, &terms, &order)
+                .check_upload(&name, &upload, &conditions, &request)
                 .map_err(explain)?;
             let new = NewOperation {
                 kind: OperationKind::UploadPolicy,
                 name: name.clone(),
-                by: order.by.clone(),
-                trace_id: order.trace_id,
+                by: request.by.clone(),
+                trace_id: request.trace_id,
                 bytes: upload.component.len(),
             };
             let policies = api.policies.clone();
             let seen = policies.changes_seen(&name);
             api.operations.submit(new, move || {
-                let changed = policies.upload_version(&name, upload, terms, seen, &order);
+                let changed = policies.upload_version(&name, upload, conditions, seen, &request);
                 let changed = changed.map_err(explain)?;
                 Ok(OperationReceipt::Policy(changed))
             })
@@ -147,18 +147,18 @@ async fn revise_policy(
 ) -> Result<Response, Problem> {
     let PolicyRevisionRequest(form) = form;
     let expected = preconditions.expected_revision(form.expected_revision)?;
-    let order = change_request_of(&caller, form.by, form.reason)?;
+    let request = change_request_of(&caller, form.by, form.reason)?;
     let settings = form
         .settings
         .map(|given| SettingsReplacement(given.0.map(|settings| settings.0)));
     let revision = PolicyRevision {
         settings,
         mode: form.mode,
-        order: form.order.map(PolicyPlace::to_order),
+        place: form.place.map(PolicyPlace::to_number),
     };
-    let terms = conditions(expected);
-    change_policy(&api, expected, order, move |policies, order| {
-        policies.revise_policy(&name, revision, terms, order)
+    let conditions = change_conditions(expected);
+    change_policy(&api, expected, request, move |policies, request| {
+        policies.revise_policy(&name, revision, conditions, request)
     })
     .await
 }
@@ -183,12 +183,12 @@ async fn roll_out_policy(
     ApiJson { form, body }: ApiJson<PolicyRolloutRequest>,
 ) -> Result<Response, Problem> {
     let expected = preconditions.expected_revision(form.expected_revision)?;
-    let order = change_request_of(&caller, form.by, form.reason)?;
-    let request = identify_change("roll_out_policy", "rollout", &name, expected, &body);
-    let terms = conditions_under_key(idempotency, expected, &order, &request);
-    change_policy(&api, expected, order, move |policies, order| {
+    let request = change_request_of(&caller, form.by, form.reason)?;
+    let canonical = identify_change("roll_out_policy", "rollout", &name, expected, &body);
+    let conditions = conditions_under_key(idempotency, expected, &request, &canonical);
+    change_policy(&api, expected, request, move |policies, request| {
         let mode = form.mode.unwrap_or_default();
-        policies.roll_out(&name, form.number.into(), mode, terms, order)
+        policies.roll_out(&name, form.number.into(), mode, conditions, request)
     })
     .await
 }
@@ -213,11 +213,11 @@ async fn roll_back_policy(
     ApiJson { form, body }: ApiJson<PolicyRollbackRequest>,
 ) -> Result<Response, Problem> {
     let expected = preconditions.expected_revision(form.expected_revision)?;
-    let order = change_request_of(&caller, form.by, form.reason)?;
-    let request = identify_change("roll_back_policy", "rollback", &name, expected, &body);
-    let terms = conditions_under_key(idempotency, expected, &order, &request);
-    change_policy(&api, expected, order, move |policies, order| {
-        policies.roll_back(&name, terms, order)
+    let request = change_request_of(&caller, form.by, form.reason)?;
+    let canonical = identify_change("roll_back_policy", "rollback", &name, expected, &body);
+    let conditions = conditions_under_key(idempotency, expected, &request, &canonical);
+    change_policy(&api, expected, request, move |policies, request| {
+        policies.roll_back(&name, conditions, request)
     })
     .await
 }
@@ -241,16 +241,16 @@ async fn delete_policy(
     ApiHeaders(preconditions): ApiHeaders<Preconditions>,
 ) -> Result<Response, Problem> {
     let expected = preconditions.expected_revision(query.expected_revision)?;
-    let order = change_request_of(&caller, query.by, query.reason)?;
+    let request = change_request_of(&caller, query.by, query.reason)?;
     let only_shadow = query.mode.is_some();
-    let terms = conditions(expected);
-    change_policy(&api, expected, order, move |policies, order| {
-        policies.delete_policy(&name, only_shadow, terms, order)
+    let conditions = change_conditions(expected);
+    change_policy(&api, expected, request, move |policies, request| {
+        policies.delete_policy(&name, only_shadow, conditions, request)
     })
     .await
 }
 
-const fn conditions(expected: ExpectedRevision) -> ChangeConditions {
+const fn change_conditions(expected: ExpectedRevision) -> ChangeConditions {
     ChangeConditions {
         expected_revision: expected.revision,
         idempotency: None,
@@ -262,15 +262,15 @@ const fn conditions(expected: ExpectedRevision) -> ChangeConditions {
 fn conditions_under_key(
     idempotency: IdempotencyHeader,
     expected: ExpectedRevision,
-    order: &ChangeRequest,
-    request: &CanonicalRequest<'_>,
+    request: &ChangeRequest,
+    canonical: &CanonicalRequest<'_>,
 ) -> ChangeConditions {
-    let key = idempotency.for_request(request);
+    let key = idempotency.for_request(canonical);
     ChangeConditions {
         expected_revision: expected.revision,
         legacy_request: key.as_ref().and_then(|key| key.legacy_digest),
         idempotency: key.map(|key| IdempotencyRecord {
-            scope: format!("policy:{}", order.by),
+            scope: format!("policy:{}", request.by),
             key: key.key,
             request: key.request_digest,
             answer: String::new(),
@@ -301,14 +301,14 @@ fn identify_change<'a>(
 async fn change_policy(
     api: &Arc<Api>,
     expected: ExpectedRevision,
-    order: ChangeRequest,
+    request: ChangeRequest,
     change: impl FnOnce(&Policies, &ChangeRequest) -> Result<PolicyChangeReceipt, PolicyChangeError>
     + Send
     + 'static,
 ) -> Result<Response, Problem> {
-    let trace_id = order.trace_id;
+    let trace_id = request.trace_id;
     let receipt = api
-        .run_blocking(move |api| change(&api.policies, &order))
+        .run_blocking(move |api| change(&api.policies, &request))
         .await?
         .map_err(|error| expected.explain(error))?;
     let changed = PolicyChanged::from(receipt);

@@ -143,7 +143,7 @@ impl From<AuditRow> for Amendment {
     }
 }
 
-/// A page of requests for other rules, the latest first.
+/// A page of requests for other rules, newest first.
 #[derive(Serialize, ToSchema)]
 struct AmendmentPage {
     amendments: Vec<Amendment>,
@@ -159,7 +159,7 @@ struct AmendmentRecorded {
     changes: &'static str,
 }
 
-/// Lists requests for rule changes, the latest first
+/// Lists requests for rule changes, newest first
 #[utoipa::path(get, path = "/v1/graveyard/amendments", operation_id = "list_amendments", tag = "policies", params(PageQuery),
     responses((status = 200, description = "A page.", body = AmendmentPage)))]
 async fn list_amendments(

@@ -124,7 +124,7 @@ async fn show_policy(
     let summary = summary(&row, slot);
     let body = PolicyShown {
         name: summary.name.to_string(),
-        order: Some(summary.order),
+        place: Some(summary.place),
         source: Some(summary.source),
         revision: Some(summary.revision),
         enforced: doing(enforced_of(slot), enforced),

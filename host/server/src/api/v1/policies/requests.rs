@@ -36,7 +36,7 @@ integer_field! {
 }
 
 impl PolicyPlace {
-    pub(super) fn to_order(self) -> u32 {
+    pub(super) fn to_number(self) -> u32 {
         u32::try_from(self.0).unwrap_or(LAST_PLACE)
     }
 }
@@ -56,7 +56,8 @@ pub(super) struct PolicyUploadRequest {
     /// Whether its verdicts count (`enforce`, also if left out) or are recorded and compared (`shadow`).
     pub(super) mode: Option<PolicyMode>,
     /// Its place among the others; as it was, or the last, if left out.
-    pub(super) order: Option<PolicyPlace>,
+    #[serde(rename = "order")]
+    pub(super) place: Option<PolicyPlace>,
     /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
     pub(super) expected_revision: Option<RevisionNumber>,
     /// Why, for the audit log.
@@ -75,7 +76,8 @@ pub(super) struct RevisionFields {
     /// Whether its verdicts count (`enforce`) or are recorded and compared (`shadow`).
     pub(super) mode: Option<PolicyMode>,
     /// Its place among the others.
-    pub(super) order: Option<PolicyPlace>,
+    #[serde(rename = "order")]
+    pub(super) place: Option<PolicyPlace>,
     /// The revision that must still be the latest. In place of `If-Match`.
     pub(super) expected_revision: Option<RevisionNumber>,
     /// Why, for the audit log.
@@ -106,7 +108,7 @@ impl PolicyRevisionRequest {
 impl RequestBody for PolicyRevisionRequest {
     fn from_document(document: Value) -> Result<Self, FieldError> {
         let fields: RevisionFields = read_described(document)?;
-        if fields.settings.is_none() && fields.mode.is_none() && fields.order.is_none() {
+        if fields.settings.is_none() && fields.mode.is_none() && fields.place.is_none() {
             let remedy = "give some of settings (null: none), mode (enforce or shadow) and order";
             return Err(FieldError::new("body", "changes nothing", remedy));
         }

@@ -42,7 +42,8 @@ pub(crate) struct InForce {
 pub(crate) struct PolicyLine {
     pub(crate) name: Name,
     /// Lower ones are asked first, equal ones by name.
-    pub(crate) order: u32,
+    #[serde(rename = "order")]
+    pub(crate) place: u32,
     /// Where it is managed: in the configuration, in the policies' directory, or over the API.
     pub(crate) source: PolicySource,
     pub(crate) revision: u64,
@@ -64,7 +65,8 @@ pub(crate) struct PolicyShown {
     pub(crate) name: String,
     /// Lower ones are asked first, equal ones by name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) order: Option<u32>,
+    #[serde(rename = "order")]
+    pub(crate) place: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<PolicySource>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,7 +176,8 @@ answer_from! { PolicyChangeReceipt =>
         /// How many test vectors that version carries. It passed all of them.
         vectors: Option<u32>,
         /// The policy's place among the others.
-        order: u32,
+        #[serde(rename = "order")]
+        place: u32,
         /// The version whose verdict counts now.
         enforced: Option<u64>,
         /// The version on trial now.
@@ -218,7 +221,7 @@ pub(crate) fn summary(row: &PolicySlot, slot: Option<&SlotInForce>) -> PolicyLin
     let shadow = slot.and_then(|slot| slot.shadow.as_ref());
     PolicyLine {
         name: row.policy.clone(),
-        order: row.order,
+        place: row.place,
         source: row.source,
         revision: row.revision,
         enforced: identity(row.enforced, enforced.map(EnforcedPolicy::identity)),

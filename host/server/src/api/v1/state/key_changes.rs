@@ -1,4 +1,4 @@
-//! Changes of single keys by operators: of agents' state, settings, truths and memories. Each is one operation in one commit.
+//! Changes of single keys by operators: of agents' state, configuration values, truths and memories. Each is one operation in one commit.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ impl PrefixQuery {
     }
 }
 
-/// Reads a page of a key's revisions, the latest first, and the cursor of the next page.
+/// Reads a page of a key's revisions, newest first, and the cursor of the next page.
 ///
 /// # Errors
 /// The database cannot be read; there never was such a key, as `missing` says.

@@ -134,7 +134,7 @@ impl From<MemoryRow> for MemoryShown {
     }
 }
 
-/// A page of memories, the latest first.
+/// A page of memories, newest first.
 #[derive(Serialize, ToSchema)]
 struct MemoryPage {
     agent: Name,
@@ -150,7 +150,7 @@ struct MemoryChanged {
     id: u64,
 }
 
-/// Lists an agent's memories, the latest first
+/// Lists an agent's memories, newest first
 #[utoipa::path(get, path = "/v1/memory/{agent}", operation_id = "list_memories", tag = "state", params(AgentPath, MemoriesQuery),
     responses((status = 200, description = "A page.", body = MemoryPage)))]
 async fn list_memories(

@@ -103,7 +103,7 @@ struct TruthPage {
     next_cursor: Option<String>,
 }
 
-/// A page of a truth's revisions, the latest first.
+/// A page of a truth's revisions, newest first.
 #[derive(Serialize, ToSchema)]
 struct TruthHistory {
     key: String,
@@ -151,7 +151,7 @@ async fn read_truth(
     Ok(with_etag(response, revision))
 }
 
-/// Lists the revisions of a truth, the latest first
+/// Lists the revisions of a truth, newest first
 #[utoipa::path(get, path = "/v1/truth/{key}/history", operation_id = "list_truth_revisions", tag = "truth", params(KeyPath, PageQuery),
     responses((status = 200, description = "A page.", body = TruthHistory)))]
 async fn list_revisions(

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_revokes_the_last_administrator_is_told_the_way_back() {
+    fn revoking_the_last_administrator_names_the_remedy() {
         let root = || token("root", Role::Admin, true, false);
         for (rows, revoked, expected) in [
             (vec![root()], "root", true),

@@ -382,7 +382,7 @@ impl Sequence<'_> {
         }
     }
 
-    /// What must hold after every step.
+    /// Checks the invariants that hold after every step.
     pub(super) fn check(&self) {
         let now = Millis(self.now);
         assert!((self.ledger.daily_loss(now) - self.model.loss(self.now)).abs() < 1e-9);

@@ -165,7 +165,7 @@ fn read_addressed_entry(api: &Api, list: List, key: &str) -> Result<Option<ListR
     }
 }
 
-/// Lists the changes of a list, the latest first
+/// Lists the changes of a list, newest first
 #[utoipa::path(get, path = "/v1/lists/{list}/history", operation_id = "list_changes", tag = "lists", params(ListPath, PageQuery),
     responses((status = 200, description = "A page.", body = EntryHistory)))]
 async fn list_changes(
@@ -176,7 +176,7 @@ async fn list_changes(
     answer_history(&api, path.find_list()?, None, query).await
 }
 
-/// Lists the changes of an entry, the latest first
+/// Lists the changes of an entry, newest first
 #[utoipa::path(get, path = "/v1/lists/{list}/entries/{key}/history", operation_id = "list_entry_changes", tag = "lists",
     params(EntryPath, PageQuery),
     responses((status = 200, description = "A page.", body = EntryHistory)))]

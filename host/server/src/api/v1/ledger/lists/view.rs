@@ -93,7 +93,7 @@ pub(super) struct EntryPage {
     pub(super) next_cursor: Option<String>,
 }
 
-/// A page of changes, the latest first.
+/// A page of changes, newest first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct EntryHistory {
     pub(super) list: List,

@@ -184,7 +184,7 @@ pub(super) struct StateValue {
     pub(super) revision: StateRevision,
 }
 
-/// A page of revisions, the latest first.
+/// A page of revisions, newest first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct StateHistory {
     pub(super) agent: Name,
@@ -199,7 +199,7 @@ pub(super) struct StateHistory {
 pub(super) struct StateChanged {
     pub(super) agent: Name,
     pub(super) key: String,
-    /// The revision it made.
+    /// The revision that the change made.
     pub(super) revision: u64,
 }
 

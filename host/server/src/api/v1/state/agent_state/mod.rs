@@ -300,7 +300,7 @@ async fn answer_change(
     Ok(with_etag(response, revision))
 }
 
-/// Lists the revisions of a value, the latest first
+/// Lists the revisions of a value, newest first
 #[utoipa::path(get, path = "/v1/state/{agent}/{key}/history", operation_id = "list_state_revisions", tag = "state",
     params(StatePath, PageQuery),
     responses((status = 200, description = "A page.", body = StateHistory)))]

@@ -1,4 +1,4 @@
-//! Settings that agents read and operators change: `/v1/config`. Keys are one segment of the path, as in [`super::agent_state`].
+//! Configuration values that agents read and operators change: `/v1/config`. Keys are one segment of the path, as in [`super::agent_state`].
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,7 +19,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, parse_stored_json};
 use crate::api::state::{DescribedRoutes, Shared};
 use ark_model::ids::Millis;
-use ark_store::{OperatorChange, Reader, Setting};
+use ark_store::{ConfigEntry, OperatorChange, Reader};
 
 use super::key_changes::{
     DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, read_key_history,
@@ -27,34 +27,38 @@ use super::key_changes::{
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
-        .routes(routes!(list_settings))
-        .routes(routes!(read_setting, set_setting, delete_setting))
+        .routes(routes!(list_config_entries))
+        .routes(routes!(
+            read_config_entry,
+            set_config_entry,
+            delete_config_entry
+        ))
         .routes(routes!(list_revisions))
 }
 
 text_field! {
-    /// What a setting is for.
-    SettingDescription("1,024 bytes at most", bytes: 0..=1024, pattern: None, accepts: |_| true)
+    /// What a configuration value is for.
+    ConfigEntryDescription("1,024 bytes at most", bytes: 0..=1024, pattern: None, accepts: |_| true)
 }
 
-/// A setting.
+/// A configuration value.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SettingRequest {
+struct ConfigEntryRequest {
     /// Any JSON value, nested 127 deep at most; integers of more than 64 bits are refused. To take a key away, use DELETE.
     value: JsonValue,
     /// What it is for; as before if left out.
-    description: Option<SettingDescription>,
+    description: Option<ConfigEntryDescription>,
     /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
     expected_revision: Option<RevisionNumber>,
     updated_by: Option<Actor>,
 }
 
-request_body!(SettingRequest);
+request_body!(ConfigEntryRequest);
 
-/// A setting, or a revision of it.
+/// A configuration value, or a revision of it.
 #[derive(Serialize, ToSchema)]
-struct SettingShown {
+struct ConfigEntryView {
     key: String,
     revision: u64,
     /// Any JSON value.
@@ -65,48 +69,48 @@ struct SettingShown {
     at_ms: Millis,
 }
 
-impl From<Setting> for SettingShown {
-    fn from(setting: Setting) -> Self {
+impl From<ConfigEntry> for ConfigEntryView {
+    fn from(entry: ConfigEntry) -> Self {
         Self {
-            value: setting.value_json.as_deref().map(parse_stored_json),
-            deleted: setting.value_json.is_none(),
-            key: setting.key,
-            revision: setting.revision,
-            description: setting.description,
-            updated_by: setting.updated_by,
-            at_ms: setting.at,
+            value: entry.value_json.as_deref().map(parse_stored_json),
+            deleted: entry.value_json.is_none(),
+            key: entry.key,
+            revision: entry.revision,
+            description: entry.description,
+            updated_by: entry.updated_by,
+            at_ms: entry.at,
         }
     }
 }
 
-/// A page of settings, by key.
+/// A page of configuration values, by key.
 #[derive(Serialize, ToSchema)]
-struct SettingPage {
-    settings: Vec<SettingShown>,
+struct ConfigEntryPage {
+    settings: Vec<ConfigEntryView>,
     /// The cursor of the next page, if there may be one.
     next_cursor: Option<String>,
 }
 
-/// A page of a setting's revisions, the latest first.
+/// A page of a configuration value's revisions, newest first.
 #[derive(Serialize, ToSchema)]
-struct SettingHistory {
+struct ConfigEntryHistory {
     key: String,
-    revisions: Vec<SettingShown>,
+    revisions: Vec<ConfigEntryView>,
     /// The cursor of the next page, if there may be one.
     next_cursor: Option<String>,
 }
 
-/// Lists settings, by key
+/// Lists configuration values, by key
 #[utoipa::path(get, path = "/v1/config", operation_id = "list_settings", tag = "config", params(PrefixQuery),
-    responses((status = 200, description = "A page.", body = SettingPage)))]
-async fn list_settings(
+    responses((status = 200, description = "A page.", body = ConfigEntryPage)))]
+async fn list_config_entries(
     State(api): Shared,
     ApiQuery(query): ApiQuery<PrefixQuery>,
 ) -> Result<Response, Problem> {
     let (rows, next_cursor) = query
-        .read_page(&api, Reader::settings_page, |row| row.key.clone())
+        .read_page(&api, Reader::config_entries_page, |row| row.key.clone())
         .await?;
-    let page = SettingPage {
+    let page = ConfigEntryPage {
         settings: convert_rows(rows),
         next_cursor,
     };
@@ -115,8 +119,8 @@ async fn list_settings(
 
 /// Reads a configuration value
 #[utoipa::path(get, path = "/v1/config/{key}", operation_id = "read_setting", tag = "config", params(KeyPath),
-    responses((status = 200, description = "The setting.", body = SettingShown, headers(("ETag" = String, description = "The revision.")))))]
-async fn read_setting(
+    responses((status = 200, description = "The configuration value.", body = ConfigEntryView, headers(("ETag" = String, description = "The revision.")))))]
+async fn read_config_entry(
     State(api): Shared,
     ApiPath(KeyPath { key }): ApiPath<KeyPath>,
     _: NoQuery,
@@ -124,33 +128,33 @@ async fn read_setting(
     let key = String::from(key);
     let wanted = key.clone();
     let found = api
-        .run_blocking(move |api| api.store.latest_setting(&wanted))
+        .run_blocking(move |api| api.store.latest_config_entry(&wanted))
         .await??;
-    let setting = found
-        .filter(|setting| setting.value_json.is_some())
+    let entry = found
+        .filter(|entry| entry.value_json.is_some())
         .ok_or_else(|| {
-            let detail = format!("there is no setting {key:?}");
+            let detail = format!("there is no configuration value {key:?}");
             Problem::not_found(detail, "key", "GET /v1/config lists them")
         })?;
-    let revision = setting.revision;
-    let response = json_response(StatusCode::OK, None, &SettingShown::from(setting));
+    let revision = entry.revision;
+    let response = json_response(StatusCode::OK, None, &ConfigEntryView::from(entry));
     Ok(with_etag(response, revision))
 }
 
-/// Lists the revisions of a setting, the latest first
+/// Lists the revisions of a configuration value, newest first
 #[utoipa::path(get, path = "/v1/config/{key}/history", operation_id = "list_setting_revisions", tag = "config", params(KeyPath, PageQuery),
-    responses((status = 200, description = "A page.", body = SettingHistory)))]
+    responses((status = 200, description = "A page.", body = ConfigEntryHistory)))]
 async fn list_revisions(
     State(api): Shared,
     ApiPath(KeyPath { key }): ApiPath<KeyPath>,
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Response, Problem> {
     let key = String::from(key);
-    let named = (key.as_str(), "setting");
-    let read = Reader::setting_history;
+    let named = (key.as_str(), "configuration value");
+    let read = Reader::config_entry_history;
     let (revisions, next_cursor) =
         read_key_history(&api, named, query, read, |row| row.revision).await?;
-    let page = SettingHistory {
+    let page = ConfigEntryHistory {
         key,
         revisions,
         next_cursor,
@@ -158,24 +162,24 @@ async fn list_revisions(
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
-/// Sets a setting
+/// Sets a configuration value
 #[utoipa::path(put, path = "/v1/config/{key}", operation_id = "set_setting", tag = "config",
     params(KeyPath, Preconditions, IdempotencyHeader),
-    request_body = SettingRequest,
+    request_body = ConfigEntryRequest,
     responses(
         (status = 200, description = "The change is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
         (status = 409, description = "The key is at another revision than `expected_revision`."),
         (status = 412, description = "The revision in `If-Match` is not the current one."),
         (status = 422, description = "The conditions contradict each other."),
     ))]
-async fn set_setting(
+async fn set_config_entry(
     State(api): Shared,
     caller: Caller,
     ApiPath(KeyPath { key }): ApiPath<KeyPath>,
     _: NoQuery,
     ApiHeaders(preconditions): ApiHeaders<Preconditions>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
-    ApiJson { form, body }: ApiJson<SettingRequest>,
+    ApiJson { form, body }: ApiJson<ConfigEntryRequest>,
 ) -> Result<Response, Problem> {
     let key = String::from(key);
     let expected = preconditions.expected_revision(form.expected_revision)?;
@@ -197,7 +201,7 @@ async fn set_setting(
     change.answer(&api, &caller, key).await
 }
 
-/// Deletes a setting
+/// Deletes a configuration value
 ///
 /// Its history stays.
 #[utoipa::path(delete, path = "/v1/config/{key}", operation_id = "delete_setting", tag = "config",
@@ -208,7 +212,7 @@ async fn set_setting(
         (status = 412, description = "The revision in `If-Match` is not the current one."),
         (status = 422, description = "The conditions contradict each other."),
     ))]
-async fn delete_setting(
+async fn delete_config_entry(
     State(api): Shared,
     caller: Caller,
     ApiPath(KeyPath { key }): ApiPath<KeyPath>,

@@ -74,7 +74,7 @@ pub struct StreamMeasurement {
     pub lag: Option<u64>,
     /// How many entries were read and are not acknowledged.
     pub pending: u64,
-    /// How long the oldest of those has been that.
+    /// How long the oldest of those has been pending.
     pub pending_age: Duration,
     /// How many entries the dead-letter stream has.
     pub dead_letters: u64,
@@ -91,17 +91,17 @@ pub(super) struct Graded {
 }
 
 /// Measures a Redis over one connection, and connects again when that fails.
-pub(super) struct RedisProbe {
+pub(super) struct RedisMeter {
     config: RedisWatchConfig,
     link: RedisLink,
-    /// What of the Redis the host uses.
+    /// The streams and events that the host uses in the Redis.
     used: Arc<RedisStatus>,
     store: Store,
     /// The oldest entry of each stream that was read and not acknowledged, and since when it is known.
     oldest_pending: HashMap<String, (String, Instant)>,
 }
 
-impl RedisProbe {
+impl RedisMeter {
     pub(super) fn new(config: RedisWatchConfig, used: Arc<RedisStatus>, store: Store) -> Self {
         Self {
             link: RedisLink::new(Arc::clone(&config.settings), config.interval),
@@ -267,7 +267,11 @@ impl RedisWatchConfig {
             let latency = measured.latency_ms.unwrap_or(f64::INFINITY);
             let depth = measured.depth.unwrap_or(0) as f64;
             for (rule, observed, limit) in [
-                (&alert_rules::REDIS_LATENCY, latency, millis(limits.latency)),
+                (
+                    &alert_rules::REDIS_LATENCY,
+                    latency,
+                    to_millis(limits.latency),
+                ),
                 (&alert_rules::REDIS_DEPTH, depth, limits.depth as f64),
             ] {
                 let message = format!("{observed:.1} of {limit:.0} in {}", self.queue);
@@ -295,8 +299,8 @@ impl RedisWatchConfig {
             ),
             (
                 &alert_rules::REDIS_PENDING_AGE,
-                |stream| millis(stream.pending_age),
-                millis(limits.pending_age),
+                |stream| to_millis(stream.pending_age),
+                to_millis(limits.pending_age),
                 "milliseconds without an acknowledgement",
             ),
             (
@@ -323,7 +327,7 @@ impl RedisWatchConfig {
         }
         if let Some(events) = measured.events {
             let waiting = (events.events as f64, limits.events_waiting as f64);
-            let age = (millis(events.age), millis(limits.events_age));
+            let age = (to_millis(events.age), to_millis(limits.events_age));
             for (rule, (observed, limit), what) in [
                 (
                     &alert_rules::REDIS_EVENTS_WAITING,
@@ -348,6 +352,6 @@ impl RedisWatchConfig {
     }
 }
 
-fn millis(duration: Duration) -> f64 {
+fn to_millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

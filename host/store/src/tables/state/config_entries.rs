@@ -9,16 +9,16 @@ use crate::reader::Reader;
 
 use super::revisioned::{Revisioned, entries_page, entry_history, find_entry, next_revision};
 
-/// A revision of a setting.
+/// A revision of a configuration value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
+pub struct ConfigEntry {
     /// The key.
     pub key: String,
     /// The number of the revision.
     pub revision: u64,
-    /// One JSON value, as text; `None`: the setting was deleted.
+    /// One JSON value, as text; `None`: the configuration value was deleted.
     pub value_json: Option<String>,
-    /// What the setting is for.
+    /// What the configuration value is for.
     pub description: String,
     /// Who wrote the revision.
     pub updated_by: String,
@@ -26,7 +26,7 @@ pub struct Setting {
     pub at: Millis,
 }
 
-impl Revisioned for Setting {
+impl Revisioned for ConfigEntry {
     const KIND: &'static str = "config";
     const ENTRIES: &'static str = "system_config";
     const HISTORY: &'static str = "config_history";
@@ -53,34 +53,34 @@ impl Revisioned for Setting {
     }
 }
 
-/// A change of a setting.
-pub(crate) struct NewSetting<'a> {
+/// A change of a configuration value.
+pub(crate) struct NewConfigEntry<'a> {
     pub(crate) key: &'a str,
-    /// The new value, as JSON text; `None` deletes the setting.
+    /// The new value, as JSON text; `None` deletes the configuration value.
     pub(crate) value_json: Option<&'a str>,
-    /// What the setting is for; `None` keeps the description.
+    /// What the configuration value is for; `None` keeps the description.
     pub(crate) description: Option<&'a str>,
     pub(crate) updated_by: &'a str,
-    /// The revision the setting must be at; 0: it must not exist.
+    /// The revision the configuration value must be at; 0: it must not exist.
     pub(crate) expected: Option<u64>,
     pub(crate) at: Millis,
 }
 
-/// Writes the next revision of a setting. Returns its number. A refusal comes before anything is written.
-pub(crate) fn write_setting(
+/// Writes the next revision of a configuration value. Returns its number. A refusal comes before anything is written.
+pub(crate) fn write_config_entry(
     connection: &Connection,
-    new: &NewSetting<'_>,
+    new: &NewConfigEntry<'_>,
 ) -> Result<u64, WriteError> {
-    let current = find_entry::<Setting>(connection, new.key)?;
+    let current = find_entry::<ConfigEntry>(connection, new.key)?;
     let revision = next_revision(new.key, current.as_ref(), new.expected)?;
-    if new.value_json.is_none() && !current.as_ref().is_some_and(Setting::is_live) {
-        return Err(WriteError::refuse(MissingItem::Setting {
+    if new.value_json.is_none() && !current.as_ref().is_some_and(ConfigEntry::is_live) {
+        return Err(WriteError::refuse(MissingItem::ConfigEntry {
             key: new.key.to_owned(),
         }));
     }
     let description = match (new.description, &current) {
         (Some(description), _) => description,
-        (None, Some(setting)) => setting.description.as_str(),
+        (None, Some(entry)) => entry.description.as_str(),
         (None, None) => "",
     };
     for sql in [
@@ -105,37 +105,37 @@ pub(crate) fn write_setting(
 }
 
 impl Reader {
-    /// The last revision of a setting, also when it was deleted; `None` when it never existed.
+    /// The last revision of a configuration value, also when it was deleted; `None` when it never existed.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn latest_setting(&self, key: &str) -> Result<Option<Setting>, ReadError> {
+    pub fn latest_config_entry(&self, key: &str) -> Result<Option<ConfigEntry>, ReadError> {
         self.with_connection(|connection| find_entry(connection, key))
     }
 
-    /// The settings that exist and whose keys start with `prefix`, in order, behind the key `after` when it is given, at most `limit`.
+    /// The configuration values that exist and whose keys start with `prefix`, in order, behind the key `after` when it is given, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn settings_page(
+    pub fn config_entries_page(
         &self,
         prefix: &str,
         after: Option<&str>,
         limit: u32,
-    ) -> Result<Vec<Setting>, ReadError> {
+    ) -> Result<Vec<ConfigEntry>, ReadError> {
         entries_page(self, prefix, after, limit)
     }
 
-    /// The revisions of a setting, newest first, before the revision `before` when it is given, at most `limit`.
+    /// The revisions of a configuration value, newest first, before the revision `before` when it is given, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn setting_history(
+    pub fn config_entry_history(
         &self,
         key: &str,
         before: Option<u64>,
         limit: u32,
-    ) -> Result<Vec<Setting>, ReadError> {
+    ) -> Result<Vec<ConfigEntry>, ReadError> {
         entry_history(self, key, before, limit)
     }
 }

@@ -1,22 +1,22 @@
-//! Holding requests while the owner is away, bounded in number and time.
+//! Parking requests while the owner is away, bounded in number and time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use ark_model::meters::{FrontMeters, HoldEnd};
+use ark_model::meters::{FrontMeters, ParkEnd};
 
 use super::owner::{OwnerPhase, OwnerStatus};
 
-/// Why a request is not held any more, or not at all.
+/// Why a request is not parked any more, or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HoldError {
-    /// As many as may be are held.
-    #[error("{0} requests are held already")]
+pub(super) enum ParkError {
+    /// As many as may be are parked.
+    #[error("{0} requests are parked already")]
     Full(usize),
-    /// It was held for as long as it may be.
-    #[error("the request was held for {0:?}")]
+    /// It was parked for as long as it may be.
+    #[error("the request was parked for {0:?}")]
     Expired(Duration),
     /// The front ends.
     #[error("this front is being stopped")]
@@ -26,8 +26,8 @@ pub(super) enum HoldError {
     Unguarded(String),
 }
 
-/// Holds requests.
-pub(super) struct Hold {
+/// Parks requests.
+pub(super) struct Parking {
     time: Duration,
     limit: usize,
     places: Semaphore,
@@ -37,7 +37,7 @@ pub(super) struct Hold {
     meters: Arc<FrontMeters>,
 }
 
-impl Hold {
+impl Parking {
     pub(super) fn new(
         (time, limit): (Duration, usize),
         (owner, closing): (watch::Receiver<OwnerStatus>, watch::Receiver<bool>),
@@ -53,22 +53,22 @@ impl Hold {
         }
     }
 
-    /// How long a request is held at most.
+    /// How long a request is parked at most.
     pub(super) const fn time(&self) -> Duration {
         self.time
     }
 
-    /// When a request that arrives now is held no more.
+    /// When a request that arrives now is parked no more.
     pub(super) fn end(&self) -> Instant {
         Instant::now() + self.time
     }
 
-    /// Whether another request could be held now.
+    /// Whether another request could be parked now.
     pub(super) fn has_room(&self) -> bool {
         self.places.available_permits() > 0 && !self.time.is_zero()
     }
 
-    /// Whether the owner has been away for no longer than a request is held.
+    /// Whether the owner has been away for no longer than a request is parked.
     pub(super) fn is_within_time(&self) -> bool {
         self.owner.borrow().since.elapsed() <= self.time
     }
@@ -77,7 +77,7 @@ impl Hold {
     ///
     /// # Errors
     /// A bound is reached.
-    pub(super) async fn wait_for_owner(&self, end: Instant) -> Result<(), HoldError> {
+    pub(super) async fn wait_for_owner(&self, end: Instant) -> Result<(), ParkError> {
         let mut owner = self.owner.clone();
         {
             let status = owner.borrow_and_update();
@@ -85,15 +85,15 @@ impl Hold {
                 return Ok(());
             }
             if status.phase == OwnerPhase::Unguarded {
-                return Err(HoldError::Unguarded(status.problems.join("; ")));
+                return Err(ParkError::Unguarded(status.problems.join("; ")));
             }
         }
         let began = Instant::now();
         let Ok(place) = self.places.try_acquire() else {
-            self.meters.count_hold(HoldEnd::Full);
-            return Err(HoldError::Full(self.limit));
+            self.meters.count_parked(ParkEnd::Full);
+            return Err(ParkError::Full(self.limit));
         };
-        let place = HeldPlace::new(self, place);
+        let place = ParkedPlace::new(self, place);
         let open = owner.wait_for(|status| {
             status.phase.takes_requests() || status.phase == OwnerPhase::Unguarded
         });
@@ -101,55 +101,55 @@ impl Hold {
         let found = tokio::select! {
             found = tokio::time::timeout_at(end.into(), open) => found,
             _ = closing.wait_for(|closing| *closing) => {
-                self.meters.held.record_since(began);
-                self.meters.count_hold(HoldEnd::Expired);
-                return Err(HoldError::Closing);
+                self.meters.parked_time.record_since(began);
+                self.meters.count_parked(ParkEnd::Expired);
+                return Err(ParkError::Closing);
             }
         };
         drop(place);
-        self.meters.held.record_since(began);
+        self.meters.parked_time.record_since(began);
         match found {
             Ok(Ok(status)) if status.phase == OwnerPhase::Unguarded => {
-                self.meters.count_hold(HoldEnd::Expired);
-                Err(HoldError::Unguarded(status.problems.join("; ")))
+                self.meters.count_parked(ParkEnd::Expired);
+                Err(ParkError::Unguarded(status.problems.join("; ")))
             }
             Ok(Ok(_)) => {
-                self.meters.count_hold(HoldEnd::Sent);
+                self.meters.count_parked(ParkEnd::Sent);
                 Ok(())
             }
             Ok(Err(_)) | Err(_) => {
-                self.meters.count_hold(HoldEnd::Expired);
-                Err(HoldError::Expired(self.time))
+                self.meters.count_parked(ParkEnd::Expired);
+                Err(ParkError::Expired(self.time))
             }
         }
     }
 
-    fn count_held(&self) {
-        let held = self.limit.saturating_sub(self.places.available_permits());
-        self.meters.holding.set(held as u64);
+    fn update_level(&self) {
+        let parked = self.limit.saturating_sub(self.places.available_permits());
+        self.meters.parked.set(parked as u64);
     }
 }
 
-/// The place of a held request. Given up, it is counted no more.
-struct HeldPlace<'a> {
-    hold: &'a Hold,
+/// The place of a parked request. Given up, it is counted no more.
+struct ParkedPlace<'a> {
+    parking: &'a Parking,
     permit: Option<SemaphorePermit<'a>>,
 }
 
-impl<'a> HeldPlace<'a> {
-    fn new(hold: &'a Hold, permit: SemaphorePermit<'a>) -> Self {
-        hold.count_held();
+impl<'a> ParkedPlace<'a> {
+    fn new(parking: &'a Parking, permit: SemaphorePermit<'a>) -> Self {
+        parking.update_level();
         Self {
-            hold,
+            parking,
             permit: Some(permit),
         }
     }
 }
 
-impl Drop for HeldPlace<'_> {
+impl Drop for ParkedPlace<'_> {
     fn drop(&mut self) {
         drop(self.permit.take());
-        self.hold.count_held();
+        self.parking.update_level();
     }
 }
 
@@ -164,43 +164,44 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_are_held_in_number_and_time() {
+    async fn requests_are_parked_in_number_and_time() {
         let (owner, watched) = watch::channel(status(OwnerPhase::Away));
         let meters = Arc::new(FrontMeters::default());
         let time = Duration::from_millis(200);
         let (close, closing) = watch::channel(false);
-        let hold = Arc::new(Hold::new(
+        let parking = Arc::new(Parking::new(
             (time, 1),
             (watched, closing),
             Arc::clone(&meters),
         ));
         let first = tokio::spawn({
-            let hold = Arc::clone(&hold);
+            let parking = Arc::clone(&parking);
             async move {
-                hold.wait_for_owner(Instant::now() + Duration::from_secs(60))
+                parking
+                    .wait_for_owner(Instant::now() + Duration::from_secs(60))
                     .await
             }
         });
-        while hold.has_room() {
+        while parking.has_room() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(meters.holding.get(), 1);
+        assert_eq!(meters.parked.get(), 1);
         assert_eq!(
-            hold.wait_for_owner(hold.end()).await,
-            Err(HoldError::Full(1))
+            parking.wait_for_owner(parking.end()).await,
+            Err(ParkError::Full(1))
         );
         owner.send_replace(status(OwnerPhase::Ready));
         assert_eq!(first.await.expect("no panic"), Ok(()));
-        assert_eq!(meters.holding.get(), 0);
+        assert_eq!(meters.parked.get(), 0);
         owner.send_replace(status(OwnerPhase::Away));
         assert_eq!(
-            hold.wait_for_owner(hold.end()).await,
-            Err(HoldError::Expired(time))
+            parking.wait_for_owner(parking.end()).await,
+            Err(ParkError::Expired(time))
         );
-        let ends: Vec<u64> = meters.holds.iter().map(Counter::get).collect();
+        let ends: Vec<u64> = meters.parked_ends.iter().map(Counter::get).collect();
         assert_eq!(ends, [1, 1, 1]);
         close.send_replace(true);
         let end = Instant::now() + Duration::from_secs(60);
-        assert_eq!(hold.wait_for_owner(end).await, Err(HoldError::Closing));
+        assert_eq!(parking.wait_for_owner(end).await, Err(ParkError::Closing));
     }
 }

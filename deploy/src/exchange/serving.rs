@@ -1,0 +1,291 @@
+//! Which version of the host serves a data directory: that of the process that holds the directory's lock, by the digest of its program. What a
+//! host says of itself is not asked: a host of any version is told so, and one that an earlier start left running cannot pass for the one that
+//! was wanted.
+//!
+//! The program is read through `/proc/PID/exe`, which is the file that was started, also where another has its path by now. It is read, never run:
+//! the process may belong to a user who is trusted with less.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ark_client::HostClient;
+use ark_model::ids::Digest;
+use ark_store::{HostProcess, find_host_process};
+
+use super::database::ask_version;
+use super::error::ExchangeError;
+use super::hosts::is_ready;
+
+/// The pause between two looks at whether a host is ready.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The pause between two looks at which one it is: each reads a program.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long another version may be ready before that is an error: one that is ending answers until it has.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most bytes of a program.
+const MAX_PROGRAM: u64 = 4 << 30;
+/// How an ELF program begins.
+const ELF: [u8; 4] = *b"\x7fELF";
+
+/// The program of a version.
+#[derive(Debug, Clone)]
+pub(crate) struct WantedProgram {
+    /// What people are told of it.
+    name: String,
+    /// The digest of the process that it becomes; `None`: it says none, and its file is a script of some kind.
+    build: Option<Digest>,
+    /// The digest of its file.
+    file: Option<Digest>,
+}
+
+/// What serves a data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Serving {
+    /// No process holds the directory.
+    Nothing,
+    /// The program that was wanted.
+    Wanted,
+    /// Another one, in words.
+    Other(String),
+    /// It cannot be told, and why not.
+    Unknown(String),
+}
+
+impl WantedProgram {
+    /// Asks a version of `ark` which program it becomes.
+    pub(crate) fn of(binary: &Path) -> Result<Self, ExchangeError> {
+        let shown = ask_version(binary)?;
+        Ok(Self {
+            name: format!("{} ({})", shown.version, binary.display()),
+            build: shown.build,
+            file: hash_file(binary).ok(),
+        })
+    }
+
+    /// The program of a version that was asked earlier.
+    pub(crate) const fn of_build(name: String, build: Option<Digest>) -> Self {
+        Self {
+            name,
+            build,
+            file: None,
+        }
+    }
+
+    /// Looks at which program serves a data directory.
+    pub(crate) fn look(&self, data_dir: &Path) -> Serving {
+        let found = match RunningProgram::find(data_dir) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Serving::Nothing,
+            Err(problem) => return Serving::Unknown(problem),
+        };
+        let RunningProgram { pid, path, digest } = found;
+        if self.is(digest) {
+            return Serving::Wanted;
+        }
+        let path = path.display();
+        let found = format!("process {pid}, whose program is {path} (sha256 {digest})");
+        match self.build {
+            Some(build) => Serving::Other(format!(
+                "{found}, and that of {} has sha256 {build}",
+                self.name
+            )),
+            None => Serving::Unknown(format!(
+                "{found}, and {} does not say which program it becomes (`ark version --json`: build)",
+                self.name
+            )),
+        }
+    }
+
+    /// As [`Self::look`], for a host that is ready. Returns what people are told.
+    ///
+    /// # Errors
+    /// Another version serves, or nothing serves the data directory.
+    pub(crate) fn check(&self, data_dir: &Path) -> Result<String, ExchangeError> {
+        let wanted = || self.name.clone();
+        match self.look(data_dir) {
+            Serving::Wanted => Ok(format!("{} serves", self.name)),
+            Serving::Unknown(problem) => Ok(format!(
+                "which version serves cannot be told here: {problem}"
+            )),
+            Serving::Other(found) => Err(ExchangeError::OtherVersion {
+                wanted: wanted(),
+                found,
+            }),
+            Serving::Nothing => Err(ExchangeError::OtherVersion {
+                wanted: wanted(),
+                found: format!("no process holds {}", data_dir.display()),
+            }),
+        }
+    }
+
+    /// Whether this is the program of that digest.
+    pub(crate) fn is(&self, build: Digest) -> bool {
+        [self.build, self.file].contains(&Some(build))
+    }
+}
+
+/// Waits until the host is ready and `check` finds the version that was wanted. Returns what that says.
+///
+/// # Errors
+/// It is not ready in time, or another version is and stays so.
+pub(crate) fn wait_ready(
+    client: &HostClient,
+    timeout: Duration,
+    check: &dyn Fn() -> Result<String, ExchangeError>,
+) -> Result<String, ExchangeError> {
+    let ends = Instant::now() + timeout;
+    let mut other_since = None;
+    loop {
+        let mut pause = PAUSE;
+        if is_ready(client) {
+            match check() {
+                Ok(told) => return Ok(told),
+                Err(error) => {
+                    let since = *other_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= PATIENCE.min(timeout) {
+                        return Err(error);
+                    }
+                    pause = LOOK;
+                }
+            }
+        } else {
+            other_since = None;
+        }
+        if Instant::now() > ends {
+            return Err(ExchangeError::NotReady(timeout));
+        }
+        std::thread::sleep(pause);
+    }
+}
+
+/// The digest of the program that serves a data directory, for a later look; `None`: none serves, or it cannot be told.
+pub(crate) fn find_build(data_dir: &Path) -> Option<Digest> {
+    let found = RunningProgram::find(data_dir).ok().flatten();
+    found.map(|program| program.digest)
+}
+
+struct RunningProgram {
+    pid: u32,
+    /// Where it was started from.
+    path: PathBuf,
+    digest: Digest,
+}
+
+impl RunningProgram {
+    /// The program of the process that holds a data directory; `None`: none holds it.
+    fn find(data_dir: &Path) -> Result<Option<Self>, String> {
+        let pid = match find_host_process(data_dir) {
+            HostProcess::None => return Ok(None),
+            HostProcess::Found(pid) => pid,
+            HostProcess::Hidden => {
+                return Err(format!(
+                    "the process that holds {} is in another container, or this user may not look at it",
+                    data_dir.display()
+                ));
+            }
+        };
+        let link = PathBuf::from(format!("/proc/{pid}/exe"));
+        let found = std::fs::read_link(&link).and_then(|path| {
+            Ok(Self {
+                pid,
+                path,
+                digest: hash_program(&link)?,
+            })
+        });
+        match found {
+            Ok(found) => Ok(Some(found)),
+            // It has ended meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("the program of process {pid}: {error}")),
+        }
+    }
+}
+
+fn hash_program(path: &Path) -> io::Result<Digest> {
+    let program = File::open(path)?.take(MAX_PROGRAM);
+    Digest::hash_reader(program).map(|(digest, _)| digest)
+}
+
+/// The digest of a program's file.
+pub(crate) fn hash_file(path: &Path) -> Result<Digest, ExchangeError> {
+    hash_program(path).map_err(ExchangeError::for_file(path))
+}
+
+/// The program that a version becomes which does not say it: itself, unless it is a script.
+pub(crate) fn guess_build(binary: &Path) -> Result<Option<Digest>, ExchangeError> {
+    let mut start = Vec::new();
+    File::open(binary)
+        .and_then(|file| file.take(ELF.len() as u64).read_to_end(&mut start))
+        .map_err(ExchangeError::for_file(binary))?;
+    (start == ELF).then(|| hash_file(binary)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use ark_store::{Store, StoreConfig};
+
+    use super::*;
+
+    #[test]
+    fn the_program_that_holds_a_directory_is_told_by_its_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let this = std::env::current_exe().unwrap();
+        let own = hash_file(&this).unwrap();
+        let other = Digest::hash_bytes(b"another");
+        let look = |build, file| {
+            let name = "2.0.0".to_owned();
+            WantedProgram { name, build, file }.look(&data)
+        };
+        assert_eq!(look(Some(own), None), Serving::Nothing);
+        let store = Store::open(&StoreConfig::in_dir(data.clone())).unwrap();
+        for (build, file, expected) in [
+            (Some(own), None, "wanted"),
+            (Some(own), Some(other), "wanted"),
+            (None, Some(own), "wanted"),
+            (Some(other), None, "other"),
+            (Some(other), Some(other), "other"),
+            (None, Some(other), "unknown"),
+            (None, None, "unknown"),
+        ] {
+            let found = look(build, file);
+            let told = match &found {
+                Serving::Nothing => "nothing",
+                Serving::Wanted => "wanted",
+                Serving::Other(found) => {
+                    let this = this.display().to_string();
+                    assert!(found.contains(&this) && found.contains(&other.to_string()));
+                    "other"
+                }
+                Serving::Unknown(problem) => {
+                    assert!(problem.contains("does not say"), "{problem}");
+                    "unknown"
+                }
+            };
+            assert_eq!(told, expected, "{found:?}");
+        }
+        assert_eq!(find_build(&data), Some(own));
+        // A number in the file that belongs to a process which does not have it.
+        let lock = data.join("ark.lock");
+        let content = std::fs::read_to_string(&lock).unwrap();
+        let rest = content.split_once('\n').unwrap().1;
+        std::fs::write(&lock, format!("1\n{rest}")).unwrap();
+        let found = look(Some(own), None);
+        assert!(matches!(found, Serving::Unknown(_)), "{found:?}");
+        drop(store);
+        assert_eq!(look(Some(own), None), Serving::Nothing);
+    }
+
+    #[test]
+    fn a_program_is_itself_and_a_script_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("ark");
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        let this = std::env::current_exe().unwrap();
+        assert_eq!(guess_build(&script).unwrap(), None);
+        assert_eq!(guess_build(&this).unwrap(), Some(hash_file(&this).unwrap()));
+        assert!(guess_build(&dir.path().join("none")).is_err());
+    }
+}

@@ -1,0 +1,179 @@
+//! A command that exchanges the host is killed between an entry of its journal and the effect that the entry announces, and between that effect and
+//! the next entry: the commands that stop and start the host kill the `ark` that runs them, when they begin and when they end. The end is the same.
+
+use std::process::Child;
+
+use ark_tests::wait_until;
+
+use super::canary::stage::{Stage, is_ready};
+use super::{rollback, upgrade};
+
+/// Ends the nearest `ark` above a shell.
+const KILL: &str = "p=$PPID\n\
+    while [ \"$p\" -gt 1 ] && [ \"$(basename \"$(readlink /proc/$p/exe)\")\" != ark ]; do\n\
+    p=$(sed -n 's/^PPid:\t//p' /proc/$p/status)\ndone\nkill -9 $p\n";
+
+/// A moment of a command.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Moment {
+    Begin,
+    End,
+}
+
+/// Has a script end the `ark` that runs it the next time, once.
+pub(super) fn kill_once_in(stage: &Stage, script: &str, moment: Moment) {
+    let at = |name: &str| stage.dir.path().join(name);
+    let text = std::fs::read_to_string(at(script)).expect("a script");
+    let marker = at("kills");
+    std::fs::write(&marker, "").expect("a marker");
+    let marker = marker.display();
+    let kill = format!("if [ -e {marker} ]; then rm {marker}\n{KILL}fi\n");
+    let text = match moment {
+        Moment::Begin => kill + &text,
+        Moment::End => format!("{text}\n{kill}"),
+    };
+    std::fs::write(at(script), text).expect("a script");
+}
+
+/// Waits until a script has ended the command.
+pub(super) fn wait_killed(stage: &Stage, mut command: Child) {
+    let status = command.wait().expect("its end");
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    assert_eq!(signal, Some(9), "{status:?}");
+    assert!(!stage.dir.path().join("kills").exists());
+}
+
+/// The scripts as they were, for the next round.
+struct Scripts(Vec<(std::path::PathBuf, String)>);
+
+impl Scripts {
+    fn of(stage: &Stage) -> Self {
+        let paths = ["stop.sh", "start.sh", "start-new.sh"].map(|name| stage.dir.path().join(name));
+        let read = |path: std::path::PathBuf| {
+            let text = std::fs::read_to_string(&path).expect("a script");
+            (path, text)
+        };
+        Self(paths.into_iter().map(read).collect())
+    }
+
+    fn put_back(&self) {
+        for (path, text) in &self.0 {
+            std::fs::write(path, text).expect("a script");
+        }
+    }
+}
+
+/// The script and the moment of each kill, and where the command has come by then.
+const KILLS: [(&str, Moment); 4] = [
+    ("stop.sh", Moment::Begin),
+    ("stop.sh", Moment::End),
+    ("start-new.sh", Moment::Begin),
+    ("start-new.sh", Moment::End),
+];
+
+#[test]
+fn an_upgrade_ends_alike_whatever_kill_comes_between_journal_and_effect() {
+    let stage = Stage::start(upgrade::CONFIG, "");
+    let scripts = Scripts::of(&stage);
+    let ((), decided) = stage.under_load(|| {
+        for (script, moment) in KILLS {
+            for back in [false, true] {
+                let case = format!("{script} {moment:?} {back}");
+                kill_once_in(&stage, script, moment);
+                wait_killed(
+                    &stage,
+                    upgrade::upgrade(&stage, &[]).spawn().expect("ark starts"),
+                );
+                let more: &[&str] = if back { &["--back"] } else { &[] };
+                let report = upgrade::run(upgrade::command(&stage, more));
+                assert_eq!(report["upgraded"], !back, "{case}: {report:#}");
+                assert!(is_ready(&stage.owner), "{case}");
+                let serving = if back { "stable" } else { "new" };
+                assert_eq!(stage.serving(), serving, "{case}: {report:#}");
+                scripts.put_back();
+                if !back {
+                    upgrade::back_to_stable(&stage);
+                }
+            }
+        }
+        // The way back is killed, too.
+        for (script, moment) in [("start.sh", Moment::Begin), ("start.sh", Moment::End)] {
+            kill_once_in(&stage, "start-new.sh", Moment::End);
+            wait_killed(
+                &stage,
+                upgrade::upgrade(&stage, &[]).spawn().expect("ark starts"),
+            );
+            kill_once_in(&stage, script, moment);
+            let back = upgrade::command(&stage, &["--back"]).spawn();
+            wait_killed(&stage, back.expect("ark starts"));
+            let report = upgrade::run(upgrade::command(&stage, &[]));
+            assert_eq!(report["upgraded"], false, "{script}: {report:#}");
+            assert_eq!(report["rollback"]["passed"], true, "{script}: {report:#}");
+            assert_eq!(stage.serving(), "stable", "{script}: {report:#}");
+            scripts.put_back();
+        }
+    });
+    assert!(decided.is_subset(&stage.recorded()), "none is lost");
+    stage.assert_chain();
+}
+
+#[test]
+fn a_take_over_ends_alike_whatever_kill_comes_between_journal_and_effect() {
+    let stage = Stage::start("", "");
+    let scripts = Scripts::of(&stage);
+    let options = stage.take_over_options();
+    let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
+    options.extend(["--shares", "100"]);
+    let ((), decided) = stage.under_load(|| {
+        for (script, moment) in KILLS {
+            for verb in ["abort", "resume"] {
+                let case = format!("{script} {moment:?} {verb}");
+                kill_once_in(&stage, script, moment);
+                wait_killed(&stage, stage.spawn_canary(&options));
+                let report = stage.run_verb(verb);
+                let is_promoted = verb == "resume";
+                assert_eq!(report["promoted"], is_promoted, "{case}: {report:#}");
+                assert!(is_ready(&stage.owner), "{case}");
+                let serving = if is_promoted { "new" } else { "stable" };
+                assert_eq!(stage.serving(), serving, "{case}: {report:#}");
+                scripts.put_back();
+                if is_promoted {
+                    stage.assert_weights(0, 256);
+                    stage.haproxy.set_weights(&[("stable", 100), ("canary", 0)]);
+                    upgrade::back_to_stable(&stage);
+                }
+                stage.assert_weights(100, 0);
+            }
+        }
+    });
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
+    stage.assert_chain();
+}
+
+#[test]
+fn a_rollback_ends_alike_whatever_kill_comes_between_journal_and_effect() {
+    let stage = Stage::start("", "");
+    let scripts = Scripts::of(&stage);
+    let texts = rollback::options(&stage);
+    let options: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let ((), decided) = stage.under_load(|| {
+        for script in ["stop.sh", "start.sh"] {
+            for moment in [Moment::Begin, Moment::End] {
+                let case = format!("{script} {moment:?}");
+                rollback::promote_new(&stage);
+                kill_once_in(&stage, script, moment);
+                let began = rollback::command(&stage, &options).spawn();
+                wait_killed(&stage, began.expect("ark starts"));
+                let output = rollback::command(&stage, &[]).output().expect("ark starts");
+                let report = rollback::report_of(&output);
+                assert_eq!(report["passed"], true, "{case}: {report:#}");
+                assert_eq!(stage.serving(), "stable", "{case}: {report:#}");
+                stage.assert_weights(256, 0);
+                scripts.put_back();
+            }
+        }
+    });
+    assert!(decided.is_subset(&stage.recorded()), "none is lost");
+    stage.assert_chain();
+    wait_until("a host serves", || is_ready(&stage.owner));
+}
