@@ -15,7 +15,7 @@ use crate::client::connection::Connection;
 use crate::client::request::ApiRequest;
 use crate::output::{print_json, print_notice};
 
-use commands::{MemoryCommand, ConfigCommand, TruthCommand};
+use commands::{ConfigCommand, MemoryCommand, TruthCommand};
 
 pub(crate) use commands::StateCommand;
 
@@ -252,9 +252,9 @@ fn config_request(command: ConfigCommand) -> PlannedRequest {
             ApiRequest::new("DELETE", &["v1", "config", &key])
                 .with_query("expected_revision", expected_revision),
         ),
-        ConfigCommand::History { key, page } => {
-            PlannedRequest::Read(ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page))
-        }
+        ConfigCommand::History { key, page } => PlannedRequest::Read(
+            ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page),
+        ),
     }
 }
 

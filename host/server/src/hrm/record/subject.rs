@@ -2,7 +2,6 @@
 
 use ark_model::action::Parameters;
 use ark_model::decision::Decision;
-use ark_model::verdict::RuleAnswer;
 use ark_store::{FiredRule, IndexedFields};
 
 /// Returns what a decision concerned and which rules fired, for lists of decisions.

@@ -170,8 +170,7 @@ impl WebhookSender {
             }
         }
         let began = Instant::now();
-        while began.elapsed() < FINISH_TIME && matches!(self.send_next(), Ok(WebhookStep::Moved)) {
-        }
+        while began.elapsed() < FINISH_TIME && matches!(self.send_next(), Ok(WebhookStep::Moved)) {}
         self.record_progress();
     }
 

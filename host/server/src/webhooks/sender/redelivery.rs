@@ -4,7 +4,7 @@ use ark_store::{NewDeadLetter, WebhookChange, WebhookDeadLetter, WebhookProgress
 
 use crate::webhooks::client::AttemptResult;
 
-use super::{WebhookSender, StepError};
+use super::{StepError, WebhookSender};
 
 impl WebhookSender {
     /// Makes the current event a dead letter, in the commit that moves past it.

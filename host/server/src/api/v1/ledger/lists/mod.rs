@@ -226,7 +226,7 @@ async fn answer_history(
     request_body = ListEntryRequest,
     responses(
         (status = 200, description = "The entry is in force and on disk.", body = EntryChanged),
-        (status = 422, description = "It is an entry of another list, or could match no action."),
+        (status = 422, description = "The entry has the form of another list, or could match no action."),
     ))]
 async fn put_entry(
     State(api): Shared,
