@@ -24,7 +24,7 @@ fn main() {
 fn build_probe() -> anyhow::Result<Vec<u8>> {
     let [agent, world, module] = SOURCES;
     let contract = [Path::new(agent), Path::new(world)];
-    Ok(ark_componentize::guest(
+    Ok(ark_componentize::build_guest_component(
         &contract,
         None,
         wat::parse_file(module)?,

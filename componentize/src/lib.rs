@@ -40,10 +40,10 @@ pub enum ComponentizeError {
 ///
 /// # Errors
 /// The module imports something, or does not describe its world.
-pub fn policy(module: &[u8], vectors: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
+pub fn build_policy_component(module: &[u8], vectors: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     let mut encoder = ComponentEncoder::default();
     let mut component = encoder
-        .module(&bare(module)?)
+        .module(&encode_component(module)?)
         .map_err(|error| ComponentizeError::NoWorld(format!("{error:#}")))?
         .validate(true)
         .encode()
@@ -62,7 +62,7 @@ pub fn policy(module: &[u8], vectors: &[u8]) -> Result<Vec<u8>, ComponentizeErro
 ///
 /// # Errors
 /// The contract cannot be read or has no such world, or the module does not fit it.
-pub fn guest(
+pub fn build_guest_component(
     contract: &[&Path],
     world: Option<&str>,
     mut module: Vec<u8>,
@@ -87,7 +87,7 @@ pub fn guest(
 }
 
 /// The module without the custom sections that say how it was built. Those that describe its world stay: the encoder reads them.
-fn bare(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
+fn encode_component(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     let mut bare = Module::new();
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload?;

@@ -318,14 +318,14 @@ impl Haproxy {
         let read = match &self.address {
             HaproxyAddress::Unix(path) => {
                 let stream = UnixStream::connect(path).map_err(unreachable)?;
-                exchange(stream, command, deadline, |stream, left| {
+                send_command(stream, command, deadline, |stream, left| {
                     stream.set_read_timeout(Some(left))?;
                     stream.set_write_timeout(Some(left))
                 })
             }
             HaproxyAddress::Tcp(address) => {
                 let stream = connect(address).map_err(unreachable)?;
-                exchange(stream, command, deadline, |stream, left| {
+                send_command(stream, command, deadline, |stream, left| {
                     stream.set_read_timeout(Some(left))?;
                     stream.set_write_timeout(Some(left))
                 })
@@ -364,7 +364,7 @@ fn connect(address: &str) -> std::io::Result<TcpStream> {
 }
 
 /// Sends a command and reads the answer to its end, or to one byte more than it may have.
-fn exchange<S: Read + Write>(
+fn send_command<S: Read + Write>(
     mut stream: S,
     command: &str,
     deadline: Instant,

@@ -1,4 +1,4 @@
-//! What is asked of a Prometheus: its HTTP API and `PromQL`.
+//! Queries a Prometheus over its HTTP API.
 
 use ark_client::{ClientError, Endpoint, HostClient, escape_query};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Snapshots in a directory of snapshots.
+//! Finds the latest snapshot in a directory of snapshots.
 
 use std::path::{Path, PathBuf};
 

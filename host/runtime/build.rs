@@ -67,7 +67,7 @@ fn list_released() -> anyhow::Result<String> {
 fn build_probe() -> anyhow::Result<Vec<u8>> {
     let [agent, world, module] = SOURCES;
     let contract = [Path::new(agent), Path::new(world)];
-    Ok(ark_componentize::guest(
+    Ok(ark_componentize::build_guest_component(
         &contract,
         None,
         wat::parse_file(module)?,

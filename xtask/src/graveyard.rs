@@ -80,7 +80,7 @@ fn build_component(workspace: &Workspace, target_dir: &Path) -> Result<Vec<u8>> 
     let [built] = built.as_slice() else {
         bail!("{PACKAGE} is one package")
     };
-    ark_componentize::policy(&fs::read(&built.wasm)?, &vectors).context(PACKAGE)
+    ark_componentize::build_policy_component(&fs::read(&built.wasm)?, &vectors).context(PACKAGE)
 }
 
 fn write_pin(workspace: &Workspace) -> Result<()> {

@@ -87,7 +87,7 @@ fn build_policies(workspace: &Workspace, set: &GuestSet) -> Result<()> {
         let name = built.name()?;
         let vectors = built.directory.join(VECTORS);
         let vectors = fs::read(&vectors).with_context(|| vectors.display().to_string())?;
-        let component = ark_componentize::policy(&fs::read(&built.wasm)?, &vectors)
+        let component = ark_componentize::build_policy_component(&fs::read(&built.wasm)?, &vectors)
             .with_context(|| name.to_owned())?;
         let wasm = components.join(format!("{name}.wasm"));
         fs::write(&wasm, &component)?;

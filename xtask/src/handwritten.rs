@@ -50,5 +50,9 @@ pub fn build_guests(wit: &Path, sources: &Path) -> Result<Vec<(String, Vec<u8>)>
 fn build_component(wit: &Path, text: &str) -> Result<Vec<u8>> {
     let contract = [&*wit.join("agent")];
     let module = wat::parse_str(text)?;
-    Ok(ark_componentize::guest(&contract, Some(WORLD), module)?)
+    Ok(ark_componentize::build_guest_component(
+        &contract,
+        Some(WORLD),
+        module,
+    )?)
 }

@@ -149,7 +149,7 @@ pub fn send_request(
 }
 
 impl<'a> HostCanary<'a> {
-    /// Checks that everything is there, and begins. `tell` is told each step and each check.
+    /// Checks the plan and begins the canary. Calls `tell` with each step and each check.
     ///
     /// # Errors
     /// Something is missing; nothing has changed.
@@ -474,7 +474,7 @@ impl<'a> HostCanary<'a> {
             json!({"tripwire": tripwire, "reason": reason}),
         );
         let haproxy = Haproxy::new(plan.haproxy.clone());
-        // Requests first: the stable fronts hold them while the host comes back.
+        // Requests first: the stable fronts park them while the host comes back.
         set_weights(&haproxy, &plan.backend, &self.begin.weights)?;
         let token_file = TokenFile::beside(&self.path, &self.begin.id);
         if let Some(plan) = &take_over {

@@ -1,4 +1,4 @@
-//! What a take-over came to, and the way back from it. `run.rs` makes the take-over.
+//! The result of a take-over, and undoing one. `run.rs` makes the take-over.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct TakeOver {
     pub snapshot: PathBuf,
     /// How many decisions the new version judged again, all alike.
     pub replayed: u64,
-    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were held for no longer. Absent where a run that
+    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were parked for no longer. Absent where a run that
     /// was killed gave that order.
     pub pause_ms: Option<u64>,
     /// Which version serves, in words.

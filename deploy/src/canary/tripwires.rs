@@ -1,4 +1,4 @@
-//! What figures mean: a success, a failure with its tripwire, or too little to say.
+//! Judges measurements: success, failure with a tripwire, or inconclusive.
 
 use serde::{Deserialize, Serialize};
 
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_too_little_is_no_success() {
+    fn too_few_samples_are_inconclusive() {
         let limits = limits();
         let lacking: [fn(&mut Figures); 5] = [
             |one| one.judged = None,

@@ -8,17 +8,17 @@ use ark_model::printable::format_count;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// How many days before its end a certificate should be renewed.
 const NOTICE_DAYS: i64 = 14;
 const DAY_SECONDS: i64 = 86_400;
 
 /// The host's own reader takes both files: they can be read, the key is the certificate's and is not open to every user.
-pub(super) fn check_tls(subject: &CheckSubject, lines: &mut CheckLines) {
-    let Some(files) = &subject.config.access.tls else {
-        if subject.config.access.behind_proxy {
+pub(super) fn check_tls(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let Some(files) = &inputs.config.access.tls else {
+        if inputs.config.access.behind_proxy {
             lines.ok("a proxy ends TLS (behind_proxy)");
         }
         return;
@@ -37,8 +37,8 @@ pub(super) fn check_tls(subject: &CheckSubject, lines: &mut CheckLines) {
 }
 
 /// The certificate is one of a server, and holds now and for a while.
-pub(super) fn check_certificate(subject: &CheckSubject, lines: &mut CheckLines) {
-    let Some(files) = &subject.config.access.tls else {
+pub(super) fn check_certificate(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let Some(files) = &inputs.config.access.tls else {
         return;
     };
     let Some(chain) = read_chain(&files.certificate) else {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Access, access, statfs, statvfs};
 use rustix::process::geteuid;
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// Kinds of file systems (`statfs`) that lose everything at a power cut.
 const IN_MEMORY: [(u64, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
@@ -42,8 +42,8 @@ fn existing_directory(dir: &Path) -> PathBuf {
 }
 
 /// The directory belongs to the user that runs this, is writable for it and closed to all others, and is on a file system of this machine.
-pub(super) fn check_directory(subject: &CheckSubject, lines: &mut CheckLines) {
-    let dir = subject.data_dir();
+pub(super) fn check_directory(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let dir = inputs.data_dir();
     let existing = existing_directory(dir);
     let path = dir.display();
     if dir.exists() && !dir.is_dir() {
@@ -136,15 +136,15 @@ fn check_rights(dir: &Path, lines: &mut CheckLines) {
 }
 
 /// There is room for what the database may grow to.
-pub(super) fn check_space(subject: &CheckSubject, lines: &mut CheckLines) {
-    let dir = subject.data_dir();
+pub(super) fn check_space(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let dir = inputs.data_dir();
     let Ok(disk) = statvfs(existing_directory(dir)) else {
         return lines.warn("the free space cannot be asked for", "look at it with `df`");
     };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let size = |name: &str| std::fs::metadata(dir.join(name)).map_or(0, |found| found.len());
     let used = size("ark.db") + size("ark.db-wal");
-    let still_wanted = subject
+    let still_wanted = inputs
         .config
         .store
         .max_bytes
@@ -166,8 +166,8 @@ pub(super) fn check_space(subject: &CheckSubject, lines: &mut CheckLines) {
 }
 
 /// What is written is on disk when the system says so, and soon. Measured on a file that is removed at once.
-pub(super) fn check_sync(subject: &CheckSubject, lines: &mut CheckLines) {
-    let dir = existing_directory(subject.data_dir());
+pub(super) fn check_sync(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let dir = existing_directory(inputs.data_dir());
     let kind = statfs(&dir).map_or(0, |found| u64::try_from(found.f_type).unwrap_or_default());
     if let Some((_, name)) = IN_MEMORY.iter().find(|(magic, _)| *magic == kind) {
         return lines.fail(

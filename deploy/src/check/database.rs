@@ -3,12 +3,12 @@
 use ark_model::printable::format_count;
 use ark_store::{OpenError, ReadOnlyStore, check_directory};
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// A start would take the database, its pages are sound, and its journal is the one that a host relies on.
-pub(super) fn check_database(subject: &CheckSubject, lines: &mut CheckLines) {
-    let dir = subject.data_dir();
+pub(super) fn check_database(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let dir = inputs.data_dir();
     let found = match check_directory(dir) {
         Ok(found) => found,
         Err(error) => {
@@ -21,7 +21,7 @@ pub(super) fn check_database(subject: &CheckSubject, lines: &mut CheckLines) {
             return lines.fail(error.to_string(), remedy);
         }
     };
-    if !found && subject.config.store.require_database {
+    if !found && inputs.config.store.require_database {
         return lines.fail(
             format!(
                 "there is none in {}, and require_database is set",
@@ -36,16 +36,16 @@ pub(super) fn check_database(subject: &CheckSubject, lines: &mut CheckLines) {
     let checked = ReadOnlyStore::open(dir).map_err(|error| error.to_string());
     let checked = checked.and_then(|store| {
         let pages = store.check_pages().map_err(|error| error.to_string())?;
-        let journal = store.journal_mode().map_err(|error| error.to_string())?;
-        Ok((pages, journal))
+        let journal_mode = store.journal_mode().map_err(|error| error.to_string())?;
+        Ok((pages, journal_mode))
     });
     match checked {
         Err(error) | Ok((Some(error), _)) => lines.fail(
             format!("the database is damaged: {error}"),
             "stop the host, keep the files, and restore a snapshot with `ark state restore --replace`",
         ),
-        Ok((None, journal)) if journal != "wal" => lines.warn(
-            format!("the journal is {journal}, not the write-ahead log: no host has opened this database since it was made"),
+        Ok((None, journal_mode)) if journal_mode != "wal" => lines.warn(
+            format!("the journal mode is {journal_mode}, not the write-ahead log: no host has opened this database since it was made"),
             "a start changes it; if a host runs, another program has changed it: restart the host",
         ),
         Ok((None, _)) => lines.ok("sound, in WAL mode"),
@@ -53,8 +53,8 @@ pub(super) fn check_database(subject: &CheckSubject, lines: &mut CheckLines) {
 }
 
 /// The database to check; `None`: there is none yet, or it cannot be opened, which is said.
-fn open_for_check(subject: &CheckSubject, lines: &mut CheckLines) -> Option<ReadOnlyStore> {
-    subject.open_database().unwrap_or_else(|error| {
+fn open_for_check(inputs: &CheckInputs, lines: &mut CheckLines) -> Option<ReadOnlyStore> {
+    inputs.open_database().unwrap_or_else(|error| {
         lines.skip(
             format!("the database cannot be opened: {error}"),
             "see the line `database`",
@@ -64,8 +64,8 @@ fn open_for_check(subject: &CheckSubject, lines: &mut CheckLines) -> Option<Read
 }
 
 /// Every row of the audit log is as it was written, and none is missing.
-pub(super) fn check_audit_log(subject: &CheckSubject, lines: &mut CheckLines) {
-    let Some(store) = open_for_check(subject, lines) else {
+pub(super) fn check_audit_log(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let Some(store) = open_for_check(inputs, lines) else {
         return;
     };
     match store.verify_audit_log() {
@@ -85,11 +85,11 @@ pub(super) fn check_audit_log(subject: &CheckSubject, lines: &mut CheckLines) {
 }
 
 /// Every revision of state is as it was written, and every secret decrypts.
-pub(super) fn check_state(subject: &CheckSubject, lines: &mut CheckLines) {
-    let Some(store) = open_for_check(subject, lines) else {
+pub(super) fn check_state(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let Some(store) = open_for_check(inputs, lines) else {
         return;
     };
-    match store.check_state(subject.usable_key()) {
+    match store.check_state(inputs.usable_key()) {
         // The audit log of an earlier schema can be checked, its state only after the migration.
         Err(error) => lines.warn(error.to_string(), "see the line `database`"),
         Ok(report) => {

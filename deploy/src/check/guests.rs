@@ -13,16 +13,16 @@ use ark_runtime::{Agent, Engine, GraveyardSource, Manifest, Pin, PinnedGraveyard
 use ark_store::{ReadError, Reader};
 
 use super::describe_source;
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
 use super::settings::permissions;
-use super::subject::CheckSubject;
 
 /// The mode of a Graveyard's file.
 const GRAVEYARD_MODE: u32 = 0o444;
 
 /// The directories of agents and policies are there.
-pub(super) fn check_agents_directory(subject: &CheckSubject, lines: &mut CheckLines) {
-    let config = &subject.config;
+pub(super) fn check_agents_directory(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let config = &inputs.config;
     let directories = [
         ("agents_dir", config.agents_dir.as_ref()),
         ("policies_dir", config.policies_dir.as_ref()),
@@ -47,10 +47,10 @@ pub(super) fn check_agents_directory(subject: &CheckSubject, lines: &mut CheckLi
 }
 
 /// The Graveyard is the pinned one, cannot be written to, and passes its test vectors on this machine.
-pub(super) fn check_graveyard(subject: &CheckSubject, lines: &mut CheckLines) {
-    let source = &subject.config.graveyard;
+pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let source = &inputs.config.graveyard;
     let remedy = "install the released graveyard.wasm with mode 0444 (install -m 0444)";
-    let engine = match subject.engine() {
+    let engine = match inputs.engine() {
         Ok(engine) => engine,
         Err(error) => {
             return lines.fail(
@@ -68,7 +68,7 @@ pub(super) fn check_graveyard(subject: &CheckSubject, lines: &mut CheckLines) {
         Err(error) => return lines.fail(error.to_string(), remedy),
     };
     // Once: the identity is only kept for the checks of policies.
-    let _ = subject
+    let _ = inputs
         .graveyard
         .set(Arc::clone(graveyard.policy.identity()));
     if let GraveyardSource::File(path) = source
@@ -91,14 +91,14 @@ pub(super) fn check_graveyard(subject: &CheckSubject, lines: &mut CheckLines) {
 }
 
 /// Every agent and operator policy that a start would load can be loaded.
-pub(super) fn check_guests(subject: &CheckSubject, lines: &mut CheckLines) {
-    let Ok(engine) = subject.engine() else {
+pub(super) fn check_guests(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let Ok(engine) = inputs.engine() else {
         return lines.skip(
             "nothing was loaded, since there is no engine to load it with",
             "see the line `graveyard`",
         );
     };
-    let store = match subject.open_database() {
+    let store = match inputs.open_database() {
         Ok(store) => store,
         Err(error) => {
             return lines.skip(
@@ -108,8 +108,8 @@ pub(super) fn check_guests(subject: &CheckSubject, lines: &mut CheckLines) {
         }
     };
     let store = store.as_deref();
-    let agents = check_agents(subject, engine, store, lines);
-    let policies = check_operator_policies(subject, engine, store, lines);
+    let agents = check_agents(inputs, engine, store, lines);
+    let policies = check_operator_policies(inputs, engine, store, lines);
     if lines.is_good() {
         lines.ok(format!(
             "{} and {} can be loaded",
@@ -139,7 +139,7 @@ fn read_signers(key: &str, files: &[PathBuf], lines: &mut CheckLines) -> Signers
 
 /// Loads every agent that is to serve or on trial, as a start does. Returns how many serve.
 fn check_agents(
-    subject: &CheckSubject,
+    inputs: &CheckInputs,
     engine: &Engine,
     store: Option<&Reader>,
     lines: &mut CheckLines,
@@ -152,14 +152,14 @@ fn check_agents(
         }
     };
     let ceiling = Ceiling {
-        limits: subject.config.limits.clone(),
-        quotas: subject.config.quotas.agents.clone(),
-        signers: read_signers("agents", &subject.config.agent_signature_keys, lines),
+        limits: inputs.config.limits.clone(),
+        quotas: inputs.config.quotas.agents.clone(),
+        signers: read_signers("agents", &inputs.config.agent_signature_keys, lines),
     };
     let mut serving: BTreeMap<String, String> = BTreeMap::new();
     let mut add = |origin: String, agent: &Agent, lines: &mut CheckLines| {
         let manifest = agent.manifest();
-        check_grants(subject, &origin, manifest, lines);
+        check_grants(inputs, &origin, manifest, lines);
         let name = manifest.name.to_string();
         if let Some(other) = serving.insert(name.clone(), origin.clone()) {
             lines.fail(
@@ -168,7 +168,7 @@ fn check_agents(
             );
         }
     };
-    let dir = subject.config.agents_dir.as_deref();
+    let dir = inputs.config.agents_dir.as_deref();
     for path in list_directory(dir, lines) {
         if is_superseded(&path, &rollouts) {
             continue;
@@ -205,7 +205,7 @@ fn check_agents(
         };
         let origin = format!("agent {name} (version {}, on trial)", canary.number);
         match loaded {
-            Ok(agent) => check_grants(subject, &origin, agent.manifest(), lines),
+            Ok(agent) => check_grants(inputs, &origin, agent.manifest(), lines),
             Err(error) => lines.fail(
                 format!("{origin}: {error}"),
                 format!("end the trial (`ark agent canary {name} --end`), or try another version; the host would leave it out"),
@@ -230,8 +230,8 @@ fn list_directory(dir: Option<&Path>, lines: &mut CheckLines) -> Vec<PathBuf> {
 }
 
 /// Warns of action types that a manifest grants and nobody declared.
-fn check_grants(subject: &CheckSubject, origin: &str, manifest: &Manifest, lines: &mut CheckLines) {
-    let action_types = &subject.config.hrm.action_types;
+fn check_grants(inputs: &CheckInputs, origin: &str, manifest: &Manifest, lines: &mut CheckLines) {
+    let action_types = &inputs.config.hrm.action_types;
     for (index, action_type) in manifest.actions.iter().enumerate() {
         let known = action_types.check_known(&format!("actions[{index}]"), action_type);
         if let Err(problem) = known {
@@ -245,13 +245,13 @@ fn check_grants(subject: &CheckSubject, origin: &str, manifest: &Manifest, lines
 
 /// Verifies every operator policy that is to be in force, as a start does. Returns how many there are.
 fn check_operator_policies(
-    subject: &CheckSubject,
+    inputs: &CheckInputs,
     engine: &Engine,
     store: Option<&Reader>,
     lines: &mut CheckLines,
 ) -> usize {
-    let config = &subject.config;
-    let Some(graveyard) = subject.graveyard.get() else {
+    let config = &inputs.config;
+    let Some(graveyard) = inputs.graveyard.get() else {
         lines.skip(
             "the operator policies were not loaded, since the Graveyard cannot be loaded",
             "see the line `graveyard`",

@@ -1,4 +1,4 @@
-//! What the checks find.
+//! The result lines of `ark check`.
 
 use serde::Serialize;
 

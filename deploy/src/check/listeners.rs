@@ -5,21 +5,21 @@ use std::net::{SocketAddr, TcpListener};
 
 use ark_host::telemetry::TelemetryListen;
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// The addresses of the API and of telemetry, with their keys.
-fn list_addresses(subject: &CheckSubject) -> Vec<(&'static str, SocketAddr)> {
-    let mut addresses = vec![("listen", subject.config.listen)];
-    if let TelemetryListen::At(address) = subject.config.telemetry.listen {
+fn list_addresses(inputs: &CheckInputs) -> Vec<(&'static str, SocketAddr)> {
+    let mut addresses = vec![("listen", inputs.config.listen)];
+    if let TelemetryListen::At(address) = inputs.config.telemetry.listen {
         addresses.push(("telemetry_listen", address));
     }
     addresses
 }
 
 /// The two listeners do not exclude each other, and telemetry is not shown to other machines.
-pub(super) fn check_listeners(subject: &CheckSubject, lines: &mut CheckLines) {
-    let addresses = list_addresses(subject);
+pub(super) fn check_listeners(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let addresses = list_addresses(inputs);
     if let [(_, api), (_, telemetry)] = addresses[..] {
         let same_place = api.ip() == telemetry.ip()
             || api.ip().is_unspecified()
@@ -47,10 +47,10 @@ pub(super) fn check_listeners(subject: &CheckSubject, lines: &mut CheckLines) {
 }
 
 /// The ports are free, or in use while the host of this data directory runs. Whether it is that host that listens is not asked.
-pub(super) fn check_ports(subject: &CheckSubject, lines: &mut CheckLines) {
-    for (key, address) in list_addresses(subject) {
+pub(super) fn check_ports(inputs: &CheckInputs, lines: &mut CheckLines) {
+    for (key, address) in list_addresses(inputs) {
         let bound = TcpListener::bind(address);
-        match (&subject.running_host, bound) {
+        match (&inputs.running_host, bound) {
             (_, Ok(_)) if address.port() == 0 => {}
             (Some(pid), Ok(_)) => lines.warn(
                 format!("the host of the data directory (process {pid}) does not listen on {key} {address}"),
@@ -69,7 +69,7 @@ pub(super) fn check_ports(subject: &CheckSubject, lines: &mut CheckLines) {
         }
     }
     if lines.is_good() {
-        lines.ok(match &subject.running_host {
+        lines.ok(match &inputs.running_host {
             Some(pid) => {
                 format!("in use, while the host of the data directory runs (process {pid})")
             }

@@ -8,8 +8,8 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::prometheus::Prometheus;
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// Open files that are not connections: the database and its readers, components, capsules.
 const OTHER_FILES: u64 = 256;
@@ -21,8 +21,8 @@ const REDIS_TIMEOUT: Duration = Duration::from_secs(5);
 const EARLIEST_SECONDS: u64 = 1_767_225_600;
 
 /// The limit of open files has room for the configured connections.
-pub(super) fn check_open_files(subject: &CheckSubject, lines: &mut CheckLines) {
-    let connections = subject.config.access.connections;
+pub(super) fn check_open_files(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let connections = inputs.config.access.connections;
     let wanted = u64::try_from(connections)
         .unwrap_or(u64::MAX)
         .saturating_add(OTHER_FILES);
@@ -38,7 +38,7 @@ pub(super) fn check_open_files(subject: &CheckSubject, lines: &mut CheckLines) {
 }
 
 /// The clock agrees with what was recorded and with the neighbours' clocks.
-pub(super) fn check_clock(subject: &CheckSubject, lines: &mut CheckLines) {
+pub(super) fn check_clock(inputs: &CheckInputs, lines: &mut CheckLines) {
     let remedy = "keep the clock in step (timedatectl set-ntp true, chrony); the host believes it";
     let now = || {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -48,7 +48,7 @@ pub(super) fn check_clock(subject: &CheckSubject, lines: &mut CheckLines) {
         return lines.fail("the clock is years behind", remedy);
     }
     let mut compared = Vec::new();
-    let last = subject
+    let last = inputs
         .open_database()
         .ok()
         .flatten()
@@ -74,8 +74,8 @@ pub(super) fn check_clock(subject: &CheckSubject, lines: &mut CheckLines) {
         }
         compared.push(who);
     };
-    compare("the Redis", ask_redis(subject), now());
-    let prometheus = subject.options.prometheus.as_deref();
+    compare("the Redis", ask_redis(inputs), now());
+    let prometheus = inputs.options.prometheus.as_deref();
     let theirs = prometheus.and_then(|url| {
         let values = Prometheus::new(url).ok()?.query("time()").ok()?;
         values.first().copied()
@@ -90,8 +90,8 @@ pub(super) fn check_clock(subject: &CheckSubject, lines: &mut CheckLines) {
 }
 
 /// The time of the Redis, in seconds; `None`: there is none, or it does not say.
-fn ask_redis(subject: &CheckSubject) -> Option<f64> {
-    let redis = subject.config.redis.as_ref()?;
+fn ask_redis(inputs: &CheckInputs) -> Option<f64> {
+    let redis = inputs.config.redis.as_ref()?;
     let mut link = RedisLink::new(redis.settings.clone(), REDIS_TIMEOUT);
     let (seconds, micros): (f64, f64) = redis::cmd("TIME").query(link.connect().ok()?).ok()?;
     Some(seconds + micros / 1e6)

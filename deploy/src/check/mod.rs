@@ -10,6 +10,7 @@ mod certificates;
 mod data_directory;
 mod database;
 mod guests;
+mod inputs;
 mod line;
 mod listeners;
 mod machine;
@@ -18,7 +19,6 @@ mod redis;
 mod secrets;
 mod settings;
 mod snapshots;
-mod subject;
 mod webhooks;
 
 use std::path::{Path, PathBuf};
@@ -30,8 +30,8 @@ use crate::env_file::{EnvFile, EnvFileError};
 
 pub use line::{CheckLine, Status};
 
+use inputs::CheckInputs;
 use line::CheckLines;
-use subject::CheckSubject;
 
 /// What is checked.
 pub struct CheckOptions {
@@ -57,7 +57,7 @@ pub enum Scope {
 }
 
 /// A check: its name, the smallest scope that has it, and what makes it.
-type CheckRow = (&'static str, Scope, fn(&CheckSubject, &mut CheckLines));
+type CheckRow = (&'static str, Scope, fn(&CheckInputs, &mut CheckLines));
 
 /// The checks after that of the configuration itself, in their order.
 const CHECKS: [CheckRow; 23] = [
@@ -157,14 +157,14 @@ pub fn run_checks(
         config.listen
     ));
     add(lines);
-    let subject = CheckSubject::new(options, config, layers);
+    let inputs = CheckInputs::new(options, config, layers);
     for (name, smallest, check) in CHECKS {
         if smallest > scope {
             continue;
         }
         begun(name);
         let mut lines = CheckLines::of(name);
-        check(&subject, &mut lines);
+        check(&inputs, &mut lines);
         add(lines);
     }
     all

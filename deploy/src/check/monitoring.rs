@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::prometheus::Prometheus;
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// The rules that ARK ships.
 const RULES: [&str; 3] = [
@@ -18,8 +18,8 @@ const RULES: [&str; 3] = [
 /// How many missing rules are named.
 const MAX_NAMED: usize = 3;
 
-pub(super) fn check_monitoring(subject: &CheckSubject, lines: &mut CheckLines) {
-    let Some(url) = subject.options.prometheus.as_deref() else {
+pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let Some(url) = inputs.options.prometheus.as_deref() else {
         return lines.warn(
             "no Prometheus is named, so nobody may notice when the host fails",
             "run one with deploy/prometheus, and name it: --prometheus URL or ARK_PROMETHEUS",
@@ -53,7 +53,7 @@ pub(super) fn check_monitoring(subject: &CheckSubject, lines: &mut CheckLines) {
             "Prometheus scrapes no host (job ark)",
             "add the address of telemetry_listen to the job `ark` of its configuration",
         );
-    } else if subject.running_host.is_some() && targets.iter().all(|up| *up < 1.0) {
+    } else if inputs.running_host.is_some() && targets.iter().all(|up| *up < 1.0) {
         lines.fail(
             "Prometheus does not reach the host that runs here (job ark is down)",
             "correct the job's target: it is the address of telemetry_listen",

@@ -6,16 +6,16 @@ use std::time::Duration;
 use ark_host::redis::{RedisLink, RedisSettings};
 use redis::Connection;
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// How long opening a connection and each command may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The shortest password that is not warned of, in bytes: a Redis answers many guesses a second.
 const MIN_PASSWORD_BYTES: usize = 16;
 
-pub(super) fn check_redis(subject: &CheckSubject, lines: &mut CheckLines) {
-    let Some(config) = &subject.config.redis else {
+pub(super) fn check_redis(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let Some(config) = &inputs.config.redis else {
         return;
     };
     let settings = &config.settings;

@@ -5,28 +5,28 @@ use ark_model::principal::Role;
 use ark_model::printable::format_count;
 use ark_store::TokenRow;
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// How long before its end a token should be replaced, in milliseconds.
 const TOKEN_NOTICE_MS: u64 = 7 * 86_400_000;
 
 /// The key is there, is a key, is the host's alone, and was drawn.
-pub(super) fn check_secret_key(subject: &CheckSubject, lines: &mut CheckLines) {
-    let key = match &subject.secret_key {
+pub(super) fn check_secret_key(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let key = match &inputs.secret_key {
         Err(error) => {
             return lines.fail(
                 error.to_string(),
                 "ARK_SECRET_KEY_FILE names a file of mode 0400 with 64 hexadecimal digits (openssl rand -hex 32)",
             );
         }
-        Ok(None) if matches!(subject.options.env_file, Some(Err(_))) => {
+        Ok(None) if matches!(inputs.options.env_file, Some(Err(_))) => {
             return lines.skip(
                 "whether there is a key is not known, since the file of the environment cannot be read",
                 "see the line `env-file`",
             );
         }
-        Ok(None) if let Some(count) = count_secrets(subject) => {
+        Ok(None) if let Some(count) = count_secrets(inputs) => {
             let secrets = format_count(count, "secret", "secrets");
             return lines.fail(
                 format!("there is no key, and the database holds {secrets} that no agent can read without theirs"),
@@ -52,15 +52,15 @@ pub(super) fn check_secret_key(subject: &CheckSubject, lines: &mut CheckLines) {
 }
 
 /// How many secrets the database holds; `None`: none, or it cannot be read, which the line `database` reports.
-fn count_secrets(subject: &CheckSubject) -> Option<u64> {
-    let store = subject.open_database().ok()??;
+fn count_secrets(inputs: &CheckInputs) -> Option<u64> {
+    let store = inputs.open_database().ok()??;
     store.count_secrets().ok().filter(|count| *count > 0)
 }
 
 /// A host that others can reach has a token, and somebody can still administer it.
-pub(super) fn check_tokens(subject: &CheckSubject, lines: &mut CheckLines) {
-    let config = &subject.config;
-    let tokens = match subject.open_database() {
+pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let config = &inputs.config;
+    let tokens = match inputs.open_database() {
         Ok(None) => Ok(Vec::new()),
         Ok(Some(store)) => store.all_tokens().map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::env_file::{EnvFile, EnvFileError};
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// Variables whose value is a secret.
 const SECRET_VARIABLES: [&str; 2] = ["ARK_SECRET_KEY", "ARK_TOKEN"];
@@ -28,8 +28,8 @@ pub(super) fn refuse_env_file(error: &EnvFileError, lines: &mut CheckLines) {
 }
 
 /// The file can be read as one, and shows its secrets to nobody else.
-pub(super) fn check_env_file(subject: &CheckSubject, lines: &mut CheckLines) {
-    let file = match &subject.options.env_file {
+pub(super) fn check_env_file(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let file = match &inputs.options.env_file {
         None => return,
         Some(Err(error)) => return refuse_env_file(error, lines),
         Some(Ok(file)) => file,
@@ -72,14 +72,14 @@ fn holds_password(text: &str) -> bool {
 }
 
 /// The configuration file cannot be changed by others, nor read by them if it holds a password.
-pub(super) fn check_config_file(subject: &CheckSubject, lines: &mut CheckLines) {
-    let file = subject.options.config.as_deref();
+pub(super) fn check_config_file(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let file = inputs.options.config.as_deref();
     let file = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let Some(mode) = permissions(file) else {
         return;
     };
     let path = file.display();
-    let values = subject.layers.lines();
+    let values = inputs.layers.lines();
     let mut from_file = values
         .iter()
         .filter(|line| matches!(line.source, ValueSource::File(_)));

@@ -10,8 +10,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::snapshots::find_latest;
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// How old the last snapshot may be, in milliseconds.
 const MAX_AGE_MS: u64 = 86_400_000;
@@ -28,9 +28,9 @@ enum Untried {
     NoPlace(std::io::Error),
 }
 
-pub(super) fn check_snapshot(subject: &CheckSubject, lines: &mut CheckLines) {
+pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
     let remedy = "take one every day: ark state snapshot DIR/NAME --data-dir …, and keep a copy on another machine";
-    let Some(dir) = subject.options.snapshots.as_deref() else {
+    let Some(dir) = inputs.options.snapshots.as_deref() else {
         return lines.warn(
             "no directory of snapshots is named, so a lost disk may lose every decision",
             format!("{remedy}; name the directory with --snapshots DIR or ARK_SNAPSHOTS"),
@@ -64,7 +64,7 @@ pub(super) fn check_snapshot(subject: &CheckSubject, lines: &mut CheckLines) {
             remedy,
         );
     }
-    match try_restore(subject, dir, path) {
+    match try_restore(inputs, dir, path) {
         Ok(Ok(report)) => lines.ok(format!(
             "{shown}, {} min old, restores: {} audit rows",
             age / 60_000,
@@ -91,7 +91,7 @@ pub(super) fn check_snapshot(subject: &CheckSubject, lines: &mut CheckLines) {
 /// Restores a snapshot as an operator would, since one that was never restored may not be one, and removes what was restored: also what an
 /// earlier check left that was killed meanwhile.
 fn try_restore(
-    subject: &CheckSubject,
+    inputs: &CheckInputs,
     dir: &Path,
     snapshot: &Path,
 ) -> Result<Result<RestoreReport, String>, Untried> {
@@ -112,7 +112,7 @@ fn try_restore(
     if data.exists() {
         std::fs::remove_dir_all(&data).map_err(Untried::NoPlace)?;
     }
-    let restored = restore_snapshot(snapshot, &data, false, subject.usable_key());
+    let restored = restore_snapshot(snapshot, &data, false, inputs.usable_key());
     let removed = std::fs::remove_dir_all(&place);
     let restored = restored.map_err(|error| error.to_string());
     if restored.is_ok() {

@@ -2,12 +2,12 @@
 
 use ark_host::webhooks::{WebhookSecrets, check_authorities};
 
+use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::subject::CheckSubject;
 
 /// The secrets are the host's alone and were drawn, and the authorities can be read. A secret beside another is one that is being changed.
-pub(super) fn check_webhooks(subject: &CheckSubject, lines: &mut CheckLines) {
-    let webhooks = &subject.config.webhooks;
+pub(super) fn check_webhooks(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let webhooks = &inputs.config.webhooks;
     if webhooks.is_empty() {
         return;
     }

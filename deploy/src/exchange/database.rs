@@ -149,7 +149,8 @@ pub(crate) fn keep_before_migration(
 }
 
 /// Restores a snapshot over a database, which is moved aside. What is written belongs to the owner of the data
-/// directory, so that the host can read it. A token that is made is in `token_file` before it counts. No host may run.
+/// directory, so that the host can read it. Writes a
+/// new token to `token_file` before the restore is committed. No host may run.
 pub(crate) fn restore_over(
     snapshot: &Path,
     data_dir: &Path,

@@ -86,7 +86,7 @@ pub enum RollbackError {
         server: String,
         /// The share.
         share: u32,
-        /// What was seen.
+        /// The observed problem.
         problem: String,
     },
     /// Another command ended the rollback that was waited for.

@@ -1,4 +1,4 @@
-//! What was observed, and what follows from it.
+//! Collects observations and evaluates the proofs.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ pub struct Proof {
     pub name: &'static str,
     /// Whether it holds.
     pub passed: bool,
-    /// What was seen.
+    /// The observed values.
     pub detail: String,
 }
 

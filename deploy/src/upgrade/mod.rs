@@ -1,7 +1,7 @@
 //! `ark upgrade`: a new version takes the data of the host on this machine over, or the old one has it back.
 //!
 //! The new version checks the machine and judges the recorded decisions of a snapshot again before anything is stopped. Then the host is
-//! exchanged while a front, or the socket of systemd, holds what arrives, and the new one is validated. What fails after the old host was
+//! exchanged while a front, or the socket of systemd, keeps what arrives, and the new one is validated. What fails after the old host was
 //! stopped goes back by the steps of [`crate::rollback`].
 //!
 //! Invariants: every step is in the journal before it is taken; a run that was killed is gone on with by its journal. No decision of the new

@@ -1,4 +1,4 @@
-//! Category `beyond`: what an operator wants to know besides.
+//! Category `beyond`: pin, readiness, event stream, audit log, objectives.
 
 use std::io::{BufRead, BufReader};
 use std::time::Duration;

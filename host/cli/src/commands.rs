@@ -181,7 +181,7 @@ pub(crate) fn run() -> ExitCode {
         }
         Err(answer) => print_answer(&answer),
     };
-    output::finish(code)
+    output::finish_output(code)
 }
 
 /// Reads the command line and the environment.
@@ -201,7 +201,7 @@ fn parse_command_line() -> Result<Cli, clap::Error> {
 }
 
 fn parse_arguments(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    let mut command = environment::prepare(Cli::command(), arguments);
+    let mut command = environment::apply_environment(Cli::command(), arguments);
     let matches = command.try_get_matches_from_mut(arguments)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }

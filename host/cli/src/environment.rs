@@ -10,7 +10,7 @@ use clap::{Arg, Command};
 
 /// Prepares the arguments of a command and of the commands below it: empty variables are not read, no value of a variable is shown in a help
 /// text, and a token file that `arguments` name comes before a token of the environment.
-pub(crate) fn prepare(command: Command, arguments: &[OsString]) -> Command {
+pub(crate) fn apply_environment(command: Command, arguments: &[OsString]) -> Command {
     let names_token_file = arguments
         .iter()
         .filter_map(|argument| argument.to_str())

@@ -66,7 +66,7 @@ pub fn format_count<N: Copy + Display + PartialEq + From<u8>>(
 /// printed stays as it is, a backslash too.
 #[must_use]
 pub fn escape_line(text: &str) -> Cow<'_, str> {
-    escape(text, |c, escaped| match c {
+    escape_text(text, |c, escaped| match c {
         '\n' => escaped.push_str("\\n"),
         '\r' => escaped.push_str("\\r"),
         '\t' => escaped.push_str("\\t"),
@@ -81,7 +81,7 @@ pub fn escape_line(text: &str) -> Cow<'_, str> {
 /// stay: JSON has other control characters in none of its texts.
 #[must_use]
 pub fn escape_json(json: &str) -> Cow<'_, str> {
-    escape(json, |c, escaped| {
+    escape_text(json, |c, escaped| {
         if c == '\n' {
             escaped.push(c);
             return;
@@ -93,7 +93,7 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
     })
 }
 
-fn escape(text: &str, mut push_escape: impl FnMut(char, &mut String)) -> Cow<'_, str> {
+fn escape_text(text: &str, mut push_escape: impl FnMut(char, &mut String)) -> Cow<'_, str> {
     let Some(start) = text.find(is_unprintable) else {
         return Cow::Borrowed(text);
     };

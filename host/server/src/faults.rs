@@ -65,14 +65,14 @@ impl Fault {
     ];
 }
 
-fn file() -> Option<PathBuf> {
+fn fault_file() -> Option<PathBuf> {
     std::env::var_os(VARIABLE).map(PathBuf::from)
 }
 
 /// The fault that this process has now.
 #[must_use]
 pub fn find_fault() -> Option<Fault> {
-    let text = std::fs::read_to_string(file()?).ok()?;
+    let text = std::fs::read_to_string(fault_file()?).ok()?;
     let mut known = Fault::ALL.iter();
     let found = known.find(|(_, name)| *name == text.trim());
     found.map(|(fault, _)| *fault)
@@ -88,7 +88,7 @@ pub async fn take_request(request: Request) -> Result<Request, Response> {
         Some(Fault::Errors) if !request.method().is_safe() => {
             return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
         }
-        Some(Fault::Leaks) => leak(),
+        Some(Fault::Leaks) => leak_memory(),
         Some(Fault::Garbles) => return Ok(garble_signal(request).await),
         Some(Fault::Restarts) => end_once(Signal::TERM),
         Some(Fault::Dies) => end_once(Signal::KILL),
@@ -97,7 +97,7 @@ pub async fn take_request(request: Request) -> Result<Request, Response> {
     Ok(request)
 }
 
-fn leak() {
+fn leak_memory() {
     let mut leaked = LEAKED.lock().unwrap_or_else(PoisonError::into_inner);
     if leaked.len() < MOST_LEAKS {
         leaked.push(vec![1; LEAK]);
@@ -122,7 +122,7 @@ async fn garble_signal(request: Request) -> Request {
 
 /// Ends this process. The next one that is started does not have the fault.
 fn end_once(signal: Signal) {
-    if let Some(file) = file()
+    if let Some(file) = fault_file()
         && std::fs::remove_file(file).is_ok()
     {
         // A process that cannot be signalled goes on, and the test says so.

@@ -1,6 +1,6 @@
 //! Replies: how the threads of the host answer a request, and how a caller waits for the answer.
 //!
-//! The HRM, the router and the store answer through a callback, so that none of them knows how its callers wait. [`ask`] turns such a callback
+//! The HRM, the router and the store answer through a callback, so that none of them knows how its callers wait. [`ask_async`] turns such a callback
 //! into a value for asynchronous callers, [`ask_blocking`] for plain threads.
 
 use tokio::sync::oneshot;
@@ -24,7 +24,7 @@ impl From<ReplyDropped> for CommitError {
 ///
 /// # Errors
 /// What the request answers, or what [`ReplyDropped`] becomes when it is never answered.
-pub async fn ask<T, E>(send: impl FnOnce(Reply<T, E>)) -> Result<T, E>
+pub async fn ask_async<T, E>(send: impl FnOnce(Reply<T, E>)) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<ReplyDropped> + Send + 'static,
@@ -39,7 +39,7 @@ where
 /// Sends a request and blocks the thread until its result is there. Not for threads of the asynchronous runtime.
 ///
 /// # Errors
-/// As [`ask`].
+/// As [`ask_async`].
 pub fn ask_blocking<T, E>(send: impl FnOnce(Reply<T, E>)) -> Result<T, E>
 where
     T: Send + 'static,

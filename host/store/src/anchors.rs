@@ -150,13 +150,13 @@ impl AnchorWalk {
         Self(heads.into_iter().peekable())
     }
 
-    /// How many anchors the walk has not passed.
+    /// How many anchors the walk is not behind yet.
     pub(crate) fn remaining(&self) -> u64 {
         self.0.len() as u64
     }
 
-    /// Passes the anchors up to `head`. Returns whether every anchor at `head` has its hash.
-    pub(crate) fn pass(&mut self, head: ChainHead) -> bool {
+    /// Advances behind the anchors up to `head`. Returns whether every anchor at `head` has its hash.
+    pub(crate) fn advance_to(&mut self, head: ChainHead) -> bool {
         let mut matches = true;
         while let Some(anchor) = self.0.next_if(|anchor| anchor.seq <= head.seq) {
             matches &= anchor.seq < head.seq || anchor.hash == head.hash;

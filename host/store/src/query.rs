@@ -18,7 +18,11 @@ pub(crate) const MAX_SEQ: u64 = i64::MAX.unsigned_abs();
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// Runs a statement. Returns how many rows it changed.
-pub(crate) fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<usize> {
+pub(crate) fn execute_cached(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<usize> {
     connection.prepare_cached(sql)?.execute(params)
 }
 

@@ -21,7 +21,7 @@ use ark_model::usage::{QuotaHolder, Totals, Usage};
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
-use crate::query::{execute, select_rows, select_value};
+use crate::query::{execute_cached, select_rows, select_value};
 
 /// What a row counts beside its texts: ids, times, hashes and its entries in indexes.
 pub const ROW_BYTES: u64 = 128;
@@ -231,7 +231,7 @@ impl UsageBook {
         }
         drop(holders);
         for (holder, totals) in changed {
-            execute(
+            execute_cached(
                 connection,
                 "INSERT INTO quota_usage (consumer, stored_bytes, keys, memories) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (consumer) DO UPDATE SET stored_bytes = ?2, keys = ?3, memories = ?4",

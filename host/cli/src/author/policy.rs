@@ -59,7 +59,7 @@ fn build_policy(dir: &Path) -> anyhow::Result<()> {
     let vectors = std::fs::read(&vectors)
         .with_context(|| format!("{}: a policy needs test vectors", vectors.display()))?;
     let module = build_library(dir, TARGET)?;
-    let component = ark_componentize::policy(&module, &vectors)?;
+    let component = ark_componentize::build_policy_component(&module, &vectors)?;
     let engine = Engine::new(&EngineConfig::default())?;
     let policy = Policy::load(&engine, &component).context("a host would refuse the component")?;
     let run = run_vectors(&policy).context(VECTORS)?;

@@ -65,14 +65,14 @@ pub(crate) fn run(command: SignalsCommand) -> anyhow::Result<ExitCode> {
                 all || signal.is_some(),
                 "give SIGNAL, the id of a signal that `ark signals failed --agent {agent}` lists, or --all for all of them"
             );
-            redeliver(&agent, signal, idempotency_key.as_deref(), &reason)?;
+            redeliver_signals(&agent, signal, idempotency_key.as_deref(), &reason)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Delivers one signal again, or batch after batch until none is left that had failed when the first was asked for.
-fn redeliver(
+fn redeliver_signals(
     agent: &Name,
     signal: Option<SignalId>,
     idempotency_key: Option<&str>,

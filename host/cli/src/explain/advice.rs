@@ -128,7 +128,7 @@ fn advise_on_graveyard_rule(
             None => "no change helps: a trade meant to move the market (`manipulative_intent`) is forbidden".to_owned(),
         },
         "no_pump_and_dump" => {
-            let (age, window) = (number(&rule.observed)?, nearest?);
+            let (age, window) = (as_number(&rule.observed)?, nearest?);
             format!(
                 "do not sell {symbol} within {} h after it was promoted (a publication, report or outward message of any agent, or a message of the same agent): wait another {} minutes",
                 window / 3600.0,
@@ -176,11 +176,11 @@ fn advise_on_graveyard_rule(
         "max_concurrent_trades" => format!(
             "close a position first: {} are open, and from {} on the rule warns (it denies nothing)",
             facts.open_positions,
-            number(&rule.limit)?
+            as_number(&rule.limit)?
         ),
         "require_hrm_approval" => match (trade, nearest) {
             (Some(trade), Some(limit)) => {
-                let parameter = if number(&rule.observed) == Some(trade.leverage) {
+                let parameter = if as_number(&rule.observed) == Some(trade.leverage) {
                     "leverage"
                 } else {
                     "position_size_pct"
@@ -236,7 +236,7 @@ fn advise_on_graveyard_rule(
             "name validated sources only, or have an operator validate {observed}: ark lists put validated_sources NAME --reason \"why\" (the rule only warns)"
         ),
         "prevent_infinite_loops" => {
-            let (count, limit) = (number(&rule.observed)?, number(&rule.limit)?);
+            let (count, limit) = (as_number(&rule.observed)?, as_number(&rule.limit)?);
             let depth = f64::from(facts.causal_depth);
             let times = f64::from(facts.identical_actions) + 1.0;
             if count == depth && count != times {
@@ -280,7 +280,7 @@ fn advise_on_veto(words: &str, around: &Surroundings) -> String {
     )
 }
 
-const fn number(value: &ObservedValue) -> Option<f64> {
+const fn as_number(value: &ObservedValue) -> Option<f64> {
     match value {
         ObservedValue::Number(number) => Some(*number),
         _ => None,

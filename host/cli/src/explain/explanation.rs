@@ -142,7 +142,7 @@ impl Explanation {
             trace_id: decision.trace_id,
             decided_at: format_moment(decision.decided_at_ms),
             outcome: decision.outcome,
-            summary: summarize(decision, action, approval.as_ref()),
+            summary: summarize_decision(decision, action, approval.as_ref()),
             given: decision.approval.as_ref().map(|given| {
                 format!(
                     "judged again with the approval of {}, after {} had held it",
@@ -213,7 +213,11 @@ fn explain_rule(
 }
 
 /// Outcome, proposer and action, in one sentence. What became of a held action since is said with the outcome.
-fn summarize(decision: &DecisionView, action: &Action, approval: Option<&ApprovalState>) -> String {
+fn summarize_decision(
+    decision: &DecisionView,
+    action: &Action,
+    approval: Option<&ApprovalState>,
+) -> String {
     let since = approval
         .and_then(|approval| approval.ended_as)
         .map(|ended| format!(", then {}", ended.to_uppercase()))

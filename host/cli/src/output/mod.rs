@@ -4,7 +4,7 @@
 //! ([`ark_model::printable`]). No other module writes to standard output or standard error: clippy refuses it (`clippy.toml` of this crate and
 //! the lints at the top of `main.rs`).
 //!
-//! Printing does not fail: a command does its work whether or not somebody reads on ([`stream`]), and [`finish`] says at its end if what it
+//! Printing does not fail: a command does its work whether or not somebody reads on ([`stream`]), and [`finish_output`] says at its end if what it
 //! printed is lost.
 
 mod stream;
@@ -154,7 +154,7 @@ pub(crate) fn start_logging(default_filter: &str, format: LogFormat) -> anyhow::
 
 /// Ends the output of a command that ended with `code`. A reader that has closed the pipe wanted no more and changes nothing; output that is
 /// lost for another reason is a failure.
-pub(crate) fn finish(code: ExitCode) -> ExitCode {
+pub(crate) fn finish_output(code: ExitCode) -> ExitCode {
     match stream::close_output() {
         Ok(()) => code,
         Err(error) => {

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
 
-use super::host_commands::seconds;
+use super::host_commands::parse_seconds;
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
 use super::{describe_step, print_steps};
@@ -177,7 +177,7 @@ impl StartArgs {
             self.min_samples > 0 && self.slow_checks > 0 && self.idle_checks > 0,
             "--min-samples, --slow-checks and --idle-checks: give 1 or more"
         );
-        let timeout = seconds("--take-over-timeout", self.take_over_timeout)?;
+        let timeout = parse_seconds("--take-over-timeout", self.take_over_timeout)?;
         let take_over = match self.new_binary {
             None => None,
             Some(new_binary) => {
@@ -201,14 +201,14 @@ impl StartArgs {
             prometheus: self.prometheus,
             host_series: self.host_series,
             canary_series: self.canary_series,
-            latency_window: seconds("--latency-window", self.latency_window)?,
+            latency_window: parse_seconds("--latency-window", self.latency_window)?,
             shares: self.shares,
-            step: seconds("--step", self.step)?,
-            interval: seconds("--interval", self.interval)?,
-            deadline: seconds("--deadline", self.deadline)?,
+            step: parse_seconds("--step", self.step)?,
+            interval: parse_seconds("--interval", self.interval)?,
+            deadline: parse_seconds("--deadline", self.deadline)?,
             baseline: match self.baseline_report {
                 Some(path) => BaselineSource::Synthetic(path),
-                None => BaselineSource::Prometheus(seconds("--baseline", self.baseline)?),
+                None => BaselineSource::Prometheus(parse_seconds("--baseline", self.baseline)?),
             },
             limits: HealthBounds {
                 min_samples: self.min_samples,

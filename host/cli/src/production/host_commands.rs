@@ -16,7 +16,7 @@ const MAX_SECONDS: f64 = 1e7;
 ///
 /// # Errors
 /// The value is not above 0, or too large.
-pub(super) fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
+pub(super) fn parse_seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
     ensure!(
         value > 0.0 && value <= MAX_SECONDS,
         "{option} {value}: give more than 0 and at most {MAX_SECONDS} seconds"
@@ -59,7 +59,7 @@ impl HostPlaceArgs {
     }
 
     pub(super) fn timeout(&self) -> anyhow::Result<Duration> {
-        seconds("--timeout", self.timeout)
+        parse_seconds("--timeout", self.timeout)
     }
 
     pub(super) const fn has_unit(&self) -> bool {
@@ -128,8 +128,8 @@ impl TrafficArgs {
             backend: self.backend,
             server: self.server,
             shares: self.shares,
-            step: seconds("--step", self.step)?,
-            interval: seconds("--interval", self.interval)?,
+            step: parse_seconds("--step", self.step)?,
+            interval: parse_seconds("--interval", self.interval)?,
         }))
     }
 }
@@ -159,7 +159,7 @@ impl ValidationArgs {
         } else {
             Some(ValidationPlan {
                 categories: self.category,
-                patience: seconds("--patience", self.patience)?,
+                patience: parse_seconds("--patience", self.patience)?,
                 journal: journal.to_owned(),
             })
         })

@@ -17,7 +17,7 @@ use crate::client::connection::Connection;
 use crate::output::{exit_code, print_empty, print_json, print_line, print_notice};
 use crate::time::format_moment;
 
-use super::host_commands::{HostPlaceArgs, TrafficArgs, ValidationArgs, seconds};
+use super::host_commands::{HostPlaceArgs, TrafficArgs, ValidationArgs, parse_seconds};
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
 use super::{describe_step, print_steps};
@@ -123,7 +123,7 @@ impl StartArgs {
             control,
             timeout,
             tries: self.health_tries,
-            pause: seconds("--health-pause", self.health_pause)?,
+            pause: parse_seconds("--health-pause", self.health_pause)?,
             traffic: self.traffic.into_plan()?,
             validation: self
                 .validation

@@ -22,7 +22,7 @@ pub(crate) struct PullAgentArgs {
 
 /// Pulls an agent. Its manifest is the one that was pushed with it; with `--topic` or `--grant`, or where none was pushed, one is written as
 /// `ark agent add` does. Nothing is written before the agent was loaded as a host would.
-pub(super) fn pull(args: PullAgentArgs) -> anyhow::Result<()> {
+pub(super) fn pull_agent(args: PullAgentArgs) -> anyhow::Result<()> {
     let pulled = args.pull.fetch(GuestKind::Agent)?;
     let shown = pulled.reference.to_string();
     let engine = Engine::new(&EngineConfig::default())?;

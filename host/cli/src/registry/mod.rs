@@ -46,7 +46,7 @@ pub(crate) enum PolicyRegistryCommand {
 pub(crate) fn run_agent(command: AgentRegistryCommand) -> anyhow::Result<ExitCode> {
     match command {
         AgentRegistryCommand::Push(args) => push::run(GuestKind::Agent, &args)?,
-        AgentRegistryCommand::Pull(args) => agent::pull(args)?,
+        AgentRegistryCommand::Pull(args) => agent::pull_agent(args)?,
         AgentRegistryCommand::Sign(args) => sign::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -55,7 +55,7 @@ pub(crate) fn run_agent(command: AgentRegistryCommand) -> anyhow::Result<ExitCod
 pub(crate) fn run_policy(command: PolicyRegistryCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyRegistryCommand::Push(args) => push::run(GuestKind::Policy, &args)?,
-        PolicyRegistryCommand::Pull(args) => policy::pull(&args)?,
+        PolicyRegistryCommand::Pull(args) => policy::pull_policy(&args)?,
         PolicyRegistryCommand::Sign(args) => sign::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

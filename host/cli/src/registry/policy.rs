@@ -14,7 +14,7 @@ use super::pull::{PullArgs, Pulled};
 
 /// Pulls a policy. Its manifest is the one that was pushed with it, or one that names component and digest. Nothing is written before the policy
 /// was loaded and its test vectors were run as a host would.
-pub(super) fn pull(args: &PullArgs) -> anyhow::Result<()> {
+pub(super) fn pull_policy(args: &PullArgs) -> anyhow::Result<()> {
     let pulled = args.fetch(GuestKind::Policy)?;
     let shown = pulled.reference.to_string();
     let engine = Engine::new(&EngineConfig::default())?;

@@ -46,7 +46,7 @@ pub(super) fn run(kind: GuestKind, args: &PushArgs) -> anyhow::Result<()> {
     let inspection =
         inspect_component(&engine, &source.component).with_context(|| shown.clone())?;
     let (name, version) =
-        identify(kind, &engine, &source, &inspection).with_context(|| shown.clone())?;
+        identify_guest(kind, &engine, &source, &inspection).with_context(|| shown.clone())?;
     check_manifest(kind, &source, &name)?;
     let description = ArtifactDescription {
         title: name,
@@ -80,7 +80,7 @@ pub(super) fn run(kind: GuestKind, args: &PushArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A host would refuse it as what it is pushed as.
-fn identify(
+fn identify_guest(
     kind: GuestKind,
     engine: &Engine,
     source: &ComponentSource,

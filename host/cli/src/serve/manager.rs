@@ -34,7 +34,7 @@ impl PassedListeners {
     /// # Errors
     /// As [`Self::take_telemetry`].
     pub(super) fn take_api(&mut self, listen: SocketAddr) -> anyhow::Result<Option<TcpListener>> {
-        self.take(0, "listen", listen)
+        self.take_listeners(0, "listen", listen)
     }
 
     /// Takes the listener of telemetry.
@@ -45,7 +45,7 @@ impl PassedListeners {
         &mut self,
         listen: SocketAddr,
     ) -> anyhow::Result<Option<TcpListener>> {
-        self.take(1, "telemetry_listen", listen)
+        self.take_listeners(1, "telemetry_listen", listen)
     }
 
     /// Whether a listener of telemetry was passed.
@@ -53,7 +53,7 @@ impl PassedListeners {
         self.0.len() == MAX_LISTENERS
     }
 
-    fn take(
+    fn take_listeners(
         &mut self,
         index: usize,
         key: &str,
@@ -84,15 +84,15 @@ impl PassedListeners {
 
 /// Tells the service manager that this process serves.
 pub(super) fn tell_ready() {
-    tell(NotifyState::Ready);
+    notify_manager(NotifyState::Ready);
 }
 
 /// Tells it that this process ends.
 pub(super) fn tell_stopping() {
-    tell(NotifyState::Stopping);
+    notify_manager(NotifyState::Stopping);
 }
 
-fn tell(state: NotifyState<'_>) {
+fn notify_manager(state: NotifyState<'_>) {
     // Without a service manager nothing is sent.
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "the service manager cannot be told");

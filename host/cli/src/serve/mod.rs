@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use ark_host::api::{AccessConfig, Server, Tls, serve as serve_api};
+use ark_host::api::{AccessConfig, Server, Tls, serve_api};
 use ark_host::app::App;
 use ark_host::config::Config;
 use ark_host::telemetry::{TelemetryListen, TelemetryServer};

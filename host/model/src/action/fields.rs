@@ -51,7 +51,11 @@ pub struct TypedField {
     pub description: &'static str,
 }
 
-const fn required(name: &'static str, form: FieldForm, description: &'static str) -> TypedField {
+const fn required_field(
+    name: &'static str,
+    form: FieldForm,
+    description: &'static str,
+) -> TypedField {
     TypedField {
         name,
         form,
@@ -60,7 +64,11 @@ const fn required(name: &'static str, form: FieldForm, description: &'static str
     }
 }
 
-const fn optional(name: &'static str, form: FieldForm, description: &'static str) -> TypedField {
+const fn optional_field(
+    name: &'static str,
+    form: FieldForm,
+    description: &'static str,
+) -> TypedField {
     TypedField {
         name,
         form,
@@ -73,41 +81,41 @@ const SYMBOL: &str = "The instrument, e.g. BTC-USD. Every spelling of it counts 
 const SIZE: &str = "A fraction of capital: 0.05 is 5 %.";
 
 const TRADE: &[TypedField] = &[
-    required("symbol", FieldForm::Symbol, SYMBOL),
-    required("position_size_pct", FieldForm::Fraction, SIZE),
-    optional(
+    required_field("symbol", FieldForm::Symbol, SYMBOL),
+    required_field("position_size_pct", FieldForm::Fraction, SIZE),
+    optional_field(
         "side",
         FieldForm::Choice(&["buy", "sell"]),
         "The side; buy if neither this nor the action type says.",
     ),
-    optional("leverage", FieldForm::Positive, "1 if left out."),
-    optional("entry_price", FieldForm::Positive, "The expected price."),
-    optional(
+    optional_field("leverage", FieldForm::Positive, "1 if left out."),
+    optional_field("entry_price", FieldForm::Positive, "The expected price."),
+    optional_field(
         "stop_loss",
         FieldForm::Number,
         "The price at which the position is given up.",
     ),
-    optional(
+    optional_field(
         "take_profit",
         FieldForm::Positive,
         "The price at which the profit is taken.",
     ),
-    optional(
+    optional_field(
         "risk_reward_ratio",
         FieldForm::NotNegative,
         "Expected gain over risked loss.",
     ),
-    optional(
+    optional_field(
         "material_nonpublic",
         FieldForm::Flag,
         "It rests on material non-public information.",
     ),
-    optional(
+    optional_field(
         "manipulative_intent",
         FieldForm::Flag,
         "It is meant to move the market.",
     ),
-    optional(
+    optional_field(
         "ahead_of_client_order",
         FieldForm::Flag,
         "It runs ahead of a client's order.",
@@ -115,63 +123,63 @@ const TRADE: &[TypedField] = &[
 ];
 
 const CLOSE_POSITION: &[TypedField] = &[
-    required("symbol", FieldForm::Symbol, SYMBOL),
-    optional("position_size_pct", FieldForm::Fraction, SIZE),
+    required_field("symbol", FieldForm::Symbol, SYMBOL),
+    optional_field("position_size_pct", FieldForm::Fraction, SIZE),
 ];
 
 const DATA: &[TypedField] = &[
     // The built-in action types imply it; only a declared one may state it.
-    optional(
+    optional_field(
         "operation",
         FieldForm::Choice(&["handle", "collect", "store", "share"]),
         "What is done.",
     ),
-    optional(
+    optional_field(
         "subject",
         FieldForm::Label,
         "The person or thing the data is about.",
     ),
-    optional(
+    optional_field(
         "contains_personal_data",
         FieldForm::Flag,
         "Personal data is in it.",
     ),
-    optional(
+    optional_field(
         "data_sensitivity",
         FieldForm::Choice(&["low", "medium", "high"]),
         "How sensitive it is.",
     ),
-    optional("encryption", FieldForm::Flag, "It is encrypted."),
-    optional("anonymized", FieldForm::Flag, "It is anonymised."),
-    optional(
+    optional_field("encryption", FieldForm::Flag, "It is encrypted."),
+    optional_field("anonymized", FieldForm::Flag, "It is anonymised."),
+    optional_field(
         "destination",
         FieldForm::Label,
         "Where it goes: `internal`, also if left out, or the receiver.",
     ),
-    optional("purpose", FieldForm::Label, "The purpose."),
-    optional("user_consent", FieldForm::Flag, "Only `false` counts."),
+    optional_field("purpose", FieldForm::Label, "The purpose."),
+    optional_field("user_consent", FieldForm::Flag, "Only `false` counts."),
 ];
 
 const FILE: &[TypedField] = &[
-    required(
+    required_field(
         "operation",
         FieldForm::Choice(&["read", "write", "delete", "remove", "destroy"]),
         "What is done.",
     ),
-    required("path", FieldForm::Path, "The file."),
+    required_field("path", FieldForm::Path, "The file."),
 ];
 
 const CODE: &[TypedField] = &[
-    required("code", FieldForm::Code, "The source text."),
-    optional("language", FieldForm::Label, "The language."),
+    required_field("code", FieldForm::Code, "The source text."),
+    optional_field("language", FieldForm::Label, "The language."),
 ];
 
 const MESSAGE: &[TypedField] = &[
-    optional("topic", FieldForm::Topic, "The topic it is published on."),
-    optional("to", FieldForm::AgentName, "The one agent it is for."),
-    optional("symbol", FieldForm::Symbol, SYMBOL),
-    optional("text", FieldForm::Text, "The text."),
-    optional("payload", FieldForm::Json, "One JSON value for machines."),
+    optional_field("topic", FieldForm::Topic, "The topic it is published on."),
+    optional_field("to", FieldForm::AgentName, "The one agent it is for."),
+    optional_field("symbol", FieldForm::Symbol, SYMBOL),
+    optional_field("text", FieldForm::Text, "The text."),
+    optional_field("payload", FieldForm::Json, "One JSON value for machines."),
 ];
 
 impl Family {

@@ -162,7 +162,7 @@ impl DeclaredType {
     }
 
     /// Applies what the declaration states. A proposal can only be stricter.
-    pub(super) fn tighten(&self, action: &mut Action) {
+    pub(super) fn tighten_action(&self, action: &mut Action) {
         action.reversible &= self.reversible.unwrap_or(true);
         action.external = match self.external {
             Some(true) => Some(true),

@@ -26,8 +26,8 @@ pub(super) fn resolve_action(
             let document = canonical_json("parameters", &custom.parameters_json)?;
             let (parameters, names) = mapping.read_request(document)?;
             resolved.parameters = parameters;
-            declared.tighten(&mut resolved);
-            return check_action(resolved).map_err(|error| names.rename(error));
+            declared.tighten_action(&mut resolved);
+            return check_action(resolved).map_err(|error| names.rename_field(error));
         }
         parameters if found == declared.family => mapping.check_typed(parameters)?,
         _ => {
@@ -41,7 +41,7 @@ pub(super) fn resolve_action(
             ));
         }
     }
-    declared.tighten(&mut resolved);
+    declared.tighten_action(&mut resolved);
     check_action(resolved)
 }
 
@@ -57,7 +57,7 @@ struct RequestNames<'a>(BTreeMap<&'a str, &'a str>);
 
 impl RequestNames<'_> {
     /// Returns the error under the name that the request knows the field by.
-    fn rename(&self, error: FieldError) -> FieldError {
+    fn rename_field(&self, error: FieldError) -> FieldError {
         let named = error
             .field
             .strip_prefix("parameters.")
@@ -123,10 +123,10 @@ impl<'a> FieldMapping<'a> {
         if family == Family::Trade && !typed.contains_key("side") {
             let problem = "is missing";
             let remedy = "give buy or sell: a declared action type implies no side";
-            return Err(names.rename(FieldError::new("parameters.side", problem, remedy)));
+            return Err(names.rename_field(FieldError::new("parameters.side", problem, remedy)));
         }
         let parameters = parse_parameters(family, self.action_type, typed)
-            .map_err(|error| names.rename(error))?;
+            .map_err(|error| names.rename_field(error))?;
         Ok((parameters, names))
     }
 

@@ -15,7 +15,7 @@ use crate::policies::Policies;
 use crate::quotas::{Demand, QuotaExceeded, QuotaKeeper, Reservation};
 use crate::readiness::Readiness;
 use crate::redis::RedisStatus;
-use crate::reply::{Reply, ask};
+use crate::reply::{Reply, ask_async};
 use crate::router::Router;
 use crate::watchdog::Watchdog;
 use crate::webhooks::Webhooks;
@@ -178,7 +178,7 @@ impl Api {
         &self,
         send: impl FnOnce(&Hrm, Reply<T, HrmError>),
     ) -> Result<T, HrmError> {
-        ask(|reply| send(&self.hrm, reply)).await
+        ask_async(|reply| send(&self.hrm, reply)).await
     }
 
     /// As [`Self::ask_hrm`], for what waits for its place in the queue when the host is flooded.

@@ -21,7 +21,7 @@ use ark_model::settings::Settings;
 use ark_runtime::{Limits, POLICY_FUEL, Quotas};
 
 use super::keys::{Allowed, Any, Item, Key, Section, Table, Text};
-use super::keys::{add_example, at_least, between, entries, items, join_key, table};
+use super::keys::{add_example, at_least, between_values, items, join_key, list_entries, table};
 
 /// The longest interval between two rounds of the watchdog, in milliseconds: its heartbeat counts for 30 s.
 const MAX_INTERVAL_MS: u64 = 20_000;
@@ -48,13 +48,13 @@ table! {
         /// The names that may propose actions over HTTP, in addition to the agents and the names that tokens are bound to. Flag: `--submitter`, which adds a name.
         submitters: Vec<Name> = "api".parse().into_iter().collect(), Any;
         /// The operator policies, asked after the Graveyard in their order. They can only tighten what it decides.
-        policies: Vec<PolicyFile> = Vec::new(), entries(), reloaded;
+        policies: Vec<PolicyFile> = Vec::new(), list_entries(), reloaded;
         /// A directory with more operator policies: `NAME.toml` manifests (`name`, `component`, `sha256`, `mode`, `order`, `[settings]`), each with its component beside it.
         policies_dir: Option<PathBuf> = None, Any, reloaded;
         /// The action types besides the built-in ones. What is neither built in nor declared here is denied. A name is the key of a table: `[action_types.place_order]`.
-        action_types: BTreeMap<String, ActionTypeFile> = BTreeMap::new(), entries(), reloaded;
+        action_types: BTreeMap<String, ActionTypeFile> = BTreeMap::new(), list_entries(), reloaded;
         /// Where events are sent to, signed. [Webhooks](webhooks.md) says what is guaranteed.
-        webhooks: Vec<WebhookFile> = Vec::new(), entries();
+        webhooks: Vec<WebhookFile> = Vec::new(), list_entries();
         [tls]: TlsFile;
         [api]: ApiFile;
         [limits]: Limits;
@@ -167,11 +167,11 @@ table! {
     /// How much work may wait and run at the same time, and how much is kept.
     pub struct CapacityFile {
         /// Invocations of agents that run at the same time, those that run for longer than 10 ms not counted.
-        workers: usize = 16, between(1, 128);
+        workers: usize = 16, between_values(1, 128);
         /// Invocations that run for longer than 10 ms, at the same time.
-        slow_workers: usize = 48, between(0, 128);
+        slow_workers: usize = 48, between_values(0, 128);
         /// Proposals that may wait for a decision. Each proposer may fill a quarter of it. Proposals that reduce risk have another quarter of their own.
-        proposals: usize = 4096, between(4, 1_000_000);
+        proposals: usize = 4096, between_values(4, 1_000_000);
         /// Deliveries of signals that may wait, for all agents together.
         backlog: usize = 100_000, at_least(1);
         /// Deliveries of signals that may wait for one agent.
@@ -187,21 +187,21 @@ table! {
         /// Requests that each token may send in a second.
         token_requests_per_second: u32 = 5_000, at_least(1);
         /// Milliseconds that the host takes at most to finish what runs once it is told to stop.
-        drain_ms: u64 = 10_000, between(100, 3_600_000);
+        drain_ms: u64 = 10_000, between_values(100, 3_600_000);
         /// Versions kept of each uploaded agent, the serving one included.
-        agent_versions: u32 = 10, between(2, 100);
+        agent_versions: u32 = 10, between_values(2, 100);
         /// Operator policies that may be in force. Each can delay every decision for as long as its fuel lasts.
-        policies: usize = 16, between(1, 64);
+        policies: usize = 16, between_values(1, 64);
         /// Fuel of one evaluation of an operator policy: about one unit a WebAssembly instruction.
-        policy_fuel: u64 = 5_000_000, between(100_000, POLICY_FUEL);
+        policy_fuel: u64 = 5_000_000, between_values(100_000, POLICY_FUEL);
         /// Bytes that the database and its write-ahead log may grow to together. Without a value: 64 GiB, or twice its size at the start if that is more, but no more than nine tenths of what it has and the disk has free then. The last sixteenth of it (256 MiB at most) is the host's reserve: from there on only orders, changes of operators, and what reduces risk are recorded.
         max_database_bytes: Option<u64> = None, at_least(1_000_000);
         /// Seconds for which an approved trade reserves its exposure without an execution report.
         reservation_seconds: u64 = 600, at_least(1);
         /// Seconds for which a held action waits for an approval.
-        approval_seconds: u64 = 3_600, between(1, YEAR_SECONDS);
+        approval_seconds: u64 = 3_600, between_values(1, YEAR_SECONDS);
         /// Held actions that may wait for an approval. Each proposer may fill a tenth of it.
-        approvals: usize = 10_000, between(1, 1_000_000);
+        approvals: usize = 10_000, between_values(1, 1_000_000);
     }
 }
 
@@ -232,25 +232,25 @@ table! {
     /// When agents are quarantined or warned of, what else is watched, and how many capsules of failed invocations are kept.
     pub struct WatchdogFile {
         /// Milliseconds between two heartbeats that each agent is asked for.
-        heartbeat_ms: u64 = 5_000, between(10, MAX_INTERVAL_MS);
+        heartbeat_ms: u64 = 5_000, between_values(10, MAX_INTERVAL_MS);
         /// Milliseconds that an agent's heartbeat may take; the agent's own deadline if that is shorter.
-        heartbeat_deadline_ms: u64 = 1_000, between(10, MAX_INTERVAL_MS);
+        heartbeat_deadline_ms: u64 = 1_000, between_values(10, MAX_INTERVAL_MS);
         /// Missed heartbeats in a row that quarantine an agent.
         missed_heartbeats: u32 = Thresholds::default().missed_heartbeats, at_least(1), reloaded;
         /// Milliseconds between two checks of the Graveyard's bytes against the pin.
-        graveyard_ms: u64 = 10_000, between(10, MAX_INTERVAL_MS);
+        graveyard_ms: u64 = 10_000, between_values(10, MAX_INTERVAL_MS);
         /// Decisions of one minute that may violate rules; more raise an alert.
         violations_per_minute: u32 = 10, at_least(1);
         /// Failures in a row that quarantine an agent.
         consecutive_failures: u32 = Thresholds::default().consecutive_failures, at_least(1), reloaded;
         /// The part of an agent's last 100 invocations that may fail; more quarantine it.
-        failure_rate: f64 = Thresholds::default().failure_rate, between(0.0, 1.0), reloaded;
+        failure_rate: f64 = Thresholds::default().failure_rate, between_values(0.0, 1.0), reloaded;
         /// `failure_rate` counts once there are more invocations than this.
-        failure_rate_over: u32 = Thresholds::default().failure_rate_over, between(0, 99), reloaded;
+        failure_rate_over: u32 = Thresholds::default().failure_rate_over, between_values(0, 99), reloaded;
         /// The mean latency of an agent's last 100 invocations that is allowed, in milliseconds; more quarantine it.
         latency_ms: u64 = Thresholds::default().latency_ms, at_least(1), reloaded;
         /// `latency_ms` counts once there are more invocations than this.
-        latency_over: u32 = Thresholds::default().latency_over, between(0, 99), reloaded;
+        latency_over: u32 = Thresholds::default().latency_over, between_values(0, 99), reloaded;
         /// Invocations that an agent's quotas refuse within ten minutes and that quarantine it.
         quota_refusals: u32 = Thresholds::default().quota_refusals, at_least(1), reloaded;
         /// The earlier name of `redis.url`. Give one of them.
@@ -262,7 +262,7 @@ table! {
         /// The queue in that Redis whose length is watched: a stream or a list.
         redis_queue: String = "ark:signals".to_owned(), Any;
         /// Milliseconds between two looks at the Redis.
-        redis_ms: u64 = 2_000, between(10, MAX_INTERVAL_MS);
+        redis_ms: u64 = 2_000, between_values(10, MAX_INTERVAL_MS);
         /// Milliseconds that an answer of the Redis may take; more raise an alert.
         redis_latency_ms: u64 = 100, at_least(1);
         /// Entries that may wait in the queue; more raise an alert.
@@ -282,11 +282,11 @@ table! {
         /// Milliseconds for which no attempt of a webhook may succeed; more raise an alert.
         webhook_failing_ms: u64 = 900_000, at_least(1);
         /// The part of a limit from which on an agent is warned of.
-        warning: f64 = Thresholds::default().warning, between(0.01, 1.0), reloaded;
+        warning: f64 = Thresholds::default().warning, between_values(0.01, 1.0), reloaded;
         /// The part of a limit from which on the warning is critical. Not below `warning`.
-        critical: f64 = Thresholds::default().critical, between(0.01, 1.0), reloaded;
+        critical: f64 = Thresholds::default().critical, between_values(0.01, 1.0), reloaded;
         /// Hours between two checks of the whole database, which run beside serving; the first one begins with the host.
-        store_check_hours: u64 = 24, between(1, 8_760);
+        store_check_hours: u64 = 24, between_values(1, 8_760);
         /// Bytes of the largest capsule that is kept.
         capsule_bytes: usize = CapsuleRetention::default().capsule_bytes, at_least(16 * 1024);
         /// Capsules kept of one agent.
@@ -311,7 +311,7 @@ table! {
         /// Data subjects and whether they consent (rule `require_consent`), e.g. `{ "customer-17" = true }`.
         consents: BTreeMap<String, bool> = BTreeMap::new(), Any;
         /// Standing vetoes of users (rule `preserve_user_autonomy`). A veto matches an action that has every part the veto names.
-        vetoes: Vec<VetoFile> = Vec::new(), entries();
+        vetoes: Vec<VetoFile> = Vec::new(), list_entries();
     }
 }
 
@@ -360,7 +360,7 @@ table! {
         /// A PEM file with the authorities that may have signed the server's certificate; without it, those of the system.
         ca_file: Option<PathBuf> = None, Any;
         /// The streams whose entries become signals.
-        signals: Vec<RedisSignalsFile> = Vec::new(), entries();
+        signals: Vec<RedisSignalsFile> = Vec::new(), list_entries();
         [events]: RedisEventsFile;
     }
 }
@@ -414,10 +414,10 @@ table! {
         owner_ca: Option<PathBuf> = None, Any;
         /// A file with a token of the owner, of the role `reader`, with which the front reads the decisions that it judges again. Not every user may be able to read it. Without it no decision of an owner with tokens can be judged again. Flag: `--token-file`.
         token_file: Option<PathBuf> = None, Any;
-        /// Milliseconds for which a request is held at most while the owner is away. Flag: `--hold-for`.
-        hold_ms: u64 = 30_000, between(0, 600_000);
-        /// Requests that are held at the same time; further ones are refused. Flag: `--hold-limit`.
-        hold_limit: usize = 1_000, between(0, 100_000);
+        /// Milliseconds for which a request is parked at most while the owner is away. Flag: `--hold-for`.
+        hold_ms: u64 = 30_000, between_values(0, 600_000);
+        /// Requests that are parked at the same time; further ones are refused. Flag: `--hold-limit`.
+        hold_limit: usize = 1_000, between_values(0, 100_000);
     }
 }
 

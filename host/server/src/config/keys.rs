@@ -99,7 +99,7 @@ pub(super) const fn at_least<N>(least: N) -> Range<N> {
 }
 
 /// Numbers from `least` to `most`, both included.
-pub(super) const fn between<N: Copy>(least: N, most: N) -> Range<N> {
+pub(super) const fn between_values<N: Copy>(least: N, most: N) -> Range<N> {
     Range {
         least,
         most: Some(most),
@@ -158,7 +158,7 @@ impl<N: PartialOrd + Display> Allowed<Option<N>> for Range<N> {
 pub(super) struct Entries<T>(std::marker::PhantomData<T>);
 
 /// Lists of tables of the form `T`, or tables of such tables by name.
-pub(super) const fn entries<T>() -> Entries<T> {
+pub(super) const fn list_entries<T>() -> Entries<T> {
     Entries(std::marker::PhantomData)
 }
 

@@ -49,10 +49,10 @@ pub struct FrontOverrides {
     /// The file with the front's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
-    /// Milliseconds for which a request is held at most.
+    /// Milliseconds for which a request is parked at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
-    /// Requests that are held at the same time.
+    /// Requests that are parked at the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_limit: Option<usize>,
 }

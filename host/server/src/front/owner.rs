@@ -179,7 +179,7 @@ impl Owner {
         *request.uri_mut() = uri;
         let client = self.access.load().client.clone();
         client.request(request).await.map_err(|error| {
-            let text = describe(&error);
+            let text = describe_error(&error);
             if error.is_connect() {
                 SendError::Unsent(text)
             } else {
@@ -200,7 +200,7 @@ impl Owner {
         }
         let reading = async {
             let response = self.send(request, path).await;
-            collect(response.map_err(|error| error.to_string())?).await
+            collect_answer(response.map_err(|error| error.to_string())?).await
         };
         tokio::time::timeout(READ_TIME, reading)
             .await
@@ -274,7 +274,7 @@ impl Owner {
         }
         let request = Request::new(Body::empty());
         let response = self.ask(request, READY_PATH).await;
-        let (status, body) = collect(response.map_err(|error| error.to_string())?).await?;
+        let (status, body) = collect_answer(response.map_err(|error| error.to_string())?).await?;
         if status == StatusCode::OK {
             return Ok((true, Vec::new()));
         }
@@ -361,7 +361,7 @@ pub(super) async fn wait_until_lost(mut status: watch::Receiver<OwnerStatus>) {
 }
 
 /// Reads an answer that the front itself asked for.
-async fn collect(response: Response<Incoming>) -> Result<(StatusCode, Bytes), String> {
+async fn collect_answer(response: Response<Incoming>) -> Result<(StatusCode, Bytes), String> {
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_OWN_ANSWER);
     match body.collect().await {
@@ -371,7 +371,7 @@ async fn collect(response: Response<Incoming>) -> Result<(StatusCode, Bytes), St
 }
 
 /// An error with its causes: the client's own says only in which step it failed.
-fn describe(error: &hyper_util::client::legacy::Error) -> String {
+fn describe_error(error: &hyper_util::client::legacy::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -179,7 +179,7 @@ impl Front {
         let (mut repeats, mut was_sent) = (0, false);
         loop {
             if let Err(problem) = self.parking.wait_for_owner(end).await {
-                return Err(unanswered(was_sent, deadline, &problem));
+                return Err(unanswered_problem(was_sent, deadline, &problem));
             }
             // From here on the owner may do what it is asked for.
             if !was_sent && deadline.is_some_and(|deadline| !deadline.claim()) {
@@ -230,7 +230,7 @@ impl Front {
             }
             if Instant::now() > end {
                 let expired = ParkError::Expired(self.parking.time());
-                return Err(unanswered(was_sent, deadline, &expired));
+                return Err(unanswered_problem(was_sent, deadline, &expired));
             }
         }
     }
@@ -376,7 +376,11 @@ fn find_answer_kind(outgoing: &OutgoingRequest) -> Option<AnswerKind> {
 }
 
 /// The problem of a request that is parked no more.
-fn unanswered(was_sent: bool, deadline: Option<&CommitDeadline>, error: &ParkError) -> Problem {
+fn unanswered_problem(
+    was_sent: bool,
+    deadline: Option<&CommitDeadline>,
+    error: &ParkError,
+) -> Problem {
     if was_sent {
         Problem::connection_broke()
     } else if deadline.is_some_and(CommitDeadline::is_over) {

@@ -284,7 +284,7 @@ mod tests {
         guards.end_halt(halt);
         guards.end_quarantine(&agent, quarantine);
         assert!(!guards.is_halted() && !guards.is_quarantined(&agent));
-        assert_eq!(*restored.lock(), [agent.clone()]);
+        assert_eq!(*restored.lock(), std::slice::from_ref(&agent));
         guards.begin_halt(a_halt());
         guards.begin_quarantine(a_quarantine(&agent));
         guards.end_halt(halt);

@@ -10,7 +10,7 @@ use ark_model::meters::{Span, SpanId, SpanLink};
 use ark_model::signal::Signal;
 
 use super::backlog::Backlog;
-use super::slot::{AgentSlot, subtract};
+use super::slot::{AgentSlot, subtract_saturating};
 
 /// Places in the queues of a signal's receivers, taken before the signal is stored. They are given back when this is dropped, unless they are kept.
 pub(super) struct QueuePlaces {
@@ -128,7 +128,7 @@ fn reserve_place(slot: &AgentSlot, backlog: &Backlog, capacity: usize) -> bool {
 /// Gives back the place of one delivery that is no longer pending.
 pub(super) fn release_place(slot: &AgentSlot, backlog: &AtomicUsize) {
     slot.release_places(1);
-    subtract(backlog, 1);
+    subtract_saturating(backlog, 1);
 }
 
 /// The span of a signal that is durable now.

@@ -31,7 +31,7 @@ use super::dispatcher::{Dispatcher, DispatcherDeps};
 use super::error::RouterError;
 use super::invocation::Invoker;
 use super::message::RouterEvent;
-use super::slot::{AgentSlot, AgentSlots, ServingSlot, subtract};
+use super::slot::{AgentSlot, AgentSlots, ServingSlot, subtract_saturating};
 use super::workers::Workers;
 
 /// Topics with this prefix are the host's own: no agent and no caller can send on them.
@@ -345,7 +345,7 @@ impl Router {
     pub fn delete_agent(&self, agent: &Name, closed: usize) {
         if let Some(slot) = self.slots.find_by_name(agent) {
             slot.mark_deleted(closed);
-            subtract(&self.backlog.deliveries, closed);
+            subtract_saturating(&self.backlog.deliveries, closed);
             self.wake_agents();
         }
     }

@@ -152,7 +152,7 @@ impl AgentSlot {
 
     /// Gives places in the agent's queue back.
     pub(super) fn release_places(&self, places: usize) {
-        subtract(&self.waiting_deliveries, places);
+        subtract_saturating(&self.waiting_deliveries, places);
     }
 
     /// Counts actions against the limit for a minute. Returns `false` when they exceed it; then none of them counts.
@@ -166,7 +166,7 @@ fn rate_limit_of(agent: &Agent) -> ActionRateLimit {
 }
 
 /// Subtracts from a count, down to 0.
-pub(super) fn subtract(count: &AtomicUsize, amount: usize) {
+pub(super) fn subtract_saturating(count: &AtomicUsize, amount: usize) {
     let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
         Some(count.saturating_sub(amount))
     });

@@ -1,6 +1,6 @@
 //! Every kind of alert that the watchdog raises, and when it does.
 //!
-//! [`ALERTS`] is the one table of kinds, severities and thresholds; `deploy/alerts.md` is generated from it, and a test compares the two.
+//! [`ALERTS`] is the one table of kinds, severities and thresholds; `docs/alerts.md` is generated from it, and a test compares the two.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -357,7 +357,7 @@ pub const fn quota_rule(kind: QuotaKind) -> &'static AlertRule {
     }
 }
 
-/// Returns [`ALERTS`] as the table of `deploy/alerts.md`.
+/// Returns [`ALERTS`] as the table of `docs/alerts.md`.
 #[must_use]
 pub fn markdown_table() -> String {
     let mut table =
@@ -405,11 +405,11 @@ mod tests {
 
     #[test]
     fn the_documented_table_is_this_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/alerts.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/alerts.md");
         let document = std::fs::read_to_string(path).unwrap();
         assert!(
             document.contains(&markdown_table()),
-            "deploy/alerts.md does not hold this table:\n{}",
+            "docs/alerts.md does not hold this table:\n{}",
             markdown_table()
         );
     }

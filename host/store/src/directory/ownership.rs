@@ -48,7 +48,8 @@ pub fn give_made(data_dir: &Path) -> io::Result<()> {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_bytes();
         if MADE.iter().any(|begin| name.starts_with(begin.as_bytes())) {
-            give(directory.as_fd(), name, owner).map_err(|error| name_file(data_dir, &error))?;
+            give_entry(directory.as_fd(), name, owner)
+                .map_err(|error| name_file(data_dir, &error))?;
         }
     }
     Ok(())
@@ -79,7 +80,7 @@ pub fn give_to_owner(path: &Path, data_dir: &Path) -> io::Result<()> {
     let mut names = below.components().peekable();
     while let Some(Component::Normal(name)) = names.next() {
         if names.peek().is_none() {
-            let given = give(directory.as_fd(), name.as_bytes(), owner);
+            let given = give_entry(directory.as_fd(), name.as_bytes(), owner);
             return given.map_err(|error| name_file(path, &error));
         }
         let Some(next) = open_entry(directory.as_fd(), name.as_bytes())? else {
@@ -127,7 +128,7 @@ fn open_entry(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Owned
 }
 
 /// Gives an entry of a directory: a file, or a directory with what it holds, which comes first: until then nobody else can change what is in it.
-fn give(directory: BorrowedFd<'_>, name: &[u8], owner: FileOwner) -> io::Result<()> {
+fn give_entry(directory: BorrowedFd<'_>, name: &[u8], owner: FileOwner) -> io::Result<()> {
     let Some(entry) = open_entry(directory, name)? else {
         return Ok(());
     };
@@ -141,7 +142,7 @@ fn give(directory: BorrowedFd<'_>, name: &[u8], owner: FileOwner) -> io::Result<
             let held = held?;
             let name = held.file_name().to_bytes();
             if name != b"." && name != b".." {
-                give(entry.as_fd(), name, owner)?;
+                give_entry(entry.as_fd(), name, owner)?;
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::tables::audit::AuditKind;
 /// # Errors
 /// There is no database, or it cannot be read.
 pub fn read_schema(dir: &Path) -> Result<u32, OpenError> {
-    read(dir, read_version)
+    read_any_schema(dir, read_version)
 }
 
 /// Returns how many decisions the audit log has after a row. A host may run there.
@@ -24,7 +24,7 @@ pub fn read_schema(dir: &Path) -> Result<u32, OpenError> {
 pub fn count_decisions_after(dir: &Path, seq: u64) -> Result<u64, OpenError> {
     let sql = "SELECT count(*) FROM audit_log WHERE seq > ?1 AND kind = ?2";
     let kind = AuditKind::Decision.as_str();
-    read(dir, |connection| {
+    read_any_schema(dir, |connection| {
         connection.query_row(sql, (seq, kind), |row| row.get(0))
     })
 }
@@ -35,7 +35,7 @@ pub fn is_restore_pending(dir: &Path) -> bool {
     dir.join(RESTORE_PENDING).exists()
 }
 
-fn read<T>(
+fn read_any_schema<T>(
     dir: &Path,
     read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, OpenError> {

@@ -25,7 +25,7 @@ use crate::tables::versions::read_policy_records;
 use super::error::{MaintenanceError, live_position};
 use super::exclusive::{OfflineStore, record_maintenance};
 use super::read_only::ReadOnlyStore;
-use super::snapshot::sync;
+use super::snapshot::sync_directory;
 
 /// The format of an archive file.
 pub const ARCHIVE_FORMAT: &str = "ark-audit-archive/1";
@@ -218,7 +218,7 @@ fn write_archive(
     let (sha256, _) = digest_file(to).map_err(&failed)?;
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     std::fs::write(checksum_path(to), format!("{sha256}  {name}\n")).map_err(&failed)?;
-    sync(parent_dir(to))?;
+    sync_directory(parent_dir(to))?;
     Ok(sha256)
 }
 

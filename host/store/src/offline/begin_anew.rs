@@ -18,7 +18,7 @@ use crate::secrets::SecretKey;
 use super::error::MaintenanceError;
 use super::exclusive::{OfflineStore, begin_halt, keep_closed, record_maintenance};
 use super::restore::move_aside;
-use super::snapshot::sync;
+use super::snapshot::sync_directory;
 
 /// What a new beginning moves aside, the database last.
 const EARLIER_FILES: [&str; 9] = [
@@ -68,7 +68,7 @@ pub fn begin_anew(
     }
     let (attested, access) = (lock.found_heads(), lock.found_access());
     std::fs::write(&pending, b"").map_err(MaintenanceError::for_file(&pending))?;
-    sync(dir)?;
+    sync_directory(dir)?;
     let moved_aside = move_aside(dir, "before-anew", &EARLIER_FILES)?;
     let mut store = OfflineStore::open_locked(dir, lock, secret_key)?;
     let transaction = store.connection.transaction()?;
@@ -88,6 +88,6 @@ pub fn begin_anew(
     transaction.commit()?;
     store.finish()?;
     std::fs::remove_file(&pending).map_err(MaintenanceError::for_file(&pending))?;
-    sync(dir)?;
+    sync_directory(dir)?;
     Ok(NewBeginning { moved_aside, token })
 }

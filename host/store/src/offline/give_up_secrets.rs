@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::query::{execute, parse_required, select_rows};
+use crate::query::{execute_cached, parse_required, select_rows};
 use crate::secrets::mark_given_up;
 use crate::tables::state::{StateWriter, read_state_head};
 use crate::usage::{UnitUsage, UsageBook};
@@ -47,7 +47,7 @@ pub fn give_up_secrets(
     let mut store = OfflineStore::open(dir, None)?;
     let transaction = store.connection.transaction()?;
     let deleted = delete_live_secrets(&transaction, key)?;
-    let revisions = execute(
+    let revisions = execute_cached(
         &transaction,
         "UPDATE state_history SET key_id = ?2 WHERE key_id = ?1",
         [key, &mark_given_up(key)],

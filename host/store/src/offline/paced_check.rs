@@ -151,7 +151,7 @@ impl PacedCheck<'_> {
             if head.seq - before < u64::from(SLICE_ROWS) {
                 break;
             }
-            self.rest(started)?;
+            self.pause_between(started)?;
         }
         match walk.first_behind(head) {
             None => Ok(()),
@@ -176,7 +176,7 @@ impl PacedCheck<'_> {
             if head.seq - before < u64::from(SLICE_ROWS) {
                 break;
             }
-            self.rest(started)?;
+            self.pause_between(started)?;
         }
         if let Some(anchor) = walk.first_behind(head) {
             return Err(Ended::Fault(format!(
@@ -216,11 +216,11 @@ impl PacedCheck<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        self.rest(started)?;
+        self.pause_between(started)?;
         Ok(result)
     }
 
-    fn rest(&mut self, started: Instant) -> Result<(), Ended> {
+    fn pause_between(&mut self, started: Instant) -> Result<(), Ended> {
         if (self.rest)(started.elapsed()) {
             Ok(())
         } else {
@@ -248,7 +248,7 @@ fn walk_slice(
         if let Some(fault) = check_audit_row(head, row)? {
             return Ok(Some(fault));
         }
-        if !anchors.pass(*head) {
+        if !anchors.advance_to(*head) {
             return Ok(Some(ChainFault::new(
                 head.seq,
                 "is not the row that was anchored",
@@ -273,7 +273,7 @@ fn walk_revisions(
         if let Some(fault) = check_revision(head, row, None, &mut report)? {
             return Ok(Some(fault));
         }
-        if !anchors.pass(*head) {
+        if !anchors.advance_to(*head) {
             return Ok(Some(ChainFault::new(
                 head.seq,
                 "is not the revision that was anchored",

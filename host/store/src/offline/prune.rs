@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::query::{execute, select_rows, select_value};
+use crate::query::{execute_cached, select_rows, select_value};
 use crate::usage::ROW_BYTES;
 
 use super::error::MaintenanceError;
@@ -66,7 +66,7 @@ fn select_prunable(connection: &Connection, before: Millis) -> rusqlite::Result<
     connection.execute_batch(
         "CREATE TEMP TABLE prunable (id TEXT PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID",
     )?;
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO prunable SELECT s.id FROM signals s WHERE s.accepted_at < ?1
          AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.signal_id = s.id AND d.status = 'pending')
@@ -91,7 +91,7 @@ fn give_back(connection: &Connection) -> rusqlite::Result<()> {
         let Ok(sender) = sender.parse() else {
             continue;
         };
-        execute(
+        execute_cached(
             connection,
             "UPDATE quota_usage SET stored_bytes = max(0, stored_bytes - ?2) WHERE consumer = ?1",
             params![QuotaHolder::Agent(sender).to_string(), bytes],
@@ -102,7 +102,7 @@ fn give_back(connection: &Connection) -> rusqlite::Result<()> {
 
 fn delete_prunable(connection: &Connection, before: Millis) -> rusqlite::Result<PrunedRows> {
     const OF_PRUNABLE: &str = "signal_id IN (SELECT id FROM prunable)";
-    let delete = |sql: String| execute(connection, &sql, []).map(|count| count as u64);
+    let delete = |sql: String| execute_cached(connection, &sql, []).map(|count| count as u64);
     let failed_deliveries = select_value(
         connection,
         &format!("SELECT count(*) FROM deliveries WHERE status = 'failed' AND {OF_PRUNABLE}"),
@@ -113,7 +113,7 @@ fn delete_prunable(connection: &Connection, before: Millis) -> rusqlite::Result<
         deliveries: delete(format!("DELETE FROM deliveries WHERE {OF_PRUNABLE}"))?,
         keys: delete(format!("DELETE FROM signal_keys WHERE {OF_PRUNABLE}"))?,
         signals: delete("DELETE FROM signals WHERE id IN (SELECT id FROM prunable)".to_owned())?,
-        session_lines: execute(
+        session_lines: execute_cached(
             connection,
             "DELETE FROM session_log WHERE at < ?1",
             [before.0],

@@ -22,7 +22,7 @@ use crate::secrets::SecretKey;
 use super::error::MaintenanceError;
 use super::exclusive::{OfflineStore, keep_closed, make_admin_token, record_maintenance};
 use super::revocations::{EarlierTokens, has_live_admin};
-use super::snapshot::{SnapshotManifest, check_snapshot, sync};
+use super::snapshot::{SnapshotManifest, check_snapshot, sync_directory};
 
 /// The files of a database. The database itself is moved last: while it is there, nothing was given up.
 pub(super) const DATABASE_FILES: [&str; 4] =
@@ -99,11 +99,11 @@ pub fn restore_snapshot_keeping(
         write_file(&pending, json!(earlier).to_string().as_bytes())?;
         earlier
     };
-    sync(dir)?;
+    sync_directory(dir)?;
     let moved_aside = move_aside(dir, "before-restore", &DATABASE_FILES)?;
     copy_file(&snapshot.join(ANCHORS_FILE), &dir.join(ANCHORS_FILE))?;
     copy_file(&database_path(snapshot), &database)?;
-    sync(dir)?;
+    sync_directory(dir)?;
     let mut store = OfflineStore::open_locked(dir, lock, secret_key)?;
     let transaction = store.connection.transaction()?;
     let now = Millis::now();
@@ -128,7 +128,7 @@ pub fn restore_snapshot_keeping(
     transaction.commit()?;
     store.finish()?;
     std::fs::remove_file(&pending).map_err(MaintenanceError::for_file(&pending))?;
-    sync(dir)?;
+    sync_directory(dir)?;
     Ok(RestoreReport {
         manifest,
         moved_aside,
@@ -159,8 +159,8 @@ pub(super) fn move_aside(
         let from = dir.join(name);
         std::fs::rename(&from, aside.join(name)).map_err(MaintenanceError::for_file(&from))?;
     }
-    sync(&aside)?;
-    sync(dir)?;
+    sync_directory(&aside)?;
+    sync_directory(dir)?;
     Ok(Some(aside))
 }
 

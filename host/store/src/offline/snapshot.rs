@@ -91,7 +91,7 @@ pub fn create_snapshot(dir: &Path, to: &Path) -> Result<SnapshotManifest, Mainte
     let partial = to.with_extension("partial");
     let made = write_snapshot(dir, &partial).and_then(|manifest| {
         std::fs::rename(&partial, to).map_err(MaintenanceError::for_file(to))?;
-        sync(parent_dir(to))?;
+        sync_directory(parent_dir(to))?;
         Ok(manifest)
     });
     if made.is_err() {
@@ -126,7 +126,7 @@ pub(crate) fn rescue_database(
     let anchors = read_anchors(dir).unwrap_or_default();
     let made = copy_into_snapshot(connection, anchors, &partial).and_then(|_| {
         std::fs::rename(&partial, &to).map_err(MaintenanceError::for_file(&to))?;
-        sync(dir)
+        sync_directory(dir)
     });
     if made.is_err() {
         let _ = std::fs::remove_dir_all(&partial);
@@ -148,7 +148,7 @@ fn copy_into_snapshot(
         .then(|| read_state_head(&copy))
         .transpose()?;
     drop(copy);
-    sync(&target)?;
+    sync_directory(&target)?;
     write_anchors(anchors, partial, audit, state)?;
     let manifest = SnapshotManifest {
         format: SNAPSHOT_FORMAT.to_owned(),
@@ -166,8 +166,8 @@ fn copy_into_snapshot(
         .map_err(std::io::Error::other)
         .and_then(|text| std::fs::write(&path, text))
         .map_err(MaintenanceError::for_file(&path))?;
-    sync(&path)?;
-    sync(partial)?;
+    sync_directory(&path)?;
+    sync_directory(partial)?;
     Ok(manifest)
 }
 
@@ -211,7 +211,7 @@ fn write_anchors(
     file.sync_all().map_err(&failed)
 }
 
-pub(super) fn sync(path: &Path) -> Result<(), MaintenanceError> {
+pub(super) fn sync_directory(path: &Path) -> Result<(), MaintenanceError> {
     sync_path(path).map_err(MaintenanceError::for_file(path))
 }
 

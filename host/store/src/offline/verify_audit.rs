@@ -68,7 +68,7 @@ fn walk_log(
 ) -> rusqlite::Result<Option<ChainFault>> {
     let base = *head;
     // Anchors of archived rows are compared where they meet the first row in the database.
-    if !anchors.pass(base) {
+    if !anchors.advance_to(base) {
         return Ok(Some(not_anchored(base.seq)));
     }
     let mut attested = base.seq == 0;
@@ -81,7 +81,7 @@ fn walk_log(
         if let Some(fault) = check_audit_row(head, row)? {
             return Ok(Some(fault));
         }
-        if !anchors.pass(*head) {
+        if !anchors.advance_to(*head) {
             return Ok(Some(not_anchored(head.seq)));
         }
     }

@@ -77,7 +77,7 @@ fn check_all(
         if let Some(fault) = check_revision(&mut head, row, secret_key, report)? {
             return Ok(Some(fault));
         }
-        if !anchors.pass(head) {
+        if !anchors.advance_to(head) {
             let problem = "is not the revision that was anchored";
             return Ok(Some(ChainFault::new(head.seq, problem)));
         }

@@ -14,7 +14,7 @@ use crate::query::{is_interrupted, limit_statements};
 use crate::reader::Reader;
 use crate::secrets::SecretKey;
 
-use super::migrations::migrate;
+use super::migrations::migrate_schema;
 use super::version::{check_version, current_schema, read_version};
 
 /// A database up to this size is checked as a whole when it is opened. `PRAGMA quick_check` reads every page: on a larger database it would
@@ -58,7 +58,7 @@ impl UnmigratedConnection {
         } = self;
         // Secrets that an earlier version kept unencrypted must not stay in pages that a migration frees.
         set_pragma(&connection, "PRAGMA secure_delete = ON").map_err(failed)?;
-        migrate(&mut connection, path, found..current_schema(), secret_key)?;
+        migrate_schema(&mut connection, path, found..current_schema(), secret_key)?;
         set_pragma(&connection, "PRAGMA secure_delete = OFF").map_err(failed)?;
         if found > 0 && found < current_schema() {
             set_pragma(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;

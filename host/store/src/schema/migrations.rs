@@ -66,7 +66,7 @@ impl From<SecretError> for MigrationError {
 }
 
 /// Migrates a database from the first version of a range to its last. Each version is a transaction of its own.
-pub(crate) fn migrate(
+pub(crate) fn migrate_schema(
     connection: &mut Connection,
     path: &Path,
     versions: Range<u32>,

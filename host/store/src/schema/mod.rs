@@ -9,7 +9,7 @@ pub(crate) use connections::{
     open_any_schema, open_connection, open_reader,
 };
 #[cfg(test)]
-pub(crate) use migrations::migrate;
+pub(crate) use migrations::migrate_schema;
 #[cfg(test)]
 pub(crate) use version::SCHEMA_VERSION;
 pub use version::current_schema;

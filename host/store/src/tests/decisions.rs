@@ -7,7 +7,7 @@ use ark_model::verdict::RuleResult;
 use rusqlite::Connection;
 
 use super::{entry, name, open};
-use crate::schema::migrate;
+use crate::schema::migrate_schema;
 use crate::tables::audit::append_entry;
 use crate::*;
 
@@ -231,7 +231,7 @@ fn a_migration_makes_the_index_and_an_archive_shortens_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ark.db");
     let mut connection = Connection::open(&path).unwrap();
-    migrate(&mut connection, &path, 0..8, None).unwrap();
+    migrate_schema(&mut connection, &path, 0..8, None).unwrap();
     let digest = Digest::hash_bytes(b"graveyard");
     let metadata = r#"{"name":"graveyard","version":"1.0.0","rules":[
         {"number":8,"name":"stop_loss_required","category":"risk","severity":"high","hold":false,"description":"A stop loss."}]}"#;

@@ -7,7 +7,7 @@ use ark_model::principal::ActionGrant;
 use rusqlite::Connection;
 
 use super::{KEY, check, name, open, operate, set, verify, with_key};
-use crate::schema::{SCHEMA_VERSION, migrate};
+use crate::schema::{SCHEMA_VERSION, migrate_schema};
 use crate::tables::audit::append_entry;
 use crate::*;
 
@@ -15,7 +15,7 @@ use crate::*;
 fn write_earlier(dir: &Path, version: u32) {
     let path = dir.join("ark.db");
     let mut connection = Connection::open(&path).unwrap();
-    migrate(&mut connection, &path, 0..version.min(2), None).unwrap();
+    migrate_schema(&mut connection, &path, 0..version.min(2), None).unwrap();
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL;
@@ -44,7 +44,7 @@ fn write_earlier(dir: &Path, version: u32) {
     }
     if version >= 3 {
         let key = SecretKey::parse(KEY, "a test").unwrap();
-        migrate(&mut connection, &path, 2..version.min(4), Some(&key)).unwrap();
+        migrate_schema(&mut connection, &path, 2..version.min(4), Some(&key)).unwrap();
         connection.execute_batch("VACUUM").unwrap();
     }
     if version >= 4 {
@@ -55,7 +55,7 @@ fn write_earlier(dir: &Path, version: u32) {
                      ('desk', unhex(printf('%064d', 1)), 'submitter', 'api', 'ada', 2);",
             )
             .unwrap();
-        migrate(&mut connection, &path, 4..version, None).unwrap();
+        migrate_schema(&mut connection, &path, 4..version, None).unwrap();
     }
 }
 
@@ -239,7 +239,7 @@ fn positions_and_reports_of_schema_4_become_orders() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ark.db");
     let mut connection = Connection::open(&path).unwrap();
-    migrate(&mut connection, &path, 0..4, None).unwrap();
+    migrate_schema(&mut connection, &path, 0..4, None).unwrap();
     connection
         .execute_batch("PRAGMA journal_mode = WAL")
         .unwrap();

@@ -18,7 +18,7 @@ use crate::database_limit::DatabaseLimit;
 use crate::directory::{AccessMarks, DirLock, OpenFiles, WRITE_BYTES, name_holders};
 use crate::error::{CommitError, OpenError, StorageError, WriteError};
 use crate::health::StoreHealth;
-use crate::query::execute;
+use crate::query::execute_cached;
 use crate::secrets::SecretKey;
 use crate::tables::audit::{BodyPacker, read_audit_head};
 use crate::tables::state::{delete_expired_memories, read_state_head};
@@ -411,7 +411,7 @@ impl Writer {
             .files
             .check()
             .map_err(StorageError::FilesLost)?;
-        execute(&self.connection, "COMMIT", [])?;
+        execute_cached(&self.connection, "COMMIT", [])?;
         Ok(results)
     }
 
@@ -424,7 +424,7 @@ impl Writer {
         };
         let started = Instant::now();
         loop {
-            let Err(error) = execute(&self.connection, "BEGIN IMMEDIATE", []) else {
+            let Err(error) = execute_cached(&self.connection, "BEGIN IMMEDIATE", []) else {
                 return Ok(());
             };
             if error.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) {
@@ -445,13 +445,13 @@ impl Writer {
         unit: &Unit,
     ) -> rusqlite::Result<Result<Receipt, CommitError>> {
         let heads = self.heads;
-        execute(&self.connection, "SAVEPOINT unit", [])?;
+        execute_cached(&self.connection, "SAVEPOINT unit", [])?;
         let result = self.write_one(unit)?;
         if result.is_err() {
-            execute(&self.connection, "ROLLBACK TO unit", [])?;
+            execute_cached(&self.connection, "ROLLBACK TO unit", [])?;
             self.heads = heads;
         }
-        execute(&self.connection, "RELEASE unit", [])?;
+        execute_cached(&self.connection, "RELEASE unit", [])?;
         Ok(result)
     }
 

@@ -39,9 +39,9 @@ fn list_alerts() -> Vec<(String, Option<String>)> {
     alerts
 }
 
-/// The kinds of the watchdog's alerts: those of the table in `deploy/alerts.md`, and those that come with orders.
+/// The kinds of the watchdog's alerts: those of the table in `docs/alerts.md`, and those that come with orders.
 fn list_kinds() -> BTreeSet<String> {
-    let page = read("deploy/alerts.md");
+    let page = read("docs/alerts.md");
     let (table, orders) = page
         .split_once("Orders raise alerts too")
         .expect("the paragraph about orders");

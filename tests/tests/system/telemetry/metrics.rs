@@ -45,8 +45,8 @@ fn row(line: &str) -> (String, BTreeMap<String, String>, f64) {
 
 /// The contract as documented, of a host: name to type and labels.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let path = checkout_path("deploy/metrics.md");
-    let document = std::fs::read_to_string(path).expect("deploy/metrics.md");
+    let path = checkout_path("docs/metrics-reference.md");
+    let document = std::fs::read_to_string(path).expect("docs/metrics-reference.md");
     let (of_host, _of_front) = document.split_once("\n## A front\n").expect("both tables");
     let rows = of_host
         .lines()

@@ -59,7 +59,7 @@ pub(crate) async fn read_body(
     match tokio::time::timeout(limits.time, whole).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits)),
-        Ok(Err(error)) => Err(incomplete(&error)),
+        Ok(Err(error)) => Err(incomplete_body(&error)),
         Err(_) => Err(too_slow(limits)),
     }
 }
@@ -75,7 +75,7 @@ pub(crate) async fn refuse_large(headers: &HeaderMap, body: Body, limits: BodyLi
 }
 
 /// The problem of a body that breaks off.
-pub(crate) fn incomplete(error: &dyn std::fmt::Display) -> Problem {
+pub(crate) fn incomplete_body(error: &dyn std::fmt::Display) -> Problem {
     let problem = format!("did not arrive whole: {error}");
     FieldError::new("body", problem, "send it again").into()
 }

@@ -77,7 +77,7 @@ pub(super) fn all_forms() -> Vec<(String, Value)> {
     let key = json!({"type": "string", "pattern": VISIBLE, "description": "As the header Idempotency-Key."});
     forms.push((
         "BatchRequest".to_owned(),
-        closed(
+        closed_schema(
             "Actions that are judged in their order and recorded together.",
             &[("actions", json!({"type": "array", "minItems": 1, "maxItems": 100, "items": {"$ref": "#/components/schemas/BatchedAction"}}))],
             &[("idempotency_key", key)],
@@ -87,8 +87,8 @@ pub(super) fn all_forms() -> Vec<(String, Value)> {
 }
 
 /// The parameters of a family: the fields that rules read, and any others, which only policies of the operator read.
-fn parameters(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
-    let mut schema = closed(
+fn parameters_schema(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
+    let mut schema = closed_schema(
         "What rules read, and whatever else an operator's policy reads: 16 KiB of JSON at most.",
         required,
         optional,
@@ -97,7 +97,12 @@ fn parameters(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
     schema
 }
 
-fn family(description: &str, types: &Value, needs_parameters: bool, parameters: &Value) -> Value {
+fn family_schema(
+    description: &str,
+    types: &Value,
+    needs_parameters: bool,
+    parameters: &Value,
+) -> Value {
     let mut action_type = json!({"type": "string", "description": "What is to be done."});
     if let (Some(action_type), Some(types)) = (action_type.as_object_mut(), types.as_object()) {
         action_type.extend(types.clone());
@@ -105,24 +110,27 @@ fn family(description: &str, types: &Value, needs_parameters: bool, parameters: 
     let mut required = vec![
         (
             "agent",
-            reference("Name", "Who proposes: a loaded agent or a submitter."),
+            reference_schema("Name", "Who proposes: a loaded agent or a submitter."),
         ),
         ("action_type", action_type),
     ];
     let mut optional = vec![
-        ("reasoning", text("Why (rule 24).", 65_536)),
+        ("reasoning", text_schema("Why (rule 24).", 65_536)),
         (
             "sources",
-            json!({"type": "array", "maxItems": 64, "items": plain("A source.", 256), "description": "Names of the data sources it rests on (rule 21)."}),
+            json!({"type": "array", "maxItems": 64, "items": plain_schema("A source.", 256), "description": "Names of the data sources it rests on (rule 21)."}),
         ),
-        ("reversible", flag("It can be undone; true if left out.")),
+        (
+            "reversible",
+            flag_schema("It can be undone; true if left out."),
+        ),
         (
             "rollback_plan",
-            text("How it would be undone (rule 25).", 65_536),
+            text_schema("How it would be undone (rule 25).", 65_536),
         ),
         (
             "external",
-            flag("It acts outside the host; if left out, by its kind."),
+            flag_schema("It acts outside the host; if left out, by its kind."),
         ),
         (
             "criticality",
@@ -142,7 +150,7 @@ fn family(description: &str, types: &Value, needs_parameters: bool, parameters: 
     } else {
         optional.push(("parameters", parameters.clone()));
     }
-    closed(description, &required, &optional)
+    closed_schema(description, &required, &optional)
 }
 
 /// The built-in action types of a family, but for those that have a form of their own.
@@ -160,9 +168,9 @@ fn action_forms() -> Vec<(&'static str, Value)> {
     let only = |action_type: &str| json!({"enum": [action_type]});
     let built_in: Vec<&str> = BUILT_IN_TYPES.iter().map(|(name, _)| *name).collect();
     let declared = format!("^(?!(?:{})$)[a-z][a-z0-9_.-]{{0,63}}$", built_in.join("|"));
-    let open = || parameters(&[], &[]);
+    let open = || parameters_schema(&[], &[]);
     let form = |name, description, types: Value, needs_parameters, parameters: Value| {
-        let form = family(description, &types, needs_parameters, &parameters);
+        let form = family_schema(description, &types, needs_parameters, &parameters);
         (name, form)
     };
     vec![
@@ -269,7 +277,7 @@ fn typed_parameters(family: Family, implied: Option<(&str, &'static [&'static st
             _ => optional.push((field.name, field_schema(field))),
         }
     }
-    let mut schema = parameters(&required, &optional);
+    let mut schema = parameters_schema(&required, &optional);
     if let Some(name) = implied_only {
         // It follows from the action type; given twice, the two could differ.
         schema["properties"][name] = json!({"not": {}});
@@ -283,22 +291,22 @@ fn field_schema(field: &TypedField) -> Value {
         FieldForm::Symbol => {
             json!({"type": "string", "format": SYMBOL_FORMAT, "minLength": 1, "maxLength": MAX_SYMBOL_CHARS, "pattern": SYMBOL, "description": what})
         }
-        FieldForm::Fraction => number(what, &json!({"minimum": 0, "maximum": 1})),
-        FieldForm::Positive => number(what, &json!({"exclusiveMinimum": 0})),
-        FieldForm::NotNegative => number(what, &json!({"minimum": 0})),
-        FieldForm::Number => number(what, &json!({})),
-        FieldForm::Flag => flag(what),
+        FieldForm::Fraction => number_schema(what, &json!({"minimum": 0, "maximum": 1})),
+        FieldForm::Positive => number_schema(what, &json!({"exclusiveMinimum": 0})),
+        FieldForm::NotNegative => number_schema(what, &json!({"minimum": 0})),
+        FieldForm::Number => number_schema(what, &json!({})),
+        FieldForm::Flag => flag_schema(what),
         FieldForm::Choice(values) => one_of(what, values),
-        FieldForm::Label => plain(what, 256),
-        FieldForm::Text => text(what, 65_536),
+        FieldForm::Label => plain_schema(what, 256),
+        FieldForm::Text => text_schema(what, 65_536),
         FieldForm::Code => {
-            let mut schema = text(what, 65_536);
+            let mut schema = text_schema(what, 65_536);
             schema["minLength"] = json!(1);
             schema
         }
-        FieldForm::Path => plain(what, 4096),
+        FieldForm::Path => plain_schema(what, 4096),
         FieldForm::Topic => json!({"type": "string", "pattern": TOPIC, "description": what}),
-        FieldForm::AgentName => name(what),
+        FieldForm::AgentName => name_schema(what),
         FieldForm::Json => json!({"$ref": JSON_VALUE, "description": what}),
     }
 }
@@ -324,7 +332,7 @@ fn is_choice(schema: &Map<String, Value>) -> bool {
     schema.get("$ref").and_then(Value::as_str) == Some(CRITICALITY)
 }
 
-fn name(description: &str) -> Value {
+fn name_schema(description: &str) -> Value {
     json!({"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,63}$", "description": description})
 }
 
@@ -332,19 +340,19 @@ fn trace_id(description: &str) -> Value {
     json!({"type": "string", "pattern": "^(?!0{32})[0-9a-f]{32}$", "description": description})
 }
 
-fn text(description: &str, most: usize) -> Value {
+fn text_schema(description: &str, most: usize) -> Value {
     json!({"type": "string", "maxLength": most, "description": description})
 }
 
-fn plain(description: &str, most: usize) -> Value {
+fn plain_schema(description: &str, most: usize) -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": most, "pattern": PLAIN, "description": description})
 }
 
-fn flag(description: &str) -> Value {
+fn flag_schema(description: &str) -> Value {
     json!({"type": "boolean", "description": description})
 }
 
-fn number(description: &str, bounds: &Value) -> Value {
+fn number_schema(description: &str, bounds: &Value) -> Value {
     let mut schema = json!({"type": "number", "description": description});
     if let (Some(schema), Some(bounds)) = (schema.as_object_mut(), bounds.as_object()) {
         schema.extend(bounds.clone());
@@ -352,7 +360,7 @@ fn number(description: &str, bounds: &Value) -> Value {
     schema
 }
 
-fn reference(name: &str, description: &str) -> Value {
+fn reference_schema(name: &str, description: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}"), "description": description})
 }
 
@@ -361,7 +369,11 @@ fn one_of(description: &str, values: &[&str]) -> Value {
 }
 
 /// A JSON object of these fields and no others.
-fn closed(description: &str, required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
+fn closed_schema(
+    description: &str,
+    required: &[(&str, Value)],
+    optional: &[(&str, Value)],
+) -> Value {
     let mut properties: Map<String, Value> = required
         .iter()
         .map(|(name, schema)| ((*name).to_owned(), schema.clone()))

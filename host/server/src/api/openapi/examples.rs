@@ -29,7 +29,7 @@ pub(super) enum Extent {
 }
 
 /// A value that fits a schema.
-pub(super) fn sample(document: &Value, schema: &Value, extent: Extent) -> Value {
+pub(super) fn sample_value(document: &Value, schema: &Value, extent: Extent) -> Value {
     sample_at(document, schema, extent, MAX_DEPTH)
 }
 
@@ -125,12 +125,12 @@ fn sample_text(schema: &Value) -> Value {
 }
 
 /// A call as a command line of `curl`.
-pub(super) fn curl(document: &Value, method: &str, path: &str, operation: &Value) -> String {
+pub(super) fn render_curl(document: &Value, method: &str, path: &str, operation: &Value) -> String {
     let mut target = path.to_owned();
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     for parameter in parameters.filter(|parameter| parameter["in"] == "path") {
         let name = parameter["name"].as_str().unwrap_or_default();
-        let value = match sample(document, &parameter["schema"], Extent::Required) {
+        let value = match sample_value(document, &parameter["schema"], Extent::Required) {
             Value::String(text) => text,
             other => other.to_string(),
         };
@@ -148,7 +148,7 @@ pub(super) fn curl(document: &Value, method: &str, path: &str, operation: &Value
     }
     let body = &operation["requestBody"]["content"]["application/json"]["schema"];
     if body.is_object() {
-        let body = sample(document, body, Extent::Required);
+        let body = sample_value(document, body, Extent::Required);
         let body = format!("{body:#}").replace('\'', "'\\''");
         command.push_str(" \\\n  -H 'content-type: application/json' -d '");
         command.push_str(&body);
@@ -158,10 +158,10 @@ pub(super) fn curl(document: &Value, method: &str, path: &str, operation: &Value
 }
 
 /// The JSON of a call's answer.
-pub(super) fn answer(document: &Value, operation: &Value) -> Option<String> {
+pub(super) fn find_answer(document: &Value, operation: &Value) -> Option<String> {
     let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
     let is_described = schema.as_object().is_some_and(|schema| !schema.is_empty());
-    is_described.then(|| format!("{:#}", sample(document, schema, Extent::All)))
+    is_described.then(|| format!("{:#}", sample_value(document, schema, Extent::All)))
 }
 
 #[cfg(test)]
@@ -180,9 +180,9 @@ mod tests {
             "Name": {"type": "string"},
         }}});
         let tree = json!({"$ref": "#/components/schemas/Tree"});
-        let least = sample(&document, &tree, Extent::Required);
+        let least = sample_value(&document, &tree, Extent::Required);
         assert_eq!(least, json!({"name": "kenny"}));
-        let whole = sample(&document, &tree, Extent::All);
+        let whole = sample_value(&document, &tree, Extent::All);
         assert_eq!(whole["leaf"], "green");
         assert_eq!(whole["sizes"], json!([0.05]));
         assert_eq!(whole["next"]["name"], "kenny");
@@ -192,7 +192,7 @@ mod tests {
             "requestBody": {"content": {"application/json": {"schema": {"type": "string", "example": "it's"}}}},
         });
         assert_eq!(
-            curl(&document, "PUT", "/v1/trees/{name}", &operation),
+            render_curl(&document, "PUT", "/v1/trees/{name}", &operation),
             "curl -s -X PUT localhost:8000/v1/trees/kenny \\\n  -H \"authorization: Bearer $ARK_TOKEN\" \\\n  \
              -H 'content-type: application/json' -d '\"it'\\''s\"'"
         );

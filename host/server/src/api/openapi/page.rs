@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use ark_model::ids::Digest;
 
-use super::examples::{answer, curl};
+use super::examples::{find_answer, render_curl};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}\
@@ -78,7 +78,7 @@ pub(super) fn render_page(document: &Value) -> String {
             render_description(&document["info"]["description"])
         ),
     );
-    let calls = calls(document);
+    let calls = collect_calls(document);
     let mut tags: Vec<&str> = Vec::new();
     for call in &calls {
         if !tags.contains(&call.tag) {
@@ -101,7 +101,7 @@ pub(super) fn render_page(document: &Value) -> String {
             format_args!("<h2 id=\"tag-{shown}\">{shown}</h2>"),
         );
         for call in calls.iter().filter(|call| call.tag == tag) {
-            operation(&mut html, document, call);
+            render_operation(&mut html, document, call);
         }
     }
     html.push_str("<h2 id=\"schemas\">schemas</h2>");
@@ -135,7 +135,7 @@ struct DocumentedCall<'a> {
     operation: &'a Value,
 }
 
-fn calls(document: &Value) -> Vec<DocumentedCall<'_>> {
+fn collect_calls(document: &Value) -> Vec<DocumentedCall<'_>> {
     let paths = document["paths"].as_object().into_iter().flatten();
     paths
         .flat_map(|(path, item)| {
@@ -150,7 +150,7 @@ fn calls(document: &Value) -> Vec<DocumentedCall<'_>> {
         .collect()
 }
 
-fn operation(html: &mut String, document: &Value, call: &DocumentedCall<'_>) {
+fn render_operation(html: &mut String, document: &Value, call: &DocumentedCall<'_>) {
     let operation = call.operation;
     let role = operation["x-ark-role"].as_str().unwrap_or("no token");
     write_html(
@@ -227,12 +227,12 @@ fn operation(html: &mut String, document: &Value, call: &DocumentedCall<'_>) {
         );
     }
     html.push_str("</table>");
-    let command = curl(document, &call.method, call.path, operation);
+    let command = render_curl(document, &call.method, call.path, operation);
     write_html(
         html,
         format_args!("<p>Example:</p><pre>{}</pre>", escape_html(&command)),
     );
-    if let Some(json) = answer(document, operation) {
+    if let Some(json) = find_answer(document, operation) {
         write_html(
             html,
             format_args!("<p>Answer:</p><pre>{}</pre>", escape_html(&json)),

@@ -123,7 +123,7 @@ impl AccessConfig {
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve(
+pub async fn serve_api(
     server: Server,
     deps: ApiDeps,
     access: &AccessConfig,

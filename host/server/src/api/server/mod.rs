@@ -9,5 +9,5 @@ mod tls;
 pub(super) use layers::allow_origins;
 pub(crate) use layers::compress_answers;
 pub(crate) use listener::serve_connections;
-pub use listener::{AccessConfig, ServeError, Server, ServerError, serve};
+pub use listener::{AccessConfig, ServeError, Server, ServerError, serve_api};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -19,7 +19,7 @@ use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::api::v1::names::advise_on_quarantine;
-use crate::reply::ask;
+use crate::reply::ask_async;
 use crate::router::{AcceptedSignal, HOST_TOPIC_PREFIX, IncomingSignal};
 use ark_model::check::check_topic;
 use ark_model::form::parse_json;
@@ -127,7 +127,7 @@ async fn send_signal(
     };
     let key = signal.signal_key();
     let accepted = match reserved {
-        Ok(_reserved) => ask(|reply| api.router.accept_signal(signal, reply))
+        Ok(_reserved) => ask_async(|reply| api.router.accept_signal(signal, reply))
             .await
             .map_err(Problem::from),
         Err(exceeded) => Err(exceeded.into()),

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::api::http::body::{BodyLimits, incomplete, refuse_large, too_slow};
+use crate::api::http::body::{BodyLimits, incomplete_body, refuse_large, too_slow};
 use crate::api::http::problem::Problem;
 
 /// Bodies up to this size are held in memory: all that are no uploads.
@@ -97,7 +97,7 @@ pub(super) async fn read_body(
     let mut read = BytesMut::new();
     let reading = async {
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| incomplete(&error))?;
+            let chunk = chunk.map_err(|error| incomplete_body(&error))?;
             let needed = (read.len() + chunk.len()).div_ceil(BUFFER_UNIT);
             let missing = needed.saturating_sub(permit.num_permits());
             permit.merge(memory.reserve(missing)?);

@@ -17,7 +17,7 @@ use serde::de::IgnoredAny;
 
 use ark_model::ids::TraceId;
 
-use crate::api::http::body::{incomplete, too_large};
+use crate::api::http::body::{incomplete_body, too_large};
 use crate::api::http::deadline::{DEADLINE, Deadline};
 use crate::api::http::problem::Problem;
 use crate::api::http::trace_context::format_traceparent;
@@ -132,7 +132,7 @@ impl OutgoingRequest {
         };
         failure.get().map(|failure| match failure {
             BodyFailure::TooLarge => too_large(STREAMED_LIMITS),
-            BodyFailure::Incomplete(error) => incomplete(error),
+            BodyFailure::Incomplete(error) => incomplete_body(error),
         })
     }
 

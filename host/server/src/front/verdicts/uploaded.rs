@@ -82,7 +82,10 @@ impl UploadedPolicies {
         part: &PolicyVerdict,
     ) -> Result<Option<UploadedPolicy>, String> {
         let loaded = self.find_kept((part.policy.digest, part.settings));
-        match loaded.get_or_try_init(|| load(owner, judge, part)).await {
+        match loaded
+            .get_or_try_init(|| load_policy(owner, judge, part))
+            .await
+        {
             Ok(Ok(found)) => Ok(Some(found.clone())),
             Ok(Err(problem)) => Err(problem.clone()),
             Err(NotLoaded::Unread(problem)) => Err(problem),
@@ -105,7 +108,7 @@ impl UploadedPolicies {
 }
 
 /// Loads a version from the owner. That it cannot be compiled is kept: it is compiled once.
-async fn load(
+async fn load_policy(
     owner: &Owner,
     judge: &Arc<FrontJudge>,
     part: &PolicyVerdict,

@@ -28,11 +28,11 @@ impl Arbiter {
                     // Its idempotency key is on disk: the order was given again and recorded then.
                     Ok(_) | Err(CommitError::AlreadyAnswered(_)) => {
                         tracing::warn!("an order that was in force is on disk now");
-                        unrecorded.finish(None);
+                        unrecorded.finish_recording(None);
                     }
                     Err(error) => {
                         tracing::warn!(%error, "an order in force is still not on disk");
-                        unrecorded.finish(Some(kept));
+                        unrecorded.finish_recording(Some(kept));
                     }
                 }),
             );
@@ -113,12 +113,12 @@ impl Arbiter {
         let recorder = Arc::clone(&unrecorded);
         let reply: HrmReply<OrderReceipt> = Box::new(move |result| {
             if let (Err(HrmError::NotRecorded(_)), Some(unit)) = (&result, kept) {
-                recorder.keep(unit);
+                recorder.keep_order(unit);
             }
             reply(result);
         });
         self.submit_unit(unit, reply, move || {
-            unrecorded.forget(&change);
+            unrecorded.forget_order(&change);
             match change {
                 ControlChange::Quarantine(quarantine) if receipt.changed => {
                     metering::record_quarantine(&meters, &quarantine);

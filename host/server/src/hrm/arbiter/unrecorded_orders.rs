@@ -33,7 +33,7 @@ impl UnrecordedOrders {
     }
 
     /// Keeps the unit of an order whose commit failed.
-    pub(super) fn keep(&self, unit: Unit) {
+    pub(super) fn keep_order(&self, unit: Unit) {
         self.change(|state| {
             if let Some(subject) = unit.control.first().map(order_subject) {
                 state.units.insert(subject, unit);
@@ -42,7 +42,7 @@ impl UnrecordedOrders {
     }
 
     /// Forgets the order about a subject: a later one is on disk.
-    pub(super) fn forget(&self, change: &ControlChange) {
+    pub(super) fn forget_order(&self, change: &ControlChange) {
         self.change(|state| drop(state.units.remove(&order_subject(change))));
     }
 
@@ -57,10 +57,10 @@ impl UnrecordedOrders {
     }
 
     /// Ends the try to commit a unit; `failed`: the unit, if it is still not on disk.
-    pub(super) fn finish(&self, failed: Option<Unit>) {
+    pub(super) fn finish_recording(&self, failed: Option<Unit>) {
         self.change(|state| state.in_flight -= 1);
         if let Some(unit) = failed {
-            self.keep(unit);
+            self.keep_order(unit);
         }
     }
 

@@ -91,7 +91,7 @@ impl Ledger {
         facts.symbol_exposure = self.orders.exposure(&key).as_fraction();
         facts.opposite_trade_age = sides
             .iter()
-            .filter_map(|side| self.last_trades.age(agent, &key, opposite(*side), now))
+            .filter_map(|side| self.last_trades.age(agent, &key, opposite_side(*side), now))
             .min_by(f64::total_cmp);
         facts.promotion_age = self.promotions.age(agent, symbol, &self.aliases, now);
     }
@@ -103,7 +103,7 @@ impl Ledger {
         let (parts, _) = self.orders.plan_close(agent, &key, size, None);
         let mut sides = Vec::with_capacity(2);
         for part in parts {
-            let side = opposite(part.side);
+            let side = opposite_side(part.side);
             if !sides.contains(&side) {
                 sides.push(side);
             }
@@ -178,7 +178,7 @@ pub(super) fn close_size(close: &ClosePosition) -> Option<Size> {
     Some(Fraction::new(fraction).map_or(Size::ZERO, Size::from_fraction))
 }
 
-pub(super) const fn opposite(side: Side) -> Side {
+pub(super) const fn opposite_side(side: Side) -> Side {
     match side {
         Side::Buy => Side::Sell,
         Side::Sell => Side::Buy,

@@ -91,7 +91,10 @@ pub fn compare_verdicts(recorded: &Decision, verdicts: &[PolicyVerdict]) -> Opti
     for part in &recorded.verdicts {
         let name = &part.policy.metadata.name;
         let other = named(verdicts, name);
-        if other.as_ref().is_none_or(|other| differ(part, other)) {
+        if other
+            .as_ref()
+            .is_none_or(|other| verdicts_differ(part, other))
+        {
             policies.push(PolicyVerdictChange {
                 policy: name.clone(),
                 recorded: Some(PolicyAnswer::of(part)),
@@ -124,7 +127,7 @@ pub fn compare_verdicts(recorded: &Decision, verdicts: &[PolicyVerdict]) -> Opti
 }
 
 /// Whether two verdicts under one name differ.
-fn differ(recorded: &PolicyVerdict, now: &PolicyVerdict) -> bool {
+fn verdicts_differ(recorded: &PolicyVerdict, now: &PolicyVerdict) -> bool {
     let is_same_version =
         recorded.policy.digest == now.policy.digest && recorded.settings == now.settings;
     match (&recorded.verdict, &now.verdict) {

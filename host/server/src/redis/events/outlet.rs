@@ -50,7 +50,7 @@ pub(super) struct ResumePoint {
     log_hash: Option<Digest>,
 }
 
-/// Looks where the stream ends. From here on until the next transaction, or [`unwatch`], a change of the stream by anybody ends that transaction.
+/// Looks where the stream ends. From here on until the next transaction, or [`unwatch_stream`], a change of the stream by anybody ends that transaction.
 pub(super) fn watch_end(connection: &mut Connection, stream: &str) -> RedisResult<StreamTail> {
     cmd("WATCH").arg(stream).query::<()>(connection)?;
     let kind: String = cmd("TYPE").arg(stream).query(connection)?;
@@ -84,7 +84,7 @@ fn find_log_field(fields: &[Vec<u8>]) -> Option<String> {
 }
 
 /// Forgets what [`watch_end`] watches.
-pub(super) fn unwatch(connection: &mut Connection) -> RedisResult<()> {
+pub(super) fn unwatch_stream(connection: &mut Connection) -> RedisResult<()> {
     cmd("UNWATCH").query(connection)
 }
 

@@ -14,7 +14,7 @@ use ark_store::{EventCursor, RedisChange, Store, Unit};
 
 use super::config::EventsConfig;
 use super::error::SendingError;
-use super::outlet::{ResumePoint, find_resume_point, unwatch, watch_end};
+use super::outlet::{ResumePoint, find_resume_point, unwatch_stream, watch_end};
 use super::status::EventsStatus;
 use crate::outgoing_events::{EventSource, find_host_name};
 use crate::redis::connection::{RedisLink, RedisSettings};
@@ -182,7 +182,7 @@ impl RedisSender {
             let end = watch_end(connection, &self.config.stream)?;
             if !point.is_end(&end) {
                 self.resume_point = None;
-                unwatch(connection)?;
+                unwatch_stream(connection)?;
                 return Ok(RedisStep::Moved);
             }
             if !point.append(connection, &self.config, &name, &page.events)? {
@@ -217,7 +217,7 @@ impl RedisSender {
     fn look_up_resume_point(&mut self, recorded: EventCursor) -> Result<ResumePoint, SendingError> {
         let connection = self.link.connect()?;
         let end = watch_end(connection, &self.config.stream)?;
-        unwatch(connection)?;
+        unwatch_stream(connection)?;
         let point = find_resume_point(&end, &self.store, recorded)?;
         tracing::debug!(
             stream = self.config.stream,

@@ -29,18 +29,18 @@ pub(super) const METRICS: &[Metric] = &[
     histogram(
         "ark_front_request_duration_seconds",
         &["call"],
-        "From a request's head to its answer's, the time that it was held included.",
+        "From a request's head to its answer's, the time that it was parked included.",
     ),
     front_gauge(
         "ark_front_holding",
         &[],
-        "Requests that are held now because the owner is away.",
+        "Requests that are parked now because the owner is away.",
         |meters, emit| emit(meters.parked.get() as f64, &[]),
     ),
     front_counter(
         "ark_front_held_total",
         &["end"],
-        "Requests that had to be held, by what became of them: sent, expired (the owner was away for too long, came back open to everybody, or the front ended), full (too many were held already).",
+        "Requests that had to be parked, by what became of them: sent, expired (the owner was away for too long, came back open to everybody, or the front ended), full (too many were parked already).",
         |meters, emit| {
             let ends = ParkEnd::ALL.iter().zip(&meters.parked_ends);
             emit_counts(emit, "end", ends.map(|(end, count)| (end.as_str(), count)));
@@ -49,7 +49,7 @@ pub(super) const METRICS: &[Metric] = &[
     histogram(
         "ark_front_hold_duration_seconds",
         &[],
-        "How long requests were held.",
+        "How long requests were parked.",
     ),
     front_counter(
         "ark_front_repeats_total",

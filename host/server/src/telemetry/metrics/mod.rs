@@ -1,6 +1,6 @@
 //! Every metric of `/metrics`, stated once: its name, type, labels and help text, and where its value comes from.
 //!
-//! Dashboards and alert rules are written against these names, so they are a contract; `deploy/metrics.md` is generated from them, and tests
+//! Dashboards and alert rules are written against these names, so they are a contract; `docs/metrics-reference.md` is generated from them, and tests
 //! compare it with them and with what a host shows. Names follow Prometheus: base units, `_total` for counters. Label values are those of
 //! loaded agents, loaded policies, configured streams and webhooks, and of fixed lists ([`ark_model::meters`]); none is an id or free text, so that the number of series is bounded.
 
@@ -67,7 +67,7 @@ pub fn find_metric(name: &str) -> Option<&'static Metric> {
     metrics.find(|metric| metric.name == name)
 }
 
-/// Returns metrics as a table of `deploy/metrics.md`.
+/// Returns metrics as a table of `docs/metrics-reference.md`.
 #[must_use]
 pub fn markdown_table(metrics: impl Iterator<Item = &'static Metric>) -> String {
     let mut table = String::from("| metric | type | labels | what it says |\n|---|---|---|---|\n");
@@ -124,7 +124,10 @@ mod tests {
 
     #[test]
     fn the_documented_tables_are_these() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/metrics.md");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../docs/metrics-reference.md"
+        );
         let document = std::fs::read_to_string(path).unwrap();
         for table in [
             markdown_table(all_metrics()),
@@ -132,7 +135,7 @@ mod tests {
         ] {
             assert!(
                 document.contains(&table),
-                "deploy/metrics.md does not hold this table:\n{table}"
+                "docs/metrics-reference.md does not hold this table:\n{table}"
             );
         }
     }

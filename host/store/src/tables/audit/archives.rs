@@ -4,7 +4,7 @@ use ark_model::ids::{Digest, Millis};
 use rusqlite::{Connection, params};
 
 use crate::chain::ChainHead;
-use crate::query::execute;
+use crate::query::execute_cached;
 use crate::schema::{AUDIT_ARCHIVES_SINCE, read_version};
 
 /// An archive file.
@@ -23,7 +23,7 @@ pub(crate) fn insert_archive(
     connection: &Connection,
     archive: &ArchiveRow<'_>,
 ) -> rusqlite::Result<()> {
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO audit_archives (last_seq, first_seq, hash, file, sha256, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::chain::{ChainHead, chain_hash};
 use crate::error::ReadError;
 use crate::query::{
-    MAX_SEQ, digest_column, execute, malformed_column, millis_column, parse_column, select_row,
-    select_rows, select_value,
+    MAX_SEQ, digest_column, execute_cached, malformed_column, millis_column, parse_column,
+    select_row, select_rows, select_value,
 };
 use crate::reader::Reader;
 use crate::schema::PACKED_BODIES_SINCE;
@@ -177,11 +177,11 @@ pub(crate) fn append_entry(
     if packed.is_some() {
         let sql = "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, packed)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-        execute(connection, sql, columns)?;
+        execute_cached(connection, sql, columns)?;
     } else {
         let sql = "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-        execute(connection, sql, &columns[..10])?;
+        execute_cached(connection, sql, &columns[..10])?;
     }
     *head = ChainHead { seq, hash };
     Ok(seq)
@@ -189,7 +189,7 @@ pub(crate) fn append_entry(
 
 /// Deletes the rows up to `last`, which must be in an archive.
 pub(crate) fn delete_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> {
-    execute(connection, "DELETE FROM audit_log WHERE seq <= ?1", [last]).map(drop)
+    execute_cached(connection, "DELETE FROM audit_log WHERE seq <= ?1", [last]).map(drop)
 }
 
 /// The hash a row must have when it follows a row with the hash `previous`.
@@ -436,13 +436,13 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{SCHEMA_VERSION, migrate};
+    use crate::schema::{SCHEMA_VERSION, migrate_schema};
 
     #[test]
     fn a_page_of_notes_reads_an_index_and_not_the_log() {
         let mut connection = Connection::open_in_memory().unwrap();
         let path = std::path::Path::new("ark.db");
-        migrate(&mut connection, path, 0..SCHEMA_VERSION, None).unwrap();
+        migrate_schema(&mut connection, path, 0..SCHEMA_VERSION, None).unwrap();
         let explain = |kind| {
             let filter = AuditFilter {
                 kind: Some(kind),

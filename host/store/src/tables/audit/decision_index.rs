@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::error::ReadError;
 use crate::query::{
-    MAX_SEQ, execute, json_column, malformed_column, millis_column, parse_column, select_row,
-    to_json_text,
+    MAX_SEQ, execute_cached, json_column, malformed_column, millis_column, parse_column,
+    select_row, to_json_text,
 };
 use crate::reader::Reader;
 
@@ -113,7 +113,7 @@ pub(crate) fn write_decision_row(
         [] => None,
         fired => Some(to_json_text(&fired)?),
     };
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO decision_index (seq, at, latest_at, agent, action_type, outcome, symbol, instrument, size, fired)
          VALUES (?1, ?2, max(?2, coalesce((SELECT latest_at FROM decision_index ORDER BY seq DESC LIMIT 1), 0)), ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -137,7 +137,7 @@ pub(crate) fn delete_decision_rows_until(
     connection: &Connection,
     last: u64,
 ) -> rusqlite::Result<()> {
-    execute(
+    execute_cached(
         connection,
         "DELETE FROM decision_index WHERE seq <= ?1",
         [last],

@@ -15,7 +15,7 @@ use rusqlite::{Connection, Error, Row, params};
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
-use crate::query::{execute, malformed_column, select_row, select_value};
+use crate::query::{execute_cached, malformed_column, select_row, select_value};
 
 /// Shorter bodies are stored as they are.
 const MIN_BODY_BYTES: usize = 256;
@@ -104,7 +104,7 @@ impl BodyPacker {
             return Ok(());
         };
         bytes.truncate(MAX_DICTIONARY_BYTES);
-        execute(
+        execute_cached(
             connection,
             "INSERT INTO audit_dictionaries (id, bytes) VALUES (?1, ?2)",
             params![number.to_be_bytes(), bytes],
@@ -137,7 +137,7 @@ impl BodyPacker {
                 dictionary = current.number,
                 "a dictionary of the audit log was changed in the database; it is written again"
             );
-            execute(
+            execute_cached(
                 connection,
                 "INSERT INTO audit_dictionaries (id, bytes) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET bytes = ?2",
                 params![number, current.bytes],
@@ -255,7 +255,7 @@ fn read_number(row: &Row<'_>) -> rusqlite::Result<u32> {
 ///
 /// Their numbers rise with the rows, so those before that of the first packed row are not needed.
 pub(crate) fn delete_unused_dictionaries(connection: &Connection) -> rusqlite::Result<usize> {
-    execute(
+    execute_cached(
         connection,
         "DELETE FROM audit_dictionaries WHERE id < coalesce(
              (SELECT substr(packed, 1, 4) FROM audit_log WHERE packed IS NOT NULL ORDER BY seq LIMIT 1),
@@ -288,11 +288,11 @@ pub(super) fn read_body(row: &Row<'_>) -> rusqlite::Result<String> {
         }
     };
     let frame = packed.get(NUMBER_BYTES..).unwrap_or_default();
-    unpack(frame, dictionary)
+    unpack_body(frame, dictionary)
         .map_err(|error| Error::FromSqlConversionFailure(10, Type::Blob, error))
 }
 
-fn unpack(
+fn unpack_body(
     frame: &[u8],
     dictionary: &[u8],
 ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
@@ -325,7 +325,7 @@ fn unpack(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{SCHEMA_VERSION, migrate};
+    use crate::schema::{SCHEMA_VERSION, migrate_schema};
 
     fn body(text: &str, number: u32) -> String {
         let answers: Vec<String> = (1..40)
@@ -340,7 +340,7 @@ mod tests {
     fn database() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         let path = std::path::Path::new("ark.db");
-        migrate(&mut connection, path, 0..SCHEMA_VERSION, None).unwrap();
+        migrate_schema(&mut connection, path, 0..SCHEMA_VERSION, None).unwrap();
         connection
     }
 
@@ -372,9 +372,9 @@ mod tests {
             let packed = packer.pack(body).unwrap();
             let (number, frame) = packed.split_at(NUMBER_BYTES);
             let bytes = dictionary(u32::from_be_bytes(number.try_into().unwrap()));
-            assert_eq!(unpack(frame, &bytes).unwrap(), body);
+            assert_eq!(unpack_body(frame, &bytes).unwrap(), body);
             for hidden in [frame, b"\x50\x2a\x4d\x18\x04\0\0\0hide"] {
-                assert!(unpack(&[frame, hidden].concat(), &bytes).is_err());
+                assert!(unpack_body(&[frame, hidden].concat(), &bytes).is_err());
             }
             packed.len()
         };
@@ -396,9 +396,9 @@ mod tests {
         assert!(check(&mut packer, &body("x", 3)) * WANTED_RATIO < body("x", 3).len());
         assert!(!String::from_utf8(dictionary(2)).unwrap().contains("wrote"));
         // What was changed does not unpack to something else unnoticed, and nothing unpacks without bound.
-        assert!(unpack(b"no frame", &dictionary(1)).is_err());
+        assert!(unpack_body(b"no frame", &dictionary(1)).is_err());
         let huge = zstd::bulk::compress(&vec![0; 17 * 1024 * 1024], 1).unwrap();
-        assert!(unpack(&huge, &dictionary(1)).is_err());
+        assert!(unpack_body(&huge, &dictionary(1)).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ark_model::ids::{Millis, Name, TraceId};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::ReadError;
-use crate::query::{MAX_SEQ, execute, millis_column, parse_column};
+use crate::query::{MAX_SEQ, execute_cached, millis_column, parse_column};
 use crate::reader::Reader;
 use crate::tables::signals::{DeliveryCompletion, DeliveryResult};
 
@@ -64,7 +64,7 @@ pub(crate) fn write_invocation_line(
     if matches!(delivery.result, DeliveryResult::Failed { .. }) {
         return Ok(());
     }
-    execute(
+    execute_cached(
         connection,
         INSERT_LINE,
         params![
@@ -90,7 +90,7 @@ pub(crate) fn write_audit_line(
         (None, AuditKind::Failure) => "failed",
         (None, _) => "done",
     };
-    execute(
+    execute_cached(
         connection,
         INSERT_LINE,
         params![

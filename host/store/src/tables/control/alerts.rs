@@ -5,7 +5,7 @@ use ark_model::ids::Name;
 use rusqlite::{Connection, Row, params};
 
 use crate::error::ReadError;
-use crate::query::{MAX_SEQ, execute, millis_column, parse_column};
+use crate::query::{MAX_SEQ, execute_cached, millis_column, parse_column};
 use crate::reader::Reader;
 
 /// How many alerts are kept; older ones are deleted.
@@ -33,7 +33,7 @@ pub struct AlertRow {
 
 /// Writes an alert, and deletes the oldest one when there are too many.
 pub(crate) fn write_alert(connection: &Connection, alert: &Alert) -> rusqlite::Result<()> {
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO watchdog_events (at, severity, kind, agent, message, observed, \"limit\")
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -47,7 +47,7 @@ pub(crate) fn write_alert(connection: &Connection, alert: &Alert) -> rusqlite::R
             alert.limit,
         ],
     )?;
-    execute(
+    execute_cached(
         connection,
         "DELETE FROM watchdog_events WHERE seq <= (SELECT max(seq) FROM watchdog_events) - ?1",
         [MAX_ALERTS],

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use crate::error::ReadError;
-use crate::query::execute;
+use crate::query::execute_cached;
 use crate::reader::Reader;
 
 /// How far this host has published its orders to a fleet, and applied those of the others.
@@ -34,7 +34,7 @@ pub(crate) fn write_fleet_cursor(
     connection: &Connection,
     cursor: &FleetCursor,
 ) -> rusqlite::Result<()> {
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO fleet (id, origin, published, read) VALUES (1, ?1, ?2, ?3)
          ON CONFLICT (id) DO UPDATE SET published = ?2, read = ?3",

@@ -6,7 +6,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
 use crate::error::ReadError;
-use crate::query::{execute, millis_column, parse_required, select_row, select_rows};
+use crate::query::{execute_cached, millis_column, parse_required, select_row, select_rows};
 use crate::reader::Reader;
 
 /// A change of what is in force.
@@ -36,13 +36,13 @@ pub(crate) fn write_control_change(
     change: &ControlChange,
 ) -> rusqlite::Result<()> {
     match change {
-        ControlChange::Halt(halt) => execute(
+        ControlChange::Halt(halt) => execute_cached(
             connection,
             "INSERT INTO halts (id, reason, by, at) VALUES (1, ?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
             params![halt.reason, halt.by, halt.at_ms.0],
         ),
-        ControlChange::Resume => execute(connection, "DELETE FROM halts", []),
-        ControlChange::Quarantine(quarantine) => execute(
+        ControlChange::Resume => execute_cached(connection, "DELETE FROM halts", []),
+        ControlChange::Quarantine(quarantine) => execute_cached(
             connection,
             "INSERT INTO quarantines (agent, cause, reason, by, at) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (agent) DO NOTHING",
@@ -54,7 +54,7 @@ pub(crate) fn write_control_change(
                 quarantine.at_ms.0
             ],
         ),
-        ControlChange::Restore(agent) => execute(
+        ControlChange::Restore(agent) => execute_cached(
             connection,
             "DELETE FROM quarantines WHERE agent = ?1",
             [agent.as_str()],

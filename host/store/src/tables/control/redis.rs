@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use crate::error::ReadError;
-use crate::query::{execute, parse_required};
+use crate::query::{execute_cached, parse_required};
 use crate::reader::Reader;
 use crate::tables::audit::EventCursor;
 
@@ -67,18 +67,18 @@ pub(crate) fn write_redis_change(
     at: Millis,
 ) -> rusqlite::Result<()> {
     match change {
-        RedisChange::Join { consumer } => execute(
+        RedisChange::Join { consumer } => execute_cached(
             connection,
             "INSERT INTO redis_consumer (id, name) VALUES (1, ?1) ON CONFLICT (id) DO NOTHING",
             [consumer],
         ),
-        RedisChange::Read(position) => execute(
+        RedisChange::Read(position) => execute_cached(
             connection,
             "INSERT INTO redis_streams (stream, run_id, last_entry, at) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (stream) DO UPDATE SET run_id = ?2, last_entry = ?3, at = ?4",
             params![position.stream, position.run_id, position.last_entry, at.0],
         ),
-        RedisChange::Refuse(letter) => execute(
+        RedisChange::Refuse(letter) => execute_cached(
             connection,
             "INSERT INTO redis_dead_letters (stream, entry, content, reason, trace_id, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (stream, entry, content) DO NOTHING",
@@ -91,7 +91,7 @@ pub(crate) fn write_redis_change(
                 at.0
             ],
         ),
-        RedisChange::Send(cursor) => execute(
+        RedisChange::Send(cursor) => execute_cached(
             connection,
             "INSERT INTO redis_events (id, audit_seq, alert_seq, at) VALUES (1, ?1, ?2, ?3)
              ON CONFLICT (id) DO UPDATE SET audit_seq = ?1, alert_seq = ?2, at = ?3",

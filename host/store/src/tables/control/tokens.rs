@@ -12,8 +12,8 @@ use rusqlite::{Connection, Row, params};
 use crate::error::{MissingItem, ReadError, TokenRefusal, WriteError};
 use crate::operator_change::{NewToken, TokenChange};
 use crate::query::{
-    digest_column, execute, malformed_column, millis_column, optional_millis, parse_required,
-    select_row, select_value,
+    digest_column, execute_cached, malformed_column, millis_column, optional_millis,
+    parse_required, select_row, select_value,
 };
 use crate::reader::Reader;
 
@@ -125,7 +125,7 @@ fn create_token(
     }
     let agents: Vec<&str> = new.agents.iter().map(Name::as_str).collect();
     let actions: Vec<String> = new.actions.iter().map(ToString::to_string).collect();
-    let created = execute(
+    let created = execute_cached(
         connection,
         "INSERT INTO tokens (name, hash, role, agents, actions, created_by, created_at, expires_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
@@ -166,7 +166,7 @@ fn revoke_token(
             name: name.clone(),
         }));
     }
-    execute(
+    execute_cached(
         connection,
         "UPDATE tokens SET revoked_by = ?2, revoked_at = ?3 WHERE name = ?1 AND revoked_at IS NULL",
         params![name.as_str(), by, at.0],

@@ -4,7 +4,7 @@ use ark_model::ids::{Millis, Name};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::ReadError;
-use crate::query::{MAX_SEQ, execute, millis_column, optional_millis};
+use crate::query::{MAX_SEQ, execute_cached, millis_column, optional_millis};
 use crate::reader::Reader;
 use crate::tables::audit::EventCursor;
 
@@ -87,7 +87,7 @@ pub(crate) fn write_webhook_change(
     at: Millis,
 ) -> rusqlite::Result<()> {
     match change {
-        WebhookChange::Progress(name, progress) => execute(
+        WebhookChange::Progress(name, progress) => execute_cached(
             connection,
             "INSERT INTO webhooks (name, audit_seq, alert_seq, event_id, attempts, retry_at, failing_since, at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -104,18 +104,18 @@ pub(crate) fn write_webhook_change(
                 at.0
             ],
         ),
-        WebhookChange::Disable(name, reason) => execute(
+        WebhookChange::Disable(name, reason) => execute_cached(
             connection,
             "UPDATE webhooks SET disabled_at = ?2, disabled_reason = ?3 WHERE name = ?1 AND disabled_at IS NULL",
             params![name.as_str(), at.0, reason],
         ),
-        WebhookChange::Enable(name) => execute(
+        WebhookChange::Enable(name) => execute_cached(
             connection,
             "UPDATE webhooks SET disabled_at = NULL, disabled_reason = NULL, attempts = 0, retry_at = NULL, failing_since = NULL WHERE name = ?1",
             [name.as_str()],
         ),
         WebhookChange::AddDeadLetter(name, letter, keep) => {
-            execute(
+            execute_cached(
                 connection,
                 "INSERT INTO webhook_dead_letters (webhook, event_id, event_type, event_at, body, attempts, reason, at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -131,24 +131,24 @@ pub(crate) fn write_webhook_change(
                     at.0
                 ],
             )?;
-            execute(
+            execute_cached(
                 connection,
                 "DELETE FROM webhook_dead_letters WHERE seq IN (SELECT seq FROM webhook_dead_letters WHERE webhook = ?1
                      ORDER BY seq DESC LIMIT -1 OFFSET ?2)",
                 params![name.as_str(), keep],
             )
         }
-        WebhookChange::RequestRedelivery(name, event_id) => execute(
+        WebhookChange::RequestRedelivery(name, event_id) => execute_cached(
             connection,
             "UPDATE webhook_dead_letters SET redeliver_at = ?3 WHERE webhook = ?1 AND (?2 IS NULL OR event_id = ?2)",
             params![name.as_str(), event_id, at.0],
         ),
-        WebhookChange::Delivered(name, event_id) => execute(
+        WebhookChange::Delivered(name, event_id) => execute_cached(
             connection,
             "DELETE FROM webhook_dead_letters WHERE webhook = ?1 AND event_id = ?2",
             params![name.as_str(), event_id],
         ),
-        WebhookChange::RedeliveryFailed(name, event_id, reason) => execute(
+        WebhookChange::RedeliveryFailed(name, event_id, reason) => execute_cached(
             connection,
             "UPDATE webhook_dead_letters SET redeliver_at = NULL, attempts = attempts + 1, reason = ?3, at = ?4
              WHERE webhook = ?1 AND event_id = ?2",

@@ -4,7 +4,7 @@ use ark_model::ids::Millis;
 use rusqlite::{Connection, Row, params};
 
 use crate::error::ReadError;
-use crate::query::{MAX_SEQ, execute, millis_column, select_row};
+use crate::query::{MAX_SEQ, execute_cached, millis_column, select_row};
 use crate::reader::Reader;
 
 /// A statement of an operator about the account.
@@ -49,7 +49,7 @@ pub(crate) fn write_account_change(
 ) -> rusqlite::Result<()> {
     for (field, amount) in [("capital", change.capital), ("realised", change.realised)] {
         let Some(amount) = amount else { continue };
-        execute(
+        execute_cached(
             connection,
             "INSERT INTO account_history (field, amount, fraction, by, reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![

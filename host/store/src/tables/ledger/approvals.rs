@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{MissingItem, ReadError, WriteError};
 use crate::query::{
-    digest_column, execute, json_column, malformed_column, millis_column, optional_digest,
+    digest_column, execute_cached, json_column, malformed_column, millis_column, optional_digest,
     optional_millis, parse_column, parse_required, to_json_text,
 };
 use crate::reader::Reader;
@@ -119,7 +119,7 @@ pub(crate) fn write_approval_change(
 ) -> Result<(), WriteError> {
     match change {
         ApprovalChange::Open(approval) => {
-            execute(
+            execute_cached(
                 connection,
                 "INSERT INTO approvals (id, agent, submitter, trace_id, action_type, action_hash, subject_hash, earlier,
                      reasons, status, created_at, expires_at)
@@ -148,7 +148,7 @@ pub(crate) fn write_approval_change(
             decision_id,
             at,
         } => {
-            let changed = execute(
+            let changed = execute_cached(
                 connection,
                 "UPDATE approvals SET status = ?2, settled_at = ?3, settled_by = ?4, comment = ?5, decision_id = ?6
                  WHERE id = ?1 AND status = 'open'",

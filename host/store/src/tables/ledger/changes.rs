@@ -8,7 +8,7 @@ use ark_model::ids::{DecisionId, Fraction, Millis, Name};
 use rusqlite::{Connection, params};
 
 use crate::error::ReadError;
-use crate::query::{execute, millis_column, parse_required, select_rows};
+use crate::query::{execute_cached, millis_column, parse_required, select_rows};
 use crate::reader::Reader;
 
 use super::account::latest_capital;
@@ -112,22 +112,22 @@ pub(crate) fn write_ledger_change(
 ) -> rusqlite::Result<()> {
     match change {
         LedgerChange::Order(order) => write_order(connection, order),
-        LedgerChange::LastTrade { agent, symbol, side, at } => execute(
+        LedgerChange::LastTrade { agent, symbol, side, at } => execute_cached(
             connection,
             "INSERT OR REPLACE INTO last_trades (agent, symbol, side, at) VALUES (?1, ?2, ?3, ?4)",
             params![agent.as_str(), symbol, side_text(*side), at.0],
         ),
-        LedgerChange::Promotion(promotion) => execute(
+        LedgerChange::Promotion(promotion) => execute_cached(
             connection,
             "INSERT OR REPLACE INTO promotions (agent, symbol, account_wide, at) VALUES (?1, ?2, ?3, ?4)",
             params![promotion.agent.as_str(), promotion.symbol, promotion.account_wide, promotion.at.0],
         ),
-        LedgerChange::PromotionForgotten { agent, symbol, account_wide } => execute(
+        LedgerChange::PromotionForgotten { agent, symbol, account_wide } => execute_cached(
             connection,
             "DELETE FROM promotions WHERE agent = ?1 AND symbol = ?2 AND account_wide = ?3",
             params![agent.as_str(), symbol, account_wide],
         ),
-        LedgerChange::Execution(report) => execute(
+        LedgerChange::Execution(report) => execute_cached(
             connection,
             "INSERT INTO executions (reporter, execution_id, decision_id, status, filled, price, realised, at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -142,7 +142,7 @@ pub(crate) fn write_ledger_change(
                 report.at.0
             ],
         ),
-        LedgerChange::Realised { day, delta } => execute(
+        LedgerChange::Realised { day, delta } => execute_cached(
             connection,
             "INSERT INTO realised (day, result) VALUES (?1, ?2) ON CONFLICT (day) DO UPDATE SET result = result + ?2",
             params![day, delta],

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use crate::error::ReadError;
 use crate::idempotency::IdempotencyRecord;
-use crate::query::{digest_column, execute, select_row};
+use crate::query::{digest_column, execute_cached, select_row};
 use crate::reader::Reader;
 
 /// Stores a record. Where its answer is empty, the number of the unit's first change becomes the answer.
@@ -17,7 +17,7 @@ pub(crate) fn write_idempotency(
         Some(number) if record.answer.is_empty() => number.to_string(),
         _ => record.answer.clone(),
     };
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO idempotency (scope, key, request, answer_id) VALUES (?1, ?2, ?3, ?4)",
         params![record.scope, record.key, record.request.as_bytes(), answer],

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{MissingItem, ReadError, WriteError};
 use crate::query::{
-    MAX_SEQ, execute, json_column, malformed_column, millis_column, select_rows, to_json_text,
+    MAX_SEQ, execute_cached, json_column, malformed_column, millis_column, select_rows,
+    to_json_text,
 };
 use crate::reader::Reader;
 
@@ -154,14 +155,14 @@ pub(crate) fn write_list_change(
     let list = change.list.as_str();
     let entry = change.entry.as_ref().map(to_json_text).transpose()?;
     if entry.is_some() {
-        execute(
+        execute_cached(
             connection,
             "INSERT INTO list_entries (list, key, entry, by, reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (list, key) DO UPDATE SET entry = ?3, by = ?4, reason = ?5, at = ?6",
             params![list, change.key, entry, change.by, change.reason, change.at.0],
         )?;
     } else {
-        let deleted = execute(
+        let deleted = execute_cached(
             connection,
             "DELETE FROM list_entries WHERE list = ?1 AND key = ?2",
             params![list, change.key],
@@ -173,7 +174,7 @@ pub(crate) fn write_list_change(
             }));
         }
     }
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO list_history (list, key, entry, by, reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
@@ -193,9 +194,9 @@ pub(crate) fn replace_configured(
     connection: &Connection,
     entries: &[ListEntry],
 ) -> rusqlite::Result<()> {
-    execute(connection, "DELETE FROM lists WHERE source = 'config'", [])?;
+    execute_cached(connection, "DELETE FROM lists WHERE source = 'config'", [])?;
     for entry in entries {
-        execute(
+        execute_cached(
             connection,
             "INSERT OR REPLACE INTO lists (list, entry, source) VALUES (?1, ?2, 'config')",
             params![entry.list().as_str(), to_json_text(entry)?],

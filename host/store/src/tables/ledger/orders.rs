@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::error::ReadError;
 use crate::query::{
-    execute, malformed_column, millis_column, optional_millis, parse_required, select_rows,
+    execute_cached, malformed_column, millis_column, optional_millis, parse_required, select_rows,
 };
 use crate::reader::Reader;
 
@@ -149,7 +149,7 @@ pub(super) fn side_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Side
 pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusqlite::Result<usize> {
     let id = order.decision_id.to_string();
     if !order.is_live() {
-        execute(
+        execute_cached(
             connection,
             "DELETE FROM orders WHERE decision_id = ?1",
             [&id],
@@ -158,7 +158,7 @@ pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusql
     }
     // A new order has not ended yet; a late report makes another live again.
     if order.state != MarketOrderState::New {
-        execute(
+        execute_cached(
             connection,
             "DELETE FROM ended_orders WHERE decision_id = ?1",
             [&id],
@@ -190,7 +190,7 @@ fn upsert_order(
     id: &str,
     order: &MarketOrder,
 ) -> rusqlite::Result<usize> {
-    execute(
+    execute_cached(
         connection,
         sql,
         params![

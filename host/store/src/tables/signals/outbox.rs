@@ -4,7 +4,7 @@ use ark_model::ids::{Millis, Name, TraceId};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::{CommitError, ReadError, StorageError, WriteError};
-use crate::query::{execute, millis_column, parse_column, parse_required};
+use crate::query::{execute_cached, millis_column, parse_column, parse_required};
 use crate::reader::Reader;
 
 /// A message that will become a signal.
@@ -39,7 +39,7 @@ pub(crate) fn insert_outbox_message(
     connection: &Connection,
     message: &OutboxMessage,
 ) -> rusqlite::Result<()> {
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO outbox (topic, receiver, payload, trace_id, sender, causal_depth, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -58,7 +58,7 @@ pub(crate) fn insert_outbox_message(
 
 /// Deletes a row whose message has become a signal. A row that is gone is refused: its signal was stored before.
 pub(crate) fn delete_outbox_row(connection: &Connection, seq: i64) -> Result<(), WriteError> {
-    let deleted = execute(connection, "DELETE FROM outbox WHERE seq = ?1", [seq])?;
+    let deleted = execute_cached(connection, "DELETE FROM outbox WHERE seq = ?1", [seq])?;
     if deleted == 1 {
         return Ok(());
     }

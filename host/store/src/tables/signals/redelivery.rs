@@ -5,7 +5,7 @@ use ark_model::signal::Signal;
 use rusqlite::{Connection, params};
 
 use crate::error::{CommitError, ReadError, WriteError};
-use crate::query::{execute, millis_column, optional_millis, parse_column, parse_required};
+use crate::query::{execute_cached, millis_column, optional_millis, parse_column, parse_required};
 use crate::reader::Reader;
 
 use super::signal::{SIGNAL_COLUMNS, read_signal};
@@ -65,7 +65,7 @@ pub(crate) fn write_redelivery(
     connection: &Connection,
     redelivery: &Redelivery,
 ) -> Result<(), WriteError> {
-    let changed = execute(
+    let changed = execute_cached(
         connection,
         "UPDATE deliveries SET status = 'pending', reason = NULL, failure = NULL, settled_at = NULL
          WHERE signal_id = ?1 AND agent = ?2 AND status = 'failed'",
@@ -208,7 +208,7 @@ mod tests {
 
     fn open_schema(versions: std::ops::Range<u32>, connection: &mut Connection) {
         let path = std::path::Path::new("memory");
-        crate::schema::migrate(connection, path, versions, None).expect("the schema");
+        crate::schema::migrate_schema(connection, path, versions, None).expect("the schema");
     }
 
     /// A signal that two agents failed to handle, in a trace with `others` more failures.

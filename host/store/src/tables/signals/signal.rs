@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::error::{CommitError, ReadError, WriteError};
 use crate::query::{
-    digest_column, execute, millis_column, optional_millis, parse_column, parse_required,
+    digest_column, execute_cached, millis_column, optional_millis, parse_column, parse_required,
     select_row,
 };
 use crate::reader::Reader;
@@ -105,7 +105,7 @@ pub(crate) fn write_signal(
         if let Some(duplicate) = find_duplicate(connection, key)? {
             return Ok(duplicate);
         }
-        execute(
+        execute_cached(
             connection,
             "INSERT INTO signal_keys (source, key, request, signal_id) VALUES (?1, ?2, ?3, ?4)",
             params![
@@ -118,7 +118,7 @@ pub(crate) fn write_signal(
     }
     let signal = &new.signal;
     let id = signal.id.to_string();
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO signals (id, topic, payload, trace_id, sender, causal_depth, accepted_at, expires_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -134,14 +134,14 @@ pub(crate) fn write_signal(
         ],
     )?;
     for agent in &new.shed {
-        execute(
+        execute_cached(
             connection,
             "INSERT INTO deliveries (agent, signal_id, status, reason, settled_at) VALUES (?1, ?2, 'failed', ?3, ?4)",
             params![agent.as_str(), id, SHED_REASON, signal.accepted_at.0],
         )?;
     }
     for agent in &new.deliver_to {
-        execute(
+        execute_cached(
             connection,
             "INSERT INTO deliveries (agent, signal_id, status) VALUES (?1, ?2, 'pending')",
             params![agent.as_str(), id],
@@ -220,7 +220,7 @@ pub(crate) fn complete_delivery(
         DeliveryResult::Done => ("done", None, None),
         DeliveryResult::Failed { reason, failure } => ("failed", Some(reason), Some(failure)),
     };
-    let changed = execute(
+    let changed = execute_cached(
         connection,
         "UPDATE deliveries SET status = ?1, reason = ?2, failure = ?3, settled_at = ?4
          WHERE agent = ?5 AND signal_id = ?6 AND status = 'pending'",
@@ -248,7 +248,7 @@ pub(crate) fn close_pending_deliveries(
     reason: &str,
     at: Millis,
 ) -> rusqlite::Result<u64> {
-    let closed = execute(
+    let closed = execute_cached(
         connection,
         "UPDATE deliveries SET status = 'failed', reason = ?1, settled_at = ?2
          WHERE agent = ?3 AND status = 'pending'",

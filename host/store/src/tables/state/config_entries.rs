@@ -4,7 +4,7 @@ use ark_model::ids::Millis;
 use rusqlite::{Connection, Row, params};
 
 use crate::error::{MissingItem, ReadError, WriteError};
-use crate::query::{execute, millis_column};
+use crate::query::{execute_cached, millis_column};
 use crate::reader::Reader;
 
 use super::revisioned::{Revisioned, entries_page, entry_history, find_entry, next_revision};
@@ -88,7 +88,7 @@ pub(crate) fn write_config_entry(
          ON CONFLICT (key) DO UPDATE SET revision = ?2, value = ?3, description = ?4, updated_by = ?5, at = ?6",
         "INSERT INTO config_history (key, revision, value, description, updated_by, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     ] {
-        execute(
+        execute_cached(
             connection,
             sql,
             params![

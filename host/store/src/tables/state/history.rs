@@ -12,7 +12,9 @@ use rusqlite::{Connection, Row, params};
 
 use crate::chain::{ChainHead, chain_hash};
 use crate::error::ReadError;
-use crate::query::{MAX_SEQ, execute, millis_column, parse_column, select_row, select_value};
+use crate::query::{
+    MAX_SEQ, execute_cached, millis_column, parse_column, select_row, select_value,
+};
 use crate::reader::Reader;
 use crate::revision::{Content, Revision};
 use crate::secrets::StateAddress;
@@ -69,7 +71,7 @@ pub(crate) fn append_revision(
     new: &NewRevision<'_>,
 ) -> rusqlite::Result<()> {
     let next = new.follow(*head);
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO state_history (seq, agent, key, revision, value, key_id, digest, at, trace_id, origin, hash)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::chain::ChainHead;
 use crate::error::{CommitError, MissingItem, ReadError, WriteError};
-use crate::query::{execute, millis_column, parse_required, select_row};
+use crate::query::{execute_cached, millis_column, parse_required, select_row};
 use crate::reader::Reader;
 use crate::revision::{Content, RollbackTarget, StateRow};
 use crate::secrets::{SecretError, SecretKey, StateAddress, find_lost_key};
@@ -86,7 +86,7 @@ impl StateWriter<'_> {
             Some(expected)
                 if expected != current.revision && (expected != 0 || current.is_live()) =>
             {
-                Err(conflict(agent, key, expected, &current))
+                Err(revision_conflict(agent, key, expected, &current))
             }
             _ => Ok(current),
         }
@@ -121,7 +121,7 @@ impl StateWriter<'_> {
     ) -> Result<u64, WriteError> {
         let current = self.read_current(agent, key)?;
         if current.revision != expected {
-            return Err(conflict(agent, key, expected, &current));
+            return Err(revision_conflict(agent, key, expected, &current));
         }
         let written = self.append_value(agent, key, value, &current, "agent")?;
         Ok(written.revision)
@@ -204,7 +204,7 @@ impl StateWriter<'_> {
         };
         // A clock that was set back must not make a later revision look earlier: reads at a moment rely on the order.
         let at = self.at.0.max(current.at);
-        execute(
+        execute_cached(
             self.connection,
             "INSERT INTO agents_state (agent, key, revision, value, key_id, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (agent, key) DO UPDATE SET revision = ?3, value = ?4, key_id = ?5, at = ?6",
@@ -250,7 +250,12 @@ impl StateWriter<'_> {
     }
 }
 
-fn conflict(agent: &Name, key: &str, expected: u64, current: &CurrentRevision) -> WriteError {
+fn revision_conflict(
+    agent: &Name,
+    key: &str,
+    expected: u64,
+    current: &CurrentRevision,
+) -> WriteError {
     WriteError::refuse(CommitError::Conflict {
         agent: agent.clone(),
         key: key.to_owned(),

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::error::{MissingItem, ReadError, WriteError};
 use crate::query::{
-    execute, millis_column, optional_millis, parse_required, select_row, select_rows,
+    execute_cached, millis_column, optional_millis, parse_required, select_row, select_rows,
 };
 use crate::reader::Reader;
 use crate::usage::{MEMORY_BYTES_SQL, UnitUsage, count_memory, to_signed};
@@ -47,7 +47,7 @@ pub(crate) fn write_memory(
     let expires = new
         .ttl_seconds
         .map(|ttl| at.0.saturating_add(ttl.saturating_mul(1000)).min(1 << 62));
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO memory_index (agent, kind, content, metadata, at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![

@@ -5,7 +5,7 @@ use ark_model::state::{Truth, TruthWrite};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::{ReadError, WriteError};
-use crate::query::{execute, json_column, millis_column, parse_required, to_json_text};
+use crate::query::{execute_cached, json_column, millis_column, parse_required, to_json_text};
 use crate::reader::Reader;
 
 use super::revisioned::{Revisioned, entries_page, entry_history, find_entry, next_revision};
@@ -79,7 +79,7 @@ pub(crate) fn write_truth(
     let current = find_entry::<TruthRow>(connection, &write.key)?;
     let revision = next_revision(&write.key, current.as_ref(), expected)?;
     let sources = to_json_text(&write.truth.sources)?;
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO truth_map (key, value, confidence, sources, agent, at, revision) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (key) DO UPDATE SET value = ?2, confidence = ?3, sources = ?4, agent = ?5, at = ?6, revision = ?7",
@@ -93,7 +93,7 @@ pub(crate) fn write_truth(
             revision
         ],
     )?;
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO truth_history (key, revision, value, confidence, sources, agent, at, trace_id)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",

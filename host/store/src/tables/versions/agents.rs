@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReadError;
-use crate::query::{digest_column, execute, millis_column, parse_required};
+use crate::query::{digest_column, execute_cached, millis_column, parse_required};
 use crate::reader::Reader;
 use crate::tables::signals::close_pending_deliveries;
 
@@ -109,7 +109,7 @@ pub(crate) fn write_agent_change(
     match change {
         AgentChange::Version(new) => write_version(connection, new)?,
         AgentChange::Rollout(rollout) => {
-            execute(
+            execute_cached(
                 connection,
                 "INSERT OR REPLACE INTO agent_rollouts (agent, serving, previous, last_number, canary, share, by, at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -126,7 +126,7 @@ pub(crate) fn write_agent_change(
             )?;
         }
         AgentChange::EndTrial { agent, number } => {
-            execute(
+            execute_cached(
                 connection,
                 "UPDATE agent_rollouts SET canary = NULL, share = NULL WHERE agent = ?1 AND canary = ?2",
                 params![agent.as_str(), number],
@@ -141,12 +141,12 @@ pub(crate) fn write_agent_change(
 
 /// Stores a version and its component, and deletes the versions and components that are no longer kept.
 fn write_version(connection: &Connection, new: &NewAgentVersion) -> rusqlite::Result<()> {
-    execute(
+    execute_cached(
         connection,
         "INSERT OR IGNORE INTO agent_components (sha256, bytes) VALUES (?1, ?2)",
         params![new.sha256.as_bytes(), new.component],
     )?;
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO agent_versions (agent, number, sha256, manifest, by, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
@@ -158,7 +158,7 @@ fn write_version(connection: &Connection, new: &NewAgentVersion) -> rusqlite::Re
             new.at.0
         ],
     )?;
-    execute(
+    execute_cached(
         connection,
         "DELETE FROM agent_versions WHERE agent = ?1
          AND number NOT IN (SELECT number FROM agent_versions WHERE agent = ?1 ORDER BY number DESC LIMIT ?2)
@@ -167,7 +167,7 @@ fn write_version(connection: &Connection, new: &NewAgentVersion) -> rusqlite::Re
          AND number NOT IN (SELECT coalesce(canary, 0) FROM agent_rollouts WHERE agent = ?1)",
         params![new.agent.as_str(), new.keep],
     )?;
-    execute(
+    execute_cached(
         connection,
         "DELETE FROM agent_components WHERE sha256 NOT IN (SELECT sha256 FROM agent_versions)",
         [],

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::error::ReadError;
 use crate::query::{
-    digest_column, execute, millis_column, optional_digest, parse_required, select_rows,
+    digest_column, execute_cached, millis_column, optional_digest, parse_required, select_rows,
 };
 use crate::reader::Reader;
 use crate::schema::POLICY_COMPONENTS_SINCE;
@@ -149,7 +149,7 @@ pub(crate) fn write_policy_record(
     connection: &Connection,
     record: &PolicyRecord,
 ) -> rusqlite::Result<()> {
-    execute(
+    execute_cached(
         connection,
         "INSERT OR IGNORE INTO policies (digest, metadata) VALUES (?1, ?2)",
         params![record.digest.to_string(), record.metadata_json],
@@ -178,7 +178,7 @@ pub(crate) fn write_policy_change(
 ) -> rusqlite::Result<()> {
     match change {
         PolicyChange::Version(new) => write_version(connection, new),
-        PolicyChange::Slot(slot) => execute(
+        PolicyChange::Slot(slot) => execute_cached(
             connection,
             "INSERT OR REPLACE INTO policy_slots
              (policy, source, place, enforced, shadow, previous, last_number, revision, by, at)
@@ -202,21 +202,21 @@ pub(crate) fn write_policy_change(
 
 fn write_version(connection: &Connection, new: &NewPolicyVersion) -> rusqlite::Result<()> {
     let version = &new.version;
-    execute(
+    execute_cached(
         connection,
         "INSERT INTO policy_components (sha256, bytes) VALUES (?1, ?2)
          ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes != excluded.bytes",
         params![version.sha256.as_bytes(), new.component],
     )?;
     if let (Some(digest), Some(json)) = (version.settings, &new.settings_json) {
-        execute(
+        execute_cached(
             connection,
             "INSERT INTO policy_settings (sha256, json) VALUES (?1, ?2)
              ON CONFLICT (sha256) DO UPDATE SET json = excluded.json WHERE json != excluded.json",
             params![digest.as_bytes(), json],
         )?;
     }
-    execute(
+    execute_cached(
         connection,
         "INSERT OR IGNORE INTO policy_versions (policy, number, sha256, settings, version, vectors, source, mode, by, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",

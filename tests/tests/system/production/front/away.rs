@@ -314,7 +314,7 @@ fn parked_requests_are_bounded_in_number_time_and_by_their_deadline() {
         let (status, retry_after, answer) = propose(&front.address, "REFUSED");
         assert_eq!((status, &answer["type"]), (503, &away), "{answer}");
         assert_eq!(retry_after.as_deref(), Some("1"));
-        assert!(says(&answer, "held already"), "{answer}");
+        assert!(says(&answer, "parked already"), "{answer}");
         // A front that ends says so to those it holds.
         let ending = Host::start_front(&format!("http://{listen}"), &config, &[]);
         let address = ending.address.clone();

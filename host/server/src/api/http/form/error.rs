@@ -63,7 +63,7 @@ impl FormError {
                 FieldError::new(
                     clip_for_error(field),
                     "unknown field",
-                    suggest(&name, known),
+                    suggest_name(&name, known),
                 )
             }
             Self::Invalid { problem, remedy } => {
@@ -159,7 +159,7 @@ impl Error for FormError {
 }
 
 /// What to do about an unknown name: the known name that is most like it, or else every known one.
-fn suggest(name: &str, known: &[&str]) -> String {
+fn suggest_name(name: &str, known: &[&str]) -> String {
     match find_similar(name, known.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
         None if known.is_empty() => "leave it out".to_owned(),

@@ -20,7 +20,8 @@ use crate::hrm::policies_in_force::ConfiguredPolicy;
 use crate::policies::{PolicyChangeError, PolicyStatus};
 
 use super::view::{
-    PolicyPage, PolicyShown, PolicyVersionShown, doing, enforced_of, line, rules_of, summary,
+    PolicyPage, PolicyShown, PolicyVersionShown, describe_version, enforced_of, read_activity,
+    rules_of, summarize_policy,
 };
 
 /// How many of a policy's versions are shown with it.
@@ -57,7 +58,7 @@ async fn list_policies(
         next_cursor: next_cursor(&page, limit, |(row, _)| row.policy.to_string()),
         policies: page
             .iter()
-            .map(|(row, slot)| summary(row, slot.as_deref()))
+            .map(|(row, slot)| summarize_policy(row, slot.as_deref()))
             .collect(),
         most: api.policies.max_policies(),
     };
@@ -113,22 +114,22 @@ async fn show_policy(
         refused,
     } = standing;
     let slot = slot.as_deref();
-    let doing = |set_up: Option<&ConfiguredPolicy>,
-                 version: Option<(PolicyVersion, Option<Settings>)>| {
+    let show_kept = |set_up: Option<&ConfiguredPolicy>,
+                     version: Option<(PolicyVersion, Option<Settings>)>| {
         version.map(|(version, settings)| PolicyVersionShown {
-            line: line(&version, &row),
+            line: describe_version(&version, &row),
             settings,
-            doing: set_up.map(doing),
+            doing: set_up.map(read_activity),
         })
     };
-    let summary = summary(&row, slot);
+    let summary = summarize_policy(&row, slot);
     let body = PolicyShown {
         name: summary.name.to_string(),
         place: Some(summary.place),
         source: Some(summary.source),
         revision: Some(summary.revision),
-        enforced: doing(enforced_of(slot), enforced),
-        shadow: doing(slot.and_then(|slot| slot.shadow.as_deref()), shadow),
+        enforced: show_kept(enforced_of(slot), enforced),
+        shadow: show_kept(slot.and_then(|slot| slot.shadow.as_deref()), shadow),
         previous: summary.previous,
         broken: summary.broken,
         changed_by: Some(summary.changed_by),
@@ -137,7 +138,7 @@ async fn show_policy(
         versions: versions
             .iter()
             .take(SHOWN_VERSIONS)
-            .map(|version| line(version, &row))
+            .map(|version| describe_version(version, &row))
             .collect(),
         last_refused: refused.map(Into::into),
     };
@@ -173,7 +174,7 @@ async fn show_version(
         })
         .await??;
     let view = PolicyVersionShown {
-        line: line(&version, &row),
+        line: describe_version(&version, &row),
         settings,
         doing: None,
     };

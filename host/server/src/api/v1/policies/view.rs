@@ -205,7 +205,7 @@ pub(crate) fn rules_of(slot: Option<&SlotInForce>) -> Option<&Vec<Rule>> {
     Some(&identity.metadata.rules)
 }
 
-pub(crate) fn summary(row: &PolicySlot, slot: Option<&SlotInForce>) -> PolicyLine {
+pub(crate) fn summarize_policy(row: &PolicySlot, slot: Option<&SlotInForce>) -> PolicyLine {
     let broken = match slot.and_then(|slot| slot.enforced.as_ref()) {
         Some(EnforcedPolicy::Broken { reason, .. }) => Some(reason.clone()),
         _ => None,
@@ -233,7 +233,7 @@ pub(crate) fn summary(row: &PolicySlot, slot: Option<&SlotInForce>) -> PolicyLin
     }
 }
 
-pub(crate) fn line(version: &PolicyVersion, row: &PolicySlot) -> PolicyVersionLine {
+pub(crate) fn describe_version(version: &PolicyVersion, row: &PolicySlot) -> PolicyVersionLine {
     let mode = if row.enforced == Some(version.number) {
         Some(PolicyMode::Enforce)
     } else if row.shadow == Some(version.number) {
@@ -255,7 +255,7 @@ pub(crate) fn line(version: &PolicyVersion, row: &PolicySlot) -> PolicyVersionLi
     }
 }
 
-pub(crate) fn doing(set_up: &ConfiguredPolicy) -> Doing {
+pub(crate) fn read_activity(set_up: &ConfiguredPolicy) -> Doing {
     let meter = set_up.meter();
     let (evaluations, busy) = (meter.evaluations.get(), meter.busy_nanos.get());
     let micros = |nanos: u64| nanos as f64 / 1000.0;

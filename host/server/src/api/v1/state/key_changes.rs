@@ -96,6 +96,9 @@ pub(crate) async fn read_revisions<R: Send + 'static>(
     Ok((rows, next))
 }
 
+/// Reads the revisions of a key before one of them, the latest first, and at most a number of them.
+type ReadHistory<R> = fn(&Reader, &str, Option<u64>, u32) -> Result<Vec<R>, ReadError>;
+
 /// Reads a page of the history of a key that all agents share, in the form of the answer, and the cursor of the next page. `noun` says what the key
 /// names.
 ///
@@ -105,7 +108,7 @@ pub(crate) async fn read_key_history<R: Send + 'static, V: From<R>>(
     api: &Arc<Api>,
     (key, noun): (&str, &str),
     query: PageQuery,
-    read: fn(&Reader, &str, Option<u64>, u32) -> Result<Vec<R>, ReadError>,
+    read: ReadHistory<R>,
     revision: impl Fn(&R) -> u64,
 ) -> Result<(Vec<V>, Option<String>), Problem> {
     let missing = format!("there never was a {noun} {key:?}");

@@ -1,4 +1,4 @@
-//! What the checks look at.
+//! The inputs of the checks: configuration, options, database.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -14,7 +14,7 @@ use ark_store::{
 use super::CheckOptions;
 
 /// The configuration, what it was read from, and what several checks need.
-pub(super) struct CheckSubject {
+pub(super) struct CheckInputs {
     pub(super) options: CheckOptions,
     pub(super) config: Config,
     pub(super) layers: Layers,
@@ -27,7 +27,7 @@ pub(super) struct CheckSubject {
     pub(super) graveyard: OnceCell<Arc<PolicyIdentity>>,
 }
 
-impl CheckSubject {
+impl CheckInputs {
     pub(super) fn new(options: CheckOptions, config: Config, layers: Layers) -> Self {
         Self {
             options,
