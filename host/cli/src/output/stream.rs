@@ -45,7 +45,7 @@ impl StandardOutput {
         match out.write_all(&held).and_then(|()| out.flush()) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                self.fault = Some(OutputFault::Closed)
+                self.fault = Some(OutputFault::Closed);
             }
             Err(error) => self.fault = Some(OutputFault::Lost(error)),
         }
