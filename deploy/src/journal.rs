@@ -16,6 +16,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::durable::{make_directory, sync_entry};
+
 /// The pause between two looks at whether a journal is free.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -102,7 +104,7 @@ impl Journal {
         }
         let header = serde_json::to_string(owner).map_err(|error| failed(error.into()))? + "\n";
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            std::fs::create_dir_all(dir).map_err(failed)?;
+            make_directory(dir).map_err(failed)?;
         }
         let mut file = OpenOptions::new()
             .read(true)
@@ -140,6 +142,10 @@ impl Journal {
             entries.push(entry);
         }
         let is_empty = start.len() < header.len();
+        if is_empty {
+            // It may be new.
+            sync_entry(path).map_err(failed)?;
+        }
         // What comes next must not be joined to a line that was cut off.
         let kept = if is_empty { 0 } else { header.len() + whole };
         file.set_len(kept as u64)

@@ -19,6 +19,7 @@
 
 pub mod canary;
 pub mod check;
+mod durable;
 pub mod env_file;
 pub mod exchange;
 pub mod haproxy;

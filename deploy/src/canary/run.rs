@@ -22,7 +22,7 @@ use super::measure::{Figures, Meter};
 use super::plan::{CanaryPlan, TakeOverPlan};
 use super::prepare::prepare;
 use super::report::CanaryReport;
-use super::takeover::{TakeOver, bring_stable_back, check_way_back};
+use super::takeover::{TakeOver, begin_way_back, bring_stable_back};
 use super::tripwires::{Measurement, MeasurementResult, StepWatch, Tripwire};
 
 /// The longest time between two looks at whether something is asked of the run.
@@ -249,6 +249,28 @@ impl<'a> HostCanary<'a> {
         self.go_back(Some(Tripwire::Aborted), reason)
     }
 
+    /// Ends a canary for a rollback, which brings the stable version back by its own steps, also where decisions are lost that somebody accepts:
+    /// the requests go back, and the canary is over. Returns whether its host is left to the rollback.
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub(crate) fn leave_to_rollback(mut self) -> Result<bool, CanaryError> {
+        let plan = &self.begin.plan;
+        if !self.state.was_stopped || plan.take_over.is_none() {
+            return self.abort("a rollback").map(|_| false);
+        }
+        set_weights(
+            &Haproxy::new(plan.haproxy.clone()),
+            &plan.backend,
+            &self.begin.weights,
+        )?;
+        let tripwire = Tripwire::Aborted;
+        let text = format!("{}: a rollback", tripwire.as_str());
+        self.record("went-back", &text, &json!({"tripwire": tripwire}));
+        self.journal.clear()?;
+        Ok(true)
+    }
+
     fn advance(&mut self, stop: &AtomicBool) -> Result<Option<TakeOver>, Stop> {
         if self.state.take_over.is_none() {
             for share in self.begin.plan.shares.clone() {
@@ -461,7 +483,7 @@ impl<'a> HostCanary<'a> {
         let take_over = take_over.filter(|_| self.state.was_stopped).cloned();
         if self.state.going_back.is_none() {
             if let Some(plan) = &take_over {
-                check_way_back(self.client, plan, &self.begin.id)?;
+                begin_way_back(plan, &self.begin.id, &self.journal.share_lock()?)?;
             }
             self.journal.record(&JournalEntry::GoingBack {
                 tripwire,

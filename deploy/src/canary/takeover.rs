@@ -4,12 +4,12 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use ark_client::HostClient;
+use ark_store::give_made;
 use serde::Serialize;
 
 use crate::exchange::ExchangeError;
 use crate::exchange::commands::run_command;
-use crate::exchange::database::{kept_path, new_path, restore_over};
-use crate::exchange::hosts::is_ready;
+use crate::exchange::database::{WayBack, decide_way_back, kept_path, restore_over};
 use crate::exchange::serving::{Serving, WantedProgram, wait_ready};
 use crate::exchange::token::TokenFile;
 
@@ -30,15 +30,19 @@ pub struct TakeOver {
     pub serving: String,
 }
 
-/// Refuses a way back on which decisions would be lost.
-pub(super) fn check_way_back(
-    client: &HostClient,
+/// Stops whatever runs, if nothing is lost on the way back. What would lose decisions is refused, and the new version serves on.
+pub(super) fn begin_way_back(
     plan: &TakeOverPlan,
     id: &str,
+    lock: &File,
 ) -> Result<(), ExchangeError> {
     let kept = kept_path(&plan.snapshots, id);
-    if kept.exists() && is_ready(client) {
-        return Err(ExchangeError::Served { kept });
+    decide_way_back(&plan.data_dir, &kept)?;
+    run_command(&plan.stop_command, lock, plan.timeout)?;
+    // It may have judged until it ended.
+    if let Err(refused) = decide_way_back(&plan.data_dir, &kept) {
+        run_command(&plan.start_command, lock, plan.timeout)?;
+        return Err(refused);
     }
     Ok(())
 }
@@ -56,11 +60,14 @@ pub(super) fn bring_stable_back(
         id, stable_build, ..
     } = begin;
     let kept = kept_path(&plan.snapshots, id);
-    if kept.exists() {
-        restore_over(&kept, &plan.data_dir, token_file)?;
-        // Moved aside: a second way back must not restore it again.
-        let done = new_path(&plan.snapshots, &format!("{id}-restored"));
-        std::fs::rename(&kept, done).map_err(ExchangeError::for_file(&kept))?;
+    match decide_way_back(&plan.data_dir, &kept)? {
+        WayBack::Restore => {
+            restore_over(&kept, &plan.data_dir, id, token_file)?;
+        }
+        // A run that was killed may have restored it, and not given it away.
+        WayBack::GoOn => {
+            give_made(&plan.data_dir).map_err(ExchangeError::for_file(&plan.data_dir))?;
+        }
     }
     run_command(&plan.start_stable_command, lock, plan.timeout)?;
     // Where the new version cannot be asked any more, that a host is ready must do.

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::durable::parent_of;
+
 /// How the host is stopped, and started with a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,11 +77,12 @@ impl HostControl {
     }
 }
 
-/// The command that puts a version in the place of a program, as a whole or not at all, also while that runs.
+/// The command that puts a version in the place of a program, as a whole or not at all, also while that runs and over a power cut.
 fn install_command(binary: &Path, program: &Path) -> String {
+    let dir = quote(parent_of(program));
     let (binary, program) = (quote(binary), quote(program));
     format!(
-        "{{ cmp -s {binary} {program} || {{ cp -f {binary} {program}.new && chmod 0755 {program}.new && sync {program}.new && mv -f {program}.new {program}; }}; }}"
+        "{{ cmp -s {binary} {program} || {{ cp -f {binary} {program}.new && chmod 0755 {program}.new && sync {program}.new && mv -f {program}.new {program}; }}; }} && sync {dir}"
     )
 }
 

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use ark_model::ids::{Digest, Millis};
 use ark_store::{
-    MaintenanceError, RestoreReport, create_snapshot, give_to_owner, read_schema,
-    restore_snapshot_keeping,
+    MaintenanceError, OpenError, RestoreReport, count_decisions_after, create_snapshot,
+    give_to_owner, is_restore_pending, read_schema, restore_snapshot_keeping,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::durable::{make_directory, move_entry, parent_of};
 use crate::snapshots::read_manifest;
 
 use super::commands::ask_binary;
@@ -30,7 +31,7 @@ impl Migration {
     #[must_use]
     pub fn describe(&self) -> String {
         format!(
-            "the new version migrates the database from schema {} to {}, which this version cannot open: until the new version is ready the way back is the snapshot that is made when the old host has ended, and loses nothing; after that it is `ark state restore` of that snapshot, and what was decided since is lost to the ledger",
+            "the new version migrates the database from schema {} to {}, which this version cannot open: until the new version has judged the way back is the snapshot that is made when the old host has ended, and loses nothing; after that it is `ark rollback` to that snapshot, which needs a number of decisions that may be lost to the ledger",
             self.from, self.to
         )
     }
@@ -81,7 +82,7 @@ pub(crate) fn make_snapshot(
     snapshots: &Path,
     name: &str,
 ) -> Result<PathBuf, ExchangeError> {
-    std::fs::create_dir_all(snapshots).map_err(ExchangeError::for_file(snapshots))?;
+    make_directory(snapshots).map_err(ExchangeError::for_file(snapshots))?;
     let to = new_path(snapshots, name);
     create_snapshot(data_dir, &to)?;
     give_to_owner(&to, data_dir).map_err(ExchangeError::for_file(&to))?;
@@ -135,25 +136,78 @@ pub(crate) fn kept_path(snapshots: &Path, id: &str) -> PathBuf {
     snapshots.join(format!("{id}-before-migration"))
 }
 
-/// Keeps the database where the new version will migrate it. No host may run, so that nothing is missing.
+/// Keeps the database where the new version will migrate it. No host may run, so that nothing is missing. What an earlier run kept is renewed: a
+/// host may have served since. It stays beside, and so does what was kept before a migration of which a part was made.
 pub(crate) fn keep_before_migration(
     binary: &Path,
     data_dir: &Path,
     kept: &Path,
 ) -> Result<(), ExchangeError> {
-    if find_migration(binary, data_dir)?.is_some() && !kept.exists() {
-        create_snapshot(data_dir, kept)?;
-        give_to_owner(kept, data_dir).map_err(ExchangeError::for_file(kept))?;
+    let Some(migration) = find_migration(binary, data_dir)? else {
+        return Ok(());
+    };
+    let failed = ExchangeError::for_file(kept);
+    if kept.exists() {
+        let earlier = read_manifest(kept);
+        if earlier.is_some_and(|earlier| earlier.schema < migration.from) {
+            return Ok(());
+        }
+        // A kill from here on leaves a database that was not migrated: the next run keeps it.
+        let beside = format!("{}-superseded", file_name(kept));
+        move_entry(kept, &new_path(parent_of(kept), &beside)).map_err(&failed)?;
     }
-    Ok(())
+    create_snapshot(data_dir, kept)?;
+    give_to_owner(kept, data_dir).map_err(failed)
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// What the way back to the version that kept a database does with the one that is there now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WayBack {
+    /// It goes on with it: it was not migrated, or the kept one has taken its place already.
+    GoOn,
+    /// The kept one takes its place, and nothing is lost.
+    Restore,
+}
+
+/// Decides what the way back does with the database.
+///
+/// # Errors
+/// Decisions since the kept one would be lost; the database cannot be read.
+pub(crate) fn decide_way_back(data_dir: &Path, kept: &Path) -> Result<WayBack, ExchangeError> {
+    let Some(manifest) = read_manifest(kept) else {
+        return Ok(WayBack::GoOn);
+    };
+    // A run was killed while it restored: nothing has served since.
+    if is_restore_pending(data_dir) {
+        return Ok(WayBack::Restore);
+    }
+    let decisions = match read_schema(data_dir) {
+        Ok(schema) if schema <= manifest.schema => return Ok(WayBack::GoOn),
+        Ok(_) => count_decisions_after(data_dir, manifest.audit.seq).ok(),
+        Err(OpenError::Damaged { .. }) => None,
+        Err(error) => return Err(MaintenanceError::from(error).into()),
+    };
+    if decisions == Some(0) {
+        return Ok(WayBack::Restore);
+    }
+    Err(ExchangeError::Served {
+        kept: kept.to_owned(),
+        decisions: decisions.map_or_else(|| "unknown".to_owned(), |count| count.to_string()),
+    })
 }
 
 /// Restores a snapshot over a database, which is moved aside. What is written belongs to the owner of the data
-/// directory, so that the host can read it. Writes a
-/// new token to `token_file` before the restore is committed. No host may run.
+/// directory, so that the host can read it. A token that is made is in `token_file` before it counts. `label`: the name by which
+/// `find_finished_restore` finds the restore. No host may run.
 pub(crate) fn restore_over(
     snapshot: &Path,
     data_dir: &Path,
+    label: &str,
     token_file: &TokenFile,
 ) -> Result<RestoreReport, ExchangeError> {
     let key = ark_store::SecretKey::from_environment().ok().flatten();
@@ -163,6 +217,7 @@ pub(crate) fn restore_over(
         data_dir,
         true,
         key.as_ref(),
+        label,
         &mut keep,
     )?)
 }
@@ -181,6 +236,45 @@ mod tests {
         std::fs::write(&program, format!("#!/bin/sh\necho '{prints}'\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         program
+    }
+
+    #[test]
+    fn what_is_kept_before_a_migration_is_that_of_the_last_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        drop(Store::open(&StoreConfig::in_dir(data.clone())).unwrap());
+        let schema = current_schema();
+        let kept = dir.path().join("kept");
+        let manifest = kept.join("manifest.json");
+        let keep = |schema: u32| {
+            let says = format!("{{\"version\": \"2\", \"schema\": {schema}}}");
+            keep_before_migration(&write_program(dir.path(), &says), &data, &kept).unwrap();
+            let names = std::fs::read_dir(dir.path()).unwrap().flatten();
+            let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let superseded = names.filter(|name| name.starts_with("kept-superseded-"));
+            (kept.exists(), superseded.count())
+        };
+        assert_eq!(keep(schema), (false, 0), "nothing is migrated");
+        assert_eq!(keep(schema + 1), (true, 0));
+        // Each run keeps it again, since a host may have served in between.
+        assert_eq!(keep(schema + 1), (true, 1));
+        std::fs::write(&manifest, "{").unwrap();
+        assert_eq!(keep(schema + 1), (true, 2), "what is damaged is replaced");
+        assert_eq!(read_manifest(&kept).unwrap().schema, schema);
+        // That of before a migration that was made in part stays.
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        let [now, before] = [schema, schema - 1].map(|schema| format!("\"schema\": {schema}"));
+        std::fs::write(&manifest, text.replace(&now, &before)).unwrap();
+        assert_eq!(keep(schema + 1), (true, 2));
+        assert_eq!(read_manifest(&kept).unwrap().schema, schema - 1);
+        // A database of a later schema than that, without a decision since: it is restored. While a restore has not ended, likewise.
+        assert_eq!(decide_way_back(&data, &kept).unwrap(), WayBack::Restore);
+        std::fs::write(&manifest, text).unwrap();
+        assert_eq!(decide_way_back(&data, &kept).unwrap(), WayBack::GoOn);
+        std::fs::write(data.join("restore.pending"), "{}").unwrap();
+        assert_eq!(decide_way_back(&data, &kept).unwrap(), WayBack::Restore);
+        std::fs::remove_dir_all(&kept).unwrap();
+        assert_eq!(decide_way_back(&data, &kept).unwrap(), WayBack::GoOn);
     }
 
     #[test]

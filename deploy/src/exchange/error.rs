@@ -47,14 +47,16 @@ pub enum ExchangeError {
     /// The administrator's token that a restore made cannot be used.
     #[error("the new administrator's token cannot be used: {0}")]
     Token(ClientError),
-    /// The new version has migrated the database and serves: the way back would lose decisions.
+    /// The new version has migrated the database and judged: the way back would lose decisions.
     #[error(
-        "the new version has migrated the database and is ready, so that decisions since {kept} would be lost: `ark canary resume` finishes the take-over",
+        "the new version has migrated the database and decided since {kept} was made, which would be lost (decisions: {decisions}): `ark canary resume` finishes the take-over; `ark rollback --accept-loss-of-decisions {decisions}`, with the same --snapshots, goes back without them",
         kept = kept.display()
     )]
     Served {
         /// The database as the old host left it.
         kept: PathBuf,
+        /// How many decisions there are, or `unknown`.
+        decisions: String,
     },
     /// A file or directory cannot be made or moved.
     #[error("{path}: {cause}", path = path.display())]

@@ -15,7 +15,8 @@
 //! | stop | what serves is stopped; the database is kept where it will be migrated | a stop command may be run where nothing runs; [`serving`] says what runs, and all but a new version that was started already is stopped |
 //! | start | the new version is started, and is ready | one that serves is left; else everything from the stop on |
 //! | going back | the stable version is brought back | the steps of a rollback; a canary has its own, likewise repeated as a whole |
-//! | setting aside | a snapshot takes the database's place | while the restore has not ended its file `restore.pending` says so, and it is made again; then the stable version can open the database, and nothing is restored |
+//! | setting aside | a snapshot takes the database's place | while the restore has not ended its file `restore.pending` says so, and it is made again; when it has, that is `restore.json` beside the replaced database, with the name of the restore, by which the next run finds it; then the stable version can open the database, and nothing is restored |
+//! | kept before a migration | the database is copied | it is copied again while it has not been migrated: a host may have served since |
 //! | rollback: start, health, traffic, validation | the stable version serves | all but the traffic are taken again |
 //!
 //! A command that was begun goes on when the process that ran it is killed, and holds the journal's lock: who goes on waits for its end. A journal

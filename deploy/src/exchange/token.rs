@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use ark_client::HostClient;
 use ark_store::MaintenanceError;
 
+use crate::durable::place_file;
+
 use super::error::ExchangeError;
 
 /// The file of a token.
@@ -35,23 +37,12 @@ impl TokenFile {
 
     /// Writes a token to the file, which its owner alone can read. It is on disk when this returns.
     pub(crate) fn write(&self, token: &str) -> Result<(), MaintenanceError> {
-        let failed = |cause| MaintenanceError::File {
-            path: self.0.clone(),
-            cause,
-        };
-        let dir = match self.0.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        // Mode 0600 from the beginning.
-        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
-        writeln!(file, "{token}")
-            .and_then(|()| file.as_file().sync_all())
-            .map_err(failed)?;
-        file.persist(&self.0).map_err(|error| failed(error.error))?;
-        std::fs::File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(failed)
+        place_file(&self.0, |file| writeln!(file, "{token}")).map_err(|cause| {
+            MaintenanceError::File {
+                path: self.0.clone(),
+                cause,
+            }
+        })
     }
 
     /// A client with the token that a restore kept; `None`: none was made.

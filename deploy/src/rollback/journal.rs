@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ark_client::HostClient;
 use ark_model::ids::{Digest, Millis};
+use ark_store::{find_finished_restore, is_restore_pending};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, JournalError, JournalOwner};
@@ -158,6 +159,10 @@ pub struct PastRollback {
 pub(super) struct RollbackState {
     pub(super) begin: RollbackStart,
     pub(super) damage: Option<String>,
+    /// How often the database was set aside: part of the name of the restore.
+    pub(super) restores: u32,
+    /// Whether the last of these restores has not said that it ended.
+    pub(super) is_restoring: bool,
     pub(super) past: PastRollback,
 }
 
@@ -166,6 +171,8 @@ impl RollbackState {
         Self {
             begin,
             damage: None,
+            restores: 0,
+            is_restoring: false,
             past,
         }
     }
@@ -175,13 +182,34 @@ impl RollbackState {
         self.past.steps.iter().any(|done| done.step == step)
     }
 
+    /// The name of the restore that was begun last.
+    pub(super) fn restore_label(&self) -> String {
+        format!("{}-{}", self.begin.id, self.restores)
+    }
+
+    /// Where the database is kept that the last restore took the place of, if a kill kept that from being noted.
+    pub(super) fn find_unnoted_restore(&self) -> Option<PathBuf> {
+        let data_dir = &self.begin.plan.data_dir;
+        if !self.is_restoring || is_restore_pending(data_dir) {
+            return None;
+        }
+        find_finished_restore(data_dir, &self.restore_label())
+    }
+
     /// Takes an entry over.
     pub(super) fn apply(&mut self, entry: &JournalEntry) {
         match entry {
             JournalEntry::Started(_) | JournalEntry::Step(_) => {}
             JournalEntry::Damaged(problem) => self.damage = Some(problem.clone()),
-            JournalEntry::SettingAside(aside) => self.past.set_aside = Some(aside.clone()),
-            JournalEntry::KeptAside(path) => self.past.kept_aside = Some(path.clone()),
+            JournalEntry::SettingAside(aside) => {
+                self.past.set_aside = Some(aside.clone());
+                self.restores += 1;
+                self.is_restoring = true;
+            }
+            JournalEntry::KeptAside(path) => {
+                self.past.kept_aside = Some(path.clone());
+                self.is_restoring = false;
+            }
             JournalEntry::Done(step) => {
                 // A step may be taken again by another run.
                 self.past.steps.retain(|done| done.step != step.step);

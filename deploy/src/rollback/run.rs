@@ -156,12 +156,14 @@ pub(crate) fn give_up_for_upgrade(
         return Ok(());
     };
     let is_stable_started = last.is_done(RollbackStep::Start);
+    let is_unnoted = last.find_unnoted_restore().is_some();
     let RollbackStart { id, plan, .. } = last.begin;
     if plan.upgrade.as_deref() != Some(upgrade) {
         return Ok(());
     }
     // Also where it has ended: then the stable version serves, and nothing is left to stay with.
-    let is_restored = last.past.kept_aside.is_some() || is_restore_pending(&plan.data_dir);
+    let is_restored =
+        is_unnoted || last.past.kept_aside.is_some() || is_restore_pending(&plan.data_dir);
     if is_restored || is_stable_started {
         return Err(RollbackError::Replaced(id));
     }
@@ -336,7 +338,13 @@ impl<'a> Rollback<'a> {
                 }
             }
             Ok(false) => {
-                HostCanary::take_up(client, path, &mut *self.tell)?.abort("a rollback")?;
+                let taken = HostCanary::take_up(client, path, &mut *self.tell)?;
+                if taken.leave_to_rollback()? {
+                    return Ok(format!(
+                        "{} was ended; what its take-over began is undone by the next steps",
+                        canary.id
+                    ));
+                }
             }
             // It has ended meanwhile.
             Err(CanaryError::None(_)) => {}
@@ -364,6 +372,9 @@ impl<'a> Rollback<'a> {
     /// Stops the host. Its database stays, or a snapshot takes its place. Repeated by each run, since the newer version may have served meanwhile.
     fn stop_and_restore(&mut self) -> Result<String, RollbackError> {
         let RollbackStart { plan, schema, .. } = self.state.begin.clone();
+        if let Some(kept) = self.state.find_unnoted_restore() {
+            self.enter(&JournalEntry::KeptAside(kept))?;
+        }
         let begun = self.state.past.set_aside.clone();
         // The damaged database was replaced.
         let is_replaced = self.state.past.kept_aside.is_some();
@@ -398,7 +409,8 @@ impl<'a> Rollback<'a> {
             },
         };
         let token_file = self.token_file();
-        let restored = restore_over(&aside.snapshot, &plan.data_dir, &token_file)?;
+        let label = self.state.restore_label();
+        let restored = restore_over(&aside.snapshot, &plan.data_dir, &label, &token_file)?;
         if restored.token.is_some() {
             (self.tell)("token", json!({"reason": token_file.describe()}));
             self.admin = token_file.client(self.clients.client)?;

@@ -1,5 +1,7 @@
 //! An upgrade from its check to its validation, or back.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::canary::read_state;
+use crate::durable::{make_directory, place_file};
 use crate::exchange::commands::ask_binary;
 use crate::exchange::database::{ask_version, kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::{HostExchange, is_ready};
@@ -498,11 +501,13 @@ fn keep_program(plan: &UpgradePlan) -> Result<(), ExchangeError> {
     if to.exists() {
         return Ok(());
     }
-    let partial = to.with_extension("partial");
-    std::fs::create_dir_all(&plan.snapshots)
-        .and_then(|()| std::fs::copy(program, &partial))
-        .and_then(|_| std::fs::rename(&partial, to))
-        .map_err(ExchangeError::for_file(to))
+    make_directory(&plan.snapshots).map_err(ExchangeError::for_file(&plan.snapshots))?;
+    place_file(to, |file| {
+        let mut from = File::open(program)?;
+        io::copy(&mut from, file)?;
+        file.set_permissions(from.metadata()?.permissions())
+    })
+    .map_err(ExchangeError::for_file(to))
 }
 
 /// Has the new version check the machine. Returns what it found, in words. What it cannot check before it has migrated the database is no fault:

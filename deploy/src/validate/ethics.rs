@@ -24,8 +24,10 @@ pub(super) fn test_stop_loss(bench: &TestContext<'_>) -> Result<TestOutcome, Cas
     deny(bench, &UNPROTECTED)
 }
 
-fn propose(violation: Option<&Violation>) -> SyntheticProposal {
-    SyntheticProposal::trade(PROBE, SYMBOL, 100.0, "a validation of the host", violation)
+fn propose(bench: &TestContext<'_>, violation: Option<&Violation>) -> SyntheticProposal {
+    // Another price in each run of an hour and a half.
+    let price = 100.0 + (bench.run.0 % 5_000_000) as f64 / 1e5;
+    SyntheticProposal::trade(PROBE, SYMBOL, price, "a validation of the host", violation)
 }
 
 /// Proposes something. Returns the decision, if it is what it must be.
@@ -46,7 +48,7 @@ fn judge(
 
 /// Proposes a trade that breaks a rule, on record. In a dry run first: a host that would approve it is not given the chance.
 fn deny(bench: &TestContext<'_>, violation: &Violation) -> Result<TestOutcome, CaseFailure> {
-    let proposal = propose(Some(violation));
+    let proposal = propose(bench, Some(violation));
     let mut decision = json!(null);
     for path in ["/v1/actions?dry_run=true", "/v1/actions"] {
         decision = judge(bench, path, &proposal)?;
@@ -60,14 +62,14 @@ fn deny(bench: &TestContext<'_>, violation: &Violation) -> Result<TestOutcome, C
 
 /// A valid trade would be approved, and a valid message is, on record. The trade is a dry run, so that no position is opened.
 pub(super) fn test_valid_proposal(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
-    let trade = propose(None);
+    let trade = propose(bench, None);
     let message = SyntheticProposal {
         kind: "valid",
         rule: None,
         action: json!({
             "agent": PROBE,
             "action_type": "message",
-            "parameters": {"topic": "validation.note", "text": "a validation"},
+            "parameters": {"topic": "validation.note", "text": format!("a validation {:x}", bench.run.0)},
             "reasoning": "a validation of the host",
         }),
     };

@@ -9,7 +9,7 @@ use super::{CaseFailure, TestContext, TestOutcome};
 
 /// Sends a signal that makes the probe send itself a message, and waits for the trace in which both were handled.
 fn follow_signal(bench: &TestContext<'_>) -> Result<(String, Value), CaseFailure> {
-    let accepted = bench.probe.signal("m")?;
+    let accepted = bench.probe.signal(&format!("m{}", echo_of(bench)))?;
     let trace_id = text_field(&accepted, "trace_id").to_owned();
     let path = format!("/v1/traces/{trace_id}");
     let mut last = Value::Null;
@@ -34,6 +34,11 @@ fn follow_signal(bench: &TestContext<'_>) -> Result<(String, Value), CaseFailure
         )
         .into()),
     }
+}
+
+/// What follows the first letter of the probe's message, and of what it writes when it gets that.
+fn echo_of(bench: &TestContext<'_>) -> String {
+    format!("{:x}", bench.run.0)
 }
 
 /// The decisions of a trace that are no approvals, with their reasons.
@@ -83,15 +88,16 @@ pub(super) fn test_end_to_end(bench: &TestContext<'_>) -> Result<TestOutcome, Ca
             .into());
         }
     }
+    let written = format!("w{}", echo_of(bench));
     match bench.probe.read_key("seen")? {
-        Some(entry) if entry.get("value") == Some(&Value::from("w")) => {
+        Some(entry) if entry.get("value") == Some(&Value::from(written.as_str())) => {
             Ok(TestOutcome::Passed(format!(
                 "a signal, a decision, a message and a revision in {} ms: trace {trace_id}",
                 trace.get("total_ms").unwrap_or(&Value::Null)
             )))
         }
         found => Err(format!(
-            "the probe wrote \"w\" to its state, and the host has {}",
+            "the probe wrote {written:?} to its state, and the host has {}",
             found.unwrap_or_default()
         )
         .into()),

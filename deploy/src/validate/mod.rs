@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_client::{ClientError, HostClient};
+use ark_model::ids::Millis;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, JournalError, JournalOwner};
@@ -93,6 +94,8 @@ struct TestContext<'a> {
     submitter: &'a HostClient,
     probe: ValidationProbe<'a>,
     options: &'a ValidateOptions,
+    /// Sets the proposals of this run apart from those of another: an agent that proposes the identical action again and again is denied.
+    run: Millis,
 }
 
 /// What a test saw that makes it pass; `None`: it was not made, for the reason in the text.
@@ -227,6 +230,7 @@ pub fn validate_host(
         submitter,
         probe: probe(),
         options,
+        run: Millis::now(),
     };
     let mut results = Vec::new();
     for case in cases {

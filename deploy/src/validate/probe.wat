@@ -1,6 +1,6 @@
 ;; The probe of a validation: an agent that does what the first letter of its signal's payload, a JSON string, says.
 ;;   w: writes the payload to its state, under the key `seen`
-;;   m: proposes the message "w" on the topic validation.echo, which it receives itself
+;;   m: proposes the payload as a message, with w in the place of the m, on the topic validation.echo, which it receives itself
 ;;   t: traps
 ;; Its heartbeat traps while its state has the key `silent`.
 (module
@@ -15,7 +15,6 @@
   (data (i32.const 104) "silent")
   (data (i32.const 112) "message")
   (data (i32.const 120) "validation.echo")
-  (data (i32.const 136) "\"w\"")
   (data (i32.const 140) "{}")
   (data (i32.const 144) "the probe of a validation")
 
@@ -47,14 +46,15 @@
 
   ;; An action at 2048: action-type at 0, parameters at 8 (case at 8, content from 16), reasoning at 128, sources at 140, reversible at 148,
   ;; rollback-plan at 152, external at 164, criticality at 166.
-  (func $propose
+  (func $propose (param $payload i32) (param $payload-length i32)
+    (i32.store8 offset=1 (local.get $payload) (i32.const 0x77))
     (call $text (i32.const 2048) (i32.const 112) (i32.const 7))
     (i32.store8 (i32.const 2056) (i32.const 5))
     ;; message: topic at 0, to at 12, symbol at 24, text at 36, payload-json at 48, extra-json at 60
     (i32.store8 (i32.const 2064) (i32.const 1))
     (call $text (i32.const 2068) (i32.const 120) (i32.const 15))
     (i32.store8 (i32.const 2112) (i32.const 1))
-    (call $text (i32.const 2116) (i32.const 136) (i32.const 3))
+    (call $text (i32.const 2116) (local.get $payload) (local.get $payload-length))
     (call $text (i32.const 2124) (i32.const 140) (i32.const 2))
     (i32.store8 (i32.const 2176) (i32.const 1))
     (call $text (i32.const 2180) (i32.const 144) (i32.const 25))
@@ -71,7 +71,7 @@
     (if (i32.eq (local.get $letter) (i32.const 0x77)) (then
       (call $state-set (i32.const 96) (i32.const 4) (local.get $payload) (local.get $payload-length) (i32.const 0) (i64.const 0) (i32.const 512))
       (if (i32.load8_u (i32.const 512)) (then unreachable))))
-    (if (i32.eq (local.get $letter) (i32.const 0x6d)) (then (call $propose)))
+    (if (i32.eq (local.get $letter) (i32.const 0x6d)) (then (call $propose (local.get $payload) (local.get $payload-length))))
     (if (i32.eq (local.get $letter) (i32.const 0x74)) (then unreachable))
     (i32.const 1024))
 )

@@ -17,7 +17,7 @@ use crate::secrets::SecretKey;
 
 use super::error::MaintenanceError;
 use super::exclusive::{OfflineStore, begin_halt, keep_closed, record_maintenance};
-use super::restore::move_aside;
+use super::replacing::{move_aside, write_file};
 use super::snapshot::sync_directory;
 
 /// What a new beginning moves aside, the database last.
@@ -67,7 +67,7 @@ pub fn begin_anew(
         });
     }
     let (attested, access) = (lock.found_heads(), lock.found_access());
-    std::fs::write(&pending, b"").map_err(MaintenanceError::for_file(&pending))?;
+    write_file(&pending, b"")?;
     sync_directory(dir)?;
     let moved_aside = move_aside(dir, "before-anew", &EARLIER_FILES)?;
     let mut store = OfflineStore::open_locked(dir, lock, secret_key)?;

@@ -1,12 +1,9 @@
 //! The restore of a snapshot.
 //!
 //! A restore changes nothing before the snapshot was found complete: checksums, `integrity_check`, both chains. A database that is there is
-//! moved aside, not deleted. While the restore runs, the file `restore.pending` keeps a host from starting on half of it. A token that was
+//! moved aside, not deleted; one that is repeated after an interruption has it in the same place. While the restore runs, the file `restore.pending` keeps a host from starting on half of it. A token that was
 //! revoked since the snapshot stays revoked, as far as the database that is replaced can be read.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::{Millis, Name};
@@ -14,19 +11,16 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::anchors::ANCHORS_FILE;
-use crate::directory::{
-    DATABASE_FILE, DirLock, RESTORE_PENDING, create_dir, create_new_dir, database_path,
-};
+use crate::directory::{DirLock, RESTORE_PENDING, create_dir, database_path};
 use crate::secrets::SecretKey;
 
 use super::error::MaintenanceError;
 use super::exclusive::{OfflineStore, keep_closed, make_admin_token, record_maintenance};
+use super::replacing::{copy_file, write_file};
+use super::restore_note::RestoreNote;
 use super::revocations::{EarlierTokens, has_live_admin};
 use super::snapshot::{SnapshotManifest, check_snapshot, sync_directory};
 
-/// The files of a database. The database itself is moved last: while it is there, nothing was given up.
-pub(super) const DATABASE_FILES: [&str; 4] =
-    ["ark.db-wal", "ark.db-shm", ANCHORS_FILE, DATABASE_FILE];
 /// Who is recorded as having kept a host closed over a restore.
 const RESTORER: &str = "restore";
 
@@ -61,10 +55,10 @@ pub fn restore_snapshot(
     replace: bool,
     secret_key: Option<&SecretKey>,
 ) -> Result<RestoreReport, MaintenanceError> {
-    restore_snapshot_keeping(snapshot, dir, replace, secret_key, &mut |_| Ok(()))
+    restore_snapshot_keeping(snapshot, dir, replace, secret_key, "", &mut |_| Ok(()))
 }
 
-/// As [`restore_snapshot`]. `keep_token` is given the secret of a token that is made, before the restore is committed: what is kept then is there
+/// As [`restore_snapshot`]. `label` is a name by which [`find_finished_restore`](super::find_finished_restore) finds it once it has ended; empty: none. `keep_token` is given the secret of a token that is made, before the restore is committed: what is kept then is there
 /// whenever the token counts.
 ///
 /// # Errors
@@ -74,6 +68,7 @@ pub fn restore_snapshot_keeping(
     dir: &Path,
     replace: bool,
     secret_key: Option<&SecretKey>,
+    label: &str,
     keep_token: &mut dyn FnMut(&str) -> Result<(), MaintenanceError>,
 ) -> Result<RestoreReport, MaintenanceError> {
     let manifest = check_snapshot(snapshot, secret_key)?;
@@ -90,17 +85,18 @@ pub fn restore_snapshot_keeping(
         });
     }
     // Where a restore was interrupted, the database that is here may be half of this snapshot.
-    let kept = EarlierTokens::read_kept(&pending).filter(|_| repeated);
-    let earlier = if let Some(kept) = kept {
-        kept
-    } else {
+    let noted = RestoreNote::read(&pending).filter(|_| repeated);
+    let is_new = noted.is_none();
+    let mut note = noted.unwrap_or_else(|| {
         let attested = lock.found_heads().map(|(audit, _)| audit.seq);
-        let earlier = EarlierTokens::read(&database, attested);
-        write_file(&pending, json!(earlier).to_string().as_bytes())?;
-        earlier
-    };
+        RestoreNote::of(EarlierTokens::read(&database, attested))
+    });
+    if note.complete(dir, label) || is_new {
+        write_file(&pending, json!(note).to_string().as_bytes())?;
+    }
     sync_directory(dir)?;
-    let moved_aside = move_aside(dir, "before-restore", &DATABASE_FILES)?;
+    let moved_aside = note.move_database(dir)?;
+    let earlier = &note.earlier;
     copy_file(&snapshot.join(ANCHORS_FILE), &dir.join(ANCHORS_FILE))?;
     copy_file(&database_path(snapshot), &database)?;
     sync_directory(dir)?;
@@ -127,8 +123,7 @@ pub fn restore_snapshot_keeping(
     }
     transaction.commit()?;
     store.finish()?;
-    std::fs::remove_file(&pending).map_err(MaintenanceError::for_file(&pending))?;
-    sync_directory(dir)?;
+    RestoreNote::finish(&pending, dir, moved_aside.as_deref())?;
     Ok(RestoreReport {
         manifest,
         moved_aside,
@@ -136,67 +131,4 @@ pub fn restore_snapshot_keeping(
         revoked_tokens,
         live_tokens,
     })
-}
-
-/// Moves files of the data directory into a new directory in it. Returns that directory; `None`: there was none of them.
-///
-/// The log and its index go with the database, whatever its state: a log that stayed would be read into the next one.
-pub(super) fn move_aside(
-    dir: &Path,
-    prefix: &str,
-    names: &[&str],
-) -> Result<Option<PathBuf>, MaintenanceError> {
-    let mut present = names
-        .iter()
-        .filter(|name| dir.join(name).symlink_metadata().is_ok())
-        .peekable();
-    if present.peek().is_none() {
-        return Ok(None);
-    }
-    let aside = dir.join(format!("{prefix}-{}", Millis::now().0));
-    create_new_dir(&aside).map_err(MaintenanceError::for_file(&aside))?;
-    for name in present {
-        let from = dir.join(name);
-        std::fs::rename(&from, aside.join(name)).map_err(MaintenanceError::for_file(&from))?;
-    }
-    sync_directory(&aside)?;
-    sync_directory(dir)?;
-    Ok(Some(aside))
-}
-
-/// Copies a file to a path of the data directory, synced. See [`make_new`].
-fn copy_file(from: &Path, to: &Path) -> Result<(), MaintenanceError> {
-    let mut source = File::open(from).map_err(MaintenanceError::for_file(from))?;
-    make_new(to, |made| io::copy(&mut source, made).map(drop))
-}
-
-/// Writes a file of the data directory, synced. See [`make_new`].
-fn write_file(path: &Path, content: &[u8]) -> Result<(), MaintenanceError> {
-    make_new(path, |made| made.write_all(content))
-}
-
-/// Makes a file beside its path and moves it there, so that it is there whole or not at all. No symbolic link is followed: root may do this in the
-/// directory of another user, who could lead it to any file of the machine.
-fn make_new(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<(), MaintenanceError> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".new");
-    let unfinished = PathBuf::from(unfinished);
-    let made = || -> io::Result<()> {
-        match std::fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        write(&mut file)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)
-    };
-    made().map_err(MaintenanceError::for_file(path))
 }

@@ -65,12 +65,6 @@ impl EarlierTokens {
         }
     }
 
-    /// Reads what an interrupted restore has kept; `None`: it was interrupted before that, and the database is still the one to be replaced.
-    pub(super) fn read_kept(pending: &Path) -> Option<Self> {
-        let text = std::fs::read(pending).ok()?;
-        serde_json::from_slice(&text).ok()
-    }
-
     /// Returns the live tokens that may have been revoked in the replaced database, as far as it does not tell.
     pub(super) fn list_doubtful(
         &self,

@@ -15,7 +15,7 @@ use crate::anchors::{ANCHORS_FILE, Anchor, read_anchors};
 use crate::chain::ChainHead;
 use crate::directory::{
     DATABASE_FILE, RESCUED_PREFIX, create_dir, create_new_dir, database_path, digest_file,
-    parent_dir, sync_path,
+    give_to_owner, parent_dir, sync_path,
 };
 use crate::error::OpenError;
 use crate::schema::{
@@ -125,6 +125,8 @@ pub(crate) fn rescue_database(
     // The anchors may be lost too; the snapshot is checked without them.
     let anchors = read_anchors(dir).unwrap_or_default();
     let made = copy_into_snapshot(connection, anchors, &partial).and_then(|_| {
+        // The host may be root's; who owns the directory restores from the copy.
+        give_to_owner(&partial, dir).map_err(MaintenanceError::for_file(&partial))?;
         std::fs::rename(&partial, &to).map_err(MaintenanceError::for_file(&to))?;
         sync_directory(dir)
     });

@@ -279,13 +279,13 @@ fn a_restore_whose_token_cannot_be_kept_is_repeated_and_the_token_kept_last_coun
     write_and_die(&data, 3);
     // As a kill between the moment that the token is kept and the commit.
     let mut kept = Vec::new();
-    let failed = restore_snapshot_keeping(&snapshot, &data, true, None, &mut |token| {
+    let failed = restore_snapshot_keeping(&snapshot, &data, true, None, "first", &mut |token| {
         kept.push(token.to_owned());
         Err(MaintenanceError::Token("no room".to_owned()))
     });
     assert!(matches!(failed, Err(MaintenanceError::Token(_))));
     assert!(is_restore_pending(&data), "no host starts on it");
-    let report = restore_snapshot_keeping(&snapshot, &data, true, None, &mut |token| {
+    let report = restore_snapshot_keeping(&snapshot, &data, true, None, "first", &mut |token| {
         kept.push(token.to_owned());
         Ok(())
     });
@@ -294,6 +294,74 @@ fn a_restore_whose_token_cannot_be_kept_is_repeated_and_the_token_kept_last_coun
     let tokens = open(&data).all_tokens().unwrap();
     assert_eq!(tokens.len(), 1, "{tokens:?}");
     assert_eq!(tokens[0].hash, Digest::hash_bytes(kept[1].as_bytes()));
+}
+
+/// The files of a database in a directory, each with its content.
+fn database_files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for name in ["ark.db-wal", "ark.db", "anchors.jsonl"] {
+        if let Ok(content) = std::fs::read(dir.join(name)) {
+            files.push((name.to_owned(), content));
+        }
+    }
+    files
+}
+
+#[test]
+fn a_restore_that_is_interrupted_keeps_what_it_replaces_in_one_place_and_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (empty, snapshot) = (dir.path().join("empty"), dir.path().join("snapshot"));
+    drop(open(&empty));
+    create_snapshot(&empty, &snapshot).unwrap();
+    // Interrupted when so many of the files have been moved, before half of the snapshot is there, and then.
+    for moved in 0..=3 {
+        for has_half in [false, true] {
+            let data = dir.path().join(format!("data-{moved}-{has_half}"));
+            write_and_die(&data, 3);
+            let before = database_files(&data);
+            let restore = |label: &str, is_kept: bool| {
+                restore_snapshot_keeping(&snapshot, &data, true, None, label, &mut |_| {
+                    if is_kept {
+                        Ok(())
+                    } else {
+                        Err(MaintenanceError::Token("a kill".to_owned()))
+                    }
+                })
+            };
+            restore("r-1", false).unwrap_err();
+            assert_eq!(find_finished_restore(&data, "r-1"), None);
+            let asides = || {
+                let names = std::fs::read_dir(&data).unwrap().flatten();
+                let names = names.map(|entry| entry.path());
+                names
+                    .filter(|path| path.display().to_string().contains("before-restore-"))
+                    .collect::<Vec<_>>()
+            };
+            let aside = asides().remove(0);
+            assert_eq!(database_files(&aside), before);
+            // As if fewer had been moved.
+            if !has_half {
+                for name in ["ark.db-wal", "ark.db-shm", "ark.db", "anchors.jsonl"] {
+                    let _ = std::fs::remove_file(data.join(name));
+                }
+                for (name, _) in before.iter().skip(moved) {
+                    std::fs::rename(aside.join(name), data.join(name)).unwrap();
+                }
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            let report = restore("r-2", true).unwrap();
+            assert_eq!(report.moved_aside.as_ref(), Some(&aside));
+            assert_eq!(database_files(&aside), before);
+            assert!(!is_restore_pending(&data));
+            for label in ["r-1", "r-2"] {
+                let found = find_finished_restore(&data, label);
+                assert_eq!(found.as_ref(), Some(&aside), "{label}");
+            }
+            assert_eq!(find_finished_restore(&data, "r-3"), None);
+            assert_eq!(asides().len(), if has_half { 2 } else { 1 });
+            drop(open(&data));
+        }
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn an_interrupted_restore_goes_by_the_database_that_it_replaced_first() {
     let (data, snapshot) = (root.path().join("data"), root.path().join("snapshot"));
     snapshot_and_revoke(&data, &snapshot, &["bot", "root"]);
     // The token that is made, since no administrator's is left, cannot be kept.
-    let failed = restore_snapshot_keeping(&snapshot, &data, true, None, &mut |_| {
+    let failed = restore_snapshot_keeping(&snapshot, &data, true, None, "first", &mut |_| {
         Err(MaintenanceError::Token("no room".to_owned()))
     });
     assert!(matches!(failed, Err(MaintenanceError::Token(_))));

@@ -3,7 +3,7 @@
 
 use std::process::Child;
 
-use ark_tests::wait_until;
+use ark_tests::{run_ark, wait_until};
 
 use super::canary::stage::{Stage, is_ready};
 use super::{rollback, upgrade};
@@ -16,7 +16,10 @@ const KILL: &str = "p=$PPID\n\
 /// A moment of a command.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Moment {
+    /// Before it does anything; then it goes on.
     Begin,
+    /// Before it does anything, and it does nothing.
+    Instead,
     End,
 }
 
@@ -27,9 +30,14 @@ pub(super) fn kill_once_in(stage: &Stage, script: &str, moment: Moment) {
     let marker = at("kills");
     std::fs::write(&marker, "").expect("a marker");
     let marker = marker.display();
-    let kill = format!("if [ -e {marker} ]; then rm {marker}\n{KILL}fi\n");
+    let then = if moment == Moment::Instead {
+        "exit 1\n"
+    } else {
+        ""
+    };
+    let kill = format!("if [ -e {marker} ]; then rm {marker}\n{KILL}{then}fi\n");
     let text = match moment {
-        Moment::Begin => kill + &text,
+        Moment::Begin | Moment::Instead => kill + &text,
         Moment::End => format!("{text}\n{kill}"),
     };
     std::fs::write(at(script), text).expect("a script");
@@ -176,4 +184,50 @@ fn a_rollback_ends_alike_whatever_kill_comes_between_journal_and_effect() {
     assert!(decided.is_subset(&stage.recorded()), "none is lost");
     stage.assert_chain();
     wait_until("a host serves", || is_ready(&stage.owner));
+}
+
+#[test]
+fn a_rollback_that_is_killed_after_its_restore_knows_what_it_replaced() {
+    let stage = Stage::start("", "");
+    let at = |name: &str| stage.dir.path().join(name);
+    upgrade::change(
+        &stage,
+        "new-ark",
+        "\n",
+        "\nexport TEST_ARK_LATER_SCHEMA=1\n",
+    );
+    std::fs::create_dir(at("snapshots")).expect("a directory");
+    let snapshot = at("snapshots/first").display().to_string();
+    let data = stage.dir.data();
+    let made = run_ark(&[
+        "state",
+        "snapshot",
+        &snapshot,
+        "--data-dir",
+        data.to_str().expect("UTF-8"),
+    ]);
+    assert!(made.status.success(), "{made:?}");
+    rollback::promote_new(&stage);
+    let start = std::fs::read_to_string(at("start.sh")).expect("a script");
+    std::fs::write(at("start.sh"), "exit 7\n").expect("a script");
+    let options = rollback::options(&stage);
+    let failed = rollback::errors_of(&rollback::run(&stage, &options, &[]));
+    assert!(failed.contains("fails (exit status: 7)"), "{failed}");
+    // What the disk holds after a kill between the end of the restore and its entry.
+    let journal = at("rollback.journal");
+    let text = std::fs::read_to_string(&journal).expect("a journal");
+    let end = text.find("{\"kept_aside\"").expect("the entry");
+    std::fs::write(&journal, &text[..end]).expect("a journal");
+    std::fs::write(at("start.sh"), start).expect("a script");
+    let output = rollback::command(&stage, &[]).output().expect("ark starts");
+    let report = rollback::report_of(&output);
+    assert_eq!(report["passed"], true, "{report:#}");
+    let kept = report["kept_aside"].as_str().expect("a path");
+    assert!(text[end..].contains(kept), "{report:#}");
+    let detail = report["steps"][2]["detail"].to_string();
+    assert!(detail.contains(kept), "{report:#}");
+    let names = std::fs::read_dir(&data).expect("the data directory");
+    let names = names.flatten().map(|entry| entry.file_name());
+    let asides = names.filter(|name| name.to_string_lossy().starts_with("before-restore-"));
+    assert_eq!(asides.count(), 1, "it is restored once");
 }

@@ -8,6 +8,7 @@ mod canary;
 mod check;
 mod compose;
 mod exchange_kills;
+mod exchange_losses;
 mod front;
 mod image;
 mod installation;

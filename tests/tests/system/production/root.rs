@@ -126,4 +126,15 @@ fn commands_of_root_leave_no_files_of_root_in_the_data_directory() {
     );
     assert_eq!(code, 200, "{capital}");
     assert_eq!(host.terminate(), Some(0));
+
+    // The files are lost under a host of root's: the copy that it makes is the other user's, too.
+    let host = dir.start();
+    std::fs::remove_file(data.join("ark.db")).expect("a file");
+    wait_until("a copy", || {
+        let names = std::fs::read_dir(&data).expect("a directory").flatten();
+        let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.any(|name| name.starts_with("rescued-") && !name.ends_with(".partial"))
+    });
+    assert_eq!(list_of_others(&data), [""; 0], "a rescued copy");
+    drop(host);
 }
