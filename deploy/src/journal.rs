@@ -21,6 +21,9 @@ use crate::durable::{make_directory, sync_entry};
 /// The pause between two looks at whether a journal is free.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The most bytes of the entries of a journal: that of rollbacks is their history, with a few thousand bytes each.
+const MAX_JOURNAL: u64 = 64 << 20;
+
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -129,18 +132,13 @@ impl Journal {
         if !header.as_bytes().starts_with(&start) {
             return Err(foreign());
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let mut entries = Vec::new();
-        for (line, number) in text[..whole].lines().zip(2..) {
-            let entry = serde_json::from_str(line).map_err(|cause| JournalError::Damaged {
-                path: path.to_owned(),
-                line: number,
-                cause,
-            })?;
-            entries.push(entry);
-        }
+        let mut text = Vec::new();
+        (&mut file)
+            .take(MAX_JOURNAL + 1)
+            .read_to_end(&mut text)
+            .map_err(failed)?;
+        check_size(&text).map_err(failed)?;
+        let (entries, whole) = read_lines(path, &text)?;
         let is_empty = start.len() < header.len();
         if is_empty {
             // It may be new.
@@ -195,11 +193,16 @@ impl Journal {
             path: path.to_owned(),
             cause,
         };
-        let text = match std::fs::read(path) {
-            Ok(text) => text,
+        let mut text = Vec::new();
+        match File::open(path) {
+            Ok(file) => file
+                .take(MAX_JOURNAL + 1)
+                .read_to_end(&mut text)
+                .map_err(failed)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(failed(error)),
         };
+        check_size(&text).map_err(failed)?;
         let header = serde_json::to_string(owner).map_err(|error| failed(error.into()))? + "\n";
         if header.as_bytes().starts_with(&text) {
             return Ok(Vec::new());
@@ -212,18 +215,7 @@ impl Journal {
             });
         };
         // The last line may be one that is being written.
-        let whole = entries.iter().rposition(|byte| *byte == b'\n');
-        let entries = entries.get(..whole.map_or(0, |end| end + 1));
-        let lines = entries.unwrap_or_default().split(|byte| *byte == b'\n');
-        let lines = lines.filter(|line| !line.is_empty()).zip(2..);
-        let read = lines.map(|(line, number)| {
-            serde_json::from_slice(line).map_err(|cause| JournalError::Damaged {
-                path: path.to_owned(),
-                line: number,
-                cause,
-            })
-        });
-        read.collect()
+        read_lines(path, entries).map(|(entries, _)| entries)
     }
 
     /// Its file.
@@ -287,6 +279,37 @@ impl Journal {
             cause,
         })
     }
+}
+
+fn check_size(text: &[u8]) -> std::io::Result<()> {
+    if text.len() as u64 > MAX_JOURNAL {
+        let problem = format!("it has more than {MAX_JOURNAL} bytes");
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            problem,
+        ));
+    }
+    Ok(())
+}
+
+/// Reads entries, one a line, up to the last line that has an end. Returns how many bytes these lines have, too.
+fn read_lines<E: DeserializeOwned>(
+    path: &Path,
+    text: &[u8],
+) -> Result<(Vec<E>, usize), JournalError> {
+    let whole = text.iter().rposition(|byte| *byte == b'\n');
+    let whole = whole.map_or(0, |end| end + 1);
+    let lines = text.get(..whole).unwrap_or_default();
+    let mut entries = Vec::new();
+    for (line, number) in lines.split_inclusive(|byte| *byte == b'\n').zip(2..) {
+        let entry = serde_json::from_slice(line).map_err(|cause| JournalError::Damaged {
+            path: path.to_owned(),
+            line: number,
+            cause,
+        })?;
+        entries.push(entry);
+    }
+    Ok((entries, whole))
 }
 
 #[cfg(test)]
@@ -384,12 +407,34 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"x\n2\n").unwrap();
         drop(file);
-        let before = std::fs::read(&path).unwrap();
-        let refused = open(&path).unwrap_err();
-        assert!(
-            matches!(refused, JournalError::Damaged { line: 3, .. }),
-            "{refused}"
-        );
-        assert_eq!(std::fs::read(&path).unwrap(), before);
+        let begin = std::fs::read(&path).unwrap();
+        let header = begin.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        // Also where it is no text, or empty: the journal is not to be given up for another one.
+        for (lines, line) in [
+            (b"1\nx\n2\n".as_slice(), 3),
+            (b"1\n\xff\xfe\n2\n", 3),
+            (b"\xff\n", 2),
+            (b"1\n\n2\n", 3),
+            (b"\0\0\0\0\n", 2),
+        ] {
+            let text = [&begin[..header], lines].concat();
+            std::fs::write(&path, &text).unwrap();
+            let read = Journal::read::<u32>(&path, &owner()).unwrap_err();
+            for refused in [open(&path).unwrap_err(), read] {
+                let JournalError::Damaged { line: found, .. } = refused else {
+                    panic!("{refused}");
+                };
+                assert_eq!(found, line);
+            }
+            assert_eq!(std::fs::read(&path).unwrap(), text);
+        }
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(MAX_JOURNAL * 2).unwrap();
+        for refused in [
+            open(&path).unwrap_err(),
+            Journal::read::<u32>(&path, &owner()).unwrap_err(),
+        ] {
+            assert!(refused.to_string().contains("more than"), "{refused}");
+        }
     }
 }

@@ -481,23 +481,26 @@ impl<'a> HostCanary<'a> {
     ) -> Result<CanaryReport, CanaryError> {
         let take_over = self.begin.plan.take_over.as_ref();
         let take_over = take_over.filter(|_| self.state.was_stopped).cloned();
-        if self.state.going_back.is_none() {
-            if let Some(plan) = &take_over {
-                begin_way_back(plan, &self.begin.id, &self.journal.share_lock()?)?;
-            }
+        (self.tell)(
+            "going-back",
+            json!({"tripwire": tripwire, "reason": reason}),
+        );
+        let is_new = self.state.going_back.is_none();
+        if let Some(plan) = take_over.as_ref().filter(|_| is_new) {
+            begin_way_back(plan, &self.begin.id, &self.journal.share_lock()?)?;
+        }
+        let plan = &self.begin.plan;
+        // Requests first, also where a full disk takes no entry: the stable fronts park them while the host comes back. The entry is made also where
+        // HAProxy is away.
+        let haproxy = Haproxy::new(plan.haproxy.clone());
+        let weighed = set_weights(&haproxy, &plan.backend, &self.begin.weights);
+        if is_new {
             self.journal.record(&JournalEntry::GoingBack {
                 tripwire,
                 reason: reason.to_owned(),
             })?;
         }
-        let plan = &self.begin.plan;
-        (self.tell)(
-            "going-back",
-            json!({"tripwire": tripwire, "reason": reason}),
-        );
-        let haproxy = Haproxy::new(plan.haproxy.clone());
-        // Requests first: the stable fronts park them while the host comes back.
-        set_weights(&haproxy, &plan.backend, &self.begin.weights)?;
+        weighed?;
         let token_file = TokenFile::beside(&self.path, &self.begin.id);
         if let Some(plan) = &take_over {
             let lock = self.journal.share_lock()?;

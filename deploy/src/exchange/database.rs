@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ark_model::ids::{Digest, Millis};
+use ark_model::ids::Millis;
 use ark_store::{
     MaintenanceError, OpenError, RestoreReport, count_decisions_after, create_snapshot,
     give_to_owner, is_restore_pending, read_schema, restore_snapshot_keeping,
@@ -14,8 +14,8 @@ use crate::snapshots::read_manifest;
 
 use super::commands::ask_binary;
 use super::error::ExchangeError;
-use super::serving::guess_build;
 use super::token::TokenFile;
+use super::version::ask_version;
 
 /// Which schema a new version would make of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,28 +35,6 @@ impl Migration {
             self.from, self.to
         )
     }
-}
-
-/// What a version of `ark` says of itself.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct VersionShown {
-    /// The version of the program.
-    #[serde(default)]
-    pub(crate) version: String,
-    /// The schema that it writes.
-    pub(crate) schema: u32,
-    /// The digest of its program, which a wrapper may start; `None`: it is of before versions said it, and a script.
-    #[serde(default)]
-    pub(crate) build: Option<Digest>,
-}
-
-/// Asks a version of `ark` which one it is.
-pub(crate) fn ask_version(binary: &Path) -> Result<VersionShown, ExchangeError> {
-    let (_, mut shown): (bool, VersionShown) = ask_binary(binary, &["version", "--json"])?;
-    if shown.build.is_none() {
-        shown.build = guess_build(binary).ok().flatten();
-    }
-    Ok(shown)
 }
 
 /// Asks the new version for its schema. `None`: it is the one of the database. That of this program says nothing: it may be the new version.
@@ -103,7 +81,12 @@ pub(crate) fn replay_snapshot(binary: &Path, snapshot: &Path) -> Result<u64, Exc
     let [from, to] = [snapshot, &trial].map(|path| path.display().to_string());
     let args = ["state", "restore", &from, "--data-dir", &to];
     // It prints what it restored, or fails and says why.
-    let (_, _): (bool, serde_json::Value) = ask_binary(binary, &args)?;
+    let restored: Result<(bool, serde_json::Value), _> = ask_binary(binary, &args);
+    if let Err(error) = restored {
+        // It may have filled the disk.
+        let _ = std::fs::remove_dir_all(&trial);
+        return Err(error);
+    }
     let replayed = replay_directory(binary, &trial)?;
     std::fs::remove_dir_all(&trial).map_err(ExchangeError::for_file(&trial))?;
     Ok(replayed)

@@ -1,4 +1,4 @@
-//! The hosts in an exchange: stopped, started, and whether one is ready.
+//! The hosts in an exchange: one is stopped, the other started.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,13 +10,6 @@ use super::commands::run_command;
 use super::database::keep_before_migration;
 use super::error::ExchangeError;
 use super::serving::{WantedProgram, wait_ready};
-
-/// Whether the host answers that it is ready.
-pub(crate) fn is_ready(client: &HostClient) -> bool {
-    client
-        .get("/readyz")
-        .is_ok_and(|answer| answer.status == 200)
-}
 
 /// How the host is exchanged for that of a new version.
 pub(crate) struct HostExchange<'a> {

@@ -22,7 +22,7 @@
 //! A command that was begun goes on when the process that ran it is killed, and holds the journal's lock: who goes on waits for its end. A journal
 //! is cleared, or its end noted, after the last effect.
 //!
-//! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`control`] (how a host is stopped and started), [`database`] (snapshots, replay, migration), [`token`] (what a restore makes),
+//! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`version`] (what one says of itself), [`control`] (how a host is stopped and started), [`database`] (snapshots, replay, migration), [`token`] (what a restore makes),
 //! [`serving`] (which version serves), [`hosts`] (stop, start, ready), [`validation`], [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
 //!
 //! Must not know: journals' entries, arguments, how anything is printed.
@@ -37,6 +37,7 @@ pub(crate) mod serving;
 pub(crate) mod token;
 pub(crate) mod traffic;
 pub(crate) mod validation;
+pub(crate) mod version;
 
 pub use control::HostControl;
 pub use database::{Migration, find_migration};

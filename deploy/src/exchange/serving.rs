@@ -5,8 +5,7 @@
 //! The program is read through `/proc/PID/exe`, which is the file that was started, also where another has its path by now. It is read, never run:
 //! the process may belong to a user who is trusted with less.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,9 +13,8 @@ use ark_client::HostClient;
 use ark_model::ids::Digest;
 use ark_store::{HostProcess, find_host_process};
 
-use super::database::ask_version;
 use super::error::ExchangeError;
-use super::hosts::is_ready;
+use super::version::{ask_version, hash_file, hash_program};
 
 /// The pause between two looks at whether a host is ready.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -24,11 +22,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long another version may be ready before that is an error: one that is ending answers until it has.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The most bytes of a program.
-const MAX_PROGRAM: u64 = 4 << 30;
-/// How an ELF program begins.
-const ELF: [u8; 4] = *b"\x7fELF";
-
 /// The program of a version.
 #[derive(Debug, Clone)]
 pub(crate) struct WantedProgram {
@@ -126,6 +119,13 @@ impl WantedProgram {
     }
 }
 
+/// Whether the host answers that it is ready.
+pub(crate) fn is_ready(client: &HostClient) -> bool {
+    client
+        .get("/readyz")
+        .is_ok_and(|answer| answer.status == 200)
+}
+
 /// Waits until the host is ready and `check` finds the version that was wanted. Returns what that says.
 ///
 /// # Errors
@@ -203,25 +203,6 @@ impl RunningProgram {
     }
 }
 
-fn hash_program(path: &Path) -> io::Result<Digest> {
-    let program = File::open(path)?.take(MAX_PROGRAM);
-    Digest::hash_reader(program).map(|(digest, _)| digest)
-}
-
-/// The digest of a program's file.
-pub(crate) fn hash_file(path: &Path) -> Result<Digest, ExchangeError> {
-    hash_program(path).map_err(ExchangeError::for_file(path))
-}
-
-/// The program that a version becomes which does not say it: itself, unless it is a script.
-pub(crate) fn guess_build(binary: &Path) -> Result<Option<Digest>, ExchangeError> {
-    let mut start = Vec::new();
-    File::open(binary)
-        .and_then(|file| file.take(ELF.len() as u64).read_to_end(&mut start))
-        .map_err(ExchangeError::for_file(binary))?;
-    (start == ELF).then(|| hash_file(binary)).transpose()
-}
-
 #[cfg(test)]
 mod tests {
     use ark_store::{Store, StoreConfig};
@@ -276,16 +257,5 @@ mod tests {
         assert!(matches!(found, Serving::Unknown(_)), "{found:?}");
         drop(store);
         assert_eq!(look(Some(own), None), Serving::Nothing);
-    }
-
-    #[test]
-    fn a_program_is_itself_and_a_script_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let script = dir.path().join("ark");
-        std::fs::write(&script, "#!/bin/sh\n").unwrap();
-        let this = std::env::current_exe().unwrap();
-        assert_eq!(guess_build(&script).unwrap(), None);
-        assert_eq!(guess_build(&this).unwrap(), Some(hash_file(&this).unwrap()));
-        assert!(guess_build(&dir.path().join("none")).is_err());
     }
 }

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 
 use crate::canary::{CanaryError, CanaryRequest, HostCanary, read_state, send_request};
 use crate::exchange::commands::run_command;
-use crate::exchange::database::{ask_version, make_snapshot, restore_over};
+use crate::exchange::database::{make_snapshot, restore_over};
 use crate::exchange::record::{StepRecord, post_step};
 use crate::exchange::serving::WantedProgram;
 use crate::exchange::token::TokenFile;
 use crate::exchange::validation::{Validated, describe_validation};
+use crate::exchange::version::ask_version;
 use crate::exchange::{ExchangeError, HostClients};
 use crate::journal::Journal;
 use crate::validate::ValidationReport;
@@ -274,7 +275,10 @@ impl<'a> Rollback<'a> {
                 }
                 Err(error) => {
                     let problem = error.to_string();
-                    self.enter(&JournalEntry::Failed { step, problem })?;
+                    // Why the step failed is what counts, also where a full disk takes no entry.
+                    if let Err(unnoted) = self.enter(&JournalEntry::Failed { step, problem }) {
+                        (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
+                    }
                     return Err(error);
                 }
             }
@@ -330,25 +334,24 @@ impl<'a> Rollback<'a> {
         let Some(canary) = read_state(client, path)? else {
             return Ok("none is under way".to_owned());
         };
-        match send_request(client, path, CanaryRequest::Abort) {
-            Ok(true) => {
-                // The command that runs it takes everything back.
-                while read_state(client, path)?.is_some_and(|now| now.id == canary.id) {
-                    std::thread::sleep(TICK);
+        loop {
+            match send_request(client, path, CanaryRequest::Abort) {
+                // The command that runs it takes everything back. If that is killed meanwhile, the next request finds the canary free.
+                Ok(true) => std::thread::sleep(TICK),
+                Ok(false) => {
+                    let taken = HostCanary::take_up(client, path, &mut *self.tell)?;
+                    if taken.leave_to_rollback()? {
+                        return Ok(format!(
+                            "{} was ended; what its take-over began is undone by the next steps",
+                            canary.id
+                        ));
+                    }
+                    break;
                 }
+                // It has ended meanwhile.
+                Err(CanaryError::None(_)) => break,
+                Err(error) => return Err(error.into()),
             }
-            Ok(false) => {
-                let taken = HostCanary::take_up(client, path, &mut *self.tell)?;
-                if taken.leave_to_rollback()? {
-                    return Ok(format!(
-                        "{} was ended; what its take-over began is undone by the next steps",
-                        canary.id
-                    ));
-                }
-            }
-            // It has ended meanwhile.
-            Err(CanaryError::None(_)) => {}
-            Err(error) => return Err(error.into()),
         }
         Ok(format!("{} was undone", canary.id))
     }

@@ -14,16 +14,18 @@ use serde_json::{Value, json};
 use crate::canary::read_state;
 use crate::durable::{make_directory, place_file};
 use crate::exchange::commands::ask_binary;
-use crate::exchange::database::{ask_version, kept_path, make_snapshot, replay_snapshot};
-use crate::exchange::hosts::{HostExchange, is_ready};
+use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
+use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepRecord, post_step};
-use crate::exchange::serving::{Serving, WantedProgram, hash_file};
+use crate::exchange::serving::{Serving, WantedProgram, is_ready};
 use crate::exchange::token::TokenFile;
 use crate::exchange::validation::{Validated, describe_validation};
+use crate::exchange::version::{ask_version, hash_file};
 use crate::exchange::{ExchangeError, HostClients, HostControl, Migration, find_migration};
 use crate::journal::{Journal, JournalError};
 use crate::rollback::{
-    AcceptedLoss, Rollback, RollbackPlan, RollbackReport, give_up_for_upgrade, read_history,
+    AcceptedLoss, Rollback, RollbackError, RollbackPlan, RollbackReport, give_up_for_upgrade,
+    read_history,
 };
 use crate::validate::ValidationReport;
 
@@ -383,7 +385,13 @@ impl<'a> Upgrade<'a> {
             self.record("went-back", &reason);
             return self.finish(false, reason, None);
         }
-        self.note(&JournalEntry::GoingBack(reason.clone()))?;
+        // Where the journal takes no entry, e.g. on a full disk, it is said too why the upgrade goes back.
+        let not_back = |cause: RollbackError| UpgradeError::Back {
+            reason: reason.clone(),
+            cause: Box::new(cause),
+        };
+        self.note(&JournalEntry::GoingBack(reason.clone()))
+            .map_err(|error| not_back(error.into()))?;
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
         let kept = kept_path(&plan.snapshots, &id);
         let back = RollbackPlan {
@@ -406,10 +414,7 @@ impl<'a> Upgrade<'a> {
         let tell = &mut *self.tell;
         let report = Rollback::open(clients, path, Some(back), self.accepted, stop, tell)
             .and_then(|rollback| rollback.run(stop))
-            .map_err(|cause| UpgradeError::Back {
-                reason: reason.clone(),
-                cause: Box::new(cause),
-            })?;
+            .map_err(not_back)?;
         // The token of before went with the database.
         let token_file = TokenFile::beside(path, &report.past.id);
         self.admin = token_file.client(self.clients.client)?;

@@ -1,6 +1,6 @@
 //! The image of `Dockerfile.arch`, built by `cargo xtask image` with a real buildah, pushed to a real registry, and run as the user that it names.
 //!
-//! `TEST_IMAGE_BASE=DIR` switches it on, `TEST_IMAGE_BASE_ARM64=DIR` what is for another machine: root file systems that `.ci/run` makes
+//! `TEST_IMAGE_BASE=DIR` switches it on, for `TEST_IMAGE_PLATFORM` (that of this machine), `TEST_IMAGE_BASE_ARM64=DIR` what is for another machine: root file systems that `.ci/run` makes
 //! (CONTRIBUTING.md says how) of the distribution on which the program under test was built. It needs root, buildah and a minute or two.
 //! The program is that of the other tests, a development build: the recipe takes it as one that is built already.
 //! What the recipe refuses is tested always.
@@ -37,6 +37,44 @@ fn find_base(variable: &str) -> Option<PathBuf> {
         println!("{variable} is not set, so no image is built");
     }
     base
+}
+
+/// The platform that the image is built for and run on.
+struct ImagePlatform {
+    /// As the builder names it.
+    name: &'static str,
+    architecture: &'static str,
+    /// The loader of its programs.
+    loader: &'static str,
+    /// The machine of a program that is none for it, as its header has it.
+    other_machine: u8,
+}
+
+/// What there are images for.
+const PLATFORMS: [ImagePlatform; 2] = [
+    ImagePlatform {
+        name: "linux/amd64",
+        architecture: "amd64",
+        loader: "lib64/ld-linux-x86-64.so.2",
+        other_machine: 183,
+    },
+    ImagePlatform {
+        name: "linux/arm64",
+        architecture: "arm64",
+        loader: "lib/ld-linux-aarch64.so.1",
+        other_machine: 62,
+    },
+];
+
+/// The platform of `TEST_IMAGE_PLATFORM`, else that of this machine. Its programs must run here.
+fn find_platform() -> &'static ImagePlatform {
+    let of_machine = match std::env::consts::ARCH {
+        "aarch64" => "linux/arm64",
+        _ => "linux/amd64",
+    };
+    let wanted = std::env::var("TEST_IMAGE_PLATFORM").unwrap_or_else(|_| of_machine.to_owned());
+    let found = PLATFORMS.iter().find(|platform| platform.name == wanted);
+    found.unwrap_or_else(|| panic!("TEST_IMAGE_PLATFORM: there is no image for {wanted}"))
 }
 
 /// Keeps a line of figures for CI, which prints it.
@@ -163,17 +201,20 @@ fn assert_described(buildah: &Buildah, tag: &str, architecture: &str, base: &str
 }
 
 /// A program of another machine is refused before anything is built.
-fn refuse_other_machine(buildah: &Buildah) {
+fn refuse_other_machine(buildah: &Buildah, platform: &ImagePlatform) {
     let other = buildah.path("other");
-    fs::write(&other, b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\xb7\0").expect("a file");
+    let mut header = *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\0\0";
+    header[18] = platform.other_machine;
+    fs::write(&other, header).expect("a file");
     let program = format!("--program={}", other.display());
     let refused = buildah
-        .image_command(&["--platform=linux/amd64", &program])
+        .image_command(&[&format!("--platform={}", platform.name), &program])
         .output()
         .expect("xtask starts");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success(), "{said}");
-    assert!(said.contains("is no program for linux/amd64"), "{said}");
+    let expected = format!("is no program for {}", platform.name);
+    assert!(said.contains(&expected), "{said}");
 }
 
 /// The running host passes the tests of a deployment.
@@ -288,14 +329,15 @@ fn the_image_holds_what_it_must_and_runs_as_its_user() {
         return;
     };
     let buildah = Buildah::new();
-    buildah.import(&base, "localhost/base", "amd64");
+    let platform = find_platform();
+    buildah.import(&base, "localhost/base", platform.architecture);
     let registry = DockerRegistry::start();
     let tag = format!("{}/desk/ark:9.9.9", registry.address);
     // Built twice and from the beginning it is the same to the byte in a registry.
     let moment = Instant::now();
     let build = || {
         let args = [
-            "--platform=linux/amd64",
+            &format!("--platform={}", platform.name),
             "--toolchain=localhost/base",
             "--base=localhost/base",
             &format!("--program={}", ark_program().display()),
@@ -318,10 +360,10 @@ fn the_image_holds_what_it_must_and_runs_as_its_user() {
     let manifest: Value = serde_json::from_slice(&registry.read_blob(&digest)).expect("JSON");
     let layers = manifest["layers"].as_array().expect("layers").iter();
     let pushed_bytes: u64 = layers.filter_map(|layer| layer["size"].as_u64()).sum();
-    refuse_other_machine(&buildah);
-    let described = assert_described(&buildah, &tag, "amd64", "localhost/base");
+    refuse_other_machine(&buildah, platform);
+    let described = assert_described(&buildah, &tag, platform.architecture, "localhost/base");
     let (container, files) = buildah.make_container(&tag);
-    let unpacked_bytes = assert_contents(&files, "lib64/ld-linux-x86-64.so.2");
+    let unpacked_bytes = assert_contents(&files, platform.loader);
 
     // The probe of the image, run in it. The address is that of the host's own configuration.
     let port = free_port();
@@ -359,10 +401,11 @@ fn the_image_holds_what_it_must_and_runs_as_its_user() {
         assert_eq!(metadata.uid(), USER, "{name}");
     }
     record_figures(
-        "amd64",
+        platform.architecture,
         &format!(
-            "image linux/amd64, development build: assembled and pushed in {build_time:.1?}, {:.1} MB in the registry, {:.1} MB unpacked, \
+            "image {}, development build: assembled and pushed in {build_time:.1?}, {:.1} MB in the registry, {:.1} MB unpacked, \
              ready {first_start:.2?} after its first start, {second_start:.2?} after the next",
+            platform.name,
             pushed_bytes as f64 / 1e6,
             unpacked_bytes as f64 / 1e6,
         ),
