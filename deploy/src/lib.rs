@@ -23,7 +23,6 @@ pub mod env_file;
 pub mod exchange;
 pub mod haproxy;
 pub mod journal;
-mod members;
 mod prometheus;
 mod proposal;
 mod record;

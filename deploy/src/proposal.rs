@@ -1,8 +1,7 @@
 //! Actions that are proposed to find out how a host judges, and how each must be judged.
 
+use ark_client::members::{array_field, text_field};
 use serde_json::{Value, json};
-
-use crate::members::{items_of, text_of};
 
 /// The size of a valid trade, as a fraction of capital.
 const VALID_SIZE: f64 = 0.001;
@@ -90,8 +89,8 @@ impl SyntheticProposal {
 
     /// Compares a decision with what it must be. Returns what is different.
     pub(crate) fn find_difference(&self, decision: &Value) -> Option<String> {
-        let outcome = text_of(decision, "outcome");
-        let reasons: Vec<&str> = items_of(decision, "reasons")
+        let outcome = text_field(decision, "outcome");
+        let reasons: Vec<&str> = array_field(decision, "reasons")
             .iter()
             .filter_map(Value::as_str)
             .collect();
@@ -104,11 +103,11 @@ impl SyntheticProposal {
             ));
         }
         let rule = self.rule?;
-        let mut fired = items_of(decision, "policies")
+        let mut fired = array_field(decision, "policies")
             .iter()
-            .flat_map(|policy| items_of(policy, "rules"))
-            .filter(|one| text_of(one, "answer") == "violation");
-        if fired.any(|one| text_of(one, "rule") == rule) {
+            .flat_map(|policy| array_field(policy, "rules"))
+            .filter(|one| text_field(one, "answer") == "violation");
+        if fired.any(|one| text_field(one, "rule") == rule) {
             return None;
         }
         Some(format!(

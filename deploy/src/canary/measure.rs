@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, ClientError, HostClient};
 use ark_model::ids::Millis;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::haproxy::{Haproxy, HaproxyError, ServerStatus};
-use crate::members::{items_of, text_of};
 use crate::prometheus::Prometheus;
 
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
@@ -111,8 +111,10 @@ impl<'a> Meter<'a> {
             // One that says no moment counts.
             since.is_none_or(|since| since >= from.0)
         };
-        let quarantines = items_of(&status, "quarantines").iter().filter(is_late);
-        Ok(quarantines.map(|one| text_of(one, "agent")).collect())
+        let quarantines = array_field(&status, "quarantines").iter().filter(is_late);
+        Ok(quarantines
+            .map(|one| text_field(one, "agent").to_owned())
+            .collect())
     }
 
     /// Reads the baseline.

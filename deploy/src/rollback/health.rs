@@ -1,8 +1,7 @@
 //! The health of the host.
 
 use ark_client::HostClient;
-
-use crate::members::items_of;
+use ark_client::members::array_field;
 
 /// The only reason for which a host that is healthy may not be ready: an operator wants it so.
 const HALTED: &str = "everything is halted";
@@ -17,7 +16,7 @@ pub(super) fn read_health(client: &HostClient) -> Result<String, String> {
     if ready.status == 200 {
         return Ok("it may judge".to_owned());
     }
-    let problems = items_of(&ready.body, "problems");
+    let problems = array_field(&ready.body, "problems");
     if !problems.is_empty() && problems.iter().all(|problem| problem == HALTED) {
         return Ok("it is halted, as it was".to_owned());
     }

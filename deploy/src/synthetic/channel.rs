@@ -1,9 +1,8 @@
 //! How the signals of a run get to the host: over HTTP, or through whatever the host reads signals from.
 
+use ark_client::members::text_field;
 use ark_client::{Answer, HostClient};
 use serde_json::json;
-
-use crate::members::text_of;
 
 /// The signal of a tick.
 #[derive(Debug, Clone, Copy)]
@@ -65,8 +64,8 @@ impl SignalChannel for HttpSignals {
             .and_then(Answer::into_success)
             .map_err(|error| error.to_string())?;
         Ok(SentSignal {
-            trace_id: text_of(&accepted, "trace_id"),
-            signal_id: Some(text_of(&accepted, "signal_id")),
+            trace_id: text_field(&accepted, "trace_id").to_owned(),
+            signal_id: Some(text_field(&accepted, "signal_id").to_owned()),
         })
     }
 }

@@ -22,12 +22,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ark_client::members::{array_field, text_field};
 use ark_client::{ClientError, HostClient};
 use ark_model::problem::UNKNOWN_AGENT;
 use serde_json::Value;
 
 use crate::journal::JournalError;
-use crate::members::{items_of, text_of};
 use crate::proposal::SyntheticProposal;
 
 pub use channel::{HttpSignals, SentSignal, SignalChannel, TickSignal};
@@ -162,7 +162,7 @@ pub fn rehearse(
         if let Some(problem) = proposal.find_difference(&answer.body) {
             return Err(SyntheticError::Judgement {
                 kind: proposal.kind,
-                outcome: text_of(&answer.body, "outcome"),
+                outcome: text_field(&answer.body, "outcome").to_owned(),
                 expected: proposal.expected_outcome(),
                 reasons: problem,
             });
@@ -314,13 +314,13 @@ fn propose_in_trace(
             return None;
         }
     };
-    if text_of(&decision, "trace_id") != trace {
+    if text_field(&decision, "trace_id") != trace {
         observed.fail(
             tick,
             &trace,
             format!(
                 "the decision is in another trace, {}",
-                text_of(&decision, "trace_id")
+                text_field(&decision, "trace_id")
             ),
         );
     }
@@ -330,7 +330,7 @@ fn propose_in_trace(
     }
     let reported = orders.settle(client, &key, &decision);
     if let Err(error) = &reported {
-        let outcome = text_of(&decision, "outcome");
+        let outcome = text_field(&decision, "outcome").to_owned();
         observed.untaken += 1;
         observed.fail(
             tick,
@@ -338,7 +338,7 @@ fn propose_in_trace(
             format!("the {outcome} trade could not be taken back: {error}"),
         );
     }
-    let decision_id = text_of(&decision, "decision_id");
+    let decision_id = text_field(&decision, "decision_id").to_owned();
     observed
         .decisions
         .push((tick, trace.clone(), decision_id.clone()));
@@ -354,6 +354,8 @@ fn propose_in_trace(
 /// The names of the agents in quarantine.
 fn read_quarantines(client: &HostClient) -> Result<Vec<String>, ClientError> {
     let status = client.get("/v1/watchdog")?.into_success()?;
-    let quarantines = items_of(&status, "quarantines").iter();
-    Ok(quarantines.map(|one| text_of(one, "agent")).collect())
+    let quarantines = array_field(&status, "quarantines").iter();
+    Ok(quarantines
+        .map(|one| text_field(one, "agent").to_owned())
+        .collect())
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ark_client::members::text_field;
 use ark_client::{Answer, ClientError, HostClient, join_path};
 use ark_model::ids::Millis;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::journal::{Journal, JournalOwner};
-use crate::members::text_of;
 
 use super::SyntheticError;
 
@@ -104,13 +104,13 @@ impl MarketOrders {
         key: &str,
         decision: &Value,
     ) -> Result<bool, SyntheticError> {
-        let id = text_of(decision, "decision_id");
-        let reported = match text_of(decision, "outcome").as_str() {
+        let id = text_field(decision, "decision_id");
+        let reported = match text_field(decision, "outcome") {
             "approved" => {
-                cancel(client, &id)?;
+                cancel(client, id)?;
                 true
             }
-            "held" => reject(client, &id)?,
+            "held" => reject(client, id)?,
             _ => false,
         };
         self.journal.record(&JournalEntry::Settled {
@@ -155,15 +155,15 @@ fn reject(client: &HostClient, decision_id: &str) -> Result<bool, ClientError> {
         return Ok(false);
     };
     let approval = client.get(&path)?.into_success()?;
-    match text_of(&approval, "status").as_str() {
+    match text_field(&approval, "status") {
         "open" => Err(refusal),
         "approved" => {
-            let second = text_of(&approval, "decision_id");
-            let path = join_path(&["v1", "decisions", &second]);
+            let second = text_field(&approval, "decision_id");
+            let path = join_path(&["v1", "decisions", second]);
             let decision = client.get(&path)?.into_success()?;
-            match text_of(&decision, "outcome").as_str() {
-                "approved" => cancel(client, &second).map(|()| true),
-                "held" => reject(client, &second),
+            match text_field(&decision, "outcome") {
+                "approved" => cancel(client, second).map(|()| true),
+                "held" => reject(client, second),
                 _ => Ok(false),
             }
         }
@@ -193,10 +193,9 @@ pub(super) fn check_right_to_cancel(client: &HostClient) -> Result<(), Synthetic
     });
     let answer = client.send_json("POST", "/v1/executions", &[], &report)?;
     match answer.status {
-        401 | 403 => Err(SyntheticError::CannotCancel(text_of(
-            &answer.body,
-            "detail",
-        ))),
+        401 | 403 => Err(SyntheticError::CannotCancel(
+            text_field(&answer.body, "detail").to_owned(),
+        )),
         _ => Ok(()),
     }
 }

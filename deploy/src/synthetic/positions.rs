@@ -6,10 +6,9 @@ use std::io::{BufRead, BufReader};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use ark_client::members::text_field;
 use ark_client::{Answer, ClientError, HostClient};
 use serde_json::{Value, json};
-
-use crate::members::text_of;
 
 use super::SyntheticOptions;
 use super::orders::MarketOrders;
@@ -135,7 +134,7 @@ fn propose_mark(
         .map_err(|error| format!("the last decision could not be made: {error}"))?;
     // A host that approves or holds this is broken; nothing of it may stay all the same. What fails now is tried again at the end of the run.
     let _ = orders.settle(client, &key, &decision);
-    Ok(text_of(&decision, "decision_id"))
+    Ok(text_field(&decision, "decision_id").to_owned())
 }
 
 fn read_event(id: &str, kind: &str, data: &str) -> Result<Event, String> {
@@ -148,7 +147,7 @@ fn read_event(id: &str, kind: &str, data: &str) -> Result<Event, String> {
     });
     Ok(Event {
         position: position.ok_or_else(|| format!("{id:?} is no id of an event"))?,
-        decision_id: (kind == "decision").then(|| text_of(&data, "decision_id")),
+        decision_id: (kind == "decision").then(|| text_field(&data, "decision_id").to_owned()),
     })
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use ark_client::ClientError;
+use ark_client::members::text_field;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::members::text_of;
 use crate::proposal::SyntheticProposal;
 
 use super::SyntheticOptions;
@@ -150,7 +150,7 @@ impl Observations {
     /// Counts a decision.
     pub(super) fn count(&mut self, proposal: &SyntheticProposal, decision: &Value) {
         self.injected += usize::from(proposal.rule.is_some());
-        match text_of(decision, "outcome").as_str() {
+        match text_field(decision, "outcome") {
             "approved" => self.approved += 1,
             "denied" => self.denied += 1,
             _ => self.held += 1,

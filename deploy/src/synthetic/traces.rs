@@ -5,10 +5,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, HostClient};
 use serde_json::Value;
-
-use crate::members::{items_of, text_of};
 
 use super::report::{Observations, SyntheticFailure};
 
@@ -135,7 +134,7 @@ fn read_traces(client: &HostClient, sent: &Receiver<SentTick>) -> (usize, Vec<Sy
 }
 
 fn count_signals(steps: &[Value]) -> usize {
-    let is_signal = |one: &&Value| text_of(one, "step") == "signal";
+    let is_signal = |one: &&Value| text_field(one, "step") == "signal";
     steps.iter().filter(is_signal).count()
 }
 
@@ -152,11 +151,11 @@ fn find_fault(client: &HostClient, tick: &SentTick) -> Option<String> {
         let missing = trace.get("missing").unwrap_or(&Value::Null);
         return Some(format!("the trace is not complete: {missing}"));
     }
-    let steps = items_of(&trace, "steps");
+    let steps = array_field(&trace, "steps");
     let has = |step: &str, id: &str, value: &str| {
-        steps
-            .iter()
-            .any(|one| text_of(one, "step") == step && (id.is_empty() || text_of(one, id) == value))
+        steps.iter().any(|one| {
+            text_field(one, "step") == step && (id.is_empty() || text_field(one, id) == value)
+        })
     };
     let signals = count_signals(steps);
     match &tick.signal_id {

@@ -3,10 +3,10 @@
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
+use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, Endpoint, HostClient};
 use serde_json::{Value, json};
 
-use crate::members::{items_of, text_of};
 use crate::record::{replay_decisions, verify_audit_log};
 
 use super::{CaseFailure, TestContext, TestOutcome};
@@ -29,7 +29,7 @@ pub(super) fn test_pin(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailu
     if graveyard.get("pin_holds") != Some(&Value::Bool(true)) {
         return Err("the pin of the Graveyard does not hold".into());
     }
-    let rules = items_of(&graveyard, "rules").len();
+    let rules = array_field(&graveyard, "rules").len();
     if vectors == 0 || rules == 0 {
         return Err(
             format!("the Graveyard has {rules} rules and passed {vectors} test vectors").into(),
@@ -37,7 +37,7 @@ pub(super) fn test_pin(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailu
     }
     Ok(TestOutcome::Passed(format!(
         "{rules} rules, {vectors} test vectors, sha256 {}",
-        text_of(&graveyard, "sha256")
+        text_field(&graveyard, "sha256")
     )))
 }
 
@@ -56,17 +56,17 @@ pub(super) fn test_ready(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFai
         .get("/v1/watchdog")
         .and_then(Answer::into_success)?;
     let untripped = |probe: &&Value| probe.get("tripped") != Some(&Value::Bool(true));
-    if let Some(limit) = items_of(&status, "probes").iter().find(untripped) {
+    if let Some(limit) = array_field(&status, "probes").iter().find(untripped) {
         return Err(format!(
             "the limit {} does not hold: {}",
-            text_of(limit, "limit"),
-            text_of(limit, "detail")
+            text_field(limit, "limit"),
+            text_field(limit, "detail")
         )
         .into());
     }
     Ok(TestOutcome::Passed(format!(
         "{} limits hold",
-        items_of(&status, "probes").len()
+        array_field(&status, "probes").len()
     )))
 }
 
@@ -88,7 +88,7 @@ pub(super) fn test_events_resume(bench: &TestContext<'_>) -> Result<TestOutcome,
             .submitter
             .send_json("POST", "/v1/actions", &[], &action)
             .and_then(Answer::into_success);
-        decisions.push(text_of(&decision?, "decision_id"));
+        decisions.push(text_field(&decision?, "decision_id").to_owned());
     }
     let [one, two, three] = &decisions[..] else {
         return Err("three proposals were not made".into());
@@ -130,7 +130,7 @@ fn read_until(
             given.trim().clone_into(&mut id);
         } else if let Some(data) = line.strip_prefix("data:") {
             let data: Value = serde_json::from_str(data).map_err(|error| error.to_string())?;
-            let decision = text_of(&data, "decision_id");
+            let decision = text_field(&data, "decision_id").to_owned();
             let is_last = decision == last;
             found.push((id.clone(), decision));
             if is_last {
@@ -184,14 +184,14 @@ pub(super) fn test_objectives(bench: &TestContext<'_>) -> Result<TestOutcome, Ca
     });
     let shown = telemetry.and_then(|telemetry| telemetry.get("/slos")?.into_success())?;
     let mut seen = 0;
-    for objective in items_of(&shown, "slos") {
-        for window in items_of(objective, "windows") {
+    for objective in array_field(&shown, "slos") {
+        for window in array_field(objective, "windows") {
             seen += 1;
-            if text_of(window, "status") == "breached" {
+            if text_field(window, "status") == "breached" {
                 return Err(format!(
                     "{} is missed over {}: {} (target {})",
-                    text_of(objective, "name"),
-                    text_of(window, "window"),
+                    text_field(objective, "name"),
+                    text_field(window, "window"),
                     window.get("value").unwrap_or(&Value::Null),
                     objective.get("target").unwrap_or(&Value::Null)
                 )

@@ -1,9 +1,9 @@
 //! Category `ethics`: proposals that break a rule are denied by that rule, and a valid one is not.
 
 use ark_client::Answer;
+use ark_client::members::text_field;
 use serde_json::{Value, json};
 
-use crate::members::text_of;
 use crate::proposal::{OVERLEVERAGED, OVERSIZED, SyntheticProposal, UNPROTECTED, Violation};
 
 use super::probe::PROBE;
@@ -54,7 +54,7 @@ fn deny(bench: &TestContext<'_>, violation: &Violation) -> Result<TestOutcome, C
     Ok(TestOutcome::Passed(format!(
         "denied by {}: decision {}",
         violation.rule,
-        text_of(&decision, "decision_id")
+        text_field(&decision, "decision_id")
     )))
 }
 
@@ -78,15 +78,15 @@ pub(super) fn test_valid_proposal(bench: &TestContext<'_>) -> Result<TestOutcome
     ] {
         decision = judge(bench, path, proposal)?;
     }
-    let id = text_of(&decision, "decision_id");
+    let id = text_field(&decision, "decision_id");
     let recorded = bench.client.get(&format!("/v1/decisions/{id}"));
     let recorded = recorded
         .and_then(Answer::into_success)
         .map_err(|error| error.to_string())?;
-    if text_of(&recorded, "outcome") != "approved" {
+    if text_field(&recorded, "outcome") != "approved" {
         return Err(format!(
             "decision {id} was approved and is recorded as {}",
-            text_of(&recorded, "outcome")
+            text_field(&recorded, "outcome")
         )
         .into());
     }

@@ -1,9 +1,8 @@
 //! Category `flow`: a signal goes all the way through the host, in one trace.
 
 use ark_client::Answer;
+use ark_client::members::{array_field, text_field};
 use serde_json::Value;
-
-use crate::members::{items_of, text_of};
 
 use super::probe::PROBE;
 use super::{CaseFailure, TestContext, TestOutcome};
@@ -11,7 +10,7 @@ use super::{CaseFailure, TestContext, TestOutcome};
 /// Sends a signal that makes the probe send itself a message, and waits for the trace in which both were handled.
 fn follow_signal(bench: &TestContext<'_>) -> Result<(String, Value), CaseFailure> {
     let accepted = bench.probe.signal("m")?;
-    let trace_id = text_of(&accepted, "trace_id");
+    let trace_id = text_field(&accepted, "trace_id").to_owned();
     let path = format!("/v1/traces/{trace_id}");
     let mut last = Value::Null;
     let found = bench.probe.wait_for(|| {
@@ -40,13 +39,15 @@ fn follow_signal(bench: &TestContext<'_>) -> Result<(String, Value), CaseFailure
 /// The decisions of a trace that are no approvals, with their reasons.
 fn describe_refusals(trace: &Value) -> String {
     let refusals: Vec<String> = steps(trace, "decision")
-        .filter(|step| text_of(step, "outcome") != "approved")
+        .filter(|step| text_field(step, "outcome") != "approved")
         .map(|step| {
-            let reasons = items_of(step, "reasons").iter().filter_map(Value::as_str);
+            let reasons = array_field(step, "reasons")
+                .iter()
+                .filter_map(Value::as_str);
             let reasons: Vec<&str> = reasons.collect();
             format!(
                 "; a message was {}: {}",
-                text_of(step, "outcome"),
+                text_field(step, "outcome"),
                 reasons.join("; ")
             )
         })
@@ -55,9 +56,9 @@ fn describe_refusals(trace: &Value) -> String {
 }
 
 fn steps<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    items_of(trace, "steps")
+    array_field(trace, "steps")
         .iter()
-        .filter(move |step| text_of(step, "step") == kind)
+        .filter(move |step| text_field(step, "step") == kind)
 }
 
 /// Signal, delivery, decision, message, its signal, its delivery, the state that the probe wrote.
@@ -66,17 +67,18 @@ pub(super) fn test_end_to_end(bench: &TestContext<'_>) -> Result<TestOutcome, Ca
     let (trace_id, trace) = follow_signal(bench)?;
     let mut decisions = steps(&trace, "decision");
     if !decisions
-        .any(|step| text_of(step, "agent") == PROBE && text_of(step, "outcome") == "approved")
+        .any(|step| text_field(step, "agent") == PROBE && text_field(step, "outcome") == "approved")
     {
         return Err(format!("the trace {trace_id} has no approved decision of the probe").into());
     }
     for signal in steps(&trace, "signal") {
-        let mut deliveries = items_of(signal, "deliveries").iter();
-        if !deliveries.any(|one| text_of(one, "agent") == PROBE && text_of(one, "status") == "done")
+        let mut deliveries = array_field(signal, "deliveries").iter();
+        if !deliveries
+            .any(|one| text_field(one, "agent") == PROBE && text_field(one, "status") == "done")
         {
             return Err(format!(
                 "the signal {} was not handled by the probe",
-                text_of(signal, "signal_id")
+                text_field(signal, "signal_id")
             )
             .into());
         }
@@ -101,19 +103,19 @@ pub(super) fn test_one_trace(bench: &TestContext<'_>) -> Result<TestOutcome, Cas
     let (trace_id, trace) = follow_signal(bench)?;
     let mut named = 1;
     for step in steps(&trace, "decision") {
-        let id = text_of(step, "decision_id");
+        let id = text_field(step, "decision_id");
         let decision = bench
             .client
             .get(&format!("/v1/decisions/{id}"))
             .and_then(Answer::into_success);
-        let found = text_of(&decision?, "trace_id");
+        let found = text_field(&decision?, "trace_id").to_owned();
         if found != trace_id {
             return Err(format!("decision {id} names the trace {found}, not {trace_id}").into());
         }
         named += 1;
     }
     let entry = bench.probe.read_key("seen")?.unwrap_or_default();
-    let found = text_of(&entry, "trace_id");
+    let found = text_field(&entry, "trace_id");
     if found != trace_id {
         return Err(format!(
             "the revision that the signal led to names the trace {found:?}, not {trace_id}"
@@ -124,9 +126,9 @@ pub(super) fn test_one_trace(bench: &TestContext<'_>) -> Result<TestOutcome, Cas
         .client
         .get(&format!("/v1/session-log?agent={PROBE}&limit=50"));
     let decisions = decisions.and_then(Answer::into_success)?;
-    let is_logged = items_of(&decisions, "entries")
+    let is_logged = array_field(&decisions, "entries")
         .iter()
-        .any(|row| text_of(row, "trace_id") == trace_id);
+        .any(|row| text_field(row, "trace_id") == trace_id);
     if !is_logged {
         return Err(format!("the session log has no entry of the trace {trace_id}").into());
     }

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use ark_client::Answer;
+use ark_client::members::{array_field, text_field};
 use serde_json::Value;
-
-use crate::members::{items_of, text_of};
 
 use super::probe::PROBE;
 use super::{CaseFailure, TestContext, TestOutcome};
@@ -58,7 +57,7 @@ pub(super) fn test_nothing_delivered(bench: &TestContext<'_>) -> Result<TestOutc
         .post("quarantine")
         .and_then(Answer::into_success)?;
     let accepted = bench.probe.signal("w")?;
-    let trace_id = text_of(&accepted, "trace_id");
+    let trace_id = text_field(&accepted, "trace_id").to_owned();
     let sent = Instant::now();
     let mut delivered = false;
     while sent.elapsed() < WATCHED && !delivered {
@@ -70,10 +69,10 @@ pub(super) fn test_nothing_delivered(bench: &TestContext<'_>) -> Result<TestOutc
         .get(&format!("/v1/traces/{trace_id}"))
         .and_then(Answer::into_success);
     let trace = trace?;
-    let handled = items_of(&trace, "steps")
+    let handled = array_field(&trace, "steps")
         .iter()
-        .flat_map(|step| items_of(step, "deliveries"))
-        .any(|one| text_of(one, "agent") == PROBE && text_of(one, "status") != "pending");
+        .flat_map(|step| array_field(step, "deliveries"))
+        .any(|one| text_field(one, "agent") == PROBE && text_field(one, "status") != "pending");
     bench.probe.post("restore").and_then(Answer::into_success)?;
     if delivered || handled {
         return Err(

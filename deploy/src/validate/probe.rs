@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, ClientError, HostClient, join_path};
 use ark_model::ids::Digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-
-use crate::members::{items_of, text_of};
 
 /// The probe's name. No agent of an operator has it.
 pub(super) const PROBE: &str = "validation-probe";
@@ -73,34 +73,35 @@ impl ValidationProbe<'_> {
             &Value::Null,
         )?)?;
         let state = self.client.get(&join_path(&["v1", "state", PROBE]))?;
-        for line in items_of(&ignore_missing(state)?, "keys") {
-            self.delete_key(&text_of(line, "key"))?;
+        for line in array_field(&ignore_missing(state)?, "keys") {
+            self.delete_key(text_field(line, "key"))?;
         }
         Ok(())
     }
 
     /// Whether a host has the probe already, by an earlier run whose journal is elsewhere.
     pub(super) fn is_there(&self) -> Result<bool, ClientError> {
-        let agents = self.client.get("/v1/agents?limit=500")?.into_success()?;
-        Ok(items_of(&agents, "agents")
+        let path = format!("/v1/agents?limit={MAX_PAGE}");
+        let agents = self.client.get(&path)?.into_success()?;
+        Ok(array_field(&agents, "agents")
             .iter()
-            .any(|agent| text_of(agent, "name") == PROBE))
+            .any(|agent| text_field(agent, "name") == PROBE))
     }
 
     pub(super) fn is_quarantined(&self) -> Result<bool, ClientError> {
         let status = self.client.get("/v1/watchdog")?.into_success()?;
-        Ok(items_of(&status, "quarantines")
+        Ok(array_field(&status, "quarantines")
             .iter()
-            .any(|one| text_of(one, "agent") == PROBE))
+            .any(|one| text_field(one, "agent") == PROBE))
     }
 
     /// The probe as the watchdog sees it; `None`: it does not serve.
     pub(super) fn watchdog_view(&self) -> Result<Option<Value>, ClientError> {
         let status = self.client.get("/v1/watchdog")?.into_success()?;
-        let agents = items_of(&status, "agents").iter();
+        let agents = array_field(&status, "agents").iter();
         Ok(agents
             .into_iter()
-            .find(|agent| text_of(agent, "name") == PROBE)
+            .find(|agent| text_field(agent, "name") == PROBE)
             .cloned())
     }
 

@@ -1,9 +1,9 @@
 //! Category `state`: what agents keep has a history without gaps, and can be taken back.
 
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, ClientError, join_path};
 use serde_json::{Value, json};
-
-use crate::members::{items_of, text_of};
 
 use super::probe::PROBE;
 use super::{CaseFailure, TestContext, TestOutcome};
@@ -13,9 +13,9 @@ fn read_history(bench: &TestContext<'_>, key: &str) -> Result<Vec<Value>, Client
     let path = join_path(&["v1", "state", PROBE, key, "history"]);
     let page = bench
         .client
-        .get(&format!("{path}?limit=500"))?
+        .get(&format!("{path}?limit={MAX_PAGE}"))?
         .into_success()?;
-    let mut revisions = items_of(&page, "revisions").to_vec();
+    let mut revisions = array_field(&page, "revisions").to_vec();
     revisions.reverse();
     Ok(revisions)
 }
@@ -123,7 +123,7 @@ pub(super) fn test_versions(bench: &TestContext<'_>) -> Result<TestOutcome, Case
     }
     if revisions
         .iter()
-        .any(|one| text_of(one, "written_by").is_empty() || number_of(one, "at_ms") == 0)
+        .any(|one| text_field(one, "written_by").is_empty() || number_of(one, "at_ms") == 0)
     {
         return Err("a revision lacks its author or its moment".into());
     }

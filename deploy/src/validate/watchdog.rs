@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use ark_client::members::array_field;
 use ark_client::{Answer, ClientError};
 use serde_json::{Value, json};
-
-use crate::members::items_of;
 
 use super::probe::PROBE;
 use super::{CaseFailure, TestContext, TestOutcome};
@@ -22,7 +21,7 @@ const SLACK: Duration = Duration::from_secs(3);
 fn last_alert(bench: &TestContext<'_>) -> Result<u64, ClientError> {
     let path = format!("/v1/watchdog/alerts?agent={PROBE}&kind=heartbeat_missed&limit=1");
     let page = bench.client.get(&path).and_then(Answer::into_success)?;
-    let last = items_of(&page, "alerts").first();
+    let last = array_field(&page, "alerts").first();
     Ok(last
         .and_then(|alert| alert.get("seq")?.as_u64())
         .unwrap_or(0))

@@ -3,18 +3,20 @@
 //! Invariants: a token leaves this machine only under TLS, and goes only to the host that it is sent to (no redirect is followed). The host of
 //! this machine is reached directly, whatever proxies the environment names.
 //!
-//! Reading order: [`HostClient`], [`Answer`], [`ClientError`], [`UploadStage`].
+//! Reading order: [`HostClient`], [`Answer`], [`ClientError`], [`UploadStage`], [`members`].
 //!
 //! Must not know: what a call means (but for operations, which uploads become), the host's own types, how anything is printed, where address and token come from.
 
 mod answer;
 mod connection;
 mod error;
+pub mod members;
 mod operation;
 mod path;
 mod tls_failure;
 
 pub use answer::Answer;
+pub use ark_model::page::MAX_PAGE;
 pub use connection::{AwaitedWork, Endpoint, HostClient, OutgoingBody};
 pub use error::ClientError;
 pub use operation::UploadStage;

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::ensure;
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, is_true, text_field};
 use ark_model::ids::Name;
 use ark_runtime::Manifest;
 use clap::Subcommand;
@@ -13,7 +15,6 @@ use crate::built::BuiltPath;
 use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
-use super::fields::{array_field, is_true, text_field};
 use super::request::{ApiRequest, OptionalReasonArgs, ShowArgs};
 use super::upload::{read_component, read_signature};
 
@@ -88,7 +89,7 @@ pub(crate) enum AgentVersionCommand {
 pub(crate) fn run(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
         AgentVersionCommand::List { show } => show.show_answer(
-            ApiRequest::get(&["v1", "agents"]).with_query("limit", Some(500)),
+            ApiRequest::get(&["v1", "agents"]).with_query("limit", Some(MAX_PAGE)),
             print_agents,
         )?,
         AgentVersionCommand::Show { agent, connection } => {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use ark_client::members::{array_field, text_field};
 use ark_host::api::HeldAction;
 use ark_model::decision::{format_limit, format_value, name_limit};
 use ark_model::ids::{DecisionId, Name};
@@ -16,7 +17,6 @@ use crate::output::{exit_code, print_empty, print_json, print_line};
 use crate::time::format_moment;
 
 use super::connection::Connection;
-use super::fields::{array_field, text_field};
 use super::request::{ApiRequest, CallerArgs, PageArgs};
 
 /// What an answer of an unknown form is told as.

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use ark_client::ClientError;
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, text_field};
 use ark_host::policies::PolicyManifest;
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicyMode;
@@ -18,7 +20,6 @@ use crate::files::{name_argument, read_file, read_text_file};
 use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
-use super::fields::{array_field, text_field};
 use super::request::{ApiRequest, OptionalReasonArgs, ShowArgs};
 use super::upload::{read_component, read_signature};
 
@@ -147,7 +148,7 @@ impl ChangeArgs {
 pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyVersionCommand::List { show } => show.show_answer(
-            ApiRequest::get(&["v1", "policies"]).with_query("limit", Some(500)),
+            ApiRequest::get(&["v1", "policies"]).with_query("limit", Some(MAX_PAGE)),
             print_policies,
         )?,
         PolicyVersionCommand::Show { policy, connection } => {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ark_client::members::{array_field, is_true, text_field};
 use ark_model::printable::format_count;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -9,7 +10,6 @@ use serde_json::{Value, json};
 use crate::output::{print_json, print_line};
 
 use super::connection::Connection;
-use super::fields::{array_field, is_true, text_field};
 use super::request::ApiRequest;
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::ensure;
+use ark_client::members::{array_field, text_field};
 use ark_model::ids::{Name, SignalId};
 use ark_model::printable::format_count;
 use clap::Subcommand;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use crate::output::{print_empty, print_line, print_notice};
 use crate::time::format_millis;
 
-use super::fields::{array_field, print_next_cursor, text_field};
+use super::fields::print_next_cursor;
 use super::remedies::replace_calls;
 use super::request::{ApiRequest, OptionalReasonArgs, PageArgs, ShowArgs};
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use ark_client::MAX_PAGE;
+use ark_client::members::{array_field, text_field};
 use ark_host::api::access::TABLE;
 use ark_host::api::{advise_on_lockout, agents_of, grants_of, token_view};
 use ark_model::ids::{Millis, Name};
@@ -22,7 +24,6 @@ use crate::output::{print_empty, print_json, print_line, print_notice};
 use crate::time::{format_millis, parse_end};
 
 use super::connection::Connection;
-use super::fields::{array_field, text_field};
 use super::request::ApiRequest;
 
 #[derive(Debug, Subcommand)]
@@ -242,7 +243,7 @@ fn fetch_tokens(connection: &Connection) -> anyhow::Result<Vec<Value>> {
     let mut cursor: Option<String> = None;
     loop {
         let mut answer = ApiRequest::get(&["v1", "tokens"])
-            .with_query("limit", Some(500))
+            .with_query("limit", Some(MAX_PAGE))
             .with_query("cursor", cursor)
             .send(connection)?;
         match answer.get_mut("tokens").map(Value::take) {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ark_client::members::{array_field, is_true, text_field};
 use ark_model::ids::Name;
 use clap::Subcommand;
 use serde_json::Value;
@@ -9,7 +10,6 @@ use serde_json::Value;
 use crate::output::{print_empty, print_line, print_notice};
 use crate::time::format_millis;
 
-use super::fields::{array_field, is_true, text_field};
 use super::request::{ApiRequest, PageArgs, ReasonArgs, ShowArgs};
 
 #[derive(Debug, Subcommand)]

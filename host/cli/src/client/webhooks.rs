@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::ensure;
+use ark_client::members::{array_field, text_field};
 use ark_model::ids::Name;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::output::print_line;
 use crate::time::format_millis;
 
-use super::fields::{array_field, print_next_cursor, text_field};
+use super::fields::print_next_cursor;
 use super::request::{ApiRequest, OptionalReasonArgs, PageArgs, ShowArgs};
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@
 //! Invariant: it is read after the decision and is of now. What cannot be read, e.g. since it is in an archive, is left out: the decision itself
 //! is explained without it.
 
+use ark_client::MAX_PAGE;
 use ark_host::api::view::DecisionRecord;
 use ark_model::decision::Outcome;
 use ark_store::{List, ListEntry, ReadOnlyStore};
@@ -13,9 +14,7 @@ use crate::client::connection::Connection;
 use crate::client::request::ApiRequest;
 
 /// How many entries of the list of vetoes are read at most; a list holds fewer.
-const MAX_VETOES: usize = 10_000;
-/// How many are read at a time.
-const PAGE: u32 = 500;
+const MAX_VETOES: u64 = 10_000;
 
 /// What happened to a decision after it was recorded.
 #[derive(Debug, Default)]
@@ -50,9 +49,9 @@ impl Surroundings {
 
     fn fetch_vetoes(&mut self, connection: &Connection, words: &str) {
         let mut cursor: Option<String> = None;
-        for _ in 0..MAX_VETOES.div_ceil(PAGE as usize) {
+        for _ in 0..MAX_VETOES.div_ceil(MAX_PAGE) {
             let page = ApiRequest::get(&["v1", "lists", List::Vetoes.as_str()])
-                .with_query("limit", Some(PAGE))
+                .with_query("limit", Some(MAX_PAGE))
                 .with_query("cursor", cursor)
                 .send(connection);
             let Ok(page) = page else {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use ark_client::MAX_PAGE;
 use ark_client::{Answer, HostClient};
 use ark_deploy::canary::{
     BaselineSource, CanaryPlan, CanaryReport, CanaryRequest, HealthBounds, HostCanary,
@@ -327,8 +328,8 @@ fn show_status(
     let state = read_state(client, journal)?;
     let read = |path: &str| client.get(path).and_then(Answer::into_success);
     let steps = read("/v1/deployments?limit=20")?;
-    let agents = read("/v1/agents?limit=500")?;
-    let policies = read("/v1/policies?limit=500")?;
+    let agents = read(&format!("/v1/agents?limit={MAX_PAGE}"))?;
+    let policies = read(&format!("/v1/policies?limit={MAX_PAGE}"))?;
     let on_trial = |body: &Value, list: &str, member: &str| -> Vec<Value> {
         let items = body.get(list).and_then(Value::as_array);
         let items = items.into_iter().flatten();

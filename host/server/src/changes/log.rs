@@ -1,8 +1,8 @@
 //! One change at a time, and a memory of those that were refused.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 
 use ark_model::ids::{Digest, Millis, Name};
@@ -64,19 +64,19 @@ impl ChangeLog {
     /// Blocks until no other change runs. The caller's change ends when it drops the guard.
     #[must_use = "the change ends when the guard is dropped"]
     pub fn begin_change(&self) -> MutexGuard<'_, ()> {
-        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+        self.change.lock()
     }
 
     /// Returns how many changes other than uploads were made of a name until now, for an upload that is made later.
     #[must_use]
     pub fn changes_seen(&self, name: &Name) -> ChangesSeen {
-        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = self.changes.lock();
         ChangesSeen(changes.get(name).copied().unwrap_or(0))
     }
 
     /// Counts a change that decides which version is in force and is no upload: an upload that was accepted before must not undo it.
     pub fn count_change(&self, name: &Name) {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changes.lock();
         *changes.entry(name.clone()).or_default() += 1;
     }
 
@@ -140,8 +140,6 @@ impl ChangeLog {
     }
 
     fn lock_refusals(&self) -> MutexGuard<'_, BTreeMap<Name, UploadRefusal>> {
-        self.last_refusals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.last_refusals.lock()
     }
 }

@@ -5,20 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::telemetry::TelemetryListen;
-use ark_model::check::clip_for_error;
-use ark_model::ids::Name;
-
+use super::describe::{describe_problem, describe_syntax, suggest_key};
 use super::error::{ConfigError, ValueSource};
-use super::file::{ConfigFile, FREE_TABLES, list_sections};
+use super::file::{ConfigFile, FREE_TABLES};
 use super::keys::join_key;
-use super::quantities::{describe_expected, read_quantity};
+use super::overrides::Overrides;
+use super::quantities::read_quantity;
 
 /// The file that is read when no other is named, in the working directory.
 pub const DEFAULT_FILE: &str = "ark.toml";
@@ -72,64 +69,6 @@ pub const OTHER_VARIABLES: [(&str, &str); 13] = [
 ];
 /// A short name for the variable of `agents_dir`, and its full name.
 const AGENTS_ALIAS: (&str, &str) = ("ARK_AGENTS", "ARK_AGENTS_DIR");
-/// How similar a known name must be to an unknown one to be suggested (Jaro and Winkler; 1: the same).
-const MIN_SIMILARITY: f64 = 0.85;
-
-/// What the flags of the command line set, by the names of the keys.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Overrides {
-    /// See [`ConfigFile::data_dir`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data_dir: Option<PathBuf>,
-    /// See [`ConfigFile::listen`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub listen: Option<SocketAddr>,
-    /// See [`ConfigFile::telemetry_listen`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub telemetry_listen: Option<TelemetryListen>,
-    /// See [`ConfigFile::behind_proxy`]. Without the flag the other sources decide.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub behind_proxy: bool,
-    /// See [`ConfigFile::agents_dir`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agents_dir: Option<PathBuf>,
-    /// See [`ConfigFile::graveyard`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub graveyard: Option<PathBuf>,
-    /// See [`ConfigFile::submitters`]; these are added to those of the other sources.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub submitters: Vec<Name>,
-    /// See [`ConfigFile::front`].
-    #[serde(skip_serializing_if = "FrontOverrides::is_empty")]
-    pub front: FrontOverrides,
-}
-
-/// What the flags of a front set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct FrontOverrides {
-    /// The API of the host that owns the data.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
-    /// The authorities that may have signed its certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner_ca: Option<PathBuf>,
-    /// The file with the front's token.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_file: Option<PathBuf>,
-    /// Milliseconds for which a request is parked at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold_ms: Option<u64>,
-    /// Requests that are parked at the same time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold_limit: Option<usize>,
-}
-
-impl FrontOverrides {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// The merged sources.
 #[derive(Debug, Clone)]
 pub struct Layers {
@@ -457,22 +396,6 @@ fn flatten_table(
     Ok(())
 }
 
-/// The known name that is most similar to `given`, compared as a whole or, for a key given without its table, by its last part.
-fn suggest_key(given: &str, known: &[String]) -> Option<String> {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
-    known
-        .iter()
-        .map(|key| {
-            let whole = strsim::jaro_winkler(given, key);
-            // `workers` for `capacity.workers` counts a little less than a slip of the finger in the whole name.
-            let part = strsim::jaro_winkler(&last(given), &last(key)) - 0.02;
-            (whole.max(part), key)
-        })
-        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, key)| key.clone())
-}
-
 fn toml_to_json(key: &str, value: toml::Value) -> Result<Value, String> {
     Ok(match value {
         toml::Value::String(text) => text.into(),
@@ -504,76 +427,4 @@ fn parse_file(tree: &Value) -> Result<ConfigFile, (String, String)> {
         let problem = describe_problem(&path, &error.into_inner().to_string());
         (path, problem)
     })
-}
-
-/// What is wrong with the form of a file, and for a text without quotes, which is the usual fault, the line as it should be.
-fn describe_syntax(text: &str, error: &toml::de::Error) -> String {
-    let problem = error.to_string();
-    let unquoted = error.span().and_then(|span| {
-        let before = text.get(..span.start)?;
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = text.get(start..)?.lines().next()?;
-        let (key, value) = line.split_once('=')?;
-        // A comment is no part of the value; a value that holds a quote or a bracket is wrong in another way.
-        let value = value.split('#').next()?.trim();
-        let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{', '\\']);
-        is_bare.then(|| format!("{} = \"{value}\"", key.trim()))
-    });
-    match unquoted {
-        Some(line) => format!("{}\na text stands in quotes: {line}", problem.trim_end()),
-        None => problem,
-    }
-}
-
-/// What to do about a field that an entry of a list lacks.
-fn advise_on_missing(field: &str) -> &'static str {
-    match field {
-        "`sha256`" => "give the SHA-256 of the file, as `sha256sum FILE` prints it",
-        _ => "add it: `ark config docs` describes every key",
-    }
-}
-
-/// What is wrong with a value that is none of a choice; `None`: the problem is another one.
-fn describe_choice(key: &str, problem: &str) -> Option<String> {
-    let (given, expected) = problem
-        .strip_prefix("unknown variant `")?
-        .split_once("`, expected ")?;
-    let choices: Vec<String> = expected
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(str::to_owned)
-        .collect();
-    let given = clip_for_error(given);
-    Some(match suggest_key(&given, &choices) {
-        Some(near) => format!(
-            "{key} is {given:?}; did you mean `{near}`? It is one of: {}",
-            choices.join(", ")
-        ),
-        None => format!("{key} is {given:?}; give one of: {}", choices.join(", ")),
-    })
-}
-
-/// What is wrong with a value, in words that need no knowledge of Rust.
-fn describe_problem(key: &str, problem: &str) -> String {
-    if let Some(described) = describe_choice(key, problem) {
-        return described;
-    }
-    let wrong = problem
-        .strip_prefix("invalid type: ")
-        .or_else(|| problem.strip_prefix("invalid value: "));
-    let Some((found, expected)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
-        return match problem.strip_prefix("missing field ") {
-            Some(field) => format!("{key}: {field} is missing; {}", advise_on_missing(field)),
-            None => format!("{key}: {problem}"),
-        };
-    };
-    let sections = list_sections();
-    let default = sections
-        .iter()
-        .flat_map(|section| &section.keys)
-        .find(|known| known.name == key)
-        .map(|known| &known.default);
-    let expected = describe_expected(key, expected, default);
-    format!("{key} is {found}; give {expected}")
 }

@@ -36,7 +36,8 @@ use super::file::{
     ActionTypeFile, FrontFile, InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile,
 };
 use super::keys::{Table, join_key};
-use super::layers::{Layers, Overrides};
+use super::layers::Layers;
+use super::overrides::Overrides;
 use super::redis::resolve_redis;
 use super::webhooks::resolve_webhooks;
 

@@ -88,6 +88,12 @@ fn a_request_that_cannot_be_judged_names_its_field_and_leaves_nothing_behind() {
                 .as_str()
                 .is_some_and(|kind| kind.starts_with("urn:ark:problem:"))
         );
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        let remedy = problem["remedy"].as_str().unwrap_or_default();
+        assert!(
+            !detail.contains(remedy),
+            "the detail repeats the remedy: {problem}"
+        );
     }
     for (method, path, headers, status) in [
         (
@@ -409,6 +415,25 @@ fn missing_or_forbidden_items_name_the_field_and_the_remedy() {
         let told = problem["remedy"].as_str().unwrap_or_default();
         assert!(told.contains(remedy), "{method} {path}: {problem}");
     }
+    let path = "/v1/state/kyle/secret%2Fbroker";
+    let (status, _, body) = client
+        .request("PUT", path, &[JSON], br#"{"value":"a key"}"#)
+        .expect("an answer");
+    let problem: Value = serde_json::from_slice(&body).expect("a problem document");
+    assert_eq!(
+        (status, &problem["field"], &problem["detail"]),
+        (
+            409,
+            &json!("key"),
+            &json!("\"secret/broker\" is a secret and the host has no key to encrypt it with")
+        ),
+        "{problem}"
+    );
+    let told = problem["remedy"].as_str().unwrap_or_default();
+    assert!(
+        told.starts_with("start the host with ARK_SECRET_KEY_FILE"),
+        "{problem}"
+    );
     assert_eq!(host.terminate(), Some(0));
     let admin = make_token(&data, "ada", "admin", &[]);
     assert!(!admin.is_empty());

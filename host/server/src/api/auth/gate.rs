@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use parking_lot::Mutex;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::watch;
 
@@ -136,10 +137,7 @@ impl Auth {
 
     /// Reads the tokens again: after one was made, or a revocation was not recorded.
     pub(crate) fn reload(&self) -> Result<(), ReadError> {
-        let _one = self
-            .change_lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one = self.change_lock.lock();
         let rows = self.store.all_tokens()?;
         let before = self.tokens.load_full();
         let mut by_start: HashMap<u64, Vec<Arc<KnownToken>>> = HashMap::with_capacity(rows.len());
@@ -180,10 +178,7 @@ impl Auth {
 
     /// Refuses a token from now on.
     pub(crate) fn shut_out(&self, name: &Name) {
-        let _one = self
-            .change_lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one = self.change_lock.lock();
         let before = self.tokens.load_full();
         let without = |tokens: &Vec<Arc<KnownToken>>| -> Vec<Arc<KnownToken>> {
             tokens

@@ -4,10 +4,10 @@
 //! host keeps digests only, a bounded number for each caller and in all, and in memory: a restart ends them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ark_model::ids::Digest;
+use parking_lot::Mutex;
 
 /// How long a ticket may be used.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(30);
@@ -55,7 +55,7 @@ impl Tickets {
         holder: TokenUsed,
         now: Instant,
     ) -> Result<(), TicketRefusal> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         open.retain(|_, ticket| ticket.ends_at > now);
         let own = open.values().filter(|it| it.holder == holder).count();
         if own >= MAX_OF_CALLER {
@@ -75,7 +75,7 @@ impl Tickets {
     }
 
     fn redeem_at(&self, ticket: &Digest, now: Instant) -> Option<TokenUsed> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let ticket = open.remove(ticket)?;
         (ticket.ends_at > now).then_some(ticket.holder)
     }

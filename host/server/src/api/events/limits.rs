@@ -1,8 +1,10 @@
 //! How many streams are open: of one caller, and in all.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use ark_model::meters::{EventStreamEnd, StreamMeters};
 
@@ -61,7 +63,7 @@ impl StreamPlaces {
         self: &Arc<Self>,
         caller: &str,
     ) -> Result<StreamPlace, Problem> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let own = open.by_caller.get(caller).copied().unwrap_or(0);
         let StreamLimits { all, of_token } = self.limits;
         if own >= of_token {
@@ -90,11 +92,7 @@ impl StreamPlaces {
 
 impl Drop for StreamPlace {
     fn drop(&mut self) {
-        let mut open = self
-            .places
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.places.open.lock();
         open.all = open.all.saturating_sub(1);
         if let Some(own) = open.by_caller.get_mut(&self.caller) {
             *own = own.saturating_sub(1);

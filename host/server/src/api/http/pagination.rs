@@ -3,16 +3,16 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use ark_model::page::MAX_PAGE;
+
 use super::fields::{MAX_INTEGER, integer_field};
 
-/// The most rows of a page.
-const MAX_ROWS: u64 = 500;
 /// How many rows a page has if the request does not say.
 const DEFAULT_ROWS: u32 = 50;
 
 integer_field! {
     /// How many rows at most; 50 if left out.
-    Limit("1 to 500", 1..=MAX_ROWS)
+    Limit("1 to 500", 1..=MAX_PAGE)
 }
 
 integer_field! {

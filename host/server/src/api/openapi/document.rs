@@ -120,7 +120,20 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
         .is_some();
     let reads = method == "GET";
 
-    let parameters = complete_parameters(operation["parameters"].take(), tagged && reads);
+    let mut parameters = match operation["parameters"].take() {
+        Value::Array(parameters) => parameters,
+        _ => Vec::new(),
+    };
+    parameters.iter_mut().for_each(complete_parameter);
+    let mut shared = vec!["Traceparent", "Deadline"];
+    if tagged && reads {
+        shared.push("IfNoneMatch");
+    }
+    parameters.extend(
+        shared
+            .iter()
+            .map(|name| json!({"$ref": format!("#/components/parameters/{name}")})),
+    );
     let takes_key = parameters
         .iter()
         .any(|parameter| parameter["name"] == "Idempotency-Key");
@@ -182,33 +195,16 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
     }
 }
 
-/// Returns the parameters of an operation with the formats of their texts, and with those that all calls take. `is_conditional`: the call also takes
-/// `If-None-Match`.
-fn complete_parameters(parameters: Value, is_conditional: bool) -> Vec<Value> {
-    let mut parameters = match parameters {
-        Value::Array(parameters) => parameters,
-        _ => Vec::new(),
+/// Adds the format of a header's value.
+fn complete_parameter(parameter: &mut Value) {
+    without_null(&mut parameter["schema"]);
+    let format = match parameter["name"].as_str() {
+        Some("If-Match") => "etag",
+        Some("If-None-Match") => "any-etag",
+        Some("Last-Event-ID") => "event-id",
+        _ => return,
     };
-    for parameter in &mut parameters {
-        without_null(&mut parameter["schema"]);
-        let format = match parameter["name"].as_str() {
-            Some("If-Match") => "etag",
-            Some("If-None-Match") => "any-etag",
-            Some("Last-Event-ID") => "event-id",
-            _ => continue,
-        };
-        parameter["schema"]["format"] = json!(format);
-    }
-    let mut shared = vec!["Traceparent", "Deadline"];
-    if is_conditional {
-        shared.push("IfNoneMatch");
-    }
-    parameters.extend(
-        shared
-            .iter()
-            .map(|name| json!({"$ref": format!("#/components/parameters/{name}")})),
-    );
-    parameters
+    parameter["schema"]["format"] = json!(format);
 }
 
 /// Adds what 422 means of a call that takes an idempotency key, beside what the call itself says of it.

@@ -86,7 +86,7 @@ text_field! {
 struct TicketIssued {
     /// The ticket, for `GET /v1/events?ticket=…`: once, and in time.
     ticket: String,
-    /// When it ends.
+    /// When the ticket ends.
     expires_at_ms: Millis,
 }
 

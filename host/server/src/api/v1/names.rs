@@ -4,12 +4,19 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use ark_model::ids::Name;
+use ark_model::similar::find_similar;
 
 use crate::api::http::problem::Problem;
 use crate::api::state::Api;
 
-/// A name of an agent that is at least this similar (Jaro-Winkler, 0 to 1) to an unknown one is suggested in its place.
-const SIMILAR: f64 = 0.8;
+/// An agent in the path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct AgentPath {
+    /// The agent.
+    pub(crate) agent: Name,
+}
+
 /// How many agents a hint names.
 const NAMED_AGENTS: usize = 10;
 
@@ -28,15 +35,6 @@ pub(crate) fn unknown_agent(api: &Api, name: &Name, field: &str) -> Problem {
             Problem::not_found(detail, field, remedy)
         }
     }
-}
-
-/// The known name that is most like a name, if one is like it.
-fn find_similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .filter(|(similarity, _)| *similarity >= SIMILAR)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, known)| known)
 }
 
 /// What a sender should know of receivers in quarantine, which are handed nothing until they are restored; `None`: no receiver is in quarantine.
@@ -90,22 +88,4 @@ pub(crate) struct WebhookNamePath {
 pub(crate) struct PolicyNamePath {
     /// The policy.
     pub(crate) name: Name,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_similar_name_is_found() {
-        for (name, expected) in [
-            ("kyel", Some("kyle")),
-            ("stam", Some("stan")),
-            ("runnaway", Some("runaway")),
-            ("zzz", None),
-        ] {
-            let known = ["kyle", "stan", "runaway"].into_iter();
-            assert_eq!(find_similar(name, known), expected, "{name}");
-        }
-    }
 }

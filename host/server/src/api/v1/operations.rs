@@ -147,7 +147,7 @@ fn answer_accepted(operation: &Operation) -> Response {
 
 /// Reads an operation: its state and its result
 ///
-/// It is known for an hour after its end, and not over a restart of the host.
+/// An operation is known for an hour after its end, and not over a restart of the host.
 #[utoipa::path(get, path = "/v1/operations/{id}", operation_id = "read_operation", tag = "operations", params(OperationPath),
     responses((status = 200, description = "The operation.", body = OperationView)))]
 async fn read_operation(

@@ -90,7 +90,7 @@ fn advise_on_delivery(api: &Api, topic: &str, accepted: &AcceptedSignal) -> Opti
 
 /// Sends a signal to the agents that subscribe to its topic
 ///
-/// Its deliveries are on disk before it is answered.
+/// The signal's deliveries are on disk before the call is answered.
 #[utoipa::path(post, path = "/v1/signals", operation_id = "send_signal", tag = "signals", params(IdempotencyHeader),
     request_body = SignalRequest,
     responses(

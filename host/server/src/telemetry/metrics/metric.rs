@@ -73,19 +73,37 @@ type ProcessObserve = fn(&mut Emit<'_>);
 /// Takes a value and its labels.
 pub(in crate::telemetry) type Emit<'a> = dyn FnMut(f64, &[KeyValue]) + 'a;
 
+impl Metric {
+    const fn new(
+        name: &'static str,
+        kind: MetricKind,
+        labels: &'static [&'static str],
+        help: &'static str,
+        observe: Option<Observe>,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            labels,
+            help,
+            observe,
+        }
+    }
+}
+
 pub(super) const fn counter(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
     observe: HostObserve,
 ) -> Metric {
-    Metric {
+    Metric::new(
         name,
-        kind: MetricKind::Counter,
+        MetricKind::Counter,
         labels,
         help,
-        observe: Some(Observe::Host(observe)),
-    }
+        Some(Observe::Host(observe)),
+    )
 }
 
 pub(super) const fn gauge(
@@ -94,13 +112,13 @@ pub(super) const fn gauge(
     help: &'static str,
     observe: HostObserve,
 ) -> Metric {
-    Metric {
+    Metric::new(
         name,
-        kind: MetricKind::Gauge,
+        MetricKind::Gauge,
         labels,
         help,
-        observe: Some(Observe::Host(observe)),
-    }
+        Some(Observe::Host(observe)),
+    )
 }
 
 pub(super) const fn front_counter(
@@ -109,13 +127,13 @@ pub(super) const fn front_counter(
     help: &'static str,
     observe: FrontObserve,
 ) -> Metric {
-    Metric {
+    Metric::new(
         name,
-        kind: MetricKind::Counter,
+        MetricKind::Counter,
         labels,
         help,
-        observe: Some(Observe::Front(observe)),
-    }
+        Some(Observe::Front(observe)),
+    )
 }
 
 pub(super) const fn front_gauge(
@@ -124,13 +142,13 @@ pub(super) const fn front_gauge(
     help: &'static str,
     observe: FrontObserve,
 ) -> Metric {
-    Metric {
+    Metric::new(
         name,
-        kind: MetricKind::Gauge,
+        MetricKind::Gauge,
         labels,
         help,
-        observe: Some(Observe::Front(observe)),
-    }
+        Some(Observe::Front(observe)),
+    )
 }
 
 pub(super) const fn process_counter(
@@ -139,13 +157,13 @@ pub(super) const fn process_counter(
     help: &'static str,
     observe: ProcessObserve,
 ) -> Metric {
-    Metric {
+    Metric::new(
         name,
-        kind: MetricKind::Counter,
+        MetricKind::Counter,
         labels,
         help,
-        observe: Some(Observe::Process(observe)),
-    }
+        Some(Observe::Process(observe)),
+    )
 }
 
 pub(super) const fn process_gauge(
@@ -154,13 +172,13 @@ pub(super) const fn process_gauge(
     help: &'static str,
     observe: ProcessObserve,
 ) -> Metric {
-    Metric {
+    Metric::new(
         name,
-        kind: MetricKind::Gauge,
+        MetricKind::Gauge,
         labels,
         help,
-        observe: Some(Observe::Process(observe)),
-    }
+        Some(Observe::Process(observe)),
+    )
 }
 
 pub(super) const fn histogram(
@@ -168,23 +186,11 @@ pub(super) const fn histogram(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
-    Metric {
-        name,
-        kind: MetricKind::Histogram,
-        labels,
-        help,
-        observe: None,
-    }
+    Metric::new(name, MetricKind::Histogram, labels, help, None)
 }
 
 pub(super) const fn summary(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: MetricKind::Summary,
-        labels: &[],
-        help,
-        observe: None,
-    }
+    Metric::new(name, MetricKind::Summary, &[], help, None)
 }
 
 /// The approvals that are open.

@@ -6,9 +6,7 @@ use serde::de::{Error, Expected, Unexpected};
 use serde_json::Value;
 
 use ark_model::check::{FieldError, clip_for_error};
-
-/// A name that is at least this similar (Jaro-Winkler, 0 to 1) to an unknown one is suggested in its place.
-const SIMILAR: f64 = 0.8;
+use ark_model::similar::find_similar;
 
 /// Why an input does not fit a request's form.
 #[derive(Debug)]
@@ -162,13 +160,8 @@ impl Error for FormError {
 
 /// What to do about an unknown name: the known name that is most like it, or else every known one.
 fn suggest_name(name: &str, known: &[&str]) -> String {
-    let closest = known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(similarity, _)| *similarity >= SIMILAR)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other));
-    match closest {
-        Some((_, candidate)) => format!("did you mean `{candidate}`?"),
+    match find_similar(name, known.iter().copied()) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
         None if known.is_empty() => "leave it out".to_owned(),
         None => format!("known are: {}", known.join(", ")),
     }

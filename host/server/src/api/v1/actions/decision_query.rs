@@ -9,6 +9,7 @@ use utoipa::IntoParams;
 use ark_model::check::{FieldError, check_symbol, clip_for_error};
 use ark_model::decision::Outcome;
 use ark_model::ids::{Millis, Name, TraceId};
+use ark_model::similar::rank_similar;
 use ark_model::verdict::Rule;
 use ark_store::{DecisionFilter, ReadError};
 
@@ -20,9 +21,6 @@ use crate::api::http::preferences::RulesShown;
 use crate::api::http::problem::Problem;
 use crate::api::state::Api;
 use crate::hrm::Hrm;
-
-/// The name of a rule that is at least this similar (Jaro-Winkler, 0 to 1) to an unknown one is suggested in its place.
-const SIMILAR: f64 = 0.8;
 
 /// A moment in a query.
 #[derive(Debug, Clone, Copy)]
@@ -167,13 +165,8 @@ pub(super) async fn check_rule_known(api: &Arc<Api>, rule: &str) -> Result<(), P
     if known.contains(rule) {
         return Ok(());
     }
-    let mut near: Vec<(f64, &str)> = known
-        .iter()
-        .map(|known| (strsim::jaro_winkler(rule, known), known.as_str()))
-        .filter(|(similarity, _)| *similarity >= SIMILAR)
-        .collect();
-    near.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-    let near: Vec<&str> = near.iter().take(3).map(|(_, name)| *name).collect();
+    let mut near = rank_similar(rule, known.iter().map(String::as_str));
+    near.truncate(3);
     let remedy = if near.is_empty() {
         "GET /v1/graveyard and GET /v1/policies/{name} list the rules".to_owned()
     } else {

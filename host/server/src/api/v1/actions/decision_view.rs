@@ -44,7 +44,7 @@ pub struct DecisionView<'a> {
     /// The lowest of the policies: 1, less the part of its rules that are broken. 0 where a policy could not judge (its `failure`) or the host itself
     /// refuses (`refusal`): then it measures nothing.
     pub compliance_score: f64,
-    /// It was judged only: nothing is recorded.
+    /// Whether the action was judged only and nothing is recorded.
     pub dry_run: bool,
     pub decided_at_ms: Millis,
     /// Why the host itself denies, apart from any policy.

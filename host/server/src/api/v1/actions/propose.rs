@@ -157,8 +157,8 @@ struct Decisions<'a> {
 
 /// Proposes an action
 ///
-/// It is judged and the decision is on disk before it is answered. An answer with the outcome `denied` or `held` is 200 too: the action
-/// must then not be carried out. With `dry_run` it is judged and nothing is recorded.
+/// The action is judged, and the decision is on disk before the call is answered. An answer with the outcome `denied` or `held` is 200 too: the
+/// action must then not be carried out. With `dry_run` the action is judged and nothing is recorded.
 #[utoipa::path(post, path = "/v1/actions", operation_id = "propose", tag = "actions", params(ProposeQuery, IdempotencyHeader, PreferReturnHeader),
     request_body = ref("#/components/schemas/ActionRequest"),
     responses(

@@ -60,7 +60,7 @@ struct Trace {
     trace_id: TraceId,
     /// Whether all expected stages were found.
     complete: bool,
-    /// It has more rows than are read: whether it is complete is not known.
+    /// Whether the trace has more rows than are read, so that it is not known whether it is complete.
     truncated: bool,
     /// The stages that must follow from those that were found.
     expected_stages: Vec<Stage>,

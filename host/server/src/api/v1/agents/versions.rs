@@ -196,8 +196,8 @@ async fn list_agents(
 
 /// Uploads a version of an agent
 ///
-/// It is verified, compiled, checked and asked for a heartbeat before anything changes; a version that is refused leaves the old one
-/// serving, and `last_refused` of the agent says why. Unless `rollout` is false it serves from then on. Compiling a large component takes
+/// The version is verified, compiled, checked and asked for a heartbeat before anything changes; one that is refused leaves the old one
+/// serving, and `last_refused` of the agent says why. Unless `rollout` is false the version serves from then on. Compiling a large component takes
 /// minutes: with `Prefer: respond-async` the answer comes before, with an operation to ask for.
 #[utoipa::path(put, path = "/v1/agents/{name}", operation_id = "upload_agent", tag = "agents", params(AgentNamePath, PreferAsyncHeader),
     request_body = UploadRequest,
@@ -325,7 +325,7 @@ async fn roll_out_agent(
 
 /// Starts or ends a canary of an agent on a share of its signals
 ///
-/// It is withdrawn when it fails. With a share of 0 the trial ends.
+/// The version is withdrawn when it fails. With a share of 0 the trial ends.
 #[utoipa::path(post, path = "/v1/agents/{name}/canary", operation_id = "try_out_agent", tag = "agents",
     params(AgentNamePath, IdempotencyHeader),
     request_body = CanaryRequest,
@@ -388,7 +388,7 @@ async fn roll_back_agent(
 
 /// Takes an agent out of service
 ///
-/// Its state and its versions stay. Refused while signals wait for it, unless `force` fails them.
+/// The agent's state and versions stay. The call is refused while signals wait for the agent, unless `force` fails them.
 #[utoipa::path(delete, path = "/v1/agents/{name}", operation_id = "delete_agent", tag = "agents", params(AgentNamePath, DeleteQuery),
     responses(
         (status = 200, description = "No version of the agent serves.", body = AgentDeleted),

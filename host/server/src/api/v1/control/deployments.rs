@@ -148,7 +148,7 @@ async fn list_deployments(
 
 /// Records a step of a deployment
 ///
-/// It is an audit row and an event, and changes nothing. `ark canary` records its steps.
+/// A step is an audit row and an event, and changes nothing. `ark canary` records its steps.
 #[utoipa::path(post, path = "/v1/deployments", operation_id = "record_deployment", tag = "control", params(IdempotencyHeader),
     request_body = DeploymentRequest,
     responses(

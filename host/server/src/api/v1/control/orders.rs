@@ -59,7 +59,7 @@ struct OrderCarriedOut {
 
 /// Halts the host
 ///
-/// Nothing but reads is approved from then on, and it stays so over a restart, until it is resumed.
+/// Nothing but reads is approved from then on, also after a restart, until the halt is ended.
 #[utoipa::path(post, path = "/v1/halt", operation_id = "halt", tag = "control", params(IdempotencyHeader),
     request_body = OrderRequest,
     responses(
@@ -102,7 +102,7 @@ async fn resume_host(
 
 /// Puts an agent into quarantine
 ///
-/// It is handed nothing, and nothing of it counts, until it is restored.
+/// The agent receives no signals and its proposals are denied, until it is restored.
 #[utoipa::path(post, path = "/v1/agents/{name}/quarantine", operation_id = "quarantine_agent", tag = "control",
     params(AgentNamePath, IdempotencyHeader),
     request_body = OrderRequest,

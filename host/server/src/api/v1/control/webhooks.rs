@@ -335,7 +335,7 @@ struct WebhookEnabled {
 
 /// Enables a webhook that is disabled
 ///
-/// It goes on with the event at which it was disabled.
+/// The webhook goes on with the event at which it was disabled.
 #[utoipa::path(post, path = "/v1/webhooks/{name}/enable", operation_id = "enable_webhook", tag = "webhooks",
     params(WebhookNamePath, IdempotencyHeader),
     request_body = WebhookEnableRequest,

@@ -48,8 +48,8 @@ pub(crate) fn routes() -> DescribedRoutes {
 
 /// Uploads a version of an operator policy and puts it in force, or on trial
 ///
-/// It is verified, compiled, set up and put to its own test vectors before anything changes; a version that is refused leaves what was in
-/// force in force, and `last_refused` of the policy says why. With `Prefer: respond-async` the answer comes before it is compiled, with an
+/// The version is verified, compiled, set up and put to its own test vectors before anything changes; one that is refused leaves what was in
+/// force in force, and `last_refused` of the policy says why. With `Prefer: respond-async` the answer comes before the version is compiled, with an
 /// operation to ask for.
 #[utoipa::path(put, path = "/v1/policies/{name}", operation_id = "upload_policy", tag = "policies",
     params(PolicyNamePath, Preconditions, PreferAsyncHeader),
@@ -127,7 +127,7 @@ async fn upload_policy(
 
 /// Gives an operator policy other settings, another mode or another place
 ///
-/// Its component stays.
+/// The policy's component stays.
 #[utoipa::path(patch, path = "/v1/policies/{name}", operation_id = "revise_policy", tag = "policies",
     params(PolicyNamePath, Preconditions),
     request_body = PolicyRevisionRequest,

@@ -176,7 +176,7 @@ async fn list_amendments(
 
 /// Requests a rule change
 ///
-/// It is recorded, and nothing changes: a rule changes with its source, module and pin, in a release.
+/// The request is recorded, and nothing changes: a rule changes with its source, module and pin, in a release.
 #[utoipa::path(post, path = "/v1/graveyard/amendments", operation_id = "ask_for_amendment", tag = "policies", params(IdempotencyHeader),
     request_body = AmendmentRequest,
     responses(

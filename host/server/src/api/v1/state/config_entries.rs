@@ -22,7 +22,7 @@ use ark_model::ids::Millis;
 use ark_store::{ConfigEntry, OperatorChange, Reader};
 
 use super::key_changes::{
-    DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, read_revisions,
+    DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, read_key_history,
 };
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -150,17 +150,13 @@ async fn list_revisions(
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Response, Problem> {
     let key = String::from(key);
-    let (wanted, missing) = (
-        key.clone(),
-        format!("there never was a configuration value {key:?}"),
-    );
-    let read =
-        move |store: &Reader, before, limit| store.config_entry_history(&wanted, before, limit);
-    let (rows, next_cursor) =
-        read_revisions(&api, query, read, |row| row.revision, missing).await?;
+    let named = (key.as_str(), "configuration value");
+    let read = Reader::config_entry_history;
+    let (revisions, next_cursor) =
+        read_key_history(&api, named, query, read, |row| row.revision).await?;
     let page = ConfigEntryHistory {
         key,
-        revisions: convert_rows(rows),
+        revisions,
         next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))

@@ -23,20 +23,14 @@ use ark_model::ids::{Millis, Name};
 use ark_model::state::{Memory, NewMemory};
 use ark_store::{MemoryFilter, MemoryRow, OperatorChange};
 
+use crate::api::v1::names::AgentPath;
+
 use super::key_changes::KeyChange;
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_memories, add_memory))
         .routes(routes!(delete_memory))
-}
-
-/// An agent in the path.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Path)]
-struct AgentPath {
-    /// The agent.
-    agent: Name,
 }
 
 integer_field! {

@@ -23,7 +23,7 @@ use ark_model::ids::{Millis, Name};
 use ark_model::state::{Truth, TruthWrite};
 use ark_store::{OperatorChange, Reader, TruthRow};
 
-use super::key_changes::{KeyChange, KeyChanged, KeyPath, PrefixQuery, read_revisions};
+use super::key_changes::{KeyChange, KeyChanged, KeyPath, PrefixQuery, read_key_history};
 
 /// The most sources of a truth.
 const MAX_SOURCES: usize = 64;
@@ -160,13 +160,13 @@ async fn list_revisions(
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Response, Problem> {
     let key = String::from(key);
-    let (wanted, missing) = (key.clone(), format!("there never was a truth {key:?}"));
-    let read = move |store: &Reader, before, limit| store.truth_history(&wanted, before, limit);
-    let (rows, next_cursor) =
-        read_revisions(&api, query, read, |row| row.revision, missing).await?;
+    let named = (key.as_str(), "truth");
+    let read = Reader::truth_history;
+    let (revisions, next_cursor) =
+        read_key_history(&api, named, query, read, |row| row.revision).await?;
     let page = TruthHistory {
         key,
-        revisions: convert_rows(rows),
+        revisions,
         next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))

@@ -1,29 +1,32 @@
 //! The operator's lists: what rules judge by and no agent may touch (`/v1/lists`).
 
+mod entry_request;
+mod view;
+
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
-use crate::api::http::extract::{ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described};
-use crate::api::http::fields::{Actor, Key, Reason, optional_symbol_schema, text_field};
+use crate::api::http::extract::{ApiJson, ApiPath, ApiQuery, NoQuery};
+use crate::api::http::fields::{Actor, Key, Reason};
 use crate::api::http::pagination::{KeyPageQuery, PageQuery, next_cursor};
 use crate::api::http::preconditions::tagged_response;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
-use crate::hrm::{AttestedFact, Hrm, check_veto};
-use ark_model::check::{FieldError, check_symbol, clip_for_error};
-use ark_model::ids::{Millis, Name};
+use crate::api::v1::ledger::attestations::record_attestation;
+use crate::hrm::{AttestedFact, check_veto};
+use ark_model::check::clip_for_error;
 use ark_store::{List, ListEntry, ListRow, ReadError};
 
-use super::attestations::record_attestation;
+use entry_request::ListEntryRequest;
+use view::{EntryChanged, EntryHistory, EntryPage, EntryRow, EntryShown};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
@@ -89,246 +92,6 @@ struct RemoveQuery {
     /// Who does it. With a token its name, which may be left out.
     #[param(inline)]
     by: Option<Actor>,
-}
-
-text_field! {
-    /// What a veto matches exactly.
-    VetoPart("1 to 256 bytes, or leave it out", bytes: 1..=256, pattern: None, accepts: |_| true)
-}
-
-/// An entry of `restricted`, `client_orders` or `validated_sources`.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NamedEntry {
-    /// Why, for the audit log.
-    reason: Reason,
-    by: Option<Actor>,
-}
-
-/// An entry of `consents`.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct ConsentEntry {
-    /// Granted, or refused.
-    granted: bool,
-    /// Why, for the audit log.
-    reason: Reason,
-    by: Option<Actor>,
-}
-
-/// An entry of `vetoes`. It holds for what matches every part it names.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct VetoEntry {
-    /// The user's words.
-    words: Reason,
-    /// The agent.
-    agent: Option<Name>,
-    /// The action type.
-    action_type: Option<VetoPart>,
-    /// The symbol. Every spelling of it is meant.
-    #[schema(schema_with = optional_symbol_schema)]
-    symbol: Option<VetoPart>,
-    /// Why, for the audit log.
-    reason: Reason,
-    by: Option<Actor>,
-}
-
-/// An entry of a list, in the form of that list.
-#[derive(ToSchema)]
-#[serde(untagged)]
-enum ListEntryRequest {
-    Named(NamedEntry),
-    Consent(ConsentEntry),
-    Veto(VetoEntry),
-}
-
-impl RequestBody for ListEntryRequest {
-    fn from_document(document: Value) -> Result<Self, FieldError> {
-        let has = |field: &str| document.get(field).is_some();
-        if ["words", "agent", "action_type", "symbol"]
-            .into_iter()
-            .any(has)
-        {
-            read_described(document).map(Self::Veto)
-        } else if has("granted") {
-            read_described(document).map(Self::Consent)
-        } else {
-            read_described(document).map(Self::Named)
-        }
-    }
-}
-
-impl ListEntryRequest {
-    /// The entry under a key of a list, with its reason and who makes it.
-    ///
-    /// # Errors
-    /// 400: the veto's symbol is none. 422: it is well-formed, and an entry of another list, or could match no action.
-    fn into_entry(
-        self,
-        list: List,
-        key: String,
-    ) -> Result<(ListEntry, Reason, Option<Actor>), Problem> {
-        if list.names_instruments() {
-            check_symbol("key", &key).map_err(|error| Problem::contradiction(&error))?;
-        }
-        Ok(match (list, self) {
-            (List::Restricted, Self::Named(form)) => {
-                (ListEntry::Restricted(key), form.reason, form.by)
-            }
-            (List::ClientOrders, Self::Named(form)) => {
-                (ListEntry::ClientOrder(key), form.reason, form.by)
-            }
-            (List::ValidatedSources, Self::Named(form)) => {
-                (ListEntry::ValidatedSource(key), form.reason, form.by)
-            }
-            (List::Consents, Self::Consent(form)) => {
-                let entry = ListEntry::Consent {
-                    subject: key,
-                    granted: form.granted,
-                };
-                (entry, form.reason, form.by)
-            }
-            (List::Vetoes, Self::Veto(form)) => {
-                if let Some(symbol) = &form.symbol {
-                    check_symbol("symbol", symbol.as_ref())?;
-                }
-                let entry = ListEntry::Veto {
-                    agent: form.agent,
-                    action_type: form.action_type.map(String::from),
-                    symbol: form.symbol.map(String::from),
-                    words: form.words.into(),
-                };
-                (entry, form.reason, form.by)
-            }
-            (list, form) => return Err(form.other_list(list)),
-        })
-    }
-
-    /// What is wrong with an entry in the form of another list.
-    fn other_list(&self, list: List) -> Problem {
-        let foreign = "is a field of another list's entries";
-        let (field, problem) = match (list, self) {
-            (List::Consents, Self::Named(_)) => ("granted", "is missing"),
-            (List::Vetoes, Self::Named(_)) => ("words", "is missing"),
-            (_, Self::Consent(_)) => ("granted", foreign),
-            (_, Self::Veto(_) | Self::Named(_)) => ("words", foreign),
-        };
-        let remedy = match list {
-            List::Restricted | List::ClientOrders | List::ValidatedSources => {
-                "give reason and by only"
-            }
-            List::Consents => "give granted: true, or false for a refusal",
-            List::Vetoes => "give words, and if you like agent, action_type and symbol",
-        };
-        Problem::contradiction(&FieldError::new(field, problem, remedy))
-    }
-}
-
-/// What an entry says, in the form of its list.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-enum EntryShown {
-    /// An entry of `restricted` and `client_orders`.
-    Symbol { symbol: String },
-    /// An entry of `validated_sources`.
-    Source { source: String },
-    /// An entry of `consents`.
-    Consent { subject: String, granted: bool },
-    /// An entry of `vetoes`: it holds for what matches every part that is not `null`.
-    Veto {
-        agent: Option<Name>,
-        action_type: Option<String>,
-        symbol: Option<String>,
-        words: String,
-    },
-}
-
-impl From<ListEntry> for EntryShown {
-    fn from(entry: ListEntry) -> Self {
-        match entry {
-            ListEntry::Restricted(symbol) | ListEntry::ClientOrder(symbol) => {
-                Self::Symbol { symbol }
-            }
-            ListEntry::ValidatedSource(source) => Self::Source { source },
-            ListEntry::Consent { subject, granted } => Self::Consent { subject, granted },
-            ListEntry::Veto {
-                agent,
-                action_type,
-                symbol,
-                words,
-            } => Self::Veto {
-                agent,
-                action_type,
-                symbol,
-                words,
-            },
-        }
-    }
-}
-
-/// An entry now, or as it was changed.
-#[derive(Serialize, ToSchema)]
-struct EntryRow {
-    key: String,
-    /// The key of the instrument that the entry names, which all spellings of it share; left out where it names none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    instrument: Option<String>,
-    /// What it says; `null` in a history: it was removed.
-    entry: Option<EntryShown>,
-    by: String,
-    reason: String,
-    at_ms: Millis,
-}
-
-impl EntryRow {
-    fn new(row: ListRow, hrm: &Hrm) -> Self {
-        let symbol = match &row.entry {
-            Some(ListEntry::Restricted(symbol) | ListEntry::ClientOrder(symbol)) => Some(symbol),
-            Some(ListEntry::Veto { symbol, .. }) => symbol.as_ref(),
-            _ => None,
-        };
-        Self {
-            instrument: symbol.map(|symbol| hrm.find_instrument(symbol).to_string()),
-            key: row.key,
-            entry: row.entry.map(EntryShown::from),
-            by: row.by,
-            reason: row.reason,
-            at_ms: row.at_ms,
-        }
-    }
-}
-
-/// A page of a list, by key.
-#[derive(Serialize, ToSchema)]
-struct EntryPage {
-    list: List,
-    /// What was put on it over the API.
-    entries: Vec<EntryRow>,
-    /// What the configuration puts on it.
-    configured: Vec<EntryShown>,
-    /// The cursor of the next page, if there may be one.
-    next_cursor: Option<String>,
-}
-
-/// A page of changes, newest first.
-#[derive(Serialize, ToSchema)]
-struct EntryHistory {
-    list: List,
-    changes: Vec<EntryRow>,
-    /// The cursor of the next page, if there may be one.
-    next_cursor: Option<String>,
-}
-
-/// A change of a list that is in force and on disk.
-#[derive(Serialize, ToSchema)]
-struct EntryChanged {
-    list: List,
-    key: String,
-    /// The keys of entries in other spellings of the same symbol, which were taken off with this change.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    other_spellings: Vec<String>,
-    at_ms: Millis,
 }
 
 /// Lists the entries of a list
@@ -463,7 +226,7 @@ async fn answer_history(
     request_body = ListEntryRequest,
     responses(
         (status = 200, description = "The entry is in force and on disk.", body = EntryChanged),
-        (status = 422, description = "It is an entry of another list, or could match no action."),
+        (status = 422, description = "The entry has the form of another list, or could match no action."),
     ))]
 async fn put_entry(
     State(api): Shared,

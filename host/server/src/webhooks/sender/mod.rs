@@ -1,5 +1,8 @@
 //! The loop of a webhook: it reads events behind its cursor and sends one after the other.
 
+mod progress;
+mod redelivery;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +12,7 @@ use tokio::sync::watch;
 
 use ark_model::ids::Millis;
 use ark_runtime::lower_thread_priority;
-use ark_store::{
-    CommitError, EventCursor, NewDeadLetter, ReadError, Store, Unit, WebhookChange,
-    WebhookDeadLetter, WebhookProgress,
-};
+use ark_store::{CommitError, EventCursor, ReadError, Store, Unit, WebhookChange, WebhookProgress};
 
 use super::client::{AttemptResult, WebhookClient};
 use super::config::WebhookConfig;
@@ -355,72 +355,6 @@ impl WebhookSender {
         }
     }
 
-    /// Makes the current event a dead letter, in the commit that moves past it.
-    fn write_dead_letter(&mut self, mut progress: WebhookProgress) -> Result<(), StepError> {
-        let Some(current) = &self.current else {
-            return Ok(());
-        };
-        let name = self.config.name.clone();
-        let kept = self.store.count_webhook_dead_letters(&name)?;
-        let limit = self.config.dead_letters;
-        // After a restart the reason is no longer known.
-        let reason = match self.last_reason.as_str() {
-            "" => "the attempts before the host's last start failed".to_owned(),
-            reason => reason.to_owned(),
-        };
-        let letter = NewDeadLetter {
-            event_id: current.id.clone(),
-            event_type: current.event_type.clone(),
-            event_at: current.at,
-            body: current.body.clone(),
-            attempts: progress.attempts,
-            reason,
-        };
-        let (event, attempts) = (letter.event_id.clone(), letter.attempts);
-        let mut behind = progress.clone();
-        behind.cursor = current.position;
-        behind.event_id = None;
-        behind.attempts = 0;
-        behind.retry_at = None;
-        self.commit(vec![
-            WebhookChange::AddDeadLetter(name.clone(), letter, limit),
-            WebhookChange::Progress(name.clone(), behind.clone()),
-        ])?;
-        self.recorded = Some(behind);
-        self.status.dead_letters_written.increment();
-        let dropped = (kept + 1).saturating_sub(u64::from(limit));
-        self.status.dropped.add(dropped);
-        tracing::warn!(webhook = %name, event, attempts, reason = self.last_reason, dropped, "an event became a dead letter");
-        self.move_past_current(&mut progress);
-        self.keep_progress(progress);
-        Ok(())
-    }
-
-    /// Makes the one attempt at a dead letter that an operator asked for.
-    fn redeliver(&mut self, letter: &WebhookDeadLetter) -> Result<(), StepError> {
-        let name = self.config.name.clone();
-        let event_id = letter.letter.event_id.clone();
-        match self.client.send(&event_id, &letter.letter.body) {
-            AttemptResult::Delivered => {
-                self.status.delivered.increment();
-                self.note_delivery();
-                if let Some(mut progress) = self.progress.clone() {
-                    progress.failing_since = None;
-                    self.keep_progress(progress);
-                }
-                self.commit(vec![WebhookChange::Delivered(name, event_id)])
-            }
-            AttemptResult::Gone => self.disable(),
-            AttemptResult::Unsent(problem) => Err(StepError::Unsent(problem)),
-            AttemptResult::Failed { kind, reason, .. } => {
-                self.status.failed(kind).increment();
-                self.commit(vec![WebhookChange::RedeliveryFailed(
-                    name, event_id, reason,
-                )])
-            }
-        }
-    }
-
     /// Ends sending until an operator enables the webhook.
     fn disable(&mut self) -> Result<(), StepError> {
         const REASON: &str = "the receiver answered 410: it wants no more events";
@@ -445,95 +379,6 @@ impl WebhookSender {
         progress.attempts = 0;
         progress.retry_at = None;
         self.last_reason.clear();
-    }
-
-    fn keep_progress(&mut self, progress: WebhookProgress) {
-        self.show_progress(&progress);
-        self.progress = Some(progress);
-    }
-
-    fn show_progress(&self, progress: &WebhookProgress) {
-        self.status.update(|state| {
-            state.position = Some(progress.cursor);
-            state.event_id.clone_from(&progress.event_id);
-            state.attempts = progress.attempts;
-            state.retry_at = progress.retry_at;
-            state.failing_since = progress.failing_since.or(self.unable_since);
-        });
-    }
-
-    /// Records that the host itself cannot make an attempt now, e.g. for want of the secret.
-    fn note_inability(&mut self, problem: &str) {
-        self.note_problem(problem);
-        let since = *self.unable_since.get_or_insert_with(Millis::now);
-        self.status.update(|state| {
-            state.failing_since.get_or_insert(since);
-        });
-    }
-
-    /// Notes that nothing keeps the host from making attempts.
-    fn note_ability(&mut self) {
-        if self.unable_since.take().is_none() {
-            return;
-        }
-        let failing_since = self
-            .progress
-            .as_ref()
-            .and_then(|progress| progress.failing_since);
-        self.status.update(|state| {
-            state.failing_since = failing_since;
-            if failing_since.is_none() {
-                state.problem = None;
-            }
-        });
-    }
-
-    fn note_delivery(&mut self) {
-        self.unable_since = None;
-        let mut did_fail = false;
-        self.status.update(|state| {
-            did_fail = state.problem.take().is_some();
-            state.delivered_at = Some(Millis::now());
-        });
-        if did_fail {
-            tracing::info!(webhook = %self.config.name, "events are delivered to a webhook again");
-        }
-    }
-
-    fn note_failure(&mut self, kind: FailureKind, reason: String) {
-        self.status.failed(kind).increment();
-        self.note_problem(&reason);
-        self.last_reason = reason;
-    }
-
-    /// Shows why events are not delivered. The log has the first of the same problems in a row.
-    fn note_problem(&self, problem: &str) {
-        let mut is_new = false;
-        self.status.update(|state| {
-            is_new = state.problem.as_deref() != Some(problem);
-            state.problem = Some(problem.to_owned());
-        });
-        if is_new {
-            tracing::warn!(webhook = %self.config.name, problem, "events are not delivered to a webhook for now");
-        }
-    }
-
-    /// Records how far the webhook has come, if that changed. When it cannot be, the next time does it.
-    fn record_progress(&mut self) {
-        self.recorded_at = Instant::now();
-        let Some(progress) = self.progress.clone() else {
-            return;
-        };
-        if self.recorded.as_ref() == Some(&progress) {
-            return;
-        }
-        let change = WebhookChange::Progress(self.config.name.clone(), progress.clone());
-        match self.commit(vec![change]) {
-            Ok(()) => self.recorded = Some(progress),
-            Err(error) => {
-                tracing::debug!(webhook = %self.config.name, %error, "how far events were sent is not recorded");
-            }
-        }
     }
 
     fn commit(&self, webhooks: Vec<WebhookChange>) -> Result<(), StepError> {

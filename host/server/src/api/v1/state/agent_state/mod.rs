@@ -3,37 +3,34 @@
 //! A key is one segment of the path, percent-encoded: the key `plans/today` is `/v1/state/kenny/plans%2Ftoday`, so that no key can be taken for
 //! `history` or `rollback`. Secrets are masked in every answer.
 
+mod forms;
+
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
+use serde_json::json;
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
-use crate::api::http::extract::{
-    ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described, request_body,
-};
-use crate::api::http::fields::{
-    Actor, JsonValue, Key, MAX_INTEGER, Moment, RevisionNumber, integer_field,
-};
+use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery};
 use crate::api::http::idempotency::IdempotencyHeader;
-use crate::api::http::pagination::{KeyPageQuery, Limit, PageQuery, next_cursor, page_rows};
+use crate::api::http::pagination::{KeyPageQuery, PageQuery, next_cursor, page_rows};
 use crate::api::http::preconditions::{Preconditions, with_etag};
 use crate::api::http::problem::Problem;
-use crate::api::http::respond::{json_response, parse_stored_json};
+use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
+use crate::api::v1::names::AgentPath;
+use crate::api::v1::state::key_changes::{DeleteQuery, KeyChange, read_revisions};
 use ark_model::check::FieldError;
-use ark_model::ids::{Millis, Name, TraceId};
-use ark_store::{Content, OperatorChange, Reader, Revision, RollbackTarget};
+use ark_model::ids::{Millis, Name};
+use ark_store::{Content, OperatorChange, Reader, RollbackTarget};
 
-use super::key_changes::{DeleteQuery, KeyChange, read_revisions};
-
-/// What is shown in the place of a secret.
-const MASK: &str = "********";
+use forms::{
+    KeyLine, KeyPage, KeysQuery, RollbackRequest, StateAgents, StateChanged, StateHistory,
+    StatePath, StateRequest, StateRevision, StateValue, ValueQuery, show_content,
+};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
@@ -42,224 +39,6 @@ pub(crate) fn routes() -> DescribedRoutes {
         .routes(routes!(read_value, set_value, delete_value))
         .routes(routes!(list_revisions))
         .routes(routes!(roll_back_value))
-}
-
-/// An agent in the path.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Path)]
-struct AgentPath {
-    /// The agent.
-    agent: Name,
-}
-
-/// A key of an agent in the path.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Path)]
-struct StatePath {
-    /// The agent.
-    agent: Name,
-    /// The key, as one segment: `/` in it is written %2F.
-    #[param(inline)]
-    key: Key,
-}
-
-impl StatePath {
-    fn into_parts(self) -> (Name, String) {
-        (self.agent, self.key.into())
-    }
-}
-
-/// Which keys of an agent.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct KeysQuery {
-    /// Only keys that start with this.
-    prefix: Option<String>,
-    /// Whether the values are listed, too.
-    values: Option<bool>,
-    /// How many rows at most; 50 if left out.
-    #[param(inline)]
-    limit: Option<Limit>,
-    /// Where to go on: the `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
-/// Which revision of a value.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct ValueQuery {
-    /// This revision.
-    #[param(inline)]
-    revision: Option<RevisionNumber>,
-    /// As it was then, in milliseconds since 1970 (UTC). In place of `revision`.
-    #[param(inline)]
-    at_ms: Option<Moment>,
-}
-
-/// A value of an agent's state.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct StateRequest {
-    /// Any JSON value, nested 127 deep at most; integers of more than 64 bits are refused. To take a key away, use DELETE.
-    value: JsonValue,
-    /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
-    expected_revision: Option<RevisionNumber>,
-    updated_by: Option<Actor>,
-}
-
-integer_field! {
-    /// A number of revisions, 1 or more.
-    RevisionSteps("1 or more", 1..=MAX_INTEGER)
-}
-
-/// So many revisions back.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct RollbackSteps {
-    /// How many revisions back.
-    steps: RevisionSteps,
-    /// The revision that must still be the latest. In place of `If-Match`.
-    expected_revision: Option<RevisionNumber>,
-    updated_by: Option<Actor>,
-}
-
-/// Back to a revision.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct RollbackToRevision {
-    /// Its number.
-    to_revision: RevisionNumber,
-    /// The revision that must still be the latest. In place of `If-Match`.
-    expected_revision: Option<RevisionNumber>,
-    updated_by: Option<Actor>,
-}
-
-/// Where to go back to.
-#[derive(ToSchema)]
-#[serde(untagged)]
-enum RollbackRequest {
-    Steps(RollbackSteps),
-    Revision(RollbackToRevision),
-}
-
-impl RequestBody for RollbackRequest {
-    fn from_document(document: Value) -> Result<Self, FieldError> {
-        let has = |field: &str| document.get(field).is_some_and(|value| !value.is_null());
-        match (has("steps"), has("to_revision")) {
-            (true, false) => read_described(document).map(Self::Steps),
-            (false, true) => read_described(document).map(Self::Revision),
-            (_, _) if !document.is_object() => read_described(document).map(Self::Steps),
-            (both, _) => Err(FieldError::new(
-                "to_revision",
-                if both {
-                    "is given together with steps"
-                } else {
-                    "and steps are missing"
-                },
-                "give steps (how many revisions back) or to_revision (its number)",
-            )),
-        }
-    }
-}
-
-request_body!(StateRequest);
-
-/// A page of agents that have state, by name.
-#[derive(Serialize, ToSchema)]
-struct StateAgents {
-    agents: Vec<Name>,
-    /// The cursor of the next page, if there may be one.
-    next_cursor: Option<String>,
-}
-
-/// A page of an agent's keys.
-#[derive(Serialize, ToSchema)]
-struct KeyPage {
-    agent: Name,
-    keys: Vec<KeyLine>,
-    /// The cursor of the next page, if there may be one.
-    next_cursor: Option<String>,
-}
-
-/// A key.
-#[derive(Serialize, ToSchema)]
-struct KeyLine {
-    key: String,
-    revision: u64,
-    at_ms: Millis,
-    /// Its value, where it was asked for; of a secret a mask.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Value>,
-    /// Whether it is a secret, where the value was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<bool>,
-}
-
-/// A revision of a value.
-#[derive(Serialize, ToSchema)]
-struct StateRevision {
-    revision: u64,
-    /// Any JSON value; of a secret a mask.
-    value: Value,
-    secret: bool,
-    deleted: bool,
-    at_ms: Millis,
-    trace_id: Option<TraceId>,
-    written_by: String,
-}
-
-/// A value with its agent and key.
-#[derive(Serialize, ToSchema)]
-struct StateValue {
-    agent: Name,
-    key: String,
-    #[serde(flatten)]
-    revision: StateRevision,
-}
-
-/// A page of revisions, newest first.
-#[derive(Serialize, ToSchema)]
-struct StateHistory {
-    agent: Name,
-    key: String,
-    revisions: Vec<StateRevision>,
-    /// The cursor of the next page, if there may be one.
-    next_cursor: Option<String>,
-}
-
-/// A change that is on disk.
-#[derive(Serialize, ToSchema)]
-struct StateChanged {
-    agent: Name,
-    key: String,
-    /// The revision that the change made.
-    revision: u64,
-}
-
-/// The value that is shown, whether it is a secret, and whether it is deleted.
-fn show_content(content: &Content) -> (Value, bool, bool) {
-    match content {
-        Content::Plain(text) => (parse_stored_json(text), false, false),
-        Content::Secret => (json!(MASK), true, false),
-        Content::Deleted => (Value::Null, false, true),
-    }
-}
-
-impl From<&Revision> for StateRevision {
-    fn from(revision: &Revision) -> Self {
-        let (value, secret, deleted) = show_content(&revision.content);
-        Self {
-            revision: revision.revision,
-            value,
-            secret,
-            deleted,
-            at_ms: revision.at,
-            trace_id: revision.trace_id,
-            written_by: revision.origin.clone(),
-        }
-    }
 }
 
 /// Lists the agents that have state, by name

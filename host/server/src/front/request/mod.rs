@@ -3,35 +3,32 @@
 //! What the front sends is framed by itself: the body has the length that the front counted, or is chunked. Headers that are for one connection
 //! only are left out, and so is what names another sender (`Forwarded`, `X-Forwarded-*`): neither the owner nor the front goes by them.
 
-use std::sync::{Arc, OnceLock};
+mod body;
+mod headers;
+
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, header};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use ark_model::ids::TraceId;
 
-use crate::api::http::body::{BodyLimits, incomplete_body, refuse_large, too_large, too_slow};
+use crate::api::http::body::{incomplete_body, too_large};
 use crate::api::http::deadline::{DEADLINE, Deadline};
 use crate::api::http::problem::Problem;
 use crate::api::http::trace_context::format_traceparent;
 use crate::api::repeats::{IDEMPOTENCY_KEY, KeyedCalls};
 
-/// Bodies up to this size are held in memory: all that are no uploads.
-const WHOLE_LIMITS: BodyLimits = BodyLimits::DEFAULT;
-/// Bodies up to this size are streamed: the uploads. The owner has its own limits.
-const STREAMED_LIMITS: BodyLimits = BodyLimits::UPLOAD;
-/// The unit in which memory for bodies is counted.
-const BUFFER_UNIT: usize = 1024;
-/// Memory for the bodies of all requests at the same time.
-const MAX_BUFFERED_BYTES: usize = 128 * 1024 * 1024;
+use body::{BodyFailure, OutgoingBody, STREAMED_LIMITS, read_body};
+use headers::drop_sender_headers;
+
+pub(super) use body::BodyMemory;
+pub(super) use headers::drop_connection_headers;
+
 /// How much earlier than the caller's own deadline the owner's is, so that its answer arrives in time.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 /// The name of a front among the hosts that passed a message on.
@@ -40,107 +37,6 @@ const VIA: &str = "1.1 ark-front";
 const GIVEN_KEYS: [&str; 3] = ["/v1/actions", "/v1/actions/batch", "/v1/signals"];
 /// The calls that resolve an approval, which get one too: how their paths begin and end, with the approval's id between.
 const RESOLUTION_PATHS: (&str, [&str; 2]) = ("/v1/approvals/", ["/approve", "/reject"]);
-
-/// Headers that are for one connection (RFC 9110, section 7.6.1), and those that are made again.
-static DROPPED_HEADERS: [HeaderName; 13] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    // Answered by the front itself, when it reads the body.
-    header::EXPECT,
-    header::CONTENT_LENGTH,
-    header::FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-];
-
-/// Takes the headers off a message that are for one connection only.
-pub(super) fn drop_connection_headers(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        // What the owner must know is not dropped because a caller says so.
-        .filter(|name| !KEPT_HEADERS.contains(name))
-        .collect();
-    for name in DROPPED_HEADERS.iter().chain(&named) {
-        headers.remove(name);
-    }
-}
-
-/// Headers that `Connection` cannot take off a request: without them the owner would do something else than it was asked for.
-static KEPT_HEADERS: [HeaderName; 9] = [
-    header::HOST,
-    header::AUTHORIZATION,
-    header::CONTENT_TYPE,
-    header::CONTENT_ENCODING,
-    header::IF_MATCH,
-    HeaderName::from_static(IDEMPOTENCY_KEY),
-    HeaderName::from_static(DEADLINE),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("last-event-id"),
-];
-
-/// Memory for the bodies of requests.
-#[derive(Clone)]
-pub(super) struct BodyMemory(Arc<Semaphore>);
-
-impl Default for BodyMemory {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_BUFFERED_BYTES / BUFFER_UNIT)))
-    }
-}
-
-impl BodyMemory {
-    /// Reserves memory in units of [`BUFFER_UNIT`].
-    fn reserve(&self, units: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let free = Arc::clone(&self.0).try_acquire_many_owned(units);
-        free.map_err(|_| Problem::busy("too many requests with bodies are under way"))
-    }
-}
-
-/// Set when the client failed while its body was streamed, so that the broken connection is not blamed on the owner.
-type ClientFailure = Arc<OnceLock<BodyFailure>>;
-
-/// What is wrong with a body that is streamed.
-enum BodyFailure {
-    TooLarge,
-    Incomplete(String),
-}
-
-/// The first bytes of a body, which are in memory until they are sent.
-struct BegunBytes {
-    bytes: Bytes,
-    _memory: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for BegunBytes {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// A body on its way to the owner.
-enum OutgoingBody {
-    Whole {
-        bytes: Bytes,
-        _memory: OwnedSemaphorePermit,
-    },
-    /// Sent once; `None`: it was.
-    Streamed {
-        body: Option<Body>,
-        length: Option<HeaderValue>,
-        failure: ClientFailure,
-    },
-}
 
 /// A request on its way to the owner.
 pub(super) struct OutgoingRequest {
@@ -310,90 +206,15 @@ fn is_given_key(path: &str) -> bool {
         || (path.starts_with(start) && ends.iter().any(|end| path.ends_with(end)))
 }
 
-/// Takes off what names another sender than the one who is connected.
-fn drop_sender_headers(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-forwarded-"))
-        .cloned()
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-}
-
-/// Reads a body that is not large. A large one, or one whose length nobody knows and that turns out to be large, is streamed.
-async fn read_body(
-    headers: &HeaderMap,
-    declared: Option<HeaderValue>,
-    body: Body,
-    memory: &BodyMemory,
-) -> Result<OutgoingBody, Problem> {
-    let length = declared
-        .as_ref()
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
-    if length.is_some_and(|length| length > STREAMED_LIMITS.bytes) && !is_coded {
-        return Err(refuse_large(headers, body, STREAMED_LIMITS).await);
-    }
-    if length.is_some_and(|length| length > WHOLE_LIMITS.bytes) {
-        return Ok(stream_body(body, declared.filter(|_| !is_coded)));
-    }
-    let mut permit = memory.reserve(0)?;
-    let mut stream = body.into_data_stream();
-    let mut read = BytesMut::new();
-    let reading = async {
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| incomplete_body(&error))?;
-            let needed = (read.len() + chunk.len()).div_ceil(BUFFER_UNIT);
-            let missing = needed.saturating_sub(permit.num_permits());
-            permit.merge(memory.reserve(missing)?);
-            read.extend_from_slice(&chunk);
-            if read.len() > WHOLE_LIMITS.bytes {
-                return Ok(false);
-            }
-        }
-        Ok::<bool, Problem>(true)
-    };
-    let is_whole = tokio::time::timeout(WHOLE_LIMITS.time, reading).await;
-    let is_whole = is_whole.map_err(|_| too_slow(WHOLE_LIMITS))??;
-    let bytes = read.freeze();
-    if is_whole {
-        return Ok(OutgoingBody::Whole {
-            bytes,
-            _memory: permit,
-        });
-    }
-    let begun = Bytes::from_owner(BegunBytes {
-        bytes,
-        _memory: permit,
-    });
-    let begun = futures_util::stream::once(async move { Ok(begun) });
-    Ok(stream_body(Body::from_stream(begun.chain(stream)), None))
-}
-
-/// Streams a body within [`STREAMED_LIMITS`], and notes what the client does wrong.
-fn stream_body(body: Body, length: Option<HeaderValue>) -> OutgoingBody {
-    let failure = ClientFailure::default();
-    let noted = Arc::clone(&failure);
-    let body = Limited::new(body, STREAMED_LIMITS.bytes).map_err(move |error| {
-        let found = if error.is::<LengthLimitError>() {
-            BodyFailure::TooLarge
-        } else {
-            BodyFailure::Incomplete(error.to_string())
-        };
-        let _ = noted.set(found);
-        error
-    });
-    OutgoingBody::Streamed {
-        body: Some(Body::new(body)),
-        length,
-        failure,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use axum::http::HeaderName;
+    use futures_util::StreamExt;
+    use tokio::sync::Semaphore;
+
+    use super::body::WHOLE_LIMITS;
     use super::*;
 
     async fn take_in(request: axum::http::request::Builder, body: &str) -> OutgoingRequest {
