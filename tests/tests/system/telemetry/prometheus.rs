@@ -214,7 +214,7 @@ fn asked(text: &str) -> BTreeSet<String> {
 #[test]
 fn dashboards_and_rules_ask_only_for_what_there_is() {
     let read = |path: &str| std::fs::read_to_string(deploy().join(path)).expect(path);
-    let contract = read("metrics.md");
+    let contract = read("../docs/metrics-reference.md");
     let recording = read("prometheus/rules/recording.yml");
     let recorded: BTreeSet<&str> = recording
         .lines()
