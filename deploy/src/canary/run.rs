@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
+use ark_store::is_restore_pending;
 use serde_json::{Value, json};
 
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
@@ -256,7 +257,9 @@ impl<'a> HostCanary<'a> {
     /// As [`Self::resume`].
     pub(crate) fn leave_to_rollback(mut self) -> Result<bool, CanaryError> {
         let plan = &self.begin.plan;
-        if !self.state.was_stopped || plan.take_over.is_none() {
+        let take_over = plan.take_over.as_ref().filter(|_| self.state.was_stopped);
+        // A restore that this canary began and that was interrupted is its own to repeat: no host starts before.
+        if take_over.is_none_or(|plan| is_restore_pending(&plan.data_dir)) {
             return self.abort("a rollback").map(|_| false);
         }
         set_weights(
@@ -494,18 +497,22 @@ impl<'a> HostCanary<'a> {
         // HAProxy is away.
         let haproxy = Haproxy::new(plan.haproxy.clone());
         let weighed = set_weights(&haproxy, &plan.backend, &self.begin.weights);
-        if is_new {
+        let noted = if is_new {
             self.journal.record(&JournalEntry::GoingBack {
                 tripwire,
                 reason: reason.to_owned(),
-            })?;
-        }
-        weighed?;
+            })
+        } else {
+            Ok(())
+        };
         let token_file = TokenFile::beside(&self.path, &self.begin.id);
         if let Some(plan) = &take_over {
             let lock = self.journal.share_lock()?;
+            // Whatever failed before: without it no host serves.
             bring_stable_back(self.client, plan, &self.begin, &lock, &token_file)?;
         }
+        noted?;
+        weighed?;
         self.admin = token_file.client(self.client)?;
         if self.admin.is_some() {
             (self.tell)("token", json!({"reason": token_file.describe()}));

@@ -31,7 +31,7 @@ impl Migration {
     #[must_use]
     pub fn describe(&self) -> String {
         format!(
-            "the new version migrates the database from schema {} to {}, which this version cannot open: until the new version has judged the way back is the snapshot that is made when the old host has ended, and loses nothing; after that it is `ark rollback` to that snapshot, which needs a number of decisions that may be lost to the ledger",
+            "the new version migrates the database from schema {} to {}, which this version cannot open: until the new version has judged the way back is the snapshot that is made when the old host has ended, and loses no decision; after that it is `ark rollback` to that snapshot, which needs a number of decisions that may be lost to the ledger",
             self.from, self.to
         )
     }
@@ -139,6 +139,11 @@ pub(crate) fn keep_before_migration(
         let beside = format!("{}-superseded", file_name(kept));
         move_entry(kept, &new_path(parent_of(kept), &beside)).map_err(&failed)?;
     }
+    // What a run that was killed had copied. It is this one's: the journal's lock is held.
+    match std::fs::remove_dir_all(kept.with_extension("partial")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
     create_snapshot(data_dir, kept)?;
     give_to_owner(kept, data_dir).map_err(failed)
 }
@@ -163,7 +168,14 @@ pub(crate) enum WayBack {
 /// Decisions since the kept one would be lost; the database cannot be read.
 pub(crate) fn decide_way_back(data_dir: &Path, kept: &Path) -> Result<WayBack, ExchangeError> {
     let Some(manifest) = read_manifest(kept) else {
-        return Ok(WayBack::GoOn);
+        if kept.symlink_metadata().is_err() {
+            return Ok(WayBack::GoOn);
+        }
+        // Whether the database was migrated is not known then: nothing may be stopped for a way back that may not exist.
+        return Err(ExchangeError::for_file(kept)(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            "the manifest of the database that was kept cannot be read",
+        )));
     };
     // A run was killed while it restored: nothing has served since.
     if is_restore_pending(data_dir) {

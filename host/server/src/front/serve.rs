@@ -11,7 +11,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use crate::api::call::classify_call;
-use crate::api::http::deadline::apply_envelope;
+use crate::api::http::deadline::{apply_envelope, begin_call};
 use crate::api::http::respond::json_response;
 use crate::api::{Server, Tls, compress_answers, serve_connections};
 use crate::readiness::report_liveness;
@@ -86,6 +86,9 @@ async fn answer_call(State(front): State<Arc<Front>>, request: Request) -> Respo
 }
 
 async fn answer_request(front: Arc<Front>, request: Request) -> Response {
+    if let Err(problem) = begin_call(&request) {
+        return problem.into_response();
+    }
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     match request.uri().path() {
         "/healthz" if is_read => json_response(StatusCode::OK, None, &report_liveness()),

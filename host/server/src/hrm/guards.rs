@@ -61,8 +61,12 @@ impl Guards {
     ///
     /// A broken pin halts the host at once. The watchdog also orders the halt, which makes it durable.
     pub fn record_heartbeat(&self, now: Millis, pin_holds: bool) {
-        self.pin_holds.store(pin_holds, Ordering::Release);
-        if !pin_holds {
+        if pin_holds {
+            self.pin_holds.store(true, Ordering::Release);
+        } else {
+            // Under the lock of `end_halt`, which would otherwise clear the flag after having seen the pin whole.
+            let _halt = self.halt.write();
+            self.pin_holds.store(false, Ordering::Release);
             self.halted.store(true, Ordering::Release);
         }
         self.last_heartbeat.store(now.0, Ordering::Release);

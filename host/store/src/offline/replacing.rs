@@ -77,5 +77,9 @@ fn make_new(
         file.sync_all()?;
         std::fs::rename(&unfinished, path)
     };
-    made().map_err(MaintenanceError::for_file(path))
+    made().map_err(|error| {
+        // On a full disk it would take the room that the next try needs.
+        let _ = std::fs::remove_file(&unfinished);
+        MaintenanceError::for_file(path)(error)
+    })
 }

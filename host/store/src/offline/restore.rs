@@ -85,13 +85,13 @@ pub fn restore_snapshot_keeping(
         });
     }
     // Where a restore was interrupted, the database that is here may be half of this snapshot.
-    let noted = RestoreNote::read(&pending).filter(|_| repeated);
+    let noted = RestoreNote::read(&pending)?;
     let is_new = noted.is_none();
     let mut note = noted.unwrap_or_else(|| {
         let attested = lock.found_heads().map(|(audit, _)| audit.seq);
         RestoreNote::of(EarlierTokens::read(&database, attested))
     });
-    if note.complete(dir, label) || is_new {
+    if note.complete(dir, label, is_new) {
         write_file(&pending, json!(note).to_string().as_bytes())?;
     }
     sync_directory(dir)?;

@@ -31,7 +31,7 @@ use ark_model::ids::{Digest, Millis, Name};
 use ark_model::principal::{Principal, Role};
 use ark_store::{ReadError, Store};
 
-use crate::api::http::deadline::Malformed;
+use crate::api::http::deadline::{Malformed, begin_call};
 use crate::api::http::head::Authority;
 use crate::api::http::problem::Problem;
 
@@ -384,6 +384,9 @@ pub(crate) async fn pass_gate(auth: Arc<Auth>, mut request: Request, next: Next)
             Problem::from(error).into_response()
         }
         Ok(Admitted { principal, token }) => {
+            if let Err(problem) = begin_call(&request) {
+                return problem.into_response();
+            }
             request.extensions_mut().insert(principal);
             let used = token.as_ref().map(|token| token.hash);
             request.extensions_mut().insert(TokenUsed(used));

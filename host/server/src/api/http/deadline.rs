@@ -1,7 +1,9 @@
 //! What every request and every answer carries in addition to its content: a deadline and a trace.
+//!
+//! Invariant: whoever may not call is told so, however short the deadline; and a call whose deadline passed before it began does not begin.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
@@ -29,9 +31,18 @@ pub(crate) const WRITE_TIME: Duration = Duration::from_secs(30);
 /// Says what is certain about a change that is still being recorded; `None`: nothing.
 type CertainAnswer = Box<dyn Fn() -> Option<Problem> + Send>;
 
+/// The call has not begun: whether its caller may call is being checked.
+const WAITING: u8 = 0;
+/// The call has begun.
+const BEGUN: u8 = 1;
+/// The deadline passed before the call began: it does not begin any more.
+const BARRED: u8 = 2;
+
 /// The moment after which the caller waits no more. What is not committed by then is not committed at all.
 #[derive(Clone)]
 pub(crate) struct Deadline {
+    /// [`WAITING`], [`BEGUN`] or [`BARRED`].
+    call: Arc<AtomicU8>,
     deadline: Option<CommitDeadline>,
     /// Whether the handler has taken it, so that the writer claims it.
     is_taken: Arc<AtomicBool>,
@@ -41,10 +52,19 @@ pub(crate) struct Deadline {
 impl Deadline {
     fn new(at: Option<Instant>) -> Self {
         Self {
+            call: Arc::default(),
             deadline: at.map(CommitDeadline::at),
             is_taken: Arc::default(),
             certain_answer: Arc::default(),
         }
+    }
+
+    /// Leaves [`WAITING`]. Returns whether the call was still in it.
+    fn leave_waiting(&self, to: u8) -> bool {
+        let left = self
+            .call
+            .compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire);
+        left.is_ok()
     }
 
     /// Has the caller told at the deadline what `answer` returns, in place of an outcome that is not known. For changes that are in force before
@@ -80,6 +100,29 @@ impl Deadline {
     }
 }
 
+/// Begins a call whose caller may call. Whoever lets [`apply_envelope`] answer calls this before anything of the call is carried out.
+///
+/// # Errors
+/// The deadline has passed, so the call must not begin.
+pub(crate) fn begin_call(request: &Request) -> Result<(), Problem> {
+    let deadline = request.extensions().get::<Deadline>();
+    if deadline.is_none_or(|deadline| {
+        // A busy runtime may come to a call only after its deadline, and before the deadline's timer.
+        let is_over = deadline
+            .moment()
+            .is_some_and(|moment| moment <= Instant::now());
+        deadline.leave_waiting(if is_over { BARRED } else { BEGUN }) && !is_over
+    }) {
+        return Ok(());
+    }
+    let problem = Problem::deadline_exceeded();
+    Err(if request.method().is_safe() {
+        problem
+    } else {
+        problem.denied()
+    })
+}
+
 /// A malformed header that every request may carry. It is reported only to a caller who may call.
 #[derive(Clone)]
 pub(crate) struct Malformed(pub(crate) FieldError);
@@ -107,7 +150,7 @@ pub(crate) async fn apply_envelope<F: Future<Output = Response> + Send + 'static
     let is_coded = request.headers().contains_key(header::TRANSFER_ENCODING);
     let (request, unread) = watch_body(request);
     let mut response = if request.method().is_safe() {
-        answer_read_in_time(at, request, inner).await
+        answer_read_in_time(at, &deadline, request, inner).await
     } else {
         answer_change_in_time(at, &deadline, inner(request)).await
     };
@@ -147,7 +190,13 @@ where
         return change.await;
     };
     // A task of its own: a change that is given up halfway would not finish what follows its commit.
-    match tokio::time::timeout_at(at.into(), tokio::spawn(change)).await {
+    let mut change = tokio::spawn(change);
+    let in_time = match tokio::time::timeout_at(at.into(), &mut change).await {
+        // It never begins, so it is answered at once: the caller may not call, or its deadline has passed.
+        Err(_) if deadline.leave_waiting(BARRED) => Ok(change.await),
+        in_time => in_time,
+    };
+    match in_time {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => {
             Problem::unavailable(format!("the call was given up: {error}")).into_response()
@@ -158,18 +207,23 @@ where
 }
 
 async fn answer_read_in_time<F: Future<Output = Response>>(
-    deadline: Option<Instant>,
+    at: Option<Instant>,
+    deadline: &Deadline,
     request: Request,
     inner: impl FnOnce(Request) -> F,
 ) -> Response {
     let stream = request.uri().path() == "/v1/events";
     let known = request.headers().get_all(header::IF_NONE_MATCH).iter();
     let known: Vec<HeaderValue> = known.cloned().collect();
-    let response = match deadline.filter(|_| !stream) {
-        Some(deadline) => match tokio::time::timeout_at(deadline.into(), inner(request)).await {
-            Ok(response) => response,
-            Err(_) => Problem::deadline_exceeded().into_response(),
-        },
+    let response = match at.filter(|_| !stream) {
+        Some(at) => {
+            let mut read = std::pin::pin!(inner(request));
+            match tokio::time::timeout_at(at.into(), &mut read).await {
+                Ok(response) => response,
+                Err(_) if deadline.leave_waiting(BARRED) => read.await,
+                Err(_) => Problem::deadline_exceeded().into_response(),
+            }
+        }
         None => inner(request).await,
     };
     if known.iter().any(|known| has_known_tag(known, &response)) {
@@ -216,4 +270,68 @@ fn read_deadline(headers: &HeaderMap) -> Result<Option<Instant>, FieldError> {
             )
         })?;
     Ok(Some(Instant::now() + Duration::from_millis(millis)))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Method;
+
+    use super::*;
+
+    /// How a call runs beyond its deadline.
+    enum Course {
+        /// The gate is late, and refuses the caller.
+        LateRefusal,
+        /// The gate is late, and admits the caller.
+        LateAdmission,
+        /// The gate is in time, and the call has no end.
+        LateAnswer,
+    }
+
+    /// Returns the status and whether the call was carried out.
+    fn answer(method: Method, course: Course) -> (StatusCode, bool) {
+        let carried_out = Arc::new(AtomicBool::new(false));
+        let carrying_out = Arc::clone(&carried_out);
+        let is_late = !matches!(course, Course::LateAnswer);
+        let call = move |request: Request| async move {
+            let deadline = request.extensions().get::<Deadline>().cloned();
+            let state = || deadline.as_ref().map(|it| it.call.load(Ordering::Acquire));
+            while is_late && state() == Some(WAITING) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if matches!(course, Course::LateRefusal) {
+                return StatusCode::UNAUTHORIZED.into_response();
+            }
+            if let Err(problem) = begin_call(&request) {
+                return problem.into_response();
+            }
+            carrying_out.store(true, Ordering::Release);
+            std::future::pending().await
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri("/v1/lists")
+            .header(header::HOST, "localhost")
+            .header(DEADLINE, if is_late { "1" } else { "1500" });
+        let request = request.body(Body::empty()).expect("a request");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let response = runtime.block_on(apply_envelope(request, call));
+        (response.status(), carried_out.load(Ordering::Acquire))
+    }
+
+    #[test]
+    fn a_call_begins_before_its_deadline_or_not_at_all_and_a_refused_caller_is_told_so() {
+        for method in [Method::GET, Method::POST] {
+            let refused = answer(method.clone(), Course::LateRefusal);
+            assert_eq!(refused, (StatusCode::UNAUTHORIZED, false), "{method}");
+            let barred = answer(method.clone(), Course::LateAdmission);
+            assert_eq!(barred, (StatusCode::GATEWAY_TIMEOUT, false), "{method}");
+            let late = answer(method.clone(), Course::LateAnswer);
+            assert_eq!(late, (StatusCode::GATEWAY_TIMEOUT, true), "{method}");
+        }
+    }
 }
