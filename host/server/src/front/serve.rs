@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Router as Routes;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 

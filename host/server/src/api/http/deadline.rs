@@ -282,25 +282,25 @@ mod tests {
     /// How a call runs beyond its deadline.
     enum Course {
         /// The gate is late, and refuses the caller.
-        LateRefusal,
+        RefusedLate,
         /// The gate is late, and admits the caller.
-        LateAdmission,
+        AdmittedLate,
         /// The gate is in time, and the call has no end.
-        LateAnswer,
+        Endless,
     }
 
     /// Returns the status and whether the call was carried out.
     fn answer(method: Method, course: Course) -> (StatusCode, bool) {
         let carried_out = Arc::new(AtomicBool::new(false));
         let carrying_out = Arc::clone(&carried_out);
-        let is_late = !matches!(course, Course::LateAnswer);
+        let is_late = !matches!(course, Course::Endless);
         let call = move |request: Request| async move {
             let deadline = request.extensions().get::<Deadline>().cloned();
             let state = || deadline.as_ref().map(|it| it.call.load(Ordering::Acquire));
             while is_late && state() == Some(WAITING) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            if matches!(course, Course::LateRefusal) {
+            if matches!(course, Course::RefusedLate) {
                 return StatusCode::UNAUTHORIZED.into_response();
             }
             if let Err(problem) = begin_call(&request) {
@@ -326,11 +326,11 @@ mod tests {
     #[test]
     fn a_call_begins_before_its_deadline_or_not_at_all_and_a_refused_caller_is_told_so() {
         for method in [Method::GET, Method::POST] {
-            let refused = answer(method.clone(), Course::LateRefusal);
+            let refused = answer(method.clone(), Course::RefusedLate);
             assert_eq!(refused, (StatusCode::UNAUTHORIZED, false), "{method}");
-            let barred = answer(method.clone(), Course::LateAdmission);
+            let barred = answer(method.clone(), Course::AdmittedLate);
             assert_eq!(barred, (StatusCode::GATEWAY_TIMEOUT, false), "{method}");
-            let late = answer(method.clone(), Course::LateAnswer);
+            let late = answer(method.clone(), Course::Endless);
             assert_eq!(late, (StatusCode::GATEWAY_TIMEOUT, true), "{method}");
         }
     }
