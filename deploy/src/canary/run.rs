@@ -493,7 +493,7 @@ impl<'a> HostCanary<'a> {
             begin_way_back(plan, &self.begin.id, &self.journal.share_lock()?)?;
         }
         let plan = &self.begin.plan;
-        // Requests first, also where a full disk takes no entry: the stable fronts park them while the host comes back. The entry is made also where
+        // The requests go back also where a full disk takes no entry: the stable fronts park them while the host comes back. The entry is made also where
         // HAProxy is away.
         let haproxy = Haproxy::new(plan.haproxy.clone());
         let weighed = set_weights(&haproxy, &plan.backend, &self.begin.weights);

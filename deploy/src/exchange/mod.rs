@@ -5,7 +5,8 @@
 //!
 //! # Journal and effect
 //!
-//! Canaries, upgrades and rollbacks note a step in their journal, on disk, before they take it. So after a kill an entry says that its effect may have been
+//! Canaries, upgrades and rollbacks note a step in their journal, on disk, before they take it. The exception is a canary's way back, which is noted
+//! when what serves is stopped and the weights are changed, so that it needs no room on a full disk; it may be begun again. So after a kill an entry says that its effect may have been
 //! made: not at all, in part, or whole. No entry says that one was made, but those of rollbacks, whose steps from the database on are taken again
 //! all the same. Therefore each effect can be made again from any of these states, whatever somebody did meanwhile:
 //!
