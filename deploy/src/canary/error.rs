@@ -28,6 +28,16 @@ pub enum CanaryError {
     /// The take-over, or its way back, does not go on.
     #[error(transparent)]
     TakeOver(#[from] ExchangeError),
+    /// The stable version does not come back.
+    #[error(
+        "the way back to the stable version, of `{reason}`, does not go on: {cause}; `ark canary abort` tries again"
+    )]
+    WayBack {
+        /// Why the canary goes back.
+        reason: String,
+        /// What is wrong.
+        cause: Box<ExchangeError>,
+    },
     /// A canary is under way.
     #[error(
         "the canary {0} was begun and has not ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"

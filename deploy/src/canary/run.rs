@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
-use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::serving::{Serving, WantedProgram};
 use crate::exchange::token::TokenFile;
 use crate::exchange::traffic::{set_weights, weigh_servers};
@@ -23,7 +23,7 @@ use super::measure::{Figures, Meter};
 use super::plan::{CanaryPlan, TakeOverPlan};
 use super::prepare::prepare;
 use super::report::CanaryReport;
-use super::takeover::{TakeOver, begin_way_back, bring_stable_back};
+use super::takeover::{TakeOver, begin_way_back, bring_stable_back, find_host_to_bring_back};
 use super::tripwires::{Measurement, MeasurementResult, StepWatch, Tripwire};
 
 /// The longest time between two looks at whether something is asked of the run.
@@ -78,7 +78,7 @@ pub struct HostCanary<'a> {
     path: PathBuf,
     begin: CanaryStart,
     state: CanaryState,
-    unrecorded: Vec<String>,
+    records_waiting: StepQueue,
     /// How many steps were recorded: part of their idempotency keys.
     records: u32,
     tell: &'a mut dyn FnMut(&str, Value),
@@ -175,7 +175,7 @@ impl<'a> HostCanary<'a> {
             path: path.to_owned(),
             begin,
             state,
-            unrecorded: Vec::new(),
+            records_waiting: StepQueue::default(),
             records: 0,
             tell,
         };
@@ -208,7 +208,7 @@ impl<'a> HostCanary<'a> {
             path: path.to_owned(),
             begin,
             state,
-            unrecorded: Vec::new(),
+            records_waiting: StepQueue::default(),
             // Beyond what the ended process can have recorded since its last entry.
             records: u32::try_from(entries.len()).unwrap_or(u32::MAX / 2) * 1000,
             tell,
@@ -259,9 +259,10 @@ impl<'a> HostCanary<'a> {
         let plan = &self.begin.plan;
         let take_over = plan.take_over.as_ref().filter(|_| self.state.was_stopped);
         // A restore that this canary began and that was interrupted is its own to repeat: no host starts before.
-        if take_over.is_none_or(|plan| is_restore_pending(&plan.data_dir)) {
+        if take_over.is_some_and(|plan| is_restore_pending(&plan.data_dir)) {
             return self.abort("a rollback").map(|_| false);
         }
+        let has_begun = take_over.is_some();
         set_weights(
             &Haproxy::new(plan.haproxy.clone()),
             &plan.backend,
@@ -271,7 +272,7 @@ impl<'a> HostCanary<'a> {
         let text = format!("{}: a rollback", tripwire.as_str());
         self.record("went-back", &text, &json!({"tripwire": tripwire}));
         self.journal.clear()?;
-        Ok(true)
+        Ok(has_begun)
     }
 
     fn advance(&mut self, stop: &AtomicBool) -> Result<Option<TakeOver>, Stop> {
@@ -482,8 +483,10 @@ impl<'a> HostCanary<'a> {
         tripwire: Option<Tripwire>,
         reason: &str,
     ) -> Result<CanaryReport, CanaryError> {
-        let take_over = self.begin.plan.take_over.as_ref();
-        let take_over = take_over.filter(|_| self.state.was_stopped).cloned();
+        let (client, was_stopped) = (self.client, self.state.was_stopped);
+        let take_over = self.begin.plan.take_over.clone();
+        let (take_over, ended) = find_host_to_bring_back(client, take_over, was_stopped);
+        let reason = &format!("{reason}{ended}");
         (self.tell)(
             "going-back",
             json!({"tripwire": tripwire, "reason": reason}),
@@ -509,7 +512,12 @@ impl<'a> HostCanary<'a> {
         if let Some(plan) = &take_over {
             let lock = self.journal.share_lock()?;
             // Whatever failed before: without it no host serves.
-            bring_stable_back(self.client, plan, &self.begin, &lock, &token_file)?;
+            bring_stable_back(self.client, plan, &self.begin, &lock, &token_file).map_err(
+                |cause| CanaryError::WayBack {
+                    reason: reason.clone(),
+                    cause: Box::new(cause),
+                },
+            )?;
         }
         noted?;
         weighed?;
@@ -546,7 +554,7 @@ impl<'a> HostCanary<'a> {
             share_pct: self.state.share_pct,
             take_over,
             token_file: None,
-            unrecorded: self.unrecorded,
+            unrecorded: self.records_waiting.into_unrecorded(),
         }
     }
 
@@ -568,9 +576,6 @@ impl<'a> HostCanary<'a> {
             figures,
         };
         let client = self.admin.as_ref().unwrap_or(self.client);
-        let recorded = post_step(client, &key, &record);
-        if let Err(error) = recorded {
-            self.unrecorded.push(format!("{step}: {error}"));
-        }
+        self.records_waiting.post(client, key, &record);
     }
 }

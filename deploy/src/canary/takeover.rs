@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::exchange::ExchangeError;
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{WayBack, decide_way_back, kept_path, restore_over};
-use crate::exchange::serving::{Serving, WantedProgram, wait_ready};
+use crate::exchange::serving::{HostWatch, Serving, WantedProgram, has_gone, wait_ready};
 use crate::exchange::token::TokenFile;
 
 use super::journal::CanaryStart;
@@ -28,6 +28,23 @@ pub struct TakeOver {
     pub pause_ms: Option<u64>,
     /// Which version serves, in words.
     pub serving: String,
+}
+
+/// Which take-over brings the stable host back: one that has stopped it; or any, where the host has ended by itself meanwhile, of which the text says
+/// so, for the reason.
+pub(super) fn find_host_to_bring_back(
+    client: &HostClient,
+    plan: Option<TakeOverPlan>,
+    was_stopped: bool,
+) -> (Option<TakeOverPlan>, &'static str) {
+    match plan {
+        Some(plan) if was_stopped => (Some(plan), ""),
+        Some(plan) if has_gone(client, &plan.data_dir) => (
+            Some(plan),
+            "; the host that served has ended meanwhile, and is started again",
+        ),
+        _ => (None, ""),
+    }
 }
 
 /// Stops whatever runs, if nothing is lost on the way back. What would lose decisions is refused, and the new version serves on.
@@ -69,6 +86,7 @@ pub(super) fn bring_stable_back(
             give_made(&plan.data_dir).map_err(ExchangeError::for_file(&plan.data_dir))?;
         }
     }
+    let mut watch = HostWatch::before_start(&plan.data_dir);
     run_command(&plan.start_stable_command, lock, plan.timeout)?;
     // Where the new version cannot be asked any more, that a host is ready must do.
     let new = WantedProgram::of(&plan.new_binary).ok();
@@ -80,5 +98,5 @@ pub(super) fn bring_stable_back(
         }),
         _ => Ok(String::new()),
     };
-    wait_ready(client, plan.timeout, &check).map(drop)
+    wait_ready(client, &mut watch, plan.timeout, &check).map(drop)
 }

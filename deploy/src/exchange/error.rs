@@ -24,8 +24,19 @@ pub enum ExchangeError {
     #[error("the new version judges recorded decisions otherwise: {0}")]
     Replay(String),
     /// The host is not ready in time.
-    #[error("the host is not ready after {0:?}")]
-    NotReady(Duration),
+    #[error("the host is not ready after {timeout:?}: {found}; its log says why")]
+    NotReady {
+        /// How long it was waited for.
+        timeout: Duration,
+        /// Which process holds the data directory.
+        found: String,
+    },
+    /// The host was started and has ended.
+    #[error(
+        "the host has ended: no process holds {data_dir} any more; its log, or that of its process manager, says why",
+        data_dir = .0.display()
+    )]
+    Ended(PathBuf),
     /// The host that is ready is not the version.
     #[error(
         "the host that serves is not {wanted}: {found}; start that version, or see why the commands leave another one running"

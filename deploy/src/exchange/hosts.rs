@@ -9,7 +9,7 @@ use ark_client::HostClient;
 use super::commands::run_command;
 use super::database::keep_before_migration;
 use super::error::ExchangeError;
-use super::serving::{WantedProgram, wait_ready};
+use super::serving::{HostWatch, WantedProgram, wait_ready};
 
 /// How the host is exchanged for that of a new version.
 pub(crate) struct HostExchange<'a> {
@@ -59,9 +59,10 @@ impl HostExchange<'_> {
             keep_before_migration(self.new_binary, self.data_dir, self.kept)?;
             begun()?;
         }
+        let mut watch = HostWatch::before_start(self.data_dir);
         run_command(self.start_command, self.lock, self.timeout)?;
         let check = || self.wanted.check(self.data_dir);
-        let serving = wait_ready(self.client, self.timeout, &check)?;
+        let serving = wait_ready(self.client, &mut watch, self.timeout, &check)?;
         Ok(Exchanged {
             pause: (!self.is_running).then(|| started.elapsed()),
             serving,

@@ -1,5 +1,7 @@
 //! Steps of a deployment as the host records them (`POST /v1/deployments`).
 
+use std::collections::VecDeque;
+
 use ark_client::{Answer, ClientError, HostClient};
 use ark_model::check::clip_to;
 use ark_model::printable::escape_line;
@@ -26,28 +28,86 @@ pub(crate) struct StepRecord<'a> {
     pub(crate) figures: &'a Value,
 }
 
+impl StepRecord<'_> {
+    fn to_body(&self) -> Value {
+        let mut body = json!({
+            "deployment": self.deployment,
+            "kind": self.kind,
+            "version": self.version,
+            "step": self.step,
+            "reason": clip_to(&escape_line(self.reason), MAX_REASON),
+        });
+        if let Some(share) = self.share_pct {
+            body["share_pct"] = share.into();
+        }
+        if !self.figures.is_null() {
+            body["figures"] = self.figures.clone();
+        }
+        body
+    }
+}
+
 /// Has the host record a step, once for a key.
 pub(crate) fn post_step(
     client: &HostClient,
     key: &str,
     step: &StepRecord<'_>,
 ) -> Result<(), ClientError> {
-    let mut body = json!({
-        "deployment": step.deployment,
-        "kind": step.kind,
-        "version": step.version,
-        "step": step.step,
-        "reason": clip_to(&escape_line(step.reason), MAX_REASON),
-    });
-    if let Some(share) = step.share_pct {
-        body["share_pct"] = share.into();
-    }
-    if !step.figures.is_null() {
-        body["figures"] = step.figures.clone();
-    }
+    post_body(client, key, &step.to_body())
+}
+
+fn post_body(client: &HostClient, key: &str, body: &Value) -> Result<(), ClientError> {
     let path = "/v1/deployments";
     client
-        .send_json("POST", path, &[("Idempotency-Key", key)], &body)
+        .send_json("POST", path, &[("Idempotency-Key", key)], body)
         .and_then(Answer::into_success)
         .map(drop)
+}
+
+/// The steps of a deployment on their way to the host. While that is away they wait for the next one, since the host is exchanged meanwhile; one that
+/// the host refuses holds up no other.
+#[derive(Default)]
+pub(crate) struct StepQueue {
+    waiting: VecDeque<WaitingStep>,
+    /// What the host refused, and why.
+    refused: Vec<String>,
+}
+
+struct WaitingStep {
+    name: String,
+    key: String,
+    body: Value,
+    problem: String,
+}
+
+impl StepQueue {
+    /// Has the host record those that wait and this one, each once for its key.
+    pub(crate) fn post(&mut self, client: &HostClient, key: String, step: &StepRecord<'_>) {
+        self.waiting.push_back(WaitingStep {
+            name: step.step.to_owned(),
+            key,
+            body: step.to_body(),
+            problem: String::new(),
+        });
+        while let Some(first) = self.waiting.front_mut() {
+            match post_body(client, &first.key, &first.body) {
+                Ok(()) => {}
+                Err(error @ ClientError::Problem { status: ..500, .. }) => {
+                    self.refused.push(format!("{}: {error}", first.name));
+                }
+                Err(error) => {
+                    first.problem = error.to_string();
+                    return;
+                }
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    /// What the host has not recorded, and why.
+    pub(crate) fn into_unrecorded(self) -> Vec<String> {
+        let waiting = self.waiting.into_iter();
+        let waiting = waiting.map(|step| format!("{}: {}", step.name, step.problem));
+        self.refused.into_iter().chain(waiting).collect()
+    }
 }

@@ -7,11 +7,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ark_client::HostClient;
 use ark_model::ids::Digest;
-use ark_store::{HostProcess, find_host_process};
+use ark_store::{HostProcess, find_host_process, last_host_moment};
 
 use super::error::ExchangeError;
 use super::version::{ask_version, hash_file, hash_program};
@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long another version may be ready before that is an error: one that is ending answers until it has.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a host that ran may be away before it counts as ended: a process manager may start it again.
+const ABSENCE: Duration = Duration::from_secs(5);
+
 /// The program of a version.
 #[derive(Debug, Clone)]
 pub(crate) struct WantedProgram {
@@ -126,12 +129,72 @@ pub(crate) fn is_ready(client: &HostClient) -> bool {
         .is_ok_and(|answer| answer.status == 200)
 }
 
+/// Tells whether a host that was started has ended, however early: a process that takes the lock of a data directory leaves its sign in it. While
+/// none has, the host may still be coming, which is no end.
+pub(crate) struct HostWatch {
+    data_dir: PathBuf,
+    /// The last sign of a process before the host was started.
+    before: Option<SystemTime>,
+    was_there: bool,
+    /// Since when nothing holds the directory.
+    away_since: Option<Instant>,
+}
+
+impl HostWatch {
+    /// A watch over a host that is about to be started.
+    pub(crate) fn before_start(data_dir: &Path) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            before: last_host_moment(data_dir),
+            was_there: false,
+            away_since: None,
+        }
+    }
+
+    /// A watch over a host that has served.
+    pub(crate) fn over_running(data_dir: &Path) -> Self {
+        Self {
+            was_there: true,
+            ..Self::before_start(data_dir)
+        }
+    }
+
+    /// Whether the host has ended and nothing has started it again for a while. To be asked repeatedly.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        if find_host_process(&self.data_dir) != HostProcess::None {
+            self.was_there = true;
+            self.away_since = None;
+            return false;
+        }
+        if !self.was_there && last_host_moment(&self.data_dir) == self.before {
+            return false;
+        }
+        self.away_since.get_or_insert_with(Instant::now).elapsed() >= ABSENCE
+    }
+
+    /// The error that says so.
+    pub(crate) fn ended(&self) -> ExchangeError {
+        ExchangeError::Ended(self.data_dir.clone())
+    }
+
+    /// Why a host is not ready, as far as its process tells.
+    fn describe(&self) -> String {
+        let dir = self.data_dir.display();
+        match find_host_process(&self.data_dir) {
+            HostProcess::None => format!("no process holds {dir}"),
+            HostProcess::Found(pid) => format!("process {pid} holds {dir}"),
+            HostProcess::Hidden => format!("another container's process holds {dir}"),
+        }
+    }
+}
+
 /// Waits until the host is ready and `check` finds the version that was wanted. Returns what that says.
 ///
 /// # Errors
-/// It is not ready in time, or another version is and stays so.
+/// It has ended, is not ready in time, or another version is and stays so.
 pub(crate) fn wait_ready(
     client: &HostClient,
+    watch: &mut HostWatch,
     timeout: Duration,
     check: &dyn Fn() -> Result<String, ExchangeError>,
 ) -> Result<String, ExchangeError> {
@@ -152,12 +215,30 @@ pub(crate) fn wait_ready(
             }
         } else {
             other_since = None;
+            if watch.has_ended() {
+                return Err(watch.ended());
+            }
         }
         if Instant::now() > ends {
-            return Err(ExchangeError::NotReady(timeout));
+            return Err(ExchangeError::NotReady {
+                timeout,
+                found: watch.describe(),
+            });
         }
         std::thread::sleep(pause);
     }
+}
+
+/// Whether the host that served has ended, and nothing starts it again for a while. One that is there and not ready is no such host.
+pub(crate) fn has_gone(client: &HostClient, data_dir: &Path) -> bool {
+    let mut watch = HostWatch::over_running(data_dir);
+    while !is_ready(client) && find_host_process(data_dir) == HostProcess::None {
+        if watch.has_ended() {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
 }
 
 /// The digest of the program that serves a data directory, for a later look; `None`: none serves, or it cannot be told.
@@ -208,6 +289,29 @@ mod tests {
     use ark_store::{Store, StoreConfig};
 
     use super::*;
+
+    #[test]
+    fn a_host_that_has_ended_is_told_from_one_that_is_still_coming() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let config = StoreConfig::in_dir(data.clone());
+        drop(Store::open(&config).unwrap());
+        let mut watch = HostWatch::before_start(&data);
+        assert!(!watch.has_ended());
+        assert_eq!(watch.away_since, None, "it is still coming");
+        let store = Store::open(&config).unwrap();
+        assert!(!watch.has_ended() && watch.away_since.is_none());
+        drop(store);
+        assert!(!watch.has_ended(), "a process manager may start it again");
+        watch.away_since = watch.away_since.unwrap().checked_sub(ABSENCE);
+        assert!(watch.has_ended());
+        // Also one that came and ended between two looks. Moments of files are coarse.
+        let lock = std::fs::File::open(data.join("ark.lock")).unwrap();
+        lock.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let mut watch = HostWatch::before_start(&data);
+        drop(Store::open(&config).unwrap());
+        assert!(!watch.has_ended() && watch.away_since.is_some());
+    }
 
     #[test]
     fn the_program_that_holds_a_directory_is_told_by_its_digest() {

@@ -8,7 +8,7 @@ use crate::haproxy::HaproxyError;
 use crate::journal::JournalError;
 use crate::validate::ValidateError;
 
-use super::journal::SetAside;
+use super::journal::{RollbackStep, SetAside};
 
 /// Why a rollback cannot begin, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -89,10 +89,32 @@ pub enum RollbackError {
         /// The observed problem.
         problem: String,
     },
+    /// A step failed.
+    #[error("the step {} failed: {cause}; `ark rollback` goes on once that is mended", step.as_str())]
+    Step {
+        /// The step.
+        step: RollbackStep,
+        /// What is wrong.
+        cause: Box<RollbackError>,
+    },
     /// Another command ended the rollback that was waited for.
     #[error("another command has ended the rollback {0}; `ark rollback history` shows it")]
     Ended(String),
     /// A signal ended the run.
     #[error("interrupted; `ark rollback` goes on with it")]
     Interrupted,
+}
+
+impl RollbackError {
+    /// The error with its step and the remedy, where it does not say that itself. `is_of_upgrade`: `ark upgrade` says what goes on.
+    pub(super) fn in_step(self, step: RollbackStep, is_of_upgrade: bool) -> Self {
+        match self {
+            Self::Loss { .. } | Self::NoSnapshot(_) | Self::Interrupted => self,
+            _ if is_of_upgrade => self,
+            _ => Self::Step {
+                step,
+                cause: Box::new(self),
+            },
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ark_client::{ClientError, HostClient};
 use ark_model::ids::{Millis, TraceId};
@@ -15,7 +15,7 @@ use crate::canary::{CanaryError, CanaryRequest, HostCanary, read_state, send_req
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{make_snapshot, restore_over};
 use crate::exchange::record::{StepRecord, post_step};
-use crate::exchange::serving::WantedProgram;
+use crate::exchange::serving::HostWatch;
 use crate::exchange::token::TokenFile;
 use crate::exchange::validation::{Validated, describe_validation};
 use crate::exchange::version::ask_version;
@@ -25,7 +25,6 @@ use crate::validate::ValidationReport;
 
 use super::database::{AcceptedLoss, Way, check_accepted, covers, decide_way};
 use super::error::RollbackError;
-use super::health::read_health;
 use super::journal::{
     JournalEntry, PastRollback, PastStep, RollbackStart, RollbackState, RollbackStep, owner_of,
     read_entries,
@@ -34,7 +33,7 @@ use super::plan::RollbackPlan;
 use super::traffic::{read_weights, return_traffic};
 
 /// The longest time between two looks at whether the run is to end.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// How a rollback ended.
 #[derive(Debug, Clone, Serialize)]
@@ -53,16 +52,18 @@ pub struct RollbackReport {
 
 /// A rollback that this process runs.
 pub struct Rollback<'a> {
-    clients: HostClients<'a>,
-    journal: Journal,
-    state: RollbackState,
+    pub(super) clients: HostClients<'a>,
+    pub(super) journal: Journal,
+    pub(super) state: RollbackState,
     accepted: Option<AcceptedLoss>,
     validation: Option<ValidationReport>,
     /// A client with the token that the restore made.
     admin: Option<HostClient>,
     /// The steps taken that the host has recorded.
     recorded: Vec<RollbackStep>,
-    tell: &'a mut dyn FnMut(&str, Value),
+    /// Tells whether the stable version that this run started has ended.
+    pub(super) watch: Option<HostWatch>,
+    pub(super) tell: &'a mut dyn FnMut(&str, Value),
 }
 
 /// Asks the stable version and the database. Returns what is known when a rollback begins, and what will happen to the database.
@@ -242,6 +243,7 @@ impl<'a> Rollback<'a> {
             validation: None,
             admin,
             recorded: Vec::new(),
+            watch: None,
             tell,
         })
     }
@@ -279,7 +281,8 @@ impl<'a> Rollback<'a> {
                     if let Err(unnoted) = self.enter(&JournalEntry::Failed { step, problem }) {
                         (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
                     }
-                    return Err(error);
+                    let is_of_upgrade = self.state.begin.plan.upgrade.is_some();
+                    return Err(error.in_step(step, is_of_upgrade));
                 }
             }
         }
@@ -293,7 +296,7 @@ impl<'a> Rollback<'a> {
     }
 
     /// Operates the host, with the token that the restore made if it made one.
-    fn client(&self) -> &HostClient {
+    pub(super) fn client(&self) -> &HostClient {
         self.admin.as_ref().unwrap_or(self.clients.client)
     }
 
@@ -302,12 +305,7 @@ impl<'a> Rollback<'a> {
             RollbackStep::Canary => self.undo_canary(),
             RollbackStep::Backup => self.back_up(),
             RollbackStep::Database => self.stop_and_restore(),
-            RollbackStep::Start => {
-                let plan = &self.state.begin.plan;
-                let command = plan.control.start_command(&plan.binary);
-                run_command(&command, &self.journal.share_lock()?, plan.timeout)?;
-                Ok(command)
-            }
+            RollbackStep::Start => self.start_host(),
             RollbackStep::Health => self.check_health(stop),
             RollbackStep::Traffic => {
                 let Some(plan) = &self.state.begin.plan.traffic else {
@@ -444,41 +442,6 @@ impl<'a> Rollback<'a> {
         TokenFile::beside(self.journal.path(), &self.state.begin.id)
     }
 
-    fn check_health(&self, stop: &AtomicBool) -> Result<String, RollbackError> {
-        let RollbackStart { plan, build, .. } = &self.state.begin;
-        let name = format!("{} ({})", plan.version, plan.binary.display());
-        let wanted = WantedProgram::of_build(name, *build);
-        let mut problem = String::new();
-        for tried in 0..plan.tries {
-            let until = Instant::now()
-                + if tried == 0 {
-                    Duration::ZERO
-                } else {
-                    plan.pause
-                };
-            while Instant::now() < until {
-                if stop.load(Ordering::Relaxed) {
-                    return Err(RollbackError::Interrupted);
-                }
-                std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
-            }
-            let serving = || {
-                wanted
-                    .check(&plan.data_dir)
-                    .map_err(|error| error.to_string())
-            };
-            match read_health(self.client()).and_then(|good| Ok(format!("{good}; {}", serving()?)))
-            {
-                Ok(detail) => return Ok(format!("{detail} (check {})", tried + 1)),
-                Err(found) => problem = found,
-            }
-        }
-        Err(RollbackError::NotHealthy {
-            tries: plan.tries,
-            problem,
-        })
-    }
-
     fn validate(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
         let RollbackStart { plan, schema, .. } = &self.state.begin;
         let Some(wanted) = &plan.validation else {
@@ -493,11 +456,15 @@ impl<'a> Rollback<'a> {
         };
         let (report, result) = wanted.run(clients, data_dir, stop)?;
         self.validation = Some(report);
-        match result {
-            Validated::Passed(detail) => Ok(detail),
-            Validated::Failed(failed) => Ok(format!("FAILED: {failed}")),
-            Validated::Interrupted => Err(RollbackError::Interrupted),
-        }
+        let detail = match result {
+            Validated::Passed(detail) => detail,
+            Validated::Failed(failed) => format!("FAILED: {failed}"),
+            Validated::Interrupted => return Err(RollbackError::Interrupted),
+        };
+        // What was validated must be what serves on.
+        self.watch = Some(HostWatch::over_running(&self.state.begin.plan.data_dir));
+        self.check_health(stop)?;
+        Ok(detail)
     }
 
     /// Has the host record the steps that were taken, each once; while it is away they wait.

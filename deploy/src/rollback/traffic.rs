@@ -80,6 +80,8 @@ fn watch_share(
     let first = show()?;
     let ends = Instant::now() + plan.step;
     loop {
+        // Where the host has ended its front fails, too: the host is what is named.
+        read_health(client).map_err(|problem| failed(format!("the host: {problem}")))?;
         let now = show()?;
         if !now.is_up() {
             return Err(failed(format!(
@@ -97,7 +99,6 @@ fn watch_share(
         if errors >= MIN_ERRORS && errors as f64 > MAX_ERROR_SHARE * sessions as f64 {
             return Err(failed(format!("{errors} of {sessions} requests failed")));
         }
-        read_health(client).map_err(failed)?;
         let looks_again = Instant::now() + plan.interval;
         while Instant::now() < looks_again.min(ends) {
             if stop.load(Ordering::Relaxed) {

@@ -16,8 +16,8 @@ use crate::durable::{make_directory, place_file};
 use crate::exchange::commands::ask_binary;
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
-use crate::exchange::record::{StepRecord, post_step};
-use crate::exchange::serving::{Serving, WantedProgram, is_ready};
+use crate::exchange::record::{StepQueue, StepRecord};
+use crate::exchange::serving::{HostWatch, Serving, WantedProgram, has_gone, is_ready, wait_ready};
 use crate::exchange::token::TokenFile;
 use crate::exchange::validation::{Validated, describe_validation};
 use crate::exchange::version::{ask_version, hash_file};
@@ -35,9 +35,9 @@ use super::journal::{
 };
 
 /// How often the health of the stable version is checked after a way back.
-const HEALTH_TRIES: u32 = 10;
+const HEALTH_TRIES: u32 = 50;
 /// The pause between two of these checks.
-const HEALTH_PAUSE: Duration = Duration::from_secs(5);
+const HEALTH_PAUSE: Duration = Duration::from_secs(1);
 
 /// How an upgrade ended.
 #[derive(Debug, Clone, Serialize)]
@@ -74,7 +74,7 @@ pub struct Upgrade<'a> {
     accepted: Option<AcceptedLoss>,
     pause: Option<Duration>,
     validation: Option<ValidationReport>,
-    unrecorded: Vec<String>,
+    records_waiting: StepQueue,
     tell: &'a mut dyn FnMut(&str, Value),
 }
 
@@ -209,7 +209,7 @@ impl<'a> Upgrade<'a> {
             accepted,
             pause: None,
             validation: None,
-            unrecorded: Vec::new(),
+            records_waiting: StepQueue::default(),
             tell,
         })
     }
@@ -239,8 +239,8 @@ impl<'a> Upgrade<'a> {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn undo(mut self, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
-        let reason = self.state.going_back.take();
+    pub fn undo(self, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
+        let reason = self.state.going_back.clone();
         let reason = reason.unwrap_or_else(|| "an operator undoes it".to_owned());
         self.go_back(reason, stop)
     }
@@ -366,10 +366,21 @@ impl<'a> Upgrade<'a> {
             return Ok(());
         };
         // The record may have a schema that this program cannot read; the new version has replayed it.
-        let (report, result) = wanted.run(self.clients, None, stop)?;
+        let (report, result) = match wanted.run(self.clients, None, stop) {
+            Ok(run) => run,
+            Err(_) if has_gone(self.clients.client, &plan.data_dir) => {
+                let ended = HostWatch::over_running(&plan.data_dir).ended();
+                return Err(UpgradeError::Validation(ended.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.validation = Some(report);
         match result {
             Validated::Passed(detail) => {
+                // What was validated must be what serves on.
+                let mut watch = HostWatch::over_running(&plan.data_dir);
+                let check = || self.wanted().check(&plan.data_dir);
+                wait_ready(self.clients.client, &mut watch, plan.timeout, &check)?;
                 self.record("validation", &detail);
                 Ok(())
             }
@@ -378,12 +389,25 @@ impl<'a> Upgrade<'a> {
         }
     }
 
-    /// Brings the stable version back, by the steps of a rollback if its host was stopped.
-    fn go_back(mut self, reason: String, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
+    /// Brings the stable version back, by the steps of a rollback if its host was stopped, or has ended.
+    fn go_back(
+        mut self,
+        mut reason: String,
+        stop: &AtomicBool,
+    ) -> Result<UpgradeReport, UpgradeError> {
         (self.tell)("going-back", json!({"reason": reason}));
-        if !self.state.was_stopped {
-            self.record("went-back", &reason);
-            return self.finish(false, reason, None);
+        if !self.state.was_stopped && self.state.going_back.is_none() {
+            let plan = &self.state.begin.plan;
+            // Nothing was changed, but the host may have ended by itself meanwhile.
+            let is_gone = has_gone(self.clients.client, &plan.data_dir);
+            if is_gone {
+                reason.push_str("; the host that served has ended meanwhile");
+            }
+            // A unit's program that was not kept yet is in its place still.
+            if !is_gone || !plan.stable_binary.exists() {
+                self.record("went-back", &reason);
+                return self.finish(false, reason, None);
+            }
         }
         // Where the journal takes no entry, e.g. on a full disk, it is said too why the upgrade goes back.
         let not_back = |cause: RollbackError| UpgradeError::Back {
@@ -442,7 +466,7 @@ impl<'a> Upgrade<'a> {
                 .map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
             validation: self.validation,
             rollback,
-            unrecorded: self.unrecorded,
+            unrecorded: self.records_waiting.into_unrecorded(),
         })
     }
 
@@ -462,9 +486,7 @@ impl<'a> Upgrade<'a> {
         // A step of a run that was killed may be recorded again: it was taken again.
         let key = format!("{id}-{}", TraceId::fresh());
         let client = self.admin.as_ref().unwrap_or(self.clients.client);
-        if let Err(error) = post_step(client, &key, &record) {
-            self.unrecorded.push(format!("{step}: {error}"));
-        }
+        self.records_waiting.post(client, key, &record);
     }
 }
 

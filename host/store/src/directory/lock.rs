@@ -9,6 +9,7 @@ use std::io::{Read, Result};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
@@ -156,6 +157,11 @@ pub(crate) fn find_lock_process(dir: &Path) -> HostProcess {
         return HostProcess::Found(pid);
     }
     find_lock_holder(dir).map_or(HostProcess::None, |_| HostProcess::Hidden)
+}
+
+/// When the lock's file was written last: a process that takes the lock writes its id, and a host writes after each commit. `None`: there is no file.
+pub(crate) fn read_lock_moment(dir: &Path) -> Option<SystemTime> {
+    std::fs::metadata(lock_path(dir)).ok()?.modified().ok()
 }
 
 fn read_stated_process(path: &Path) -> Option<u32> {

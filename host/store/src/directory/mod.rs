@@ -21,6 +21,7 @@ pub(crate) use evidence::{DatabaseEvidence, has_database};
 pub use lock::HostProcess;
 pub(crate) use lock::{
     AccessMarks, DatabaseAttestation, DirLock, LockRecord, find_lock_holder, find_lock_process,
+    read_lock_moment,
 };
 pub(crate) use lock_holders::{READ_BYTES, WRITE_BYTES, name_holders};
 pub(crate) use open_files::OpenFiles;

@@ -1,12 +1,13 @@
 //! What a start would find in a data directory, without taking its lock or changing anything. A host may run there.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use ark_model::ids::Millis;
 
 use crate::directory::{
     DatabaseEvidence, HostProcess, LockRecord, check_restore_finished, database_path,
-    find_lock_holder, find_lock_process,
+    find_lock_holder, find_lock_process, read_lock_moment,
 };
 use crate::error::{OpenError, ReadError};
 use crate::schema;
@@ -23,6 +24,13 @@ pub fn find_running_host(dir: &Path) -> Option<String> {
 #[must_use]
 pub fn find_host_process(dir: &Path) -> HostProcess {
     find_lock_process(dir)
+}
+
+/// Returns when a process wrote last that it has a data directory to itself: at its start and, of a host, after each commit. So a later moment than
+/// before says that a host was there since, also where it has ended. `None`: none ever was.
+#[must_use]
+pub fn last_host_moment(dir: &Path) -> Option<SystemTime> {
+    read_lock_moment(dir)
 }
 
 /// Checks what a start checks before it uses the database of a data directory: that no restore was interrupted, that a database which was

@@ -10,6 +10,7 @@ mod compose;
 mod exchange_kills;
 mod exchange_losses;
 mod front;
+mod host_kills;
 mod image;
 mod installation;
 mod monitoring;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::canary::stage::{Stage, is_ready, script, sh};
 
 /// The steps in their order.
-const STEPS: [&str; 7] = [
+pub(super) const STEPS: [&str; 7] = [
     "canary",
     "backup",
     "database",
@@ -37,7 +37,7 @@ pub(super) fn command(stage: &Stage, more: &[&str]) -> Command {
     command
 }
 
-fn journal(stage: &Stage) -> PathBuf {
+pub(super) fn journal(stage: &Stage) -> PathBuf {
     stage.dir.path().join("rollback.journal")
 }
 
@@ -85,7 +85,7 @@ pub(super) fn errors_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn steps_of(report: &Value) -> Vec<&str> {
+pub(super) fn steps_of(report: &Value) -> Vec<&str> {
     let steps = report["steps"].as_array().expect("steps").iter();
     steps
         .map(|step| step["step"].as_str().expect("a name"))

@@ -63,7 +63,7 @@ fn upgrade_to(stage: &Stage, file: &str, more: &[&str]) -> Command {
     command
 }
 
-fn report_of(output: &Output) -> Value {
+pub(super) fn report_of(output: &Output) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }

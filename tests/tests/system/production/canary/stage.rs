@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ const FAULT: &str = "fault";
 /// The file with the fault of the new version's program.
 const PROGRAM_FAULT: &str = "program-fault";
 
+/// Starts the Prometheus of a stage.
+type StartPrometheus = Box<dyn FnOnce() -> Prometheus + Send>;
+
 pub(crate) struct Stage {
     pub(crate) dir: TestDir,
     /// The address of the host's API.
@@ -34,7 +38,8 @@ pub(crate) struct Stage {
     pub(crate) canary: Option<Host>,
     _supervisor: Option<Supervisor>,
     pub(crate) haproxy: Haproxy,
-    pub(crate) prometheus: Prometheus,
+    /// It is started when it is first asked for, since it takes seconds.
+    pub(crate) prometheus: LazyLock<Prometheus, StartPrometheus>,
 }
 
 impl Stage {
@@ -95,11 +100,13 @@ impl Stage {
             ("canary", address.as_str(), 0),
         ];
         let haproxy = Haproxy::start_with_checks(&servers, checks);
-        let prometheus = Prometheus::start(PrometheusParts {
-            target: Some(&telemetry),
-            canary: Some(&canary_telemetry),
-            ..PrometheusParts::default()
-        });
+        let start_prometheus = move || {
+            Prometheus::start(PrometheusParts {
+                target: Some(&telemetry),
+                canary: Some(&canary_telemetry),
+                ..PrometheusParts::default()
+            })
+        };
         Self {
             dir,
             owner,
@@ -107,7 +114,7 @@ impl Stage {
             canary,
             _supervisor: supervisor,
             haproxy,
-            prometheus,
+            prometheus: LazyLock::new(Box::new(start_prometheus)),
         }
     }
 
@@ -145,7 +152,7 @@ impl Stage {
     }
 
     /// The options of a canary of seconds.
-    fn start_command(&self, more: &[&str]) -> Command {
+    pub(crate) fn start_command(&self, more: &[&str]) -> Command {
         let report = self.dir.path().join("baseline.json");
         let text = r#"{"approved": 1000, "denied": 0, "held": 0}"#;
         std::fs::write(&report, text).expect("a file");
@@ -154,11 +161,12 @@ impl Stage {
             .arg("--haproxy")
             .arg(&self.haproxy.socket)
             .args(["--prometheus", &self.prometheus.url])
-            .args(["--interval", "1", "--deadline", "60"])
+            .args(["--interval", "1"])
             .args(["--latency-window", "5", "--min-samples", "8"]);
         // A test that is not about speed or silence goes by neither: a busy machine is slow, and its clients wait.
         for (option, value) in [
             ("--step", "2"),
+            ("--deadline", "60"),
             ("--max-p95", "20000"),
             ("--idle-checks", "1000"),
         ] {
@@ -330,8 +338,17 @@ impl Stage {
 
     /// The ids of all decisions that the host holds.
     pub(crate) fn recorded(&self) -> BTreeSet<String> {
+        self.read_decisions("/v1/decisions?limit=500")
+    }
+
+    /// The ids of those of one agent.
+    pub(crate) fn recorded_of(&self, agent: &str) -> BTreeSet<String> {
+        self.read_decisions(&format!("/v1/decisions?limit=500&agent={agent}"))
+    }
+
+    fn read_decisions(&self, first: &str) -> BTreeSet<String> {
         let mut client = Client::at(&self.owner);
-        let (mut ids, mut path) = (BTreeSet::new(), "/v1/decisions?limit=500".to_owned());
+        let (mut ids, mut path) = (BTreeSet::new(), first.to_owned());
         loop {
             let (status, page) = client.get(&path);
             assert_eq!(status, 200, "{page}");
@@ -339,7 +356,7 @@ impl Stage {
                 ids.insert(decision["decision_id"].as_str().expect("an id").to_owned());
             }
             match page["next_cursor"].as_str() {
-                Some(cursor) => path = format!("/v1/decisions?limit=500&cursor={cursor}"),
+                Some(cursor) => path = format!("{first}&cursor={cursor}"),
                 None => return ids,
             }
         }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use ark_tests::{Client, FAULT_VARIABLE, ark_program, newer_program, run_ark, wait_until};
 use serde_json::{Value, json};
@@ -11,6 +12,8 @@ use super::stage::Stage;
 #[test]
 fn a_good_version_gets_all_requests_and_the_data_and_no_request_fails() {
     let stage = Stage::start("", "");
+    // It has the time before.
+    LazyLock::force(&stage.prometheus);
     let mut options = stage.take_over_options();
     options.extend(["--baseline", "30"].map(str::to_owned));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
