@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
@@ -129,10 +130,11 @@ pub(crate) fn is_ready(client: &HostClient) -> bool {
 /// Waits until the host is ready and `check` finds the version that was wanted. Returns what that says.
 ///
 /// # Errors
-/// It is not ready in time, or another version is and stays so.
+/// It is not ready in time, another version is and stays so, or `stop` is set.
 pub(crate) fn wait_ready(
     client: &HostClient,
     timeout: Duration,
+    stop: &AtomicBool,
     check: &dyn Fn() -> Result<String, ExchangeError>,
 ) -> Result<String, ExchangeError> {
     let ends = Instant::now() + timeout;
@@ -156,7 +158,15 @@ pub(crate) fn wait_ready(
         if Instant::now() > ends {
             return Err(ExchangeError::NotReady(timeout));
         }
-        std::thread::sleep(pause);
+        let looks_again = Instant::now() + pause;
+        while Instant::now() < looks_again {
+            if stop.load(Ordering::Relaxed) {
+                return Err(ExchangeError::Interrupted(
+                    "the host to be ready".to_owned(),
+                ));
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 

@@ -138,6 +138,8 @@ impl Stage {
             .arg("--journal")
             .arg(self.journal())
             .args(more)
+            // Where the journals of upgrades and rollbacks are, beside which no canary begins.
+            .env("XDG_STATE_HOME", self.dir.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -145,7 +147,7 @@ impl Stage {
     }
 
     /// The options of a canary of seconds.
-    fn start_command(&self, more: &[&str]) -> Command {
+    pub(crate) fn start_command(&self, more: &[&str]) -> Command {
         let report = self.dir.path().join("baseline.json");
         let text = r#"{"approved": 1000, "denied": 0, "held": 0}"#;
         std::fs::write(&report, text).expect("a file");
