@@ -136,7 +136,7 @@ mod tests {
         read_sources(&root, &mut sources);
         assert!(sources.len() > 30, "the sources are found");
         // A request to a canary that runs means nothing after a power cut.
-        let exempt = ["durable.rs", "tests.rs", "canary/run.rs"];
+        let exempt = ["durable.rs", "tests.rs", "canary/requests.rs"];
         let writes = [
             "fs::write(",
             "fs::rename(",

@@ -9,17 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::durable::{make_directory, sync_entry};
-
-/// The pause between two looks at whether a journal is free.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// The most bytes of the entries of a journal: that of rollbacks is their history, with a few thousand bytes each.
 const MAX_JOURNAL: u64 = 64 << 20;
@@ -156,29 +151,6 @@ impl Journal {
             is_empty,
         };
         Ok((journal, entries))
-    }
-
-    /// As [`Self::open`], but a journal in use is waited for, until `stop` is set: also what a killed run left running holds it. Returns whether it
-    /// was waited for, too.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub(crate) fn open_when_free<E: DeserializeOwned>(
-        path: &Path,
-        owner: &JournalOwner,
-        stop: &AtomicBool,
-    ) -> Result<(Self, Vec<E>, bool), JournalError> {
-        let mut waited = false;
-        loop {
-            match Self::open(path, owner) {
-                Ok((journal, entries)) => return Ok((journal, entries, waited)),
-                Err(JournalError::InUse { .. }) if !stop.load(Ordering::Relaxed) => {
-                    waited = true;
-                    std::thread::sleep(PAUSE);
-                }
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     /// The entries of a journal, which another process may use; none if there is no journal.

@@ -12,6 +12,7 @@
 //! * [`upgrade`]: a new version in the place of the host on this machine.
 //! * [`exchange`]: one version of the host for another on its data: what those that do so share.
 //! * [`journal`]: what a command has begun on a host and not undone yet.
+//! * [`exclusion`]: one canary, upgrade or rollback of a host at a time; [`runner`]: which process runs it.
 //!
 //! A host that runs, and a Prometheus, are reached as any client would reach them: over the HTTP API and `PromQL`. No room here may know how
 //! the host does what it does, or open its database to write; none but [`exchange`] runs another program; and none prints: what happens is
@@ -22,6 +23,7 @@ pub mod check;
 mod durable;
 pub mod env_file;
 pub mod exchange;
+mod exclusion;
 pub mod haproxy;
 pub mod journal;
 mod prometheus;
@@ -29,6 +31,7 @@ mod proposal;
 mod record;
 pub mod redis_signals;
 pub mod rollback;
+mod runner;
 mod snapshots;
 pub mod synthetic;
 pub mod upgrade;

@@ -1,10 +1,12 @@
 //! Why a canary cannot begin, or cannot be undone.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ark_client::ClientError;
 
 use crate::exchange::ExchangeError;
+use crate::exclusion::ExclusionError;
 use crate::haproxy::HaproxyError;
 use crate::journal::JournalError;
 
@@ -38,11 +40,47 @@ pub enum CanaryError {
         /// What is wrong.
         cause: Box<ExchangeError>,
     },
-    /// A canary is under way.
+    /// A canary, an upgrade or a rollback is under way.
+    #[error(transparent)]
+    Exclusion(#[from] ExclusionError),
+    /// The process that runs the canary takes no request.
     #[error(
-        "the canary {0} was begun and has not ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"
+        "process {pid} runs the canary and does not take `{request}` within {waited:?}{why}: end it with `kill -KILL {pid}`, then run this again",
+        why = if *is_stopped { ", since it is stopped (`kill -CONT` continues it)" } else { "" }
     )]
-    Unfinished(String),
+    Silent {
+        /// The process.
+        pid: u32,
+        /// What is asked of it.
+        request: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+        /// Whether a signal has stopped it.
+        is_stopped: bool,
+    },
+    /// The process that runs the canary takes no request, and cannot be seen.
+    #[error(
+        "a process that cannot be seen from here (another user, another container) runs the canary and does not take `{request}` within {waited:?}: end it there, then run this again"
+    )]
+    HiddenSilent {
+        /// What is asked of it.
+        request: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The process that runs the canary cannot be ended.
+    #[error(
+        "process {pid}, which runs the canary and takes no request, cannot be ended: {cause}; end it with `kill -KILL {pid}`, then run this again"
+    )]
+    NotEnded {
+        /// The process.
+        pid: u32,
+        /// What the system reports.
+        cause: std::io::Error,
+    },
+    /// A signal ended the run.
+    #[error("interrupted while it waited for the command that runs the canary")]
+    Interrupted,
     /// No canary is under way.
     #[error("no canary is under way for {0}")]
     None(String),

@@ -6,7 +6,7 @@
 //! Invariants: every change is in the journal before it is made, so that a run that was killed can go on ([`HostCanary::resume`]) or be undone
 //! ([`HostCanary::abort`]); a measurement that says too little is never a success.
 //!
-//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`prepare`] (what is there before), [`run`], [`takeover`].
+//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`prepare`] (what is there before), [`requests`] (what others ask of the run), [`run`], [`takeover`].
 //!
 //! Must not know: arguments, how anything is printed.
 
@@ -16,6 +16,7 @@ mod measure;
 mod plan;
 mod prepare;
 mod report;
+mod requests;
 mod run;
 mod takeover;
 mod tripwires;
@@ -23,9 +24,13 @@ mod tripwires;
 pub use error::CanaryError;
 pub use journal::{CanaryState, TakeOverStep};
 pub use measure::Figures;
-pub use plan::{Baseline, BaselineSource, CanaryPlan, HealthBounds, TakeOverPlan};
+pub use plan::{
+    Baseline, BaselineSource, CanaryPlan, ExcludedJournals, HealthBounds, TakeOverPlan,
+};
 pub use prepare::rehearse;
 pub use report::CanaryReport;
-pub use run::{CanaryRequest, HostCanary, read_state, send_request};
+pub(crate) use requests::end_silent;
+pub use requests::{CanaryRequest, read_state, send_request};
+pub use run::HostCanary;
 pub use takeover::TakeOver;
 pub use tripwires::{Measurement, MeasurementResult, Tripwire};

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ark_client::HostClient;
 use serde::{Deserialize, Serialize};
 
+use crate::exclusion::{ExchangeKind, ExclusionError, OtherJournal};
 use crate::haproxy::HaproxyAddress;
 
 /// Where the share of denials of the time before comes from.
@@ -66,6 +68,31 @@ pub struct TakeOverPlan {
     pub start_stable_command: String,
     /// How long each command may take, and how long the host may take to be ready.
     pub timeout: Duration,
+}
+
+/// Where the journals of this host's upgrades and rollbacks are, none of which may be under way beside a canary.
+#[derive(Debug, Clone)]
+pub struct ExcludedJournals {
+    /// Of the upgrades.
+    pub upgrade: PathBuf,
+    /// Of the rollbacks.
+    pub rollback: PathBuf,
+}
+
+impl ExcludedJournals {
+    pub(super) fn all(&self) -> [OtherJournal<'_>; 2] {
+        [
+            (ExchangeKind::Upgrade, &self.upgrade),
+            (ExchangeKind::Rollback, &self.rollback),
+        ]
+        .map(|(kind, path)| OtherJournal { kind, path })
+    }
+
+    /// Refuses where one of them is under way.
+    pub(super) fn refuse(&self, client: &HostClient) -> Result<(), ExclusionError> {
+        let mut all = self.all().into_iter();
+        all.try_for_each(|other| other.refuse(client))
+    }
 }
 
 /// What a canary is run with.

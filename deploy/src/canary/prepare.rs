@@ -11,7 +11,7 @@ use crate::haproxy::{Haproxy, ServerStatus};
 use super::error::CanaryError;
 use super::journal::CanaryStart;
 use super::measure::Meter;
-use super::plan::CanaryPlan;
+use super::plan::{CanaryPlan, ExcludedJournals};
 
 /// Checks `HAProxy`, front, host and Prometheus, and reads what is there before.
 pub(super) fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<CanaryStart, CanaryError> {
@@ -77,8 +77,13 @@ pub(super) fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<CanarySta
 /// Checks everything that a canary needs, and changes nothing. Returns the steps, for people.
 ///
 /// # Errors
-/// Something is missing.
-pub fn rehearse(client: &HostClient, plan: CanaryPlan) -> Result<Vec<String>, CanaryError> {
+/// Something is missing, or an upgrade or a rollback is under way.
+pub fn rehearse(
+    client: &HostClient,
+    plan: CanaryPlan,
+    excluded: &ExcludedJournals,
+) -> Result<Vec<String>, CanaryError> {
+    excluded.refuse(client)?;
     let begin = prepare(client, plan)?;
     let baseline = begin.baseline;
     let mut steps = vec![format!(

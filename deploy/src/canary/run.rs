@@ -8,54 +8,30 @@ use ark_client::HostClient;
 use ark_store::is_restore_pending;
 use serde_json::{Value, json};
 
+use crate::exchange::ExchangeError;
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::serving::{Serving, WantedProgram};
 use crate::exchange::token::TokenFile;
 use crate::exchange::traffic::{set_weights, weigh_servers};
+use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
 use crate::haproxy::Haproxy;
-use crate::journal::{Journal, JournalError, JournalOwner};
+use crate::journal::Journal;
+use crate::runner::RunMark;
 
 use super::error::CanaryError;
 use super::journal::{CanaryStart, CanaryState, JournalEntry, TakeOverStep, read_entries};
 use super::measure::{Figures, Meter};
-use super::plan::{CanaryPlan, TakeOverPlan};
+use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::prepare;
 use super::report::CanaryReport;
+use super::requests::{CanaryRequest, request_path};
 use super::takeover::{TakeOver, begin_way_back, bring_stable_back, find_host_to_bring_back};
 use super::tripwires::{Measurement, MeasurementResult, StepWatch, Tripwire};
 
 /// The longest time between two looks at whether something is asked of the run.
 const TICK: Duration = Duration::from_millis(50);
-/// The command whose journal it is.
-const COMMAND: &str = "ark canary";
-
-/// What another process asks of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CanaryRequest {
-    /// Keep the share.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Go on to the next share now.
-    Promote,
-    /// Go back.
-    Abort,
-}
-
-impl CanaryRequest {
-    const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Promote, Self::Abort];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Promote => "promote",
-            Self::Abort => "abort",
-        }
-    }
-}
 
 /// What a run may end with before its end.
 enum Stop {
@@ -75,6 +51,8 @@ pub struct HostCanary<'a> {
     /// A client with the token that the way back made.
     admin: Option<HostClient>,
     journal: Journal,
+    /// Says that this process runs it.
+    _mark: Option<RunMark>,
     path: PathBuf,
     begin: CanaryStart,
     state: CanaryState,
@@ -82,71 +60,6 @@ pub struct HostCanary<'a> {
     /// How many steps were recorded: part of their idempotency keys.
     records: u32,
     tell: &'a mut dyn FnMut(&str, Value),
-}
-
-fn owner_of(client: &HostClient) -> JournalOwner {
-    JournalOwner {
-        command: COMMAND,
-        host: client.url().to_owned(),
-    }
-}
-
-fn request_path(journal: &Path) -> PathBuf {
-    let mut path = journal.as_os_str().to_owned();
-    path.push(".request");
-    path.into()
-}
-
-/// Where a canary stands; `None`: none is under way. It may run meanwhile.
-///
-/// # Errors
-/// The journal cannot be read.
-pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState>, CanaryError> {
-    let entries = Journal::read::<JournalEntry>(path, &owner_of(client))?;
-    Ok(read_entries(&entries).map(|(_, state)| state))
-}
-
-/// Asks something of the process that runs the canary, and waits until it takes the request: within a step at once, during the take-over at its
-/// end. Returns whether one took it; if not, the canary is free to be taken up.
-///
-/// # Errors
-/// No canary is under way, or its journal cannot be used.
-pub fn send_request(
-    client: &HostClient,
-    path: &Path,
-    request: CanaryRequest,
-) -> Result<bool, CanaryError> {
-    if read_state(client, path)?.is_none() {
-        return Err(CanaryError::None(client.url().to_owned()));
-    }
-    let file = request_path(path);
-    let mut is_written = false;
-    loop {
-        // A command that outlives its killed canary holds the journal too, and takes no request.
-        let taken = is_written && !file.exists();
-        if taken {
-            return Ok(true);
-        }
-        match Journal::open::<JournalEntry>(path, &owner_of(client)) {
-            Ok((_journal, entries)) => {
-                let _ = std::fs::remove_file(&file);
-                return match read_entries(&entries) {
-                    Some(_) => Ok(false),
-                    None => Err(CanaryError::None(client.url().to_owned())),
-                };
-            }
-            Err(JournalError::InUse { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if !is_written {
-            std::fs::write(&file, request.as_str()).map_err(|cause| CanaryError::Request {
-                path: file.clone(),
-                cause,
-            })?;
-            is_written = true;
-        }
-        std::thread::sleep(TICK);
-    }
 }
 
 impl<'a> HostCanary<'a> {
@@ -158,20 +71,32 @@ impl<'a> HostCanary<'a> {
         client: &'a HostClient,
         plan: CanaryPlan,
         path: &Path,
+        excluded: &ExcludedJournals,
+        stop: &AtomicBool,
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, CanaryError> {
-        let (mut journal, entries) = Journal::open::<JournalEntry>(path, &owner_of(client))?;
-        if let Some((begin, _)) = read_entries(&entries) {
-            return Err(CanaryError::Unfinished(begin.id));
-        }
+        let own = OtherJournal {
+            kind: ExchangeKind::Canary,
+            path,
+        };
+        own.refuse(client)?;
+        excluded.refuse(client)?;
+        let OwnJournal {
+            mut journal, mark, ..
+        } = open_own::<JournalEntry>(client, own.kind, path, stop)?;
+        // Another one may have begun and ended in between, or begun and been killed.
+        own.refuse(client)?;
         let begin = prepare(client, plan)?;
         let _ = std::fs::remove_file(request_path(path));
+        let held = hold_others(client, &excluded.all())?;
         journal.record(&JournalEntry::Started(Box::new(begin.clone())))?;
+        drop(held);
         let state = CanaryState::of(&begin);
         let mut canary = Self {
             client,
             admin: None,
             journal,
+            _mark: mark,
             path: path.to_owned(),
             begin,
             state,
@@ -197,7 +122,9 @@ impl<'a> HostCanary<'a> {
         path: &Path,
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, CanaryError> {
-        let (journal, entries) = Journal::open::<JournalEntry>(path, &owner_of(client))?;
+        let (journal, entries) =
+            Journal::open::<JournalEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
+        let mark = RunMark::set(path);
         let found = read_entries(&entries);
         let (begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
         let _ = std::fs::remove_file(request_path(path));
@@ -205,6 +132,7 @@ impl<'a> HostCanary<'a> {
             client,
             admin: None,
             journal,
+            _mark: mark,
             path: path.to_owned(),
             begin,
             state,
@@ -220,34 +148,38 @@ impl<'a> HostCanary<'a> {
     /// # Errors
     /// It could be neither finished nor undone; the journal says what is left, and `ark canary abort` tries again.
     pub fn resume(mut self, stop: &AtomicBool) -> Result<CanaryReport, CanaryError> {
+        // What has begun to go back goes back, also where that is why: a second signal ends the process.
+        let never = AtomicBool::new(false);
         if let Some(reason) = self.state.going_back.clone() {
             let tripwire = self.state.tripwire;
-            return self.go_back(tripwire, &reason);
+            return self.go_back(tripwire, &reason, &never);
         }
         match self.advance(stop) {
             Ok(take_over) => self.finish(take_over),
-            Err(Stop::Back(tripwire, reason)) => self.go_back(Some(tripwire), &reason),
+            Err(Stop::Back(tripwire, reason)) => self.go_back(Some(tripwire), &reason, &never),
             // Whatever it is, the stable version serves again.
             Err(Stop::Failed(error)) => {
                 let tripwire = match error {
+                    CanaryError::TakeOver(ExchangeError::Interrupted(_)) => Tripwire::Aborted,
                     CanaryError::TakeOver(_) => Tripwire::TakeOver,
                     _ => Tripwire::Error,
                 };
-                self.go_back(Some(tripwire), &error.to_string())
+                self.go_back(Some(tripwire), &error.to_string(), &never)
             }
         }
     }
 
-    /// Undoes everything that the canary has changed.
+    /// Undoes everything that the canary has changed, until `stop` is set.
     ///
     /// # Errors
     /// As [`Self::resume`].
-    pub fn abort(self, reason: &str) -> Result<CanaryReport, CanaryError> {
+    pub fn abort(self, reason: &str, stop: &AtomicBool) -> Result<CanaryReport, CanaryError> {
         // One that goes back already does so for its own reason.
-        if self.state.going_back.is_some() {
-            return self.resume(&AtomicBool::new(false));
-        }
-        self.go_back(Some(Tripwire::Aborted), reason)
+        let (tripwire, reason) = match &self.state.going_back {
+            Some(reason) => (self.state.tripwire, reason.clone()),
+            None => (Some(Tripwire::Aborted), reason.to_owned()),
+        };
+        self.go_back(tripwire, &reason, stop)
     }
 
     /// Ends a canary for a rollback, which brings the stable version back by its own steps, also where decisions are lost that somebody accepts:
@@ -255,12 +187,12 @@ impl<'a> HostCanary<'a> {
     ///
     /// # Errors
     /// As [`Self::resume`].
-    pub(crate) fn leave_to_rollback(mut self) -> Result<bool, CanaryError> {
+    pub(crate) fn leave_to_rollback(mut self, stop: &AtomicBool) -> Result<bool, CanaryError> {
         let plan = &self.begin.plan;
         let take_over = plan.take_over.as_ref().filter(|_| self.state.was_stopped);
         // A restore that this canary began and that was interrupted is its own to repeat: no host starts before.
         if take_over.is_some_and(|plan| is_restore_pending(&plan.data_dir)) {
-            return self.abort("a rollback").map(|_| false);
+            return self.abort("a rollback", stop).map(|_| false);
         }
         let has_begun = take_over.is_some();
         set_weights(
@@ -288,11 +220,15 @@ impl<'a> HostCanary<'a> {
         let Some(plan) = self.begin.plan.take_over.clone() else {
             return Ok(None);
         };
-        self.take_over(&plan).map(Some).map_err(Stop::from)
+        self.take_over(&plan, stop).map(Some).map_err(Stop::from)
     }
 
     /// Has the new version take the data over. After a kill at any point it comes to the same end when it is repeated.
-    fn take_over(&mut self, plan: &TakeOverPlan) -> Result<TakeOver, CanaryError> {
+    fn take_over(
+        &mut self,
+        plan: &TakeOverPlan,
+        stop: &AtomicBool,
+    ) -> Result<TakeOver, CanaryError> {
         let id = self.begin.id.clone();
         let wanted = WantedProgram::of(&plan.new_binary)?;
         let (reached, serving) = (self.state.take_over, wanted.look(&plan.data_dir));
@@ -302,7 +238,7 @@ impl<'a> HostCanary<'a> {
         let replayed = self.state.replayed.clone().filter(|_| is_valid);
         let (snapshot, decisions) = match replayed {
             Some(replayed) => replayed,
-            None => self.replay(plan)?,
+            None => self.replay(plan, stop)?,
         };
         if !is_running {
             self.enter(TakeOverStep::Stop)?;
@@ -320,6 +256,7 @@ impl<'a> HostCanary<'a> {
             stop_command: &plan.stop_command,
             start_command: &plan.start_command,
             timeout: plan.timeout,
+            stop,
         };
         let done = exchange.run::<CanaryError>(&mut || self.enter(TakeOverStep::Start))?;
         let pause = done.pause.map(|pause| pause.as_millis());
@@ -332,11 +269,15 @@ impl<'a> HostCanary<'a> {
     }
 
     /// Has the new version judge the decisions of a snapshot again. Returns the snapshot, and how many there are.
-    fn replay(&mut self, plan: &TakeOverPlan) -> Result<(PathBuf, u64), CanaryError> {
+    fn replay(
+        &mut self,
+        plan: &TakeOverPlan,
+        stop: &AtomicBool,
+    ) -> Result<(PathBuf, u64), CanaryError> {
         self.enter(TakeOverStep::Snapshot)?;
         let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &self.begin.id)?;
         self.enter(TakeOverStep::Replay)?;
-        let decisions = replay_snapshot(&plan.new_binary, &snapshot)?;
+        let decisions = replay_snapshot(&plan.new_binary, &snapshot, stop)?;
         self.journal.record(&JournalEntry::Replayed {
             snapshot: snapshot.clone(),
             decisions,
@@ -482,6 +423,7 @@ impl<'a> HostCanary<'a> {
         mut self,
         tripwire: Option<Tripwire>,
         reason: &str,
+        stop: &AtomicBool,
     ) -> Result<CanaryReport, CanaryError> {
         let (client, was_stopped) = (self.client, self.state.was_stopped);
         let take_over = self.begin.plan.take_over.clone();
@@ -493,7 +435,7 @@ impl<'a> HostCanary<'a> {
         );
         let is_new = self.state.going_back.is_none();
         if let Some(plan) = take_over.as_ref().filter(|_| is_new) {
-            begin_way_back(plan, &self.begin.id, &self.journal.share_lock()?)?;
+            begin_way_back(plan, &self.begin.id, &self.journal.share_lock()?, stop)?;
         }
         let plan = &self.begin.plan;
         // The requests go back also where a full disk takes no entry: the stable fronts park them while the host comes back. The entry is made also where
@@ -512,7 +454,7 @@ impl<'a> HostCanary<'a> {
         if let Some(plan) = &take_over {
             let lock = self.journal.share_lock()?;
             // Whatever failed before: without it no host serves.
-            bring_stable_back(self.client, plan, &self.begin, &lock, &token_file).map_err(
+            bring_stable_back(self.client, plan, &self.begin, &lock, &token_file, stop).map_err(
                 |cause| CanaryError::WayBack {
                     reason: reason.clone(),
                     cause: Box::new(cause),

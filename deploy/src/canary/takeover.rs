@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use ark_client::HostClient;
 use ark_store::give_made;
@@ -52,13 +53,14 @@ pub(super) fn begin_way_back(
     plan: &TakeOverPlan,
     id: &str,
     lock: &File,
+    stop: &AtomicBool,
 ) -> Result<(), ExchangeError> {
     let kept = kept_path(&plan.snapshots, id);
     decide_way_back(&plan.data_dir, &kept)?;
-    run_command(&plan.stop_command, lock, plan.timeout)?;
+    run_command(&plan.stop_command, lock, plan.timeout, stop)?;
     // It may have judged until it ended.
     if let Err(refused) = decide_way_back(&plan.data_dir, &kept) {
-        run_command(&plan.start_command, lock, plan.timeout)?;
+        run_command(&plan.start_command, lock, plan.timeout, stop)?;
         return Err(refused);
     }
     Ok(())
@@ -71,8 +73,9 @@ pub(super) fn bring_stable_back(
     begin: &CanaryStart,
     lock: &File,
     token_file: &TokenFile,
+    stop: &AtomicBool,
 ) -> Result<(), ExchangeError> {
-    run_command(&plan.stop_command, lock, plan.timeout)?;
+    run_command(&plan.stop_command, lock, plan.timeout, stop)?;
     let CanaryStart {
         id, stable_build, ..
     } = begin;
@@ -87,7 +90,7 @@ pub(super) fn bring_stable_back(
         }
     }
     let mut watch = HostWatch::before_start(&plan.data_dir);
-    run_command(&plan.start_stable_command, lock, plan.timeout)?;
+    run_command(&plan.start_stable_command, lock, plan.timeout, stop)?;
     // Where the new version cannot be asked any more, that a host is ready must do.
     let new = WantedProgram::of(&plan.new_binary).ok();
     let new = new.filter(|new| stable_build.is_some_and(|stable| !new.is(stable)));
@@ -98,5 +101,5 @@ pub(super) fn bring_stable_back(
         }),
         _ => Ok(String::new()),
     };
-    wait_ready(client, &mut watch, plan.timeout, &check).map(drop)
+    wait_ready(client, &mut watch, plan.timeout, stop, &check).map(drop)
 }

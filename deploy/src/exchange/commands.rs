@@ -1,9 +1,14 @@
-//! Commands: those of the operator, and other versions of `ark`.
+//! Commands: those of the operator, and other versions of `ark`. Each has a limit of time and of what it prints, and is ended with its whole
+//! process group past either, or when an operator interrupts the run.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
@@ -13,33 +18,159 @@ use super::error::ExchangeError;
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long a command that took too long may take to end, after SIGTERM and again after SIGKILL.
+/// How long a command that is ended may take to end, after SIGTERM and again after SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 /// The most that is quoted of what a command wrote.
 const MAX_QUOTED: usize = 500;
+/// The most bytes that a command may print, to standard output and to standard error. A report of `ark audit replay` or `ark check` has far fewer.
+const MAX_PRINTED: u64 = 16 << 20;
+/// How long a version may take to say which one it is.
+pub(super) const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a version may take to check the machine: it compiles agents and reads the whole audit log.
+pub(crate) const CHECK_TIMEOUT: Duration = Duration::from_hours(1);
+/// How long a version may take to restore a copy of the database, and to judge its decisions again.
+pub(super) const REPLAY_TIMEOUT: Duration = Duration::from_hours(12);
 
-/// Runs another version of `ark` and reads the JSON that it prints. Returns whether it succeeded, too.
+/// How a command that was waited for came to its end.
+enum Ended {
+    /// By itself.
+    Exited(ExitStatus),
+    /// It was ended, since it took too long.
+    TooSlow,
+    /// It was ended, since it printed too much.
+    TooLong,
+    /// It was ended, since an operator interrupts the run.
+    Interrupted,
+}
+
+/// Waits for the end of a command, which leads a process group, and ends that group past a limit. An error says that it cannot be ended.
+fn wait_bounded(
+    child: &mut Child,
+    timeout: Duration,
+    stop: &AtomicBool,
+    has_room: &dyn Fn() -> bool,
+) -> std::io::Result<Ended> {
+    let ends = Instant::now() + timeout;
+    let ended = loop {
+        if let Some(status) = child.try_wait()? {
+            // What it printed last counts, too.
+            return Ok(if has_room() {
+                Ended::Exited(status)
+            } else {
+                Ended::TooLong
+            });
+        }
+        if !has_room() {
+            break Ended::TooLong;
+        }
+        if stop.load(Ordering::Relaxed) {
+            break Ended::Interrupted;
+        }
+        if Instant::now() > ends {
+            break Ended::TooSlow;
+        }
+        std::thread::sleep(PAUSE);
+    };
+    end_group(child)?;
+    Ok(ended)
+}
+
+/// Makes the error of a command that did not end by itself.
+fn describe_end(
+    command: &str,
+    timeout: Duration,
+    ended: std::io::Result<Ended>,
+) -> Result<ExitStatus, ExchangeError> {
+    let command = command.to_owned();
+    match ended {
+        Ok(Ended::Exited(status)) => Ok(status),
+        Ok(Ended::TooSlow) => Err(ExchangeError::TooSlow { command, timeout }),
+        Ok(Ended::TooLong) => Err(ExchangeError::PrintsTooMuch {
+            command,
+            limit: MAX_PRINTED,
+        }),
+        Ok(Ended::Interrupted) => Err(ExchangeError::Interrupted(format!("`{command}`"))),
+        Err(cause) => Err(ExchangeError::NotEnded { command, cause }),
+    }
+}
+
+/// Reads a stream of a command on a thread of its own, `MAX_PRINTED` bytes at most; `is_full` is set where there are more.
+fn read_stream(
+    stream: Option<impl Read + Send + 'static>,
+    is_full: &Arc<AtomicBool>,
+) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    let is_full = Arc::clone(is_full);
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // What was read before an error counts.
+        let _read = stream.map(|stream| stream.take(MAX_PRINTED + 1).read_to_end(&mut text));
+        if text.len() as u64 > MAX_PRINTED {
+            is_full.store(true, Ordering::Relaxed);
+        }
+        let _unread = sender.send(text);
+    });
+    receiver
+}
+
+/// Runs another version of `ark`, for `timeout` at most, and reads the JSON that it prints. Returns whether it succeeded, too.
 pub(crate) fn ask_binary<T: for<'de> Deserialize<'de>>(
     binary: &Path,
     args: &[&str],
+    timeout: Duration,
+    stop: &AtomicBool,
 ) -> Result<(bool, T), ExchangeError> {
     let command = format!("{} {}", binary.display(), args.join(" "));
-    let output = Command::new(binary)
+    let mut child = Command::new(binary)
         .args(args)
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
         .map_err(|error| ExchangeError::Command {
             command: command.clone(),
             problem: format!(
                 "cannot be run: {error}; give the path of an `ark` that this machine can run"
             ),
         })?;
-    let read = serde_json::from_slice(&output.stdout);
+    let is_full = Arc::new(AtomicBool::new(false));
+    let stdout = read_stream(child.stdout.take(), &is_full);
+    let stderr = read_stream(child.stderr.take(), &is_full);
+    let has_room = || !is_full.load(Ordering::Relaxed);
+    let ended = wait_bounded(&mut child, timeout, stop, &has_room);
+    let status = describe_end(&command, timeout, ended)?;
+    let Some((stdout, stderr)) = receive_both(&stdout, &stderr, &child) else {
+        return Err(ExchangeError::TooSlow { command, timeout });
+    };
+    if !has_room() {
+        return Err(ExchangeError::PrintsTooMuch {
+            command,
+            limit: MAX_PRINTED,
+        });
+    }
+    let read = serde_json::from_slice(&stdout);
     let read = read.map_err(|error| ExchangeError::Output {
         command,
-        problem: format!("{error}; {}", quote_end(&output.stderr)),
+        problem: format!("{error}; {}", quote_end(&stderr)),
     })?;
-    Ok((output.status.success(), read))
+    Ok((status.success(), read))
+}
+
+/// What a command printed that has ended. A process that it left running may keep its streams open, and is ended.
+fn receive_both(
+    stdout: &Receiver<Vec<u8>>,
+    stderr: &Receiver<Vec<u8>>,
+    child: &Child,
+) -> Option<(Vec<u8>, Vec<u8>)> {
+    let receive = |stream: &Receiver<Vec<u8>>| {
+        stream.recv_timeout(GRACE).ok().or_else(|| {
+            // An error says that the group has ended meanwhile.
+            let _ended = kill_process_group(Pid::from_child(child), Signal::KILL);
+            stream.recv_timeout(GRACE).ok()
+        })
+    };
+    receive(stdout).zip(receive(stderr))
 }
 
 fn quote_end(text: &[u8]) -> String {
@@ -58,18 +189,24 @@ fn quote_end(text: &[u8]) -> String {
 const LOCKED_SHELL: &str = "sh -c \"$0\" </dev/null; exit $?";
 
 /// Runs a shell's command, in a process group of its own: it goes on if this process is killed, and holds the journal's lock until it has ended.
-/// One that takes longer than `timeout` is ended with its whole group.
+/// One that takes longer than `timeout`, that prints too much, or that an operator interrupts is ended with its whole group.
 pub(crate) fn run_command(
     command: &str,
     lock: &File,
     timeout: Duration,
+    stop: &AtomicBool,
 ) -> Result<(), ExchangeError> {
     let failed = |problem: String| ExchangeError::Command {
         command: command.to_owned(),
         problem,
     };
     // A file, and no pipe: what the command leaves running may keep it.
-    let output = tempfile::NamedTempFile::new().map_err(|error| failed(error.to_string()))?;
+    let output = tempfile::NamedTempFile::new().map_err(|error| {
+        failed(format!(
+            "is not run: there is no room for what it prints in {}: {error}; make room there",
+            std::env::temp_dir().display()
+        ))
+    })?;
     let handle = || output.reopen().map_err(|error| failed(error.to_string()));
     let lock = lock
         .try_clone()
@@ -82,26 +219,18 @@ pub(crate) fn run_command(
         .process_group(0)
         .spawn()
         .map_err(|error| failed(format!("cannot be run: {error}")))?;
-    let ends = Instant::now() + timeout;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => {
-                let said = std::fs::read(output.path()).unwrap_or_default();
-                return Err(failed(format!("fails ({status}): {}", quote_end(&said))));
-            }
-            Ok(None) if Instant::now() > ends => {
-                let problem = format!("does not end within {timeout:?}");
-                let ended = end_group(&mut child);
-                return Err(failed(ended.map_or_else(
-                    |error| format!("{problem}, and its processes cannot be ended: {error}"),
-                    |()| format!("{problem}, and its processes were ended"),
-                )));
-            }
-            Ok(None) => std::thread::sleep(PAUSE),
-            Err(error) => return Err(failed(error.to_string())),
-        }
+    let has_room = || {
+        let found = output.as_file().metadata();
+        found.map_or(true, |found| found.len() <= MAX_PRINTED)
+    };
+    let ended = wait_bounded(&mut child, timeout, stop, &has_room);
+    let status = describe_end(command, timeout, ended)?;
+    if status.success() {
+        return Ok(());
     }
+    let mut said = Vec::new();
+    let _read = output.as_file().take(MAX_PRINTED).read_to_end(&mut said);
+    Err(failed(format!("fails ({status}): {}", quote_end(&said))))
 }
 
 /// Ends the process group of a child, and waits until it has ended: what it would still do must not happen beside the way back.
@@ -113,19 +242,59 @@ fn end_group(child: &mut Child) -> std::io::Result<()> {
         let ends = Instant::now() + GRACE;
         while Instant::now() < ends {
             let has_leader = child.try_wait()?.is_none();
-            if !has_leader && test_kill_process_group(group).is_err() {
+            if !has_leader && (test_kill_process_group(group).is_err() || !is_alive(group)) {
                 return Ok(());
             }
             std::thread::sleep(PAUSE);
         }
     }
-    // Where no process waits for orphans, those that were killed stay as zombies, which do nothing.
-    child.wait().map(drop)
+    match child.try_wait()? {
+        Some(_) => Ok(()),
+        None => Err(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "SIGKILL does not end it",
+        )),
+    }
+}
+
+/// Whether a process of a group does anything. Where no process waits for orphans, those that were killed stay as zombies, which do nothing.
+fn is_alive(group: Pid) -> bool {
+    let wanted = group.as_raw_nonzero().to_string();
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
+    processes.flatten().any(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        // The name before may hold anything: state, parent and group come after its last bracket.
+        let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+        let mut fields = after.split_whitespace();
+        let is_zombie = fields.next() == Some("Z");
+        !is_zombie && fields.nth(1) == Some(&wanted)
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
     use super::*;
+
+    static NEVER: AtomicBool = AtomicBool::new(false);
+
+    /// Whether the process whose number a file has does nothing any more.
+    fn has_ended(pid: &Path) -> bool {
+        let pid = std::fs::read_to_string(pid).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim()));
+        status.map_or(true, |text| text.contains("State:\tZ"))
+    }
+
+    fn write_program(dir: &Path, text: &str) -> PathBuf {
+        let program = dir.join("ark");
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
 
     #[test]
     fn a_command_that_takes_too_long_is_ended_with_what_it_started() {
@@ -134,16 +303,92 @@ mod tests {
         let pid = dir.path().join("pid");
         for before in ["", "trap '' TERM; "] {
             let command = format!("{before}sleep 60 & echo $! >{}; sleep 60", pid.display());
-            let refused = run_command(&command, &lock, Duration::from_secs(1)).unwrap_err();
-            assert!(refused.to_string().contains("were ended"), "{refused}");
-            let pid = std::fs::read_to_string(&pid).unwrap();
-            let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim()));
+            let limit = Duration::from_secs(1);
+            let refused = run_command(&command, &lock, limit, &NEVER).unwrap_err();
             assert!(
-                status
-                    .as_ref()
-                    .map_or(true, |text| text.contains("State:\tZ")),
-                "{status:?}"
+                matches!(refused, ExchangeError::TooSlow { .. }),
+                "{refused}"
             );
+            assert!(refused.to_string().contains("were ended"), "{refused}");
+            assert!(has_ended(&pid), "{before}");
         }
+    }
+
+    #[test]
+    fn a_command_that_an_operator_interrupts_is_ended_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = File::create(dir.path().join("lock")).unwrap();
+        let pid = dir.path().join("pid");
+        let text = format!("sleep 60 & echo $! >{}; sleep 60", pid.display());
+        let program = write_program(dir.path(), &text);
+        let limit = Duration::from_mins(1);
+        type Run<'a> = &'a dyn Fn(&AtomicBool) -> ExchangeError;
+        let runs: [Run<'_>; 2] = [
+            &|stop| run_command(&text, &lock, limit, stop).unwrap_err(),
+            &|stop| ask_binary::<u32>(&program, &[], limit, stop).unwrap_err(),
+        ];
+        for run in runs {
+            let (stop, began) = (AtomicBool::new(false), Instant::now());
+            let refused = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !std::fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n')) {
+                        std::thread::sleep(PAUSE);
+                    }
+                    stop.store(true, Ordering::Relaxed);
+                });
+                run(&stop)
+            });
+            assert!(
+                matches!(refused, ExchangeError::Interrupted(_)),
+                "{refused}"
+            );
+            assert!(began.elapsed() < limit, "{refused}");
+            assert!(has_ended(&pid), "{refused}");
+            std::fs::remove_file(&pid).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_program_that_does_not_answer_as_a_version_does_is_ended_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let note = format!("echo $$ >{}", pid.display());
+        for (text, expected) in [
+            ("exec sleep 60", "does not end within 1s"),
+            ("trap '' TERM; sleep 60; sleep 60", "does not end within 1s"),
+            ("exec yes", "prints more than"),
+            ("exec yes >&2", "prints more than"),
+            ("head -c 20000000 /dev/zero", "prints more than"),
+            // Something that it leaves running keeps its output open.
+            ("sleep 60 & echo 7x", "says nothing that is understood"),
+            ("exit 1", "says nothing that is understood"),
+        ] {
+            let program = write_program(dir.path(), &format!("{note}; {text}"));
+            // What prints has the time to do so.
+            let limit = Duration::from_secs(if expected.contains("1s") { 1 } else { 60 });
+            let refused = ask_binary::<u32>(&program, &["version"], limit, &NEVER);
+            let refused = refused.unwrap_err().to_string();
+            let named = format!("`{} version` {expected}", program.display());
+            assert!(refused.contains(&named), "{text}: {refused}");
+            assert!(has_ended(&pid), "{text}");
+        }
+        let program = write_program(dir.path(), "echo 7; exit 1");
+        let answer = ask_binary(&program, &[], Duration::from_mins(1), &NEVER).unwrap();
+        assert_eq!(answer, (false, 7));
+    }
+
+    #[test]
+    fn a_command_that_prints_without_end_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = File::create(dir.path().join("lock")).unwrap();
+        let limit = Duration::from_mins(1);
+        let refused = run_command("exec yes", &lock, limit, &NEVER).unwrap_err();
+        assert!(
+            matches!(refused, ExchangeError::PrintsTooMuch { .. }),
+            "{refused}"
+        );
+        let failed = run_command("echo why; exit 3", &lock, limit, &NEVER).unwrap_err();
+        assert!(failed.to_string().ends_with("3): why"), "{failed}");
+        run_command("true", &lock, limit, &NEVER).unwrap();
     }
 }

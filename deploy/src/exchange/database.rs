@@ -1,6 +1,7 @@
 //! The database in an exchange: snapshots, the replay of recorded decisions, migrations.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use ark_model::ids::Millis;
 use ark_store::{
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::durable::{make_directory, move_entry, parent_of};
 use crate::snapshots::read_manifest;
 
-use super::commands::ask_binary;
+use super::commands::{REPLAY_TIMEOUT, ask_binary};
 use super::error::ExchangeError;
 use super::token::TokenFile;
 use super::version::ask_version;
@@ -68,11 +69,15 @@ pub(crate) fn make_snapshot(
 }
 
 /// Has the new version judge the decisions of a snapshot again; where it would migrate the database, after it has done so with a copy beside the
-/// snapshot, which is removed if all are alike. Returns how many there are.
-pub(crate) fn replay_snapshot(binary: &Path, snapshot: &Path) -> Result<u64, ExchangeError> {
+/// snapshot, which is removed unless some are judged otherwise. Returns how many there are.
+pub(crate) fn replay_snapshot(
+    binary: &Path,
+    snapshot: &Path,
+    stop: &AtomicBool,
+) -> Result<u64, ExchangeError> {
     let schema = read_manifest(snapshot).map(|manifest| manifest.schema);
     if schema == Some(ask_version(binary)?.schema) {
-        return replay_directory(binary, snapshot);
+        return replay_directory(binary, snapshot, stop);
     }
     let trial = snapshot.with_extension("trial");
     if trial.exists() {
@@ -81,19 +86,27 @@ pub(crate) fn replay_snapshot(binary: &Path, snapshot: &Path) -> Result<u64, Exc
     let [from, to] = [snapshot, &trial].map(|path| path.display().to_string());
     let args = ["state", "restore", &from, "--data-dir", &to];
     // It prints what it restored, or fails and says why.
-    let restored: Result<(bool, serde_json::Value), _> = ask_binary(binary, &args);
+    let restored: Result<(bool, serde_json::Value), _> =
+        ask_binary(binary, &args, REPLAY_TIMEOUT, stop);
     if let Err(error) = restored {
         // It may have filled the disk.
         let _ = std::fs::remove_dir_all(&trial);
         return Err(error);
     }
-    let replayed = replay_directory(binary, &trial)?;
-    std::fs::remove_dir_all(&trial).map_err(ExchangeError::for_file(&trial))?;
-    Ok(replayed)
+    let replayed = replay_directory(binary, &trial, stop);
+    // What was judged otherwise can be looked at there.
+    if !matches!(replayed, Err(ExchangeError::Replay(_))) {
+        std::fs::remove_dir_all(&trial).map_err(ExchangeError::for_file(&trial))?;
+    }
+    replayed
 }
 
 /// Has the new version judge the decisions of a data directory again. Returns how many there are.
-fn replay_directory(binary: &Path, data_dir: &Path) -> Result<u64, ExchangeError> {
+fn replay_directory(
+    binary: &Path,
+    data_dir: &Path,
+    stop: &AtomicBool,
+) -> Result<u64, ExchangeError> {
     #[derive(Deserialize)]
     struct ReplayReport {
         decisions: u64,
@@ -102,7 +115,8 @@ fn replay_directory(binary: &Path, data_dir: &Path) -> Result<u64, ExchangeError
     }
     let dir = data_dir.display().to_string();
     let args = ["audit", "replay", "--json", "--data-dir", &dir];
-    let (succeeded, replayed): (bool, ReplayReport) = ask_binary(binary, &args)?;
+    let (succeeded, replayed): (bool, ReplayReport) =
+        ask_binary(binary, &args, REPLAY_TIMEOUT, stop)?;
     let same = replayed.identical + replayed.failures;
     if succeeded && same == replayed.decisions {
         return Ok(replayed.decisions);

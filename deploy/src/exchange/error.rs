@@ -17,6 +17,39 @@ pub enum ExchangeError {
         /// What went wrong.
         problem: String,
     },
+    /// A command, or a version that was asked, takes too long.
+    #[error(
+        "`{command}` does not end within {timeout:?}, and its processes were ended; run it by hand to see what it waits for"
+    )]
+    TooSlow {
+        /// The command.
+        command: String,
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// A command, or a version that was asked, prints too much.
+    #[error(
+        "`{command}` prints more than {limit} bytes, and its processes were ended; run it by hand to see what it prints, or give another one"
+    )]
+    PrintsTooMuch {
+        /// The command.
+        command: String,
+        /// How many bytes it may print.
+        limit: u64,
+    },
+    /// A command that was to be ended goes on.
+    #[error(
+        "the processes of `{command}` cannot be ended: {cause}; end them by hand, then run this again"
+    )]
+    NotEnded {
+        /// The command.
+        command: String,
+        /// What the system reports.
+        cause: std::io::Error,
+    },
+    /// An operator interrupts the run.
+    #[error("interrupted while it waited for {0}")]
+    Interrupted(String),
     /// A snapshot cannot be made or restored.
     #[error(transparent)]
     Snapshot(#[from] MaintenanceError),

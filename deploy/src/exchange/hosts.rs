@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
@@ -33,6 +34,8 @@ pub(crate) struct HostExchange<'a> {
     pub(crate) start_command: &'a str,
     /// How long each command, and the start, may take.
     pub(crate) timeout: Duration,
+    /// Whether an operator interrupts the run.
+    pub(crate) stop: &'a AtomicBool,
 }
 
 /// What an exchange came to.
@@ -55,14 +58,14 @@ impl HostExchange<'_> {
     ) -> Result<Exchanged, E> {
         let started = Instant::now();
         if !self.is_running {
-            run_command(self.stop_command, self.lock, self.timeout)?;
+            run_command(self.stop_command, self.lock, self.timeout, self.stop)?;
             keep_before_migration(self.new_binary, self.data_dir, self.kept)?;
             begun()?;
         }
         let mut watch = HostWatch::before_start(self.data_dir);
-        run_command(self.start_command, self.lock, self.timeout)?;
+        run_command(self.start_command, self.lock, self.timeout, self.stop)?;
         let check = || self.wanted.check(self.data_dir);
-        let serving = wait_ready(self.client, &mut watch, self.timeout, &check)?;
+        let serving = wait_ready(self.client, &mut watch, self.timeout, self.stop, &check)?;
         Ok(Exchanged {
             pause: (!self.is_running).then(|| started.elapsed()),
             serving,

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ark_client::HostClient;
@@ -191,11 +192,12 @@ impl HostWatch {
 /// Waits until the host is ready and `check` finds the version that was wanted. Returns what that says.
 ///
 /// # Errors
-/// It has ended, is not ready in time, or another version is and stays so.
+/// It has ended, is not ready in time, another version is and stays so, or `stop` is set.
 pub(crate) fn wait_ready(
     client: &HostClient,
     watch: &mut HostWatch,
     timeout: Duration,
+    stop: &AtomicBool,
     check: &dyn Fn() -> Result<String, ExchangeError>,
 ) -> Result<String, ExchangeError> {
     let ends = Instant::now() + timeout;
@@ -225,7 +227,15 @@ pub(crate) fn wait_ready(
                 found: watch.describe(),
             });
         }
-        std::thread::sleep(pause);
+        let looks_again = Instant::now() + pause;
+        while Instant::now() < looks_again {
+            if stop.load(Ordering::Relaxed) {
+                return Err(ExchangeError::Interrupted(
+                    "the host to be ready".to_owned(),
+                ));
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 

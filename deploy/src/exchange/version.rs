@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use ark_model::ids::Digest;
 use serde::Deserialize;
 
-use super::commands::ask_binary;
+use super::commands::{VERSION_TIMEOUT, ask_binary};
 use super::error::ExchangeError;
 
 /// The most bytes of a program.
@@ -30,7 +31,10 @@ pub(crate) struct VersionShown {
 
 /// Asks a version of `ark` which one it is.
 pub(crate) fn ask_version(binary: &Path) -> Result<VersionShown, ExchangeError> {
-    let (_, mut shown): (bool, VersionShown) = ask_binary(binary, &["version", "--json"])?;
+    // It is waited for too short a time to be interrupted.
+    let never = AtomicBool::new(false);
+    let args = ["version", "--json"];
+    let (_, mut shown): (bool, VersionShown) = ask_binary(binary, &args, VERSION_TIMEOUT, &never)?;
     if shown.build.is_none() {
         shown.build = guess_build(binary).ok().flatten();
     }

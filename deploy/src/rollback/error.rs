@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::canary::CanaryError;
 use crate::exchange::ExchangeError;
+use crate::exclusion::ExclusionError;
 use crate::haproxy::HaproxyError;
 use crate::journal::JournalError;
 use crate::validate::ValidateError;
@@ -16,6 +17,9 @@ pub enum RollbackError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// An upgrade, or another rollback, is under way.
+    #[error(transparent)]
+    Exclusion(#[from] ExclusionError),
     /// A command, a snapshot or the stable version fails.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
@@ -116,5 +120,18 @@ impl RollbackError {
                 cause: Box::new(self),
             },
         }
+    }
+
+    /// Whether a signal ended the run.
+    pub(super) const fn is_interruption(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted
+                | Self::Exclusion(ExclusionError::Interrupted)
+                | Self::Exchange(ExchangeError::Interrupted(_))
+                | Self::Canary(
+                    CanaryError::Interrupted | CanaryError::TakeOver(ExchangeError::Interrupted(_))
+                )
+        )
     }
 }

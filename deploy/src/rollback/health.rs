@@ -35,21 +35,21 @@ pub(super) fn read_health(client: &HostClient) -> Result<String, String> {
 }
 
 impl Rollback<'_> {
-    pub(super) fn start_host(&mut self) -> Result<String, RollbackError> {
+    pub(super) fn start_host(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
         let plan = &self.state.begin.plan;
         let command = plan.control.start_command(&plan.binary);
         self.watch = Some(HostWatch::before_start(&plan.data_dir));
-        run_command(&command, &self.journal.share_lock()?, plan.timeout)?;
+        run_command(&command, &self.journal.share_lock()?, plan.timeout, stop)?;
         Ok(command)
     }
 
     /// Starts the host again if it has ended and no process manager does. Returns whether it did.
-    fn start_again(&mut self) -> Result<bool, RollbackError> {
+    fn start_again(&mut self, stop: &AtomicBool) -> Result<bool, RollbackError> {
         let has_ended = self.watch.as_mut().is_some_and(HostWatch::has_ended);
         if has_ended {
             let reason = "the stable version has ended, and is started again";
             (self.tell)("health", json!({"reason": reason}));
-            self.start_host()?;
+            self.start_host(stop)?;
         }
         Ok(has_ended)
     }
@@ -91,7 +91,7 @@ impl Rollback<'_> {
                 Err(found) => problem = found,
             }
             if !was_started_again {
-                was_started_again = self.start_again()?;
+                was_started_again = self.start_again(stop)?;
             }
         }
         if let Some(watch) = &mut self.watch

@@ -8,12 +8,10 @@ use ark_model::ids::{Digest, Millis};
 use ark_store::{find_finished_restore, is_restore_pending};
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Journal, JournalError, JournalOwner};
+use crate::exclusion::ExchangeKind;
+use crate::journal::{Journal, JournalError};
 
 use super::plan::RollbackPlan;
-
-/// The command whose journal it is.
-const COMMAND: &str = "ark rollback";
 
 /// A step of a rollback. In their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -267,19 +265,12 @@ pub(super) fn read_entries(entries: &[JournalEntry]) -> Vec<RollbackState> {
     found
 }
 
-pub(super) fn owner_of(client: &HostClient) -> JournalOwner {
-    JournalOwner {
-        command: COMMAND,
-        host: client.url().to_owned(),
-    }
-}
-
 /// The rollbacks of a host, the first one first. One may run meanwhile.
 ///
 /// # Errors
 /// The journal cannot be read.
 pub fn read_history(client: &HostClient, path: &Path) -> Result<Vec<PastRollback>, JournalError> {
-    let entries = Journal::read::<JournalEntry>(path, &owner_of(client))?;
+    let entries = Journal::read::<JournalEntry>(path, &ExchangeKind::Rollback.owner_for(client))?;
     let states = read_entries(&entries).into_iter();
     Ok(states.map(|state| state.past).collect())
 }

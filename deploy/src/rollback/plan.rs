@@ -57,4 +57,7 @@ pub struct RollbackPlan {
     pub validation: Option<ValidationPlan>,
     /// The journal of the canaries of this host, one of which may run.
     pub canary_journal: PathBuf,
+    /// The journal of the upgrades of this host, none of which may be under way; `None`: this is the way back of one.
+    #[serde(default)]
+    pub upgrade_journal: Option<PathBuf>,
 }

@@ -11,7 +11,7 @@ use ark_store::{MaintenanceError, OpenError, current_schema, give_made, is_resto
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::canary::{CanaryError, CanaryRequest, HostCanary, read_state, send_request};
+use crate::canary::{CanaryError, CanaryRequest, HostCanary, end_silent, read_state, send_request};
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{make_snapshot, restore_over};
 use crate::exchange::record::{StepRecord, post_step};
@@ -20,14 +20,15 @@ use crate::exchange::token::TokenFile;
 use crate::exchange::validation::{Validated, describe_validation};
 use crate::exchange::version::ask_version;
 use crate::exchange::{ExchangeError, HostClients};
+use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
 use crate::journal::Journal;
+use crate::runner::RunMark;
 use crate::validate::ValidationReport;
 
 use super::database::{AcceptedLoss, Way, check_accepted, covers, decide_way};
 use super::error::RollbackError;
 use super::journal::{
-    JournalEntry, PastRollback, PastStep, RollbackStart, RollbackState, RollbackStep, owner_of,
-    read_entries,
+    JournalEntry, PastRollback, PastStep, RollbackStart, RollbackState, RollbackStep, read_entries,
 };
 use super::plan::RollbackPlan;
 use super::traffic::{read_weights, return_traffic};
@@ -55,6 +56,8 @@ pub struct Rollback<'a> {
     pub(super) clients: HostClients<'a>,
     pub(super) journal: Journal,
     pub(super) state: RollbackState,
+    /// Says that this process runs it.
+    _mark: Option<RunMark>,
     accepted: Option<AcceptedLoss>,
     validation: Option<ValidationReport>,
     /// A client with the token that the restore made.
@@ -98,6 +101,12 @@ fn prepare(
     Ok((begin, way))
 }
 
+/// The journal of the upgrades, beside which no rollback begins.
+fn excluded_upgrades(path: Option<&Path>) -> Option<OtherJournal<'_>> {
+    let kind = ExchangeKind::Upgrade;
+    path.map(|path| OtherJournal { kind, path })
+}
+
 /// Checks what a rollback needs, and changes nothing. Returns its steps, for people.
 ///
 /// # Errors
@@ -107,6 +116,8 @@ pub fn rehearse(
     plan: RollbackPlan,
     accepted: Option<AcceptedLoss>,
 ) -> Result<Vec<String>, RollbackError> {
+    let upgrades = excluded_upgrades(plan.upgrade_journal.as_deref());
+    upgrades.map_or(Ok(()), |other| other.refuse(client))?;
     let canary = read_state(client, &plan.canary_journal)?;
     let (begin, way) = prepare(plan, accepted)?;
     let plan = &begin.plan;
@@ -152,7 +163,7 @@ pub(crate) fn give_up_for_upgrade(
     path: &Path,
     upgrade: &str,
 ) -> Result<(), RollbackError> {
-    let owner = owner_of(client);
+    let owner = ExchangeKind::Rollback.owner_for(client);
     let (mut journal, entries) = Journal::open::<JournalEntry>(path, &owner)?;
     let Some(last) = read_entries(&entries).pop() else {
         return Ok(());
@@ -195,9 +206,12 @@ impl<'a> Rollback<'a> {
         stop: &AtomicBool,
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, RollbackError> {
-        let owner = owner_of(clients.client);
-        let (mut journal, entries, waited) =
-            Journal::open_when_free::<JournalEntry>(path, &owner, stop)?;
+        let OwnJournal {
+            mut journal,
+            mark,
+            entries,
+            waited,
+        } = open_own::<JournalEntry>(clients.client, ExchangeKind::Rollback, path, stop)?;
         let last = read_entries(&entries).pop();
         let state = match (last, plan) {
             (Some(state), Some(plan))
@@ -227,9 +241,14 @@ impl<'a> Rollback<'a> {
             (Some(state), _) if waited => return Err(RollbackError::Ended(state.begin.id)),
             (_, None) => return Err(RollbackError::None(clients.client.url().to_owned())),
             (_, Some(plan)) => {
+                let upgrade_journal = plan.upgrade_journal.clone();
+                let upgrades = excluded_upgrades(upgrade_journal.as_deref());
+                upgrades.map_or(Ok(()), |other| other.refuse(clients.client))?;
                 let (begin, way) = prepare(plan, accepted)?;
                 tell("way", json!({"reason": way.to_string()}));
+                let held = hold_others(clients.client, upgrades.as_slice())?;
                 journal.record(&JournalEntry::Started(Box::new(begin.clone())))?;
+                drop(held);
                 let past = PastRollback::of(&begin);
                 RollbackState::of(begin, past)
             }
@@ -238,6 +257,7 @@ impl<'a> Rollback<'a> {
         Ok(Self {
             clients,
             journal,
+            _mark: mark,
             state,
             accepted,
             validation: None,
@@ -281,6 +301,9 @@ impl<'a> Rollback<'a> {
                     if let Err(unnoted) = self.enter(&JournalEntry::Failed { step, problem }) {
                         (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
                     }
+                    if error.is_interruption() {
+                        return Err(RollbackError::Interrupted);
+                    }
                     let is_of_upgrade = self.state.begin.plan.upgrade.is_some();
                     return Err(error.in_step(step, is_of_upgrade));
                 }
@@ -302,10 +325,10 @@ impl<'a> Rollback<'a> {
 
     fn take(&mut self, step: RollbackStep, stop: &AtomicBool) -> Result<String, RollbackError> {
         match step {
-            RollbackStep::Canary => self.undo_canary(),
+            RollbackStep::Canary => self.undo_canary(stop),
             RollbackStep::Backup => self.back_up(),
-            RollbackStep::Database => self.stop_and_restore(),
-            RollbackStep::Start => self.start_host(),
+            RollbackStep::Database => self.stop_and_restore(stop),
+            RollbackStep::Start => self.start_host(stop),
             RollbackStep::Health => self.check_health(stop),
             RollbackStep::Traffic => {
                 let Some(plan) = &self.state.begin.plan.traffic else {
@@ -326,25 +349,31 @@ impl<'a> Rollback<'a> {
     }
 
     /// Undoes a canary, by its own way back.
-    fn undo_canary(&mut self) -> Result<String, RollbackError> {
+    fn undo_canary(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
         let client = self.clients.client;
         let path = &self.state.begin.plan.canary_journal;
         let Some(canary) = read_state(client, path)? else {
             return Ok("none is under way".to_owned());
         };
         loop {
-            match send_request(client, path, CanaryRequest::Abort) {
+            match send_request(client, path, CanaryRequest::Abort, stop) {
                 // The command that runs it takes everything back. If that is killed meanwhile, the next request finds the canary free.
                 Ok(true) => std::thread::sleep(TICK),
                 Ok(false) => {
                     let taken = HostCanary::take_up(client, path, &mut *self.tell)?;
-                    if taken.leave_to_rollback()? {
+                    if taken.leave_to_rollback(stop)? {
                         return Ok(format!(
                             "{} was ended; what its take-over began is undone by the next steps",
                             canary.id
                         ));
                     }
                     break;
+                }
+                // It would hold up the way back: what it left is undone in its stead.
+                Err(error @ CanaryError::Silent { pid, .. }) => {
+                    let reason = format!("{error}; it is ended now");
+                    (self.tell)("canary", json!({"reason": reason}));
+                    end_silent(path, pid)?;
                 }
                 // It has ended meanwhile.
                 Err(CanaryError::None(_)) => break,
@@ -371,7 +400,7 @@ impl<'a> Rollback<'a> {
     }
 
     /// Stops the host. Its database stays, or a snapshot takes its place. Repeated by each run, since the newer version may have served meanwhile.
-    fn stop_and_restore(&mut self) -> Result<String, RollbackError> {
+    fn stop_and_restore(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
         let RollbackStart { plan, schema, .. } = self.state.begin.clone();
         if let Some(kept) = self.state.find_unnoted_restore() {
             self.enter(&JournalEntry::KeptAside(kept))?;
@@ -384,7 +413,7 @@ impl<'a> Rollback<'a> {
         // Whether a run was killed while it restored: nothing has served since.
         let pending = begun.clone().filter(|_| is_restore_pending(&plan.data_dir));
         let is_exclusive = pending.is_some() || matches!(decide()?, Way::Restore(_));
-        self.stop_host(&plan, is_exclusive)?;
+        self.stop_host(&plan, is_exclusive, stop)?;
         let aside = match (pending, begun) {
             (Some(aside), _) => aside,
             (None, begun) => match decide()? {
@@ -396,7 +425,7 @@ impl<'a> Rollback<'a> {
                 Way::Restore(aside) => {
                     if !is_exclusive {
                         // The newer version migrated it meanwhile.
-                        self.stop_host(&plan, true)?;
+                        self.stop_host(&plan, true, stop)?;
                     }
                     // What was accepted counts once.
                     let begun = begun.filter(|_| !is_replaced);
@@ -422,9 +451,14 @@ impl<'a> Rollback<'a> {
         Ok(detail)
     }
 
-    fn stop_host(&self, plan: &RollbackPlan, is_exclusive: bool) -> Result<(), RollbackError> {
+    fn stop_host(
+        &self,
+        plan: &RollbackPlan,
+        is_exclusive: bool,
+        stop: &AtomicBool,
+    ) -> Result<(), RollbackError> {
         let command = plan.control.stop_command(&plan.binary, is_exclusive);
-        run_command(&command, &self.journal.share_lock()?, plan.timeout)?;
+        run_command(&command, &self.journal.share_lock()?, plan.timeout, stop)?;
         Ok(())
     }
 

@@ -9,9 +9,10 @@ use ark_client::{Endpoint, HostClient};
 use ark_model::ids::Millis;
 
 use crate::exchange::{HostClients, HostControl};
+use crate::exclusion::ExchangeKind;
 use crate::journal::Journal;
 
-use super::journal::{JournalEntry, RollbackStart, owner_of};
+use super::journal::{JournalEntry, RollbackStart};
 use super::{Rollback, RollbackError, RollbackPlan, RollbackStep};
 
 /// A client of a host that nobody asks.
@@ -45,6 +46,7 @@ fn plan(dir: &Path, upgrade: Option<&str>) -> RollbackPlan {
         traffic: None,
         validation: None,
         canary_journal: dir.join("canary"),
+        upgrade_journal: None,
     }
 }
 
@@ -105,7 +107,9 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
     for (number, (entries, wanted, expected)) in entries_and_ends.into_iter().enumerate() {
         let path = dir.path().join(format!("journal-{number}"));
         let client = client();
-        let (mut journal, _) = Journal::open::<JournalEntry>(&path, &owner_of(&client)).unwrap();
+        let (mut journal, _) =
+            Journal::open::<JournalEntry>(&path, &ExchangeKind::Rollback.owner_for(&client))
+                .unwrap();
         for entry in &entries {
             journal.record(entry).unwrap();
         }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::canary::CanaryError;
 use crate::exchange::ExchangeError;
+use crate::exclusion::ExclusionError;
 use crate::journal::JournalError;
 use crate::rollback::RollbackError;
 use crate::validate::ValidateError;
@@ -17,23 +17,9 @@ pub enum UpgradeError {
     /// A command, a snapshot or a version fails.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
-    /// The state of canaries cannot be read.
+    /// A canary, a rollback or another upgrade is under way.
     #[error(transparent)]
-    Canary(#[from] CanaryError),
-    /// A canary is under way.
-    #[error("the canary {0} is under way; finish it, or undo it with `ark canary abort`")]
-    CanaryRuns(String),
-    /// A rollback is under way.
-    #[error(
-        "{id} was begun and has not ended: end it with `ark rollback --journal {journal}`, then upgrade",
-        journal = journal.display()
-    )]
-    RollbackRuns {
-        /// Its id.
-        id: String,
-        /// Its journal.
-        journal: PathBuf,
-    },
+    Exclusion(#[from] ExclusionError),
     /// The host does not serve.
     #[error(
         "the host is not ready, so that an upgrade could not tell whether the new version is: see `ark health --ready`"
@@ -112,4 +98,16 @@ pub enum UpgradeError {
     /// A signal ended the run.
     #[error("interrupted; `ark upgrade` goes on with it, `ark upgrade --back` undoes it")]
     Interrupted,
+}
+
+impl UpgradeError {
+    /// Whether a signal ended the run.
+    pub(super) const fn is_interruption(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted
+                | Self::Exclusion(ExclusionError::Interrupted)
+                | Self::Exchange(ExchangeError::Interrupted(_))
+        )
+    }
 }

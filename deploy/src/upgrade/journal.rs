@@ -3,15 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ark_client::HostClient;
-use ark_model::ids::Digest;
+use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::{HostControl, ValidationPlan};
-use crate::journal::JournalOwner;
-
-/// The command whose journal it is.
-const COMMAND: &str = "ark upgrade";
 
 /// A step of an upgrade. In its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,6 +74,9 @@ pub struct UpgradePlan {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct UpgradeStart {
     pub(super) id: String,
+    /// When it began; absent in a journal of an earlier program.
+    #[serde(default)]
+    pub(super) began_at: Option<Millis>,
     /// The digest of the new version's program; absent in a journal of an earlier program.
     #[serde(default)]
     pub(super) digest: Option<Digest>,
@@ -152,11 +150,4 @@ pub(super) fn read_entries(entries: &[JournalEntry]) -> Option<UpgradeState> {
         }
     }
     found
-}
-
-pub(super) fn owner_of(client: &HostClient) -> JournalOwner {
-    JournalOwner {
-        command: COMMAND,
-        host: client.url().to_owned(),
-    }
 }

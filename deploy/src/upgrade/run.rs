@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ark_client::HostClient;
-use ark_model::ids::TraceId;
+use ark_model::ids::{Millis, TraceId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::canary::read_state;
 use crate::durable::{make_directory, place_file};
-use crate::exchange::commands::ask_binary;
+use crate::exchange::commands::{CHECK_TIMEOUT, ask_binary};
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepQueue, StepRecord};
@@ -22,16 +21,17 @@ use crate::exchange::token::TokenFile;
 use crate::exchange::validation::{Validated, describe_validation};
 use crate::exchange::version::{ask_version, hash_file};
 use crate::exchange::{ExchangeError, HostClients, HostControl, Migration, find_migration};
+use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
 use crate::journal::{Journal, JournalError};
 use crate::rollback::{
     AcceptedLoss, Rollback, RollbackError, RollbackPlan, RollbackReport, give_up_for_upgrade,
-    read_history,
 };
+use crate::runner::RunMark;
 use crate::validate::ValidationReport;
 
 use super::error::UpgradeError;
 use super::journal::{
-    JournalEntry, UpgradePlan, UpgradeStart, UpgradeState, UpgradeStep, owner_of, read_entries,
+    JournalEntry, UpgradePlan, UpgradeStart, UpgradeState, UpgradeStep, read_entries,
 };
 
 /// How often the health of the stable version is checked after a way back.
@@ -70,6 +70,8 @@ pub struct Upgrade<'a> {
     /// A client with the token that a restore on the way back made.
     admin: Option<HostClient>,
     journal: Journal,
+    /// Says that this process runs it.
+    _mark: Option<RunMark>,
     state: UpgradeState,
     accepted: Option<AcceptedLoss>,
     pause: Option<Duration>,
@@ -78,21 +80,22 @@ pub struct Upgrade<'a> {
     tell: &'a mut dyn FnMut(&str, Value),
 }
 
+/// The journals of what may not be under way beside an upgrade.
+fn excluded(plan: &UpgradePlan) -> [OtherJournal<'_>; 2] {
+    [
+        (ExchangeKind::Canary, &plan.canary_journal),
+        (ExchangeKind::Rollback, &plan.rollback_journal),
+    ]
+    .map(|(kind, path)| OtherJournal { kind, path })
+}
+
 /// Asks host, versions and canaries. Returns what is known when an upgrade begins.
 fn prepare(
     client: &HostClient,
     plan: UpgradePlan,
 ) -> Result<(UpgradeStart, Option<Migration>), UpgradeError> {
-    if let Some(canary) = read_state(client, &plan.canary_journal)? {
-        return Err(UpgradeError::CanaryRuns(canary.id));
-    }
-    if let Some(last) = read_history(client, &plan.rollback_journal)?.pop()
-        && last.ended_at_ms.is_none()
-    {
-        return Err(UpgradeError::RollbackRuns {
-            id: last.id,
-            journal: plan.rollback_journal,
-        });
+    for other in excluded(&plan) {
+        other.refuse(client)?;
     }
     let shown = ask_version(&plan.new_binary)?;
     let stable = WantedProgram::of(&plan.stable_binary)?;
@@ -113,6 +116,7 @@ fn prepare(
     };
     let begin = UpgradeStart {
         id,
+        began_at: Some(Millis::now()),
         digest: Some(hash_file(&plan.new_binary)?),
         build: shown.build,
         plan: UpgradePlan {
@@ -178,10 +182,15 @@ impl<'a> Upgrade<'a> {
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, UpgradeError> {
         let client = clients.client;
-        let was_under_way =
-            read_entries(&Journal::read::<JournalEntry>(path, &owner_of(client))?).is_some();
-        let (mut journal, entries, waited) =
-            Journal::open_when_free::<JournalEntry>(path, &owner_of(client), stop)?;
+        let kind = ExchangeKind::Upgrade;
+        let before = Journal::read::<JournalEntry>(path, &kind.owner_for(client));
+        let was_under_way = read_entries(&before?).is_some();
+        let OwnJournal {
+            mut journal,
+            mark,
+            entries,
+            waited,
+        } = open_own::<JournalEntry>(client, kind, path, stop)?;
         let state = match (read_entries(&entries), plan) {
             (Some(mut state), plan) => {
                 if let Some(plan) = plan {
@@ -197,7 +206,9 @@ impl<'a> Upgrade<'a> {
                 if let Some(migration) = migration {
                     tell("migration", json!({"reason": migration.describe()}));
                 }
+                let held = hold_others(client, &excluded(&begin.plan))?;
                 journal.record(&JournalEntry::Started(Box::new(begin.clone())))?;
+                drop(held);
                 UpgradeState::of(begin)
             }
         };
@@ -205,6 +216,7 @@ impl<'a> Upgrade<'a> {
             clients,
             admin: None,
             journal,
+            _mark: mark,
             state,
             accepted,
             pause: None,
@@ -230,7 +242,7 @@ impl<'a> Upgrade<'a> {
                 self.record("upgraded", &reason);
                 self.finish(true, reason, None)
             }
-            Err(UpgradeError::Interrupted) => Err(UpgradeError::Interrupted),
+            Err(error) if error.is_interruption() => Err(UpgradeError::Interrupted),
             Err(error) => self.go_back(error.to_string(), stop),
         }
     }
@@ -303,12 +315,12 @@ impl<'a> Upgrade<'a> {
         if reached < Some(UpgradeStep::Stop) || matches!(serving, Serving::Other(_)) {
             self.enter(UpgradeStep::Check, stop)?;
             keep_program(&plan)?;
-            let found = check_machine(&plan)?;
+            let found = check_machine(&plan, stop)?;
             self.record("check", &found);
             self.enter(UpgradeStep::Snapshot, stop)?;
             let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
             self.enter(UpgradeStep::Replay, stop)?;
-            let decisions = replay_snapshot(&plan.new_binary, &snapshot)?;
+            let decisions = replay_snapshot(&plan.new_binary, &snapshot, stop)?;
             self.record("replay", &format!("{decisions} decisions judged alike"));
             self.note(&JournalEntry::Replayed {
                 snapshot,
@@ -319,7 +331,7 @@ impl<'a> Upgrade<'a> {
         if !is_running {
             self.enter(UpgradeStep::Stop, stop)?;
         }
-        self.exchange(&id, &plan, is_running)?;
+        self.exchange(&id, &plan, is_running, stop)?;
         self.enter(UpgradeStep::Validation, stop)?;
         self.validate(&plan, stop)
     }
@@ -330,6 +342,7 @@ impl<'a> Upgrade<'a> {
         id: &str,
         plan: &UpgradePlan,
         is_running: bool,
+        stop: &AtomicBool,
     ) -> Result<(), UpgradeError> {
         // Check and replay took a while: what is installed is what they were made with.
         check_same_version(&self.state.begin)?;
@@ -346,6 +359,7 @@ impl<'a> Upgrade<'a> {
             stop_command: &plan.control.stop_command(&plan.new_binary, is_exclusive),
             start_command: &plan.control.start_command(&plan.new_binary),
             timeout: plan.timeout,
+            stop,
         };
         let done = exchange.run::<UpgradeError>(&mut || {
             self.note(&JournalEntry::Phase(UpgradeStep::Start))?;
@@ -380,7 +394,7 @@ impl<'a> Upgrade<'a> {
                 // What was validated must be what serves on.
                 let mut watch = HostWatch::over_running(&plan.data_dir);
                 let check = || self.wanted().check(&plan.data_dir);
-                wait_ready(self.clients.client, &mut watch, plan.timeout, &check)?;
+                wait_ready(self.clients.client, &mut watch, plan.timeout, stop, &check)?;
                 self.record("validation", &detail);
                 Ok(())
             }
@@ -433,6 +447,7 @@ impl<'a> Upgrade<'a> {
             traffic: None,
             validation: plan.validation,
             canary_journal: plan.canary_journal,
+            upgrade_journal: None,
         };
         let (clients, path) = (self.clients, &plan.rollback_journal);
         let tell = &mut *self.tell;
@@ -539,7 +554,7 @@ fn keep_program(plan: &UpgradePlan) -> Result<(), ExchangeError> {
 
 /// Has the new version check the machine. Returns what it found, in words. What it cannot check before it has migrated the database is no fault:
 /// the replay tries the migration with a copy.
-fn check_machine(plan: &UpgradePlan) -> Result<String, UpgradeError> {
+fn check_machine(plan: &UpgradePlan, stop: &AtomicBool) -> Result<String, UpgradeError> {
     #[derive(Deserialize)]
     struct Line {
         check: String,
@@ -556,7 +571,8 @@ fn check_machine(plan: &UpgradePlan) -> Result<String, UpgradeError> {
     let data_dir = plan.data_dir.display().to_string();
     let mut args = vec!["check", "--json", "--data-dir", &data_dir];
     args.extend(plan.check_args.iter().map(String::as_str));
-    let (succeeded, checked): (bool, Checked) = ask_binary(&plan.new_binary, &args)?;
+    let (succeeded, checked): (bool, Checked) =
+        ask_binary(&plan.new_binary, &args, CHECK_TIMEOUT, stop)?;
     let migrates = find_migration(&plan.new_binary, &plan.data_dir)?.is_some();
     if checked.errors == 0 && (succeeded || migrates) {
         return Ok(format!(

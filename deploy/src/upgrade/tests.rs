@@ -7,9 +7,10 @@ use std::time::Duration;
 use ark_client::{Endpoint, HostClient};
 
 use crate::exchange::{HostClients, HostControl};
+use crate::exclusion::ExchangeKind;
 use crate::journal::Journal;
 
-use super::journal::{JournalEntry, UpgradePlan, UpgradeStart, owner_of};
+use super::journal::{JournalEntry, UpgradePlan, UpgradeStart};
 use super::{Upgrade, UpgradeError, UpgradeStep};
 
 /// A client of a host that nobody asks.
@@ -50,6 +51,7 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
         JournalEntry::Started(Box::new(UpgradeStart {
             id: id.to_owned(),
             // As a program recorded it that knew the path alone.
+            began_at: None,
             digest: None,
             build: None,
             plan: plan(dir.path(), binary),
@@ -92,7 +94,9 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
     for (number, (entries, wanted, expected)) in entries_and_ends.into_iter().enumerate() {
         let path = dir.path().join(format!("journal-{number}"));
         let client = client();
-        let (mut journal, _) = Journal::open::<JournalEntry>(&path, &owner_of(&client)).unwrap();
+        let (mut journal, _) =
+            Journal::open::<JournalEntry>(&path, &ExchangeKind::Upgrade.owner_for(&client))
+                .unwrap();
         for entry in &entries {
             journal.record(entry).unwrap();
         }
@@ -154,9 +158,12 @@ fn a_new_version_is_known_by_what_its_program_holds() {
         write("ark-2", holds_now);
         let path = dir.path().join(format!("journal-{number}"));
         let client = client();
-        let (mut journal, _) = Journal::open::<JournalEntry>(&path, &owner_of(&client)).unwrap();
+        let (mut journal, _) =
+            Journal::open::<JournalEntry>(&path, &ExchangeKind::Upgrade.owner_for(&client))
+                .unwrap();
         let started = UpgradeStart {
             id: "u1".to_owned(),
+            began_at: None,
             digest: Some(ark_model::ids::Digest::hash_bytes(b"two")),
             build: None,
             plan: plan(dir.path(), &begun),

@@ -38,7 +38,7 @@ mod writer;
 pub use anchors::Anchor;
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
-pub use directory::{HostProcess, give_made, give_to_owner};
+pub use directory::{HostProcess, give_made, give_to_owner, has_open};
 pub use error::{
     CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
     TokenRefusal,

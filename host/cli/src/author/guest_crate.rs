@@ -11,6 +11,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use crate::built::find_project;
 use crate::output::print_line;
 
+use super::child::{TOOL_TIMEOUT, wait_within};
 use super::template::{self, TemplateFile};
 use super::toolchain::Language;
 
@@ -243,11 +244,12 @@ fn run_cargo(dir: &Path, args: &[&str]) -> anyhow::Result<()> {
     let program = std::env::var_os("CARGO")
         .filter(|program| !program.is_empty())
         .unwrap_or_else(|| "cargo".into());
-    let status = Command::new(program)
+    let mut child = Command::new(program)
         .args(args)
         .current_dir(dir)
-        .status()
+        .spawn()
         .context("cargo cannot be started; install Rust (https://rustup.rs)")?;
+    let status = wait_within(&mut child, TOOL_TIMEOUT, "cargo")?;
     anyhow::ensure!(
         status.success(),
         "cargo {} failed",

@@ -2,6 +2,7 @@
 
 mod add;
 mod agent;
+mod child;
 mod compiling;
 mod dev;
 mod guest_crate;

@@ -7,6 +7,8 @@ use anyhow::{Context, bail};
 
 use crate::output::print_notice;
 
+use super::child::{TOOL_TIMEOUT, wait_within};
+
 /// The file that says for which list of packages the installation is complete.
 const INSTALLED: &str = "ark-installed";
 /// How Python is installed.
@@ -199,10 +201,10 @@ fn build_component(dir: &Path, tool: impl FnOnce(&Path) -> Command) -> anyhow::R
 )]
 fn run(command: &mut Command, remedy: &str) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let status = command
+    let mut child = command
         .stdin(std::process::Stdio::null())
         .stdout(std::io::stderr())
-        .status()
+        .spawn()
         .with_context(|| {
             let remedy = match program.as_str() {
                 "node" | "npm" => NODE_REMEDY,
@@ -210,6 +212,7 @@ fn run(command: &mut Command, remedy: &str) -> anyhow::Result<()> {
             };
             format!("{program} cannot be started: {remedy}")
         })?;
+    let status = wait_within(&mut child, TOOL_TIMEOUT, &program)?;
     anyhow::ensure!(status.success(), "{program} failed ({status}): {remedy}");
     Ok(())
 }

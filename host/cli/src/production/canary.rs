@@ -8,8 +8,8 @@ use anyhow::{Context, bail, ensure};
 use ark_client::MAX_PAGE;
 use ark_client::{Answer, HostClient};
 use ark_deploy::canary::{
-    BaselineSource, CanaryPlan, CanaryReport, CanaryRequest, HealthBounds, HostCanary,
-    TakeOverPlan, read_state, rehearse, send_request,
+    BaselineSource, CanaryPlan, CanaryReport, CanaryRequest, ExcludedJournals, HealthBounds,
+    HostCanary, TakeOverPlan, read_state, rehearse, send_request,
 };
 use ark_deploy::exchange::find_migration;
 use ark_deploy::haproxy::HaproxyAddress;
@@ -145,6 +145,12 @@ struct StartArgs {
     /// Starts the stable version again, and returns.
     #[arg(long, value_name = "COMMAND", requires = "new_binary")]
     start_stable_command: Option<String>,
+    /// The journal of this host's upgrades, none of which may be under way, if it has another place than its own.
+    #[arg(long, value_name = "FILE")]
+    upgrade_journal: Option<PathBuf>,
+    /// The journal of this host's rollbacks, likewise.
+    #[arg(long, value_name = "FILE")]
+    rollback_journal: Option<PathBuf>,
     /// How long each of these commands, and the start of a host, may take, in seconds. Fronts park requests for 30 s (`--hold-for`).
     #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
     take_over_timeout: f64,
@@ -240,6 +246,14 @@ pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
         }
         CanaryCommand::Start(start) => {
             let dry_run = start.dry_run;
+            let place_of = |given: &Option<PathBuf>, command: &str| match given {
+                Some(path) => Ok(path.clone()),
+                None => default_journal(command, &client),
+            };
+            let excluded = ExcludedJournals {
+                upgrade: place_of(&start.upgrade_journal, "upgrade")?,
+                rollback: place_of(&start.rollback_journal, "rollback")?,
+            };
             let plan = start.into_plan()?;
             if let Some(take_over) = &plan.take_over
                 && let Some(migration) = find_migration(&take_over.new_binary, &take_over.data_dir)?
@@ -247,28 +261,30 @@ pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
                 print_notice!("{}", migration.describe());
             }
             if dry_run {
-                let steps = rehearse(&client, plan)?;
+                let steps = rehearse(&client, plan, &excluded)?;
                 print_steps(&steps, args.json)?;
                 return Ok(ExitCode::SUCCESS);
             }
             let stop = watch_interrupts()?;
-            HostCanary::start(&client, plan, &journal, &mut tell)?.resume(&stop)?
+            HostCanary::start(&client, plan, &journal, &excluded, &stop, &mut tell)?
+                .resume(&stop)?
         }
         CanaryCommand::Pause => return ask(&client, &journal, CanaryRequest::Pause),
         CanaryCommand::Promote => return ask(&client, &journal, CanaryRequest::Promote),
         CanaryCommand::Resume => {
-            if send_request(&client, &journal, CanaryRequest::Resume)? {
+            let stop = watch_interrupts()?;
+            if send_request(&client, &journal, CanaryRequest::Resume, &stop)? {
                 return Ok(ExitCode::SUCCESS);
             }
-            let stop = watch_interrupts()?;
             HostCanary::take_up(&client, &journal, &mut tell)?.resume(&stop)?
         }
         CanaryCommand::Abort => {
-            if send_request(&client, &journal, CanaryRequest::Abort)? {
+            let stop = watch_interrupts()?;
+            if send_request(&client, &journal, CanaryRequest::Abort, &stop)? {
                 return Ok(ExitCode::SUCCESS);
             }
             let canary = HostCanary::take_up(&client, &journal, &mut tell)?;
-            let report = canary.abort("an operator ended it")?;
+            let report = canary.abort("an operator ended it", &stop)?;
             print_report(&report, args.json)?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -282,7 +298,8 @@ fn ask(
     journal: &std::path::Path,
     request: CanaryRequest,
 ) -> anyhow::Result<ExitCode> {
-    if !send_request(client, journal, request)? {
+    let stop = watch_interrupts()?;
+    if !send_request(client, journal, request, &stop)? {
         bail!(
             "the command that ran the canary has ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"
         );

@@ -9,6 +9,8 @@ use ark_deploy::haproxy::HaproxyAddress;
 use ark_deploy::rollback::TrafficPlan;
 use clap::Args;
 
+/// How long what does not look for a signal may hold up the end of a command that exchanges the host.
+pub(super) const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 /// The longest time that an option gives, in seconds.
 const MAX_SECONDS: f64 = 1e7;
 

@@ -17,8 +17,10 @@ use crate::client::connection::Connection;
 use crate::output::{exit_code, print_empty, print_json, print_line, print_notice};
 use crate::time::format_moment;
 
-use super::host_commands::{HostPlaceArgs, TrafficArgs, ValidationArgs, parse_seconds};
-use super::interrupts::watch_interrupts;
+use super::host_commands::{
+    HostPlaceArgs, INTERRUPT_GRACE, TrafficArgs, ValidationArgs, parse_seconds,
+};
+use super::interrupts::watch_interrupts_within;
 use super::journals::default_journal;
 use super::{describe_step, print_steps};
 
@@ -85,6 +87,9 @@ struct StartArgs {
     /// The journal of this host's canaries, if it has another place than its own.
     #[arg(long, value_name = "FILE")]
     canary_journal: Option<PathBuf>,
+    /// The journal of this host's upgrades, none of which may be under way, likewise.
+    #[arg(long, value_name = "FILE")]
+    upgrade_journal: Option<PathBuf>,
     /// Show the steps and check what they need. Nothing is changed.
     #[arg(long)]
     dry_run: bool,
@@ -132,6 +137,10 @@ impl StartArgs {
                 Some(path) => path,
                 None => default_journal("canary", client)?,
             },
+            upgrade_journal: Some(match self.upgrade_journal {
+                Some(path) => path,
+                None => default_journal("upgrade", client)?,
+            }),
         }))
     }
 }
@@ -165,7 +174,7 @@ pub(crate) fn run(args: RollbackArgs) -> anyhow::Result<ExitCode> {
         print_steps(&rehearse(&client, plan, accepted)?, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let stop = watch_interrupts()?;
+    let stop = watch_interrupts_within(INTERRUPT_GRACE)?;
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
     let clients = HostClients {

@@ -15,8 +15,8 @@ use crate::args::configured_data_dir;
 use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
 
-use super::host_commands::{HostPlaceArgs, ValidationArgs};
-use super::interrupts::watch_interrupts;
+use super::host_commands::{HostPlaceArgs, INTERRUPT_GRACE, ValidationArgs};
+use super::interrupts::watch_interrupts_within;
 use super::journals::default_journal;
 use super::{describe_step, print_steps};
 
@@ -157,7 +157,7 @@ pub(crate) fn run(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
         print_steps(&rehearse(&client, plan)?, json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let stop = watch_interrupts()?;
+    let stop = watch_interrupts_within(INTERRUPT_GRACE)?;
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
     let clients = HostClients {

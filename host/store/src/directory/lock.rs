@@ -170,7 +170,8 @@ fn read_stated_process(path: &Path) -> Option<u32> {
 }
 
 /// Whether a process has a file open. A number alone says nothing: it may be one of another container, or be in use again.
-fn has_open(pid: u32, path: &Path) -> bool {
+#[must_use]
+pub fn has_open(pid: u32, path: &Path) -> bool {
     let (Ok(wanted), Ok(files)) = (
         std::fs::metadata(path),
         std::fs::read_dir(format!("/proc/{pid}/fd")),

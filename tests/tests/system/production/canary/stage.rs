@@ -145,6 +145,8 @@ impl Stage {
             .arg("--journal")
             .arg(self.journal())
             .args(more)
+            // Where the journals of upgrades and rollbacks are, beside which no canary begins.
+            .env("XDG_STATE_HOME", self.dir.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

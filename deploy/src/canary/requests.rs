@@ -1,0 +1,187 @@
+//! What another process asks of the one that runs a canary.
+//!
+//! The request is a file beside the journal, which the run removes when it takes it. Invariant: who asks waits for a bounded time, and for no process
+//! that does nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ark_client::HostClient;
+
+use crate::exclusion::{ExchangeKind, ExclusionError};
+use crate::journal::{Journal, JournalError};
+use crate::runner::{Runner, end_runner, find_runner, is_stopped};
+
+use super::error::CanaryError;
+use super::journal::{CanaryState, JournalEntry, read_entries};
+
+/// The pause between two looks at whether the request was taken.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a process may be stopped (SIGSTOP) before it is not waited for any more.
+const STOPPED: Duration = Duration::from_secs(5);
+/// How long a canary in a step may take to see a request: it looks for one after each check, whose calls have limits of their own.
+const IN_STEP: Duration = Duration::from_mins(5);
+/// How long a canary may take that takes the data over or goes back: a replay, snapshots, commands, of which each has a limit of its own.
+const IN_TAKE_OVER: Duration = Duration::from_hours(14);
+/// How long a command that outlives the process which began it is waited for.
+const OUTLIVING: Duration = Duration::from_mins(10);
+
+/// What another process asks of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CanaryRequest {
+    /// Keep the share.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Go on to the next share now.
+    Promote,
+    /// Go back.
+    Abort,
+}
+
+impl CanaryRequest {
+    pub(super) const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Promote, Self::Abort];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Promote => "promote",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// The file in which something is asked of the process that runs a canary.
+pub(super) fn request_path(journal: &Path) -> PathBuf {
+    let mut path = journal.as_os_str().to_owned();
+    path.push(".request");
+    path.into()
+}
+
+/// Where a canary stands; `None`: none is under way. It may run meanwhile.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState>, CanaryError> {
+    let entries = Journal::read::<JournalEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
+    Ok(read_entries(&entries).map(|(_, state)| state))
+}
+
+/// Asks something of the process that runs the canary, and waits until it takes the request: within a step at once, during the take-over at its
+/// end. Returns whether one took it; if not, the canary is free to be taken up.
+///
+/// # Errors
+/// No canary is under way, its journal cannot be used, the process takes no request in time, or `stop` is set.
+pub fn send_request(
+    client: &HostClient,
+    path: &Path,
+    request: CanaryRequest,
+    stop: &AtomicBool,
+) -> Result<bool, CanaryError> {
+    if read_state(client, path)?.is_none() {
+        return Err(CanaryError::None(client.url().to_owned()));
+    }
+    let file = request_path(path);
+    let sent = send(client, path, request, &file, stop);
+    if !matches!(sent, Ok(true)) {
+        // Nobody is to take it later.
+        let _ = std::fs::remove_file(&file);
+    }
+    sent
+}
+
+fn send(
+    client: &HostClient,
+    path: &Path,
+    request: CanaryRequest,
+    file: &Path,
+    stop: &AtomicBool,
+) -> Result<bool, CanaryError> {
+    let owner = ExchangeKind::Canary.owner_for(client);
+    let (began, mut stopped_since) = (Instant::now(), None);
+    let mut is_written = false;
+    loop {
+        // A command that outlives its killed canary holds the journal too, and takes no request.
+        if is_written && !file.exists() {
+            return Ok(true);
+        }
+        match Journal::open::<JournalEntry>(path, &owner) {
+            Ok((_journal, entries)) => {
+                return match read_entries(&entries) {
+                    Some(_) => Ok(false),
+                    None => Err(CanaryError::None(client.url().to_owned())),
+                };
+            }
+            Err(JournalError::InUse { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !is_written {
+            std::fs::write(file, request.as_str()).map_err(|cause| CanaryError::Request {
+                path: file.to_owned(),
+                cause,
+            })?;
+            is_written = true;
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err(CanaryError::Interrupted);
+        }
+        check_runner(client, path, request, began, &mut stopped_since)?;
+        std::thread::sleep(TICK);
+    }
+}
+
+/// Refuses to wait on for what runs the canary, where that does nothing. `stopped_since`: since when its process is found to be stopped.
+fn check_runner(
+    client: &HostClient,
+    path: &Path,
+    request: CanaryRequest,
+    began: Instant,
+    stopped_since: &mut Option<Instant>,
+) -> Result<(), CanaryError> {
+    let (waited, request) = (began.elapsed(), request.as_str());
+    // It is found out only now and then in what step the canary is.
+    let patience = if waited < IN_STEP {
+        IN_STEP
+    } else {
+        let state = read_state(client, path)?;
+        let is_in_step =
+            state.is_none_or(|state| state.take_over.is_none() && state.going_back.is_none());
+        if is_in_step { IN_STEP } else { IN_TAKE_OVER }
+    };
+    match find_runner(path) {
+        Runner::Process(pid) => {
+            *stopped_since = if is_stopped(pid) {
+                stopped_since.or(Some(Instant::now()))
+            } else {
+                None
+            };
+            let is_stopped = stopped_since.is_some_and(|since| since.elapsed() >= STOPPED);
+            if is_stopped || waited > patience {
+                return Err(CanaryError::Silent {
+                    pid,
+                    request,
+                    waited: Duration::from_secs(waited.as_secs()),
+                    is_stopped,
+                });
+            }
+        }
+        Runner::Hidden if waited > patience => {
+            return Err(CanaryError::HiddenSilent {
+                request,
+                waited: patience,
+            });
+        }
+        Runner::None if waited > OUTLIVING => {
+            return Err(ExclusionError::outlives(ExchangeKind::Canary, path, OUTLIVING).into());
+        }
+        Runner::Hidden | Runner::None => {}
+    }
+    Ok(())
+}
+
+/// Ends the process that runs a canary and takes no request. What it left is in its journal.
+pub(crate) fn end_silent(path: &Path, pid: u32) -> Result<(), CanaryError> {
+    end_runner(path, pid).map_err(|cause| CanaryError::NotEnded { pid, cause })
+}

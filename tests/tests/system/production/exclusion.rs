@@ -1,0 +1,159 @@
+//! One canary, upgrade or rollback of a host at a time, whether a process runs it or it was killed.
+
+use std::process::{Child, Command};
+
+use ark_tests::wait_until;
+
+use super::canary::stage::{Stage, is_ready};
+use super::gates::Gates;
+use super::{rollback, upgrade};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Canary,
+    Upgrade,
+    Rollback,
+}
+
+const KINDS: [Kind; 3] = [Kind::Canary, Kind::Upgrade, Kind::Rollback];
+
+/// The command that begins one.
+fn beginning(stage: &Stage, kind: Kind) -> Command {
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    let [canary, upgrades, rollbacks] =
+        ["canary", "upgrade", "rollback"].map(|name| path(&format!("{name}.journal")));
+    match kind {
+        Kind::Canary => stage.start_command(&[
+            "--step",
+            "600",
+            "--upgrade-journal",
+            &upgrades,
+            "--rollback-journal",
+            &rollbacks,
+        ]),
+        Kind::Upgrade => upgrade::upgrade(
+            stage,
+            &[
+                "--canary-journal",
+                &canary,
+                "--rollback-journal",
+                &rollbacks,
+            ],
+        ),
+        Kind::Rollback => {
+            let options = rollback::options(stage);
+            let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
+            options.extend(["--upgrade-journal", &upgrades]);
+            rollback::command(stage, &options)
+        }
+    }
+}
+
+/// Begins one, which comes to a point at which it stays.
+fn begin(stage: &Stage, gates: &Gates<'_>, kind: Kind) -> Child {
+    let gate = match kind {
+        Kind::Canary => None,
+        Kind::Upgrade => Some("check"),
+        Kind::Rollback => Some("stop"),
+    };
+    gate.inspect(|gate| gates.close(gate));
+    let begun = beginning(stage, kind).spawn().expect("ark starts");
+    match gate {
+        Some(gate) => gates.wait_held(gate),
+        None => wait_until("it has a share", || {
+            stage.run_verb("status")["host"]["share_pct"] == 10
+        }),
+    }
+    begun
+}
+
+/// What is told to do with one that is under way.
+fn remedy(kind: Kind, is_run: bool) -> &'static str {
+    match (kind, is_run) {
+        (Kind::Canary, true) => "wait for its end, or undo it with `ark canary abort`",
+        (Kind::Canary, false) => {
+            "`ark canary resume` goes on with it, `ark canary abort` undoes it"
+        }
+        (Kind::Upgrade, true) => "interrupt it (SIGINT) and undo it with `ark upgrade --back`",
+        (Kind::Upgrade, false) => "`ark upgrade` goes on with it, `ark upgrade --back` undoes it",
+        (Kind::Rollback, true) => "interrupt it (SIGINT); `ark rollback --journal ",
+        (Kind::Rollback, false) => "end it with `ark rollback --journal ",
+    }
+}
+
+#[test]
+fn a_canary_an_upgrade_and_a_rollback_of_a_host_exclude_each_other() {
+    let stage = Stage::start(upgrade::CONFIG, "");
+    let gates = Gates::install(&stage);
+    for running in KINDS {
+        let mut begun = begin(&stage, &gates, running);
+        for is_run in [true, false] {
+            if !is_run {
+                begun.kill().expect("SIGKILL");
+                begun.wait().expect("its end");
+            }
+            for starting in KINDS {
+                let begins = match (running, starting) {
+                    // It undoes the canary first: `canary_that_runs_is_undone_first`.
+                    (Kind::Canary, Kind::Rollback) => true,
+                    // Who was killed goes on: the tests of kills.
+                    (Kind::Upgrade, Kind::Upgrade) | (Kind::Rollback, Kind::Rollback) => !is_run,
+                    _ => false,
+                };
+                if begins {
+                    continue;
+                }
+                let case = format!("{starting:?} beside {running:?}, run: {is_run}");
+                let by = if is_run {
+                    format!("; process {} runs it: ", begun.id())
+                } else {
+                    "; no process runs it".to_owned()
+                };
+                let id = format!("{}-", format!("{running:?}").to_lowercase());
+                let parts = [
+                    &id,
+                    "was begun and has not ended, since 2",
+                    &by,
+                    remedy(running, is_run),
+                ];
+                let mut tries = vec![beginning(&stage, starting)];
+                if starting != running {
+                    let mut rehearsal = beginning(&stage, starting);
+                    rehearsal.arg("--dry-run");
+                    tries.push(rehearsal);
+                }
+                for tried in tries {
+                    let refused = upgrade::errors_of(tried);
+                    for part in parts {
+                        assert!(refused.contains(part), "{case}: {part}: {refused}");
+                    }
+                }
+            }
+        }
+        gates.open();
+        match running {
+            Kind::Canary => {
+                let report = stage.run_verb("abort");
+                assert_eq!(report["promoted"], false, "{report:#}");
+            }
+            Kind::Upgrade => {
+                let report = upgrade::run(upgrade::command(&stage, &["--back"]));
+                assert_eq!(report["upgraded"], false, "{report:#}");
+            }
+            Kind::Rollback => {
+                let output = rollback::command(&stage, &[]).output().expect("ark starts");
+                let report = rollback::report_of(&output);
+                assert_eq!(report["passed"], true, "{report:#}");
+            }
+        }
+        assert!(is_ready(&stage.owner) && stage.serving() == "stable");
+    }
+    // Nothing is left that keeps another from its beginning.
+    stage.haproxy.set_weights(&[("stable", 100), ("canary", 0)]);
+    for kind in KINDS {
+        let mut rehearsal = beginning(&stage, kind);
+        rehearsal.arg("--dry-run");
+        let output = rehearsal.output().expect("ark starts");
+        assert!(output.status.success(), "{kind:?}: {output:?}");
+    }
+}
