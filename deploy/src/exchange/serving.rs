@@ -318,6 +318,8 @@ mod tests {
         // Also one that came and ended between two looks. Moments of files are coarse.
         let lock = std::fs::File::open(data.join("ark.lock")).unwrap();
         lock.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        // This process has the file open no more: it would be taken for the host.
+        drop(lock);
         let mut watch = HostWatch::before_start(&data);
         drop(Store::open(&config).unwrap());
         assert!(!watch.has_ended() && watch.away_since.is_some());
