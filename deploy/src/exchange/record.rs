@@ -87,7 +87,7 @@ impl StepQueue {
             name: step.step.to_owned(),
             key,
             body: step.to_body(),
-            problem: String::new(),
+            problem: "it waits for the step before".to_owned(),
         });
         while let Some(first) = self.waiting.front_mut() {
             match post_body(client, &first.key, &first.body) {

@@ -90,7 +90,7 @@ impl Rollback<'_> {
                 }
                 Err(found) => problem = found,
             }
-            if !was_started_again {
+            if !was_started_again && tried + 1 < plan.tries {
                 was_started_again = self.start_again(stop)?;
             }
         }

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::canary::stage::{Stage, is_ready, script, sh};
 
-/// How often a step is tried to be frozen.
+/// How often a kill in a step is tried.
 const TRIES: u32 = 20;
 /// The pause between two looks at a journal.
 const LOOK: Duration = Duration::from_micros(200);
@@ -62,14 +62,26 @@ fn freeze_at(command: &mut Child, journal: &Path, entry: &str) -> bool {
     false
 }
 
-/// Kills the host that serves, and waits until nothing of it is left.
-fn kill_host(stage: &Stage) {
+/// Kills the host that serves, when it is ready if it was just started, and waits until nothing of it is left. Returns whether it was there: the
+/// command may have had it stopped.
+fn kill_host(stage: &Stage) -> bool {
     let at = |name: &str| stage.dir.path().join(name).display().to_string();
+    let has_ended = || {
+        let pid = std::fs::read_to_string(at("pid")).expect("a process id");
+        std::fs::read_link(format!("/proc/{}/exe", pid.trim())).is_err()
+    };
+    wait_until("a host is ready, or has ended", || {
+        is_ready(&stage.owner) || has_ended()
+    });
+    if has_ended() {
+        return false;
+    }
     sh(&format!(
-        "p=$(cat {}); kill -9 $p; while readlink /proc/$p/exe >/dev/null; do sleep 0.02; done; flock {} true",
+        "p=$(cat {}); kill -9 $p 2>/dev/null; while readlink /proc/$p/exe >/dev/null; do sleep 0.02; done; flock {} true",
         at("pid"),
         at("data/ark.lock")
     ));
+    true
 }
 
 /// Has a script kill the host once: at its end, when what it has started is ready.
@@ -118,27 +130,27 @@ fn run_over_kill(
         let mut command = begin().spawn().expect("ark starts");
         let pid = Pid::from_child(&command);
         let is_frozen = freeze_at(&mut command, journal, entry);
+        let is_killed = is_frozen && kill_host(stage);
+        if is_killed && let Manager::Restarts(name) = manager {
+            sh(&script(&stage.dir, name));
+            wait_until("the host is ready again", || is_ready(&stage.owner));
+            wait_until("the fronts see it", || {
+                let table = stage.haproxy.ask("show servers state ark");
+                let states = table.lines().filter(|line| !line.starts_with('#'));
+                let states: Vec<_> = states.filter_map(|line| line.split(' ').nth(5)).collect();
+                !states.is_empty() && states.iter().all(|state| *state == "2")
+            });
+        }
         if is_frozen {
-            // A host that was just started is killed when it serves.
-            wait_until("a host is ready", || is_ready(&stage.owner));
-            kill_host(stage);
-            if let Manager::Restarts(name) = manager {
-                sh(&script(&stage.dir, name));
-                wait_until("the host is ready again", || is_ready(&stage.owner));
-                wait_until("the fronts see it", || {
-                    let table = stage.haproxy.ask("show servers state ark");
-                    let states = table.lines().filter(|line| !line.starts_with('#'));
-                    let states: Vec<_> = states.filter_map(|line| line.split(' ').nth(5)).collect();
-                    !states.is_empty() && states.iter().all(|state| *state == "2")
-                });
-            }
             kill_process(pid, Signal::CONT).expect("SIGCONT");
-            return command.wait_with_output().expect("its end");
         }
         let output = command.wait_with_output().expect("its end");
-        assert!(output.status.success(), "{entry}: {output:?}");
+        if is_killed {
+            return output;
+        }
+        assert!(is_ready(&stage.owner), "{entry}: {output:?}");
     }
-    panic!("{entry}: it was over before the command could be frozen, {TRIES} times")
+    panic!("{entry}: it was over before the host could be killed, {TRIES} times")
 }
 
 /// Checks that each answered decision can be looked up, that the host holds no other of these clients, and that the chain is whole.
