@@ -23,7 +23,7 @@ const MAX_JOURNAL: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file cannot be read or written.
-    #[error("the journal {path}: {cause}; give another place with --journal", path = path.display())]
+    #[error("the journal {path}: {cause}; {remedy}", path = path.display(), remedy = find_remedy(cause))]
     File {
         /// The file.
         path: PathBuf,
@@ -56,6 +56,17 @@ pub enum JournalError {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// What to do about a file that cannot be used. A journal without room stays where it is: what was begun is in it.
+fn find_remedy(cause: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match cause.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            "the step was not begun: make room there, then run the command again"
+        }
+        _ => "give another place with --journal",
+    }
 }
 
 /// Whose journal a file is: its first line.

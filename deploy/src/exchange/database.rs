@@ -63,7 +63,7 @@ pub(crate) fn make_snapshot(
 ) -> Result<PathBuf, ExchangeError> {
     make_directory(snapshots).map_err(ExchangeError::for_file(snapshots))?;
     let to = new_path(snapshots, name);
-    create_snapshot(data_dir, &to)?;
+    create_snapshot(data_dir, &to).map_err(ExchangeError::for_copy(&to))?;
     give_to_owner(&to, data_dir).map_err(ExchangeError::for_file(&to))?;
     Ok(to)
 }
@@ -158,7 +158,7 @@ pub(crate) fn keep_before_migration(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    create_snapshot(data_dir, kept)?;
+    create_snapshot(data_dir, kept).map_err(ExchangeError::for_copy(kept))?;
     give_to_owner(kept, data_dir).map_err(failed)
 }
 
@@ -221,14 +221,8 @@ pub(crate) fn restore_over(
 ) -> Result<RestoreReport, ExchangeError> {
     let key = ark_store::SecretKey::from_environment().ok().flatten();
     let mut keep = |token: &str| token_file.write(token);
-    Ok(restore_snapshot_keeping(
-        snapshot,
-        data_dir,
-        true,
-        key.as_ref(),
-        label,
-        &mut keep,
-    )?)
+    restore_snapshot_keeping(snapshot, data_dir, true, key.as_ref(), label, &mut keep)
+        .map_err(ExchangeError::for_copy(data_dir))
 }
 
 #[cfg(test)]

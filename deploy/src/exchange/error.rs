@@ -53,6 +53,17 @@ pub enum ExchangeError {
     /// A snapshot cannot be made or restored.
     #[error(transparent)]
     Snapshot(#[from] MaintenanceError),
+    /// The database cannot be copied.
+    #[error(
+        "the database cannot be copied to {to}: {cause}; if the disk is full make room there, then run the command again",
+        to = to.display()
+    )]
+    NotCopied {
+        /// Where the copy was to be.
+        to: PathBuf,
+        /// What is wrong.
+        cause: MaintenanceError,
+    },
     /// The new version judges recorded decisions otherwise.
     #[error("the new version judges recorded decisions otherwise: {0}")]
     Replay(String),
@@ -113,6 +124,18 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
+    /// Makes the error of a copy: it names the place, but for what is wrong with the database itself.
+    pub(crate) fn for_copy(to: &Path) -> impl Fn(MaintenanceError) -> Self + use<> {
+        let to = to.to_owned();
+        move |cause| match cause {
+            MaintenanceError::Open(_) => Self::Snapshot(cause),
+            cause => Self::NotCopied {
+                to: to.clone(),
+                cause,
+            },
+        }
+    }
+
     /// Makes the error of a file from what the system reports.
     pub(crate) fn for_file(path: &Path) -> impl Fn(std::io::Error) -> Self + use<> {
         let path = path.to_owned();

@@ -1,11 +1,12 @@
 //! What a rollback is run with: kept in its journal, so that another run can go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::{HostControl, ValidationPlan};
+use crate::exclusion::{ExchangeKind, OtherJournal};
 use crate::haproxy::HaproxyAddress;
 
 /// How the requests go back.
@@ -60,4 +61,10 @@ pub struct RollbackPlan {
     /// The journal of the upgrades of this host, none of which may be under way; `None`: this is the way back of one.
     #[serde(default)]
     pub upgrade_journal: Option<PathBuf>,
+}
+
+/// The journal of the upgrades, beside which no rollback begins.
+pub(super) fn excluded_upgrades(path: Option<&Path>) -> Option<OtherJournal<'_>> {
+    let kind = ExchangeKind::Upgrade;
+    path.map(|path| OtherJournal { kind, path })
 }

@@ -20,7 +20,7 @@ use crate::exchange::token::TokenFile;
 use crate::exchange::validation::{Validated, describe_validation};
 use crate::exchange::version::ask_version;
 use crate::exchange::{ExchangeError, HostClients};
-use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
+use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own};
 use crate::journal::Journal;
 use crate::runner::RunMark;
 use crate::validate::ValidationReport;
@@ -30,7 +30,7 @@ use super::error::RollbackError;
 use super::journal::{
     JournalEntry, PastRollback, PastStep, RollbackStart, RollbackState, RollbackStep, read_entries,
 };
-use super::plan::RollbackPlan;
+use super::plan::{RollbackPlan, excluded_upgrades};
 use super::traffic::{read_weights, return_traffic};
 
 /// The longest time between two looks at whether the run is to end.
@@ -99,12 +99,6 @@ fn prepare(
         weights,
     };
     Ok((begin, way))
-}
-
-/// The journal of the upgrades, beside which no rollback begins.
-fn excluded_upgrades(path: Option<&Path>) -> Option<OtherJournal<'_>> {
-    let kind = ExchangeKind::Upgrade;
-    path.map(|path| OtherJournal { kind, path })
 }
 
 /// Checks what a rollback needs, and changes nothing. Returns its steps, for people.
@@ -394,6 +388,10 @@ impl<'a> Rollback<'a> {
                 let detail = format!("it cannot be copied, and is kept as it is: {finding}");
                 self.enter(&JournalEntry::Damaged(finding))?;
                 Ok(detail)
+            }
+            // No host serves, and what is replaced is kept aside: the copy is not worth more time without a host.
+            Err(error @ ExchangeError::NotCopied { .. }) if plan.upgrade.is_some() => {
+                Ok(format!("none was made: {error}"))
             }
             Err(error) => Err(error.into()),
         }

@@ -11,6 +11,7 @@ mod exchange_kills;
 mod exchange_losses;
 mod exclusion;
 mod front;
+mod full_disk;
 mod gates;
 mod host_kills;
 mod image;
