@@ -6,11 +6,11 @@ use std::process::Command;
 use ark_tests::{Client, FAULT_VARIABLE, ark_program, newer_program, run_ark, wait_until};
 use serde_json::{Value, json};
 
-use super::stage::Stage;
+use super::stage::CanaryFixture;
 
 #[test]
 fn a_good_version_gets_all_requests_and_the_data_and_no_request_fails() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let mut options = stage.take_over_options();
     options.extend(["--baseline", "30"].map(str::to_owned));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -56,7 +56,7 @@ fn a_good_version_gets_all_requests_and_the_data_and_no_request_fails() {
 
 #[test]
 fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.extend(["--shares", "100"]);
@@ -114,7 +114,7 @@ fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
 
 #[test]
 fn a_token_that_the_way_back_makes_is_kept_in_a_file_and_used() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.extend(["--shares", "100"]);
