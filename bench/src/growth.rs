@@ -22,7 +22,7 @@ use ark_store::{
 
 use crate::load::{self, Mix};
 use crate::process::{ServerProcess, get_text, post_json};
-use crate::report::{Figure, Load, Quantity, Report};
+use crate::report::{BenchReport, Figure, Load, MeasuredQuantity};
 
 /// The rows of a transaction while data are made.
 const FILL_ROWS: u64 = 1_000;
@@ -48,7 +48,7 @@ pub enum Grown {
 }
 
 /// What is measured, and with what.
-pub struct Growth<'a> {
+pub struct GrowthBenchmark<'a> {
     /// The host's program.
     pub ark: &'a Path,
     /// The directory with the operator policy.
@@ -67,12 +67,12 @@ pub struct Growth<'a> {
     pub loads: &'a [(Load, Mix, Mix)],
 }
 
-impl Growth<'_> {
+impl GrowthBenchmark<'_> {
     /// Measures each quantity in each round.
     ///
     /// # Errors
     /// Data cannot be made, a host does not start, or an answer is not as the mix expects.
-    pub fn measure(&self, report: &mut Report) -> Result<()> {
+    pub fn measure(&self, report: &mut BenchReport) -> Result<()> {
         let template = self.record_template()?;
         let mut places = Vec::new();
         for &grown in self.grown {
@@ -88,7 +88,7 @@ impl Growth<'_> {
         Ok(())
     }
 
-    fn measure_one(&self, grown: Grown, place: &Place, report: &mut Report) -> Result<()> {
+    fn measure_one(&self, grown: Grown, place: &GrownData, report: &mut BenchReport) -> Result<()> {
         let warm_up = (self.time / 5).min(Duration::from_secs(1));
         let host =
             ServerProcess::start_ark_with(self.ark, &place.data, None, place.config.as_deref())?;
@@ -101,7 +101,7 @@ impl Growth<'_> {
                 _ => one,
             };
             let measured = load::run_load(host.address, mix, self.connections, warm_up, self.time)?;
-            let sample = |figure| Quantity::Growth(grown, load, figure);
+            let sample = |figure| MeasuredQuantity::Growth(grown, load, figure);
             report.add_sample(sample(Figure::Rate), measured.rate);
             report.add_latency(&measured.latency, sample);
         }
@@ -129,7 +129,7 @@ impl Growth<'_> {
         Ok(row)
     }
 
-    fn prepare(&self, grown: Grown, template: &AuditRow) -> Result<Place> {
+    fn prepare(&self, grown: Grown, template: &AuditRow) -> Result<GrownData> {
         let name = match grown {
             Grown::Log(n) => format!("growth-log-{n}"),
             Grown::Agents(n) => format!("growth-agents-{n}"),
@@ -141,12 +141,14 @@ impl Growth<'_> {
         fs::create_dir_all(&data)?;
         let mut config = None;
         match grown {
-            Grown::Log(rows) => fill(&data, rows, |number| Unit {
+            Grown::Log(rows) => fill_store(&data, rows, |number| Unit {
                 audit: vec![copy_record(template, number)],
                 ..Unit::default()
             })?,
-            Grown::Reservations(orders) => fill(&data, orders, |number| Unit {
-                ledger: vec![LedgerChange::Order(Box::new(reserve(&agent, number)))],
+            Grown::Reservations(orders) => fill_store(&data, orders, |number| Unit {
+                ledger: vec![LedgerChange::Order(Box::new(make_reservation(
+                    &agent, number,
+                )))],
                 ..Unit::default()
             })?,
             Grown::Policies(policies) => config = Some(self.declare_policies(&data, policies)?),
@@ -158,7 +160,7 @@ impl Growth<'_> {
                 config = Some(path);
             }
         }
-        Ok(Place { data, config })
+        Ok(GrownData { data, config })
     }
 
     /// Writes copies of the policy under names of their own, and a configuration that declares them.
@@ -194,7 +196,7 @@ impl Growth<'_> {
 }
 
 /// A host's data, and its configuration if it has one.
-struct Place {
+struct GrownData {
     data: PathBuf,
     config: Option<PathBuf>,
 }
@@ -213,7 +215,7 @@ fn wait_for_check(address: SocketAddr) -> Result<()> {
 }
 
 /// Commits a number of units to a store.
-fn fill(data: &Path, units: u64, make: impl Fn(u64) -> Unit) -> Result<()> {
+fn fill_store(data: &Path, units: u64, make: impl Fn(u64) -> Unit) -> Result<()> {
     let store = Store::open(&StoreConfig::in_dir(data))?;
     let mut number = 0;
     while number < units {
@@ -253,7 +255,7 @@ fn copy_record(template: &AuditRow, number: u64) -> AuditEntry {
 }
 
 /// A trade that was approved and of which nothing has been reported.
-fn reserve(agent: &Name, number: u64) -> MarketOrder {
+fn make_reservation(agent: &Name, number: u64) -> MarketOrder {
     let now = Millis::now();
     MarketOrder {
         decision_id: DecisionId::fresh(),

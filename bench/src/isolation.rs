@@ -107,7 +107,7 @@ impl Isolation<'_> {
                 write_row(&mut table, name, phase, failed)?;
             }
             let ratio = |pick: fn(&Phase) -> &Histogram<u64>| {
-                ratio(
+                divide_counts(
                     pick(&hostile).value_at_quantile(0.99),
                     pick(&quiet).value_at_quantile(0.99),
                 )
@@ -309,7 +309,7 @@ fn get_json(address: SocketAddr, path: &str) -> Result<Value> {
 
 fn write_row(table: &mut String, name: &str, phase: &Phase, failed: u64) -> Result<()> {
     let at = |histogram: &Histogram<u64>, quantile| {
-        ratio(histogram.value_at_quantile(quantile), 1_000_000)
+        divide_counts(histogram.value_at_quantile(quantile), 1_000_000)
     };
     writeln!(
         table,
@@ -322,6 +322,6 @@ fn write_row(table: &mut String, name: &str, phase: &Phase, failed: u64) -> Resu
     )?;
     Ok(())
 }
-fn ratio(part: u64, whole: u64) -> f64 {
+fn divide_counts(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }

@@ -21,10 +21,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use growth::{Grown, Growth};
+use growth::{Grown, GrowthBenchmark};
 use load::Mix;
 use process::ServerProcess;
-use report::{Load, Quantity, Report};
+use report::{BenchReport, Load, MeasuredQuantity};
 
 /// How many starts of a host are timed.
 const STARTS: usize = 5;
@@ -139,7 +139,7 @@ fn main() -> Result<()> {
     let dir = tempfile::Builder::new()
         .prefix("run-")
         .tempdir_in(&cli.dir)?;
-    let bench = Bench {
+    let bench = Benchmark {
         ark: cli
             .ark
             .canonicalize()
@@ -174,7 +174,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let wanted = |part| cli.only.is_none_or(|only| only == part);
-    let mut report = Report::default();
+    let mut report = BenchReport::default();
     if wanted(BenchmarkPart::Http) {
         bench.measure_http(&mut report)?;
     }
@@ -211,7 +211,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-struct Bench {
+struct Benchmark {
     ark: PathBuf,
     guests: PathBuf,
     hostile: PathBuf,
@@ -226,8 +226,8 @@ struct Bench {
     rounds: usize,
 }
 
-impl Bench {
-    fn measure_http(&self, report: &mut Report) -> Result<()> {
+impl Benchmark {
+    fn measure_http(&self, report: &mut BenchReport) -> Result<()> {
         let warm_up = (self.time / 5).min(Duration::from_secs(1));
         for round in 0..self.rounds {
             let echo = ServerProcess::start_echo()?;
@@ -243,7 +243,7 @@ impl Bench {
                     load::run_load(ark.address, APPROVED, connections, warm_up, self.time)?;
                 let written = ark.written_bytes()? - before;
                 report.add_sample(
-                    Quantity::Written(connections),
+                    MeasuredQuantity::Written(connections),
                     written / approved.answers as f64,
                 );
                 let denied = load::run_load(ark.address, DENIED, connections, warm_up, self.time)?;
@@ -261,7 +261,7 @@ impl Bench {
         Ok(())
     }
 
-    fn measure_sandbox(&self, report: &mut Report) -> Result<()> {
+    fn measure_sandbox(&self, report: &mut BenchReport) -> Result<()> {
         let manifest = agents::write_copies(&self.agent, &self.dir.join("agents"))?;
         let body = APPROVED.body.replace('@', "1");
         for _ in 0..self.rounds {
@@ -275,7 +275,7 @@ impl Bench {
         Ok(())
     }
 
-    fn measure_agents(&self, report: &mut Report) -> Result<()> {
+    fn measure_agents(&self, report: &mut BenchReport) -> Result<()> {
         let agents = self.dir.join("agents");
         agents::write_copies(&self.agent, &agents)?;
         for round in 0..self.rounds {
@@ -286,28 +286,34 @@ impl Bench {
             )?;
             let rate = agents::measure_invocations(ark.address, self.time)?;
             eprintln!("round {}: {rate:.0} durable invocations/s", round + 1);
-            report.add_sample(Quantity::Invocations, rate);
+            report.add_sample(MeasuredQuantity::Invocations, rate);
             ark.stop()?;
         }
         Ok(())
     }
 
-    fn measure_start(&self, report: &mut Report) -> Result<()> {
+    fn measure_start(&self, report: &mut BenchReport) -> Result<()> {
         for start in 0..STARTS.min(2 * self.rounds) {
             let data = self.make_data_dir(&format!("start-{start}"))?;
             let cold = ServerProcess::start_ark(&self.ark, &data, Some(&self.guests))?;
-            report.add_sample(Quantity::ColdStart, cold.ready_after.as_secs_f64() * 1e3);
+            report.add_sample(
+                MeasuredQuantity::ColdStart,
+                cold.ready_after.as_secs_f64() * 1e3,
+            );
             cold.stop()?;
             let warm = ServerProcess::start_ark(&self.ark, &data, Some(&self.guests))?;
-            report.add_sample(Quantity::WarmStart, warm.ready_after.as_secs_f64() * 1e3);
+            report.add_sample(
+                MeasuredQuantity::WarmStart,
+                warm.ready_after.as_secs_f64() * 1e3,
+            );
             std::thread::sleep(Duration::from_secs(2));
-            report.add_sample(Quantity::Resident, warm.resident_mib()?);
+            report.add_sample(MeasuredQuantity::Resident, warm.resident_mib()?);
             warm.stop()?;
         }
         Ok(())
     }
 
-    fn measure_telemetry(&self, report: &mut Report) -> Result<()> {
+    fn measure_telemetry(&self, report: &mut BenchReport) -> Result<()> {
         for round in 0..self.rounds {
             for &connections in &self.connections {
                 let data = |which: &str| {
@@ -326,7 +332,7 @@ impl Bench {
         Ok(())
     }
 
-    fn measure_store(&self, report: &mut Report) -> Result<()> {
+    fn measure_store(&self, report: &mut BenchReport) -> Result<()> {
         for round in 0..self.rounds {
             let dir = self.make_data_dir(&format!("store-{round}"))?;
             for &writers in &self.connections {
@@ -346,10 +352,10 @@ impl Bench {
         )
     }
 
-    fn measure_growth(&self, report: &mut Report) -> Result<()> {
+    fn measure_growth(&self, report: &mut BenchReport) -> Result<()> {
         let reservations = if self.quick { 1_000 } else { 100_000 };
         let small_log = (self.largest_log / 100).max(1);
-        let growth = Growth {
+        let growth = GrowthBenchmark {
             ark: &self.ark,
             policies: &self.policies,
             dir: &self.dir,

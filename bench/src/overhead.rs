@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::load::{self, Mix};
 use crate::process::{ServerProcess, get_text};
-use crate::report::{Quantity, Report};
+use crate::report::{BenchReport, MeasuredQuantity};
 
 /// How long one host is loaded before the other's turn: short, so that disturbances of the machine hit both.
 const TURN: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ pub fn measure_round(
     mix: Mix,
     connections: u64,
     time: Duration,
-    report: &mut Report,
+    report: &mut BenchReport,
 ) -> Result<()> {
     let with =
         ServerProcess::start_ark_with_telemetry(ark, &data("with")?, None, None, "127.0.0.1:0")?;
@@ -63,7 +63,10 @@ pub fn measure_round(
                 done[which].rates += loaded.rate;
                 done[which].answers += loaded.answers;
             }
-            report.add_sample(Quantity::TelemetryRatio(connections), rates[0] / rates[1]);
+            report.add_sample(
+                MeasuredQuantity::TelemetryRatio(connections),
+                rates[0] / rates[1],
+            );
             anyhow::Ok(())
         });
         over.store(true, Ordering::Relaxed);
@@ -80,9 +83,9 @@ pub fn measure_round(
         let used = server.processor_time()?.saturating_sub(before[which]);
         micros[which] = used.as_secs_f64() * 1e6 / done[which].answers as f64;
         let rate = done[which].rates / turns as f64;
-        report.add_sample(Quantity::Telemetry(connections, which == 0), rate);
+        report.add_sample(MeasuredQuantity::Telemetry(connections, which == 0), rate);
         report.add_sample(
-            Quantity::TelemetryCost(connections, which == 0),
+            MeasuredQuantity::TelemetryCost(connections, which == 0),
             micros[which],
         );
     }

@@ -11,7 +11,7 @@ use crate::sandbox::Sandbox;
 
 /// A measured quantity, in the order of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Quantity {
+pub enum MeasuredQuantity {
     /// A figure over HTTP at a number of connections.
     Http(u64, Load, Figure),
     /// Bytes written for an approved decision at a number of connections.
@@ -92,13 +92,13 @@ pub enum Figure {
 
 /// All samples.
 #[derive(Default)]
-pub struct Report {
-    samples: BTreeMap<Quantity, Vec<f64>>,
+pub struct BenchReport {
+    samples: BTreeMap<MeasuredQuantity, Vec<f64>>,
 }
 
-impl Report {
+impl BenchReport {
     /// Adds one figure of a round.
-    pub fn add_sample(&mut self, sample: Quantity, value: f64) {
+    pub fn add_sample(&mut self, sample: MeasuredQuantity, value: f64) {
         self.samples.entry(sample).or_default().push(value);
     }
 
@@ -115,7 +115,7 @@ impl Report {
             (Load::Approved, approved),
             (Load::Denied, denied),
         ] {
-            let sample = |figure| Quantity::Http(connections, load, figure);
+            let sample = |figure| MeasuredQuantity::Http(connections, load, figure);
             self.add_sample(sample(Figure::Rate), measured.rate);
             self.add_sample(sample(Figure::Ratio), measured.rate / echo.rate);
             self.add_latency(&measured.latency, sample);
@@ -124,19 +124,23 @@ impl Report {
 
     /// Adds the figures of the sandbox in a round.
     pub fn add_sandbox(&mut self, sandbox: &Sandbox) {
-        self.add_latency(&sandbox.warm, Quantity::Warm);
-        self.add_latency(&sandbox.fresh, Quantity::Fresh);
-        self.add_latency(&sandbox.invocation, Quantity::Invoke);
+        self.add_latency(&sandbox.warm, MeasuredQuantity::Warm);
+        self.add_latency(&sandbox.fresh, MeasuredQuantity::Fresh);
+        self.add_latency(&sandbox.invocation, MeasuredQuantity::Invoke);
     }
 
     /// Adds the latencies of a round.
-    pub fn add_latency(&mut self, latency: &Histogram<u64>, sample: impl Fn(Figure) -> Quantity) {
+    pub fn add_latency(
+        &mut self,
+        latency: &Histogram<u64>,
+        sample: impl Fn(Figure) -> MeasuredQuantity,
+    ) {
         let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
         self.add_sample(sample(Figure::P50), micros(0.5));
         self.add_sample(sample(Figure::P99), micros(0.99));
     }
 
-    fn median(&self, sample: Quantity) -> Option<f64> {
+    fn median(&self, sample: MeasuredQuantity) -> Option<f64> {
         let mut values = self.samples.get(&sample)?.clone();
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
@@ -157,7 +161,7 @@ const fn of(kind: StoreKind) -> &'static str {
 
 /// Returns the label of a row, its unit and its goal; `None` for a sample that has no row.
 #[expect(clippy::too_many_lines, reason = "a table of all samples")]
-fn describe_row(sample: Quantity) -> Option<(String, &'static str, &'static str)> {
+fn describe_row(sample: MeasuredQuantity) -> Option<(String, &'static str, &'static str)> {
     let http = |load| match load {
         Load::Echo => "bare hyper echo",
         Load::Approved => "durable decisions, approved",
@@ -169,7 +173,7 @@ fn describe_row(sample: Quantity) -> Option<(String, &'static str, &'static str)
         Figure::Rate | Figure::Ratio => None,
     };
     Some(match sample {
-        Quantity::Http(connections, load, figure) => {
+        MeasuredQuantity::Http(connections, load, figure) => {
             let goal = match (connections, load, figure) {
                 (64, Load::Approved, Figure::Ratio) => ">= 0.30",
                 (16, Load::Approved, Figure::Ratio) => ">= 0.20",
@@ -191,12 +195,12 @@ fn describe_row(sample: Quantity) -> Option<(String, &'static str, &'static str)
                 goal,
             )
         }
-        Quantity::Written(connections) => (
+        MeasuredQuantity::Written(connections) => (
             format!("written to disk for an approved decision, {connections} connections"),
             " bytes",
             "<= 5,000",
         ),
-        Quantity::Warm(figure) => {
+        MeasuredQuantity::Warm(figure) => {
             let goal = if figure == Figure::P99 {
                 "<= 100 µs"
             } else {
@@ -208,37 +212,37 @@ fn describe_row(sample: Quantity) -> Option<(String, &'static str, &'static str)
                 goal,
             )
         }
-        Quantity::Fresh(figure) => (
+        MeasuredQuantity::Fresh(figure) => (
             format!("HRM evaluation, fresh instance: {}", quantile(figure)?),
             " µs",
             "",
         ),
-        Quantity::Invoke(figure) => (
+        MeasuredQuantity::Invoke(figure) => (
             format!("invocation, not recorded: {}", quantile(figure)?),
             " µs",
             "",
         ),
-        Quantity::Invocations => (
+        MeasuredQuantity::Invocations => (
             "durable invocations, 16 agents".to_owned(),
             "/s",
             ">= 10,000/s",
         ),
-        Quantity::ColdStart => (
+        MeasuredQuantity::ColdStart => (
             "first start to ready, with the example agents".to_owned(),
             " ms",
             "",
         ),
-        Quantity::WarmStart => (
+        MeasuredQuantity::WarmStart => (
             "start to ready, compiled modules cached".to_owned(),
             " ms",
             "<= 300 ms",
         ),
-        Quantity::Resident => (
+        MeasuredQuantity::Resident => (
             "resident memory, idle, with the example agents".to_owned(),
             " MiB",
             "<= 120 MB",
         ),
-        Quantity::Telemetry(connections, on) => {
+        MeasuredQuantity::Telemetry(connections, on) => {
             let telemetry = if on { "with" } else { "without" };
             (
                 format!("decisions, {connections} connections, {telemetry} telemetry"),
@@ -246,7 +250,7 @@ fn describe_row(sample: Quantity) -> Option<(String, &'static str, &'static str)
                 "",
             )
         }
-        Quantity::TelemetryCost(connections, on) => {
+        MeasuredQuantity::TelemetryCost(connections, on) => {
             let telemetry = if on { "with" } else { "without" };
             (
                 format!("processor a decision, {connections} connections, {telemetry} telemetry"),
@@ -254,17 +258,17 @@ fn describe_row(sample: Quantity) -> Option<(String, &'static str, &'static str)
                 "",
             )
         }
-        Quantity::TelemetryRatio(connections) => (
+        MeasuredQuantity::TelemetryRatio(connections) => (
             format!("{connections} connections: with telemetry, as a part of without"),
             "",
             ">= 0.95",
         ),
-        Quantity::Writes(writers, kind) => (
+        MeasuredQuantity::Writes(writers, kind) => (
             format!("{}, {writers} writers: durable writes", of(kind)),
             "/s",
             "",
         ),
-        Quantity::Read(kind, figure) => (
+        MeasuredQuantity::Read(kind, figure) => (
             format!(
                 "{}: read beside 16 writers: {}",
                 of(kind),
@@ -273,7 +277,7 @@ fn describe_row(sample: Quantity) -> Option<(String, &'static str, &'static str)
             " µs",
             "",
         ),
-        Quantity::Growth(grown, load, figure) => {
+        MeasuredQuantity::Growth(grown, load, figure) => {
             let (shows, unit) = match figure {
                 Figure::Rate => ("rate", "/s"),
                 Figure::Ratio => return None,
@@ -288,7 +292,7 @@ fn describe_row(sample: Quantity) -> Option<(String, &'static str, &'static str)
             };
             (format!("{grown}; {}: {shows}", http(load)), unit, "")
         }
-        Quantity::History(rows, question, figure) => {
+        MeasuredQuantity::History(rows, question, figure) => {
             let question = match question {
                 Question::Latest => "latest",
                 Question::Moment => "at a moment",
@@ -300,7 +304,7 @@ fn describe_row(sample: Quantity) -> Option<(String, &'static str, &'static str)
     })
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| measured | median | lowest .. highest | goal |")?;
         writeln!(f, "|---|---:|---:|---:|")?;

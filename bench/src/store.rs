@@ -12,7 +12,7 @@ use ark_store::{AttributedChange, OperatorChange, RollbackTarget, Store, StoreCo
 use hdrhistogram::Histogram;
 use rusqlite::{Connection, params};
 
-use crate::report::{Quantity, Question, Report, StoreKind};
+use crate::report::{BenchReport, MeasuredQuantity, Question, StoreKind};
 
 /// The number of keys that are read and written.
 const KEYS: u64 = 1000;
@@ -168,19 +168,24 @@ fn drive_writers(
 }
 
 /// Measures durable writes a second of the store and of bare `SQLite`, in turns.
-pub fn measure_writes(dir: &Path, writers: u64, time: Duration, report: &mut Report) -> Result<()> {
+pub fn measure_writes(
+    dir: &Path,
+    writers: u64,
+    time: Duration,
+    report: &mut BenchReport,
+) -> Result<()> {
     let bare = drive_writers(&Bare::open(&dir.join("bare"))?, writers, time, |_| Ok(()))?;
     let ark = Ark::open(&dir.join("ark"))?;
     let store = drive_writers(&ark, writers, time, |_| Ok(()))?;
     ark.store.close();
     eprintln!("{writers} writers: state {store:.0}/s, bare SQLite {bare:.0}/s");
-    report.add_sample(Quantity::Writes(writers, StoreKind::Bare), bare);
-    report.add_sample(Quantity::Writes(writers, StoreKind::Store), store);
+    report.add_sample(MeasuredQuantity::Writes(writers, StoreKind::Bare), bare);
+    report.add_sample(MeasuredQuantity::Writes(writers, StoreKind::Store), store);
     Ok(())
 }
 
 /// Measures how long a read takes while others write.
-pub fn measure_reads(dir: &Path, time: Duration, report: &mut Report) -> Result<()> {
+pub fn measure_reads(dir: &Path, time: Duration, report: &mut BenchReport) -> Result<()> {
     let bare = Bare::open(&dir.join("bare"))?;
     let ark = Ark::open(&dir.join("ark"))?;
     for (kind, subject) in [
@@ -204,14 +209,14 @@ pub fn measure_reads(dir: &Path, time: Duration, report: &mut Report) -> Result<
             }
             Ok(())
         })?;
-        report.add_latency(&latency, |figure| Quantity::Read(kind, figure));
+        report.add_latency(&latency, |figure| MeasuredQuantity::Read(kind, figure));
     }
     ark.store.close();
     Ok(())
 }
 
 /// Measures queries of a key whose history grows to `largest` revisions.
-pub fn measure_history(dir: &Path, largest: u64, report: &mut Report) -> Result<()> {
+pub fn measure_history(dir: &Path, largest: u64, report: &mut BenchReport) -> Result<()> {
     let store = Store::open(&StoreConfig::in_dir(dir))?;
     let agent = agent_name()?;
     let mut revisions = 0;
@@ -267,7 +272,9 @@ pub fn measure_history(dir: &Path, largest: u64, report: &mut Report) -> Result<
                 }
                 latency.record(elapsed_nanos(started))?;
             }
-            report.add_latency(&latency, |figure| Quantity::History(rows, question, figure));
+            report.add_latency(&latency, |figure| {
+                MeasuredQuantity::History(rows, question, figure)
+            });
         }
         eprintln!("{rows} revisions of one key asked");
     }

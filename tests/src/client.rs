@@ -20,7 +20,7 @@ pub struct Client {
 }
 
 /// An answer: status, headers with names in lower case, body.
-pub type Answer = (u16, Vec<(String, String)>, Vec<u8>);
+pub type RawAnswer = (u16, Vec<(String, String)>, Vec<u8>);
 
 impl Client {
     /// Returns a client of a host's API.
@@ -133,7 +133,7 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> std::io::Result<Answer> {
+    ) -> std::io::Result<RawAnswer> {
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nContent-Length: {}\r\n",
             body.len()
@@ -148,7 +148,7 @@ impl Client {
             head = format!("{head}{name}: {value}\r\n");
         }
         let result = self.exchange_message(head.as_bytes(), body);
-        let closes = |(_, headers, _): &Answer| {
+        let closes = |(_, headers, _): &RawAnswer| {
             let close = |(name, value): &(String, String)| name == "connection" && value == "close";
             headers.iter().any(close)
         };
@@ -158,7 +158,7 @@ impl Client {
         result
     }
 
-    fn exchange_message(&mut self, head: &[u8], body: &[u8]) -> std::io::Result<Answer> {
+    fn exchange_message(&mut self, head: &[u8], body: &[u8]) -> std::io::Result<RawAnswer> {
         if self.stream.is_none() {
             let stream = TcpStream::connect(&self.address)?;
             stream.set_nodelay(true)?;
@@ -210,7 +210,7 @@ fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     answer
 }
 
-fn read_answer(stream: &mut BufReader<TcpStream>) -> std::io::Result<Answer> {
+fn read_answer(stream: &mut BufReader<TcpStream>) -> std::io::Result<RawAnswer> {
     let broken = || std::io::Error::other("the answer is cut off");
     let mut line = String::new();
     stream.read_line(&mut line)?;

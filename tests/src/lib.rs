@@ -26,7 +26,7 @@ pub use artefacts::{
     FAULT_VARIABLE, ark_program, copy_agent, copy_numbered, guests_dir, hostile_guests_dir,
     mark_component, newer_program, policies_dir, run_ark,
 };
-pub use client::{Answer, Client, JSON, header, send_raw, send_raw_to};
+pub use client::{Client, JSON, RawAnswer, header, send_raw, send_raw_to};
 pub use encoding::{base64, hex, sha256};
 pub use host::{Host, PATIENT, TestDir, make_token};
 pub use random::Random;

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 pub struct Proxy {
     /// The port that it listens on, on 127.0.0.1.
     pub port: u16,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
 }
 
-struct Shared {
+struct ProxyState {
     target: AtomicU16,
     refuses: AtomicBool,
     accepted: AtomicU64,
@@ -28,7 +28,7 @@ impl Proxy {
     pub fn start(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyState {
             target: AtomicU16::new(target),
             refuses: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
@@ -86,7 +86,7 @@ impl Drop for Proxy {
     }
 }
 
-impl Shared {
+impl ProxyState {
     fn join(&self, client: TcpStream) {
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.target.load(Ordering::SeqCst)))
         else {

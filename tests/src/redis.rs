@@ -151,20 +151,20 @@ fn spawn_server(port: u16, more: &[String], dir: &std::path::Path) -> Child {
 
 /// What a Redis answers (RESP, version 2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub enum RedisReply {
     /// Text or bytes.
     Text(Vec<u8>),
     /// A number.
     Number(i64),
     /// Several answers.
-    List(Vec<Reply>),
+    List(Vec<RedisReply>),
     /// The nil reply: there is no value.
     Nil,
     /// An error.
     Error(String),
 }
 
-impl Reply {
+impl RedisReply {
     /// The text; empty for anything else.
     #[must_use]
     pub fn text(&self) -> String {
@@ -220,9 +220,12 @@ impl RedisClient {
     ///
     /// # Panics
     /// The connection fails, or the Redis refuses the command.
-    pub fn run(&mut self, command: &[&str]) -> Reply {
+    pub fn run(&mut self, command: &[&str]) -> RedisReply {
         let reply = self.try_run(command).expect("an answer");
-        assert!(!matches!(reply, Reply::Error(_)), "{command:?}: {reply:?}");
+        assert!(
+            !matches!(reply, RedisReply::Error(_)),
+            "{command:?}: {reply:?}"
+        );
         reply
     }
 
@@ -230,7 +233,7 @@ impl RedisClient {
     ///
     /// # Errors
     /// The connection fails.
-    pub fn try_run(&mut self, command: &[&str]) -> std::io::Result<Reply> {
+    pub fn try_run(&mut self, command: &[&str]) -> std::io::Result<RedisReply> {
         let mut replies = self.try_run_all(std::slice::from_ref(&command))?;
         replies
             .pop()
@@ -244,7 +247,7 @@ impl RedisClient {
     pub fn try_run_all<C: AsRef<[S]>, S: AsRef<str>>(
         &mut self,
         commands: &[C],
-    ) -> std::io::Result<Vec<Reply>> {
+    ) -> std::io::Result<Vec<RedisReply>> {
         let mut request = Vec::new();
         for command in commands {
             let parts = command.as_ref();
@@ -261,11 +264,11 @@ impl RedisClient {
     ///
     /// # Errors
     /// The connection fails.
-    pub fn next_reply(&mut self) -> std::io::Result<Reply> {
+    pub fn next_reply(&mut self) -> std::io::Result<RedisReply> {
         self.read_reply()
     }
 
-    fn read_reply(&mut self) -> std::io::Result<Reply> {
+    fn read_reply(&mut self) -> std::io::Result<RedisReply> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
@@ -273,21 +276,21 @@ impl RedisClient {
         let (kind, rest) = line.trim_end().split_at(1);
         let number = || rest.parse::<i64>().map_err(std::io::Error::other);
         Ok(match kind {
-            "+" => Reply::Text(rest.as_bytes().to_vec()),
-            "-" => Reply::Error(rest.to_owned()),
-            ":" => Reply::Number(number()?),
+            "+" => RedisReply::Text(rest.as_bytes().to_vec()),
+            "-" => RedisReply::Error(rest.to_owned()),
+            ":" => RedisReply::Number(number()?),
             "$" => match usize::try_from(number()?) {
-                Err(_) => Reply::Nil,
+                Err(_) => RedisReply::Nil,
                 Ok(length) => {
                     let mut text = vec![0; length + 2];
                     self.stream.read_exact(&mut text)?;
                     text.truncate(length);
-                    Reply::Text(text)
+                    RedisReply::Text(text)
                 }
             },
             "*" => match usize::try_from(number()?) {
-                Err(_) => Reply::Nil,
-                Ok(length) => Reply::List(
+                Err(_) => RedisReply::Nil,
+                Ok(length) => RedisReply::List(
                     (0..length)
                         .map(|_| self.read_reply())
                         .collect::<Result<_, _>>()?,

@@ -14,7 +14,7 @@ const AGENT: &str = "agent-bench";
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
-pub struct Args {
+pub struct BenchArgs {
     /// Arguments for the benchmark, see `cargo xtask bench -- --help`: `--quick`, `--seconds`, `--rounds`, `--only`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -24,7 +24,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A build fails, or the benchmark does.
-pub fn run_benchmark(args: &Args) -> Result<()> {
+pub fn run_benchmark(args: &BenchArgs) -> Result<()> {
     let workspace = Workspace::find()?;
     guests::build_all(&workspace)?;
     let dir = workspace.root.join("target/bench");

@@ -43,7 +43,7 @@ const COMPLETIONS: [(&str, &str); 3] = [("bash", "ark"), ("zsh", "_ark"), ("fish
 
 /// Arguments of `cargo xtask dist`.
 #[derive(clap::Args)]
-pub struct Args {
+pub struct DistArgs {
     /// A program that is built already [default: it is built with the release profile].
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A build fails, a tool cannot be installed, or a file cannot be written.
-pub fn build_distribution(args: &Args) -> Result<()> {
+pub fn build_distribution(args: &DistArgs) -> Result<()> {
     let root = Workspace::find()?.root;
     let dist = root.join(DIST);
     if dist.exists() {

@@ -15,7 +15,7 @@ const BOUNDS: [&str; 2] = ["-timeout=30", "-rss_limit_mb=2048"];
 
 /// Arguments of `cargo xtask fuzz`.
 #[derive(clap::Args)]
-pub struct Args {
+pub struct FuzzArgs {
     /// Seconds for each target.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
@@ -32,7 +32,7 @@ const TARGETS: [&str; 3] = ["loader", "action_json", "manifest"];
 ///
 /// # Errors
 /// A build fails, cargo-fuzz cannot be installed, or a target finds something: its output says what and with which input.
-pub fn run_fuzzers(args: &Args) -> Result<()> {
+pub fn run_fuzzers(args: &FuzzArgs) -> Result<()> {
     let workspace = Workspace::find()?;
     let root = &workspace.root;
     guests::build_all(&workspace)?;

@@ -26,7 +26,7 @@ const VECTORS: &str = "policies/graveyard/vectors.json";
 
 /// Arguments of `cargo xtask graveyard`.
 #[derive(clap::Args)]
-pub struct Args {
+pub struct GraveyardArgs {
     /// Write nothing: rebuild from source, apart from earlier builds, and compare with the pinned module.
     #[arg(long)]
     verify: bool,
@@ -48,7 +48,7 @@ struct Lock {
 ///
 /// # Errors
 /// The build fails; or, when verifying, the module, the lock and the source do not agree.
-pub fn run_graveyard(args: &Args) -> Result<()> {
+pub fn run_graveyard(args: &GraveyardArgs) -> Result<()> {
     let workspace = Workspace::find()?;
     match (args.verify, args.relocated) {
         (false, _) => write_pin(&workspace),

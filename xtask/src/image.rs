@@ -27,7 +27,7 @@ const ELF_MACHINE: std::ops::Range<usize> = 18..20;
 
 /// Arguments of `cargo xtask image`.
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ImageArgs {
     /// The platform that the image is for [default: that of this machine].
     #[arg(long)]
     platform: Option<Platform>,
@@ -128,7 +128,7 @@ impl Builder {
 ///
 /// # Errors
 /// The program is not for the platform, or a command fails.
-pub fn build_image(args: &Args) -> Result<()> {
+pub fn build_image(args: &ImageArgs) -> Result<()> {
     let root = Workspace::find()?.root;
     let machine = Platform::of_machine()?;
     let platform = args.platform.unwrap_or(machine);
@@ -207,7 +207,7 @@ pub fn build_image(args: &Args) -> Result<()> {
 }
 
 /// Pushes the image under a name, and prints the reference by digest.
-fn push_image(args: &Args, tag: &str) -> Result<()> {
+fn push_image(args: &ImageArgs, tag: &str) -> Result<()> {
     let digest = tempfile::NamedTempFile::new()?;
     let mut push = args.builder.command();
     push.args(["push", "--format=oci", "--digestfile"])

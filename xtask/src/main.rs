@@ -32,7 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Measures the host against the goals of its design and prints a table.
-    Bench(bench::Args),
+    Bench(bench::BenchArgs),
     /// Writes the SDK's bindings of ARK's worlds from the WIT.
     Bindings,
     /// Builds the example agents and `ark`, and runs the demo.
@@ -43,15 +43,15 @@ enum Command {
     },
     /// Writes what operators install to target/dist: a Debian package, a tarball, a list of all parts, checksums; installs cargo-deb and
     /// cargo-sbom where they are missing.
-    Dist(dist::Args),
+    Dist(dist::DistArgs),
     /// Fuzzes the code that reads untrusted bytes; installs cargo-fuzz where it is missing. Needs a C++ compiler.
-    Fuzz(fuzz::Args),
+    Fuzz(fuzz::FuzzArgs),
     /// Builds the Graveyard from source and pins it: writes policies/graveyard.wasm and policies/graveyard.lock.
-    Graveyard(graveyard::Args),
+    Graveyard(graveyard::GraveyardArgs),
     /// Builds agents and operator policies: the examples into target/guests and target/policies, and those of the tests.
     Guests,
     /// Builds the container image of Dockerfile.arch by buildah or podman, for one platform, and pushes it where that is asked for.
-    Image(image::Args),
+    Image(image::ImageArgs),
     /// Checks the spelling, and the dependencies: licences, versions, sources, and whether they are used.
     Lint,
     /// Checks the host's structure: no circle of files, no import against the order of its layers.

@@ -38,7 +38,7 @@ pub fn push_flag(out: &mut Vec<u8>, flag: bool) {
 mod tests {
     use super::*;
 
-    fn write(push: impl FnOnce(&mut Vec<u8>)) -> String {
+    fn write_text(push: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
         push(&mut out);
         String::from_utf8(out).unwrap()
@@ -48,16 +48,19 @@ mod tests {
     fn pieces_are_as_serde_json_writes_them() {
         for text in ["", "plain", "ü€😀", "a\"b", "a\\b", "\n\u{1f}", "\u{7f}"] {
             let expected = serde_json::to_string(text).unwrap();
-            assert_eq!(write(|out| push_string(out, text)), expected);
+            assert_eq!(write_text(|out| push_string(out, text)), expected);
         }
         for number in [0.0, -0.0, 1.0, 0.1, 1e300, 5e-324, f64::NAN, f64::INFINITY] {
             let expected = serde_json::to_string(&number).unwrap();
-            assert_eq!(write(|out| push_number(out, number)), expected);
+            assert_eq!(write_text(|out| push_number(out, number)), expected);
         }
         for number in [0, 7, u64::MAX] {
-            assert_eq!(write(|out| push_integer(out, number)), number.to_string());
+            assert_eq!(
+                write_text(|out| push_integer(out, number)),
+                number.to_string()
+            );
         }
-        assert_eq!(write(|out| push_flag(out, true)), "true");
-        assert_eq!(write(|out| push_flag(out, false)), "false");
+        assert_eq!(write_text(|out| push_flag(out, true)), "true");
+        assert_eq!(write_text(|out| push_flag(out, false)), "false");
     }
 }

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::form::parse_action;
 
-    fn action(action_type: &str) -> Action {
+    fn make_action(action_type: &str) -> Action {
         let parameters = match Family::from_action_type(action_type) {
             Family::Custom => json!({}),
             _ => json!({"symbol": "X", "position_size_pct": 0.1}),
@@ -186,21 +186,21 @@ mod tests {
     fn a_grant_covers_a_type_a_family_or_everything() {
         let place_order = Action {
             action_type: "place_order".to_owned(),
-            ..action("buy")
+            ..make_action("buy")
         };
         for (grants, action, covered) in [
-            (&["*"][..], action("withdraw"), true),
-            (&["buy"], action("buy"), true),
-            (&["buy"], action("sell"), false),
-            (&["trade"], action("buy"), false),
-            (&["trade", "sell"], action("sell"), true),
-            (&["family:trade"], action("sell"), true),
+            (&["*"][..], make_action("withdraw"), true),
+            (&["buy"], make_action("buy"), true),
+            (&["buy"], make_action("sell"), false),
+            (&["trade"], make_action("buy"), false),
+            (&["trade", "sell"], make_action("sell"), true),
+            (&["family:trade"], make_action("sell"), true),
             (&["family:trade"], place_order.clone(), true),
             (&["place_order"], place_order.clone(), true),
             (&["buy"], place_order, false),
-            (&["family:trade"], action("close_position"), false),
-            (&["family:custom"], action("withdraw"), true),
-            (&[], action("buy"), false),
+            (&["family:trade"], make_action("close_position"), false),
+            (&["family:custom"], make_action("withdraw"), true),
+            (&[], make_action("buy"), false),
         ] {
             let principal = Principal {
                 name: "desk".to_owned(),

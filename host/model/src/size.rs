@@ -86,7 +86,7 @@ impl std::fmt::Display for Size {
 mod tests {
     use super::*;
 
-    fn size(fraction: f64) -> Size {
+    fn make_size(fraction: f64) -> Size {
         Size::from_fraction(Fraction::new(fraction).unwrap())
     }
 
@@ -102,12 +102,12 @@ mod tests {
             (1e-11, 1),
             (f64::MAX, LARGEST),
         ] {
-            assert_eq!(size(fraction).units(), units, "{fraction}");
+            assert_eq!(make_size(fraction).units(), units, "{fraction}");
         }
-        let parts: Size = (0..10).map(|_| size(0.01)).sum();
-        assert_eq!(parts, size(0.1));
-        assert_eq!(parts.saturating_sub(size(0.1)), Size::ZERO);
-        assert_eq!(size(0.01).saturating_sub(size(0.02)), Size::ZERO);
-        assert_eq!(size(0.03).to_string(), "0.03");
+        let parts: Size = (0..10).map(|_| make_size(0.01)).sum();
+        assert_eq!(parts, make_size(0.1));
+        assert_eq!(parts.saturating_sub(make_size(0.1)), Size::ZERO);
+        assert_eq!(make_size(0.01).saturating_sub(make_size(0.02)), Size::ZERO);
+        assert_eq!(make_size(0.03).to_string(), "0.03");
     }
 }

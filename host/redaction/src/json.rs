@@ -13,7 +13,7 @@ use crate::context::NumberContext;
 use crate::names::{find_meaning, is_descriptive};
 use crate::redactor::Redactor;
 use crate::scan::{authorization_secret, cookie_values, find_matches, is_secret_text};
-use crate::table::Kind;
+use crate::table::FindingKind;
 use crate::vocabulary::Meaning;
 
 /// How deep JSON in texts in JSON is read. Deeper, it is searched as a text.
@@ -97,14 +97,14 @@ impl Redactor {
     fn redact_by_name(&mut self, text: &mut String, meaning: Meaning) -> bool {
         let (range, kind) = match meaning {
             Meaning::Cookie => return self.redact_cookies(text),
-            Meaning::Authorization => (authorization_secret(text), Kind::BearerToken),
+            Meaning::Authorization => (authorization_secret(text), FindingKind::BearerToken),
             Meaning::Card => (
                 is_digits(text, 12, 19).then_some(0..text.len()),
-                Kind::PaymentCard,
+                FindingKind::PaymentCard,
             ),
             Meaning::CardCode => (
                 is_digits(text, 3, 4).then_some(0..text.len()),
-                Kind::PaymentCard,
+                FindingKind::PaymentCard,
             ),
             meaning => (
                 is_secret_text(text, meaning).then_some(0..text.len()),
@@ -122,8 +122,8 @@ impl Redactor {
     fn redact_cookies(&mut self, text: &mut String) -> bool {
         let ranges: Vec<_> = cookie_values(text).collect();
         for range in ranges.iter().rev() {
-            text.replace_range(range.clone(), &Kind::AccessToken.mark());
-            self.note(Kind::AccessToken);
+            text.replace_range(range.clone(), &FindingKind::AccessToken.mark());
+            self.note(FindingKind::AccessToken);
         }
         !ranges.is_empty()
     }
@@ -211,19 +211,19 @@ fn remove_marks(name: &str) -> Cow<'_, str> {
 }
 
 /// Returns the kind of data that a number is.
-fn number_kind(number: &Number, meaning: Option<Meaning>) -> Option<Kind> {
+fn number_kind(number: &Number, meaning: Option<Meaning>) -> Option<FindingKind> {
     match meaning {
         // `"access_tokens": 12` counts them.
         Some(Meaning::Secret(kind))
-            if kind != Kind::AccessToken || number.as_u64() > Some(99_999) =>
+            if kind != FindingKind::AccessToken || number.as_u64() > Some(99_999) =>
         {
             return Some(kind);
         }
         Some(Meaning::CardCode) if is_digits(&number.to_string(), 3, 4) => {
-            return Some(Kind::PaymentCard);
+            return Some(FindingKind::PaymentCard);
         }
         Some(Meaning::Card) if is_digits(&number.to_string(), 12, 19) => {
-            return Some(Kind::PaymentCard);
+            return Some(FindingKind::PaymentCard);
         }
         _ => {}
     }
@@ -235,12 +235,12 @@ fn number_kind(number: &Number, meaning: Option<Meaning>) -> Option<Kind> {
     matches.first().map(|found| found.kind)
 }
 
-fn secret_kind(meaning: Meaning) -> Kind {
+fn secret_kind(meaning: Meaning) -> FindingKind {
     match meaning {
         Meaning::Secret(kind) => kind,
-        Meaning::BareToken => Kind::AccessToken,
-        Meaning::SeedPhrase => Kind::SeedPhrase,
-        _ => Kind::Password,
+        Meaning::BareToken => FindingKind::AccessToken,
+        Meaning::SeedPhrase => FindingKind::SeedPhrase,
+        _ => FindingKind::Password,
     }
 }
 

@@ -22,4 +22,4 @@ mod vocabulary;
 
 pub use fold::{fold_character, is_invisible};
 pub use redactor::{Findings, Redactor, redact_text};
-pub use table::{Class, Confidence, DETECTORS, Detector, Kind, detectors_markdown};
+pub use table::{Class, Confidence, DETECTORS, Detector, FindingKind, detectors_markdown};

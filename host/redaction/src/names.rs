@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use crate::table::Kind;
+use crate::table::FindingKind;
 use crate::vocabulary::{
     AMOUNTS, FOREIGN, GLUED, HEADS, IDENTIFIERS, KEY_WORDS, Meaning, NEUTRAL, PASSWORDS,
     TOKEN_WORDS,
@@ -187,19 +187,21 @@ fn find_compound(words: &Words, back: usize) -> Option<Meaning> {
         words.word_before_end(back + 2),
     );
     Some(match last {
-        "secret" if before == "api" => Meaning::Secret(Kind::ApiKey),
-        _ if PASSWORDS.contains(&last) => Meaning::Secret(Kind::Password),
-        "hash" | "digest" if PASSWORDS.contains(&before) => Meaning::Secret(Kind::Password),
+        "secret" if before == "api" => Meaning::Secret(FindingKind::ApiKey),
+        _ if PASSWORDS.contains(&last) => Meaning::Secret(FindingKind::Password),
+        "hash" | "digest" if PASSWORDS.contains(&before) => Meaning::Secret(FindingKind::Password),
         "pass" if !before.is_empty() => Meaning::Pass,
-        "code" if before == "pin" || before == "pass" => Meaning::Secret(Kind::Password),
+        "code" if before == "pin" || before == "pass" => Meaning::Secret(FindingKind::Password),
         "code" if before == "security" && earlier == "card" => Meaning::CardCode,
         "key" | "keys" if before == "private" || before == "priv" => {
-            Meaning::Secret(Kind::PrivateKey)
+            Meaning::Secret(FindingKind::PrivateKey)
         }
-        "wif" => Meaning::Secret(Kind::PrivateKey),
-        "key" | "keys" if KEY_WORDS.contains(&before) => Meaning::Secret(Kind::ApiKey),
-        "token" | "tokens" if TOKEN_WORDS.contains(&before) => Meaning::Secret(Kind::AccessToken),
-        "jwt" => Meaning::Secret(Kind::AccessToken),
+        "wif" => Meaning::Secret(FindingKind::PrivateKey),
+        "key" | "keys" if KEY_WORDS.contains(&before) => Meaning::Secret(FindingKind::ApiKey),
+        "token" | "tokens" if TOKEN_WORDS.contains(&before) => {
+            Meaning::Secret(FindingKind::AccessToken)
+        }
+        "jwt" => Meaning::Secret(FindingKind::AccessToken),
         "token" => Meaning::BareToken,
         "authorization" => Meaning::Authorization,
         "cookie" => Meaning::Cookie,
@@ -268,9 +270,9 @@ mod tests {
 
     #[test]
     fn names_mean_the_same_in_every_spelling() {
-        let password = Some(Meaning::Secret(Kind::Password));
-        let api_key = Some(Meaning::Secret(Kind::ApiKey));
-        let token = Some(Meaning::Secret(Kind::AccessToken));
+        let password = Some(Meaning::Secret(FindingKind::Password));
+        let api_key = Some(Meaning::Secret(FindingKind::ApiKey));
+        let token = Some(Meaning::Secret(FindingKind::AccessToken));
         for (name, expected) in [
             ("password", password),
             ("DB_PASSWORD", password),
@@ -292,7 +294,7 @@ mod tests {
             ("_authToken", token),
             ("idToken", token),
             ("token", Some(Meaning::BareToken)),
-            ("privateKey", Some(Meaning::Secret(Kind::PrivateKey))),
+            ("privateKey", Some(Meaning::Secret(FindingKind::PrivateKey))),
             ("Proxy-Authorization", Some(Meaning::Authorization)),
             ("card_number", Some(Meaning::Card)),
             ("phoneNumber", Some(Meaning::Phone)),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::NumberContext;
 use crate::scan::{Match, find_matches};
-use crate::table::{Class, Kind};
+use crate::table::{Class, FindingKind};
 
 /// How often a text is searched again. Two marks beside each other, or a mark in a value, can make something out of what was nothing before; a
 /// text that goes on like that was made to.
@@ -24,7 +24,7 @@ pub struct Findings {
 /// Redacts texts and JSON one after the other.
 #[derive(Debug, Default)]
 pub struct Redactor {
-    found: BTreeSet<Kind>,
+    found: BTreeSet<FindingKind>,
 }
 
 impl Redactor {
@@ -58,7 +58,7 @@ impl Redactor {
         }
     }
 
-    pub(crate) fn note(&mut self, kind: Kind) {
+    pub(crate) fn note(&mut self, kind: FindingKind) {
         self.found.insert(kind);
     }
 
@@ -78,8 +78,8 @@ impl Redactor {
             *text = replaced;
         }
         if !find_matches(text, context).is_empty() {
-            self.found.insert(Kind::Unreadable);
-            *text = Kind::Unreadable.mark();
+            self.found.insert(FindingKind::Unreadable);
+            *text = FindingKind::Unreadable.mark();
         }
         changed
     }

@@ -27,7 +27,7 @@ impl Class {
 
 /// A kind of credential or personal data. The order is the precedence where two overlap: the first names the mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum FindingKind {
     /// A text that could not be settled. It is withheld as a whole.
     Unreadable,
     /// A private key: PEM, an extended private key, or by its name.
@@ -66,7 +66,7 @@ pub enum Kind {
     Phone,
 }
 
-impl Kind {
+impl FindingKind {
     /// Returns the name in marks and facts.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -135,7 +135,7 @@ impl Confidence {
 #[derive(Debug, Clone, Copy)]
 pub struct Detector {
     /// The kind that it finds.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// The prefix or the form.
     pub form: &'static str,
     /// The length in characters.
@@ -151,7 +151,7 @@ pub struct Detector {
 /// A token that its prefix gives away.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TokenPattern {
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// How it begins.
     pub prefix: &'static str,
     /// Characters besides ASCII letters and digits.
@@ -192,7 +192,7 @@ impl TokenCheck {
 }
 
 const fn token(
-    kind: Kind,
+    kind: FindingKind,
     prefix: &'static str,
     extra: &'static [u8],
     length: (usize, usize),
@@ -212,130 +212,274 @@ const LONG: usize = 1024;
 
 /// The tokens with a prefix of their own. The prefixes and lengths are those of the issuers' documentation.
 pub(crate) const TOKENS: &[TokenPattern] = &[
-    token(Kind::AwsAccessKey, "AKIA", b"", (16, 16), TokenCheck::Upper),
-    token(Kind::AwsAccessKey, "ASIA", b"", (16, 16), TokenCheck::Upper),
-    token(Kind::GithubToken, "ghp_", b"", (30, 255), TokenCheck::None),
-    token(Kind::GithubToken, "gho_", b"", (30, 255), TokenCheck::None),
-    token(Kind::GithubToken, "ghu_", b"", (30, 255), TokenCheck::None),
-    token(Kind::GithubToken, "ghs_", b"", (30, 255), TokenCheck::None),
-    token(Kind::GithubToken, "ghr_", b"", (30, 255), TokenCheck::None),
     token(
-        Kind::GithubToken,
+        FindingKind::AwsAccessKey,
+        "AKIA",
+        b"",
+        (16, 16),
+        TokenCheck::Upper,
+    ),
+    token(
+        FindingKind::AwsAccessKey,
+        "ASIA",
+        b"",
+        (16, 16),
+        TokenCheck::Upper,
+    ),
+    token(
+        FindingKind::GithubToken,
+        "ghp_",
+        b"",
+        (30, 255),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::GithubToken,
+        "gho_",
+        b"",
+        (30, 255),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::GithubToken,
+        "ghu_",
+        b"",
+        (30, 255),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::GithubToken,
+        "ghs_",
+        b"",
+        (30, 255),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::GithubToken,
+        "ghr_",
+        b"",
+        (30, 255),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::GithubToken,
         "github_pat_",
         b"_",
         (20, 255),
         TokenCheck::None,
     ),
-    token(Kind::ArkToken, "ark_", b"", (64, 64), TokenCheck::Hex),
     token(
-        Kind::SlackToken,
+        FindingKind::ArkToken,
+        "ark_",
+        b"",
+        (64, 64),
+        TokenCheck::Hex,
+    ),
+    token(
+        FindingKind::SlackToken,
         "xoxa-",
         b"-",
         (10, 255),
         TokenCheck::Digit,
     ),
     token(
-        Kind::SlackToken,
+        FindingKind::SlackToken,
         "xoxb-",
         b"-",
         (10, 255),
         TokenCheck::Digit,
     ),
     token(
-        Kind::SlackToken,
+        FindingKind::SlackToken,
         "xoxe-",
         b"-",
         (10, 255),
         TokenCheck::Digit,
     ),
     token(
-        Kind::SlackToken,
+        FindingKind::SlackToken,
         "xoxe.",
         b"-.",
         (10, 255),
         TokenCheck::Digit,
     ),
     token(
-        Kind::SlackToken,
+        FindingKind::SlackToken,
         "xoxo-",
         b"-",
         (10, 255),
         TokenCheck::Digit,
     ),
     token(
-        Kind::SlackToken,
+        FindingKind::SlackToken,
         "xoxp-",
         b"-",
         (10, 255),
         TokenCheck::Digit,
     ),
     token(
-        Kind::SlackToken,
+        FindingKind::SlackToken,
         "xoxr-",
         b"-",
         (10, 255),
         TokenCheck::Digit,
     ),
     token(
-        Kind::SlackToken,
+        FindingKind::SlackToken,
         "xoxs-",
         b"-",
         (10, 255),
         TokenCheck::Digit,
     ),
     token(
-        Kind::SlackToken,
+        FindingKind::SlackToken,
         "xapp-",
         b"-",
         (10, 255),
         TokenCheck::Digit,
     ),
     token(
-        Kind::SlackToken,
+        FindingKind::SlackToken,
         "https://hooks.slack.com/services/",
         b"/",
         (20, 255),
         TokenCheck::Digit,
     ),
     token(
-        Kind::JsonWebToken,
+        FindingKind::JsonWebToken,
         "eyJ",
         b"-_.",
         (16, 65536),
         TokenCheck::WebToken,
     ),
-    token(Kind::ApiKey, "sk-", b"-_", (20, 255), TokenCheck::Digit),
-    token(Kind::ApiKey, "sk_live_", b"", (16, 255), TokenCheck::None),
-    token(Kind::ApiKey, "sk_test_", b"", (16, 255), TokenCheck::None),
-    token(Kind::ApiKey, "rk_live_", b"", (16, 255), TokenCheck::None),
-    token(Kind::ApiKey, "whsec_", b"+/=", (24, 255), TokenCheck::None),
-    token(Kind::ApiKey, "AIza", b"-_", (35, 35), TokenCheck::None),
-    token(Kind::ApiKey, "GOCSPX-", b"-_", (20, 64), TokenCheck::None),
-    token(Kind::ApiKey, "glpat-", b"-_.", (20, 255), TokenCheck::Digit),
-    token(Kind::ApiKey, "npm_", b"", (36, 36), TokenCheck::None),
-    token(Kind::ApiKey, "pypi-", b"-_", (16, LONG), TokenCheck::Digit),
-    token(Kind::ApiKey, "SG.", b"-_.", (32, 128), TokenCheck::Digit),
-    token(Kind::ApiKey, "hf_", b"", (30, 64), TokenCheck::None),
-    token(Kind::ApiKey, "dop_v1_", b"", (64, 64), TokenCheck::Hex),
-    token(Kind::ApiKey, "shpat_", b"", (32, 32), TokenCheck::Hex),
-    token(Kind::ApiKey, "dapi", b"", (32, 32), TokenCheck::Hex),
-    token(Kind::ApiKey, "hvs.", b"-_", (24, 255), TokenCheck::None),
-    token(Kind::ApiKey, "tskey-", b"-", (20, 128), TokenCheck::Digit),
     token(
-        Kind::PrivateKey,
+        FindingKind::ApiKey,
+        "sk-",
+        b"-_",
+        (20, 255),
+        TokenCheck::Digit,
+    ),
+    token(
+        FindingKind::ApiKey,
+        "sk_live_",
+        b"",
+        (16, 255),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::ApiKey,
+        "sk_test_",
+        b"",
+        (16, 255),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::ApiKey,
+        "rk_live_",
+        b"",
+        (16, 255),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::ApiKey,
+        "whsec_",
+        b"+/=",
+        (24, 255),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::ApiKey,
+        "AIza",
+        b"-_",
+        (35, 35),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::ApiKey,
+        "GOCSPX-",
+        b"-_",
+        (20, 64),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::ApiKey,
+        "glpat-",
+        b"-_.",
+        (20, 255),
+        TokenCheck::Digit,
+    ),
+    token(FindingKind::ApiKey, "npm_", b"", (36, 36), TokenCheck::None),
+    token(
+        FindingKind::ApiKey,
+        "pypi-",
+        b"-_",
+        (16, LONG),
+        TokenCheck::Digit,
+    ),
+    token(
+        FindingKind::ApiKey,
+        "SG.",
+        b"-_.",
+        (32, 128),
+        TokenCheck::Digit,
+    ),
+    token(FindingKind::ApiKey, "hf_", b"", (30, 64), TokenCheck::None),
+    token(
+        FindingKind::ApiKey,
+        "dop_v1_",
+        b"",
+        (64, 64),
+        TokenCheck::Hex,
+    ),
+    token(
+        FindingKind::ApiKey,
+        "shpat_",
+        b"",
+        (32, 32),
+        TokenCheck::Hex,
+    ),
+    token(FindingKind::ApiKey, "dapi", b"", (32, 32), TokenCheck::Hex),
+    token(
+        FindingKind::ApiKey,
+        "hvs.",
+        b"-_",
+        (24, 255),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::ApiKey,
+        "tskey-",
+        b"-",
+        (20, 128),
+        TokenCheck::Digit,
+    ),
+    token(
+        FindingKind::PrivateKey,
         "AGE-SECRET-KEY-1",
         b"",
         (58, 58),
         TokenCheck::Upper,
     ),
-    token(Kind::PrivateKey, "xprv", b"", (107, 108), TokenCheck::None),
-    token(Kind::PrivateKey, "zprv", b"", (107, 108), TokenCheck::None),
+    token(
+        FindingKind::PrivateKey,
+        "xprv",
+        b"",
+        (107, 108),
+        TokenCheck::None,
+    ),
+    token(
+        FindingKind::PrivateKey,
+        "zprv",
+        b"",
+        (107, 108),
+        TokenCheck::None,
+    ),
 ];
 
 /// The detectors that are no plain prefix.
 pub const DETECTORS: &[Detector] = &[
     Detector {
-        kind: Kind::PrivateKey,
+        kind: FindingKind::PrivateKey,
         form: "`-----BEGIN … PRIVATE KEY-----` and what follows up to the end mark; without one, up to the last line of Base64",
         length: "16 or more after the header",
         check: "",
@@ -343,7 +487,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::High,
     },
     Detector {
-        kind: Kind::PrivateKey,
+        kind: FindingKind::PrivateKey,
         form: "the value of a name such as `private_key`, `privkey`, `wif`",
         length: "16 or more",
         check: "no placeholder",
@@ -351,7 +495,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::ByContext,
     },
     Detector {
-        kind: Kind::SeedPhrase,
+        kind: FindingKind::SeedPhrase,
         form: "words of 3 to 8 lower-case letters after `seed phrase`, `mnemonic`, `recovery phrase`",
         length: "12 to 24 words",
         check: "",
@@ -359,7 +503,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::ByContext,
     },
     Detector {
-        kind: Kind::UrlPassword,
+        kind: FindingKind::UrlPassword,
         form: "between the first `:` after `scheme://` and the `@` that ends the user's part; `/` may occur in it",
         length: "1 to 256",
         check: "no port, no placeholder",
@@ -367,7 +511,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::High,
     },
     Detector {
-        kind: Kind::ApiKey,
+        kind: FindingKind::ApiKey,
         form: "8 to 10 digits, `:`, then `AA` and 33 of letters, digits, `_`, `-` (the token of a Telegram bot)",
         length: "44 to 46",
         check: "",
@@ -375,7 +519,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::High,
     },
     Detector {
-        kind: Kind::ApiKey,
+        kind: FindingKind::ApiKey,
         form: "the value of a name such as `api_key`, `apiSecret`, `X-Api-Key`, `S3_SECRET_KEY`",
         length: "8 or more; 16 or more after white space alone",
         check: "a digit in it, or 20 characters; no placeholder",
@@ -383,7 +527,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::ByContext,
     },
     Detector {
-        kind: Kind::BearerToken,
+        kind: FindingKind::BearerToken,
         form: "the value after `Authorization` (its scheme stays), and what follows `Bearer`",
         length: "6 or more; 16 or more with a digit after `Bearer` alone",
         check: "no placeholder",
@@ -391,7 +535,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::ByContext,
     },
     Detector {
-        kind: Kind::AccessToken,
+        kind: FindingKind::AccessToken,
         form: "the value of a name such as `access_token`, `refreshToken`, `_authToken`, `jwt`; each value in `Cookie` and `Set-Cookie`",
         length: "8 or more; for `token` alone 16 or more",
         check: "a digit in it; no placeholder, no address of a contract",
@@ -399,7 +543,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::ByContext,
     },
     Detector {
-        kind: Kind::Password,
+        kind: FindingKind::Password,
         form: "the value of a name such as `password`, `DB_PASSWORD`, `dbPassword`, `clientSecret`, `pwd`, `passphrase`, in the languages of the corpus; `--password VALUE`, `-u NAME:VALUE`",
         length: "4 or more; in a sentence 6 or more",
         check: "no placeholder, type, call or word of a sentence; in a sentence two of letters, digits, signs",
@@ -407,7 +551,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::ByContext,
     },
     Detector {
-        kind: Kind::Email,
+        kind: FindingKind::Email,
         form: "`local@domain.tld`, also with letters of other scripts",
         length: "local 64, domain 255 at most",
         check: "the last label has letters only and is no file's or unit's extension",
@@ -415,7 +559,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::High,
     },
     Detector {
-        kind: Kind::Iban,
+        kind: FindingKind::Iban,
         form: "country code, two digits, letters and digits; groups of four may be set apart",
         length: "that of the country",
         check: "remainder 1 modulo 97 (ISO 13616)",
@@ -423,7 +567,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::High,
     },
     Detector {
-        kind: Kind::PaymentCard,
+        kind: FindingKind::PaymentCard,
         form: "digits, together or in the groups of cards, with an issuer's prefix",
         length: "that of the issuer: 13 to 19",
         check: "check digit (ISO/IEC 7812-1)",
@@ -431,7 +575,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::Medium,
     },
     Detector {
-        kind: Kind::PaymentCard,
+        kind: FindingKind::PaymentCard,
         form: "the value of a name such as `card_number`, `cvv`",
         length: "12 to 19; codes 3 or 4",
         check: "digits only",
@@ -439,7 +583,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::ByContext,
     },
     Detector {
-        kind: Kind::UsSsn,
+        kind: FindingKind::UsSsn,
         form: "`AAA-GG-SSSS`; nine digits after `ssn` or `social security`",
         length: "9 digits",
         check: "numbers that are issued: area not 000, 666 or 9xx, no part zero",
@@ -447,7 +591,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::Medium,
     },
     Detector {
-        kind: Kind::Phone,
+        kind: FindingKind::Phone,
         form: "`+` and a number of a country's plan; `00` alike when in groups or after a word for telephones",
         length: "that of the country's plan, 15 digits at most",
         check: "the national number is no 0… and not round",
@@ -455,7 +599,7 @@ pub const DETECTORS: &[Detector] = &[
         confidence: Confidence::Medium,
     },
     Detector {
-        kind: Kind::Phone,
+        kind: FindingKind::Phone,
         form: "`(AAA) BBB-CCCC`, or a national number after a word for telephones",
         length: "7 to 12 digits",
         check: "",

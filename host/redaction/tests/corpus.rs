@@ -13,7 +13,7 @@ const MIN_TEXTS: usize = 400;
 const MIN_PRECISION: f64 = 0.98;
 const MIN_RECALL: f64 = 0.95;
 
-struct Text {
+struct LabelledText {
     area: String,
     text: String,
     items: Vec<(String, String)>,
@@ -25,11 +25,11 @@ fn read_lines(text: &str) -> Vec<Value> {
         .collect()
 }
 
-fn read_corpus() -> Vec<Text> {
+fn read_corpus() -> Vec<LabelledText> {
     let text_of = |value: &Value| value.as_str().expect("a text").to_owned();
     read_lines(include_str!("corpus.jsonl"))
         .iter()
-        .map(|line| Text {
+        .map(|line| LabelledText {
             area: text_of(&line["area"]),
             text: text_of(&line["text"]),
             items: line["items"]
@@ -42,7 +42,7 @@ fn read_corpus() -> Vec<Text> {
         .collect()
 }
 
-fn mark(kind: &str) -> String {
+fn format_mark(kind: &str) -> String {
     let personal = ["email", "iban", "payment-card", "us-ssn", "phone"].contains(&kind);
     format!(
         "[{}:{kind}]",
@@ -51,14 +51,14 @@ fn mark(kind: &str) -> String {
 }
 
 /// What redaction did to a text, against its labels.
-struct Score {
+struct TextScore {
     hits: usize,
     false_finds: usize,
     misses: usize,
 }
 
 /// Counts items: a hit is an item whose value is gone and whose mark is there. A mark too many is a false find; so is damage beside the items.
-fn score_text(text: &Text, redacted: &str) -> Score {
+fn score_text(text: &LabelledText, redacted: &str) -> TextScore {
     let mut marks: BTreeMap<&str, usize> = BTreeMap::new();
     for part in redacted.split('[').skip(1) {
         if let Some((head, _)) = part.split_once(']')
@@ -79,7 +79,7 @@ fn score_text(text: &Text, redacted: &str) -> Score {
     }
     let mut expected = text.text.clone();
     for (kind, value) in &text.items {
-        expected = expected.replacen(value, &mark(kind), 1);
+        expected = expected.replacen(value, &format_mark(kind), 1);
     }
     let is_equal = match (
         serde_json::from_str::<Value>(redacted),
@@ -93,7 +93,7 @@ fn score_text(text: &Text, redacted: &str) -> Score {
     if misses == 0 && false_finds == 0 && !is_equal {
         false_finds = 1;
     }
-    Score {
+    TextScore {
         hits,
         false_finds,
         misses,

@@ -186,7 +186,7 @@ impl Manifest {
 mod tests {
     use super::*;
 
-    fn manifest(rest: &str) -> Result<Manifest, String> {
+    fn parse_manifest(rest: &str) -> Result<Manifest, String> {
         let digest = "0".repeat(64);
         Manifest::parse(&format!(
             "name = \"a\"\nversion = \"1.0.0\"\ncomponent = \"a.wasm\"\nsha256 = \"{digest}\"\n{rest}"
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn subscriptions_are_exact_or_by_prefix() {
-        let manifest = manifest("topics = [\"market.*\", \"kyle.score\"]").unwrap();
+        let manifest = parse_manifest("topics = [\"market.*\", \"kyle.score\"]").unwrap();
         for (topic, subscribed) in [
             ("market.tick", true),
             ("market.tick.btc", true),
@@ -233,7 +233,7 @@ mod tests {
             ("limits = { fule = 1 }", "fule"),
             ("limits = { fuel = -1 }", "fuel"),
         ] {
-            let error = manifest(rest).unwrap_err();
+            let error = parse_manifest(rest).unwrap_err();
             assert!(error.contains(named), "{rest}: {error}");
         }
         assert!(

@@ -34,7 +34,7 @@ use crate::policies::{
 };
 use crate::quotas::{QuotaKeeper, limit_database};
 use crate::readiness::{Readiness, describe_locked_secrets};
-use crate::redis::{EventSender, Redis, RedisConfig, RedisDeps, RedisStatus};
+use crate::redis::{EventSender, RedisConfig, RedisDeps, RedisReaders, RedisStatus};
 use crate::router::{Router, RouterError, RouterParts};
 use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
 use crate::watchdog::{Watchdog, WatchdogDeps};
@@ -162,7 +162,7 @@ pub struct App {
     /// Shows what the parts record.
     pub telemetry: Arc<Telemetry>,
     /// Reads streams, where a Redis is configured.
-    pub redis: Option<Redis>,
+    pub redis: Option<RedisReaders>,
     /// Sends events, where a Redis is configured for them.
     pub redis_events: Option<EventSender>,
     /// How streams are read and events are sent.
@@ -316,7 +316,7 @@ impl App {
         };
         let redis = config.redis.as_ref();
         let redis = redis
-            .map(|redis| Redis::start(redis, &redis_deps))
+            .map(|redis| RedisReaders::start(redis, &redis_deps))
             .transpose()
             .map_err(StartError::Redis)?;
         let redis_events = config

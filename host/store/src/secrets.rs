@@ -433,7 +433,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn key(digit: char) -> SecretKey {
+    fn make_key(digit: char) -> SecretKey {
         SecretKey::parse(&digit.to_string().repeat(64), "a test").unwrap()
     }
 
@@ -463,10 +463,10 @@ mod tests {
             key: "secret/a",
             revision: 3,
         };
-        let sealed = key('1').seal_value(address, "\"hunter2\"").unwrap();
+        let sealed = make_key('1').seal_value(address, "\"hunter2\"").unwrap();
         assert!(!sealed.text.contains("hunter2"));
-        let (value, digest) = key('1')
-            .open_value(address, key('1').id(), &sealed.text)
+        let (value, digest) = make_key('1')
+            .open_value(address, make_key('1').id(), &sealed.text)
             .unwrap();
         assert_eq!((value.as_str(), digest), ("\"hunter2\"", sealed.digest));
         let elsewhere = [
@@ -485,34 +485,38 @@ mod tests {
         ];
         for other in elsewhere {
             assert!(
-                key('1')
-                    .open_value(other, key('1').id(), &sealed.text)
+                make_key('1')
+                    .open_value(other, make_key('1').id(), &sealed.text)
                     .is_err()
             );
         }
         assert!(matches!(
-            key('2').open_value(address, key('1').id(), &sealed.text),
+            make_key('2').open_value(address, make_key('1').id(), &sealed.text),
             Err(SecretError::OtherKey { .. })
         ));
         // Another key under the right id, and each single digit changed.
         assert!(
-            key('2')
-                .open_value(address, key('2').id(), &sealed.text)
+            make_key('2')
+                .open_value(address, make_key('2').id(), &sealed.text)
                 .is_err()
         );
         for index in 0..sealed.text.len() {
             let mut text = sealed.text.clone().into_bytes();
             text[index] = if text[index] == b'0' { b'1' } else { b'0' };
             let text = String::from_utf8(text).unwrap();
-            assert!(key('1').open_value(address, key('1').id(), &text).is_err());
+            assert!(
+                make_key('1')
+                    .open_value(address, make_key('1').id(), &text)
+                    .is_err()
+            );
         }
-        let again = key('1')
-            .reseal_value(&key('2'), address, key('1').id(), &sealed.text)
+        let again = make_key('1')
+            .reseal_value(&make_key('2'), address, make_key('1').id(), &sealed.text)
             .unwrap();
         assert_eq!(again.digest, sealed.digest);
         assert_eq!(
-            key('2')
-                .open_value(address, key('2').id(), &again.text)
+            make_key('2')
+                .open_value(address, make_key('2').id(), &again.text)
                 .unwrap()
                 .0,
             "\"hunter2\""
@@ -538,6 +542,6 @@ mod tests {
             let error = SecretKey::parse(bad, "here").unwrap_err().to_string();
             assert!(error.contains("openssl rand") && (bad.is_empty() || !error.contains(bad)));
         }
-        assert!(!format!("{:?}", key('a')).contains("aaaa"));
+        assert!(!format!("{:?}", make_key('a')).contains("aaaa"));
     }
 }

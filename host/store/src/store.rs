@@ -29,14 +29,14 @@ use crate::writer::{self, QueuedUnit, WriterConnections, WriterMessage, WriterOp
 /// A handle to the store. Cheap to clone. It dereferences to the [`Reader`], which has the methods that read.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    inner: Arc<StoreState>,
     reader: Arc<Reader>,
     /// The last field, so that it is closed after every connection: closing any descriptor of a file takes the process's locks on it away
     /// (fcntl(2)), and `SQLite` relies on them.
     database: Arc<File>,
 }
 
-struct Inner {
+struct StoreState {
     messages: Sender<WriterMessage>,
     commits: watch::Sender<u64>,
     usage: Arc<UsageBook>,
@@ -131,7 +131,7 @@ impl Store {
         };
         let writer = writer::start_writer(connections, options, inbox)?;
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(StoreState {
                 messages,
                 commits,
                 usage,
@@ -313,7 +313,7 @@ impl Deref for Store {
     }
 }
 
-impl Inner {
+impl StoreState {
     fn join_writer(&self) {
         let writer = self.writer.lock().ok().and_then(|mut slot| slot.take());
         if let Some(writer) = writer
@@ -324,7 +324,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for StoreState {
     fn drop(&mut self) {
         let _ = self.messages.try_send(WriterMessage::Stop);
         self.join_writer();

@@ -64,7 +64,7 @@ pub fn count_message(topic: &str, payload_json: &str) -> u64 {
 
 /// What a unit changes for a holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Growth {
+pub(crate) struct UsageGrowth {
     /// Stored bytes that are kept, less those that are given back.
     pub(crate) stored: i64,
     pub(crate) keys: i64,
@@ -75,7 +75,7 @@ pub(crate) struct Growth {
     pub(crate) messages: u64,
 }
 
-impl Growth {
+impl UsageGrowth {
     const fn changes_totals(&self) -> bool {
         self.stored != 0 || self.keys != 0 || self.memories != 0
     }
@@ -83,14 +83,14 @@ impl Growth {
 
 /// What a unit changes, by holder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct UnitUsage(Vec<(QuotaHolder, Growth)>);
+pub struct UnitUsage(Vec<(QuotaHolder, UsageGrowth)>);
 
 impl UnitUsage {
     /// The growth of a holder, to be added to.
-    pub(crate) fn of_holder(&mut self, holder: &QuotaHolder) -> &mut Growth {
+    pub(crate) fn of_holder(&mut self, holder: &QuotaHolder) -> &mut UsageGrowth {
         let place = self.0.iter().position(|(known, _)| known == holder);
         let place = place.unwrap_or_else(|| {
-            self.0.push((holder.clone(), Growth::default()));
+            self.0.push((holder.clone(), UsageGrowth::default()));
             self.0.len() - 1
         });
         &mut self.0[place].1
@@ -281,7 +281,7 @@ impl UsageBook {
     }
 }
 
-const fn grow_totals(totals: Totals, growth: &Growth) -> Totals {
+const fn grow_totals(totals: Totals, growth: &UsageGrowth) -> Totals {
     Totals {
         stored_bytes: add_signed(totals.stored_bytes, growth.stored),
         keys: add_signed(totals.keys, growth.keys),

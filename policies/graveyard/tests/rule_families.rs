@@ -10,7 +10,7 @@ use ark_graveyard::Graveyard;
 use ark_guest::policy::RuleResult::{Hold, NotApplicable, Violation, Warn};
 use ark_guest::policy::{Policy, Rule, Severity};
 use cases::answer;
-use families::{COVERAGE, Family, adverse_facts, firing_case, quiet_actions};
+use families::{ActionFamily, COVERAGE, adverse_facts, firing_case, quiet_actions};
 
 #[test]
 fn every_cell_of_the_table_is_stated_once() {
@@ -22,7 +22,7 @@ fn every_cell_of_the_table_is_stated_once() {
     let rows: Vec<u16> = COVERAGE.iter().map(|row| row.rule).collect();
     assert_eq!(rows, rules);
     for row in &COVERAGE {
-        for family in Family::ALL {
+        for family in ActionFamily::ALL {
             let stated = row
                 .parts
                 .iter()
@@ -40,7 +40,7 @@ fn a_rule_that_applies_to_a_family_can_fire_for_it() {
         for part in row.parts.iter().filter(|part| part.applies) {
             for &family in part.families {
                 let (action, facts) = firing_case(row.rule, family);
-                assert_eq!(Family::of(&action.parameters), family);
+                assert_eq!(ActionFamily::of(&action.parameters), family);
                 let answer = answer(row.rule, &action, &facts);
                 assert!(
                     matches!(answer.answer, Warn | Violation | Hold),
@@ -88,14 +88,14 @@ fn the_page_of_the_rules_is_up_to_date() {
 fn render_page(rules: &[Rule]) -> String {
     let mut page = include_str!("families/introduction.md").to_owned();
     page.push_str("\n| rule |");
-    for family in Family::ALL {
+    for family in ActionFamily::ALL {
         write!(page, " {} |", family.name()).expect("a String");
     }
     page.push_str("\n|---|");
-    page.push_str(&"---|".repeat(Family::ALL.len()));
+    page.push_str(&"---|".repeat(ActionFamily::ALL.len()));
     for (rule, row) in rules.iter().zip(&COVERAGE) {
         write!(page, "\n| {} {} |", rule.number, rule.name).expect("a String");
-        for family in Family::ALL {
+        for family in ActionFamily::ALL {
             page.push_str(if row.applies_to(family) {
                 " yes |"
             } else {
@@ -121,7 +121,7 @@ fn render_page(rules: &[Rule]) -> String {
         .expect("a String");
         for part in row.parts {
             let names: Vec<&str> = part.families.iter().map(|family| family.name()).collect();
-            let names = if names.len() == Family::ALL.len() {
+            let names = if names.len() == ActionFamily::ALL.len() {
                 "every family".to_owned()
             } else {
                 names.join(", ")

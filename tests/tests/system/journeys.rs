@@ -11,14 +11,14 @@ use std::path::Path;
 const NAME_CHARS: usize = 72;
 
 /// A step that was done.
-pub(crate) struct Step {
+pub(crate) struct JourneyStep {
     /// What was done.
     pub(crate) name: String,
     pub(crate) seconds: f64,
 }
 
 /// Records the steps of one part of a journey, e.g. of a page. `place`: where in the journey the part stands.
-pub(crate) fn record_steps(journey: &str, place: usize, part: &str, steps: &[Step]) {
+pub(crate) fn record_steps(journey: &str, place: usize, part: &str, steps: &[JourneyStep]) {
     let mut text = String::new();
     for (index, step) in steps.iter().enumerate() {
         let name: String = step.name.chars().take(NAME_CHARS).collect();

@@ -27,7 +27,7 @@ impl ImportGraph {
         for (module, source) in &sources {
             let mut imported = BTreeMap::new();
             for path in &source.paths {
-                let Some((target, name)) = resolve(&sources, module, path) else {
+                let Some((target, name)) = resolve_import(&sources, module, path) else {
                     continue;
                 };
                 let inside = target.starts_with(module);
@@ -129,7 +129,7 @@ fn show_module(module: &ModulePath) -> String {
 
 /// Returns the module that a path of `module` leads to, and the name in it that the path goes on with, if it does. `None` for paths to
 /// other crates.
-fn resolve(
+fn resolve_import(
     sources: &BTreeMap<&ModulePath, SourceFile>,
     module: &ModulePath,
     path: &[String],
@@ -201,7 +201,7 @@ mod tests {
 
     use super::ImportGraph;
 
-    fn graph(files: &[(&str, &str)]) -> ImportGraph {
+    fn make_graph(files: &[(&str, &str)]) -> ImportGraph {
         let files: BTreeMap<Vec<String>, String> = files
             .iter()
             .map(|(module, text)| {
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_circle_is_found_with_its_imports() {
-        let graph = graph(&[
+        let graph = make_graph(&[
             ("", "mod a; mod b; mod c; mod d;"),
             ("a", "use crate::b::B; struct A;"),
             ("b", "fn b() -> crate::c::C {} struct B;"),
@@ -233,19 +233,19 @@ mod tests {
         let part = "use super::Other; struct Part;";
         let other = "struct Other;";
         assert_eq!(
-            graph(&[("m", face), ("m::part", part), ("m::other", other)]).find_circles(),
+            make_graph(&[("m", face), ("m::part", part), ("m::other", other)]).find_circles(),
             Vec::<String>::new()
         );
         let face = format!("{face} struct Face; fn f(part: part::Part) {{}}");
         let part = format!("{part} use super::Face;");
-        let graph = graph(&[("m", &face), ("m::part", &part), ("m::other", other)]);
+        let graph = make_graph(&[("m", &face), ("m::part", &part), ("m::other", other)]);
         // The face's import of its own file does not count, so this way has no way back.
         assert_eq!(graph.find_circles(), Vec::<String>::new());
     }
 
     #[test]
     fn a_circle_over_a_reexport_is_found() {
-        let graph = graph(&[
+        let graph = make_graph(&[
             ("", "mod a; mod b;"),
             ("a", "mod inner; pub use inner::Inner;"),
             ("a::inner", "use crate::b::B; struct Inner;"),
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn imports_of_higher_and_equal_layers_are_found() {
-        let graph = graph(&[
+        let graph = make_graph(&[
             ("", "mod top; mod left; mod right; mod low; mod stray;"),
             ("top", "use crate::low::L; use crate::left::X;"),
             ("left", "use crate::right::R; struct X;"),

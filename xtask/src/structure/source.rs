@@ -322,7 +322,7 @@ fn quote_length(text: &str) -> usize {
 mod tests {
     use super::SourceFile;
 
-    fn paths(text: &str) -> Vec<String> {
+    fn list_paths(text: &str) -> Vec<String> {
         let source = SourceFile::parse(text);
         source.paths.iter().map(|path| path.join("::")).collect()
     }
@@ -339,13 +339,13 @@ mod tests {
             "std::fmt",
             "super::g",
         ];
-        assert_eq!(paths(text), expected);
+        assert_eq!(list_paths(text), expected);
     }
 
     #[test]
     fn paths_elsewhere_count_when_they_begin_in_the_crate() {
         let text = "fn f(x: crate::a::B) -> impl Fn() + use<'_> { other::c(); super::d::<u8>(); self.e; Self::g(); v.crate_name }";
-        assert_eq!(paths(text), ["crate::a::B", "super::d"]);
+        assert_eq!(list_paths(text), ["crate::a::B", "super::d"]);
     }
 
     #[test]
@@ -361,7 +361,7 @@ mod tests {
             mod tests { use super::in_tests; mod deeper { use crate::deeper; } }
             use crate::real;
         "##;
-        assert_eq!(paths(text), ["crate::real"]);
+        assert_eq!(list_paths(text), ["crate::real"]);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl GrantArgs {
 }
 
 /// Reads what the component says of itself, and writes its manifest. Nothing is written before the component has been loaded as a host would.
-pub(super) fn run(args: AddArgs) -> anyhow::Result<()> {
+pub(super) fn run_command(args: AddArgs) -> anyhow::Result<()> {
     let shown = args.file.display().to_string();
     let component = read_file("", &args.file, "give the component of an agent (.wasm)")?;
     let file = args.file.file_name().and_then(|name| name.to_str());

@@ -58,10 +58,10 @@ pub(crate) struct SignalArgs {
     sample: Option<PathBuf>,
 }
 
-pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
     match command {
         AgentAuthorCommand::New(new) => new.write_project()?,
-        AgentAuthorCommand::Add(args) => add::run(args)?,
+        AgentAuthorCommand::Add(args) => add::run_command(args)?,
         AgentAuthorCommand::Build(args) => {
             print_line!("{}", build_agent(&args.dir, None)?.display());
         }
@@ -74,8 +74,10 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
             print_run(&run, false)?;
             return Ok(exit_code(run.is_handled() && !run.is_denied()));
         }
-        AgentAuthorCommand::Dev(args) => dev::run(&args)?,
-        AgentAuthorCommand::Inspect(args) => return inspect::run(&args, Some(GuestKind::Agent)),
+        AgentAuthorCommand::Dev(args) => dev::run_command(&args)?,
+        AgentAuthorCommand::Inspect(args) => {
+            return inspect::run_command(&args, Some(GuestKind::Agent));
+        }
         AgentAuthorCommand::Run {
             manifest,
             signal,

@@ -41,19 +41,19 @@ pub(crate) struct DevArgs {
 }
 
 /// The files of a project, each with its size and the time of its last change.
-type Files = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
+type WatchedFiles = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
 
 /// Watches a project until the user ends it.
 ///
 /// # Errors
 /// The directory holds no project or cannot be read, or signals cannot be handled. What is wrong with the project is printed and is no error.
-pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
+pub(super) fn run_command(args: &DevArgs) -> anyhow::Result<()> {
     // What is no project now will not become one.
     Language::of_project(&args.dir)?;
     let stop = watch_interrupts()?;
     let is_stopped = || stop.load(Ordering::Relaxed);
     let compiled = tempfile::tempdir().context("no temporary directory")?;
-    let mut done: Option<Files> = None;
+    let mut done: Option<WatchedFiles> = None;
     let mut before = list_files(&args.dir)?;
     while !is_stopped() {
         let files = list_files(&args.dir)?;
@@ -162,8 +162,8 @@ fn find_samples(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Lists the files of a project but for those that tools make.
-fn list_files(dir: &Path) -> anyhow::Result<Files> {
-    let mut files = Files::new();
+fn list_files(dir: &Path) -> anyhow::Result<WatchedFiles> {
+    let mut files = WatchedFiles::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {
         let entries = std::fs::read_dir(&dir).with_context(|| dir.display().to_string())?;

@@ -24,7 +24,10 @@ pub(crate) struct InspectArgs {
 }
 
 /// `meant`: what the component is inspected as, where the command says so; else it is what its exports make it.
-pub(crate) fn run(args: &InspectArgs, meant: Option<GuestKind>) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(
+    args: &InspectArgs,
+    meant: Option<GuestKind>,
+) -> anyhow::Result<ExitCode> {
     let file = args.file.find_component()?;
     let name = file.display();
     let size = std::fs::metadata(&file)

@@ -14,6 +14,6 @@ mod template;
 mod toolchain;
 
 pub(crate) use add::GrantArgs;
-pub(crate) use agent::{AgentAuthorCommand, run as run_agent};
+pub(crate) use agent::{AgentAuthorCommand, run_command as run_agent};
 pub(crate) use guest_crate::GuestKind;
-pub(crate) use policy::{PolicyAuthorCommand, run as run_policy};
+pub(crate) use policy::{PolicyAuthorCommand, run_command as run_policy};

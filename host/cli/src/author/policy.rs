@@ -40,7 +40,7 @@ pub(crate) enum PolicyAuthorCommand {
     Inspect(InspectArgs),
 }
 
-pub(crate) fn run(command: PolicyAuthorCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: PolicyAuthorCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyAuthorCommand::New(new) => new.write_template(GuestKind::Policy, &TEMPLATE)?,
         PolicyAuthorCommand::Build(args) => build_policy(&args.dir)?,
@@ -48,7 +48,9 @@ pub(crate) fn run(command: PolicyAuthorCommand) -> anyhow::Result<ExitCode> {
             run_tests(&args.dir)?;
             build_policy(&args.dir)?;
         }
-        PolicyAuthorCommand::Inspect(args) => return inspect::run(&args, Some(GuestKind::Policy)),
+        PolicyAuthorCommand::Inspect(args) => {
+            return inspect::run_command(&args, Some(GuestKind::Policy));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -80,13 +80,13 @@ fn install_python(dir: &Path) -> anyhow::Result<PathBuf> {
         venv.display()
     );
     let program = std::env::var_os("PYTHON").filter(|program| !program.is_empty());
-    run(
+    run_tool(
         Command::new(program.unwrap_or_else(|| "python3".into()))
             .args(["-m", "venv", "--clear", ".venv"])
             .current_dir(dir),
         PYTHON_REMEDY,
     )?;
-    run(
+    run_tool(
         Command::new(bin.join("python"))
             .args([
                 "-m",
@@ -108,7 +108,7 @@ fn install_python(dir: &Path) -> anyhow::Result<PathBuf> {
 /// Runs the tests of a project in Python.
 pub(super) fn test_python(dir: &Path) -> anyhow::Result<()> {
     let bin = install_python(dir)?;
-    run(
+    run_tool(
         Command::new(bin.join("python"))
             .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
             .current_dir(dir),
@@ -146,7 +146,7 @@ fn install_javascript(dir: &Path) -> anyhow::Result<()> {
         "installing the packages of package-lock.json into {} (once, some 190 MB)",
         dir.join("node_modules").display()
     );
-    run(
+    run_tool(
         Command::new("npm")
             // A package's own programs do not run at its installation.
             .args(["ci", "--ignore-scripts"])
@@ -159,7 +159,7 @@ fn install_javascript(dir: &Path) -> anyhow::Result<()> {
 
 /// Runs the tests of a project in JavaScript.
 pub(super) fn test_javascript(dir: &Path) -> anyhow::Result<()> {
-    run(
+    run_tool(
         Command::new("node").arg("--test").current_dir(dir),
         "see the messages above; Node.js 18 or later is needed",
     )
@@ -184,7 +184,7 @@ pub(super) fn build_javascript(dir: &Path) -> anyhow::Result<Vec<u8>> {
 fn build_component(dir: &Path, tool: impl FnOnce(&Path) -> Command) -> anyhow::Result<Vec<u8>> {
     let scratch = tempfile::tempdir().context("no temporary directory")?;
     let out = scratch.path().join("component.wasm");
-    run(
+    run_tool(
         tool(&out).current_dir(dir),
         "the source is at fault, or wit/ is not the contract that the source was written for",
     )?;
@@ -199,7 +199,7 @@ fn build_component(dir: &Path, tool: impl FnOnce(&Path) -> Command) -> anyhow::R
     clippy::disallowed_methods,
     reason = "the child process gets the handle; nothing is printed through it"
 )]
-fn run(command: &mut Command, remedy: &str) -> anyhow::Result<()> {
+fn run_tool(command: &mut Command, remedy: &str) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(std::process::Stdio::null())

@@ -43,7 +43,7 @@ pub(crate) enum AccountCommand {
     },
 }
 
-pub(crate) fn run(command: AccountCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: AccountCommand) -> anyhow::Result<ExitCode> {
     let answer = match command {
         AccountCommand::Show { connection } => {
             ApiRequest::get(&["v1", "account"]).send(&connection)?

@@ -86,7 +86,7 @@ pub(crate) enum AgentVersionCommand {
     },
 }
 
-pub(crate) fn run(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
         AgentVersionCommand::List { show } => show.show_answer(
             ApiRequest::get(&["v1", "agents"]).with_query("limit", Some(MAX_PAGE)),

@@ -67,7 +67,7 @@ pub(crate) struct ResolveArgs {
     caller: CallerArgs,
 }
 
-pub(crate) fn run(command: ApprovalsCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: ApprovalsCommand) -> anyhow::Result<ExitCode> {
     match command {
         ApprovalsCommand::List {
             status,

@@ -38,7 +38,7 @@ pub(crate) struct HealthArgs {
     json: bool,
 }
 
-pub(crate) fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: HealthArgs) -> anyhow::Result<ExitCode> {
     let url = match args.url {
         Some(url) => url,
         None => {

@@ -91,7 +91,7 @@ fn list_value_parser() -> impl TypedValueParser<Value = List> {
     })
 }
 
-pub(crate) fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: ListsCommand) -> anyhow::Result<ExitCode> {
     let answer = match command {
         ListsCommand::Show {
             list,

@@ -145,7 +145,7 @@ impl ChangeArgs {
     }
 }
 
-pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyVersionCommand::List { show } => show.show_answer(
             ApiRequest::get(&["v1", "policies"]).with_query("limit", Some(MAX_PAGE)),

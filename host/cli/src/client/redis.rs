@@ -24,7 +24,7 @@ pub(crate) enum RedisCommand {
     },
 }
 
-pub(crate) fn run(command: RedisCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: RedisCommand) -> anyhow::Result<ExitCode> {
     let RedisCommand::Status { connection, json } = command;
     let status = ApiRequest::get(&["v1", "watchdog"]).send(&connection)?;
     if json {

@@ -46,7 +46,7 @@ pub(crate) enum SignalsCommand {
     },
 }
 
-pub(crate) fn run(command: SignalsCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: SignalsCommand) -> anyhow::Result<ExitCode> {
     match command {
         SignalsCommand::Failed { agent, page, show } => show.show_answer(
             ApiRequest::get(&["v1", "signals", "failed"])

@@ -97,7 +97,7 @@ fn parse_role(text: &str) -> Result<Role, String> {
         .ok_or_else(|| "give reader, submitter, executor, approver, operator or admin".to_owned())
 }
 
-pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: TokenCommand) -> anyhow::Result<ExitCode> {
     match command {
         TokenCommand::Create {
             role,

@@ -61,7 +61,7 @@ pub(crate) enum WatchdogCommand {
     },
 }
 
-pub(crate) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
     match command {
         WatchdogCommand::Status { show } => {
             show.show_answer(ApiRequest::get(&["v1", "watchdog"]), print_status)?;

@@ -54,7 +54,7 @@ pub(crate) enum WebhooksCommand {
     },
 }
 
-pub(crate) fn run(command: WebhooksCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: WebhooksCommand) -> anyhow::Result<ExitCode> {
     match command {
         WebhooksCommand::List { show } => {
             show.show_answer(ApiRequest::get(&["v1", "webhooks"]), print_webhooks)?;

@@ -43,7 +43,7 @@ pub(crate) struct DemoArgs {
     keep: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: DemoArgs) -> anyhow::Result<ExitCode> {
     start_logging("error", LogFormat::Human)?;
     let temporary;
     let dir = if let Some(dir) = args.keep {

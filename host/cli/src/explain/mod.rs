@@ -42,7 +42,7 @@ pub(crate) struct ExplainArgs {
     json: bool,
 }
 
-pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         // A program reads it: its moments depend on no machine's zone.
         print_in_utc();

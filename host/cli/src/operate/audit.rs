@@ -69,7 +69,7 @@ pub(crate) enum AuditCommand {
     },
 }
 
-pub(crate) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: AuditCommand) -> anyhow::Result<ExitCode> {
     match command {
         AuditCommand::Verify {
             files, data, json, ..

@@ -54,7 +54,7 @@ pub(crate) struct ReplayArgs {
     json: bool,
 }
 
-pub(crate) fn run(command: CapsuleCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: CapsuleCommand) -> anyhow::Result<ExitCode> {
     match command {
         CapsuleCommand::Capsules { data, agent, json } => {
             list_capsules(&data.find_data_dir()?, agent.as_ref(), json)

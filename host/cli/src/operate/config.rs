@@ -35,7 +35,7 @@ pub(crate) enum ConfigCommand {
     Env,
 }
 
-pub(crate) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: ConfigCommand) -> anyhow::Result<ExitCode> {
     match command {
         ConfigCommand::Check { host, json } => return check_configuration(&host, json),
         ConfigCommand::Show { host, json } => {

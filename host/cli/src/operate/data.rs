@@ -90,7 +90,7 @@ pub(crate) enum DataCommand {
 const MAX_ACTOR_BYTES: usize = 128;
 
 /// `by`: the name that the audit log records for a change.
-pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: DataCommand, by: Option<&str>) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Snapshot { to, data } => {
             print_json(&create_snapshot(&data.find_data_dir()?, &to)?)?;

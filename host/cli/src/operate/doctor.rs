@@ -50,7 +50,7 @@ pub(crate) struct DoctorArgs {
     connection: Connection,
 }
 
-pub(crate) fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let env_file = args.host.enter_env_file()?;
     // The reader of the report is elsewhere.
     print_in_utc();
@@ -60,7 +60,7 @@ pub(crate) fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         Ok(layers) => Config::from_layers(layers).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    let mut report = Report {
+    let mut report = DoctorReport {
         text: String::new(),
         secrets: collect_secrets(layers.as_ref().ok(), &args.connection),
     };
@@ -129,12 +129,12 @@ pub(crate) fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The text that is collected, and the secrets that must not be in it.
-struct Report {
+struct DoctorReport {
     text: String,
     secrets: Vec<String>,
 }
 
-impl Report {
+impl DoctorReport {
     fn add_line(&mut self, line: &str) {
         let line = self.without_secrets(line);
         let _ = writeln!(self.text, "{line}");

@@ -24,7 +24,7 @@ pub(crate) enum GraveyardCommand {
     },
 }
 
-pub(crate) fn run(command: GraveyardCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(command: GraveyardCommand) -> anyhow::Result<ExitCode> {
     let engine = Engine::new(&EngineConfig::default())?;
     let pin = Pin::compiled_in()?;
     match command {

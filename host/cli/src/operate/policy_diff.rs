@@ -64,7 +64,7 @@ impl VersionArg {
     }
 }
 
-pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let engine = Engine::new(&EngineConfig::default())?;
     let old = load_version(
         &engine,

@@ -16,7 +16,7 @@ pub(crate) struct VersionArgs {
     json: bool,
 }
 
-pub(crate) fn run(args: &VersionArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: &VersionArgs) -> anyhow::Result<ExitCode> {
     let (version, schema) = (ark_host::VERSION, ark_store::current_schema());
     if args.json {
         // A version that is wrapped is known by the program that it becomes.

@@ -42,7 +42,7 @@ pub(crate) struct CanaryArgs {
 enum CanaryCommand {
     /// Moves requests to a front of the new version in steps, then hands over the data; moves them back when a check fails. The exit code is 0
     /// if the new version has requests and data.
-    Start(Box<StartArgs>),
+    Start(Box<CanaryStartArgs>),
     /// Shows the canaries: the host's, and those of agents and policies.
     Status,
     /// Keeps the share that the new version has, and goes on checking.
@@ -56,7 +56,7 @@ enum CanaryCommand {
 }
 
 #[derive(Debug, Args)]
-struct StartArgs {
+struct CanaryStartArgs {
     /// The name of the new version, for the record.
     #[arg(long, value_name = "NAME")]
     name: String,
@@ -159,7 +159,7 @@ struct StartArgs {
     dry_run: bool,
 }
 
-impl StartArgs {
+impl CanaryStartArgs {
     fn into_plan(self) -> anyhow::Result<CanaryPlan> {
         let growing = self.shares.windows(2).all(|pair| pair[0] < pair[1]);
         ensure!(
@@ -232,7 +232,7 @@ impl StartArgs {
     }
 }
 
-pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
     let client = args.connection.client()?;
     let journal = match args.journal {
         Some(journal) => journal,
@@ -269,8 +269,8 @@ pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             HostCanary::start(&client, plan, &journal, &excluded, &stop, &mut tell)?
                 .resume(&stop)?
         }
-        CanaryCommand::Pause => return ask(&client, &journal, CanaryRequest::Pause),
-        CanaryCommand::Promote => return ask(&client, &journal, CanaryRequest::Promote),
+        CanaryCommand::Pause => return ask_canary(&client, &journal, CanaryRequest::Pause),
+        CanaryCommand::Promote => return ask_canary(&client, &journal, CanaryRequest::Promote),
         CanaryCommand::Resume => {
             let stop = watch_interrupts()?;
             if send_request(&client, &journal, CanaryRequest::Resume, &stop)? {
@@ -293,7 +293,7 @@ pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(report.promoted))
 }
 
-fn ask(
+fn ask_canary(
     client: &HostClient,
     journal: &std::path::Path,
     request: CanaryRequest,

@@ -30,7 +30,7 @@ pub(crate) struct CheckArgs {
     json: bool,
 }
 
-pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let env_file = args.host.enter_env_file()?;
     let options = CheckOptions {
         config: args.host.config.clone(),

@@ -38,7 +38,7 @@ pub(crate) struct RollbackArgs {
     #[command(subcommand)]
     command: Option<RollbackCommand>,
     #[command(flatten)]
-    start: StartArgs,
+    start: RollbackStartArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,7 +48,7 @@ enum RollbackCommand {
 }
 
 #[derive(Debug, Args)]
-struct StartArgs {
+struct RollbackStartArgs {
     /// The `ark` of the stable version.
     #[arg(long, value_name = "FILE")]
     stable_binary: Option<PathBuf>,
@@ -95,7 +95,7 @@ struct StartArgs {
     dry_run: bool,
 }
 
-impl StartArgs {
+impl RollbackStartArgs {
     /// What is asked for; `None`: nothing, so that a rollback that was begun goes on.
     fn into_plan(self, client: &HostClient) -> anyhow::Result<Option<RollbackPlan>> {
         let Some(binary) = self.stable_binary else {
@@ -145,7 +145,7 @@ impl StartArgs {
     }
 }
 
-pub(crate) fn run(args: RollbackArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: RollbackArgs) -> anyhow::Result<ExitCode> {
     let client = args.connection.client()?;
     let journal = match args.journal {
         Some(journal) => journal,

@@ -64,7 +64,7 @@ pub(crate) struct SyntheticArgs {
     json: bool,
 }
 
-pub(crate) fn run(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
     ensure!(
         args.hz > 0.0 && args.hz <= MAX_HZ,
         "--hz {}: give more than 0, and at most {MAX_HZ}",

@@ -139,7 +139,7 @@ impl UpgradeArgs {
     }
 }
 
-pub(crate) fn run(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
     let client = args.connection.client()?;
     let submitter = match &args.validation.submitter_token_file {
         Some(file) => args.connection.client_with_token(file)?,

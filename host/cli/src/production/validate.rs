@@ -52,7 +52,7 @@ pub(crate) struct ValidateArgs {
     json: bool,
 }
 
-pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
     ensure!(
         (1..=MAX_PATIENCE).contains(&args.patience),
         "--patience {}: give 1 to {MAX_PATIENCE} seconds",

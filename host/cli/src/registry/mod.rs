@@ -45,18 +45,18 @@ pub(crate) enum PolicyRegistryCommand {
 
 pub(crate) fn run_agent(command: AgentRegistryCommand) -> anyhow::Result<ExitCode> {
     match command {
-        AgentRegistryCommand::Push(args) => push::run(GuestKind::Agent, &args)?,
+        AgentRegistryCommand::Push(args) => push::run_command(GuestKind::Agent, &args)?,
         AgentRegistryCommand::Pull(args) => agent::pull_agent(args)?,
-        AgentRegistryCommand::Sign(args) => sign::run(&args)?,
+        AgentRegistryCommand::Sign(args) => sign::run_command(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn run_policy(command: PolicyRegistryCommand) -> anyhow::Result<ExitCode> {
     match command {
-        PolicyRegistryCommand::Push(args) => push::run(GuestKind::Policy, &args)?,
+        PolicyRegistryCommand::Push(args) => push::run_command(GuestKind::Policy, &args)?,
         PolicyRegistryCommand::Pull(args) => policy::pull_policy(&args)?,
-        PolicyRegistryCommand::Sign(args) => sign::run(&args)?,
+        PolicyRegistryCommand::Sign(args) => sign::run_command(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

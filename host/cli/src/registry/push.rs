@@ -32,7 +32,7 @@ pub(crate) struct PushArgs {
 }
 
 /// Pushes what a host would load, and prints its reference by digest.
-pub(super) fn run(kind: GuestKind, args: &PushArgs) -> anyhow::Result<()> {
+pub(super) fn run_command(kind: GuestKind, args: &PushArgs) -> anyhow::Result<()> {
     anyhow::ensure!(
         args.reference.digest().is_none(),
         "{} names a digest; give a tag to push to, e.g. :1.0.0",

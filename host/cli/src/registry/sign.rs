@@ -19,7 +19,7 @@ pub(crate) struct SignArgs {
     key: PathBuf,
 }
 
-pub(super) fn run(args: &SignArgs) -> anyhow::Result<()> {
+pub(super) fn run_command(args: &SignArgs) -> anyhow::Result<()> {
     let source = ComponentSource::read(&args.path)?;
     let key = SigningKey::read_file(&args.key)?;
     let signature = ComponentSignature::sign(&key, &source.component)?;

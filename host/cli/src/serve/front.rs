@@ -85,7 +85,7 @@ impl FrontArgs {
     }
 }
 
-pub(crate) fn run(args: &FrontArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: &FrontArgs) -> anyhow::Result<ExitCode> {
     enter_env_file(args.env_file.as_deref())?.transpose()?;
     let passed = PassedListeners::from_environment()?;
     let config = args.read_config()?;

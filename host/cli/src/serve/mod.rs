@@ -92,7 +92,7 @@ fn build_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("the HTTP runtime cannot start")
 }
 
-pub(crate) fn run(args: &HostArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: &HostArgs) -> anyhow::Result<ExitCode> {
     args.require_env_file()?;
     let passed = PassedListeners::from_environment()?;
     let config = args.read_config()?;

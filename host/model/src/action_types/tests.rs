@@ -9,7 +9,7 @@ use crate::form::{parse_action, parse_parameters};
 
 /// Declares action types written as in the configuration.
 #[expect(clippy::needless_pass_by_value, reason = "cases write JSON in place")]
-fn declare(declarations: Value) -> Result<ActionTypes, FieldError> {
+fn declare_types(declarations: Value) -> Result<ActionTypes, FieldError> {
     let read = |part: &Value| serde_json::from_value(part.clone()).unwrap();
     let declared = declarations
         .as_object()
@@ -34,7 +34,7 @@ fn declare(declarations: Value) -> Result<ActionTypes, FieldError> {
 
 /// An exchange's orders, notes, and deletions.
 fn action_types() -> ActionTypes {
-    declare(json!({
+    declare_types(json!({
         "place_order": {"family": "trade", "fields": {"quantity": "position_size_pct", "ticker": "symbol", "note": "extra"}},
         "go_short": {"family": "trade", "fixed": {"side": "sell"}},
         "purge": {"family": "file", "fixed": {"operation": "destroy"}, "reversible": false},
@@ -50,7 +50,7 @@ fn action_types() -> ActionTypes {
 
 /// Reads a request and resolves it, as the API does.
 #[expect(clippy::needless_pass_by_value, reason = "cases write JSON in place")]
-fn propose(action_type: &str, parameters: Value) -> Result<Action, FieldError> {
+fn parse_proposal(action_type: &str, parameters: Value) -> Result<Action, FieldError> {
     let document = json!({"agent": "a", "action_type": action_type, "parameters": parameters});
     let mut action = parse_action(document)?.action;
     let types = action_types();
@@ -163,7 +163,7 @@ fn a_declaration_that_cannot_work_names_its_part() {
             "leave",
         ),
     ] {
-        let error = declare(declarations.clone()).expect_err(&declarations.to_string());
+        let error = declare_types(declarations.clone()).expect_err(&declarations.to_string());
         assert_eq!(error.field, field, "{declarations}: {error}");
         assert!(error.to_string().contains(says), "{declarations}: {error}");
     }
@@ -171,7 +171,7 @@ fn a_declaration_that_cannot_work_names_its_part() {
 
 #[test]
 fn a_declared_type_is_read_by_its_family() {
-    let order = propose(
+    let order = parse_proposal(
         "place_order",
         json!({"ticker": "btc-usd", "quantity": 0.02, "side": "buy", "leverage": 2, "note": "n", "entry_price": null}),
     )
@@ -182,20 +182,20 @@ fn a_declared_type_is_read_by_its_family() {
     assert_eq!((trade.position_size_pct, trade.leverage), (0.02, 2.0));
     assert_eq!(trade.extra_json, r#"{"note":"n"}"#);
     assert_eq!(order.action_type, "place_order");
-    let by_own_names = propose(
+    let by_own_names = parse_proposal(
         "place_order",
         json!({"symbol": "btc-usd", "position_size_pct": 0.02, "side": "buy", "leverage": 2.0, "note": "n"}),
     )
     .unwrap();
     assert_eq!(by_own_names, order);
 
-    let short = propose(
+    let short = parse_proposal(
         "go_short",
         json!({"symbol": "X", "position_size_pct": 0.02}),
     )
     .unwrap();
     assert!(matches!(short.parameters, Parameters::Trade(trade) if trade.side == Side::Sell));
-    let purge = propose("purge", json!({"path": "a/../b"})).unwrap();
+    let purge = parse_proposal("purge", json!({"path": "a/../b"})).unwrap();
     assert!(!purge.reversible);
     assert!(matches!(purge.parameters, Parameters::File(file) if file.path == "b"));
     for (action_type, parameters, family) in [
@@ -209,7 +209,7 @@ fn a_declared_type_is_read_by_its_family() {
         ("flatten", json!({"symbol": "X"}), Family::ClosePosition),
         ("rebalance", json!({"anything": [1]}), Family::Custom),
     ] {
-        let action = propose(action_type, parameters).unwrap();
+        let action = parse_proposal(action_type, parameters).unwrap();
         assert_eq!(action.parameters.family(), family, "{action_type}");
         // What is recorded is read back without the declarations.
         let recorded = serde_json::to_string(&action).unwrap();
@@ -300,7 +300,8 @@ fn errors_of_declared_actions_use_the_requests_field_names() {
             "parameters.ｌｅｖｅｒａｇｅ",
         ),
     ] {
-        let error = propose(action_type, parameters.clone()).expect_err(&parameters.to_string());
+        let error =
+            parse_proposal(action_type, parameters.clone()).expect_err(&parameters.to_string());
         assert_eq!(error.field, field, "{action_type} {parameters}: {error}");
     }
 }
@@ -312,7 +313,7 @@ fn a_guest_sends_a_declared_type_as_json_or_typed() {
     let action = |action_type: &str, parameters| Action {
         action_type: action_type.to_owned(),
         parameters,
-        ..propose("note_down", json!({})).unwrap()
+        ..parse_proposal("note_down", json!({})).unwrap()
     };
     let custom = |kind: &str, json: &str| {
         Parameters::Custom(Custom {
@@ -428,7 +429,7 @@ fn undeclared_types_are_refused_with_the_remedy() {
         "a.b",
         &longest,
     ] {
-        let action = propose(action_type, json!({"size": 0.9, "leverage": 50})).unwrap();
+        let action = parse_proposal(action_type, json!({"size": 0.9, "leverage": 50})).unwrap();
         let refusal = types.find_refusal(&action).expect(action_type);
         assert!(
             refusal.contains(&format!("`{action_type}` is not declared")),
@@ -437,12 +438,12 @@ fn undeclared_types_are_refused_with_the_remedy() {
         assert!(refusal.contains("[action_types."), "{refusal}");
         assert_eq!(types.find_family(action_type), None);
     }
-    assert!(propose(&"x".repeat(65), json!({})).is_err());
+    assert!(parse_proposal(&"x".repeat(65), json!({})).is_err());
     for (action_type, family) in BUILT_IN_TYPES {
         assert_eq!(types.find_family(action_type), Some(family));
     }
     let none = ActionTypes::default();
-    let order = propose(
+    let order = parse_proposal(
         "place_order",
         json!({"ticker": "X", "side": "buy", "quantity": 0.02}),
     )
@@ -453,7 +454,7 @@ fn undeclared_types_are_refused_with_the_remedy() {
         "the declaration is gone"
     );
     // The declaration changed while the action waited.
-    let changed = declare(json!({"place_order": {"family": "custom"}})).unwrap();
+    let changed = declare_types(json!({"place_order": {"family": "custom"}})).unwrap();
     assert!(
         changed
             .find_refusal(&order)
@@ -497,7 +498,7 @@ fn a_declaration_only_tightens() {
             reversible,
             external,
             criticality,
-            ..propose(action_type, json!({})).unwrap()
+            ..parse_proposal(action_type, json!({})).unwrap()
         };
         // As proposed, before the declaration was applied.
         action.reversible = reversible;

@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 use crate::check::{FieldError, clip_for_error};
 
 /// A JSON object that is being read. Each field can be taken once; `null` counts as absent.
-pub struct Fields {
+pub struct FormFields {
     prefix: &'static str,
     object: Map<String, Value>,
 }
 
-impl Fields {
+impl FormFields {
     /// Starts to read a document. `prefix` is put before field names in errors, e.g. `parameters.`.
     ///
     /// # Errors

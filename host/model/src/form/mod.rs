@@ -10,6 +10,6 @@ mod request;
 
 pub use crate::check::check_idempotency_key;
 pub use document::parse_json;
-pub use fields::Fields;
+pub use fields::FormFields;
 pub(crate) use request::parse_parameters;
 pub use request::{ActionRequest, parse_action};

@@ -9,7 +9,7 @@ use crate::action::{
 use crate::check::{FieldError, check_action, check_idempotency_key, clip_for_error};
 use crate::ids::{Name, ParseIdError, TraceId};
 
-use super::fields::{Fields, missing_field, wrong_type};
+use super::fields::{FormFields, missing_field, wrong_type};
 
 /// An action with its envelope.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ pub struct ActionRequest {
 /// # Errors
 /// The first field that is missing, unknown, of the wrong type or out of range.
 pub fn parse_action(document: Value) -> Result<ActionRequest, FieldError> {
-    let mut envelope = Fields::from_document(document, "")?;
+    let mut envelope = FormFields::from_document(document, "")?;
     let agent = envelope.required_text("agent", "name the agent that proposes")?;
     let agent = parse_id(
         "agent",
@@ -109,7 +109,7 @@ pub(crate) fn parse_parameters(
     action_type: &str,
     object: Map<String, Value>,
 ) -> Result<Parameters, FieldError> {
-    let mut fields = Fields::from_object(object, "parameters.");
+    let mut fields = FormFields::from_object(object, "parameters.");
     Ok(match family {
         Family::Trade => Parameters::Trade(parse_trade(action_type, fields)?),
         Family::ClosePosition => Parameters::ClosePosition(ClosePosition {
@@ -147,11 +147,11 @@ pub(crate) fn parse_parameters(
     })
 }
 
-fn required_symbol(fields: &mut Fields) -> Result<String, FieldError> {
+fn required_symbol(fields: &mut FormFields) -> Result<String, FieldError> {
     fields.required_text("symbol", "name the instrument, e.g. BTC-USD")
 }
 
-fn parse_trade(action_type: &str, mut fields: Fields) -> Result<Trade, FieldError> {
+fn parse_trade(action_type: &str, mut fields: FormFields) -> Result<Trade, FieldError> {
     let sides = [("buy", Side::Buy), ("sell", Side::Sell)];
     Ok(Trade {
         symbol: required_symbol(&mut fields)?,
@@ -177,7 +177,7 @@ fn parse_trade(action_type: &str, mut fields: Fields) -> Result<Trade, FieldErro
     })
 }
 
-fn parse_data(action_type: &str, mut fields: Fields) -> Result<DataHandling, FieldError> {
+fn parse_data(action_type: &str, mut fields: FormFields) -> Result<DataHandling, FieldError> {
     let sensitivities = [
         ("low", Sensitivity::Low),
         ("medium", Sensitivity::Medium),
@@ -213,7 +213,7 @@ fn parse_data(action_type: &str, mut fields: Fields) -> Result<DataHandling, Fie
     })
 }
 
-fn parse_file(action_type: &str, mut fields: Fields) -> Result<FileOperation, FieldError> {
+fn parse_file(action_type: &str, mut fields: FormFields) -> Result<FileOperation, FieldError> {
     let verbs = [
         ("read", FileVerb::Read),
         ("write", FileVerb::Write),

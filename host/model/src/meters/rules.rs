@@ -188,7 +188,7 @@ mod tests {
     use crate::ids::Digest;
     use crate::verdict::{Metadata, Rule, Severity};
 
-    fn policy(name: &str, bytes: &[u8]) -> Arc<PolicyIdentity> {
+    fn make_identity(name: &str, bytes: &[u8]) -> Arc<PolicyIdentity> {
         let rule = Rule {
             number: 1,
             name: "r".into(),
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_row_grows_over_versions_and_goes_with_its_name() {
         let meters = RuleMeters::default();
-        let (one, two) = (policy("p", b"1"), policy("p", b"2"));
+        let (one, two) = (make_identity("p", b"1"), make_identity("p", b"2"));
         meters.set_in_force(std::slice::from_ref(&one));
         let failed = |policy: &Arc<PolicyIdentity>| PolicyVerdict {
             policy: Arc::clone(policy),
@@ -232,7 +232,7 @@ mod tests {
         let sums = meters.sums();
         assert_eq!(sums.failures["p"], 3);
         assert_eq!(sums.rules.len(), 1);
-        meters.set_in_force(&[policy("q", b"3")]);
+        meters.set_in_force(&[make_identity("q", b"3")]);
         assert_eq!(
             meters.sums().failures.into_iter().collect::<Vec<_>>(),
             [("q".to_owned(), 0)]

@@ -1,7 +1,7 @@
 //! E-mail addresses and the user's part of URLs.
 
 use super::{Scanner, is_unspaced, values};
-use crate::table::Kind;
+use crate::table::FindingKind;
 
 /// The longest local part and the longest domain of an address (RFC 5321), in bytes.
 const MAX_LOCAL: usize = 64;
@@ -35,7 +35,7 @@ impl Scanner<'_> {
         {
             return end;
         }
-        self.push(Kind::Email, start..end)
+        self.push(FindingKind::Email, start..end)
     }
 
     /// Returns where the local part before `at` begins.
@@ -113,7 +113,7 @@ impl Scanner<'_> {
             };
             let user = &rest[..sign];
             if user.len() >= MIN_LONE_TOKEN && values::has_letter_and_digit(user) {
-                self.push(Kind::UrlPassword, start..start + sign);
+                self.push(FindingKind::UrlPassword, start..start + sign);
             }
             return start + sign + 1;
         };
@@ -137,7 +137,7 @@ impl Scanner<'_> {
         if secret.is_empty() || !is_host || values::is_placeholder(secret) {
             return if is_host { end } else { start };
         }
-        self.push(Kind::UrlPassword, range);
+        self.push(FindingKind::UrlPassword, range);
         end
     }
 }

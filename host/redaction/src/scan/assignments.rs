@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::values::{Style, authorization_secret, cookie_values, is_mark, is_secret};
 use super::{Scanner, is_unspaced};
 use crate::names::find_secret_meaning;
-use crate::table::Kind;
+use crate::table::FindingKind;
 use crate::vocabulary::Meaning;
 
 /// The longest name that is looked at, in bytes; with the words before it.
@@ -144,7 +144,7 @@ impl Scanner<'_> {
                 let end = self.text[..start].trim_end_matches(' ').len();
                 let secret = find_secret_meaning(&self.text[self.name_start(end)..end]);
                 return secret
-                    .filter(|meaning| matches!(meaning, Meaning::Secret(Kind::Password)))
+                    .filter(|meaning| matches!(meaning, Meaning::Secret(FindingKind::Password)))
                     .map(|meaning| (meaning, true));
             }
             if number == 1 {
@@ -186,8 +186,8 @@ impl Scanner<'_> {
     ) -> usize {
         let kind = match meaning {
             Meaning::Secret(kind) => kind,
-            Meaning::BareToken => Kind::AccessToken,
-            _ => Kind::Password,
+            Meaning::BareToken => FindingKind::AccessToken,
+            _ => FindingKind::Password,
         };
         let start = self.skip_some(from, 4, |byte| matches!(byte, b' ' | b'\t'));
         if self.byte(start) == b'['
@@ -222,7 +222,7 @@ impl Scanner<'_> {
         if let Some(value) = self.value_at(start, false)
             && is_secret(&self.text[value.range.clone()], meaning, Style::Spoken)
         {
-            self.push(Kind::Password, value.range);
+            self.push(FindingKind::Password, value.range);
         }
         from
     }
@@ -335,7 +335,10 @@ impl Scanner<'_> {
             return from;
         }
         let start = from + lead;
-        self.push(Kind::BearerToken, start + secret.start..start + secret.end)
+        self.push(
+            FindingKind::BearerToken,
+            start + secret.start..start + secret.end,
+        )
     }
 
     fn take_cookies(&mut self, from: usize) -> usize {
@@ -345,7 +348,10 @@ impl Scanner<'_> {
         self.covered = from + length;
         let ranges: Vec<_> = cookie_values(&rest[..length]).collect();
         for range in ranges {
-            self.push(Kind::AccessToken, from + range.start..from + range.end);
+            self.push(
+                FindingKind::AccessToken,
+                from + range.start..from + range.end,
+            );
         }
         from
     }
@@ -360,7 +366,7 @@ impl Scanner<'_> {
             } else {
                 ""
             };
-            return self.push_quoted(Kind::PaymentCard, start..end, quote);
+            return self.push_quoted(FindingKind::PaymentCard, start..end, quote);
         }
         from
     }
@@ -403,12 +409,12 @@ impl Scanner<'_> {
         let text = &self.text[value.range.clone()];
         let (user, secret) = text.split_once(':')?;
         let is_number = secret.bytes().all(|byte| byte.is_ascii_digit());
-        let meaning = Meaning::Secret(Kind::Password);
+        let meaning = Meaning::Secret(FindingKind::Password);
         if user.is_empty() || is_number || !is_secret(secret, meaning, Style::Assigned) {
             return None;
         }
         Some(self.push(
-            Kind::Password,
+            FindingKind::Password,
             value.range.end - secret.len()..value.range.end,
         ))
     }

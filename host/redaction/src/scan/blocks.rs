@@ -1,7 +1,7 @@
 //! Secrets of several words or lines: private keys in PEM, and the words of a wallet.
 
 use super::Scanner;
-use crate::table::Kind;
+use crate::table::FindingKind;
 
 const BEGIN: &str = "-----BEGIN ";
 const KEY_LABEL: &str = "PRIVATE KEY";
@@ -47,11 +47,11 @@ impl Scanner<'_> {
                 return body;
             }
             let end = body + end + 9 + tail_length.map_or(0, |length| length + 5);
-            return self.push(Kind::PrivateKey, at..end);
+            return self.push(FindingKind::PrivateKey, at..end);
         }
         match base64_end(rest) {
             0 => next,
-            length => self.push(Kind::PrivateKey, at..body + length),
+            length => self.push(FindingKind::PrivateKey, at..body + length),
         }
     }
 
@@ -91,7 +91,7 @@ impl Scanner<'_> {
         if phrase_end == start {
             return from;
         }
-        self.push(Kind::SeedPhrase, start..phrase_end)
+        self.push(FindingKind::SeedPhrase, start..phrase_end)
     }
 }
 

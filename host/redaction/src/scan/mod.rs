@@ -17,7 +17,7 @@ pub(crate) use values::{authorization_secret, cookie_values, is_secret_text};
 
 use crate::context::NumberContext;
 use crate::fold::Folded;
-use crate::table::Kind;
+use crate::table::FindingKind;
 
 /// What was found in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) struct Match {
     /// Its place, in bytes.
     pub range: Range<usize>,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// What must stand around the mark so that a JSON text stays one: the quotation mark of the member's name, where the value had none.
     pub quote: &'static str,
 }
@@ -100,11 +100,16 @@ impl<'a> Scanner<'a> {
     }
 
     /// Records a match and returns its end.
-    fn push(&mut self, kind: Kind, range: Range<usize>) -> usize {
+    fn push(&mut self, kind: FindingKind, range: Range<usize>) -> usize {
         self.push_quoted(kind, range, "")
     }
 
-    fn push_quoted(&mut self, kind: Kind, range: Range<usize>, quote: &'static str) -> usize {
+    fn push_quoted(
+        &mut self,
+        kind: FindingKind,
+        range: Range<usize>,
+        quote: &'static str,
+    ) -> usize {
         let end = range.end;
         self.found.push(Match { range, kind, quote });
         end

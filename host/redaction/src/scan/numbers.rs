@@ -3,7 +3,7 @@
 use super::Scanner;
 use crate::checks::{CardForm, card_form, has_luhn_digit, is_international_number, is_issued_ssn};
 use crate::context::{NumberContext, context_before, is_amount_after};
-use crate::table::Kind;
+use crate::table::FindingKind;
 
 /// The most groups that are looked at as one number. What goes on is looked at as the next.
 const MAX_GROUPS: usize = 24;
@@ -39,7 +39,7 @@ impl Scanner<'_> {
     pub(super) fn scan_number(&mut self, at: usize) -> usize {
         let first_end = self.skip_while(at, |byte| byte.is_ascii_digit());
         if let Some(end) = self.match_bot_token(at, first_end) {
-            return self.push(Kind::ApiKey, at..end);
+            return self.push(FindingKind::ApiKey, at..end);
         }
         let before = self.before(at);
         let is_joined = before.is_ascii_alphanumeric()
@@ -58,7 +58,7 @@ impl Scanner<'_> {
             return end;
         }
         if let Some(end) = self.match_telephone(at) {
-            return self.push(Kind::Phone, at..end);
+            return self.push(FindingKind::Phone, at..end);
         }
         let mut index = 0;
         while index < groups.count {
@@ -125,7 +125,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn match_card(&self, groups: &Groups, index: usize, count: usize) -> Option<Kind> {
+    fn match_card(&self, groups: &Groups, index: usize, count: usize) -> Option<FindingKind> {
         let length: usize = groups.lengths(index, count).sum();
         if !(12..=19).contains(&length) {
             return None;
@@ -165,10 +165,10 @@ impl Scanner<'_> {
             (CardForm::Issuer, _) => !is_amount_after(self.text, end),
             _ => false,
         };
-        is_card.then_some(Kind::PaymentCard)
+        is_card.then_some(FindingKind::PaymentCard)
     }
 
-    fn match_ssn(&self, groups: &Groups, index: usize, count: usize) -> Option<Kind> {
+    fn match_ssn(&self, groups: &Groups, index: usize, count: usize) -> Option<FindingKind> {
         if count != 1 && count != 3 {
             return None;
         }
@@ -191,7 +191,7 @@ impl Scanner<'_> {
             && self.bytes[groups.ranges[index].1] == b'-'
             && self.bytes[groups.ranges[index + 1].1] == b'-';
         (context == NumberContext::Ssn || (has_hyphens && context.is_neutral()))
-            .then_some(Kind::UsSsn)
+            .then_some(FindingKind::UsSsn)
     }
 
     fn number_context(&self, start: usize) -> NumberContext {
@@ -216,7 +216,7 @@ impl Scanner<'_> {
             self.match_international(at, next)
         };
         match end {
-            Some(end) => self.push(Kind::Phone, at..end),
+            Some(end) => self.push(FindingKind::Phone, at..end),
             None => next,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::values::{Style, is_secret};
 use super::{Scanner, is_unspaced};
 use crate::names::find_secret_meaning;
-use crate::table::Kind;
+use crate::table::FindingKind;
 use crate::vocabulary::{FOREIGN, Meaning};
 
 /// Words after which a secret can follow without `:` or `=`.
@@ -204,7 +204,7 @@ impl Scanner<'_> {
         if is_secret(text, meaning, Style::Spoken) {
             let kind = match meaning {
                 Meaning::Secret(kind) => kind,
-                _ => Kind::AccessToken,
+                _ => FindingKind::AccessToken,
             };
             self.push(kind, value.range);
         }
@@ -217,7 +217,7 @@ impl Scanner<'_> {
         });
         let token = self.text[start..stop].trim_end_matches('.');
         if token.len() >= MIN_BEARER && token.bytes().any(|byte| byte.is_ascii_digit()) {
-            self.push(Kind::BearerToken, start..start + token.len());
+            self.push(FindingKind::BearerToken, start..start + token.len());
         }
     }
 }

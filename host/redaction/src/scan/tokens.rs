@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::Scanner;
 use crate::checks::{has_iban_digits, iban_length};
-use crate::table::{Kind, TOKENS, TokenCheck, TokenPattern};
+use crate::table::{FindingKind, TOKENS, TokenCheck, TokenPattern};
 
 /// The longest header of a JSON web token, in bytes: with a chain of certificates.
 const MAX_HEADER: usize = 4096;
@@ -30,7 +30,7 @@ impl Scanner<'_> {
         if self.byte(at + 2).is_ascii_digit()
             && let Some(end) = self.match_iban(at)
         {
-            return self.push(Kind::Iban, at..end);
+            return self.push(FindingKind::Iban, at..end);
         }
         let end = self.skip_while(at, |byte| byte.is_ascii_alphanumeric());
         let next = self.byte(end);

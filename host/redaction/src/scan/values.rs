@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::names::find_secret_meaning;
-use crate::table::Kind;
+use crate::table::FindingKind;
 use crate::vocabulary::Meaning;
 
 /// How a value stands beside its name.
@@ -252,7 +252,7 @@ pub(super) fn is_secret(value: &str, meaning: Meaning, style: Style) -> bool {
     let length = value.chars().count();
     let has_digit = value.bytes().any(|byte| byte.is_ascii_digit());
     match meaning {
-        Meaning::Secret(Kind::Password) => match style {
+        Meaning::Secret(FindingKind::Password) => match style {
             Style::Quoted => length >= 4,
             // Passwords are typed in ASCII: letters of other scripts alone are a sentence.
             Style::Assigned => {
@@ -310,7 +310,7 @@ fn is_address(value: &str) -> bool {
 pub(crate) fn is_secret_text(value: &str, meaning: Meaning) -> bool {
     let value = value.trim();
     match meaning {
-        Meaning::Secret(Kind::Password) => {
+        Meaning::Secret(FindingKind::Password) => {
             !is_placeholder(value) && !NO_VALUES.contains(&value.to_lowercase().as_str())
         }
         Meaning::Secret(_) => {

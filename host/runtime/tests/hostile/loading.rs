@@ -10,7 +10,7 @@ use super::support::{ENGINE, guests, heartbeat, invoke, load_bytes, signal};
 /// Far more than any of these tests needs on a busy machine, and far less than what is not bounded would take.
 const BOUNDED: Duration = Duration::from_mins(3);
 
-fn component(name: &str) -> Vec<u8> {
+fn read_component(name: &str) -> Vec<u8> {
     let path = guests("guests-hostile").join(name).with_extension("wasm");
     std::fs::read(path).expect("a component; run `cargo xtask guests`")
 }
@@ -51,7 +51,7 @@ fn a_policy_gets_no_stubs() {
             "{refused:?}"
         );
     }
-    let Err(refused) = Policy::load(&ENGINE, &component("files")) else {
+    let Err(refused) = Policy::load(&ENGINE, &read_component("files")) else {
         panic!("an agent that imports files");
     };
     assert!(matches!(refused, LoadError::IsAgent), "{refused:?}");
@@ -60,7 +60,8 @@ fn a_policy_gets_no_stubs() {
 #[test]
 fn a_start_function_that_never_returns_is_ended_and_the_agent_refused() {
     let started = Instant::now();
-    let refused = load_bytes("endless-start", &component("endless-start")).expect_err("a refusal");
+    let refused =
+        load_bytes("endless-start", &read_component("endless-start")).expect_err("a refusal");
     assert!(
         matches!(&refused, LoadError::Failed(why) if why.contains("fuel")),
         "{refused:?}"
@@ -75,7 +76,7 @@ fn a_heartbeat_that_misbehaves_is_ended_and_no_part_of_the_handling_of_signals()
         ("trapping-heart", "trap"),
         ("erring-heart", "reported"),
     ] {
-        let agent = load_bytes(name, &component(name)).expect(name);
+        let agent = load_bytes(name, &read_component(name)).expect(name);
         let failure = heartbeat(&agent).expect_err(name);
         assert_eq!(failure.kind(), kind, "{name}: {failure}");
         let effects = invoke(&agent, &signal("heart.go", "{}"))
@@ -130,7 +131,7 @@ fn ten_thousand_exports_of_a_component_or_its_module_are_refused_in_time() {
 #[test]
 fn truncated_components_are_refused() {
     for (name, step) in [("erring-heart", 16), ("chaos", 30_000)] {
-        let whole = component(name);
+        let whole = read_component(name);
         assert!(load_bytes(name, &whole).is_ok(), "{name}");
         for length in (0..whole.len()).step_by(step) {
             let refused = load_bytes(name, &whole[..length]).expect_err("a refusal");
@@ -148,7 +149,7 @@ fn truncated_components_are_refused() {
 
 #[test]
 fn a_flipped_bit_is_refused_or_harmless() {
-    let whole = component("erring-heart");
+    let whole = read_component("erring-heart");
     let mut refusals = 0;
     for at in (0..whole.len()).step_by(5) {
         let mut flipped = whole.clone();

@@ -1,6 +1,6 @@
 //! Hostile guests in the runtime: each way to misbehave ends in its own failure, and leaves nothing behind.
 //!
-//! The guests are real components, built by `cargo xtask guests`: `chaos` from Rust, `misfit` by hand. What is refused before it is invoked is
+//! The guests are real components, built by `cargo xtask guests`: `chaos` from Rust, `invoke_misfit` by hand. What is refused before it is invoked is
 //! tested in [`loading`]. In each case all limits but the one it is about are out of reach, so that no outcome depends on the machine's speed.
 
 mod loading;
@@ -23,8 +23,8 @@ fn invoke_chaos(agent: &Agent, how: &str) -> InvocationReport {
     support::invoke(agent, &signal("chaos.go", &format!("\"{how}\"")))
 }
 
-/// Invokes `misfit` with a case of the table in `tests/handwritten/misfit.wat`.
-fn misfit(how: u32) -> InvocationReport {
+/// Invokes `invoke_misfit` with a case of the table in `tests/handwritten/misfit.wat`.
+fn invoke_misfit(how: u32) -> InvocationReport {
     support::invoke(&MISFIT, &signal("misfit.go", &how.to_string()))
 }
 
@@ -115,7 +115,7 @@ fn handwritten_modules_end_in_their_own_failure() {
         (18, "table_elements", ""),
         (20, "trap", "align"),
     ] {
-        let report = misfit(how);
+        let report = invoke_misfit(how);
         assert_ends(&how.to_string(), &MISFIT, &report, kind);
         let failure = report.result.expect_err("a failure").to_string();
         assert!(failure.contains(reason), "{how}: {failure}");
@@ -125,7 +125,7 @@ fn handwritten_modules_end_in_their_own_failure() {
 
 #[test]
 fn work_just_within_the_fuel_ends_well() {
-    let report = misfit(19);
+    let report = invoke_misfit(19);
     assert!(report.result.is_ok(), "{:?}", report.result);
     let fuel = MISFIT.limits().fuel;
     assert!(
@@ -229,7 +229,7 @@ fn memory_and_pool_return_to_their_level() {
             assert!(invoke(how).result.is_err(), "{how}");
         }
         for how in [10, 13, 17, 18] {
-            assert!(misfit(how).result.is_err(), "{how}");
+            assert!(invoke_misfit(how).result.is_err(), "{how}");
         }
     };
     // Until the pool has its warm slots and the allocator its arenas, memory grows.

@@ -45,10 +45,10 @@ pub struct AgentDeps {
 /// Changes run one at a time, and block: on the compiler, on the disk, and on invocations that run.
 #[derive(Clone)]
 pub struct Agents {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<AgentsState>,
 }
 
-pub(super) struct Inner {
+pub(super) struct AgentsState {
     pub(super) deps: AgentDeps,
     pub(super) changes: ChangeLog,
     ceiling: ArcSwap<Ceiling>,
@@ -84,7 +84,7 @@ impl Agents {
     #[must_use]
     pub fn new(deps: AgentDeps) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(AgentsState {
                 ceiling: ArcSwap::from_pointee(deps.ceiling.clone()),
                 changes: ChangeLog::new(deps.store.clone()),
                 deps,

@@ -346,7 +346,7 @@ mod tests {
     }
 
     /// An operation that tells of its begin, and ends when it is told to.
-    fn submit(
+    fn submit_blocked(
         operations: &Operations,
         name: &'static str,
         begun: &Sender<&'static str>,
@@ -372,12 +372,12 @@ mod tests {
     fn two_run_at_a_time_and_those_of_one_agent_one_after_the_other() {
         let operations = Operations::default();
         let (begun, begins) = channel();
-        let (first, end_first) = submit(&operations, "kyle", &begun);
+        let (first, end_first) = submit_blocked(&operations, "kyle", &begun);
         assert_eq!(wait_for(&begins), "kyle");
-        let (second, end_second) = submit(&operations, "kyle", &begun);
-        let (other, end_other) = submit(&operations, "kenny", &begun);
+        let (second, end_second) = submit_blocked(&operations, "kyle", &begun);
+        let (other, end_other) = submit_blocked(&operations, "kenny", &begun);
         assert_eq!(wait_for(&begins), "kenny", "the first of another agent");
-        let (last, end_last) = submit(&operations, "stan", &begun);
+        let (last, end_last) = submit_blocked(&operations, "stan", &begun);
         assert_eq!(first.progress().state(), OperationState::Compiling);
         assert_eq!(second.progress().state(), OperationState::Accepted);
         assert_eq!(last.progress().state(), OperationState::Accepted);
@@ -395,10 +395,10 @@ mod tests {
     fn operations_beyond_the_limit_are_refused_and_waiting_ones_fail_at_the_end() {
         let operations = Operations::default();
         let (begun, begins) = channel();
-        let (_running, end) = submit(&operations, "kyle", &begun);
+        let (_running, end) = submit_blocked(&operations, "kyle", &begun);
         assert_eq!(wait_for(&begins), "kyle");
         let waiting: Vec<_> = (0..MAX_WAITING)
-            .map(|_| submit(&operations, "kyle", &begun))
+            .map(|_| submit_blocked(&operations, "kyle", &begun))
             .collect();
         let nothing = || Err(Problem::unavailable("a test"));
         assert!(operations.submit(new("stan", 1), nothing).is_err());
@@ -408,7 +408,7 @@ mod tests {
         drop(end);
 
         let operations = Operations::default();
-        let (_running, _end) = submit(&operations, "kyle", &begun);
+        let (_running, _end) = submit_blocked(&operations, "kyle", &begun);
         assert!(operations.submit(new("stan", MAX_BYTES), nothing).is_err());
         assert!(
             operations

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use ark_store::SecretKeyError;
 
+/// A key, and what is wrong with its value.
+pub(super) type KeyProblem = (String, String);
+
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueSource {

@@ -20,7 +20,7 @@ use ark_model::policy::PolicyMode;
 use ark_model::settings::Settings;
 use ark_runtime::{Limits, POLICY_FUEL, Quotas};
 
-use super::keys::{Allowed, Any, Item, Key, Section, Table, Text};
+use super::keys::{Allowed, Any, CheckedText, Item, Key, Section, Table};
 use super::keys::{add_example, at_least, between_values, items, join_key, list_entries, table};
 
 /// The longest interval between two rounds of the watchdog, in milliseconds: its heartbeat counts for 30 s.
@@ -224,7 +224,7 @@ table! {
         /// The form of log lines: `human` or `json`. `ARK_LOG_FORMAT` comes before it.
         log_format: LogFormat = LogFormat::default(), Any;
         /// The address to which traces are sent (OTLP over HTTP, protobuf), e.g. `http://127.0.0.1:4318/v1/traces`. Without a value none are sent.
-        otlp_endpoint: Option<String> = None, Text { check: check_endpoint, description: "an http or https address with a path" };
+        otlp_endpoint: Option<String> = None, CheckedText { check: check_endpoint, description: "an http or https address with a path" };
     }
 }
 
@@ -352,7 +352,7 @@ table! {
     /// [Redis](redis.md) says what is guaranteed.
     pub struct RedisFile {
         /// Its address: `redis://HOST:PORT/DATABASE`, `rediss://…` for TLS, or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DATABASE` (`rediss+sentinel://…`) for the master that Sentinels know.
-        url: Option<String> = None, Text { check: check_redis_url, description: "an address as described" };
+        url: Option<String> = None, CheckedText { check: check_redis_url, description: "an address as described" };
         /// The user (ACL). Without one it is `default`, or that of the address.
         username: Option<String> = None, Any;
         /// A file with the password. It is read at every connection, so that a password can be changed while the host runs. Not every user may be able to read it.
@@ -409,7 +409,7 @@ table! {
     /// `capacity.connections`, `capacity.drain_ms` and `capacity.policy_fuel`. [Fronts](production.md#fronts) says what they mean there.
     pub struct FrontFile {
         /// The API of the host that owns the data, e.g. `https://ark.example.com:8000`; `http://` only on the same machine. Flag: `--owner`.
-        owner: Option<String> = None, Text { check: check_owner, description: "an http or https address without a path" };
+        owner: Option<String> = None, CheckedText { check: check_owner, description: "an http or https address without a path" };
         /// A PEM file with the authorities that may have signed the owner's certificate; without it, the public ones. Flag: `--owner-ca`.
         owner_ca: Option<PathBuf> = None, Any;
         /// A file with a token of the owner, of the role `reader`, with which the front reads the decisions that it judges again. Not every user may be able to read it. Without it no decision of an owner with tokens can be judged again. Flag: `--token-file`.

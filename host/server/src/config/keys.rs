@@ -191,14 +191,14 @@ impl<T: Item> Allowed<BTreeMap<String, T>> for Entries<T> {
 }
 
 /// Text that a function accepts.
-pub(super) struct Text {
+pub(super) struct CheckedText {
     /// Refuses a text, as [`Allowed::check`] does.
     pub(super) check: fn(&str) -> Result<(), String>,
     /// The allowed text, for the documentation.
     pub(super) description: &'static str,
 }
 
-impl Allowed<Option<String>> for Text {
+impl Allowed<Option<String>> for CheckedText {
     fn check(&self, value: &Option<String>) -> Result<(), String> {
         value.as_deref().map_or(Ok(()), self.check)
     }

@@ -9,10 +9,8 @@ use crate::redis::{
 use crate::router::HOST_TOPIC_PREFIX;
 use ark_model::check::check_topic;
 
+use super::error::KeyProblem;
 use super::file::{RedisEventsFile, RedisFile, RedisSignalsFile, WatchdogFile};
-
-/// A key, and what is wrong with its value.
-type Problem = (String, String);
 
 /// How many streams are read at most: each has a thread.
 const MAX_STREAMS: usize = 32;
@@ -23,7 +21,7 @@ const MAX_NAME_BYTES: usize = 256;
 pub(super) fn resolve_redis(
     file: RedisFile,
     watchdog: &WatchdogFile,
-) -> Result<Option<RedisConfig>, Problem> {
+) -> Result<Option<RedisConfig>, KeyProblem> {
     let url = match (&file.url, &watchdog.redis_url) {
         (Some(url), Some(old)) if url != old => {
             let problem = "is the earlier name of redis.url and differs from it; leave it out";
@@ -76,7 +74,7 @@ pub(super) fn resolve_redis(
 fn resolve_events(
     file: RedisEventsFile,
     signals: &[SignalStream],
-) -> Result<Option<EventsConfig>, Problem> {
+) -> Result<Option<EventsConfig>, KeyProblem> {
     let field = |name: &str| format!("redis.events.{name}");
     let Some(stream) = file.stream else {
         return Ok(None);
@@ -117,7 +115,7 @@ fn is_uri_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
 }
 
-fn resolve_signals(index: usize, file: RedisSignalsFile) -> Result<SignalStream, Problem> {
+fn resolve_signals(index: usize, file: RedisSignalsFile) -> Result<SignalStream, KeyProblem> {
     let field = |name: &str| format!("redis.signals[{index}].{name}");
     if index >= MAX_STREAMS {
         let problem = format!("is one too many; read at most {MAX_STREAMS} streams");
@@ -182,7 +180,7 @@ fn resolve_signals(index: usize, file: RedisSignalsFile) -> Result<SignalStream,
 }
 
 /// Each stream is read once, and none is a dead-letter stream: its entries would come back as signals.
-fn check_distinct(signals: &[SignalStream]) -> Result<(), Problem> {
+fn check_distinct(signals: &[SignalStream]) -> Result<(), KeyProblem> {
     let mut seen = HashSet::new();
     for (index, signal) in signals.iter().enumerate() {
         if !seen.insert(&signal.stream) {

@@ -31,7 +31,7 @@ use ark_model::policy::PolicySource;
 use ark_runtime::{EngineConfig, GraveyardSource, Limits};
 use ark_store::{ListEntry, SecretKey, StoreConfig};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, KeyProblem};
 use super::file::{
     ActionTypeFile, FrontFile, InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile,
 };
@@ -96,9 +96,6 @@ pub struct Config {
     pub front: Option<FrontConfig>,
 }
 
-/// A key, and what is wrong with its value.
-type Problem = (String, String);
-
 impl Config {
     /// Reads and checks the configuration of this process. Without a `path` the file is `ark.toml` in the working directory, if there is one.
     ///
@@ -117,7 +114,7 @@ impl Config {
     /// See [`ConfigError`]; it names the key.
     pub fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
         let file = layers.to_file()?;
-        let refused = |(key, problem): Problem| ConfigError::Value {
+        let refused = |(key, problem): KeyProblem| ConfigError::Value {
             origin: layers.source_of(&key),
             key,
             problem,
@@ -250,7 +247,7 @@ impl Config {
 }
 
 /// The configuration of a front, where an owner is named.
-fn resolve_front(file: FrontFile) -> Result<Option<FrontConfig>, Problem> {
+fn resolve_front(file: FrontFile) -> Result<Option<FrontConfig>, KeyProblem> {
     let Some(owner) = file.owner else {
         return Ok(None);
     };
@@ -266,7 +263,7 @@ fn resolve_front(file: FrontFile) -> Result<Option<FrontConfig>, Problem> {
 }
 
 /// The origins whose pages may call the API.
-fn resolve_origins(origins: &[String]) -> Result<Vec<HeaderValue>, Problem> {
+fn resolve_origins(origins: &[String]) -> Result<Vec<HeaderValue>, KeyProblem> {
     let parse = |origin: &String| {
         let uri: Uri = origin.parse().ok()?;
         let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
@@ -290,7 +287,7 @@ fn resolve_origins(origins: &[String]) -> Result<Vec<HeaderValue>, Problem> {
 }
 
 /// The declarations of `[[policies]]`, with the order that is not given filled in.
-fn resolve_policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, Problem> {
+fn resolve_policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, KeyProblem> {
     files
         .into_iter()
         .zip(1_u32..)
@@ -314,7 +311,9 @@ fn resolve_policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, Problem>
 }
 
 /// The declared action types.
-fn resolve_action_types(files: BTreeMap<String, ActionTypeFile>) -> Result<ActionTypes, Problem> {
+fn resolve_action_types(
+    files: BTreeMap<String, ActionTypeFile>,
+) -> Result<ActionTypes, KeyProblem> {
     let declared = files.into_iter().map(|(name, file)| {
         let declaration = DeclaredType {
             family: file.family,
@@ -337,7 +336,7 @@ fn resolve_watchdog(
     redis: Option<&RedisConfig>,
     layers: &Layers,
 ) -> Result<WatchdogConfig, ConfigError> {
-    let refused = |(key, problem): Problem| ConfigError::Value {
+    let refused = |(key, problem): KeyProblem| ConfigError::Value {
         origin: layers.source_of(&key),
         key,
         problem,
@@ -406,7 +405,7 @@ fn resolve_watchdog(
 }
 
 /// Certificate and key: both or neither.
-fn resolve_tls(file: TlsFile) -> Result<Option<TlsFiles>, Problem> {
+fn resolve_tls(file: TlsFile) -> Result<Option<TlsFiles>, KeyProblem> {
     let missing = |key: &str| {
         let problem = "is missing; give both tls.certificate and tls.key, or neither";
         Err((key.to_owned(), problem.to_owned()))
@@ -426,7 +425,7 @@ type FleetParts<'a> = (&'a Arc<RedisSettings>, &'a str, &'a Path);
 fn check_fleet<'a>(
     file: &'a WatchdogFile,
     redis: Option<&'a Arc<RedisSettings>>,
-) -> Result<Option<FleetParts<'a>>, Problem> {
+) -> Result<Option<FleetParts<'a>>, KeyProblem> {
     let missing = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
     match (&file.fleet, &file.fleet_key_file, redis) {
         (None, None, _) => Ok(None),
@@ -447,7 +446,7 @@ fn check_fleet<'a>(
 }
 
 /// The orders of a fleet have a stream that carries nothing else: what is no order would be refused, and its length is kept short.
-fn check_fleet_stream(stream: &str, redis: &RedisConfig) -> Result<(), Problem> {
+fn check_fleet_stream(stream: &str, redis: &RedisConfig) -> Result<(), KeyProblem> {
     let signals = redis.signals.iter().enumerate();
     let taken = signals.flat_map(|(index, signals)| {
         let key = |name: &str| format!("redis.signals[{index}].{name}");
@@ -469,7 +468,7 @@ fn check_fleet_stream(stream: &str, redis: &RedisConfig) -> Result<(), Problem> 
     }
 }
 
-fn resolve_aliases(file: &InstrumentsFile) -> Result<InstrumentAliases, Problem> {
+fn resolve_aliases(file: &InstrumentsFile) -> Result<InstrumentAliases, KeyProblem> {
     let pairs = file
         .aliases
         .iter()
@@ -481,7 +480,10 @@ fn resolve_aliases(file: &InstrumentsFile) -> Result<InstrumentAliases, Problem>
 }
 
 /// The entries of the lists. One that can match no action is refused.
-fn resolve_lists(file: ListsFile, action_types: &ActionTypes) -> Result<Vec<ListEntry>, Problem> {
+fn resolve_lists(
+    file: ListsFile,
+    action_types: &ActionTypes,
+) -> Result<Vec<ListEntry>, KeyProblem> {
     let refused = |error: FieldError| (error.field, format!("{}; {}", error.problem, error.remedy));
     let mut entries = Vec::new();
     for (index, symbol) in file.restricted_symbols.into_iter().enumerate() {

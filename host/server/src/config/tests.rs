@@ -9,7 +9,11 @@ use crate::telemetry::TelemetryListen;
 
 use super::*;
 
-fn layered(toml: &str, environment: &[(&str, &str)], flags: &Overrides) -> Result<Layers, String> {
+fn merge_layers(
+    toml: &str,
+    environment: &[(&str, &str)],
+    flags: &Overrides,
+) -> Result<Layers, String> {
     let variables = environment
         .iter()
         .map(|(name, value)| ((*name).into(), (*value).into()));
@@ -17,12 +21,12 @@ fn layered(toml: &str, environment: &[(&str, &str)], flags: &Overrides) -> Resul
         .map_err(|error| error.to_string())
 }
 
-fn resolve(toml: &str) -> Result<Config, String> {
+fn resolve_text(toml: &str) -> Result<Config, String> {
     resolve_all(toml, &[])
 }
 
 fn resolve_all(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
-    let layers = layered(toml, environment, &Overrides::default())?;
+    let layers = merge_layers(toml, environment, &Overrides::default())?;
     Config::from_layers(&layers).map_err(|error| error.to_string())
 }
 
@@ -62,7 +66,7 @@ fn a_time_or_a_size_may_have_a_unit_wherever_it_is_given() {
             "behind_proxy is integer `1`; give true or false, e.g. behind_proxy = false",
         ),
     ] {
-        let refused = resolve(toml).err().unwrap();
+        let refused = resolve_text(toml).err().unwrap();
         assert!(refused.contains(said), "{refused}");
     }
 }
@@ -230,7 +234,7 @@ fn what_is_wrong_is_named() {
             "symbol",
         ),
     ] {
-        let error = resolve(toml).unwrap_err();
+        let error = resolve_text(toml).unwrap_err();
         assert!(error.contains(named), "{toml}: {error}");
     }
 }
@@ -254,7 +258,7 @@ fn one_order_of_precedence_holds_for_every_key() {
         ("ARK_TOKEN", "not a key"),
         ("OTHER", "ignored"),
     ];
-    let layers = layered(toml, &environment, &flags).unwrap();
+    let layers = merge_layers(toml, &environment, &flags).unwrap();
     let config = Config::from_layers(&layers).unwrap();
     assert_eq!(config.listen.port(), 3);
     assert_eq!(config.store.dir, PathBuf::from("a"));
@@ -324,20 +328,20 @@ fn a_text_without_quotes_is_shown_with_them() {
         ("data_dir = /var/lib/ark", "data_dir = \"/var/lib/ark\""),
         ("[engine]\ncache_dir = cache", "cache_dir = \"cache\""),
     ] {
-        let error = resolve(toml).unwrap_err();
+        let error = resolve_text(toml).unwrap_err();
         let end = format!("a text stands in quotes: {line}");
         assert!(error.ends_with(&end), "{toml}: {error}");
     }
     // What is wrong in another way is not said to lack quotes.
     for toml in ["submitters = [\"a\"", "listen = \"a", "listen"] {
-        let error = resolve(toml).unwrap_err();
+        let error = resolve_text(toml).unwrap_err();
         assert!(!error.contains("stands in quotes"), "{toml}: {error}");
     }
 }
 
 #[test]
 fn missing_keys_of_an_entry_are_named_with_the_remedy() {
-    let error = resolve("[[policies]]\nfile = \"house.wasm\"").unwrap_err();
+    let error = resolve_text("[[policies]]\nfile = \"house.wasm\"").unwrap_err();
     assert!(
         error.ends_with("policies[0]: `sha256` is missing; give the SHA-256 of the file, as `sha256sum FILE` prints it"),
         "{error}"
@@ -352,7 +356,7 @@ fn a_key_that_is_almost_right_is_suggested() {
         ("workers = 1", "capacity.workers"),
         ("[watchdgo]\nlatency_ms = 1", "watchdog"),
     ] {
-        let error = resolve(toml).unwrap_err();
+        let error = resolve_text(toml).unwrap_err();
         let end = format!("did you mean `{suggestion}`?");
         assert!(error.contains(&end), "{toml}: {error}");
     }
@@ -379,7 +383,7 @@ fn a_value_that_is_none_of_a_choice_is_answered_with_the_nearest_and_all() {
         ),
     ];
     for (toml, expected) in cases {
-        let error = resolve(toml).unwrap_err();
+        let error = resolve_text(toml).unwrap_err();
         for part in expected {
             assert!(error.contains(part), "{toml}: {error}");
         }
@@ -390,7 +394,7 @@ fn a_value_that_is_none_of_a_choice_is_answered_with_the_nearest_and_all() {
 #[test]
 fn secrets_are_not_shown() {
     let toml = "[watchdog]\nredis_url = \"redis://ark:hunter2@127.0.0.1:6379/0\"";
-    let layers = layered(toml, &[], &Overrides::default()).unwrap();
+    let layers = merge_layers(toml, &[], &Overrides::default()).unwrap();
     let shown: String = layers.lines().iter().map(ToString::to_string).collect();
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(
@@ -401,7 +405,7 @@ fn secrets_are_not_shown() {
     assert!(config.watchdog.redis.is_some());
     // The path of a webhook's address may be the receiver's secret.
     let toml = "[[webhooks]]\nname = \"desk\"\nurl = \"https://a.example:8443/services/hunter2?key=hunter3\"\nsecret_file = \"s\"";
-    let layers = layered(toml, &[], &Overrides::default()).unwrap();
+    let layers = merge_layers(toml, &[], &Overrides::default()).unwrap();
     let shown: String = layers.lines().iter().map(ToString::to_string).collect();
     assert!(!shown.contains("hunter"), "{shown}");
     assert!(shown.contains("https://a.example:8443/********"), "{shown}");
@@ -423,7 +427,7 @@ fn telemetry_access_and_the_fleet_have_the_same_sources() {
         telemetry_listen: Some(TelemetryListen::Off),
         ..Overrides::default()
     };
-    let layers = layered(toml, &environment, &flags).unwrap();
+    let layers = merge_layers(toml, &environment, &flags).unwrap();
     let config = Config::from_layers(&layers).unwrap();
     assert_eq!(config.telemetry.listen, TelemetryListen::Off);
     assert_eq!(config.access.rate.get(), 7);
@@ -455,10 +459,10 @@ fn telemetry_access_and_the_fleet_have_the_same_sources() {
         ),
         ("[capacity]\napprovals = 0", "capacity.approvals"),
     ] {
-        let error = resolve(toml).unwrap_err();
+        let error = resolve_text(toml).unwrap_err();
         assert!(error.contains(named), "{toml}: {error}");
     }
-    let defaults = resolve("").unwrap();
+    let defaults = resolve_text("").unwrap();
     assert_eq!(defaults.telemetry.listen, TelemetryListen::default());
     assert_eq!(defaults.access.connections, 16_384);
 }
@@ -466,10 +470,10 @@ fn telemetry_access_and_the_fleet_have_the_same_sources() {
 #[test]
 fn action_types_are_declared_in_the_file_or_the_environment() {
     let declared = "[action_types.place_order]\nfamily = \"trade\"\nfields = { quantity = \"position_size_pct\" }\n[[lists.vetoes]]\naction_type = \"place_order\"\nwords = \"no\"";
-    let config = resolve(declared).unwrap();
+    let config = resolve_text(declared).unwrap();
     let family = config.hrm.action_types.find_family("place_order");
     assert_eq!(family, Some(ark_model::action::Family::Trade));
-    let layers = layered(declared, &[], &Overrides::default()).unwrap();
+    let layers = merge_layers(declared, &[], &Overrides::default()).unwrap();
     let shown: String = layers.lines().iter().map(ToString::to_string).collect();
     assert!(
         shown.contains("action_types = {\"place_order\":{") && shown.contains("# file ark.toml"),
@@ -505,7 +509,7 @@ fn variables_of_an_orchestrator_are_told_from_mistakes() {
         ("ARK_PORT_99999_TCP", "tcp://10.0.0.1:99999", false),
         ("ARK_LISTEN_PORT", "8080", false),
     ] {
-        let merged = layered("", &[(name, value)], &Overrides::default());
+        let merged = merge_layers("", &[(name, value)], &Overrides::default());
         match merged {
             Ok(_) => assert!(is_left_alone, "{name}={value}"),
             Err(error) => {

@@ -8,10 +8,8 @@ use axum::http::Uri;
 use crate::webhooks::{AddressGuard, EventTypeFilter, RetryLimits, WebhookConfig, WebhookSecrets};
 use ark_model::loopback::is_loopback_host;
 
+use super::error::KeyProblem;
 use super::file::WebhookFile;
-
-/// A key, and what is wrong with its value.
-type Problem = (String, String);
 
 /// How many webhooks there are at most: each has a thread.
 const MAX_WEBHOOKS: usize = 32;
@@ -19,7 +17,7 @@ const MAX_WEBHOOKS: usize = 32;
 const MAX_URL_BYTES: usize = 2048;
 
 /// Where events are sent. The secrets are read once, so that a file without a good one is found at the start.
-pub(super) fn resolve_webhooks(files: Vec<WebhookFile>) -> Result<Vec<WebhookConfig>, Problem> {
+pub(super) fn resolve_webhooks(files: Vec<WebhookFile>) -> Result<Vec<WebhookConfig>, KeyProblem> {
     if files.len() > MAX_WEBHOOKS {
         let problem = format!("has {} entries; give {MAX_WEBHOOKS} at most", files.len());
         return Err(("webhooks".to_owned(), problem));

@@ -159,13 +159,13 @@ mod tests {
 
     use super::*;
 
-    fn status(phase: OwnerPhase) -> OwnerStatus {
+    fn make_status(phase: OwnerPhase) -> OwnerStatus {
         OwnerStatus::for_test(phase)
     }
 
     #[tokio::test]
     async fn requests_are_parked_in_number_and_time() {
-        let (owner, watched) = watch::channel(status(OwnerPhase::Away));
+        let (owner, watched) = watch::channel(make_status(OwnerPhase::Away));
         let meters = Arc::new(FrontMeters::default());
         let time = Duration::from_millis(200);
         let (close, closing) = watch::channel(false);
@@ -190,10 +190,10 @@ mod tests {
             parking.wait_for_owner(parking.end()).await,
             Err(ParkError::Full(1))
         );
-        owner.send_replace(status(OwnerPhase::Ready));
+        owner.send_replace(make_status(OwnerPhase::Ready));
         assert_eq!(first.await.expect("no panic"), Ok(()));
         assert_eq!(meters.parked.get(), 0);
-        owner.send_replace(status(OwnerPhase::Away));
+        owner.send_replace(make_status(OwnerPhase::Away));
         assert_eq!(
             parking.wait_for_owner(parking.end()).await,
             Err(ParkError::Expired(time))

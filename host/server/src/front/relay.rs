@@ -29,7 +29,9 @@ use super::error::FrontError;
 use super::owner::{Owner, OwnerPhase, OwnerStatus, SendError, wait_until_lost};
 use super::parking::{ParkError, Parking};
 use super::request::{BodyMemory, OutgoingRequest, drop_connection_headers};
-use super::verdicts::{AnswerKind, AnsweredCall, FrontJudge, Tally, UnjudgedReason, VerdictQueue};
+use super::verdicts::{
+    AnswerKind, AnsweredCall, FrontJudge, UnjudgedReason, VerdictQueue, VerdictTally,
+};
 
 /// How often a request is sent again at most after its connection broke: one that ends the owner must not end it without end.
 const MAX_REPEATS: u32 = 3;
@@ -45,7 +47,7 @@ pub struct Front {
     pub(super) owner: Arc<Owner>,
     pub(super) telemetry: FrontTelemetry,
     pub(super) verdicts: VerdictQueue,
-    pub(super) tally: Arc<Tally>,
+    pub(super) tally: Arc<VerdictTally>,
     pub(super) judge: Arc<ArcSwap<FrontJudge>>,
     parking: Parking,
     calls: KeyedCalls,
@@ -74,7 +76,7 @@ impl Front {
         let meters = Arc::clone(&telemetry.meters);
         let owner = Arc::new(Owner::new(config, Arc::clone(&meters))?);
         let judge = Arc::new(ArcSwap::from_pointee(FrontJudge::load(policies)?));
-        let tally = Arc::new(Tally::new(Arc::clone(&meters)));
+        let tally = Arc::new(VerdictTally::new(Arc::clone(&meters)));
         let verdicts = VerdictQueue::start(
             Arc::clone(&owner),
             Arc::clone(&judge),

@@ -74,7 +74,7 @@ mod tests {
     use ark_model::ids::Digest;
     use ark_model::verdict::{Metadata, ObservedValue, RuleAnswer, Verdict};
 
-    fn part(verdict: Result<(&[RuleResult], f64), &str>) -> PolicyVerdict {
+    fn make_verdict(verdict: Result<(&[RuleResult], f64), &str>) -> PolicyVerdict {
         let metadata = Metadata {
             name: "p".into(),
             version: "1.0.0".into(),
@@ -106,11 +106,11 @@ mod tests {
     #[test]
     fn the_strictest_answer_decides_whatever_the_order() {
         use RuleResult::{Error, Hold, NotApplicable, Pass, Violation, Warn};
-        let pass = || part(Ok((&[Pass, Warn, NotApplicable], 1.0)));
-        let hold = || part(Ok((&[Pass, Hold], 0.5)));
-        let deny = || part(Ok((&[Hold, Violation, Pass], 0.25)));
-        let error = || part(Ok((&[Error], 0.0)));
-        let broken = || part(Err("trap"));
+        let pass = || make_verdict(Ok((&[Pass, Warn, NotApplicable], 1.0)));
+        let hold = || make_verdict(Ok((&[Pass, Hold], 0.5)));
+        let deny = || make_verdict(Ok((&[Hold, Violation, Pass], 0.25)));
+        let error = || make_verdict(Ok((&[Error], 0.0)));
+        let broken = || make_verdict(Err("trap"));
         let cases = [
             (vec![], Outcome::Denied, 0.0),
             (vec![pass()], Outcome::Approved, 1.0),
@@ -143,12 +143,12 @@ mod tests {
             prop_oneof![Just(0.0), Just(1.0), 0.0..1.0],
         );
         prop_oneof![
-            4 => said.prop_map(|(answers, score)| part(Ok((&answers, score)))),
-            1 => Just(part(Err("it failed"))),
+            4 => said.prop_map(|(answers, score)| make_verdict(Ok((&answers, score)))),
+            1 => Just(make_verdict(Err("it failed"))),
         ]
     }
 
-    const fn strictness(outcome: Outcome) -> u8 {
+    const fn rank_outcome(outcome: Outcome) -> u8 {
         match outcome {
             Outcome::Approved => 0,
             Outcome::Held => 1,
@@ -173,7 +173,7 @@ mod tests {
             // Anywhere behind the Graveyard.
             verdicts.insert(1 + place.index(verdicts.len()), added);
             let (with, score_with) = combine_verdicts(&verdicts);
-            prop_assert!(strictness(with) >= strictness(outcome), "{outcome:?} became {with:?}");
+            prop_assert!(rank_outcome(with) >= rank_outcome(outcome), "{outcome:?} became {with:?}");
             prop_assert!(score_with <= score, "{score} became {score_with}");
             prop_assert!(!failed || with == Outcome::Denied);
         }
@@ -205,9 +205,9 @@ mod tests {
             });
             part
         };
-        let pass = || part(Ok((&[Pass], 1.0)));
-        let deny = || part(Ok((&[Violation], 0.0)));
-        let hold = || part(Ok((&[Hold], 0.0)));
+        let pass = || make_verdict(Ok((&[Pass], 1.0)));
+        let deny = || make_verdict(Ok((&[Violation], 0.0)));
+        let hold = || make_verdict(Ok((&[Hold], 0.0)));
         let verdicts = [
             named("graveyard", pass()),
             named("a", deny()),
@@ -230,7 +230,7 @@ mod tests {
             shadow_outcome(&verdicts, &named("a", pass()), true),
             Outcome::Denied
         );
-        let broken = part(Err("trap"));
+        let broken = make_verdict(Err("trap"));
         assert_eq!(
             shadow_outcome(&verdicts[..1], &named("a", broken), false),
             Outcome::Denied

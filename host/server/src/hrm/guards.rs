@@ -20,7 +20,7 @@ pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 type RestoreListener = Box<dyn Fn(&Name) + Send + Sync>;
 
 /// A halt or a quarantine in force.
-struct InForce<T> {
+struct OrderInForce<T> {
     /// The order that began it.
     order: T,
     /// The number of the last order for it, which is unique for both kinds.
@@ -33,13 +33,13 @@ pub struct Guards {
     pin_holds: AtomicBool,
     last_heartbeat: AtomicU64,
     halted: AtomicBool,
-    halt: RwLock<Option<InForce<Halt>>>,
+    halt: RwLock<Option<OrderInForce<Halt>>>,
     /// The number of the last order that began a halt or a quarantine, or found it in force.
     last_number: AtomicU64,
     /// How many orders are in force and not on disk yet.
     unrecorded: AtomicUsize,
     quarantined: AtomicUsize,
-    quarantines: RwLock<BTreeMap<Name, InForce<Quarantine>>>,
+    quarantines: RwLock<BTreeMap<Name, OrderInForce<Quarantine>>>,
     restore_listeners: RwLock<Vec<RestoreListener>>,
 }
 
@@ -85,7 +85,7 @@ impl Guards {
         let mut halt = self.halt.write();
         match &mut *halt {
             Some(halt) => halt.last_number = last_number,
-            None => *halt = Some(InForce { order, last_number }),
+            None => *halt = Some(OrderInForce { order, last_number }),
         }
         // Under the lock, as in `end_halt`: the flag and the halt change together.
         self.halted.store(true, Ordering::Release);
@@ -162,7 +162,7 @@ impl Guards {
         quarantines
             .entry(order.agent.clone())
             .and_modify(|quarantine| quarantine.last_number = last_number)
-            .or_insert(InForce { order, last_number });
+            .or_insert(OrderInForce { order, last_number });
         self.quarantined.store(quarantines.len(), Ordering::Release);
     }
 

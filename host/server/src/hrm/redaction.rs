@@ -113,7 +113,7 @@ mod tests {
     use serde_json::json;
 
     #[expect(clippy::needless_pass_by_value, reason = "cases write JSON in place")]
-    fn action(action_type: &str, parameters: serde_json::Value) -> Action {
+    fn make_action(action_type: &str, parameters: serde_json::Value) -> Action {
         let action = json!({
             "action_type": action_type, "parameters": parameters, "criticality": "normal",
             "reasoning": "password = hunter22xx", "rollback_plan": "ask bob@example.com", "sources": ["redis://:hunter22xx@cache:6379/0"],
@@ -126,28 +126,28 @@ mod tests {
         const SECRET: &str = "DB_PASSWORD=hunter22xx";
         let extra = r#"{"note":{"client_secret":"hunter22xx"}}"#;
         for action in [
-            action(
+            make_action(
                 "trade",
                 json!({"symbol": "BTC-USD", "side": "buy", "position_size_pct": 0.01, "leverage": 1.0, "extra_json": extra}),
             ),
-            action(
+            make_action(
                 "close_position",
                 json!({"symbol": "BTC-USD", "extra_json": extra}),
             ),
-            action(
+            make_action(
                 "store_data",
                 json!({"operation": "store", "subject": SECRET, "destination": SECRET, "purpose": SECRET, "contains_personal_data": true,
                     "encryption": true, "anonymized": false, "extra_json": extra}),
             ),
-            action(
+            make_action(
                 "file_operation",
                 json!({"operation": "write", "path": "/srv/DB_PASSWORD=hunter22xx", "extra_json": extra}),
             ),
-            action(
+            make_action(
                 "execute_code",
                 json!({"language": SECRET, "code": SECRET, "extra_json": extra}),
             ),
-            action(
+            make_action(
                 "message",
                 json!({"text": SECRET, "payload_json": extra, "extra_json": extra}),
             ),

@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    fn row(kind: AuditKind, agent: Option<&str>, action_type: Option<&str>) -> AuditRow {
+    fn make_row(kind: AuditKind, agent: Option<&str>, action_type: Option<&str>) -> AuditRow {
         AuditRow {
             seq: 1,
             kind,
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn every_kind_has_its_type_and_its_channel() {
         use EventChannel::{AgentEvents, GraveyardEvents, SystemEvents};
-        let decision = row(AuditKind::Decision, Some("kyle"), Some("trade"));
+        let decision = make_row(AuditKind::Decision, Some("kyle"), Some("trade"));
         for (row, detail, breaks_rules, event_type, channel) in [
             (
                 decision.clone(),
@@ -129,63 +129,63 @@ mod tests {
                 GraveyardEvents,
             ),
             (
-                row(AuditKind::Approval, Some("kyle"), Some("trade")),
+                make_row(AuditKind::Approval, Some("kyle"), Some("trade")),
                 json!({"status": "rejected"}),
                 false,
                 "ark.approval.rejected",
                 GraveyardEvents,
             ),
             (
-                row(AuditKind::Amendment, None, None),
+                make_row(AuditKind::Amendment, None, None),
                 json!({}),
                 false,
                 "ark.amendment",
                 GraveyardEvents,
             ),
             (
-                row(AuditKind::Deployment, None, None),
+                make_row(AuditKind::Deployment, None, None),
                 json!({"step": "went-back"}),
                 false,
                 "ark.deployment.went-back",
                 SystemEvents,
             ),
             (
-                row(AuditKind::Failure, Some("kyle"), None),
+                make_row(AuditKind::Failure, Some("kyle"), None),
                 json!({}),
                 false,
                 "ark.failure",
                 AgentEvents,
             ),
             (
-                row(AuditKind::Execution, Some("kyle"), Some("trade")),
+                make_row(AuditKind::Execution, Some("kyle"), Some("trade")),
                 json!({"status": "filled"}),
                 false,
                 "ark.execution.filled",
                 AgentEvents,
             ),
             (
-                row(AuditKind::Control, Some("kyle"), None),
+                make_row(AuditKind::Control, Some("kyle"), None),
                 json!({"order": "quarantine"}),
                 false,
                 "ark.control.quarantine",
                 AgentEvents,
             ),
             (
-                row(AuditKind::Control, None, None),
+                make_row(AuditKind::Control, None, None),
                 json!({"order": "halt"}),
                 false,
                 "ark.control.halt",
                 SystemEvents,
             ),
             (
-                row(AuditKind::Operator, None, Some("token.create")),
+                make_row(AuditKind::Operator, None, Some("token.create")),
                 json!({}),
                 false,
                 "ark.operator.token.create",
                 SystemEvents,
             ),
             (
-                row(AuditKind::Operator, Some("kyle"), Some("state.set")),
+                make_row(AuditKind::Operator, Some("kyle"), Some("state.set")),
                 json!({}),
                 false,
                 "ark.operator.state.set",

@@ -94,19 +94,19 @@ fn names_graveyard(row: &AuditRow) -> bool {
 /// Returns the digest of the Graveyard that a row names; `None` for a body of another form.
 fn read_graveyard(row: &AuditRow) -> Option<Digest> {
     #[derive(Deserialize)]
-    struct Judge {
+    struct JudgeDigest {
         digest: Digest,
     }
     #[derive(Deserialize)]
-    struct Exchanged {
+    struct ExchangedGraveyard {
         sha256: Digest,
     }
     #[derive(Deserialize)]
     struct Body {
         /// A decision's verdicts: the Graveyard's is the first.
         #[serde(default)]
-        verdicts: Vec<Judge>,
-        new: Option<Exchanged>,
+        verdicts: Vec<JudgeDigest>,
+        new: Option<ExchangedGraveyard>,
     }
     let body: Body = serde_json::from_str(&row.body).ok()?;
     let judge = body.verdicts.first().map(|judge| judge.digest);

@@ -26,13 +26,13 @@ use super::slots::SlotChange;
 /// Changes run one at a time, and block: on the compiler and on the disk.
 #[derive(Clone)]
 pub struct Policies {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<PoliciesState>,
 }
 
 /// What is kept under a name, and what judges under it; `None`: nothing is in force.
 pub type ListedPolicy = (PolicySlot, Option<Arc<SlotInForce>>);
 
-pub(super) struct Inner {
+pub(super) struct PoliciesState {
     pub(super) loader: PolicyLoader,
     pub(super) hrm: Hrm,
     /// The slots in force, in the order in which they are asked.
@@ -54,7 +54,7 @@ impl Policies {
     #[must_use]
     pub fn new(loader: PolicyLoader, hrm: Hrm, slots: Vec<Arc<SlotInForce>>) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(PoliciesState {
                 changes: ChangeLog::new(loader.store.clone()),
                 loader,
                 hrm,

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use ark_model::state::{Memory, NewMemory, StateWrite};
 
-    fn write(key: &str, value: Option<&str>, was_live: bool) -> StateWrite {
+    fn make_write(key: &str, value: Option<&str>, was_live: bool) -> StateWrite {
         StateWrite {
             key: key.to_owned(),
             value_json: value.map(str::to_owned),
@@ -147,17 +147,20 @@ mod tests {
     fn the_demand_of_an_invocation_is_an_upper_bound() {
         for (writes, keys, stored) in [
             (vec![], 0, 0),
-            (vec![write("k", Some("12"), false)], 1, 128 + 1 + 4),
-            (vec![write("k", Some("12"), true)], 0, 128 + 1 + 4),
+            (vec![make_write("k", Some("12"), false)], 1, 128 + 1 + 4),
+            (vec![make_write("k", Some("12"), true)], 0, 128 + 1 + 4),
             // A key that is deleted makes room for another, and costs nothing.
-            (vec![write("k", None, true)], 0, 0),
+            (vec![make_write("k", None, true)], 0, 0),
             (
-                vec![write("k", None, true), write("m", Some("1"), false)],
+                vec![
+                    make_write("k", None, true),
+                    make_write("m", Some("1"), false),
+                ],
                 0,
                 128 + 1 + 2,
             ),
             (
-                vec![write("secret/k", Some("12"), false)],
+                vec![make_write("secret/k", Some("12"), false)],
                 1,
                 128 + 8 + 2 * (4 + 128),
             ),

@@ -105,10 +105,10 @@ impl QuotaExceeded {
 /// Keeps the quotas. Cheap to clone.
 #[derive(Clone)]
 pub struct QuotaKeeper {
-    inner: Arc<Inner>,
+    inner: Arc<QuotaState>,
 }
 
-struct Inner {
+struct QuotaState {
     store: Store,
     config: ArcSwap<QuotaConfig>,
     /// What the store does not know. A holder has an entry from its first demand on, so there are as many as agents and tokens.
@@ -136,7 +136,7 @@ impl Unrecorded {
 /// What was asked for and is not committed yet. It is released when this is dropped: after the commit, when the writer has counted it.
 #[must_use = "what is reserved is released when this is dropped"]
 pub struct Reservation {
-    inner: Arc<Inner>,
+    inner: Arc<QuotaState>,
     holder: QuotaHolder,
     demand: Demand,
 }
@@ -155,7 +155,7 @@ impl QuotaKeeper {
     #[must_use]
     pub fn new(store: Store, config: QuotaConfig) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(QuotaState {
                 store,
                 config: ArcSwap::from_pointee(config),
                 holders: Mutex::default(),
@@ -303,7 +303,7 @@ mod tests {
     use ark_runtime::{LogLevel, Quotas};
     use ark_store::{AttributedChange, OperatorChange, StoreConfig, Unit};
 
-    fn keeper(store: &Store, agents: Quotas) -> QuotaKeeper {
+    fn make_keeper(store: &Store, agents: Quotas) -> QuotaKeeper {
         let tokens = TokenQuotas {
             stored_bytes: 1000,
             stored_bytes_per_minute: 500,
@@ -312,7 +312,7 @@ mod tests {
         QuotaKeeper::new(store.clone(), QuotaConfig { agents, tokens })
     }
 
-    fn asks(stored_bytes: u64, keys: u64, messages: u64) -> Demand {
+    fn make_demand(stored_bytes: u64, keys: u64, messages: u64) -> Demand {
         Demand {
             stored_bytes,
             keys,
@@ -331,18 +331,18 @@ mod tests {
             messages_per_minute: 2,
             ..Quotas::default()
         };
-        let keeper = keeper(&store, quotas);
+        let keeper = make_keeper(&store, quotas);
         let name: Name = "kyle".parse().unwrap();
         let agent = QuotaHolder::Agent(name.clone());
         let none = QuotasTable::default();
         let held = keeper
-            .reserve(agent.clone(), asks(600, 2, 0), &none)
+            .reserve(agent.clone(), make_demand(600, 2, 0), &none)
             .unwrap();
         for (demand, refused) in [
-            (asks(401, 0, 0), Some(QuotaKind::StoredBytes)),
-            (asks(400, 2, 0), Some(QuotaKind::Keys)),
-            (asks(400, 1, 3), Some(QuotaKind::MessagesPerMinute)),
-            (asks(400, 1, 2), None),
+            (make_demand(401, 0, 0), Some(QuotaKind::StoredBytes)),
+            (make_demand(400, 2, 0), Some(QuotaKind::Keys)),
+            (make_demand(400, 1, 3), Some(QuotaKind::MessagesPerMinute)),
+            (make_demand(400, 1, 2), None),
         ] {
             let found = keeper.reserve(agent.clone(), demand, &none);
             assert_eq!(found.err().map(|error| error.kind), refused, "{demand:?}");
@@ -362,7 +362,7 @@ mod tests {
         };
         store.commit(unit).unwrap();
         let error = keeper
-            .reserve(agent.clone(), asks(0, 3, 0), &none)
+            .reserve(agent.clone(), make_demand(0, 3, 0), &none)
             .err()
             .unwrap();
         assert_eq!((error.used, error.asked, error.limit), (1, 3, 3));
@@ -378,11 +378,15 @@ mod tests {
         };
         assert!(
             keeper
-                .reserve(agent.clone(), asks(0, 1, 0), &tighter)
+                .reserve(agent.clone(), make_demand(0, 1, 0), &tighter)
                 .is_err()
         );
         let other = QuotaHolder::Agent("joey".parse().unwrap());
-        assert!(keeper.reserve(other, asks(1000, 3, 2), &none).is_ok());
+        assert!(
+            keeper
+                .reserve(other, make_demand(1000, 3, 2), &none)
+                .is_ok()
+        );
         let uses = keeper.list_uses(&agent, &none);
         assert_eq!(uses.len(), QuotaKind::ALL.len());
         let stored = uses[0];
@@ -403,7 +407,7 @@ mod tests {
             log_bytes_per_minute: 250,
             ..Quotas::default()
         };
-        let keeper = keeper(&store, quotas);
+        let keeper = make_keeper(&store, quotas);
         let agent: Name = "kyle".parse().unwrap();
         let line = LogLine {
             level: LogLevel::Info,
@@ -424,7 +428,7 @@ mod tests {
     fn a_caller_is_bounded_by_each_token_quota_and_by_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&StoreConfig::in_dir(dir.path())).unwrap();
-        let keeper = keeper(&store, Quotas::default());
+        let keeper = make_keeper(&store, Quotas::default());
         let none = QuotasTable::default();
         let ask = |caller: &QuotaHolder, demand: Demand| {
             let found = keeper.reserve(caller.clone(), demand, &none);
@@ -448,12 +452,15 @@ mod tests {
             store.commit(unit).unwrap();
         };
         let desk = QuotaHolder::Token("desk".to_owned());
-        assert_eq!(ask(&desk, asks(500, u64::MAX, u64::MAX)), None);
+        assert_eq!(ask(&desk, make_demand(500, u64::MAX, u64::MAX)), None);
         assert_eq!(
-            ask(&desk, asks(501, 0, 0)),
+            ask(&desk, make_demand(501, 0, 0)),
             Some(QuotaKind::StoredBytesPerMinute)
         );
-        assert_eq!(ask(&desk, asks(1001, 0, 0)), Some(QuotaKind::StoredBytes));
+        assert_eq!(
+            ask(&desk, make_demand(1001, 0, 0)),
+            Some(QuotaKind::StoredBytes)
+        );
         // A row of the audit log uses up the one byte there is.
         assert_eq!(ask(&desk, Demand::of_request(10)), None);
         write(&desk, "k", 100);

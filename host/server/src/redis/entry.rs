@@ -218,7 +218,7 @@ fn find_trace(entry: &StreamEntry) -> Option<TraceId> {
 mod tests {
     use super::*;
 
-    fn entry(fields: &[(&str, &str)]) -> StreamEntry {
+    fn make_entry(fields: &[(&str, &str)]) -> StreamEntry {
         let fields = fields
             .iter()
             .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    fn form(payload: PayloadSource, key: Option<&str>, select: &[(&str, &str)]) -> EntryForm {
+    fn make_form(payload: PayloadSource, key: Option<&str>, select: &[(&str, &str)]) -> EntryForm {
         let select: BTreeMap<String, String> = select
             .iter()
             .map(|(to, from)| ((*to).to_owned(), (*from).to_owned()))
@@ -241,7 +241,7 @@ mod tests {
         }
     }
 
-    fn event() -> PayloadSource {
+    fn event_field() -> PayloadSource {
         PayloadSource::Field("event".to_owned())
     }
 
@@ -250,27 +250,27 @@ mod tests {
         let object = r#"{"b":1,"a":[1.5,null],"id":"x"}"#;
         for (form, fields, payload) in [
             (
-                form(event(), None, &[]),
+                make_form(event_field(), None, &[]),
                 vec![("event", object)],
                 r#"{"a":[1.5,null],"b":1,"id":"x"}"#,
             ),
             (
-                form(event(), None, &[]),
+                make_form(event_field(), None, &[]),
                 vec![("other", "7"), ("event", "7")],
                 "7",
             ),
             (
-                form(event(), None, &[("at", "b")]),
+                make_form(event_field(), None, &[("at", "b")]),
                 vec![("event", object)],
                 r#"{"at":1}"#,
             ),
             (
-                form(PayloadSource::Entry, None, &[]),
+                make_form(PayloadSource::Entry, None, &[]),
                 vec![("ts", "1.5"), ("source", "s")],
                 r#"{"source":"s","ts":"1.5"}"#,
             ),
         ] {
-            let signal = form.to_signal("s", &entry(&fields)).unwrap();
+            let signal = form.to_signal("s", &make_entry(&fields)).unwrap();
             assert_eq!(signal.payload_json, payload);
             assert!(signal.key.starts_with("5-1 "), "{}", signal.key);
         }
@@ -280,47 +280,63 @@ mod tests {
     fn malformed_entries_are_refused_with_the_field() {
         let long = format!("\"{}\"", "x".repeat(MAX_ENTRY_BYTES));
         for (form, fields, field) in [
-            (form(event(), None, &[]), vec![("evnt", "7")], "event"),
-            (form(event(), None, &[]), vec![("event", "{")], "event"),
-            (form(event(), None, &[]), vec![("event", "{} {}")], "event"),
             (
-                form(event(), None, &[]),
+                make_form(event_field(), None, &[]),
+                vec![("evnt", "7")],
+                "event",
+            ),
+            (
+                make_form(event_field(), None, &[]),
+                vec![("event", "{")],
+                "event",
+            ),
+            (
+                make_form(event_field(), None, &[]),
+                vec![("event", "{} {}")],
+                "event",
+            ),
+            (
+                make_form(event_field(), None, &[]),
                 vec![("event", r#"{"a":1,"a":2}"#)],
                 "event",
             ),
             (
-                form(event(), None, &[]),
+                make_form(event_field(), None, &[]),
                 vec![("event", long.as_str())],
                 "entry",
             ),
-            (form(event(), Some("id"), &[]), vec![("event", "{}")], "id"),
             (
-                form(event(), Some("id"), &[]),
+                make_form(event_field(), Some("id"), &[]),
+                vec![("event", "{}")],
+                "id",
+            ),
+            (
+                make_form(event_field(), Some("id"), &[]),
                 vec![("event", r#"{"id":[]}"#)],
                 "id",
             ),
             (
-                form(event(), Some("id"), &[]),
+                make_form(event_field(), Some("id"), &[]),
                 vec![("event", r#"{"id":"with space"}"#)],
                 "id",
             ),
             (
-                form(event(), None, &[("at", "ts")]),
+                make_form(event_field(), None, &[("at", "ts")]),
                 vec![("event", r#"{"at":1}"#)],
                 "ts",
             ),
             (
-                form(event(), None, &[("at", "ts")]),
+                make_form(event_field(), None, &[("at", "ts")]),
                 vec![("event", "[]")],
                 "payload",
             ),
             (
-                form(PayloadSource::Entry, None, &[]),
+                make_form(PayloadSource::Entry, None, &[]),
                 vec![("a", "1"), ("a", "2")],
                 "a",
             ),
         ] {
-            let error = form.to_signal("s", &entry(&fields)).unwrap_err();
+            let error = form.to_signal("s", &make_entry(&fields)).unwrap_err();
             assert!(error.field.starts_with(field), "{field}: {error}");
         }
         let binary = StreamEntry {
@@ -328,8 +344,8 @@ mod tests {
             fields: Some(vec![(b"event".to_vec(), vec![0xff, 0xfe])]),
         };
         for form in [
-            form(event(), None, &[]),
-            form(PayloadSource::Entry, None, &[]),
+            make_form(event_field(), None, &[]),
+            make_form(PayloadSource::Entry, None, &[]),
         ] {
             let error = form.to_signal("s", &binary).unwrap_err();
             assert_eq!(error.field, "event", "{error}");
@@ -338,27 +354,30 @@ mod tests {
 
     #[test]
     fn a_key_is_the_producers_or_id_and_content() {
-        let keyed = form(event(), Some("id"), &[("p", "p")]);
+        let keyed = make_form(event_field(), Some("id"), &[("p", "p")]);
         let one = keyed
-            .to_signal("s", &entry(&[("event", r#"{"id":"k","p":1}"#)]))
+            .to_signal("s", &make_entry(&[("event", r#"{"id":"k","p":1}"#)]))
             .unwrap();
         let same = keyed
-            .to_signal("s", &entry(&[("event", r#"{"p":1,"id":"k"}"#)]))
+            .to_signal("s", &make_entry(&[("event", r#"{"p":1,"id":"k"}"#)]))
             .unwrap();
         let other = keyed
-            .to_signal("s", &entry(&[("event", r#"{"id":"k","p":2}"#)]))
+            .to_signal("s", &make_entry(&[("event", r#"{"id":"k","p":2}"#)]))
             .unwrap();
         assert_eq!(
             (&one.key, one.request_digest),
             (&"k".to_owned(), same.request_digest)
         );
         assert_ne!(one.request_digest, other.request_digest);
-        let first = keyed.to_signal("s", &entry(&[("id", "e"), ("event", r#"{"id":7,"p":1}"#)]));
+        let first = keyed.to_signal(
+            "s",
+            &make_entry(&[("id", "e"), ("event", r#"{"id":7,"p":1}"#)]),
+        );
         assert_eq!(first.unwrap().key, "e");
-        let number = keyed.to_signal("s", &entry(&[("event", r#"{"id":7,"p":1}"#)]));
+        let number = keyed.to_signal("s", &make_entry(&[("event", r#"{"id":7,"p":1}"#)]));
         assert_eq!(number.unwrap().key, "7");
         // Without a key, an id that comes back with other content is another entry, however the bytes are cut into fields.
-        let plain = form(PayloadSource::Entry, None, &[]);
+        let plain = make_form(PayloadSource::Entry, None, &[]);
         let keys: std::collections::BTreeSet<String> = [
             vec![("ab", "c"), ("d", "")],
             vec![("a", "bc"), ("d", "")],
@@ -366,7 +385,7 @@ mod tests {
             vec![("ab", "c"), ("", "d")],
         ]
         .iter()
-        .map(|fields| plain.to_signal("s", &entry(fields)).unwrap().key)
+        .map(|fields| plain.to_signal("s", &make_entry(fields)).unwrap().key)
         .collect();
         assert_eq!(keys.len(), 4);
     }
@@ -374,7 +393,7 @@ mod tests {
     #[test]
     fn the_producers_trace_is_joined_and_a_malformed_one_is_none() {
         let trace = "0af7651916cd43dd8448eb211c80319c";
-        let plain = form(PayloadSource::Entry, None, &[]);
+        let plain = make_form(PayloadSource::Entry, None, &[]);
         for (fields, joined) in [
             (vec![("trace_id", trace)], true),
             (
@@ -392,7 +411,7 @@ mod tests {
             (vec![("traceparent", "nothing")], false),
             (vec![("x", trace)], false),
         ] {
-            let signal = plain.to_signal("s", &entry(&fields)).unwrap();
+            let signal = plain.to_signal("s", &make_entry(&fields)).unwrap();
             assert_eq!(signal.trace_id.to_string() == trace, joined, "{fields:?}");
         }
     }

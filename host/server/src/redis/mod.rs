@@ -32,6 +32,6 @@ pub use config::{RedisConfig, SignalStream};
 pub use connection::{LinkError, RedisLink, RedisSettings};
 pub use entry::{EntryForm, PayloadSource};
 pub use events::{EventSender, EventsConfig, EventsStatus};
-pub use signals::{Redis, RedisDeps};
+pub use signals::{RedisDeps, RedisReaders};
 pub use sink::{AcceptError, SignalSink, StreamSignal, Taken};
 pub use status::{RedisStatus, StreamStatus};

@@ -46,12 +46,12 @@ pub struct RedisDeps {
     pub status: Arc<RedisStatus>,
 }
 
-/// The threads that read streams. They end on [`Redis::close`].
-pub struct Redis {
+/// The threads that read streams. They end on [`RedisReaders::close`].
+pub struct RedisReaders {
     threads: Mutex<Vec<(Sender<()>, JoinHandle<()>)>>,
 }
 
-impl Redis {
+impl RedisReaders {
     /// Starts a thread for each stream.
     ///
     /// # Errors

@@ -219,9 +219,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Kept {
+    impl Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn log_line(format: LogFormat, log: impl Fn()) -> String {
-        let kept = Kept::default();
+        let kept = CapturedLog::default();
         let writer = kept.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
@@ -244,7 +244,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn line(format: LogFormat) -> String {
+    fn log_sample(format: LogFormat) -> String {
         log_line(format, || {
             let address = "alice@example.com";
             tracing::warn!(
@@ -276,14 +276,14 @@ mod tests {
     #[test]
     fn credentials_and_personal_data_are_in_no_line_and_the_trace_is() {
         for format in [LogFormat::Human, LogFormat::Json] {
-            let line = line(format);
+            let line = log_sample(format);
             assert!(
                 !line.contains("alice") && !line.contains("hunter22"),
                 "{line}"
             );
             assert!(line.contains("0192f1e2a3b4c5d6e7f8091a2b3c4d5e"), "{line}");
         }
-        let json: Value = serde_json::from_str(&line(LogFormat::Json)).unwrap();
+        let json: Value = serde_json::from_str(&log_sample(LogFormat::Json)).unwrap();
         assert_eq!(json["count"], 3);
         assert_eq!(json["level"], "WARN");
         assert_eq!(json["message"], "call [personal:email]\nback");

@@ -250,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    fn span(id: u64, trace_id: TraceId, link: Option<SpanLink>) -> Span {
+    fn make_span(id: u64, trace_id: TraceId, link: Option<SpanLink>) -> Span {
         Span {
             trace_id,
             id: SpanId(id),
@@ -278,10 +278,10 @@ mod tests {
         };
         let mut linker = SpanLinker::default();
         let batch = vec![
-            span(10, trace, Some(sent())),
-            span(1, trace, Some(sends())),
-            span(2, trace, Some(sends())),
-            span(11, TraceId::fresh(), Some(sent())),
+            make_span(10, trace, Some(sent())),
+            make_span(1, trace, Some(sends())),
+            make_span(2, trace, Some(sends())),
+            make_span(11, TraceId::fresh(), Some(sent())),
         ];
         let parents: Vec<OtelSpanId> = linker
             .link_spans(batch)
@@ -291,7 +291,7 @@ mod tests {
         let id = |id: u64| OtelSpanId::from_bytes(id.to_be_bytes());
         let none = OtelSpanId::INVALID;
         assert_eq!(parents, [id(1), none, none, none]);
-        let later = linker.link_spans(vec![span(12, trace, Some(sent()))]);
+        let later = linker.link_spans(vec![make_span(12, trace, Some(sent()))]);
         assert_eq!(later[0].parent_span_id, id(2));
         assert!(linker.sends.is_empty());
     }

@@ -190,7 +190,7 @@ fn merge_into(into: &mut SlotHistogram, from: Option<&Histogram<u32>>) {
 mod tests {
     use super::*;
 
-    fn close(found: Duration, expected: Duration) {
+    fn assert_close(found: Duration, expected: Duration) {
         let ratio = found.as_secs_f64() / expected.as_secs_f64();
         assert!(
             (0.98..1.02).contains(&ratio),
@@ -207,15 +207,15 @@ mod tests {
         }
         assert_eq!((recent.total.get(), recent.slow.get()), (100, 60));
         let [median, p95] = recent.quantiles(Window::Short, [0.5, 0.95]).unwrap();
-        close(median, Duration::from_millis(500));
-        close(p95, Duration::from_millis(950));
+        assert_close(median, Duration::from_millis(500));
+        assert_close(p95, Duration::from_millis(950));
         // 59 slots later it still counts, one more and it is out of the short window but not of the long one.
         (0..SHORT_WINDOW_SLOTS).for_each(|_| recent.rotate_slot());
         assert!(recent.quantiles(Window::Short, [0.5]).is_some());
         recent.rotate_slot();
         assert_eq!(recent.quantiles(Window::Short, [0.5]), None);
         let [p95] = recent.quantiles(Window::Long, [0.95]).unwrap();
-        close(p95, Duration::from_millis(950));
+        assert_close(p95, Duration::from_millis(950));
         (0..=LONG_WINDOW_MINUTES * SLOTS_PER_MINUTE).for_each(|_| recent.rotate_slot());
         assert_eq!(recent.quantiles(Window::Long, [0.5]), None);
         assert_eq!(recent.total.get(), 100);
@@ -228,6 +228,6 @@ mod tests {
         recent.record_duration(Duration::from_hours(10));
         let [least, most] = recent.quantiles(Window::Long, [0.0, 1.0]).unwrap();
         assert!(least < Duration::from_micros(1));
-        close(most, Duration::from_mins(1));
+        assert_close(most, Duration::from_mins(1));
     }
 }

@@ -349,7 +349,7 @@ mod tests {
     const AVAILABILITY: usize = 0;
     const DRIFT: usize = 3;
 
-    fn at(start: Instant, seconds: u64) -> Instant {
+    fn add_seconds(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
     }
 
@@ -359,7 +359,7 @@ mod tests {
         let mut history = History::default();
         history.record(start, [(0, 0); 4]);
         let totals = [(1000, 1000), (1000, 0), (10, 0), (1, 1)];
-        let views = history.evaluate_windows(at(start, 10), totals);
+        let views = history.evaluate_windows(add_seconds(start, 10), totals);
         for objective in &views[..3] {
             for window in objective {
                 assert_eq!(window.status, SloStatus::NotEnoughData, "{window:?}");
@@ -370,7 +370,7 @@ mod tests {
         assert_eq!(views[DRIFT][0].value, Some(1.0));
         assert_eq!(views[DRIFT][0].error_budget_left, Some(0.0));
         // 30 s are a tenth of five minutes; the hour still needs more, and ten evaluations are too few.
-        let views = history.evaluate_windows(at(start, 30), totals);
+        let views = history.evaluate_windows(add_seconds(start, 30), totals);
         assert_eq!(views[AVAILABILITY][0].status, SloStatus::Breached);
         assert_eq!(views[AVAILABILITY][0].covered_seconds, 30);
         assert_eq!(views[AVAILABILITY][1].status, SloStatus::NotEnoughData);
@@ -411,10 +411,10 @@ mod tests {
                 totals[AVAILABILITY].1 += 10;
             }
             totals[AVAILABILITY].0 += 10;
-            history.record(at(start, seconds), totals);
+            history.record(add_seconds(start, seconds), totals);
         }
         assert!(history.samples.len() <= 724, "{}", history.samples.len());
-        let views = history.evaluate_windows(at(start, 7200), totals);
+        let views = history.evaluate_windows(add_seconds(start, 7200), totals);
         let [short, long] = &views[AVAILABILITY][..] else {
             panic!("two windows")
         };

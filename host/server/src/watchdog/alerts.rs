@@ -12,9 +12,9 @@ use ark_store::{CommitError, Unit};
 use crate::hrm::alert_message;
 
 use super::alert_rules::{self, AlertRule, Grading};
-use super::state::Inner;
+use super::state::WatchdogState;
 
-impl Inner {
+impl WatchdogState {
     /// Warns when an agent used so much of a limit that the thresholds say so.
     pub(super) fn warn_about_agent(
         &self,

@@ -13,7 +13,7 @@ use ark_runtime::lower_thread_priority;
 
 use super::alert_rules;
 use super::redis_meter::{RedisMeasurement, RedisWatchConfig};
-use super::state::Inner;
+use super::state::WatchdogState;
 use super::store_check::{check_store, is_stopped};
 
 /// Over which time violations are counted.
@@ -29,7 +29,7 @@ const CHECK_AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// Violations by agent, as they were taken from the HRM.
 pub(super) type ViolationWindow = VecDeque<(Instant, HashMap<Name, u32>)>;
 
-impl Inner {
+impl WatchdogState {
     /// Starts the thread that checks the whole database, at the start and from time to time.
     pub(super) fn start_store_check(self: &Arc<Self>) -> std::io::Result<()> {
         let (stop, stopped) = crossbeam_channel::bounded(0);

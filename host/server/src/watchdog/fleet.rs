@@ -88,7 +88,7 @@ impl From<redis::RedisError> for FleetError {
 type OrderSubject = Option<Name>;
 
 /// A stream's entries as Redis returns them: for each stream its entries, each with its id and its names and values in turn.
-type StreamReply = Option<Vec<(String, Vec<(String, Vec<String>)>)>>;
+type OrderStreamReply = Option<Vec<(String, Vec<(String, Vec<String>)>)>>;
 
 /// This host's part in the fleet.
 pub(super) struct Fleet {
@@ -204,7 +204,7 @@ impl Fleet {
         cursor: &mut FleetCursor,
     ) -> Result<(), FleetError> {
         let stream = self.config.stream.clone();
-        let reply: StreamReply = redis::cmd("XREAD")
+        let reply: OrderStreamReply = redis::cmd("XREAD")
             .arg("COUNT")
             .arg(ORDERS_PER_ROUND)
             .arg("STREAMS")

@@ -20,7 +20,7 @@ use super::fleet::{Fleet, FleetStatus, ROUND_INTERVAL};
 use super::health::{Breach, CanaryHealth, HealthView, Observation, Thresholds};
 use super::probing::probe_all_limits;
 use super::redis_meter::{RedisMeasurement, RedisMeter};
-use super::state::{HealthByAgent, Inner};
+use super::state::{HealthByAgent, WatchdogState};
 use super::store_check::StoreCheckStatus;
 
 /// How often capsules are pruned.
@@ -38,7 +38,7 @@ pub struct ResourceUsage {
 /// The handle to the watchdog. Cheap to clone; its threads end on [`Watchdog::close`].
 #[derive(Clone)]
 pub struct Watchdog {
-    inner: Arc<Inner>,
+    inner: Arc<WatchdogState>,
 }
 
 impl Watchdog {
@@ -53,7 +53,7 @@ impl Watchdog {
             .iter()
             .map(|agent| (agent.manifest().name.clone(), Arc::default()))
             .collect();
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(WatchdogState {
             capsules: CapsuleDirectory::in_data_dir(deps.store.dir(), config.retention.clone()),
             probes,
             thresholds: ArcSwap::from_pointee(config.thresholds.clone()),
@@ -282,7 +282,7 @@ impl Watchdog {
     }
 }
 
-fn start_loops(inner: &Arc<Inner>) -> std::io::Result<()> {
+fn start_loops(inner: &Arc<WatchdogState>) -> std::io::Result<()> {
     inner.start_store_check()?;
     let config = &inner.config;
     let mut violations = VecDeque::new();

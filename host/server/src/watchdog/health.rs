@@ -295,7 +295,7 @@ impl CanaryHealth {
 mod tests {
     use super::*;
 
-    fn run(pattern: &str, latency_ms: u64) -> (HealthWindow, Option<QuarantineCause>) {
+    fn record_pattern(pattern: &str, latency_ms: u64) -> (HealthWindow, Option<QuarantineCause>) {
         let thresholds = Thresholds::default();
         let mut health = HealthWindow::default();
         let now = Instant::now();
@@ -340,7 +340,7 @@ mod tests {
             ("...........", 5001, Some(QuarantineCause::Latency)),
         ] {
             assert_eq!(
-                run(pattern, latency_ms).1,
+                record_pattern(pattern, latency_ms).1,
                 cause,
                 "{pattern} at {latency_ms} ms"
             );
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn old_invocations_leave_the_window() {
         let pattern = format!("xxxx{}", ".".repeat(100));
-        let (health, cause) = run(&pattern, 1);
+        let (health, cause) = record_pattern(&pattern, 1);
         assert_eq!(
             (health.failures, health.window.len(), cause),
             (0, 100, None)
@@ -410,7 +410,7 @@ mod tests {
         };
         close(&HealthWindow::default(), 0, 1.0);
         // Half of the successes, half of the latency, and a sign of life 35 s ago: half of everything.
-        let (mut health, _) = run(".x", 2500);
+        let (mut health, _) = record_pattern(".x", 2500);
         health.last_sign = Some(now);
         close(&health, 35, 0.5);
         close(&health, 600, 0.4);

@@ -11,12 +11,12 @@ use crate::hrm::LiveServices;
 use crate::hrm::redaction::redact_text;
 
 use super::alert_rules;
-use super::state::Inner;
+use super::state::WatchdogState;
 
 /// How many heartbeats are taken at the same time.
 const HEARTBEAT_THREADS: usize = 4;
 
-impl Inner {
+impl WatchdogState {
     /// Takes a heartbeat of every agent that is not in quarantine. One that hangs occupies one of [`HEARTBEAT_THREADS`] threads until its
     /// deadline.
     pub(super) fn take_heartbeats(&self) {

@@ -7,12 +7,12 @@ use crate::hrm::{HrmError, IssuedOrder, OrderReceipt};
 use crate::reply::ask_blocking;
 
 use super::health::Breach;
-use super::state::Inner;
+use super::state::WatchdogState;
 
 /// The name under which the watchdog gives orders. Operators cannot use it.
 pub const WATCHDOG_ACTOR: &str = "watchdog";
 
-impl Inner {
+impl WatchdogState {
     /// Orders a quarantine. It is in force at once. If it cannot be recorded now, the heartbeat loop tries again.
     pub(super) fn order_quarantine(&self, agent: &Name, breach: Breach) {
         if self.deps.guards.is_quarantined(agent) {

@@ -24,7 +24,7 @@ use super::store_check::StoreCheckStatus;
 /// The health of each agent that serves.
 pub(super) type HealthByAgent = HashMap<Name, Arc<Mutex<HealthWindow>>>;
 
-pub(super) struct Inner {
+pub(super) struct WatchdogState {
     pub(super) config: WatchdogConfig,
     pub(super) deps: WatchdogDeps,
     pub(super) thresholds: ArcSwap<Thresholds>,
@@ -51,7 +51,7 @@ pub(super) struct Inner {
     pub(super) threads: Mutex<Vec<(Sender<()>, JoinHandle<()>)>>,
 }
 
-impl Inner {
+impl WatchdogState {
     /// Runs `work` every `interval` on a thread of its own until the watchdog is closed.
     pub(super) fn spawn_loop(
         self: &Arc<Self>,

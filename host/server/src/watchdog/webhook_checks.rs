@@ -7,9 +7,9 @@ use ark_model::ids::{Millis, Name};
 use crate::webhooks::WebhookStatus;
 
 use super::alert_rules;
-use super::state::Inner;
+use super::state::WatchdogState;
 
-impl Inner {
+impl WatchdogState {
     /// Warns about webhooks: of several the one that is nearest to its limit. `disabled` holds those whose alert was raised.
     pub(super) fn check_webhooks(&self, disabled: &mut HashSet<Name>) {
         let statuses = self.deps.webhooks.statuses();

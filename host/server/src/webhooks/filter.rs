@@ -10,11 +10,11 @@ const MAX_PATTERN_BYTES: usize = 128;
 
 /// Patterns of event types.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventTypeFilter(Vec<Pattern>);
+pub struct EventTypeFilter(Vec<EventTypePattern>);
 
 /// A pattern: a type, or what it begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Pattern {
+struct EventTypePattern {
     /// The type without `.*`.
     text: String,
     /// Whether types that go on after it are meant too.
@@ -55,7 +55,7 @@ impl EventTypeFilter {
     /// Returns the filter that every event passes.
     #[must_use]
     pub fn every() -> Self {
-        Self(vec![Pattern {
+        Self(vec![EventTypePattern {
             text: "ark".to_owned(),
             is_prefix: true,
         }])
@@ -81,7 +81,7 @@ impl EventTypeFilter {
     }
 }
 
-fn parse_pattern(pattern: &str) -> Result<Pattern, EventFilterError> {
+fn parse_pattern(pattern: &str) -> Result<EventTypePattern, EventFilterError> {
     let kinds = || {
         AuditKind::VARIANTS
             .iter()
@@ -106,7 +106,7 @@ fn parse_pattern(pattern: &str) -> Result<Pattern, EventFilterError> {
             kinds: kinds().collect::<Vec<_>>().join(", "),
         });
     }
-    Ok(Pattern {
+    Ok(EventTypePattern {
         text: text.to_owned(),
         is_prefix,
     })

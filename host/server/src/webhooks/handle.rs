@@ -41,11 +41,11 @@ pub enum StartWebhookError {
 pub struct Webhooks {
     store: Store,
     statuses: Arc<[Arc<WebhookStatus>]>,
-    senders: Arc<Mutex<Vec<Running>>>,
+    senders: Arc<Mutex<Vec<RunningSender>>>,
 }
 
 /// A thread that sends events. It ends when `stop` is dropped.
-struct Running {
+struct RunningSender {
     stop: Sender<()>,
     /// Disconnected once the thread has ended.
     ended: Receiver<()>,
@@ -88,7 +88,7 @@ impl Webhooks {
                     sending.run(&stopped);
                     drop::<Sender<()>>(is_alive);
                 })?;
-            self.senders.lock().push(Running {
+            self.senders.lock().push(RunningSender {
                 stop,
                 ended,
                 thread,

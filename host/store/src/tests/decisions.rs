@@ -6,12 +6,12 @@ use ark_model::instrument::InstrumentKey;
 use ark_model::verdict::RuleResult;
 use rusqlite::Connection;
 
-use super::{entry, name, open};
+use super::{make_entry, make_name, open};
 use crate::schema::migrate_schema;
 use crate::tables::audit::append_entry;
 use crate::*;
 
-fn fired(rule: &str) -> FiredRule {
+fn make_fired_rule(rule: &str) -> FiredRule {
     FiredRule {
         policy: "graveyard".to_owned(),
         number: 7,
@@ -21,7 +21,7 @@ fn fired(rule: &str) -> FiredRule {
 }
 
 /// Decisions of some agents on some instruments, with a clock that is set back twice.
-fn decisions(count: u64) -> Vec<AuditEntry> {
+fn make_decisions(count: u64) -> Vec<AuditEntry> {
     const OUTCOMES: [Outcome; 3] = [Outcome::Approved, Outcome::Held, Outcome::Denied];
     const SYMBOLS: [Option<&str>; 4] = [Some("BTC-USD"), Some("btc/usd"), Some("ETH-USD"), None];
     let trace = TraceId::fresh();
@@ -30,19 +30,19 @@ fn decisions(count: u64) -> Vec<AuditEntry> {
             let pick = usize::try_from(n * 7 + n / 5).unwrap();
             AuditEntry {
                 trace_id: Some(if n % 11 == 0 { trace } else { TraceId::fresh() }),
-                agent: Some(name(["kenny", "joey"][pick % 2])),
+                agent: Some(make_name(["kenny", "joey"][pick % 2])),
                 outcome: Some(OUTCOMES[pick % 3]),
                 at: Millis(1_000 + n * 10 - if n % 100 > 60 { 300 } else { 0 }),
                 subject: Some(IndexedFields {
                     symbol: SYMBOLS[pick % 4].map(str::to_owned),
                     size: (n % 2 == 0).then_some(0.05),
                     fired: if n % 9 == 0 {
-                        vec![fired("stop_loss_required")]
+                        vec![make_fired_rule("stop_loss_required")]
                     } else {
                         Vec::new()
                     },
                 }),
-                ..entry(AuditId::fresh())
+                ..make_entry(AuditId::fresh())
             }
         })
         .collect()
@@ -56,7 +56,7 @@ fn commit(store: &Store, audit: Vec<AuditEntry>) {
     store.commit(unit).unwrap();
 }
 
-fn keys(symbols: &[&str]) -> Vec<InstrumentKey> {
+fn make_keys(symbols: &[&str]) -> Vec<InstrumentKey> {
     symbols
         .iter()
         .map(|it| InstrumentKey::from_symbol(it))
@@ -69,7 +69,7 @@ fn filters_for(made: &[AuditEntry]) -> Vec<DecisionFilter> {
     vec![
         all(),
         DecisionFilter {
-            agent: Some(name("joey")),
+            agent: Some(make_name("joey")),
             ..all()
         },
         DecisionFilter {
@@ -87,7 +87,7 @@ fn filters_for(made: &[AuditEntry]) -> Vec<DecisionFilter> {
         },
         DecisionFilter {
             trace_id: made[0].trace_id,
-            instruments: Some(keys(&["BTCUSD"])),
+            instruments: Some(make_keys(&["BTCUSD"])),
             ..all()
         },
         DecisionFilter {
@@ -104,12 +104,12 @@ fn filters_for(made: &[AuditEntry]) -> Vec<DecisionFilter> {
             ..all()
         },
         DecisionFilter {
-            instruments: Some(keys(&["BTC_USD"])),
+            instruments: Some(make_keys(&["BTC_USD"])),
             ..all()
         },
         DecisionFilter {
-            instruments: Some(keys(&["BTC_USD", "ETHUSD", "NONE"])),
-            agent: Some(name("joey")),
+            instruments: Some(make_keys(&["BTC_USD", "ETHUSD", "NONE"])),
+            agent: Some(make_name("joey")),
             ..all()
         },
         DecisionFilter {
@@ -124,7 +124,7 @@ fn filters_for(made: &[AuditEntry]) -> Vec<DecisionFilter> {
 }
 
 /// What a filter means, one decision at a time.
-fn matches(filter: &DecisionFilter, made: &AuditEntry) -> bool {
+fn matches_filter(filter: &DecisionFilter, made: &AuditEntry) -> bool {
     let subject = made.subject.as_ref().unwrap();
     let key = subject.symbol.as_deref().map(InstrumentKey::from_symbol);
     filter
@@ -155,7 +155,7 @@ fn matches(filter: &DecisionFilter, made: &AuditEntry) -> bool {
 fn pages_of_any_filter_together_are_what_matches() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let made = decisions(400);
+    let made = make_decisions(400);
     commit(&store, made.clone());
     let filters = filters_for(&made);
     for (number, filter) in filters.iter().enumerate() {
@@ -163,7 +163,7 @@ fn pages_of_any_filter_together_are_what_matches() {
             .iter()
             .enumerate()
             .rev()
-            .filter(|(_, made)| matches(filter, made))
+            .filter(|(_, made)| matches_filter(filter, made))
             .map(|(index, made)| (index as u64 + 1, made.id.to_string()))
             .collect();
         for limit in [1, 7, 500] {
@@ -197,11 +197,11 @@ fn a_filter_that_nothing_matches_costs_a_bounded_page() {
             symbol: Some("RARE".to_owned()),
             ..IndexedFields::default()
         }),
-        ..entry(AuditId::fresh())
+        ..make_entry(AuditId::fresh())
     };
     commit(&store, vec![rare]);
     for _ in 0..6 {
-        commit(&store, decisions(10_000));
+        commit(&store, make_decisions(10_000));
     }
     let of = |rule: &str| DecisionFilter {
         rule: Some(rule.to_owned()),
@@ -213,7 +213,7 @@ fn a_filter_that_nothing_matches_costs_a_bounded_page() {
     assert_eq!((second.lines.len(), second.next), (0, None));
     // An instrument is found without a scan, and a period ends one.
     let rare = DecisionFilter {
-        instruments: Some(keys(&["rare"])),
+        instruments: Some(make_keys(&["rare"])),
         ..DecisionFilter::default()
     };
     let page = store.decision_page(&rare, None, 50).unwrap();
@@ -254,7 +254,7 @@ fn a_migration_makes_the_index_and_an_archive_shortens_it() {
         r#"{"action":{"parameters":{"kind":"x","parameters_json":"{\"symbol\":\"A\"}"}},"verdicts":[]}"#.to_owned(),
         "no record".to_owned(),
     ] {
-        let entry = AuditEntry { body, ..entry(AuditId::fresh()) };
+        let entry = AuditEntry { body, ..make_entry(AuditId::fresh()) };
         append_entry(&connection, &mut head, &entry, None).unwrap();
     }
     drop(connection);
@@ -272,13 +272,13 @@ fn a_migration_makes_the_index_and_an_archive_shortens_it() {
         size: Some(0.25),
         fired: vec![FiredRule {
             number: 8,
-            ..fired("stop_loss_required")
+            ..make_fired_rule("stop_loss_required")
         }],
     };
     let nothing = IndexedFields::default();
     assert_eq!(subjects, [(3, nothing.clone()), (2, nothing), (1, known)]);
     let found = DecisionFilter {
-        instruments: Some(keys(&["btcusd"])),
+        instruments: Some(make_keys(&["btcusd"])),
         ..DecisionFilter::default()
     };
     assert_eq!(
@@ -286,7 +286,7 @@ fn a_migration_makes_the_index_and_an_archive_shortens_it() {
         1
     );
     // What comes after the migration joins the index.
-    commit(&store, decisions(3));
+    commit(&store, make_decisions(3));
     assert_eq!(
         store.decision_page(&found, None, 50).unwrap().lines.len(),
         2

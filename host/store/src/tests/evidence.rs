@@ -9,9 +9,9 @@ use ark_model::principal::Role;
 
 use super::*;
 
-fn audit() -> Unit {
+fn make_audit_unit() -> Unit {
     Unit {
-        audit: vec![entry(AuditId::fresh())],
+        audit: vec![make_entry(AuditId::fresh())],
         ..Unit::default()
     }
 }
@@ -31,7 +31,7 @@ fn write_and_die(dir: &Path, rows: u64) {
         })
         .unwrap();
     let token = NewToken {
-        name: name("admin"),
+        name: make_name("admin"),
         hash: Digest::hash_bytes(b"secret"),
         role: Role::Admin,
         agents: Vec::new(),
@@ -39,9 +39,9 @@ fn write_and_die(dir: &Path, rows: u64) {
         expires_at: None,
         unproved: false,
     };
-    operate(&store, 1, OperatorChange::Token(TokenChange::Create(token))).unwrap();
+    commit_change(&store, 1, OperatorChange::Token(TokenChange::Create(token))).unwrap();
     for _ in 1..rows {
-        store.commit(audit()).unwrap();
+        store.commit(make_audit_unit()).unwrap();
     }
     // A killed host leaves its files as they are at this moment.
     let saved = tempfile::tempdir().unwrap();
@@ -59,7 +59,7 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-fn remove(dir: &Path, names: &[&str]) {
+fn remove_files(dir: &Path, names: &[&str]) {
     for name in names {
         let path = dir.join(name);
         if path.is_dir() {
@@ -73,7 +73,7 @@ fn remove(dir: &Path, names: &[&str]) {
 const ALL: [&str; 3] = ["ark.db", "ark.db-wal", "ark.db-shm"];
 
 /// What a test does to a data directory, and whether the start after it finds the database gone or behind.
-type Damage = (&'static str, fn(&Path), Expected);
+type EvidenceDamage = (&'static str, fn(&Path), Expected);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Expected {
@@ -82,20 +82,20 @@ enum Expected {
     Opens,
 }
 
-const DAMAGES: [Damage; 9] = [
+const DAMAGES: [EvidenceDamage; 9] = [
     (
         "the database, its log and its index removed",
-        |dir| remove(dir, &ALL),
+        |dir| remove_files(dir, &ALL),
         Expected::Gone,
     ),
     (
         "the database removed and its log left",
-        |dir| remove(dir, &["ark.db"]),
+        |dir| remove_files(dir, &["ark.db"]),
         Expected::Gone,
     ),
     (
         "the database removed, of the rest only the log left",
-        |dir| remove(dir, &["ark.db", "ark.lock"]),
+        |dir| remove_files(dir, &["ark.db", "ark.lock"]),
         Expected::Gone,
     ),
     (
@@ -106,8 +106,8 @@ const DAMAGES: [Damage; 9] = [
     (
         "only a capsule left",
         |dir| {
-            remove(dir, &ALL);
-            remove(dir, &["ark.lock"]);
+            remove_files(dir, &ALL);
+            remove_files(dir, &["ark.lock"]);
             std::fs::create_dir_all(dir.join("capsules/kyle")).unwrap();
         },
         Expected::Gone,
@@ -116,15 +116,15 @@ const DAMAGES: [Damage; 9] = [
         "only an anchor left",
         |dir| {
             let store = open(dir);
-            store.commit(audit()).unwrap();
+            store.commit(make_audit_unit()).unwrap();
             drop(store);
-            remove(dir, &["ark.db", "ark.lock"]);
+            remove_files(dir, &["ark.db", "ark.lock"]);
         },
         Expected::Gone,
     ),
     (
         "the log removed",
-        |dir| remove(dir, &["ark.db-wal", "ark.db-shm"]),
+        |dir| remove_files(dir, &["ark.db-wal", "ark.db-shm"]),
         Expected::Behind,
     ),
     (
@@ -133,10 +133,10 @@ const DAMAGES: [Damage; 9] = [
             let other = tempfile::tempdir().unwrap();
             let store = open(other.path());
             for _ in 0..10 {
-                store.commit(audit()).unwrap();
+                store.commit(make_audit_unit()).unwrap();
             }
             drop(store);
-            remove(dir, &ALL);
+            remove_files(dir, &ALL);
             std::fs::copy(other.path().join("ark.db"), dir.join("ark.db")).unwrap();
         },
         Expected::Behind,
@@ -150,7 +150,7 @@ fn a_start_refuses_a_database_that_lacks_what_is_attested() {
         let dir = tempfile::tempdir().unwrap();
         write_and_die(dir.path(), 5);
         damage(dir.path());
-        let before = names(dir.path());
+        let before = list_file_names(dir.path());
         let found = Store::open(&StoreConfig::in_dir(dir.path()));
         match (&found, expected) {
             (Ok(store), Expected::Opens) => assert_eq!(store.audit_head().unwrap().0, 5),
@@ -161,7 +161,7 @@ fn a_start_refuses_a_database_that_lacks_what_is_attested() {
                 if expected == Expected::Gone {
                     assert!(said.contains("ark state reinitialize"), "{what}: {said}");
                     let lock = "ark.lock".to_owned();
-                    let left: Vec<String> = names(dir.path())
+                    let left: Vec<String> = list_file_names(dir.path())
                         .into_iter()
                         .filter(|name| *name != lock)
                         .collect();
@@ -183,7 +183,7 @@ fn a_start_refuses_a_database_that_lacks_what_is_attested() {
     }
 }
 
-fn names(dir: &Path) -> Vec<String> {
+fn list_file_names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(dir)
         .unwrap()
         .flatten()
@@ -203,7 +203,7 @@ fn an_older_copy_is_refused_and_its_snapshot_is_the_way_to_go_on_with_it() {
     std::fs::create_dir(&older).unwrap();
     copy_files(&data, &older);
     let store = open(&data);
-    store.commit(audit()).unwrap();
+    store.commit(make_audit_unit()).unwrap();
     drop(store);
     std::fs::copy(older.join("ark.db"), data.join("ark.db")).unwrap();
     let refused = Store::open(&StoreConfig::in_dir(&data)).err().unwrap();
@@ -254,7 +254,7 @@ fn a_restore_and_a_new_beginning_leave_no_host_more_open_than_it_was() {
         assert_eq!(tokens[0].role, Role::Admin);
         assert!(store.control_rows().unwrap().halt.is_some());
         drop(store);
-        assert_eq!(verify(&data).fault, None);
+        assert_eq!(verify_chains(&data).fault, None);
     }
     // A host that needed no token needs none afterwards, but is halted all the same.
     std::fs::remove_file(empty.join("ark.db")).unwrap();
@@ -369,12 +369,12 @@ fn a_partial_anchor_is_not_joined_with_the_next() {
     let dir = tempfile::tempdir().unwrap();
     for rows in 1..4 {
         let store = open(dir.path());
-        store.commit(audit()).unwrap();
+        store.commit(make_audit_unit()).unwrap();
         drop(store);
         let mut anchors = std::fs::read(dir.path().join("anchors.jsonl")).unwrap();
         anchors.extend_from_slice(b"{\"seq\":9");
         std::fs::write(dir.path().join("anchors.jsonl"), anchors).unwrap();
-        let report = verify(dir.path());
+        let report = verify_chains(dir.path());
         assert_eq!(
             (report.rows, report.anchors, report.fault),
             (rows, rows, None)
@@ -397,10 +397,14 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// What happens to the files of an open database, and whether what was acknowledged can be copied.
-type Fault = (&'static str, fn(&Path), bool);
+type FileFault = (&'static str, fn(&Path), bool);
 
-const FAULTS: [Fault; 8] = [
-    ("the database removed", |dir| remove(dir, &["ark.db"]), true),
+const FAULTS: [FileFault; 8] = [
+    (
+        "the database removed",
+        |dir| remove_files(dir, &["ark.db"]),
+        true,
+    ),
     (
         "the database renamed",
         |dir| std::fs::rename(dir.join("ark.db"), dir.join("old.db")).unwrap(),
@@ -414,13 +418,21 @@ const FAULTS: [Fault; 8] = [
         },
         true,
     ),
-    ("the log removed", |dir| remove(dir, &["ark.db-wal"]), true),
     (
-        "the index of the log removed",
-        |dir| remove(dir, &["ark.db-shm"]),
+        "the log removed",
+        |dir| remove_files(dir, &["ark.db-wal"]),
         true,
     ),
-    ("the lock removed", |dir| remove(dir, &["ark.lock"]), true),
+    (
+        "the index of the log removed",
+        |dir| remove_files(dir, &["ark.db-shm"]),
+        true,
+    ),
+    (
+        "the lock removed",
+        |dir| remove_files(dir, &["ark.lock"]),
+        true,
+    ),
     (
         "the log emptied",
         |dir| std::fs::write(dir.join("ark.db-wal"), b"").unwrap(),
@@ -441,7 +453,7 @@ fn nothing_is_committed_into_files_that_are_lost_and_what_was_is_copied() {
             let dir = parent.path().join("data");
             let store = open(&dir);
             for _ in 0..5 {
-                store.commit(audit()).unwrap();
+                store.commit(make_audit_unit()).unwrap();
             }
             fault(&dir);
             if idle {
@@ -449,7 +461,7 @@ fn nothing_is_committed_into_files_that_are_lost_and_what_was_is_copied() {
                     store.describe_loss().is_some()
                 });
             }
-            let refused = store.commit(audit());
+            let refused = store.commit(make_audit_unit());
             assert!(
                 matches!(
                     refused,
@@ -486,13 +498,13 @@ fn nothing_is_committed_into_files_that_are_lost_and_what_was_is_copied() {
             // Those five and the row about the restore.
             assert_eq!(store.audit_head().unwrap().0, 6, "{what}");
             drop(store);
-            assert_eq!(verify(&dir).fault, None, "{what}");
+            assert_eq!(verify_chains(&dir).fault, None, "{what}");
         }
     }
 }
 
 fn find_rescued(dir: &Path) -> std::path::PathBuf {
-    let name = names(dir)
+    let name = list_file_names(dir)
         .into_iter()
         .find(|name| name.starts_with("rescued-"))
         .expect("a copy");
@@ -504,7 +516,7 @@ fn a_log_that_another_process_writes_back_and_empties_is_no_loss() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for _ in 0..5 {
-        store.commit(audit()).unwrap();
+        store.commit(make_audit_unit()).unwrap();
     }
     let other = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
     other
@@ -516,6 +528,6 @@ fn a_log_that_another_process_writes_back_and_empties_is_no_loss() {
             .len(),
         0
     );
-    store.commit(audit()).unwrap();
+    store.commit(make_audit_unit()).unwrap();
     assert_eq!(store.describe_loss(), None);
 }

@@ -6,17 +6,17 @@ use ark_model::ids::{AuditId, Digest, Millis, SignalId, TraceId};
 use ark_model::signal::Signal;
 use ark_model::state::StateWrite;
 
-use super::{entry, name, open, verify};
+use super::{make_entry, make_name, open, verify_chains};
 use crate::*;
 
-fn audit(id: AuditId) -> Unit {
+fn make_audit_unit(id: AuditId) -> Unit {
     Unit {
-        audit: vec![entry(id)],
+        audit: vec![make_entry(id)],
         ..Unit::default()
     }
 }
 
-fn state(key: &str, value: &str, expected: u64) -> Unit {
+fn make_state_unit(key: &str, value: &str, expected: u64) -> Unit {
     let write = StateWrite {
         key: key.to_owned(),
         value_json: Some(value.to_owned()),
@@ -24,14 +24,14 @@ fn state(key: &str, value: &str, expected: u64) -> Unit {
         was_live: expected > 0,
     };
     Unit {
-        agent: Some(name("kyle")),
+        agent: Some(make_name("kyle")),
         state: vec![write],
-        audit: vec![entry(AuditId::fresh())],
+        audit: vec![make_entry(AuditId::fresh())],
         ..Unit::default()
     }
 }
 
-fn signal(key: Option<(&str, &str)>) -> NewSignal {
+fn make_signal(key: Option<(&str, &str)>) -> NewSignal {
     NewSignal {
         by: None,
         signal: Signal {
@@ -51,7 +51,7 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
             request: Digest::hash_bytes(request.as_bytes()),
             legacy_request: Some(Digest::hash_bytes(format!("legacy {request}").as_bytes())),
         }),
-        deliver_to: vec![name("kyle")],
+        deliver_to: vec![make_name("kyle")],
         shed: Vec::new(),
     }
 }
@@ -60,7 +60,7 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
 fn a_packed_body_is_read_as_it_was_and_any_change_of_it_is_found() {
     let whole = tempfile::tempdir().unwrap();
     let store = open(whole.path());
-    let entries: Vec<_> = (0..6).map(|_| entry(AuditId::fresh())).collect();
+    let entries: Vec<_> = (0..6).map(|_| make_entry(AuditId::fresh())).collect();
     for entry in &entries {
         let unit = Unit {
             audit: vec![entry.clone()],
@@ -72,7 +72,7 @@ fn a_packed_body_is_read_as_it_was_and_any_change_of_it_is_found() {
     drop(store);
     // The first row has made the dictionary, and a start goes on with it.
     let store = open(whole.path());
-    store.commit(audit(AuditId::fresh())).unwrap();
+    store.commit(make_audit_unit(AuditId::fresh())).unwrap();
     for entry in &entries {
         let row = store.audit_entry(&entry.id.to_string()).unwrap().unwrap();
         assert_eq!(row.body, entry.body);
@@ -90,7 +90,7 @@ fn a_packed_body_is_read_as_it_was_and_any_change_of_it_is_found() {
         6
     );
     drop(database);
-    assert_eq!(verify(whole.path()).fault, None);
+    assert_eq!(verify_chains(whole.path()).fault, None);
     for (tamper, bad) in [
         ("UPDATE audit_log SET body = ' ' WHERE seq = 3", 3),
         ("UPDATE audit_log SET packed = NULL WHERE seq = 3", 3),
@@ -121,7 +121,7 @@ fn a_packed_body_is_read_as_it_was_and_any_change_of_it_is_found() {
         let database = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
         assert!(database.execute(tamper, []).unwrap() > 0, "{tamper}");
         drop(database);
-        let fault = verify(dir.path()).fault.unwrap();
+        let fault = verify_chains(dir.path()).fault.unwrap();
         assert_eq!(fault.seq, bad, "{tamper}: {fault:?}");
     }
 }
@@ -158,17 +158,17 @@ fn a_changed_missing_moved_or_added_row_is_found_where_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
         for _ in 0..5 {
-            store.commit(audit(AuditId::fresh())).unwrap();
+            store.commit(make_audit_unit(AuditId::fresh())).unwrap();
         }
         store.close();
         drop(store);
-        let whole = verify(dir.path());
+        let whole = verify_chains(dir.path());
         assert_eq!((whole.rows, whole.anchors, whole.fault), (5, 1, None));
         rusqlite::Connection::open(dir.path().join("ark.db"))
             .unwrap()
             .execute_batch(tamper)
             .unwrap();
-        let fault = verify(dir.path())
+        let fault = verify_chains(dir.path())
             .fault
             .unwrap_or_else(|| panic!("{tamper} was not found"));
         assert_eq!(fault.seq, bad, "{tamper}: {fault:?}");
@@ -181,12 +181,15 @@ fn a_replaced_database_does_not_match_the_anchors() {
     for dir in [&dir, &other] {
         let store = open(dir.path());
         for _ in 0..2 {
-            store.commit(audit(AuditId::fresh())).unwrap();
+            store.commit(make_audit_unit(AuditId::fresh())).unwrap();
         }
         store.close();
     }
     std::fs::copy(other.path().join("ark.db"), dir.path().join("ark.db")).unwrap();
-    assert_eq!(verify(dir.path()).fault.map(|fault| fault.seq), Some(2));
+    assert_eq!(
+        verify_chains(dir.path()).fault.map(|fault| fault.seq),
+        Some(2)
+    );
 }
 
 #[test]
@@ -201,9 +204,9 @@ fn concurrent_writers_get_contiguous_revisions_and_no_lost_update() {
                 start.wait();
                 let mut won = 0;
                 while won < 25 {
-                    let (revision, entry) = store.get_state(&name("kyle"), "n").unwrap();
+                    let (revision, entry) = store.get_state(&make_name("kyle"), "n").unwrap();
                     let n: u64 = entry.map_or(0, |entry| entry.value_json.parse().unwrap());
-                    match store.commit(state("n", &(n + 1).to_string(), revision)) {
+                    match store.commit(make_state_unit("n", &(n + 1).to_string(), revision)) {
                         Ok(receipt) => {
                             assert_eq!(receipt.revisions, [revision + 1]);
                             won += 1;
@@ -218,9 +221,11 @@ fn concurrent_writers_get_contiguous_revisions_and_no_lost_update() {
     for thread in threads {
         thread.join().unwrap();
     }
-    let (revision, entry) = store.get_state(&name("kyle"), "n").unwrap();
+    let (revision, entry) = store.get_state(&make_name("kyle"), "n").unwrap();
     assert_eq!((revision, entry.unwrap().value_json.as_str()), (200, "200"));
-    let history = store.state_history(&name("kyle"), "n", None, 1000).unwrap();
+    let history = store
+        .state_history(&make_name("kyle"), "n", None, 1000)
+        .unwrap();
     let revisions: Vec<u64> = history
         .iter()
         .rev()
@@ -231,32 +236,38 @@ fn concurrent_writers_get_contiguous_revisions_and_no_lost_update() {
     assert_eq!(store.audit_head().unwrap().0, 200);
     store.close();
     drop(store);
-    assert_eq!(verify(dir.path()).fault, None);
+    assert_eq!(verify_chains(dir.path()).fault, None);
 }
 
 #[test]
 fn a_delete_is_a_revision() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.commit(state("k", "1", 0)).unwrap();
-    let mut unit = state("k", "", 1);
+    store.commit(make_state_unit("k", "1", 0)).unwrap();
+    let mut unit = make_state_unit("k", "", 1);
     unit.state[0].value_json = None;
     store.commit(unit).unwrap();
-    assert_eq!(store.get_state(&name("kyle"), "k").unwrap(), (2, None));
+    assert_eq!(store.get_state(&make_name("kyle"), "k").unwrap(), (2, None));
     assert!(
         store
-            .list_state_keys(&name("kyle"), "", 10)
+            .list_state_keys(&make_name("kyle"), "", 10)
             .unwrap()
             .is_empty()
     );
-    assert_eq!(store.commit(state("k", "3", 2)).unwrap().revisions, [3]);
+    assert_eq!(
+        store
+            .commit(make_state_unit("k", "3", 2))
+            .unwrap()
+            .revisions,
+        [3]
+    );
 }
 
 #[test]
 fn a_signal_is_accepted_once_per_key_and_delivered_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let first = signal(Some(("k", "body")));
+    let first = make_signal(Some(("k", "body")));
     let send = |signal: &NewSignal| {
         store.commit(Unit {
             signals: vec![signal.clone()],
@@ -264,7 +275,7 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
         })
     };
     assert_eq!(send(&first).unwrap().signals, [SignalReceipt::Accepted]);
-    let again = send(&signal(Some(("k", "body")))).unwrap().signals;
+    let again = send(&make_signal(Some(("k", "body")))).unwrap().signals;
     assert_eq!(
         again,
         [SignalReceipt::Duplicate {
@@ -273,7 +284,7 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
         }]
     );
     // A key that an earlier version stored with its own digest of the same request.
-    let earlier = signal(Some(("earlier", "legacy body")));
+    let earlier = make_signal(Some(("earlier", "legacy body")));
     assert_eq!(
         store
             .commit(Unit {
@@ -288,30 +299,34 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
         [SignalReceipt::Accepted]
     );
     assert_eq!(
-        send(&signal(Some(("earlier", "body")))).unwrap().signals,
+        send(&make_signal(Some(("earlier", "body"))))
+            .unwrap()
+            .signals,
         [SignalReceipt::Duplicate {
             id: earlier.signal.id,
             trace_id: earlier.signal.trace_id
         }]
     );
     assert_eq!(
-        send(&signal(Some(("k", "other")))),
+        send(&make_signal(Some(("k", "other")))),
         Err(CommitError::KeyReused {
             key: "k".to_owned()
         })
     );
-    let pending = store.pending_deliveries(&name("kyle"), None, 10).unwrap();
+    let pending = store
+        .pending_deliveries(&make_name("kyle"), None, 10)
+        .unwrap();
     assert_eq!(pending, std::slice::from_ref(&first.signal));
     let done = DeliveryCompletion {
         signal: first.signal.id,
-        agent: name("kyle"),
+        agent: make_name("kyle"),
         result: DeliveryResult::Done,
         at: Millis::now(),
     };
     let complete = || {
         store.commit(Unit {
             delivery: Some(done.clone()),
-            audit: vec![entry(AuditId::fresh())],
+            audit: vec![make_entry(AuditId::fresh())],
             ..Unit::default()
         })
     };
@@ -319,12 +334,12 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
     assert_eq!(
         complete(),
         Err(CommitError::DeliveryNotPending {
-            agent: name("kyle")
+            agent: make_name("kyle")
         })
     );
     assert!(
         store
-            .pending_deliveries(&name("kyle"), None, 10)
+            .pending_deliveries(&make_name("kyle"), None, 10)
             .unwrap()
             .is_empty()
     );
@@ -342,7 +357,7 @@ fn a_full_database_refuses_and_serves_again_when_there_is_room() {
     let mut acknowledged = Vec::new();
     let refused = loop {
         let id = AuditId::fresh();
-        let mut unit = audit(id);
+        let mut unit = make_audit_unit(id);
         unit.audit[0].body = "x".repeat(20_000);
         unit.may_use_reserve = true;
         match store.commit(unit) {
@@ -373,10 +388,10 @@ fn a_full_database_refuses_and_serves_again_when_there_is_room() {
     for id in &acknowledged {
         assert!(store.audit_entry(&id.to_string()).unwrap().is_some());
     }
-    store.commit(audit(AuditId::fresh())).unwrap();
+    store.commit(make_audit_unit(AuditId::fresh())).unwrap();
     store.close();
     drop(store);
-    let report = verify(dir.path());
+    let report = verify_chains(dir.path());
     assert_eq!(
         (report.rows, report.fault),
         (acknowledged.len() as u64 + 1, None)

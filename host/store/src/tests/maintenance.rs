@@ -5,11 +5,11 @@ use std::path::Path;
 use ark_model::ids::{Digest, Millis};
 use rusqlite::Connection;
 
-use super::{KEY, check, name, open, operate, set, verify, with_key};
+use super::{KEY, check_state, commit_change, make_name, open, set_value, verify_chains, with_key};
 use crate::schema::SCHEMA_VERSION;
 use crate::*;
 
-fn contents(dir: &Path) -> Vec<(String, Digest)> {
+fn digest_files(dir: &Path) -> Vec<(String, Digest)> {
     let mut files: Vec<_> = std::fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap())
@@ -35,7 +35,7 @@ fn a_snapshot_taken_under_load_restores_to_a_moment_of_it() {
         root.path().join("f"),
     );
     let store = open(&data);
-    operate(&store, 1, set("before", Some("1"), None)).unwrap();
+    commit_change(&store, 1, set_value("before", Some("1"), None)).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
     let manifest = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -43,10 +43,10 @@ fn a_snapshot_taken_under_load_restores_to_a_moment_of_it() {
                 if stop.load(std::sync::atomic::Ordering::Relaxed) {
                     break;
                 }
-                operate(
+                commit_change(
                     &store,
                     2,
-                    set(
+                    set_value(
                         &format!("k/{}", number % 50),
                         Some(&number.to_string()),
                         None,
@@ -72,40 +72,40 @@ fn a_snapshot_taken_under_load_restores_to_a_moment_of_it() {
         restore_snapshot(&taken, &data, true, None),
         Err(MaintenanceError::Open(OpenError::Locked { .. }))
     ));
-    operate(&store, 3, set("after", Some("1"), None)).unwrap();
+    commit_change(&store, 3, set_value("after", Some("1"), None)).unwrap();
     store.close();
     drop(store);
 
     restore_snapshot(&taken, &fresh, false, None).unwrap();
-    let before = contents(&fresh);
+    let before = digest_files(&fresh);
     assert!(
         restore_snapshot(&taken, &fresh, false, None)
             .unwrap_err()
             .to_string()
             .contains("--replace")
     );
-    assert_eq!(contents(&fresh), before);
+    assert_eq!(digest_files(&fresh), before);
     let restored = restore_snapshot(&taken, &data, true, None).unwrap();
     assert!(restored.moved_aside.unwrap().join("ark.db").is_file());
     for dir in [&data, &fresh] {
-        assert_eq!(verify(dir).fault, None);
-        assert_eq!(check(dir, None).fault, None);
+        assert_eq!(verify_chains(dir).fault, None);
+        assert_eq!(check_state(dir, None).fault, None);
         let store = open(dir);
         assert!(
             store
-                .latest_state(&name("kyle"), "before")
+                .latest_state(&make_name("kyle"), "before")
                 .unwrap()
                 .is_some()
         );
         assert!(
             store
-                .latest_state(&name("kyle"), "after")
+                .latest_state(&make_name("kyle"), "after")
                 .unwrap()
                 .is_none()
         );
         let (rows, _) = store.audit_head().unwrap();
         assert_eq!(rows, manifest.audit.seq + 1);
-        operate(&store, 4, set("k", Some("1"), None)).unwrap();
+        commit_change(&store, 4, set_value("k", Some("1"), None)).unwrap();
     }
 }
 
@@ -114,11 +114,11 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
     let root = tempfile::tempdir().unwrap();
     let (data, taken) = (root.path().join("d"), root.path().join("s"));
     let store = open(&data);
-    operate(&store, 1, set("k", Some("\"needle\""), None)).unwrap();
+    commit_change(&store, 1, set_value("k", Some("\"needle\""), None)).unwrap();
     store.close();
     drop(store);
     create_snapshot(&data, &taken).unwrap();
-    let before = contents(&data);
+    let before = digest_files(&data);
     let manifest = std::fs::read_to_string(taken.join("manifest.json")).unwrap();
     let database = std::fs::read(taken.join("ark.db")).unwrap();
     let refused = |named: &str| {
@@ -126,7 +126,7 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
             .unwrap_err()
             .to_string();
         assert!(error.contains(named), "{error}");
-        assert_eq!(contents(&data), before);
+        assert_eq!(digest_files(&data), before);
     };
     let schema = |version: u32| format!("\"schema\": {version}");
     let newer = manifest.replace(&schema(SCHEMA_VERSION), &schema(SCHEMA_VERSION + 1));
@@ -167,7 +167,7 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
         error.to_string().contains("there is no such directory"),
         "{error}"
     );
-    assert_eq!(contents(&data), before);
+    assert_eq!(digest_files(&data), before);
     // A restore that was cut off keeps a host from starting, until it is done again.
     std::fs::write(taken.join("ark.db"), &database).unwrap();
     std::fs::write(data.join("restore.pending"), "").unwrap();
@@ -179,7 +179,7 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
     restore_snapshot(&taken, &data, false, None).unwrap();
     assert!(
         open(&data)
-            .latest_state(&name("kyle"), "k")
+            .latest_state(&make_name("kyle"), "k")
             .unwrap()
             .is_some()
     );
@@ -190,32 +190,32 @@ fn rekey_moves_every_revision_to_the_new_key_or_none() {
     let dir = tempfile::tempdir().unwrap();
     let store = with_key(dir.path(), KEY).unwrap();
     for value in ["\"one\"", "\"two\""] {
-        operate(&store, 1, set("secret/s", Some(value), None)).unwrap();
+        commit_change(&store, 1, set_value("secret/s", Some(value), None)).unwrap();
     }
     store.close();
     drop(store);
     let key = |digit: &str| SecretKey::parse(&digit.repeat(64), "a test").unwrap();
-    let head = check(dir.path(), Some(KEY)).head;
+    let head = check_state(dir.path(), Some(KEY)).head;
     for wrong in [None, Some(key("3"))] {
         assert!(rekey_secrets(dir.path(), wrong.as_ref(), &key("2")).is_err());
-        assert_eq!(check(dir.path(), Some(KEY)).secrets, 2);
+        assert_eq!(check_state(dir.path(), Some(KEY)).secrets, 2);
     }
     assert_eq!(
         rekey_secrets(dir.path(), Some(&key("1")), &key("2")).unwrap(),
         2
     );
-    let report = check(dir.path(), Some(&"2".repeat(64)));
+    let report = check_state(dir.path(), Some(&"2".repeat(64)));
     assert_eq!((report.secrets, report.head, report.fault), (2, head, None));
-    assert!(check(dir.path(), Some(KEY)).fault.is_some());
-    assert_eq!(verify(dir.path()).fault, None);
+    assert!(check_state(dir.path(), Some(KEY)).fault.is_some());
+    assert_eq!(verify_chains(dir.path()).fault, None);
     let store = with_key(dir.path(), &"2".repeat(64)).unwrap();
     let value = store
-        .get_state(&name("kyle"), "secret/s")
+        .get_state(&make_name("kyle"), "secret/s")
         .unwrap()
         .1
         .unwrap();
     assert_eq!(value.value_json, "\"two\"");
-    operate(&store, 2, set("secret/s", Some("\"three\""), Some(2))).unwrap();
+    commit_change(&store, 2, set_value("secret/s", Some("\"three\""), Some(2))).unwrap();
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn archived_rows_leave_the_database_and_the_chain_stays_verifiable() {
     let now = Millis::now().0;
     let store = open(&data);
     for at in [1_000, 2_000, 3_000, now] {
-        operate(&store, at, set(&format!("k{at}"), Some("1"), None)).unwrap();
+        commit_change(&store, at, set_value(&format!("k{at}"), Some("1"), None)).unwrap();
     }
     assert!(matches!(
         archive_audit(&data, Millis(2_500), &file("a")),
@@ -246,7 +246,7 @@ fn archived_rows_leave_the_database_and_the_chain_stays_verifiable() {
     assert!(archive_audit(&data, Millis(3_500), &file("a")).is_err());
     let second = archive_audit(&data, Millis(3_500), &file("b")).unwrap();
     assert_eq!(second.rows, (3, 3));
-    let report = verify(&data);
+    let report = verify_chains(&data);
     assert_eq!((report.rows, report.archived, report.fault), (6, 3, None));
     let (a, b) = (
         check_archive(&file("a")).unwrap(),
@@ -258,7 +258,7 @@ fn archived_rows_leave_the_database_and_the_chain_stays_verifiable() {
     );
     // A host goes on behind the archive.
     let store = open(&data);
-    operate(&store, now, set("more", Some("1"), None)).unwrap();
+    commit_change(&store, now, set_value("more", Some("1"), None)).unwrap();
     assert_eq!(
         store
             .session_page(&SessionLogFilter::default(), 99)
@@ -268,7 +268,7 @@ fn archived_rows_leave_the_database_and_the_chain_stays_verifiable() {
     );
     store.close();
     drop(store);
-    assert_eq!(verify(&data).fault, None);
+    assert_eq!(verify_chains(&data).fault, None);
     // Neither the database nor a file can be changed unseen.
     let tampered = |sql: &str| {
         let copy = tempfile::tempdir().unwrap();
@@ -280,7 +280,7 @@ fn archived_rows_leave_the_database_and_the_chain_stays_verifiable() {
             .unwrap()
             .execute_batch(sql)
             .unwrap();
-        verify(copy.path()).fault
+        verify_chains(copy.path()).fault
     };
     for sql in [
         "DELETE FROM audit_log WHERE seq = 4",
@@ -324,7 +324,7 @@ fn the_database_and_its_log_together_stay_within_the_limit() {
     let value = format!("\"{}\"", "x".repeat(20_000));
     let mut written = 0;
     let refused = loop {
-        match operate(&store, 1, set("k", Some(&value), None)) {
+        match commit_change(&store, 1, set_value("k", Some(&value), None)) {
             Ok(revision) => written = revision,
             Err(error) => break error,
         }
@@ -333,6 +333,9 @@ fn the_database_and_its_log_together_stay_within_the_limit() {
     assert!(refused.to_string().contains("full"), "{refused}");
     // Most of the limit is used, and what was written is read.
     assert!(size() > limit / 2, "{} bytes", size());
-    let last = store.latest_state(&name("kyle"), "k").unwrap().unwrap();
+    let last = store
+        .latest_state(&make_name("kyle"), "k")
+        .unwrap()
+        .unwrap();
     assert_eq!(last.revision, written);
 }

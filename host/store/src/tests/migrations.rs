@@ -6,7 +6,7 @@ use ark_model::ids::{AuditId, Millis};
 use ark_model::principal::ActionGrant;
 use rusqlite::Connection;
 
-use super::{KEY, check, name, open, operate, set, verify, with_key};
+use super::{KEY, check_state, commit_change, make_name, open, set_value, verify_chains, with_key};
 use crate::schema::{SCHEMA_VERSION, migrate_schema};
 use crate::tables::audit::append_entry;
 use crate::*;
@@ -79,11 +79,13 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
             );
         }
         let store = with_key(dir.path(), KEY).unwrap();
-        let history = store.state_history(&name("kyle"), "k", None, 9).unwrap();
+        let history = store
+            .state_history(&make_name("kyle"), "k", None, 9)
+            .unwrap();
         let kept: Vec<_> = history.iter().map(|row| (row.revision, row.at.0)).collect();
         assert_eq!(kept, [(3, 100), (2, 100), (1, 100)]);
         let secret = store
-            .get_state(&name("joey"), "secret/api")
+            .get_state(&make_name("joey"), "secret/api")
             .unwrap()
             .1
             .unwrap();
@@ -96,7 +98,7 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
         };
         assert_eq!(
             store
-                .memories_page(&name("kyle"), &words, 9, Millis(2))
+                .memories_page(&make_name("kyle"), &words, 9, Millis(2))
                 .unwrap()
                 .len(),
             1
@@ -116,7 +118,7 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
             .collect();
         let expected = [("ada", &[][..]), ("desk", &[ActionGrant::All])];
         assert_eq!(granted, expected[..if version < 4 { 0 } else { 2 }]);
-        operate(&store, 200, set("k", Some("4"), Some(3))).unwrap();
+        commit_change(&store, 200, set_value("k", Some("4"), Some(3))).unwrap();
         assert_eq!(store.sent_events().unwrap(), None);
         for audit_seq in [2, 3] {
             let sent = EventCursor {
@@ -133,8 +135,8 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
         check_webhooks(&store);
         store.close();
         drop(store);
-        assert_eq!(verify(dir.path()).fault, None);
-        let report = check(dir.path(), Some(KEY));
+        assert_eq!(verify_chains(dir.path()).fault, None);
+        let report = check_state(dir.path(), Some(KEY));
         assert_eq!(
             (report.revisions, report.secrets, report.fault),
             (5, 1, None)
@@ -151,7 +153,7 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
 
 /// What is kept of a webhook: its progress over a disabling, and the newest of its dead letters until they are delivered.
 fn check_webhooks(store: &Store) {
-    let desk = name("desk");
+    let desk = make_name("desk");
     let commit = |webhooks| {
         let unit = Unit {
             at: Millis(7),
@@ -202,7 +204,12 @@ fn check_webhooks(store: &Store) {
     assert_eq!(kept(None, 9), ["c", "b"]);
     assert_eq!(kept(None, 1), ["c"]);
     assert_eq!(store.count_webhook_dead_letters(&desk).unwrap(), 2);
-    assert_eq!(store.count_webhook_dead_letters(&name("other")).unwrap(), 0);
+    assert_eq!(
+        store
+            .count_webhook_dead_letters(&make_name("other"))
+            .unwrap(),
+        0
+    );
     let next = || {
         let next = store.next_webhook_redelivery(&desk).unwrap();
         next.map(|it| (it.letter.event_id, it.letter.attempts))
@@ -250,7 +257,7 @@ fn positions_and_reports_of_schema_4_become_orders() {
             kind,
             id,
             trace_id: None,
-            agent: Some(name("kenny")),
+            agent: Some(make_name("kenny")),
             action_type: Some(action_type.to_owned()),
             outcome: Some(ark_model::decision::Outcome::Approved),
             at: Millis(7),
@@ -375,7 +382,7 @@ fn positions_and_reports_of_schema_4_become_orders() {
     assert_eq!(
         rows.promotions,
         [Promotion {
-            agent: name("kenny"),
+            agent: make_name("kenny"),
             symbol: "BTC-USD".to_owned(),
             account_wide: false,
             at: Millis(5)

@@ -15,16 +15,16 @@ use ark_model::ids::{AuditId, Millis, Name, TraceId};
 
 use crate::*;
 
-fn name(text: &str) -> Name {
+fn make_name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn entry(id: AuditId) -> AuditEntry {
+fn make_entry(id: AuditId) -> AuditEntry {
     AuditEntry {
         kind: AuditKind::Decision,
         id,
         trace_id: Some(TraceId::fresh()),
-        agent: Some(name("kenny")),
+        agent: Some(make_name("kenny")),
         action_type: Some("trade".to_owned()),
         outcome: Some(Outcome::Denied),
         at: Millis(1_000),
@@ -41,7 +41,7 @@ fn open(dir: &std::path::Path) -> Store {
     Store::open(&StoreConfig::in_dir(dir)).unwrap()
 }
 
-fn verify(dir: &std::path::Path) -> ChainReport {
+fn verify_chains(dir: &std::path::Path) -> ChainReport {
     ReadOnlyStore::open(dir)
         .unwrap()
         .verify_audit_log()
@@ -57,7 +57,7 @@ fn with_key(dir: &std::path::Path, key: &str) -> Result<Store, OpenError> {
     })
 }
 
-fn operate(store: &Store, at: u64, change: OperatorChange) -> Result<u64, CommitError> {
+fn commit_change(store: &Store, at: u64, change: OperatorChange) -> Result<u64, CommitError> {
     let unit = Unit {
         operator_changes: vec![AttributedChange {
             by: "ada".to_owned(),
@@ -69,16 +69,16 @@ fn operate(store: &Store, at: u64, change: OperatorChange) -> Result<u64, Commit
     Ok(store.commit(unit)?.operator_changes[0])
 }
 
-fn set(key: &str, value: Option<&str>, expected: Option<u64>) -> OperatorChange {
+fn set_value(key: &str, value: Option<&str>, expected: Option<u64>) -> OperatorChange {
     OperatorChange::State {
-        agent: name("kyle"),
+        agent: make_name("kyle"),
         key: key.to_owned(),
         value_json: value.map(str::to_owned),
         expected,
     }
 }
 
-fn check(dir: &std::path::Path, key: Option<&str>) -> StateReport {
+fn check_state(dir: &std::path::Path, key: Option<&str>) -> StateReport {
     let key = key.map(|key| SecretKey::parse(key, "a test").unwrap());
     ReadOnlyStore::open(dir)
         .unwrap()

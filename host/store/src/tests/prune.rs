@@ -9,7 +9,7 @@ use super::*;
 
 const DAY_MS: u64 = 86_400_000;
 
-fn message(key: &str, accepted_at: Millis, receivers: &[&str]) -> NewSignal {
+fn make_signal(key: &str, accepted_at: Millis, receivers: &[&str]) -> NewSignal {
     NewSignal {
         by: None,
         signal: Signal {
@@ -17,7 +17,7 @@ fn message(key: &str, accepted_at: Millis, receivers: &[&str]) -> NewSignal {
             topic: "news".to_owned(),
             payload_json: "{\"n\":1}".to_owned(),
             trace_id: TraceId::fresh(),
-            sender: Some(name("kyle")),
+            sender: Some(make_name("kyle")),
             causal_depth: 1,
             expires_at: None,
             accepted_at,
@@ -29,13 +29,16 @@ fn message(key: &str, accepted_at: Millis, receivers: &[&str]) -> NewSignal {
             request: Digest::hash_bytes(key.as_bytes()),
             legacy_request: None,
         }),
-        deliver_to: receivers.iter().map(|receiver| name(receiver)).collect(),
+        deliver_to: receivers
+            .iter()
+            .map(|receiver| make_name(receiver))
+            .collect(),
         shed: Vec::new(),
     }
 }
 
 /// Sends a message of kyle's as the router does: it is counted when the agent proposes it, and becomes a signal then.
-fn send(store: &Store, message: &NewSignal) {
+fn send_signal(store: &Store, message: &NewSignal) {
     let signal = &message.signal;
     let outbox = OutboxMessage {
         topic: signal.topic.clone(),
@@ -48,7 +51,7 @@ fn send(store: &Store, message: &NewSignal) {
     };
     let put = Unit {
         outbox: vec![outbox],
-        charged_to: Some(QuotaHolder::Agent(name("kyle"))),
+        charged_to: Some(QuotaHolder::Agent(make_name("kyle"))),
         ..Unit::default()
     };
     store.commit(put).unwrap();
@@ -64,7 +67,7 @@ fn send(store: &Store, message: &NewSignal) {
     );
 }
 
-fn complete(store: &Store, message: &NewSignal, result: DeliveryResult) {
+fn complete_delivery(store: &Store, message: &NewSignal, result: DeliveryResult) {
     let completion = DeliveryCompletion {
         signal: message.signal.id,
         agent: message.deliver_to[0].clone(),
@@ -88,36 +91,36 @@ fn old_signals_that_have_ended_leave_and_their_bytes_are_given_back() {
     let store = open(dir.path());
     let now = Millis::now().0;
     let (old, recent) = (Millis(now - 100 * DAY_MS), Millis(now - DAY_MS / 2));
-    let kyle = QuotaHolder::Agent(name("kyle"));
+    let kyle = QuotaHolder::Agent(make_name("kyle"));
     let stored = |store: &Store| store.read_usage(&kyle).totals.stored_bytes;
-    let handled = message("handled", old, &["kenny"]);
-    let failed = message("failed", old, &["kenny", "joey"]);
-    let unheard = message("unheard", old, &[]);
-    let pending = message("pending", old, &["kenny"]);
-    let in_approval = message("in approval", old, &["kenny"]);
-    let in_outbox = message("in outbox", old, &["kenny"]);
-    let of_today = message("of today", recent, &["kenny"]);
+    let handled = make_signal("handled", old, &["kenny"]);
+    let failed = make_signal("failed", old, &["kenny", "joey"]);
+    let unheard = make_signal("unheard", old, &[]);
+    let pending = make_signal("pending", old, &["kenny"]);
+    let in_approval = make_signal("in approval", old, &["kenny"]);
+    let in_outbox = make_signal("in outbox", old, &["kenny"]);
+    let of_today = make_signal("of today", recent, &["kenny"]);
     let mut kept_bytes = 0;
     for kept in [&pending, &in_approval, &in_outbox, &of_today] {
-        send(&store, kept);
+        send_signal(&store, kept);
         kept_bytes = stored(&store);
     }
     for pruned in [&handled, &failed, &unheard] {
-        send(&store, pruned);
+        send_signal(&store, pruned);
     }
     for message in [&handled, &in_approval, &in_outbox, &of_today] {
-        complete(&store, message, DeliveryResult::Done);
+        complete_delivery(&store, message, DeliveryResult::Done);
     }
     let failure = DeliveryResult::Failed {
         reason: "a reason".to_owned(),
         failure: AuditId::fresh(),
     };
-    complete(&store, &failed, failure.clone());
+    complete_delivery(&store, &failed, failure.clone());
     let joeys = NewSignal {
-        deliver_to: vec![name("joey")],
+        deliver_to: vec![make_name("joey")],
         ..failed.clone()
     };
-    complete(&store, &joeys, failure);
+    complete_delivery(&store, &joeys, failure);
     let before_pruning = stored(&store);
     assert!(before_pruning > kept_bytes);
     let before = Millis(now - 90 * DAY_MS);
@@ -158,7 +161,7 @@ fn old_signals_that_have_ended_leave_and_their_bytes_are_given_back() {
         }
     );
     assert!(pruned.session_lines >= 3, "{pruned:?}");
-    assert_eq!(verify(dir.path()).fault, None);
+    assert_eq!(verify_chains(dir.path()).fault, None);
     let again = prune_signals(dir.path(), before).unwrap();
     assert_eq!((again.signals, again.session_lines), (0, 0));
     let store = open(dir.path());

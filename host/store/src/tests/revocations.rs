@@ -8,9 +8,9 @@ use ark_model::principal::Role;
 use super::*;
 
 /// Makes a token whose secret is its name.
-fn create(store: &Store, token: &str, role: Role, expires_at: Option<Millis>) {
+fn create_token(store: &Store, token: &str, role: Role, expires_at: Option<Millis>) {
     let new = NewToken {
-        name: name(token),
+        name: make_name(token),
         hash: Digest::hash_bytes(token.as_bytes()),
         role,
         agents: Vec::new(),
@@ -18,16 +18,16 @@ fn create(store: &Store, token: &str, role: Role, expires_at: Option<Millis>) {
         expires_at,
         unproved: false,
     };
-    operate(store, 1, OperatorChange::Token(TokenChange::Create(new))).unwrap();
+    commit_change(store, 1, OperatorChange::Token(TokenChange::Create(new))).unwrap();
 }
 
-fn revoke(store: &Store, token: &str) {
-    let change = OperatorChange::Token(TokenChange::Revoke(name(token)));
-    operate(store, 2, change).unwrap();
+fn revoke_token(store: &Store, token: &str) {
+    let change = OperatorChange::Token(TokenChange::Revoke(make_name(token)));
+    commit_change(store, 2, change).unwrap();
 }
 
 /// The names of the tokens that are live.
-fn live(dir: &Path) -> Vec<String> {
+fn list_live_tokens(dir: &Path) -> Vec<String> {
     let now = Millis::now();
     let rows = ReadOnlyStore::open(dir).unwrap().all_tokens().unwrap();
     let mut names: Vec<String> = rows
@@ -39,20 +39,20 @@ fn live(dir: &Path) -> Vec<String> {
     names
 }
 
-fn names(tokens: &[Name]) -> Vec<&str> {
+fn list_names(tokens: &[Name]) -> Vec<&str> {
     tokens.iter().map(Name::as_str).collect()
 }
 
 /// Takes a snapshot with the tokens `root` (admin), `bot`, `desk` and `old`, which has expired, and revokes some of them afterwards.
 fn snapshot_and_revoke(data: &Path, snapshot: &Path, revoked: &[&str]) {
     let store = open(data);
-    create(&store, "root", Role::Admin, None);
-    create(&store, "bot", Role::Operator, None);
-    create(&store, "desk", Role::Reader, None);
-    create(&store, "old", Role::Reader, Some(Millis(1)));
+    create_token(&store, "root", Role::Admin, None);
+    create_token(&store, "bot", Role::Operator, None);
+    create_token(&store, "desk", Role::Reader, None);
+    create_token(&store, "old", Role::Reader, Some(Millis(1)));
     create_snapshot(data, snapshot).unwrap();
     for token in revoked {
-        revoke(&store, token);
+        revoke_token(&store, token);
     }
     store.close();
 }
@@ -77,11 +77,11 @@ fn tokens_that_were_revoked_since_a_snapshot_stay_revoked() {
             .copied()
             .filter(|token| *token != "old")
             .collect();
-        assert_eq!(names(&report.revoked_tokens), carried, "{case}");
-        assert_eq!(names(&report.live_tokens), [""; 0], "{case}");
+        assert_eq!(list_names(&report.revoked_tokens), carried, "{case}");
+        assert_eq!(list_names(&report.live_tokens), [""; 0], "{case}");
         assert_eq!(report.token, None, "{case}");
-        assert_eq!(live(&data), expected_live, "{case}");
-        assert_eq!(verify(&data).fault, None, "{case}");
+        assert_eq!(list_live_tokens(&data), expected_live, "{case}");
+        assert_eq!(verify_chains(&data).fault, None, "{case}");
         // The audit log says which.
         let rows = open(&data)
             .audit_page(&AuditFilter::default(), None, 1)
@@ -102,7 +102,7 @@ fn an_interrupted_restore_goes_by_the_database_that_it_replaced_first() {
     });
     assert!(matches!(failed, Err(MaintenanceError::Token(_))));
     let report = restore_snapshot(&snapshot, &data, true, None).unwrap();
-    assert_eq!(names(&report.revoked_tokens), ["bot", "root"]);
+    assert_eq!(list_names(&report.revoked_tokens), ["bot", "root"]);
     let made = Digest::hash_bytes(report.token.unwrap().as_bytes());
     let rows = open(&data).all_tokens().unwrap();
     let admins: Vec<&TokenRow> = rows
@@ -114,12 +114,12 @@ fn an_interrupted_restore_goes_by_the_database_that_it_replaced_first() {
 }
 
 /// What is done to a data directory before the restore, and whether a database is there to be replaced.
-type Damage = (&'static str, fn(&Path), bool);
+type RevocationDamage = (&'static str, fn(&Path), bool);
 
 #[test]
 fn where_the_replaced_database_does_not_tell_the_live_tokens_are_named() {
     let root = tempfile::tempdir().unwrap();
-    let damages: [Damage; 3] = [
+    let damages: [RevocationDamage; 3] = [
         (
             "gone",
             |dir| std::fs::remove_file(dir.join("ark.db")).unwrap(),
@@ -148,11 +148,11 @@ fn where_the_replaced_database_does_not_tell_the_live_tokens_are_named() {
         damage(&data);
         let report = restore_snapshot(&snapshot, &data, replace, None).unwrap();
         assert_eq!(
-            names(&report.live_tokens),
+            list_names(&report.live_tokens),
             ["bot", "desk", "root"],
             "{case}"
         );
-        assert_eq!(names(&report.revoked_tokens), [""; 0], "{case}");
-        assert_eq!(live(&data), ["bot", "desk", "root"], "{case}");
+        assert_eq!(list_names(&report.revoked_tokens), [""; 0], "{case}");
+        assert_eq!(list_live_tokens(&data), ["bot", "desk", "root"], "{case}");
     }
 }

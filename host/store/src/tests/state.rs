@@ -7,12 +7,12 @@ use ark_model::signal::Signal;
 use ark_model::state::{Memory, NewMemory, StateWrite, Truth, TruthWrite};
 use ark_model::usage::{QuotaHolder, Totals};
 
-use super::{KEY, check, name, open, operate, set, verify, with_key};
+use super::{KEY, check_state, commit_change, make_name, open, set_value, verify_chains, with_key};
 use crate::*;
 
-pub(super) fn back(key: &str, target: RollbackTarget) -> OperatorChange {
+pub(super) fn roll_back(key: &str, target: RollbackTarget) -> OperatorChange {
     OperatorChange::Rollback {
-        agent: name("kyle"),
+        agent: make_name("kyle"),
         key: key.to_owned(),
         target,
         expected: None,
@@ -24,7 +24,7 @@ fn operators_changes_are_recorded_with_who_what_and_the_digest() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     assert_eq!(
-        operate(&store, 5, set("a/b", Some("{\"x\":1.0}"), Some(0))),
+        commit_change(&store, 5, set_value("a/b", Some("{\"x\":1.0}"), Some(0))),
         Ok(1)
     );
     let row = &store.audit_page(&AuditFilter::default(), None, 1).unwrap()[0];
@@ -43,7 +43,7 @@ fn operators_changes_are_recorded_with_who_what_and_the_digest() {
     );
     // What is refused leaves neither.
     assert!(matches!(
-        operate(&store, 6, set("a/b", Some("2"), Some(0))),
+        commit_change(&store, 6, set_value("a/b", Some("2"), Some(0))),
         Err(CommitError::Conflict {
             expected: 0,
             current: 1,
@@ -51,7 +51,7 @@ fn operators_changes_are_recorded_with_who_what_and_the_digest() {
         })
     ));
     assert!(matches!(
-        operate(&store, 6, set("none", None, None)),
+        commit_change(&store, 6, set_value("none", None, None)),
         Err(CommitError::NotFound(_))
     ));
     assert_eq!(store.audit_head().unwrap().0, 1);
@@ -69,13 +69,16 @@ fn a_rollback_is_a_new_revision_and_a_missing_target_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for (at, value) in [(10, Some("1")), (20, Some("2")), (30, None)] {
-        operate(&store, at, set("k", value, None)).unwrap();
+        commit_change(&store, at, set_value("k", value, None)).unwrap();
     }
     assert_eq!(
-        operate(&store, 40, back("k", RollbackTarget::Steps(2))),
+        commit_change(&store, 40, roll_back("k", RollbackTarget::Steps(2))),
         Ok(4)
     );
-    let latest = store.latest_state(&name("kyle"), "k").unwrap().unwrap();
+    let latest = store
+        .latest_state(&make_name("kyle"), "k")
+        .unwrap()
+        .unwrap();
     assert_eq!(latest.content, Content::Plain("1".to_owned()));
     assert_eq!(latest.origin, "rollback to 1");
     for target in [
@@ -84,14 +87,14 @@ fn a_rollback_is_a_new_revision_and_a_missing_target_is_said() {
         RollbackTarget::Revision(0),
         RollbackTarget::Revision(5),
     ] {
-        let error = operate(&store, 50, back("k", target)).unwrap_err();
+        let error = commit_change(&store, 50, roll_back("k", target)).unwrap_err();
         assert!(
             matches!(error, CommitError::NoSuchRevision { current: 4, .. }),
             "{error}"
         );
     }
     assert!(matches!(
-        operate(&store, 50, back("other", RollbackTarget::Steps(1))),
+        commit_change(&store, 50, roll_back("other", RollbackTarget::Steps(1))),
         Err(CommitError::NoSuchRevision { current: 0, .. })
     ));
     // What it was at a moment, the deletion and the time before included.
@@ -102,7 +105,9 @@ fn a_rollback_is_a_new_revision_and_a_missing_target_is_said() {
         (30, Some(3)),
         (99, Some(4)),
     ] {
-        let found = store.state_at(&name("kyle"), "k", Millis(moment)).unwrap();
+        let found = store
+            .state_at(&make_name("kyle"), "k", Millis(moment))
+            .unwrap();
         assert_eq!(found.map(|found| found.revision), revision, "at {moment}");
     }
 }
@@ -120,11 +125,11 @@ fn memories_are_found_by_kind_and_words_until_they_expire() {
             },
             ttl_seconds: ttl,
         };
-        operate(
+        commit_change(
             &store,
             1_000,
             OperatorChange::Remember {
-                agent: name("kyle"),
+                agent: make_name("kyle"),
                 memory,
             },
         )
@@ -140,7 +145,7 @@ fn memories_are_found_by_kind_and_words_until_they_expire() {
             before: None,
         };
         store
-            .memories_page(&name("kyle"), &filter, 10, Millis(now))
+            .memories_page(&make_name("kyle"), &filter, 10, Millis(now))
             .unwrap()
             .len()
     };
@@ -152,13 +157,13 @@ fn memories_are_found_by_kind_and_words_until_they_expire() {
     assert_eq!(find(Some("\" NEAR("), None, 2_000), 1);
     assert_eq!(find(None, None, 2_000), 2);
     let forget = |id| OperatorChange::Forget {
-        agent: name("kyle"),
+        agent: make_name("kyle"),
         id,
     };
     let first = i64::try_from(first).unwrap();
-    operate(&store, 2_000, forget(first)).unwrap();
+    commit_change(&store, 2_000, forget(first)).unwrap();
     assert!(matches!(
-        operate(&store, 2_000, forget(first)),
+        commit_change(&store, 2_000, forget(first)),
         Err(CommitError::NotFound(_))
     ));
     assert_eq!(find(Some("failed"), None, 2_000), 0);
@@ -175,19 +180,19 @@ fn configuration_values_and_truths_keep_their_history() {
             description: description.map(str::to_owned),
             expected,
         };
-    operate(&store, 1, config(Some("0.5"), Some("the limit"), Some(0))).unwrap();
-    operate(&store, 2, config(Some("\"0.5\""), None, Some(1))).unwrap();
+    commit_change(&store, 1, config(Some("0.5"), Some("the limit"), Some(0))).unwrap();
+    commit_change(&store, 2, config(Some("\"0.5\""), None, Some(1))).unwrap();
     assert!(matches!(
-        operate(&store, 3, config(Some("1"), None, Some(1))),
+        commit_change(&store, 3, config(Some("1"), None, Some(1))),
         Err(CommitError::Stale {
             table: "config",
             current: 2,
             ..
         })
     ));
-    operate(&store, 4, config(None, None, None)).unwrap();
+    commit_change(&store, 4, config(None, None, None)).unwrap();
     assert!(matches!(
-        operate(&store, 5, config(None, None, None)),
+        commit_change(&store, 5, config(None, None, None)),
         Err(CommitError::NotFound(_))
     ));
     assert!(store.config_entries_page("", None, 10).unwrap().is_empty());
@@ -206,7 +211,7 @@ fn configuration_values_and_truths_keep_their_history() {
     );
 
     let truth = |value: &str, expected| OperatorChange::Truth {
-        agent: name("aletheia"),
+        agent: make_name("aletheia"),
         write: TruthWrite {
             key: "sky".to_owned(),
             truth: Truth {
@@ -217,10 +222,10 @@ fn configuration_values_and_truths_keep_their_history() {
         },
         expected,
     };
-    operate(&store, 1, truth("\"blue\"", Some(0))).unwrap();
-    operate(&store, 2, truth("\"grey\"", Some(1))).unwrap();
+    commit_change(&store, 1, truth("\"blue\"", Some(0))).unwrap();
+    commit_change(&store, 2, truth("\"grey\"", Some(1))).unwrap();
     assert!(matches!(
-        operate(&store, 3, truth("1", Some(1))),
+        commit_change(&store, 3, truth("1", Some(1))),
         Err(CommitError::Stale {
             table: "truth",
             current: 2,
@@ -239,7 +244,12 @@ fn configuration_values_and_truths_keep_their_history() {
 fn secrets_are_encrypted_masked_and_need_the_key() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let error = operate(&store, 1, set("secret/api", Some("\"hunter2\""), None)).unwrap_err();
+    let error = commit_change(
+        &store,
+        1,
+        set_value("secret/api", Some("\"hunter2\""), None),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("ARK_SECRET_KEY_FILE"), "{error}");
     assert!(
         store.check_state_writable("secret/api").is_err()
@@ -248,22 +258,37 @@ fn secrets_are_encrypted_masked_and_need_the_key() {
     store.close();
     drop(store);
     let store = with_key(dir.path(), KEY).unwrap();
-    operate(&store, 2, set("secret/api", Some("\"hunter2\""), None)).unwrap();
-    operate(&store, 3, set("secret/api", Some("\"hunter3\""), None)).unwrap();
-    operate(&store, 4, back("secret/api", RollbackTarget::Revision(1))).unwrap();
-    let (revision, entry) = store.get_state(&name("kyle"), "secret/api").unwrap();
+    commit_change(
+        &store,
+        2,
+        set_value("secret/api", Some("\"hunter2\""), None),
+    )
+    .unwrap();
+    commit_change(
+        &store,
+        3,
+        set_value("secret/api", Some("\"hunter3\""), None),
+    )
+    .unwrap();
+    commit_change(
+        &store,
+        4,
+        roll_back("secret/api", RollbackTarget::Revision(1)),
+    )
+    .unwrap();
+    let (revision, entry) = store.get_state(&make_name("kyle"), "secret/api").unwrap();
     assert_eq!(
         (revision, entry.unwrap().value_json.as_str()),
         (3, "\"hunter2\"")
     );
     for row in store
-        .state_history(&name("kyle"), "secret/api", None, 9)
+        .state_history(&make_name("kyle"), "secret/api", None, 9)
         .unwrap()
     {
         assert_eq!(row.content, Content::Secret);
     }
     assert_eq!(
-        store.state_page(&name("kyle"), "", None, 9).unwrap()[0].content,
+        store.state_page(&make_name("kyle"), "", None, 9).unwrap()[0].content,
         Content::Secret
     );
     store.close();
@@ -280,35 +305,37 @@ fn secrets_are_encrypted_masked_and_need_the_key() {
         with_key(dir.path(), &"2".repeat(64)),
         Err(OpenError::OtherSecretKey { .. })
     ));
-    let with = check(dir.path(), Some(KEY));
+    let with = check_state(dir.path(), Some(KEY));
     assert_eq!(
         (with.secrets, with.secrets_unchecked, with.fault),
         (3, 0, None)
     );
-    let without = check(dir.path(), None);
+    let without = check_state(dir.path(), None);
     assert_eq!(
         (without.secrets, without.secrets_unchecked, without.fault),
         (0, 3, None)
     );
     let store = open(dir.path());
-    let error = store.get_state(&name("kyle"), "secret/api").unwrap_err();
+    let error = store
+        .get_state(&make_name("kyle"), "secret/api")
+        .unwrap_err();
     assert!(error.to_string().contains("no key"), "{error}");
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum StateStep {
     Set(u8, Option<i64>),
     Back(u8, u64),
     Stale(u8),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn any_step() -> impl Strategy<Value = StateStep> {
     let key = 0u8..3;
     prop_oneof![
         (key.clone(), proptest::option::of(any::<i64>()))
-            .prop_map(|(key, value)| Step::Set(key, value)),
-        (key.clone(), 0u64..6).prop_map(|(key, steps)| Step::Back(key, steps)),
-        key.prop_map(Step::Stale),
+            .prop_map(|(key, value)| StateStep::Set(key, value)),
+        (key.clone(), 0u64..6).prop_map(|(key, steps)| StateStep::Back(key, steps)),
+        key.prop_map(StateStep::Stale),
     ]
 }
 
@@ -317,34 +344,34 @@ proptest! {
 
     /// State, history, moments and rollbacks against a model: a list of revisions per key.
     #[test]
-    fn state_is_what_a_list_of_revisions_would_be(steps in proptest::collection::vec(step(), 1..60)) {
+    fn state_is_what_a_list_of_revisions_would_be(steps in proptest::collection::vec(any_step(), 1..60)) {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
-        let agent: Name = name("kyle");
+        let agent: Name = make_name("kyle");
         let mut model: Vec<Vec<(u64, Option<String>)>> = vec![Vec::new(); 3];
         for (index, step) in steps.iter().enumerate() {
             let at = 100 + index as u64;
             let (key, change) = match step {
-                Step::Set(key, value) => {
+                StateStep::Set(key, value) => {
                     let value = value.map(|value| value.to_string());
-                    let change = set(&format!("k/{key}"), value.as_deref(), None);
+                    let change = set_value(&format!("k/{key}"), value.as_deref(), None);
                     (usize::from(*key), change)
                 }
-                Step::Back(key, steps) => (usize::from(*key), back(&format!("k/{key}"), RollbackTarget::Steps(*steps))),
-                Step::Stale(key) => (usize::from(*key), set(&format!("k/{key}"), Some("0"), Some(1_000))),
+                StateStep::Back(key, steps) => (usize::from(*key), roll_back(&format!("k/{key}"), RollbackTarget::Steps(*steps))),
+                StateStep::Stale(key) => (usize::from(*key), set_value(&format!("k/{key}"), Some("0"), Some(1_000))),
             };
             let revisions = &mut model[key];
             let expected = match step {
-                Step::Set(_, value) => {
+                StateStep::Set(_, value) => {
                     let live = revisions.last().is_some_and(|(_, value)| value.is_some());
                     (value.is_some() || live).then(|| value.map(|value| value.to_string()))
                 }
-                Step::Back(_, steps) => usize::try_from(*steps).ok()
+                StateStep::Back(_, steps) => usize::try_from(*steps).ok()
                     .and_then(|steps| revisions.len().checked_sub(steps + 1))
                     .and_then(|place| revisions.get(place).map(|(_, value)| value.clone())),
-                Step::Stale(_) => None,
+                StateStep::Stale(_) => None,
             };
-            let result = operate(&store, at, change);
+            let result = commit_change(&store, at, change);
             match expected {
                 Some(value) => {
                     revisions.push((at, value));
@@ -370,7 +397,7 @@ proptest! {
         }
         store.close();
         drop(store);
-        prop_assert_eq!(check(dir.path(), None).fault, None);
+        prop_assert_eq!(check_state(dir.path(), None).fault, None);
     }
 }
 
@@ -379,7 +406,7 @@ proptest! {
 fn usage_of_an_agent_equals_the_rows_of_the_tables() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let agent = QuotaHolder::Agent(name("kyle"));
+    let agent = QuotaHolder::Agent(make_name("kyle"));
     let write = |key: &str, value: Option<&str>, expected: u64, was_live: bool| StateWrite {
         key: key.to_owned(),
         value_json: value.map(str::to_owned),
@@ -399,12 +426,12 @@ fn usage_of_an_agent_equals_the_rows_of_the_tables() {
         to: None,
         payload_json: "\"it is\"".to_owned(),
         trace_id: TraceId::fresh(),
-        sender: Some(name("kyle")),
+        sender: Some(make_name("kyle")),
         causal_depth: 1,
         at: Millis(1),
     };
     let unit = |state: Vec<StateWrite>| Unit {
-        agent: Some(name("kyle")),
+        agent: Some(make_name("kyle")),
         at: Millis(10),
         state,
         ..Unit::default()
@@ -445,7 +472,7 @@ fn usage_of_an_agent_equals_the_rows_of_the_tables() {
         topic: "news".to_owned(),
         payload_json: "\"it is\"".to_owned(),
         trace_id: TraceId::fresh(),
-        sender: Some(name("kyle")),
+        sender: Some(make_name("kyle")),
         causal_depth: 1,
         accepted_at: Millis(11),
         expires_at: None,
@@ -455,8 +482,8 @@ fn usage_of_an_agent_equals_the_rows_of_the_tables() {
             signals: vec![NewSignal {
                 signal,
                 key: None,
-                deliver_to: vec![name("joey")],
-                shed: vec![name("stan")],
+                deliver_to: vec![make_name("joey")],
+                shed: vec![make_name("stan")],
                 by: None,
             }],
             outbox_done: vec![1],
@@ -467,7 +494,7 @@ fn usage_of_an_agent_equals_the_rows_of_the_tables() {
     // An operator's revision is the operator's; the live value is the agent's.
     let change = AttributedChange {
         by: "ada".to_owned(),
-        change: set("d", Some("\"dd\""), None),
+        change: set_value("d", Some("\"dd\""), None),
     };
     store
         .commit(Unit {
@@ -510,12 +537,12 @@ fn usage_of_an_agent_equals_the_rows_of_the_tables() {
 fn secrets_of_a_lost_key_are_given_up_by_order_and_a_new_key_takes_over() {
     let dir = tempfile::tempdir().unwrap();
     let store = with_key(dir.path(), KEY).unwrap();
-    operate(&store, 1, set("plan", Some("1"), None)).unwrap();
-    operate(&store, 2, set("secret/a", Some("\"hunter2\""), None)).unwrap();
-    operate(&store, 3, set("secret/a", Some("\"hunter3\""), None)).unwrap();
-    operate(&store, 4, set("secret/gone", Some("\"x\""), None)).unwrap();
-    operate(&store, 5, set("secret/gone", None, None)).unwrap();
-    let kyle = QuotaHolder::Agent(name("kyle"));
+    commit_change(&store, 1, set_value("plan", Some("1"), None)).unwrap();
+    commit_change(&store, 2, set_value("secret/a", Some("\"hunter2\""), None)).unwrap();
+    commit_change(&store, 3, set_value("secret/a", Some("\"hunter3\""), None)).unwrap();
+    commit_change(&store, 4, set_value("secret/gone", Some("\"x\""), None)).unwrap();
+    commit_change(&store, 5, set_value("secret/gone", None, None)).unwrap();
+    let kyle = QuotaHolder::Agent(make_name("kyle"));
     let keys = |store: &Store| store.read_usage(&kyle).totals.keys;
     let before = keys(&store);
     store.close();
@@ -540,7 +567,7 @@ fn secrets_of_a_lost_key_are_given_up_by_order_and_a_new_key_takes_over() {
     // Nothing is left to be given up, and the state and the audit log are whole, with any key and with none.
     assert!(give_up(&lost).is_err());
     for key in [None, Some(KEY), Some(new_key.as_str())] {
-        let report = check(dir.path(), key);
+        let report = check_state(dir.path(), key);
         assert_eq!(
             (
                 report.secrets,
@@ -551,23 +578,32 @@ fn secrets_of_a_lost_key_are_given_up_by_order_and_a_new_key_takes_over() {
             (0, 0, 3, None)
         );
     }
-    assert_eq!(verify(dir.path()).fault, None);
+    assert_eq!(verify_chains(dir.path()).fault, None);
     let store = with_key(dir.path(), &new_key).unwrap();
     assert_eq!(keys(&store), before - 1);
-    let (revision, entry) = store.get_state(&name("kyle"), "secret/a").unwrap();
+    let (revision, entry) = store.get_state(&make_name("kyle"), "secret/a").unwrap();
     assert_eq!((revision, entry), (3, None));
-    let plan = store.get_state(&name("kyle"), "plan").unwrap().1.unwrap();
+    let plan = store
+        .get_state(&make_name("kyle"), "plan")
+        .unwrap()
+        .1
+        .unwrap();
     assert_eq!(plan.value_json, "1");
     // A revision from before cannot be brought back, and the message says why.
-    let error = operate(&store, 6, back("secret/a", RollbackTarget::Revision(1))).unwrap_err();
+    let error = commit_change(
+        &store,
+        6,
+        roll_back("secret/a", RollbackTarget::Revision(1)),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("given up"), "{error}");
-    operate(&store, 7, set("secret/a", Some("\"hunter4\""), None)).unwrap();
+    commit_change(&store, 7, set_value("secret/a", Some("\"hunter4\""), None)).unwrap();
     store.close();
     drop(store);
     let key = SecretKey::parse(&new_key, "a test").unwrap();
     let next = SecretKey::parse(&"3".repeat(64), "a test").unwrap();
     assert_eq!(rekey_secrets(dir.path(), Some(&key), &next).unwrap(), 1);
-    let report = check(dir.path(), Some(&"3".repeat(64)));
+    let report = check_state(dir.path(), Some(&"3".repeat(64)));
     assert_eq!(
         (report.secrets, report.secrets_given_up, report.fault),
         (1, 3, None)

@@ -3,16 +3,16 @@
 use ark_model::ids::Millis;
 use ark_model::state::StateWrite;
 
-use super::state::back;
-use super::{KEY, check, name, operate, set, with_key};
+use super::state::roll_back;
+use super::{KEY, check_state, commit_change, make_name, set_value, with_key};
 use crate::*;
 
 /// A database with an agent's and an operator's writes, a deletion, a rollback and a secret.
-fn written(dir: &std::path::Path) {
+fn write_rows(dir: &std::path::Path) {
     let store = with_key(dir, KEY).unwrap();
-    operate(&store, 10, set("k", Some("1"), None)).unwrap();
+    commit_change(&store, 10, set_value("k", Some("1"), None)).unwrap();
     let unit = Unit {
-        agent: Some(name("kyle")),
+        agent: Some(make_name("kyle")),
         trace_id: Some(ark_model::ids::TraceId::fresh()),
         at: Millis(20),
         state: vec![StateWrite {
@@ -24,13 +24,13 @@ fn written(dir: &std::path::Path) {
         ..Unit::default()
     };
     store.commit(unit).unwrap();
-    operate(&store, 30, set("secret/s", Some("\"hunter2\""), None)).unwrap();
-    operate(&store, 40, set("k", None, None)).unwrap();
-    operate(&store, 50, back("k", RollbackTarget::Steps(1))).unwrap();
+    commit_change(&store, 30, set_value("secret/s", Some("\"hunter2\""), None)).unwrap();
+    commit_change(&store, 40, set_value("k", None, None)).unwrap();
+    commit_change(&store, 50, roll_back("k", RollbackTarget::Steps(1))).unwrap();
     store.close();
 }
 
-fn tamper(dir: &std::path::Path, sql: &str) -> usize {
+fn tamper_with(dir: &std::path::Path, sql: &str) -> usize {
     rusqlite::Connection::open(dir.join("ark.db"))
         .unwrap()
         .execute(sql, [])
@@ -103,8 +103,8 @@ const CHANGES: [(&str, &str, &str); 27] = [
 #[test]
 fn one_changed_byte_in_any_column_of_the_history_or_the_audit_log_is_found() {
     let whole = tempfile::tempdir().unwrap();
-    written(whole.path());
-    let report = check(whole.path(), Some(KEY));
+    write_rows(whole.path());
+    let report = check_state(whole.path(), Some(KEY));
     assert_eq!(
         (report.revisions, report.keys, report.secrets, report.fault),
         (5, 2, 1, None)
@@ -132,7 +132,7 @@ fn one_changed_byte_in_any_column_of_the_history_or_the_audit_log_is_found() {
                 "UPDATE {table} SET {column} = {changed} WHERE ({order}) = (SELECT {order} FROM {table} ORDER BY {order} LIMIT 1 OFFSET {row})
                  AND {column} IS NOT {changed}"
             );
-            if tamper(dir.path(), &sql) == 0 {
+            if tamper_with(dir.path(), &sql) == 0 {
                 // Null there, or (one in 256) the byte was the new one already.
                 continue;
             }
@@ -156,8 +156,8 @@ fn one_changed_byte_in_any_column_of_the_history_or_the_audit_log_is_found() {
         "INSERT INTO agents_state VALUES ('kyle', 'new', 1, '1', 1, NULL)",
     ] {
         let dir = tempfile::tempdir().unwrap();
-        written(dir.path());
-        assert_eq!(tamper(dir.path(), sql), 1);
-        assert!(check(dir.path(), Some(KEY)).fault.is_some(), "{sql}");
+        write_rows(dir.path());
+        assert_eq!(tamper_with(dir.path(), sql), 1);
+        assert!(check_state(dir.path(), Some(KEY)).fault.is_some(), "{sql}");
     }
 }

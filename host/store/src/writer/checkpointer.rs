@@ -47,11 +47,11 @@ pub(super) fn write_log_back(connection: &Connection) -> rusqlite::Result<LogSta
 /// The handle to the thread.
 pub(super) struct Checkpointer {
     requests: Option<Sender<()>>,
-    shared: Arc<Shared>,
+    shared: Arc<CheckpointState>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+struct CheckpointState {
     /// Held while a checkpoint is made: `SQLite` makes one at a time, and refuses a second.
     turn: Mutex<()>,
     pass: Mutex<Pass>,
@@ -78,7 +78,7 @@ impl Checkpointer {
         database: Arc<File>,
         dir: PathBuf,
     ) -> Result<Self, OpenError> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(CheckpointState {
             turn: Mutex::new(()),
             pass: Mutex::new(Pass::None),
         });
@@ -151,7 +151,7 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(connection: &Connection, database: &File, inbox: &Receiver<()>, shared: &Shared) {
+fn run(connection: &Connection, database: &File, inbox: &Receiver<()>, shared: &CheckpointState) {
     while inbox.recv().is_ok() {
         let made = {
             let _turn = shared.turn.lock();

@@ -8,7 +8,7 @@ use crate::cases::{
 
 /// A family of actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub enum ActionFamily {
     Trade,
     ClosePosition,
     Data,
@@ -19,9 +19,9 @@ pub enum Family {
     Custom,
 }
 
-use Family::{ClosePosition, Code, Custom, Data, File, Message, System, Trade};
+use ActionFamily::{ClosePosition, Code, Custom, Data, File, Message, System, Trade};
 
-impl Family {
+impl ActionFamily {
     pub const ALL: [Self; 8] = [
         Trade,
         ClosePosition,
@@ -61,47 +61,47 @@ impl Family {
 }
 
 /// Families to which a rule applies, or does not, for one reason.
-pub struct Part {
+pub struct FamilyGroup {
     pub applies: bool,
-    pub families: &'static [Family],
+    pub families: &'static [ActionFamily],
     pub why: &'static str,
 }
 
 /// A rule and all families.
 pub struct Row {
     pub rule: u16,
-    pub parts: &'static [Part],
+    pub parts: &'static [FamilyGroup],
 }
 
 impl Row {
-    pub fn applies_to(&self, family: Family) -> bool {
+    pub fn applies_to(&self, family: ActionFamily) -> bool {
         self.parts
             .iter()
             .any(|part| part.applies && part.families.contains(&family))
     }
 }
 
-const fn row(rule: u16, parts: &'static [Part]) -> Row {
+const fn row(rule: u16, parts: &'static [FamilyGroup]) -> Row {
     Row { rule, parts }
 }
 
-const fn applies(families: &'static [Family], why: &'static str) -> Part {
-    Part {
+const fn applies(families: &'static [ActionFamily], why: &'static str) -> FamilyGroup {
+    FamilyGroup {
         applies: true,
         families,
         why,
     }
 }
 
-const fn not(families: &'static [Family], why: &'static str) -> Part {
-    Part {
+const fn not(families: &'static [ActionFamily], why: &'static str) -> FamilyGroup {
+    FamilyGroup {
         applies: false,
         families,
         why,
     }
 }
 
-const NOT_IN_THE_MARKET: &[Family] = &[Data, File, Code, Message, System];
+const NOT_IN_THE_MARKET: &[ActionFamily] = &[Data, File, Code, Message, System];
 const MARKED: &str = "as far as its parameters carry the mark; a trade in an instrument that they carry cannot be judged (rule 1)";
 const CARRIES_A_TRADE: &str = "as far as its parameters carry a trade's fields";
 
@@ -237,21 +237,21 @@ pub const COVERAGE: [Row; 26] = [
     row(
         12,
         &[applies(
-            &Family::ALL,
+            &ActionFamily::ALL,
             "nothing may happen that is not recorded",
         )],
     ),
     row(
         13,
         &[applies(
-            &Family::ALL,
+            &ActionFamily::ALL,
             "any action can name an attempt on a user override",
         )],
     ),
     row(
         14,
         &[applies(
-            &Family::ALL,
+            &ActionFamily::ALL,
             "a halt stops everything but reading a file and halting",
         )],
     ),
@@ -305,37 +305,58 @@ pub const COVERAGE: [Row; 26] = [
     row(
         18,
         &[applies(
-            &Family::ALL,
+            &ActionFamily::ALL,
             "the host looks for credentials in every action",
         )],
     ),
     row(
         19,
         &[applies(
-            &Family::ALL,
+            &ActionFamily::ALL,
             "any action can name an attempt on the rules",
         )],
     ),
-    row(20, &[applies(&Family::ALL, "nothing is done unwatched")]),
+    row(
+        20,
+        &[applies(&ActionFamily::ALL, "nothing is done unwatched")],
+    ),
     row(
         21,
-        &[applies(&Family::ALL, "any action can name its sources")],
+        &[applies(
+            &ActionFamily::ALL,
+            "any action can name its sources",
+        )],
     ),
     row(
         22,
-        &[applies(&Family::ALL, "any action can repeat without end")],
+        &[applies(
+            &ActionFamily::ALL,
+            "any action can repeat without end",
+        )],
     ),
-    row(23, &[applies(&Family::ALL, "a veto can name any action")]),
-    row(24, &[applies(&Family::ALL, "every action has a reason")]),
+    row(
+        23,
+        &[applies(&ActionFamily::ALL, "a veto can name any action")],
+    ),
+    row(
+        24,
+        &[applies(&ActionFamily::ALL, "every action has a reason")],
+    ),
     row(
         25,
-        &[applies(&Family::ALL, "any action can be irreversible")],
+        &[applies(
+            &ActionFamily::ALL,
+            "any action can be irreversible",
+        )],
     ),
-    row(26, &[applies(&Family::ALL, "any action can be critical")]),
+    row(
+        26,
+        &[applies(&ActionFamily::ALL, "any action can be critical")],
+    ),
 ];
 
 /// Actions of a family that carry nothing beyond it.
-pub fn quiet_actions(family: Family) -> Vec<Action> {
+pub fn quiet_actions(family: ActionFamily) -> Vec<Action> {
     match family {
         Trade => vec![trade(|_| {}), sale(|_| {})],
         ClosePosition => vec![close()],
@@ -369,7 +390,7 @@ pub fn adverse_facts() -> Facts {
 ///
 /// # Panics
 /// There is none: the table says that the rule applies, and nothing shows it.
-pub fn firing_case(rule: u16, family: Family) -> (Action, Facts) {
+pub fn firing_case(rule: u16, family: ActionFamily) -> (Action, Facts) {
     let plain = || {
         quiet_actions(family)
             .pop()

@@ -13,12 +13,12 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// How much the host may grow by, in KiB, over all of them.
 const GROWTH: u64 = 1_500_000;
 
-fn module(inside: &str) -> Vec<u8> {
+fn write_module(inside: &str) -> Vec<u8> {
     let text = format!("(component (core module $m {inside}) (core instance (instantiate $m)))");
     wat::parse_str(text).expect("a component")
 }
 
-fn many(count: usize, each: impl Fn(usize) -> String) -> String {
+fn repeat_part(count: usize, each: impl Fn(usize) -> String) -> String {
     (0..count).fold(String::new(), |mut text, index| {
         let _ = write!(text, "{}", each(index));
         text
@@ -26,7 +26,7 @@ fn many(count: usize, each: impl Fn(usize) -> String) -> String {
 }
 
 /// The most memory the host ever had, in KiB.
-fn peak(host: &Host) -> u64 {
+fn read_peak_memory(host: &Host) -> u64 {
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", host.pid())).expect("its status");
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -35,7 +35,7 @@ fn peak(host: &Host) -> u64 {
         .expect("a number")
 }
 
-fn upload(host: &Host, component: &[u8]) -> (u16, Value) {
+fn upload_component(host: &Host, component: &[u8]) -> (u16, Value) {
     let manifest = json!({
         "name": "bomb", "version": "1.0.0", "component": "bomb.wasm", "sha256": sha256(component), "topics": ["bomb.go"],
     });
@@ -52,7 +52,7 @@ fn upload(host: &Host, component: &[u8]) -> (u16, Value) {
 fn small_components_that_declare_much_are_refused_while_others_are_served() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
-    let before = peak(&host);
+    let before = read_peak_memory(&host);
     let nested = |open: &str, close: &str, depth: usize| {
         format!("{}{}", open.repeat(depth), close.repeat(depth))
     };
@@ -60,43 +60,45 @@ fn small_components_that_declare_much_are_refused_while_others_are_served() {
     let bombs: Vec<(&str, Vec<u8>, &str)> = vec![
         (
             "a million functions",
-            module(&many(500_000, |_| "(func)".to_owned())),
+            write_module(&repeat_part(500_000, |_| "(func)".to_owned())),
             "functions",
         ),
         (
             "functions of nothing but locals",
-            module(&format!(
+            write_module(&format!(
                 "(func (local {})){}",
                 "i64 ".repeat(50_000),
-                many(200, |_| format!("(func (local {}))", "i64 ".repeat(40_000)))
+                repeat_part(200, |_| format!("(func (local {}))", "i64 ".repeat(40_000)))
             )),
             "local variables",
         ),
         (
             "types",
-            module(&many(200_000, |_| {
+            write_module(&repeat_part(200_000, |_| {
                 "(type (func (param i32 i64 f32 f64)))".to_owned()
             })),
             "types",
         ),
         (
             "globals",
-            module(&many(200_000, |_| "(global i64 (i64.const 0))".to_owned())),
+            write_module(&repeat_part(200_000, |_| {
+                "(global i64 (i64.const 0))".to_owned()
+            })),
             "globals",
         ),
         (
             "segments of data",
-            module(&format!(
+            write_module(&format!(
                 "(memory 1){}",
-                many(90_000, |_| "(data (i32.const 0) \"x\")".to_owned())
+                repeat_part(90_000, |_| "(data (i32.const 0) \"x\")".to_owned())
             )),
             "segments of data",
         ),
         (
             "exports",
-            module(&format!(
+            write_module(&format!(
                 "(func $f){}",
-                many(90_000, |index| format!("(export \"{index}\" (func $f))"))
+                repeat_part(90_000, |index| format!("(export \"{index}\" (func $f))"))
             )),
             "exports",
         ),
@@ -104,25 +106,29 @@ fn small_components_that_declare_much_are_refused_while_others_are_served() {
             "instances",
             wat::parse_str(format!(
                 "(component (core module $m (memory 1000)) {})",
-                many(50_000, |_| "(core instance (instantiate $m))".to_owned())
+                repeat_part(50_000, |_| "(core instance (instantiate $m))".to_owned())
             ))
             .expect("a component"),
             "instances",
         ),
-        ("all the memory there can be", module("(memory 65536)"), ""),
+        (
+            "all the memory there can be",
+            write_module("(memory 65536)"),
+            "",
+        ),
         (
             "a table of four thousand million elements",
-            module("(table 4294967295 funcref)"),
+            write_module("(table 4294967295 funcref)"),
             "",
         ),
         (
             "data beyond its memory",
-            module("(memory 1) (data (i32.const 2147483647) \"x\")"),
+            write_module("(memory 1) (data (i32.const 2147483647) \"x\")"),
             "",
         ),
         (
             "blocks in blocks",
-            module(&format!("(func {})", nested("(block ", ")", 20_000))),
+            write_module(&format!("(func {})", nested("(block ", ")", 20_000))),
             "",
         ),
         (
@@ -134,7 +140,7 @@ fn small_components_that_declare_much_are_refused_while_others_are_served() {
             "a type that doubles with every line",
             wat::parse_str(format!(
                 "(component (type $t0 (tuple u8 u8)) {})",
-                many(60, |index| format!(
+                repeat_part(60, |index| format!(
                     "(type $t{} (tuple $t{index} $t{index}))",
                     index + 1
                 ))
@@ -162,7 +168,7 @@ fn small_components_that_declare_much_are_refused_while_others_are_served() {
         });
         for (what, component, named) in &bombs {
             let began = Instant::now();
-            let (status, problem) = upload(host, component);
+            let (status, problem) = upload_component(host, component);
             assert_eq!(status, 422, "{what}: {problem}");
             assert!(began.elapsed() < LONGEST, "{what}: {:?}", began.elapsed());
             let detail = problem["detail"].as_str().unwrap_or_default();
@@ -178,7 +184,7 @@ fn small_components_that_declare_much_are_refused_while_others_are_served() {
         assert!(served.load(Ordering::SeqCst) >= bombs.len(), "{served:?}");
         assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     });
-    let grown = peak(&host).saturating_sub(before);
+    let grown = read_peak_memory(&host).saturating_sub(before);
     assert!(grown < GROWTH, "the host grew by {grown} KiB");
     let (_, agents) = Client::new(&host).get("/v1/agents");
     assert_eq!(agents["agents"], json!([]));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const LIMITS: &str = "[limits]\ndeadline_ms = 30_000\nactions_per_minute = 1_000_000\n";
 
 /// Uploads `chaos` with one more custom section, so that each mark is a version of its own.
-fn upload(client: &mut Client, mark: u8, rollout: bool) {
+fn upload_version(client: &mut Client, mark: u8, rollout: bool) {
     let bytes = std::fs::read(hostile_guests_dir().join("chaos.wasm")).expect("a component");
     let bytes = mark_component(bytes, mark);
     let body = json!({
@@ -21,26 +21,28 @@ fn upload(client: &mut Client, mark: u8, rollout: bool) {
     assert_eq!(status, 200, "{answer}");
 }
 
-fn canary(client: &mut Client, body: &Value) -> (u16, Value) {
+fn put_canary(client: &mut Client, body: &Value) -> (u16, Value) {
     client.post("/v1/agents/chaos/canary", body)
 }
 
-fn signals(client: &mut Client, how: &str, count: usize) {
+fn send_signals(client: &mut Client, how: &str, count: usize) {
     for _ in 0..count {
         let signal = json!({"topic": "chaos.go", "payload": how});
         let (status, answer) = client.post("/v1/signals", &signal);
         assert_eq!(status, 202, "{answer}");
     }
-    wait_until("no signal waits", || show(client)["waiting"] == json!(0));
+    wait_until("no signal waits", || {
+        show_agent(client)["waiting"] == json!(0)
+    });
 }
 
-fn show(client: &mut Client) -> Value {
+fn show_agent(client: &mut Client) -> Value {
     let (status, shown) = client.get("/v1/agents/chaos");
     assert_eq!(status, 200, "{shown}");
     shown
 }
 
-fn row(host: &Host, deployment: &str) -> u64 {
+fn read_invocations(host: &Host, deployment: &str) -> u64 {
     let start = format!(
         "ark_agent_invocations_total{{agent=\"chaos\",deployment=\"{deployment}\",result=\"success\"}} "
     );
@@ -56,18 +58,18 @@ fn a_canary_gets_its_share_survives_a_kill_and_ends_with_a_rollout() {
     let place = TestDir::new(LIMITS);
     let host = place.start();
     let mut client = Client::new(&host);
-    upload(&mut client, 1, true);
-    upload(&mut client, 2, false);
+    upload_version(&mut client, 1, true);
+    upload_version(&mut client, 2, false);
     let trial = json!({"number": 2, "share": 0.5, "by": "ada", "reason": "is it better?"});
-    let (status, answer) = canary(&mut client, &trial);
+    let (status, answer) = put_canary(&mut client, &trial);
     assert_eq!(status, 200, "{answer}");
     assert_eq!(
         (&answer["serving"], &answer["canary"]),
         (&json!(1), &json!({"number": 2, "share": 0.5})),
         "{answer}"
     );
-    signals(&mut client, "environment", 300);
-    let shown = show(&mut client);
+    send_signals(&mut client, "environment", 300);
+    let shown = show_agent(&mut client);
     let handled = shown["canary"]["handled"].as_u64().expect("a count");
     // Eight standard deviations of a binomial.
     assert!((80..=220).contains(&handled), "{shown}");
@@ -76,13 +78,16 @@ fn a_canary_gets_its_share_survives_a_kill_and_ends_with_a_rollout() {
         (&json!(300), &json!(1))
     );
     assert_eq!(
-        (row(&host, "canary"), row(&host, "stable")),
+        (
+            read_invocations(&host, "canary"),
+            read_invocations(&host, "stable")
+        ),
         (handled, 300 - handled)
     );
     drop(host);
     let host = place.start();
     let mut client = Client::new(&host);
-    let kept = show(&mut client);
+    let kept = show_agent(&mut client);
     assert_eq!(
         (&kept["canary"]["number"], &kept["canary"]["share"]),
         (&json!(2), &json!(0.5)),
@@ -94,7 +99,7 @@ fn a_canary_gets_its_share_survives_a_kill_and_ends_with_a_rollout() {
     let (status, answer) = client.post("/v1/agents/chaos/rollout", &order);
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["canary"], Value::Null, "{answer}");
-    let shown = show(&mut client);
+    let shown = show_agent(&mut client);
     assert_eq!(
         (&shown["serving"], &shown["canary"]),
         (&json!(2), &Value::Null)
@@ -107,23 +112,23 @@ fn one_that_fails_is_withdrawn_and_the_agent_goes_on() {
     let place = TestDir::new(LIMITS);
     let host = place.start();
     let mut client = Client::new(&host);
-    upload(&mut client, 1, true);
-    upload(&mut client, 2, false);
-    let (status, answer) = canary(
+    upload_version(&mut client, 1, true);
+    upload_version(&mut client, 2, false);
+    let (status, answer) = put_canary(
         &mut client,
         &json!({"number": 2, "share": 1.0, "by": "ada"}),
     );
     assert_eq!(status, 200, "{answer}");
-    signals(&mut client, "panic", 5);
-    let shown = show(&mut client);
+    send_signals(&mut client, "panic", 5);
+    let shown = show_agent(&mut client);
     assert_eq!(
         (&shown["canary"], &shown["quarantined"], &shown["serving"]),
         (&Value::Null, &json!(false), &json!(1)),
         "{shown}"
     );
     // What comes now is the stable version's.
-    signals(&mut client, "environment", 3);
-    assert_eq!(row(&host, "stable"), 3);
+    send_signals(&mut client, "environment", 3);
+    assert_eq!(read_invocations(&host, "stable"), 3);
     let (_, alerts) = client.get("/v1/watchdog/alerts?kind=canary_withdrawn");
     let alert = &alerts["alerts"][0];
     assert_eq!(
@@ -133,7 +138,7 @@ fn one_that_fails_is_withdrawn_and_the_agent_goes_on() {
     );
     drop(host);
     let host = place.start();
-    let shown = show(&mut Client::new(&host));
+    let shown = show_agent(&mut Client::new(&host));
     assert_eq!(shown["canary"], Value::Null, "{shown}");
     assert_eq!(host.terminate(), Some(0));
     let database = rusqlite::Connection::open(place.data().join("ark.db")).expect("the database");
@@ -152,10 +157,10 @@ fn senseless_values_are_refused_with_their_field() {
     let place = TestDir::new(LIMITS);
     let host = place.start();
     let mut client = Client::new(&host);
-    let (status, answer) = canary(&mut client, &json!({"number": 1, "share": 0.1}));
+    let (status, answer) = put_canary(&mut client, &json!({"number": 1, "share": 0.1}));
     assert_eq!(status, 404, "{answer}");
-    upload(&mut client, 1, true);
-    upload(&mut client, 2, false);
+    upload_version(&mut client, 1, true);
+    upload_version(&mut client, 2, false);
     for (body, status, field) in [
         (json!({"number": 1, "share": 0.1}), 409, "number"),
         (json!({"number": 7, "share": 0.1}), 404, "number"),
@@ -172,7 +177,7 @@ fn senseless_values_are_refused_with_their_field() {
             "percent",
         ),
     ] {
-        let (found, answer) = canary(&mut client, &body);
+        let (found, answer) = put_canary(&mut client, &body);
         assert_eq!(
             (found, &answer["field"]),
             (status, &json!(field)),
@@ -180,10 +185,10 @@ fn senseless_values_are_refused_with_their_field() {
         );
         assert!(answer["remedy"].is_string(), "{answer}");
     }
-    assert_eq!(show(&mut client)["canary"], Value::Null);
-    let (status, _) = canary(&mut client, &json!({"number": 2, "share": 0.1}));
+    assert_eq!(show_agent(&mut client)["canary"], Value::Null);
+    let (status, _) = put_canary(&mut client, &json!({"number": 2, "share": 0.1}));
     assert_eq!(status, 200);
-    let (status, answer) = canary(&mut client, &json!({"share": 0, "reason": "seen enough"}));
+    let (status, answer) = put_canary(&mut client, &json!({"share": 0, "reason": "seen enough"}));
     assert_eq!((status, &answer["canary"]), (200, &Value::Null), "{answer}");
     assert_eq!(host.terminate(), Some(0));
 }

@@ -7,7 +7,7 @@ use ark_tests::{
 use serde_json::{Value, json};
 
 /// Starts a host with these hostile guests, and kenny to steal from.
-fn start(names: &[&str]) -> (TestDir, Host) {
+fn start_with_agents(names: &[&str]) -> (TestDir, Host) {
     // A guest that tries one trick after the other must stay in service for the next.
     let dir = TestDir::new(PATIENT);
     for name in names {
@@ -19,7 +19,7 @@ fn start(names: &[&str]) -> (TestDir, Host) {
 }
 
 /// Sends a signal and returns its trace once `done` holds.
-fn trace(
+fn trace_signal(
     client: &mut Client,
     topic: &str,
     payload: &Value,
@@ -38,7 +38,7 @@ fn is_complete(trace: &Value) -> bool {
 }
 
 /// The first delivery's status and reason, then the outcome and the reasons of each decision.
-fn told(trace: &Value) -> (String, Vec<(String, String)>) {
+fn read_results(trace: &Value) -> (String, Vec<(String, String)>) {
     let steps = trace["steps"].as_array().expect("steps");
     let delivery = &steps[0]["deliveries"][0];
     let decisions = steps.iter().filter_map(|step| {
@@ -59,7 +59,7 @@ fn told(trace: &Value) -> (String, Vec<(String, String)>) {
 
 #[test]
 fn forged_proposals_are_refused() {
-    let (_dir, host) = start(&["forger", "wrong-world"]);
+    let (_dir, host) = start_with_agents(&["forger", "wrong-world"]);
     let mut client = Client::new(&host);
     let (_, loaded) = client.get("/v1/agents");
     let refused = loaded["refused"].as_array().expect("the refused");
@@ -95,8 +95,12 @@ fn forged_proposals_are_refused() {
         ("keys", &[]),
         ("check", &[]),
     ] {
-        let (delivery, decisions) =
-            told(&trace(&mut client, "forger.go", &json!(trick), is_complete));
+        let (delivery, decisions) = read_results(&trace_signal(
+            &mut client,
+            "forger.go",
+            &json!(trick),
+            is_complete,
+        ));
         assert!(delivery.starts_with("done"), "{trick}: {delivery}");
         assert_eq!(decisions.len(), expected.len(), "{trick}: {decisions:?}");
         for ((outcome, reasons), (right, because)) in decisions.iter().zip(expected) {
@@ -121,8 +125,12 @@ fn forged_proposals_are_refused() {
         ("topic", "topic"),
         ("nonsense", "no trick"),
     ] {
-        let (delivery, decisions) =
-            told(&trace(&mut client, "forger.go", &json!(trick), is_complete));
+        let (delivery, decisions) = read_results(&trace_signal(
+            &mut client,
+            "forger.go",
+            &json!(trick),
+            is_complete,
+        ));
         assert!(
             delivery.starts_with("failed") && delivery.contains(field),
             "{trick}: {delivery}"
@@ -140,10 +148,18 @@ fn forged_proposals_are_refused() {
 
 #[test]
 fn an_agent_that_repeats_or_answers_itself_is_ended_by_rule_22() {
-    let (_dir, host) = start(&["spammer"]);
+    let (_dir, host) = start_with_agents(&["spammer"]);
     let mut client = Client::new(&host);
     let outcomes: Vec<String> = (0..12)
-        .flat_map(|turn| told(&trace(&mut client, "spam.go", &json!(turn), is_complete)).1)
+        .flat_map(|turn| {
+            read_results(&trace_signal(
+                &mut client,
+                "spam.go",
+                &json!(turn),
+                is_complete,
+            ))
+            .1
+        })
         .map(|(outcome, reasons)| {
             let loops = reasons.contains("prevent_infinite_loops");
             assert_eq!(outcome == "denied", loops, "{reasons}");
@@ -158,7 +174,7 @@ fn an_agent_that_repeats_or_answers_itself_is_ended_by_rule_22() {
         let steps = trace["steps"].as_array();
         steps.is_some_and(|steps| steps.iter().any(|step| step["outcome"] == "denied"))
     };
-    let (_, turns) = told(&trace(&mut client, "spam.loop", &json!(0), ended));
+    let (_, turns) = read_results(&trace_signal(&mut client, "spam.loop", &json!(0), ended));
     let (last, before) = turns.split_last().expect("turns");
     assert_eq!(before.len(), 17, "depths 0 to 16: {turns:?}");
     assert!(

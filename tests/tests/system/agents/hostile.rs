@@ -50,14 +50,14 @@ const FAULTS: [(&str, &str, &str); 33] = [
 ];
 
 /// Sends a signal and returns its trace, once every delivery is completed.
-fn trace(client: &mut Client, topic: &str, payload: &Value) -> Value {
+fn trace_signal(client: &mut Client, topic: &str, payload: &Value) -> Value {
     let answer = post_signal(client, topic, payload);
     let trace_id = answer["trace_id"].as_str().expect("a trace id");
     wait_for_trace(client, trace_id, |trace| trace["pending_deliveries"] == 0)
 }
 
 /// The steps of a trace of one kind.
-fn steps<'a>(trace: &'a Value, kind: &str) -> Vec<&'a Value> {
+fn find_steps<'a>(trace: &'a Value, kind: &str) -> Vec<&'a Value> {
     let steps = trace["steps"].as_array().expect("steps");
     steps.iter().filter(|step| step["step"] == kind).collect()
 }
@@ -68,7 +68,7 @@ fn count_rows(database: &Connection, sql: &str) -> i64 {
 }
 
 /// Starts a host with kyle, these hostile agents and the sleeper.
-fn start(dir: &TestDir, names: &[&str]) -> Host {
+fn start_host(dir: &TestDir, names: &[&str]) -> Host {
     let agents = dir.agents();
     copy_agent(&guests_dir(), "kyle", &agents);
     for name in names {
@@ -86,7 +86,7 @@ fn start(dir: &TestDir, names: &[&str]) -> Host {
 #[test]
 fn each_fault_is_on_record_as_a_failure_and_kyle_goes_on() {
     let dir = TestDir::new(PATIENT);
-    let host = start(
+    let host = start_host(
         &dir,
         &["chaos", "misfit", "forger", "endless-start", "files"],
     );
@@ -101,21 +101,21 @@ fn each_fault_is_on_record_as_a_failure_and_kyle_goes_on() {
     );
     for (turn, (guest, payload, kind)) in FAULTS.iter().enumerate() {
         let payload: Value = serde_json::from_str(payload).expect("JSON");
-        let told = trace(&mut client, &format!("{guest}.go"), &payload);
-        let delivery = &steps(&told, "signal")[0]["deliveries"][0];
+        let told = trace_signal(&mut client, &format!("{guest}.go"), &payload);
+        let delivery = &find_steps(&told, "signal")[0]["deliveries"][0];
         assert_eq!(delivery["status"], "failed", "{guest} {payload}: {told}");
-        let failures = steps(&told, "failure");
+        let failures = find_steps(&told, "failure");
         assert_eq!(failures.len(), 1, "{guest} {payload}: {told}");
         let failure = &failures[0]["detail"]["kind"];
         assert_eq!(failure, kind, "{guest} {payload}: {told}");
         assert!(
-            steps(&told, "decision").is_empty(),
+            find_steps(&told, "decision").is_empty(),
             "{guest} {payload}: {told}"
         );
 
         let tick = json!({"symbol": "BTC", "price": 100.0, "volume": 1.0, "at": 1_795_165_200 + 60 * turn});
-        let told = trace(&mut client, "market.tick", &tick);
-        let delivery = &steps(&told, "signal")[0]["deliveries"][0];
+        let told = trace_signal(&mut client, "market.tick", &tick);
+        let delivery = &find_steps(&told, "signal")[0]["deliveries"][0];
         assert_eq!(
             (&delivery["agent"], &delivery["status"]),
             (&json!("kyle"), &json!("done")),
@@ -151,11 +151,11 @@ fn each_fault_is_on_record_as_a_failure_and_kyle_goes_on() {
 #[test]
 fn no_key_reaches_another_agents_state() {
     let dir = TestDir::new(PATIENT);
-    let host = start(&dir, &["chaos"]);
+    let host = start_host(&dir, &["chaos"]);
     let mut client = Client::new(&host);
     for how in ["keys", "foreign-scope"] {
-        let told = trace(&mut client, "chaos.go", &json!(how));
-        let delivery = &steps(&told, "signal")[0]["deliveries"][0];
+        let told = trace_signal(&mut client, "chaos.go", &json!(how));
+        let delivery = &find_steps(&told, "signal")[0]["deliveries"][0];
         assert_eq!(delivery["status"], "done", "{told}");
     }
     assert_eq!(host.terminate(), Some(0));

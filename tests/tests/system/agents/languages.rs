@@ -14,12 +14,12 @@ use ark_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::journeys::{Step, record_steps};
+use crate::journeys::{JourneyStep, record_steps};
 
 /// How many signals each agent handles.
 const SIGNALS: u32 = 50;
 
-fn ark(dir: &Path, args: &[&str]) -> Output {
+fn run_ark_in(dir: &Path, args: &[&str]) -> Output {
     Command::new(ark_program())
         .args(args)
         .current_dir(dir)
@@ -31,18 +31,18 @@ fn ark(dir: &Path, args: &[&str]) -> Output {
 }
 
 /// Runs a command that must succeed, and returns what it printed.
-fn run(dir: &Path, args: &[&str]) -> String {
-    let output = ark(dir, args);
-    let text = printed(&output);
+fn run_successfully(dir: &Path, args: &[&str]) -> String {
+    let output = run_ark_in(dir, args);
+    let text = read_stdout(&output);
     assert!(output.status.success(), "{args:?}: {text}");
     text
 }
 
-fn printed(output: &Output) -> String {
+fn read_stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-fn signals() -> u32 {
+fn count_signals() -> u32 {
     std::env::var("ARK_LANGUAGE_SIGNALS").map_or(SIGNALS, |text| text.parse().expect("a number"))
 }
 
@@ -76,9 +76,9 @@ fn follow_journey(
     if language == "rust" {
         new.extend(["--sdk", sdk]);
     }
-    run(dir, &new);
+    run_successfully(dir, &new);
     let started = Instant::now();
-    let tested = run(dir, &["agent", "test", name]);
+    let tested = run_successfully(dir, &["agent", "test", name]);
     let first_test = started.elapsed();
     assert!(tested.contains("APPROVED"), "{tested}");
     let project = dir.join(name);
@@ -88,7 +88,7 @@ fn follow_journey(
     let before = (kib("VmRSS"), kib("VmSize"));
     let started = Instant::now();
     let address = format!("http://{}", host.address);
-    run(
+    run_successfully(
         dir,
         &[
             "agent", "upload", &manifest, "--url", &address, "--reason", "a test",
@@ -96,7 +96,7 @@ fn follow_journey(
     );
     let upload = started.elapsed();
     let mut client = Client::new(host);
-    let count = signals();
+    let count = count_signals();
     let started = Instant::now();
     for number in 0..count {
         let (topic, payload) = make_signal(number);
@@ -151,7 +151,7 @@ fn agents_of_three_languages_are_made_tested_uploaded_and_handle_signals() {
         follow_journey("javascript", &dir, &host, tick("javascript")),
     ];
     for (place, cost) in costs.iter().enumerate() {
-        let step = |name: &str, took: Duration| Step {
+        let step = |name: &str, took: Duration| JourneyStep {
             name: name.to_owned(),
             seconds: took.as_secs_f64(),
         };
@@ -212,7 +212,7 @@ fn the_sdks_pass_their_own_tests(python: &Path) {
         .current_dir(checkout_path("guest-sdk/javascript"));
     for mut tests in [pytest, node] {
         let output = tests.output().expect("the tests start");
-        assert!(output.status.success(), "{}", printed(&output));
+        assert!(output.status.success(), "{}", read_stdout(&output));
     }
 }
 
@@ -244,9 +244,13 @@ fn any_component_becomes_an_agent(dir: &TestDir) {
             "--topic",
         ),
     ] {
-        let output = ark(&bare, args);
+        let output = run_ark_in(&bare, args);
         assert!(!output.status.success());
-        assert!(printed(&output).contains(named), "{}", printed(&output));
+        assert!(
+            read_stdout(&output).contains(named),
+            "{}",
+            read_stdout(&output)
+        );
         assert!(!bare.join("rust.toml").exists(), "nothing is half done");
     }
     let add = [
@@ -258,10 +262,10 @@ fn any_component_becomes_an_agent(dir: &TestDir) {
         "--grant",
         "message",
     ];
-    run(&bare, &add);
-    assert!(printed(&ark(&bare, &add)).contains("exists already"));
+    run_successfully(&bare, &add);
+    assert!(read_stdout(&run_ark_in(&bare, &add)).contains("exists already"));
     let given = ["--topic", "rust.ping", "--payload", r#"{"from": "me"}"#];
-    let handled = run(
+    let handled = run_successfully(
         &bare,
         &[&["agent", "run", "rust.toml"][..], &given].concat(),
     );

@@ -54,7 +54,7 @@ fn count_decisions(client: &mut Client, trace_id: &str) -> usize {
         .count()
 }
 
-fn redeliver(client: &mut Client, key: Option<&str>, body: &Value) -> (u16, Value, bool) {
+fn post_redelivery(client: &mut Client, key: Option<&str>, body: &Value) -> (u16, Value, bool) {
     let mut headers = vec![JSON];
     headers.extend(key.map(|key| ("Idempotency-Key", key)));
     let body = body.to_string();
@@ -122,20 +122,21 @@ fn a_failed_signal_is_listed_and_delivered_again_once() {
 
     // As long as the agent is as it was, it fails again; under the same key nothing more is done.
     let request = json!({"agent": "chaos", "signal_id": signal, "reason": "try again"});
-    let (status, first, replayed) = redeliver(&mut client, Some("once"), &request);
+    let (status, first, replayed) = post_redelivery(&mut client, Some("once"), &request);
     assert_eq!((status, replayed), (202, false), "{first}");
     assert_eq!(first["signals"], json!([signal]));
     wait_until_idle(&mut client, &dir.data());
     assert_eq!(list_failed(&mut client, "").len(), 1);
-    let (status, again, replayed) = redeliver(&mut client, Some("once"), &request);
+    let (status, again, replayed) = post_redelivery(&mut client, Some("once"), &request);
     assert_eq!((status, replayed), (202, true), "{again}");
     assert_eq!(again, first);
-    let (status, reused, _) = redeliver(&mut client, Some("once"), &json!({"agent": "chaos"}));
+    let (status, reused, _) =
+        post_redelivery(&mut client, Some("once"), &json!({"agent": "chaos"}));
     assert_eq!(status, 422, "{reused}");
     // What has failed again since is not taken for what had failed before.
     let until = first["failed_until_ms"].as_u64().expect("a time");
     let earlier = json!({"agent": "chaos", "failed_until_ms": until.saturating_sub(60_000)});
-    let (status, nothing, _) = redeliver(&mut client, None, &earlier);
+    let (status, nothing, _) = post_redelivery(&mut client, None, &earlier);
     assert_eq!(
         (status, &nothing["signals"]),
         (202, &json!([])),
@@ -143,12 +144,12 @@ fn a_failed_signal_is_listed_and_delivered_again_once() {
     );
 
     serve_chaos(&mut client, None);
-    let (status, answer, _) = redeliver(&mut client, None, &request);
+    let (status, answer, _) = post_redelivery(&mut client, None, &request);
     assert_eq!(status, 202, "{answer}");
     assert_eq!(count_decisions(&mut client, &trace_id), 2);
     wait_until_idle(&mut client, &dir.data());
     assert_eq!(list_failed(&mut client, ""), Vec::<Value>::new());
-    let (status, settled, _) = redeliver(&mut client, None, &request);
+    let (status, settled, _) = post_redelivery(&mut client, None, &request);
     assert_eq!(status, 409, "{settled}");
     assert_eq!(settled["type"], "urn:ark:problem:not-failed");
     // The audit log has each redelivery in the signal's trace, with who and why.
@@ -201,16 +202,16 @@ fn refused_redeliveries_name_the_remedy() {
     let seen = list_failed(&mut Client::with_token(&host, &reader), "");
     assert_eq!(seen.len(), 1, "{seen:?}");
     let unknown = json!({"agent": "nobody", "signal_id": signal});
-    let (status, refused, _) = redeliver(&mut client, None, &unknown);
+    let (status, refused, _) = post_redelivery(&mut client, None, &unknown);
     assert_eq!(
         (status, &refused["field"]),
         (404, &json!("agent")),
         "{refused}"
     );
     let foreign = json!({"agent": "chaos", "signal_id": "00000000-0000-7000-8000-000000000000"});
-    assert_eq!(redeliver(&mut client, None, &foreign).0, 409);
+    assert_eq!(post_redelivery(&mut client, None, &foreign).0, 409);
     let malformed = json!({"agent": "chaos", "signal_id": "7"});
-    let (status, refused, _) = redeliver(&mut client, None, &malformed);
+    let (status, refused, _) = post_redelivery(&mut client, None, &malformed);
     assert_eq!(
         (status, &refused["field"]),
         (400, &json!("signal_id")),
@@ -224,13 +225,13 @@ fn refused_redeliveries_name_the_remedy() {
     );
     // Once its time to live is over, it cannot be delivered any more, alone or with others.
     wait_until("the signal has expired", || {
-        let (status, refused, _) = redeliver(&mut client, None, &one);
+        let (status, refused, _) = post_redelivery(&mut client, None, &one);
         if status == 202 {
             wait_until_idle(&mut client, &data);
         }
         status == 409 && refused["type"] == "urn:ark:problem:signal-expired"
     });
-    let (status, rest, _) = redeliver(&mut client, None, &json!({"agent": "chaos"}));
+    let (status, rest, _) = post_redelivery(&mut client, None, &json!({"agent": "chaos"}));
     assert_eq!(status, 202, "{rest}");
     assert_eq!(
         (&rest["signals"], &rest["expired"]),
@@ -305,7 +306,7 @@ fn signals_are_delivered_again_once_over_a_kill() {
         wait_until_idle(&mut client, &dir.data());
         assert_eq!(list_failed(&mut client, "?limit=100").len(), SIGNALS);
         serve_chaos(&mut client, None);
-        let (status, answer, _) = redeliver(&mut client, None, &json!({"agent": "chaos"}));
+        let (status, answer, _) = post_redelivery(&mut client, None, &json!({"agent": "chaos"}));
         host.kill();
         assert_eq!(status, 202, "{answer}");
         let database = rusqlite::Connection::open(dir.data().join("ark.db")).expect("the database");

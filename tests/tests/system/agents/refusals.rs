@@ -8,7 +8,7 @@ use ark_tests::{Client, Host, copy_agent, guests_dir, hostile_guests_dir, run_ar
 use serde_json::json;
 
 /// Copies kyle under another file name, with his component changed and the manifest's digest (when `fix`) made to fit.
-fn spoiled(dir: &Path, name: &str, fix: bool, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+fn spoil_agent(dir: &Path, name: &str, fix: bool, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     let component = change(std::fs::read(guests_dir().join("kyle.wasm")).expect("kyle"));
     std::fs::write(dir.join(format!("{name}.wasm")), &component).expect("a component");
     let manifest =
@@ -38,7 +38,7 @@ fn digest_of(path: &Path) -> String {
         .to_owned()
 }
 
-fn edited(dir: &Path, agent: &str, name: &str, change: impl FnOnce(String) -> String) {
+fn edit_manifest(dir: &Path, agent: &str, name: &str, change: impl FnOnce(String) -> String) {
     let manifest =
         std::fs::read_to_string(guests_dir().join(format!("{agent}.toml"))).expect("a manifest");
     let component = format!("{agent}.wasm");
@@ -53,43 +53,43 @@ fn each_bad_component_is_refused_with_its_reason_and_the_good_one_serves() {
     let temp = tempfile::tempdir().expect("a directory");
     let dir = temp.path().join("agents");
     copy_agent(&guests_dir(), "kyle", &dir);
-    spoiled(&dir, "foreign", true, |_| {
+    spoil_agent(&dir, "foreign", true, |_| {
         let import =
             r#"(component (import "acme:vault/keys@0.2.0" (instance (export "open" (func)))))"#;
         wat::parse_str(import).expect("a component")
     });
     let graveyard = std::fs::read(checkout_path("policies/graveyard.wasm")).expect("the Graveyard");
-    spoiled(&dir, "text", true, |_| b"this is no component".to_vec());
-    spoiled(&dir, "core", true, |_| b"\0asm\x01\0\0\0".to_vec());
-    spoiled(&dir, "truncated", true, |bytes| {
+    spoil_agent(&dir, "text", true, |_| b"this is no component".to_vec());
+    spoil_agent(&dir, "core", true, |_| b"\0asm\x01\0\0\0".to_vec());
+    spoil_agent(&dir, "truncated", true, |bytes| {
         bytes[..bytes.len() / 2].to_vec()
     });
-    spoiled(&dir, "flipped", true, |mut bytes| {
+    spoil_agent(&dir, "flipped", true, |mut bytes| {
         let middle = bytes.len() / 3;
         bytes[middle..middle + 64]
             .iter_mut()
             .for_each(|byte| *byte ^= 0x55);
         bytes
     });
-    spoiled(&dir, "huge", true, |mut bytes| {
+    spoil_agent(&dir, "huge", true, |mut bytes| {
         bytes.resize(100 << 20, 0);
         bytes
     });
-    spoiled(&dir, "other", false, |mut bytes| {
+    spoil_agent(&dir, "other", false, |mut bytes| {
         bytes.push(0);
         bytes
     });
-    spoiled(&dir, "world", true, |_| graveyard);
-    edited(&dir, "joey", "unknown-key", |manifest| {
+    spoil_agent(&dir, "world", true, |_| graveyard);
+    edit_manifest(&dir, "joey", "unknown-key", |manifest| {
         manifest.replace("topics", "topix")
     });
-    edited(&dir, "joey", "loose", |manifest| {
+    edit_manifest(&dir, "joey", "loose", |manifest| {
         manifest.replace("fuel = 20_000_000", "fuel = 20_000_000_000")
     });
-    edited(&dir, "joey", "misnamed", |manifest| {
+    edit_manifest(&dir, "joey", "misnamed", |manifest| {
         manifest.replace("name = \"joey\"", "name = \"jo\"")
     });
-    edited(&dir, "joey", "absent", |manifest| {
+    edit_manifest(&dir, "joey", "absent", |manifest| {
         manifest.replace("joey.wasm", "nowhere.wasm")
     });
     let host = Host::start(

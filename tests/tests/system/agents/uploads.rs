@@ -3,8 +3,8 @@
 use std::process::Output;
 
 use ark_tests::{
-    Answer, Client, Host, JSON, PATIENT, TestDir, base64, header, hostile_guests_dir, make_token,
-    mark_component, run_ark, sha256, take_turn, trade, wait_for,
+    Client, Host, JSON, PATIENT, RawAnswer, TestDir, base64, header, hostile_guests_dir,
+    make_token, mark_component, run_ark, sha256, take_turn, trade, wait_for,
 };
 use serde_json::{Value, json};
 
@@ -24,19 +24,19 @@ fn upload_of(name: &str, component: &[u8]) -> Value {
     json!({"manifest": manifest, "component": base64(component), "reason": "a test"})
 }
 
-fn put(client: &mut Client, path: &str, prefer: (&str, &str), body: &Value) -> Answer {
+fn put_agent(client: &mut Client, path: &str, prefer: (&str, &str), body: &Value) -> RawAnswer {
     let body = body.to_string();
     client
         .request("PUT", path, &[JSON, prefer], body.as_bytes())
         .expect("an answer")
 }
 
-fn json_of(answer: &Answer) -> Value {
+fn json_of(answer: &RawAnswer) -> Value {
     serde_json::from_slice(&answer.2).expect("JSON")
 }
 
 /// The path of the operation that an upload was accepted as.
-fn location(answer: &Answer) -> String {
+fn read_location(answer: &RawAnswer) -> String {
     assert_eq!(answer.0, 202, "{}", json_of(answer));
     let location = header(&answer.1, "location").expect("a location");
     let operation = json_of(answer);
@@ -63,7 +63,7 @@ fn wait_for_end(client: &mut Client, path: &str) -> Value {
     })
 }
 
-fn start() -> (TestDir, Host) {
+fn start_host() -> (TestDir, Host) {
     let dir = TestDir::new(&format!("submitters = [\"api\"]\n{PATIENT}"));
     let host = dir.start();
     (dir, host)
@@ -71,11 +71,11 @@ fn start() -> (TestDir, Host) {
 
 #[test]
 fn an_upload_is_accepted_and_becomes_what_a_waiting_caller_is_answered() {
-    let (dir, host) = start();
+    let (dir, host) = start_host();
     let mut client = Client::new(&host);
     let upload = upload_of("chaos", &chaos(1));
-    let accepted = put(&mut client, "/v1/agents/chaos", ASYNC, &upload);
-    let path = location(&accepted);
+    let accepted = put_agent(&mut client, "/v1/agents/chaos", ASYNC, &upload);
+    let path = read_location(&accepted);
     let operation = wait_for_end(&mut client, &path);
     assert_eq!(operation["state"], "succeeded", "{operation}");
     assert_eq!(operation["kind"], "upload_agent");
@@ -86,7 +86,7 @@ fn an_upload_is_accepted_and_becomes_what_a_waiting_caller_is_answered() {
     let (_, agent) = client.get("/v1/agents/chaos");
     assert_eq!(agent["serving"], json!(1), "{agent}");
     // Who waits gets what the operation came to; the same component keeps its number.
-    let waited = put(
+    let waited = put_agent(
         &mut client,
         "/v1/agents/chaos",
         ("Prefer", "wait=5"),
@@ -105,18 +105,18 @@ fn an_upload_is_accepted_and_becomes_what_a_waiting_caller_is_answered() {
     assert_eq!(before, after);
     // Who is patient for long enough as well.
     let patient = ("Prefer", "respond-async, wait=60");
-    let waited = put(&mut client, "/v1/agents/chaos", patient, &upload);
+    let waited = put_agent(&mut client, "/v1/agents/chaos", patient, &upload);
     assert_eq!(waited.0, 200, "{}", json_of(&waited));
 
     // What is found without compiling is refused at once; what is found later ends the operation, as the problem that it is.
     let mut other_digest = upload.clone();
     other_digest["manifest"]["sha256"] = json!(sha256(b"other"));
-    let refused = put(&mut client, "/v1/agents/chaos", ASYNC, &other_digest);
+    let refused = put_agent(&mut client, "/v1/agents/chaos", ASYNC, &other_digest);
     assert_eq!(refused.0, 422);
     assert_eq!(json_of(&refused)["field"], "manifest.sha256");
     let heart = std::fs::read(hostile_guests_dir().join("trapping-heart.wasm")).expect("a guest");
     let mut upload = upload_of("trapping-heart", &heart);
-    let waited = put(
+    let waited = put_agent(
         &mut client,
         "/v1/agents/trapping-heart",
         ("Prefer", "return=representation"),
@@ -124,8 +124,8 @@ fn an_upload_is_accepted_and_becomes_what_a_waiting_caller_is_answered() {
     );
     assert_eq!(waited.0, 422, "{}", json_of(&waited));
     upload["rollout"] = json!(false);
-    let accepted = put(&mut client, "/v1/agents/trapping-heart", ASYNC, &upload);
-    let path = location(&accepted);
+    let accepted = put_agent(&mut client, "/v1/agents/trapping-heart", ASYNC, &upload);
+    let path = read_location(&accepted);
     let operation = wait_for_end(&mut client, &path);
     assert_eq!(operation["state"], "failed");
     assert_eq!(operation["result"], Value::Null);
@@ -146,7 +146,7 @@ fn an_upload_is_accepted_and_becomes_what_a_waiting_caller_is_answered() {
 
 #[test]
 fn a_policy_is_accepted_and_compiled_later_too() {
-    let (_dir, host) = start();
+    let (_dir, host) = start_host();
     let mut client = Client::new(&host);
     let component = ark_tests::policies::read_policy("symbol-allowlist");
     let settings = json!({"settings": {"allowed": ["BTC-USD"]}});
@@ -154,10 +154,10 @@ fn a_policy_is_accepted_and_compiled_later_too() {
     let path = "/v1/policies/symbol-allowlist";
     let mut conditional = upload.clone();
     conditional["expected_revision"] = json!(7);
-    let refused = put(&mut client, path, ASYNC, &conditional);
+    let refused = put_agent(&mut client, path, ASYNC, &conditional);
     assert_eq!(refused.0, 409, "{}", json_of(&refused));
-    let accepted = put(&mut client, path, ASYNC, &upload);
-    let operation = location(&accepted);
+    let accepted = put_agent(&mut client, path, ASYNC, &upload);
+    let operation = read_location(&accepted);
     let operation = wait_for_end(&mut client, &operation);
     assert_eq!(operation["state"], "succeeded", "{operation}");
     assert_eq!(operation["kind"], "upload_policy");
@@ -165,8 +165,8 @@ fn a_policy_is_accepted_and_compiled_later_too() {
     // Broken settings are known once the component is compiled.
     let mut broken = upload;
     broken["settings"] = json!({"allowed": 7});
-    let accepted = put(&mut client, path, ASYNC, &broken);
-    let operation = location(&accepted);
+    let accepted = put_agent(&mut client, path, ASYNC, &broken);
+    let operation = read_location(&accepted);
     let operation = wait_for_end(&mut client, &operation);
     assert_eq!(operation["problem"]["status"], json!(422), "{operation}");
     let (_, policy) = client.get(path);
@@ -185,19 +185,19 @@ fn find_compiled(client: &mut Client, accepted: &[String]) -> Option<String> {
 fn uploads_wait_in_their_order_and_decisions_do_not_wait_for_them() {
     const UPLOADS: u8 = 60;
     let _turn = take_turn();
-    let (_dir, host) = start();
+    let (_dir, host) = start_host();
     let mut client = Client::new(&host);
     let mut accepted: Vec<String> = Vec::new();
     let mut refused = None;
     let mut decided_meanwhile = 0;
     for mark in 1..=UPLOADS {
         let upload = upload_of("chaos", &chaos(mark));
-        let answer = put(&mut client, "/v1/agents/chaos", ASYNC, &upload);
+        let answer = put_agent(&mut client, "/v1/agents/chaos", ASYNC, &upload);
         if answer.0 == 503 {
             refused = Some(answer);
             break;
         }
-        accepted.push(location(&answer));
+        accepted.push(read_location(&answer));
         if mark >= 4 && decided_meanwhile < 3 {
             let before = find_compiled(&mut client, &accepted);
             let (status, decision) =
@@ -236,7 +236,7 @@ fn upload_many(client: &mut Client, marks: std::ops::RangeInclusive<u8>) -> Vec<
     marks
         .map(|mark| {
             let upload = upload_of("chaos", &chaos(mark));
-            location(&put(client, "/v1/agents/chaos", ASYNC, &upload))
+            read_location(&put_agent(client, "/v1/agents/chaos", ASYNC, &upload))
         })
         .collect()
 }
@@ -280,7 +280,7 @@ fn an_upload_does_not_outlive_its_token() {
 #[test]
 fn an_upload_does_not_undo_a_rollback_that_came_after_it() {
     let _turn = take_turn();
-    let (_dir, host) = start();
+    let (_dir, host) = start_host();
     let mut client = Client::new(&host);
     for path in upload_many(&mut client, 1..=2) {
         assert_eq!(wait_for_end(&mut client, &path)["state"], "succeeded");
@@ -319,7 +319,7 @@ fn run_upload(host: &Host, manifest: &std::path::Path) -> Output {
 
 #[test]
 fn the_command_ends_as_before_whatever_the_host_does_meanwhile() {
-    let (dir, host) = start();
+    let (dir, host) = start_host();
     let project = dir.path().join("project");
     ark_tests::copy_agent(&hostile_guests_dir(), "chaos", &project);
     let output = run_upload(&host, &project.join("chaos.toml"));

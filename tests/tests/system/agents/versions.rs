@@ -19,33 +19,33 @@ fn component(mark: u8) -> Vec<u8> {
     mark_component(bytes, mark)
 }
 
-fn manifest(component: &[u8]) -> Value {
+fn write_manifest(component: &[u8]) -> Value {
     json!({"name": "chaos", "version": "0.1.0", "component": "chaos.wasm", "sha256": sha256(component),
         "topics": ["chaos.go"], "actions": ["trade", "buy", "sell", "publish"]})
 }
 
-fn put(client: &mut Client, name: &str, body: &Value) -> (u16, Value) {
+fn put_agent(client: &mut Client, name: &str, body: &Value) -> (u16, Value) {
     client.send("PUT", &format!("/v1/agents/{name}"), body)
 }
 
-fn upload(client: &mut Client, mark: u8) -> Value {
+fn upload_version(client: &mut Client, mark: u8) -> Value {
     let bytes = component(mark);
-    let body = json!({"manifest": manifest(&bytes), "component": base64(&bytes), "by": "ada", "reason": "a test"});
-    let (status, answer) = put(client, "chaos", &body);
+    let body = json!({"manifest": write_manifest(&bytes), "component": base64(&bytes), "by": "ada", "reason": "a test"});
+    let (status, answer) = put_agent(client, "chaos", &body);
     assert_eq!(status, 200, "{answer}");
     answer
 }
 
-fn remove(client: &mut Client, query: &str) -> (u16, Value) {
+fn delete_agent(client: &mut Client, query: &str) -> (u16, Value) {
     client.send("DELETE", &format!("/v1/agents/chaos{query}"), &Value::Null)
 }
 
-fn signal(client: &mut Client) -> (u16, Value) {
+fn send_signal(client: &mut Client) -> (u16, Value) {
     let signal = json!({"topic": "chaos.go", "payload": "environment"});
     client.post("/v1/signals", &signal)
 }
 
-fn deliveries(data: &Path) -> Vec<(String, i64)> {
+fn read_deliveries(data: &Path) -> Vec<(String, i64)> {
     let database = rusqlite::Connection::open(data.join("ark.db")).expect("the database");
     let mut statement = database
         .prepare("SELECT status, count(*) FROM deliveries GROUP BY status ORDER BY status")
@@ -79,7 +79,7 @@ fn a_thousand_hot_swaps_under_load_lose_nothing_and_fail_nothing() {
     let host = place.start();
     let mut client = Client::new(&host);
     for (mark, number) in [(1, 1), (2, 2)] {
-        assert_eq!(upload(&mut client, mark)["number"], json!(number));
+        assert_eq!(upload_version(&mut client, mark)["number"], json!(number));
     }
     let over = AtomicBool::new(false);
     let accepted = AtomicUsize::new(0);
@@ -91,7 +91,7 @@ fn a_thousand_hot_swaps_under_load_lose_nothing_and_fail_nothing() {
                 scope.spawn(|| {
                     let mut client = Client::new(&host);
                     while !over.load(Ordering::Relaxed) {
-                        let (status, answer) = signal(&mut client);
+                        let (status, answer) = send_signal(&mut client);
                         assert_eq!(status, 202, "{answer}");
                         assert_eq!(answer["delivered_to"], json!(["chaos"]), "{answer}");
                         accepted.fetch_add(1, Ordering::Relaxed);
@@ -106,7 +106,7 @@ fn a_thousand_hot_swaps_under_load_lose_nothing_and_fail_nothing() {
             let number = swap % 2 + 1;
             // Every tenth is an upload of bytes that are known already.
             let answer = if swap % 10 == 9 {
-                upload(&mut client, u8::try_from(number).expect("1 or 2"))
+                upload_version(&mut client, u8::try_from(number).expect("1 or 2"))
             } else {
                 let order = json!({"number": number, "by": "ada"});
                 let (status, answer) = client.post("/v1/agents/chaos/rollout", &order);
@@ -137,7 +137,10 @@ fn a_thousand_hot_swaps_under_load_lose_nothing_and_fail_nothing() {
     );
     assert!(accepted > 100, "{accepted}");
     assert_eq!(host.terminate(), Some(0));
-    assert_eq!(deliveries(&place.data()), [("done".to_owned(), accepted)]);
+    assert_eq!(
+        read_deliveries(&place.data()),
+        [("done".to_owned(), accepted)]
+    );
     let database = rusqlite::Connection::open(place.data().join("ark.db")).expect("the database");
     let one = |query: &str| -> i64 {
         database
@@ -170,22 +173,22 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
         TestDir::new("[limits]\ndeadline_ms = 30_000\n[watchdog]\nmissed_heartbeats = 100000\n");
     let host = place.start();
     let mut client = Client::new(&host);
-    let first = upload(&mut client, 1);
+    let first = upload_version(&mut client, 1);
     let good = component(2);
     let foreign = wat::parse_str(FOREIGN_IMPORT).expect("a component");
     let heart = std::fs::read(hostile_guests_dir().join("erring-heart.wasm")).expect("a component");
     let truncated = &good[..good.len() / 2];
     let with = |field: &str, value: Value| {
-        let mut manifest = manifest(&good);
+        let mut manifest = write_manifest(&good);
         manifest[field] = value;
         json!({"manifest": manifest, "component": base64(&good)})
     };
     let of = |name: &str, bytes: &[u8]| {
-        let mut manifest = manifest(bytes);
+        let mut manifest = write_manifest(bytes);
         manifest["name"] = json!(name);
         json!({"manifest": manifest, "component": base64(bytes)})
     };
-    let too_large = json!({"manifest": manifest(&good), "component": "A".repeat(89 << 20)});
+    let too_large = json!({"manifest": write_manifest(&good), "component": "A".repeat(89 << 20)});
     let large = vec![0; (64 << 20) + 1];
     for (what, name, body, status, field) in [
         (
@@ -262,7 +265,7 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
         (
             "no base64",
             "chaos",
-            json!({"manifest": manifest(&good), "component": "*"}),
+            json!({"manifest": write_manifest(&good), "component": "*"}),
             400,
             "component",
         ),
@@ -304,10 +307,10 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
             assert_eq!(shown["serving"], Value::Null, "{what}: {shown}");
         }
     }
-    assert_eq!(signal(&mut client).0, 202);
+    assert_eq!(send_signal(&mut client).0, 202);
     wait_until_idle(&mut client);
     assert_eq!(host.terminate(), Some(0));
-    assert_eq!(deliveries(&place.data()), [("done".to_owned(), 1)]);
+    assert_eq!(read_deliveries(&place.data()), [("done".to_owned(), 1)]);
 }
 
 #[test]
@@ -321,7 +324,7 @@ fn a_rollout_survives_a_restart() {
         assert_eq!(shown["serving"], expected, "{shown}");
     };
     for mark in 1..=3 {
-        upload(&mut Client::new(&host), mark);
+        upload_version(&mut Client::new(&host), mark);
     }
     serving(&mut host, json!(3));
     let (status, answer) = Client::new(&host).post("/v1/agents/chaos/rollback", &json!({}));
@@ -330,11 +333,14 @@ fn a_rollout_survives_a_restart() {
     let unknown = Client::new(&host).post("/v1/agents/chaos/rollout", &json!({"number": 77}));
     assert_eq!(unknown.0, 404, "{}", unknown.1);
     assert_eq!(
-        remove(&mut Client::new(&host), "?by=ada").1["deleted"],
+        delete_agent(&mut Client::new(&host), "?by=ada").1["deleted"],
         json!(true)
     );
     serving(&mut host, Value::Null);
-    assert_eq!(signal(&mut Client::new(&host)).1["delivered_to"], json!([]));
+    assert_eq!(
+        send_signal(&mut Client::new(&host)).1["delivered_to"],
+        json!([])
+    );
     let again = json!({"number": 1});
     assert_eq!(
         Client::new(&host)
@@ -345,7 +351,7 @@ fn a_rollout_survives_a_restart() {
     serving(&mut host, json!(1));
     // Four are kept, and what serves or served always.
     for mark in 4..=9 {
-        upload(&mut Client::new(&host), mark);
+        upload_version(&mut Client::new(&host), mark);
     }
     let (_, shown) = Client::new(&host).get("/v1/agents/chaos");
     let numbers: Vec<u64> = shown["versions"]
@@ -366,13 +372,14 @@ fn a_rollout_survives_a_restart() {
 fn a_kill_during_an_upload_leaves_the_old_or_the_new() {
     let place = TestDir::new(CONFIG);
     let mut host = place.start();
-    upload(&mut Client::new(&host), 1);
+    upload_version(&mut Client::new(&host), 1);
     for round in 0..12_u8 {
         let (_, before) = Client::new(&host).get("/v1/agents/chaos");
         let old = before["sha256"].clone();
         let bytes = component(round + 10);
         let new = json!(sha256(&bytes));
-        let body = json!({"manifest": manifest(&bytes), "component": base64(&bytes)}).to_string();
+        let body =
+            json!({"manifest": write_manifest(&bytes), "component": base64(&bytes)}).to_string();
         let mut client = Client::new(&host);
         std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -389,7 +396,7 @@ fn a_kill_during_an_upload_leaves_the_old_or_the_new() {
         );
         assert!(after["serving"].is_u64(), "{after}");
         assert_eq!(
-            signal(&mut Client::new(&host)).1["delivered_to"],
+            send_signal(&mut Client::new(&host)).1["delivered_to"],
             json!(["chaos"])
         );
     }
@@ -400,30 +407,30 @@ fn deleting_while_signals_wait_is_refused_or_lets_them_fail() {
     let place = TestDir::new(CONFIG);
     let host = place.start();
     let mut client = Client::new(&host);
-    upload(&mut client, 1);
+    upload_version(&mut client, 1);
     // In quarantine nothing is handed out, so that they wait.
     let order = json!({"reason": "a test"});
     assert_eq!(client.post("/v1/agents/chaos/quarantine", &order).0, 200);
     for _ in 0..5 {
-        assert_eq!(signal(&mut client).0, 202);
+        assert_eq!(send_signal(&mut client).0, 202);
     }
-    let (status, answer) = remove(&mut client, "");
+    let (status, answer) = delete_agent(&mut client, "");
     assert_eq!(
         (status, &answer["field"]),
         (409, &json!("force")),
         "{answer}"
     );
     assert_eq!(client.get("/v1/agents/chaos").1["serving"], json!(1));
-    let (status, answer) = remove(&mut client, "?force=true&by=ada&reason=gone");
+    let (status, answer) = delete_agent(&mut client, "?force=true&by=ada&reason=gone");
     assert_eq!(
         (status, &answer["failed_signals"]),
         (200, &json!(5)),
         "{answer}"
     );
     assert_eq!(client.get("/v1/watchdog").1["backlog"]["waiting"], json!(0));
-    assert_eq!(remove(&mut client, "").0, 404);
+    assert_eq!(delete_agent(&mut client, "").0, 404);
     assert_eq!(host.terminate(), Some(0));
-    assert_eq!(deliveries(&place.data()), [("failed".to_owned(), 5)]);
+    assert_eq!(read_deliveries(&place.data()), [("failed".to_owned(), 5)]);
 }
 
 #[test]
@@ -437,7 +444,7 @@ fn a_change_is_the_tokens_that_made_it() {
         Client::with_token(&host, token).send(method, path, body)
     };
     let bytes = component(1);
-    let body = json!({"manifest": manifest(&bytes), "component": base64(&bytes)});
+    let body = json!({"manifest": write_manifest(&bytes), "component": base64(&bytes)});
     let chaos = "/v1/agents/chaos";
     assert_eq!(call(&reader, "PUT", chaos, &body).0, 403);
     assert_eq!(call(&reader, "GET", chaos, &Value::Null).0, 404);

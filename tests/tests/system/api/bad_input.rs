@@ -3,7 +3,7 @@
 use ark_tests::{Client, Host, JSON, make_token, send_raw, trade};
 use serde_json::{Value, json};
 
-fn with(parameters: &str) -> Vec<u8> {
+fn write_proposal(parameters: &str) -> Vec<u8> {
     format!(r#"{{"agent":"api","action_type":"trade","reasoning":"r","parameters":{parameters}}}"#)
         .into_bytes()
 }
@@ -22,13 +22,13 @@ fn a_request_that_cannot_be_judged_names_its_field_and_leaves_nothing_behind() {
         ("/v1/actions", b"{\"agent\":\"\xff\xfe\"}".to_vec(), 400, "agent"),
         ("/v1/actions", [b"[".repeat(100_000), b"]".repeat(100_000)].concat(), 400, ""),
         ("/v1/actions", vec![b' '; 1 << 20], 413, "body"),
-        ("/v1/actions", with(r#"{"symbol":"X","position_size_pct":NaN}"#), 400, size),
-        ("/v1/actions", with(r#"{"symbol":"X","position_size_pct":Infinity}"#), 400, size),
-        ("/v1/actions", with(r#"{"symbol":"X","position_size_pct":1e999}"#), 400, size),
-        ("/v1/actions", with(r#"{"symbol":"X","position_size_pct":-0.1}"#), 400, size),
-        ("/v1/actions", with(r#"{"symbol":"X","position_size_pct":"0.05"}"#), 400, size),
-        ("/v1/actions", with(r#"{"symbol":"X","position_size_pct":1.5}"#), 400, size),
-        ("/v1/actions", with(r#"{"symbol":7,"position_size_pct":0.1}"#), 400, "parameters.symbol"),
+        ("/v1/actions", write_proposal(r#"{"symbol":"X","position_size_pct":NaN}"#), 400, size),
+        ("/v1/actions", write_proposal(r#"{"symbol":"X","position_size_pct":Infinity}"#), 400, size),
+        ("/v1/actions", write_proposal(r#"{"symbol":"X","position_size_pct":1e999}"#), 400, size),
+        ("/v1/actions", write_proposal(r#"{"symbol":"X","position_size_pct":-0.1}"#), 400, size),
+        ("/v1/actions", write_proposal(r#"{"symbol":"X","position_size_pct":"0.05"}"#), 400, size),
+        ("/v1/actions", write_proposal(r#"{"symbol":"X","position_size_pct":1.5}"#), 400, size),
+        ("/v1/actions", write_proposal(r#"{"symbol":7,"position_size_pct":0.1}"#), 400, "parameters.symbol"),
         ("/v1/actions", br#"{"agent":"api","action_type":""}"#.to_vec(), 400, "action_type"),
         ("/v1/actions", br#"{"agent":"api","action_type":"x","resoning":"r"}"#.to_vec(), 400, "resoning"),
         ("/v1/actions", br#"{"agent":"nobody","action_type":"x"}"#.to_vec(), 422, "agent"),
@@ -36,11 +36,11 @@ fn a_request_that_cannot_be_judged_names_its_field_and_leaves_nothing_behind() {
         ("/v1/actions?dry_run=true&dry_run=false", trade("X", 0.01).to_string().into_bytes(), 400, "dry_run"),
         // Readers differ in which of two they take.
         ("/v1/actions", br#"{"agent":"api","agent":"kyle","action_type":"x"}"#.to_vec(), 400, "agent"),
-        ("/v1/actions", with(r#"{"symbol":"X","position_size_pct":0.01,"position_size_pct":0.5}"#), 400, size),
-        ("/v1/actions", with(r#"{"symbol":"X","position_size_pct":0.01,"note":{"a":[{"b":1,"\u0062":2}]}}"#), 400, "parameters.note.a[0].b"),
+        ("/v1/actions", write_proposal(r#"{"symbol":"X","position_size_pct":0.01,"position_size_pct":0.5}"#), 400, size),
+        ("/v1/actions", write_proposal(r#"{"symbol":"X","position_size_pct":0.01,"note":{"a":[{"b":1,"\u0062":2}]}}"#), 400, "parameters.note.a[0].b"),
         ("/v1/signals", br#"{"topic":"a","payload":{"k":1,"k":1}}"#.to_vec(), 400, "payload.k"),
-        ("/v1/actions", with(&format!(r#"{{"symbol":"X","position_size_pct":0.01,"n":{}1{}}}"#, "[".repeat(200), "]".repeat(200))), 400, ""),
-        ("/v1/actions", with(&format!(r#"{{"symbol":"X","position_size_pct":{}}}"#, "9".repeat(100_000))), 400, size),
+        ("/v1/actions", write_proposal(&format!(r#"{{"symbol":"X","position_size_pct":0.01,"n":{}1{}}}"#, "[".repeat(200), "]".repeat(200))), 400, ""),
+        ("/v1/actions", write_proposal(&format!(r#"{{"symbol":"X","position_size_pct":{}}}"#, "9".repeat(100_000))), 400, size),
         ("/v1/actions?dryrun=true", trade("X", 0.01).to_string().into_bytes(), 400, "dryrun"),
         ("/v1/signals", br#"{"topic":"Market Tick"}"#.to_vec(), 400, "topic"),
         ("/v1/signals", br#"{"topic":"ark.decision","payload":{}}"#.to_vec(), 400, "topic"),

@@ -6,11 +6,11 @@ use std::process::{Command, Output};
 
 use ark_tests::{Client, Host, TestDir, make_token};
 
-fn here(path: &str) -> PathBuf {
+fn resolve_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn run(command: &mut Command) -> Output {
+fn run_successfully(command: &mut Command) -> Output {
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -44,7 +44,7 @@ fn start_host() -> (TestDir, Host, PathBuf, [String; 2]) {
 
 #[test]
 fn a_generated_python_client_goes_through_a_flow() {
-    let programs = here("../target/venv-clients/bin");
+    let programs = resolve_path("../target/venv-clients/bin");
     assert!(
         programs.join("python").exists(),
         "the generator of clients is not installed; run the tests with `cargo xtask test`"
@@ -52,19 +52,23 @@ fn a_generated_python_client_goes_through_a_flow() {
     let (dir, host, document, tokens) = start_host();
     let package = dir.path().join("python");
     std::fs::create_dir(&package).expect("a directory");
-    run(Command::new(programs.join("openapi-python-client"))
-        .args(["generate", "--fail-on-warning", "--meta", "none"])
-        .arg("--path")
-        .arg(&document)
-        .arg("--config")
-        .arg(here("clients/python/config.yml"))
-        .arg("--output-path")
-        .arg(package.join("ark_client")));
-    let output = run(Command::new(programs.join("python"))
-        .arg(here("clients/python/flow.py"))
-        .arg(format!("http://{}", host.address))
-        .args(&tokens)
-        .env("PYTHONPATH", &package));
+    run_successfully(
+        Command::new(programs.join("openapi-python-client"))
+            .args(["generate", "--fail-on-warning", "--meta", "none"])
+            .arg("--path")
+            .arg(&document)
+            .arg("--config")
+            .arg(resolve_path("clients/python/config.yml"))
+            .arg("--output-path")
+            .arg(package.join("ark_client")),
+    );
+    let output = run_successfully(
+        Command::new(programs.join("python"))
+            .arg(resolve_path("clients/python/flow.py"))
+            .arg(format!("http://{}", host.address))
+            .args(&tokens)
+            .env("PYTHONPATH", &package),
+    );
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "done");
 }
 
@@ -79,24 +83,36 @@ fn a_generated_typescript_client_compiles_and_goes_through_a_flow() {
         "tsconfig.json",
         "flow.ts",
     ] {
-        std::fs::copy(here("clients/typescript").join(file), project.join(file)).expect("a copy");
+        std::fs::copy(
+            resolve_path("clients/typescript").join(file),
+            project.join(file),
+        )
+        .expect("a copy");
     }
-    run(Command::new("npm")
-        .args(["ci", "--ignore-scripts", "--prefer-offline"])
-        .args(["--no-audit", "--no-fund", "--loglevel=error"])
-        .current_dir(&project));
-    run(Command::new("node")
-        .arg("node_modules/openapi-typescript/bin/cli.js")
-        .arg(&document)
-        .args(["--output", "api.d.ts"])
-        .current_dir(&project));
-    run(Command::new("node")
-        .arg("node_modules/typescript/bin/tsc")
-        .current_dir(&project));
-    let output = run(Command::new("node")
-        .arg("out/flow.js")
-        .arg(format!("http://{}", host.address))
-        .args(&tokens)
-        .current_dir(&project));
+    run_successfully(
+        Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--prefer-offline"])
+            .args(["--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(&project),
+    );
+    run_successfully(
+        Command::new("node")
+            .arg("node_modules/openapi-typescript/bin/cli.js")
+            .arg(&document)
+            .args(["--output", "api.d.ts"])
+            .current_dir(&project),
+    );
+    run_successfully(
+        Command::new("node")
+            .arg("node_modules/typescript/bin/tsc")
+            .current_dir(&project),
+    );
+    let output = run_successfully(
+        Command::new("node")
+            .arg("out/flow.js")
+            .arg(format!("http://{}", host.address))
+            .args(&tokens)
+            .current_dir(&project),
+    );
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "done");
 }

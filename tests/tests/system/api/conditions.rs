@@ -66,7 +66,7 @@ fn unchanged_resources_are_not_sent_again() {
 }
 
 /// Goes through a list page by page.
-fn all(
+fn list_all(
     client: &mut Client,
     auth: &[(&str, &str)],
     path: &str,
@@ -118,11 +118,11 @@ fn lists_by_name_come_in_pages() {
             .expect("an answer");
         assert_eq!(status, 200);
     }
-    let tokens = all(&mut client, &auth, "/v1/tokens", "tokens", "name");
+    let tokens = list_all(&mut client, &auth, "/v1/tokens", "tokens", "name");
     assert_eq!(tokens, ["ada", "lea", "mia", "root", "zoe"]);
-    let served = all(&mut client, &auth, "/v1/agents", "agents", "name");
+    let served = list_all(&mut client, &auth, "/v1/agents", "agents", "name");
     assert_eq!(served, ["joey", "kenny", "kyle"]);
-    let stateful = all(&mut client, &auth, "/v1/state", "agents", "");
+    let stateful = list_all(&mut client, &auth, "/v1/state", "agents", "");
     assert_eq!(stateful, ["a", "b", "c", "d"]);
 }
 

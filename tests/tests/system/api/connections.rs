@@ -13,14 +13,14 @@ use serde_json::json;
 /// The time that the host gives to the headers and the body of a request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
-fn connect(host: &Host) -> TcpStream {
+fn connect_to(host: &Host) -> TcpStream {
     let stream = TcpStream::connect(&host.address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
 
 /// What still comes on a connection, which the host must end.
-fn rest(stream: &mut TcpStream) -> String {
+fn read_rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     if let Err(error) = stream.read_to_end(&mut bytes) {
         let open = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
@@ -44,8 +44,8 @@ fn slow_senders_are_disconnected() {
     let host = Host::start(&dir.path().join("data"), &[]);
     let began = Instant::now();
     // Headers, byte by byte; a body, byte by byte; a body that never begins; an idle connection that was used once.
-    let mut headers: Vec<TcpStream> = (0..64).map(|_| connect(&host)).collect();
-    let mut bodies: Vec<TcpStream> = (0..64).map(|_| connect(&host)).collect();
+    let mut headers: Vec<TcpStream> = (0..64).map(|_| connect_to(&host)).collect();
+    let mut bodies: Vec<TcpStream> = (0..64).map(|_| connect_to(&host)).collect();
     for stream in &mut headers {
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: ");
     }
@@ -53,7 +53,7 @@ fn slow_senders_are_disconnected() {
     for stream in &mut bodies {
         let _ = stream.write_all(head);
     }
-    let mut idle = connect(&host);
+    let mut idle = connect_to(&host);
     let _ = idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     // Past the time for a request: a byte now and then does not prolong it.
     while began.elapsed() < REQUEST_TIME + Duration::from_secs(4) {
@@ -64,20 +64,20 @@ fn slow_senders_are_disconnected() {
         std::thread::sleep(Duration::from_millis(500));
     }
     for stream in &mut headers {
-        let answer = rest(stream);
+        let answer = read_rest(stream);
         assert!(
             answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
             "{answer}"
         );
     }
     for stream in &mut bodies {
-        let answer = rest(stream);
+        let answer = read_rest(stream);
         assert!(
             answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
             "{answer}"
         );
     }
-    assert!(rest(&mut idle).starts_with("HTTP/1.1 200"));
+    assert!(read_rest(&mut idle).starts_with("HTTP/1.1 200"));
     assert_serves(&host);
 }
 
@@ -105,7 +105,7 @@ fn half_closed_sockets_get_their_answer_and_aborted_ones_leave_nothing() {
         );
     }
     for _ in 0..200 {
-        let mut stream = connect(&host);
+        let mut stream = connect_to(&host);
         let _ = stream.write_all(&request.as_bytes()[..request.len() / 2]);
         let _ = stream.shutdown(Shutdown::Both);
     }
@@ -119,7 +119,7 @@ fn half_closed_sockets_get_their_answer_and_aborted_ones_leave_nothing() {
 }
 
 /// How many `HTTP/1.1` status lines an answer holds, and the first's status.
-fn statuses(answer: &[u8]) -> Vec<String> {
+fn read_statuses(answer: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(answer)
         .split("HTTP/1.1 ")
         .skip(1)
@@ -266,7 +266,7 @@ pub(crate) fn ambiguous_messages(auth: &str, hidden: &str) -> Vec<(&'static str,
 pub(crate) fn assert_refuses_ambiguous_messages(host: &Host, auth: &str, hidden: &str) {
     for (name, bytes) in &ambiguous_messages(auth, hidden) {
         let answer = send_raw(host, bytes.as_bytes());
-        let statuses = statuses(&answer);
+        let statuses = read_statuses(&answer);
         assert!(
             statuses.len() <= 1,
             "{name}: the hidden request was answered too: {statuses:?}"
@@ -295,14 +295,14 @@ fn messages_that_two_readers_could_cut_differently_end_their_connection() {
     assert_refuses_ambiguous_messages(&host, &auth, &hidden);
     // Lines that end in a bare line feed mean the same to every reader, and are one request.
     let answer = send_raw(&host, b"GET /healthz HTTP/1.1\nHost: localhost\n\n");
-    assert!(statuses(&answer).len() <= 1);
+    assert!(read_statuses(&answer).len() <= 1);
     // Pipelined: what is well-formed is answered in its order, what is not ends the connection.
     let good = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let answer = send_raw(
         &host,
         format!("{good}{good}{good}\x00\x01garbage\r\n\r\n{hidden}").as_bytes(),
     );
-    let got = statuses(&answer);
+    let got = read_statuses(&answer);
     assert_eq!(&got[..3], ["200", "200", "200"], "{got:?}");
     assert!(
         got.len() == 3 || (got.len() == 4 && got[3] == "400"),
@@ -387,7 +387,7 @@ fn ten_thousand_idle_connections_leave_room_for_others() {
 fn clients_that_do_not_read_are_disconnected() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
-    let mut stream = connect(&host);
+    let mut stream = connect_to(&host);
     stream
         .set_write_timeout(Some(Duration::from_millis(500)))
         .expect("a timeout");
@@ -414,7 +414,7 @@ fn an_upload_waits_for_a_place_and_is_refused_when_none_comes() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let head = b"PUT /v1/agents/kyle HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{";
-    let mut uploads: Vec<TcpStream> = (0..PLACES).map(|_| connect(&host)).collect();
+    let mut uploads: Vec<TcpStream> = (0..PLACES).map(|_| connect_to(&host)).collect();
     for stream in &mut uploads {
         stream.write_all(head).expect("a head");
     }

@@ -34,7 +34,7 @@ fn open_stream(address: &str, query: &str, token: Option<&str>) -> TcpStream {
     stream
 }
 
-fn metric(host: &Host, series: &str) -> f64 {
+fn read_series(host: &Host, series: &str) -> f64 {
     let metrics = Client::of_telemetry(host).get_text("/metrics");
     series_value(&metrics, series).unwrap_or_else(|| panic!("no {series} in {metrics}"))
 }
@@ -77,20 +77,20 @@ fn streams_are_limited_for_each_token_and_in_all() {
         "{problem}"
     );
     wait_until("three live streams", || {
-        metric(&host, "ark_event_streams{state=\"live\"}") == 3.0
+        read_series(&host, "ark_event_streams{state=\"live\"}") == 3.0
     });
     assert_eq!(
-        metric(&host, "ark_event_streams_refused_total{limit=\"token\"}"),
+        read_series(&host, "ark_event_streams_refused_total{limit=\"token\"}"),
         1.0
     );
     assert_eq!(
-        metric(&host, "ark_event_streams_refused_total{limit=\"all\"}"),
+        read_series(&host, "ark_event_streams_refused_total{limit=\"all\"}"),
         1.0
     );
     // A place is free again when its stream has ended, no matter who ended it.
     drop((first, third));
     wait_until("two streams have ended", || {
-        metric(&host, "ark_event_streams_ended_total{reason=\"closed\"}") == 2.0
+        read_series(&host, "ark_event_streams_ended_total{reason=\"closed\"}") == 2.0
     });
     let _again = open_stream(&host.address, "", Some(&one));
     let _more = open_stream(&host.address, "", Some(&other));
@@ -121,7 +121,7 @@ fn streams_that_are_not_read_cost_little_and_are_ended() {
     let mut most = 0;
     wait_until("the unread streams are ended", || {
         most = host.memory_kib("VmRSS").max(most);
-        metric(&host, "ark_event_streams_ended_total{reason=\"unread\"}") == UNREAD as f64
+        read_series(&host, "ark_event_streams_ended_total{reason=\"unread\"}") == UNREAD as f64
     });
     let cost = most.saturating_sub(before);
     println!("{UNREAD} unread streams cost {cost} KiB");
@@ -161,7 +161,7 @@ fn decision_p99(host: &Host, count: usize) -> Duration {
 }
 
 /// Reads streams until it is told to stop; one that ends, or has caught up with `until` bytes, is opened again.
-fn follow(address: &str, count: usize, query: &str, stop: &AtomicBool, read: &AtomicUsize) {
+fn follow_events(address: &str, count: usize, query: &str, stop: &AtomicBool, read: &AtomicUsize) {
     let open = || {
         let stream = open_stream(address, query, None);
         stream.set_nonblocking(true).expect("a mode");
@@ -220,11 +220,11 @@ fn event_streams_do_not_slow_decisions() {
         let (stop, read) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             let (stop, read, address) = (&stop, &read, &host.address);
-            scope.spawn(move || follow(address, live, "", stop, read));
-            scope.spawn(move || follow(address, live / 5, "?since=0-0", stop, read));
+            scope.spawn(move || follow_events(address, live, "", stop, read));
+            scope.spawn(move || follow_events(address, live / 5, "?since=0-0", stop, read));
             wait_until("all streams are open", || {
-                let open = metric(&host, "ark_event_streams{state=\"live\"}")
-                    + metric(&host, "ark_event_streams{state=\"catching_up\"}");
+                let open = read_series(&host, "ark_event_streams{state=\"live\"}")
+                    + read_series(&host, "ark_event_streams{state=\"catching_up\"}");
                 open >= (live + live / 5) as f64
             });
             with.push(decision_p99(&host, count));
@@ -238,8 +238,8 @@ fn event_streams_do_not_slow_decisions() {
             read.load(Ordering::Relaxed) >> 20
         );
         wait_until("the streams have ended", || {
-            metric(&host, "ark_event_streams{state=\"live\"}")
-                + metric(&host, "ark_event_streams{state=\"catching_up\"}")
+            read_series(&host, "ark_event_streams{state=\"live\"}")
+                + read_series(&host, "ark_event_streams{state=\"catching_up\"}")
                 == 0.0
         });
     }

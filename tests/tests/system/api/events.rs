@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ark_tests::{Client, Host, JSON, PATIENCE, TestDir, header, trade};
 use serde_json::{Value, json};
 
-pub(crate) struct Event {
+pub(crate) struct ReceivedEvent {
     pub(crate) id: String,
     pub(crate) kind: String,
     pub(crate) data: Value,
@@ -43,7 +43,7 @@ impl Stream {
     }
 
     /// Returns the next event; `None` when the stream has ended.
-    pub(crate) fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<ReceivedEvent> {
         loop {
             while let Some(end) = self.text.find("\n\n") {
                 let block: String = self.text.drain(..end + 2).collect();
@@ -58,7 +58,7 @@ impl Stream {
                     (field("id"), field("event"), field("data"))
                 {
                     let data = serde_json::from_str(&data).expect("JSON");
-                    return Some(Event { id, kind, data });
+                    return Some(ReceivedEvent { id, kind, data });
                 }
             }
             let mut size = String::new();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// A request under its key.
-struct Request {
+struct KeyedRequest {
     method: &'static str,
     path: &'static str,
     body: Value,
@@ -14,9 +14,9 @@ struct Request {
     earlier_text: String,
 }
 
-fn send(
+fn send_request(
     client: &mut Client,
-    request: &Request,
+    request: &KeyedRequest,
     key: &str,
     body: &Value,
 ) -> (u16, Option<String>, Value) {
@@ -34,7 +34,7 @@ fn send(
 }
 
 /// What identifies the first answer: an id, or the revision it made.
-fn identity(answer: &Value) -> Value {
+fn read_identity(answer: &Value) -> Value {
     ["decision_id", "signal_id", "id", "revision", "since_ms"]
         .into_iter()
         .map(|name| answer[name].clone())
@@ -51,25 +51,25 @@ fn a_key_of_an_earlier_version_still_gives_its_first_answer() {
     let setting = json!({"value": {"b": 1, "a": 2}});
     let action = trade("BTC-USD", 0.01);
     let requests = [
-        Request {
+        KeyedRequest {
             method: "POST",
             path: "/v1/actions",
             earlier_text: action.to_string(),
             body: action,
         },
-        Request {
+        KeyedRequest {
             method: "POST",
             path: "/v1/signals",
             earlier_text: signal.to_string(),
             body: signal,
         },
-        Request {
+        KeyedRequest {
             method: "PUT",
             path: "/v1/config/k",
             earlier_text: r#"Config { key: "k", value_json: Some("{\"a\":2,\"b\":1}"), description: None, expected: None }"#.to_owned(),
             body: setting,
         },
-        Request {
+        KeyedRequest {
             method: "POST",
             path: "/v1/halt",
             earlier_text: format!("Halt {halt}"),
@@ -81,9 +81,9 @@ fn a_key_of_an_earlier_version_still_gives_its_first_answer() {
     let mut first = Vec::new();
     for (index, request) in requests.iter().enumerate() {
         let (status, _, answer) =
-            send(&mut client, request, &format!("key-{index}"), &request.body);
+            send_request(&mut client, request, &format!("key-{index}"), &request.body);
         assert!(matches!(status, 200 | 202), "{}: {answer}", request.path);
-        first.push(identity(&answer));
+        first.push(read_identity(&answer));
     }
     // A halted host does not become ready.
     let over = json!({"reason": "the drill is over"}).to_string();
@@ -113,9 +113,9 @@ fn a_key_of_an_earlier_version_still_gives_its_first_answer() {
     let mut client = Client::new(&host);
     for (index, request) in requests.iter().enumerate() {
         let key = format!("key-{index}");
-        let (status, _, answer) = send(&mut client, request, &key, &request.body);
+        let (status, _, answer) = send_request(&mut client, request, &key, &request.body);
         assert!(matches!(status, 200 | 202), "{}: {answer}", request.path);
-        assert_eq!(identity(&answer), first[index], "{}", request.path);
+        assert_eq!(read_identity(&answer), first[index], "{}", request.path);
         let mut other = request.body.clone();
         match request.path {
             "/v1/actions" => other["reasoning"] = json!("another request"),
@@ -123,7 +123,7 @@ fn a_key_of_an_earlier_version_still_gives_its_first_answer() {
             "/v1/config/k" => other["value"] = json!("another request"),
             _ => other["reason"] = json!("another request"),
         }
-        let (status, _, answer) = send(&mut client, request, &key, &other);
+        let (status, _, answer) = send_request(&mut client, request, &key, &other);
         assert_eq!(status, 422, "{}: {answer}", request.path);
     }
     assert_eq!(host.terminate(), Some(0));

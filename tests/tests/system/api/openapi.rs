@@ -17,27 +17,27 @@ const ENDING: [&str; 3] = ["halt", "delete_agent", "revoke_token"];
 /// document below and in `consumers`.
 const APART: [&str; 2] = ["follow_events", "root"];
 
-fn here(path: &str) -> PathBuf {
+fn resolve_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// Runs schemathesis; what it printed, if it found something.
-fn schemathesis(host: &Host, token: &str, dir: &Path, args: &[&str]) -> Result<String, String> {
-    let program = here("../target/venv/bin/st");
+fn run_schemathesis(host: &Host, token: &str, dir: &Path, args: &[&str]) -> Result<String, String> {
+    let program = resolve_path("../target/venv/bin/st");
     assert!(
         program.exists(),
         "schemathesis is not installed; run the tests with `cargo xtask test`"
     );
     let output = Command::new(program)
         .arg("--config-file")
-        .arg(here("openapi/schemathesis.toml"))
+        .arg(resolve_path("openapi/schemathesis.toml"))
         .arg("run")
         .arg(format!("http://{}/openapi.json", host.address))
         .arg("--no-color")
         .args(APART.map(|call| format!("--exclude-operation-id={call}")))
         .args(args)
         .env("ARK_TOKEN", token)
-        .env("SCHEMATHESIS_HOOKS", here("openapi/hooks.py"))
+        .env("SCHEMATHESIS_HOOKS", resolve_path("openapi/hooks.py"))
         .current_dir(dir)
         .output()
         .expect("schemathesis starts");
@@ -51,7 +51,7 @@ fn schemathesis(host: &Host, token: &str, dir: &Path, args: &[&str]) -> Result<S
 }
 
 /// How many calls were tried, of its summary.
-fn tested(said: &str) -> usize {
+fn count_tested(said: &str) -> usize {
     let line = said
         .lines()
         .find_map(|line| line.trim().strip_prefix("Tested: "));
@@ -69,7 +69,7 @@ fn base64_of_sha256(bytes: &[u8]) -> String {
     ark_tests::base64(&bytes)
 }
 
-fn operations(document: &Value) -> Vec<&Value> {
+fn list_operations(document: &Value) -> Vec<&Value> {
     let paths = document["paths"].as_object().expect("paths");
     paths
         .values()
@@ -91,17 +91,17 @@ fn every_call_answers_as_the_document_says() {
     let agents = agents.display().to_string();
     let host = Host::start(&data, &["--agents", &agents, "--submitter", "api"]);
     let (_, document) = Client::new(&host).get("/openapi.json");
-    let count = operations(&document).len();
+    let count = list_operations(&document).len();
 
     let mut args = Vec::new();
     for call in ENDING {
         args.extend(["--exclude-operation-id", call]);
     }
     let said =
-        schemathesis(&host, &token, dir.path(), &args).unwrap_or_else(|said| panic!("{said}"));
+        run_schemathesis(&host, &token, dir.path(), &args).unwrap_or_else(|said| panic!("{said}"));
     // All but these and the document itself.
     let apart = ENDING.len() + APART.len() + 1;
-    assert_eq!(tested(&said), count - apart, "{said}");
+    assert_eq!(count_tested(&said), count - apart, "{said}");
     // It was a host that judged, not one that refused everything.
     let bearer = format!("Bearer {token}");
     let auth = [("Authorization", bearer.as_str())];
@@ -122,8 +122,8 @@ fn every_call_answers_as_the_document_says() {
         args.extend(["--include-operation-id", call]);
     }
     let said =
-        schemathesis(&host, &token, dir.path(), &args).unwrap_or_else(|said| panic!("{said}"));
-    assert_eq!(tested(&said), ENDING.len(), "{said}");
+        run_schemathesis(&host, &token, dir.path(), &args).unwrap_or_else(|said| panic!("{said}"));
+    assert_eq!(count_tested(&said), ENDING.len(), "{said}");
     // The connection of before was idle for minutes.
     let (_, _, body) = Client::new(&host)
         .request("GET", "/v1/watchdog", &auth, b"")
@@ -231,7 +231,7 @@ fn document_page_and_roles_say_the_same() {
         let allowed = format!("{directive} 'sha256-{digest}';");
         assert!(policy.contains(&allowed), "{allowed} is not in {policy}");
     }
-    for operation in operations(&document) {
+    for operation in list_operations(&document) {
         let name = operation["operationId"].as_str().expect("a name");
         assert!(
             page.contains(&format!("id=\"{name}\"")),

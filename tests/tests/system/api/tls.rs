@@ -10,11 +10,11 @@ use ark_tests::{Host, PATIENCE, ark_program, make_token, send_raw, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// An authority of its own.
-pub(crate) struct Authority {
+pub(crate) struct CertificateAuthority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -45,7 +45,7 @@ impl Authority {
     }
 }
 
-struct Place {
+struct TlsFixture {
     _dir: tempfile::TempDir,
     data: PathBuf,
     certificate: PathBuf,
@@ -59,11 +59,11 @@ pub(crate) fn write_key(path: &Path, pem: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
 }
 
-fn place(authority: &Authority) -> Place {
+fn prepare_tls(authority: &CertificateAuthority) -> TlsFixture {
     place_with(authority.certify())
 }
 
-fn place_with((chain, secret): (String, String)) -> Place {
+fn place_with((chain, secret): (String, String)) -> TlsFixture {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
@@ -76,7 +76,7 @@ fn place_with((chain, secret): (String, String)) -> Place {
     );
     std::fs::write(data.with_extension("toml"), config).expect("the configuration");
     let token = make_token(&data, "root", "admin", &[]);
-    Place {
+    TlsFixture {
         _dir: dir,
         data,
         certificate,
@@ -86,11 +86,11 @@ fn place_with((chain, secret): (String, String)) -> Place {
 }
 
 /// `ark token list` over TLS, trusting one authority.
-fn list(host: &Host, place: &Place, authority: &Path) -> Output {
+fn list_tokens(host: &Host, place: &TlsFixture, authority: &Path) -> Output {
     list_at(&format!("https://{}", host.address), place, authority)
 }
 
-fn list_at(url: &str, place: &Place, authority: &Path) -> Output {
+fn list_at(url: &str, place: &TlsFixture, authority: &Path) -> Output {
     Command::new(ark_program())
         .args(["token", "list", "--url", url, "--ca"])
         .arg(authority)
@@ -101,16 +101,16 @@ fn list_at(url: &str, place: &Place, authority: &Path) -> Output {
 
 #[test]
 fn a_certificate_is_changed_without_a_restart_and_a_bad_one_changes_nothing() {
-    let (first, second) = (Authority::new(), Authority::new());
-    let place = place(&first);
+    let (first, second) = (CertificateAuthority::new(), CertificateAuthority::new());
+    let place = prepare_tls(&first);
     let dir = place.data.parent().expect("the directory");
     let (one, two) = (
         first.write(&dir.join("one.pem")),
         second.write(&dir.join("two.pem")),
     );
     let host = Host::start_halted(&place.data, &[]);
-    wait_until("TLS", || list(&host, &place, &one).status.success());
-    let refused = list(&host, &place, &two);
+    wait_until("TLS", || list_tokens(&host, &place, &one).status.success());
+    let refused = list_tokens(&host, &place, &two);
     assert!(
         !refused.status.success(),
         "an authority that did not sign it"
@@ -124,15 +124,15 @@ fn a_certificate_is_changed_without_a_restart_and_a_bad_one_changes_nothing() {
     // Nothing is to happen: the time for two looks of the host at the files, one every two seconds.
     std::thread::sleep(Duration::from_millis(4_500));
     assert!(
-        list(&host, &place, &one).status.success(),
+        list_tokens(&host, &place, &one).status.success(),
         "the former certificate"
     );
     write_key(&place.key, &key);
     wait_until("the new certificate", || {
-        list(&host, &place, &two).status.success()
+        list_tokens(&host, &place, &two).status.success()
     });
     assert!(
-        !list(&host, &place, &one).status.success(),
+        !list_tokens(&host, &place, &one).status.success(),
         "the former one is gone"
     );
 
@@ -141,25 +141,25 @@ fn a_certificate_is_changed_without_a_restart_and_a_bad_one_changes_nothing() {
     host.hang_up();
     // Nothing is to happen here either: what there is to wait for is said in the host's log alone.
     std::thread::sleep(Duration::from_millis(500));
-    assert!(list(&host, &place, &two).status.success());
+    assert!(list_tokens(&host, &place, &two).status.success());
     let (chain, key) = first.certify();
     write_key(&place.key, &key);
     std::fs::write(&place.certificate, &chain).expect("the certificate");
     host.hang_up();
     wait_until("the third certificate", || {
-        list(&host, &place, &one).status.success()
+        list_tokens(&host, &place, &one).status.success()
     });
     assert_eq!(host.terminate(), Some(0));
 }
 
 #[test]
 fn clients_without_tls_are_disconnected_and_others_are_served() {
-    let authority = Authority::new();
-    let place = place(&authority);
+    let authority = CertificateAuthority::new();
+    let place = prepare_tls(&authority);
     let dir = place.data.parent().expect("the directory");
     let ca = authority.write(&dir.join("ca.pem"));
     let host = Host::start_halted(&place.data, &[]);
-    wait_until("TLS", || list(&host, &place, &ca).status.success());
+    wait_until("TLS", || list_tokens(&host, &place, &ca).status.success());
     let plain = send_raw(&host, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(!plain.starts_with(b"HTTP"), "plain HTTP is not answered");
     let garbage = send_raw(&host, &[0x16, 0x03, 0x01, 0xff, 0xff, 0x00]);
@@ -172,7 +172,7 @@ fn clients_without_tls_are_disconnected_and_others_are_served() {
             stream
         })
         .collect();
-    assert!(list(&host, &place, &ca).status.success());
+    assert!(list_tokens(&host, &place, &ca).status.success());
     for stream in &mut stalled {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let mut rest = Vec::new();
@@ -206,14 +206,14 @@ fn clients_without_tls_are_disconnected_and_others_are_served() {
 
 #[test]
 fn a_failure_of_tls_is_told_as_one_with_the_remedy() {
-    let (ours, other) = (Authority::new(), Authority::new());
+    let (ours, other) = (CertificateAuthority::new(), CertificateAuthority::new());
     let dir = tempfile::tempdir().expect("a directory");
     let trusted = ours.write(&dir.path().join("ours.pem"));
     let foreign = other.write(&dir.path().join("other.pem"));
-    let here = place(&ours);
+    let here = prepare_tls(&ours);
     let elsewhere = place_with(ours.certify_names(&["ark.example"]));
     let own_authority = place_with((ours.issuer.pem(), ours.issuer.key().serialize_pem()));
-    let plain = place(&ours);
+    let plain = prepare_tls(&ours);
     std::fs::write(plain.data.with_extension("toml"), "").expect("a configuration");
     let hosts: Vec<Host> = [&here, &elsewhere, &own_authority, &plain]
         .map(|place| Host::start_halted(&place.data, &[]))

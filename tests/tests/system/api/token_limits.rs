@@ -5,7 +5,7 @@ use std::process::Command;
 use ark_tests::{Client, Host, ark_program, header, make_token, wait_for, wait_until};
 use serde_json::{Value, json};
 
-fn call(host: &Host, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+fn call_api(host: &Host, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
     Client::with_token(host, token).send(method, path, body)
 }
 
@@ -106,7 +106,7 @@ fn bad_tokens_are_refused_with_the_field_and_a_rate_is_kept() {
     ] {
         // The administrator's own rate is kept too.
         let (got, problem) = wait_for("a request within the rate", || {
-            let (status, problem) = call(&host, &root, "POST", "/v1/tokens", &body);
+            let (status, problem) = call_api(&host, &root, "POST", "/v1/tokens", &body);
             (status != 429).then_some((status, problem))
         });
         assert_eq!(
@@ -136,7 +136,7 @@ fn bad_tokens_are_refused_with_the_field_and_a_rate_is_kept() {
     assert_eq!(header(&refused, "retry-after"), Some("1"));
     assert_eq!(client.get("/readyz").0, 200, "health is not counted");
     wait_until("the rate allows another", || {
-        call(&host, &reader, "GET", "/v1/agents", &Value::Null).0 == 200
+        call_api(&host, &reader, "GET", "/v1/agents", &Value::Null).0 == 200
     });
 }
 

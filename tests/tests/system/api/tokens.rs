@@ -41,7 +41,7 @@ pub(super) fn cli(
 }
 
 /// Opens an event stream and reads the head of its answer.
-fn follow(host: &Host, token: &str) -> TcpStream {
+fn follow_events(host: &Host, token: &str) -> TcpStream {
     let mut stream = TcpStream::connect(&host.address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let request = format!(
@@ -102,7 +102,7 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
     let host = Host::start(&data, &[]);
     let mut client = Client::new(&host);
     assert_eq!(client.get("/v1/decisions").0, 200, "open on loopback");
-    let mut early = follow(&host, "none");
+    let mut early = follow_events(&host, "none");
 
     // The first must be able to make the others, and no page of a browser can make it.
     let (code, _, said) = cli(
@@ -181,7 +181,7 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
             .0,
         200
     );
-    let mut stream = follow(&host, &desk);
+    let mut stream = follow_events(&host, &desk);
     let (code, _, said) = cli(&host, Some(&root), &["token", "revoke", "desk"]);
     assert_eq!((code, said.as_str()), (Some(0), ""));
     assert_eq!(
@@ -295,7 +295,7 @@ fn wrong_expired_and_revoked_tokens_get_the_same_answer_in_the_same_time() {
         call(&host, &expired, "GET", "/v1/agents", &Value::Null).0,
         200
     );
-    assert_ends(&mut follow(&host, &expired));
+    assert_ends(&mut follow_events(&host, &expired));
     assert!(now_ms() >= soon["expires_at_ms"].as_u64().expect("a time"));
     let wrong = format!("ark_{}", "0".repeat(64));
 

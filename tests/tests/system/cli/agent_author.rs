@@ -9,7 +9,7 @@ use ark_tests::artefacts::checkout_path;
 use ark_tests::{PATIENCE, ark_program};
 use rustix::process::{Pid, Signal, kill_process};
 
-fn agent(dir: &Path, args: &[&str]) -> Output {
+fn run_agent_command(dir: &Path, args: &[&str]) -> Output {
     Command::new(ark_program())
         .arg("agent")
         .args(args)
@@ -21,7 +21,7 @@ fn agent(dir: &Path, args: &[&str]) -> Output {
         .expect("ark starts")
 }
 
-fn text(output: &Output) -> String {
+fn read_output(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -31,26 +31,38 @@ fn a_new_agent_is_tested_built_inspected_and_run() {
     let sdk = sdk.to_str().expect("UTF-8");
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
-    let refused = agent(here, &["new", "mine", "--sdk", "."]);
+    let refused = run_agent_command(here, &["new", "mine", "--sdk", "."]);
     assert!(!refused.status.success());
-    assert!(text(&refused).contains("guest-sdk"), "{}", text(&refused));
-    let made = agent(here, &["new", "mine", "--sdk", sdk]);
-    assert!(made.status.success(), "{}", text(&made));
-    let again = agent(here, &["new", "mine", "--sdk", sdk]);
-    assert!(text(&again).contains("exists already"), "{}", text(&again));
-    let tested = agent(here, &["test", "mine"]);
-    assert!(tested.status.success(), "{}", text(&tested));
-    assert!(text(&tested).contains("APPROVED"), "{}", text(&tested));
     assert!(
-        text(&tested).contains("signal 1 from sample"),
+        read_output(&refused).contains("guest-sdk"),
         "{}",
-        text(&tested)
+        read_output(&refused)
     );
-    let inspected = agent(here, &["inspect", "mine/dist/mine.wasm"]);
+    let made = run_agent_command(here, &["new", "mine", "--sdk", sdk]);
+    assert!(made.status.success(), "{}", read_output(&made));
+    let again = run_agent_command(here, &["new", "mine", "--sdk", sdk]);
     assert!(
-        text(&inspected).contains("as an agent: would be loaded"),
+        read_output(&again).contains("exists already"),
         "{}",
-        text(&inspected)
+        read_output(&again)
+    );
+    let tested = run_agent_command(here, &["test", "mine"]);
+    assert!(tested.status.success(), "{}", read_output(&tested));
+    assert!(
+        read_output(&tested).contains("APPROVED"),
+        "{}",
+        read_output(&tested)
+    );
+    assert!(
+        read_output(&tested).contains("signal 1 from sample"),
+        "{}",
+        read_output(&tested)
+    );
+    let inspected = run_agent_command(here, &["inspect", "mine/dist/mine.wasm"]);
+    assert!(
+        read_output(&inspected).contains("as an agent: would be loaded"),
+        "{}",
+        read_output(&inspected)
     );
     let run = |topic: &str, payload: &str| {
         let args = [
@@ -61,15 +73,19 @@ fn a_new_agent_is_tested_built_inspected_and_run() {
             "--payload",
             payload,
         ];
-        agent(here, &args)
+        run_agent_command(here, &args)
     };
     let good = run("mine.ping", "{\"from\": \"me\"}");
-    assert!(good.status.success(), "{}", text(&good));
+    assert!(good.status.success(), "{}", read_output(&good));
     let other = run("other.topic", "{}");
-    assert!(text(&other).contains("mine.ping"), "{}", text(&other));
+    assert!(
+        read_output(&other).contains("mine.ping"),
+        "{}",
+        read_output(&other)
+    );
     let bad = run("mine.ping", "{\"from\": 7}");
     assert_eq!(bad.status.code(), Some(1));
-    assert!(text(&bad).contains("from"), "{}", text(&bad));
+    assert!(read_output(&bad).contains("from"), "{}", read_output(&bad));
     refuse_another_version(here);
     watch_a_project(here);
 }
@@ -81,14 +97,18 @@ fn refuse_another_version(here: &Path) {
     let raised = made.replacen("version = \"0.1.0\"", "version = \"0.2.0\"", 1);
     assert_ne!(made, raised);
     std::fs::write(&file, raised).expect("a file");
-    let built = agent(here, &["build", "mine"]);
+    let built = run_agent_command(here, &["build", "mine"]);
     assert!(!built.status.success());
     for words in [
         "mine/Cargo.toml says version \"0.2.0\"",
         "mine/mine.toml says version \"0.1.0\"",
         "let both say the same",
     ] {
-        assert!(text(&built).contains(words), "{words}: {}", text(&built));
+        assert!(
+            read_output(&built).contains(words),
+            "{words}: {}",
+            read_output(&built)
+        );
     }
     std::fs::write(&file, made).expect("a file");
     // Cargo takes what it built for the version of before for fresh, although the file is the later one's.
@@ -162,7 +182,11 @@ fn watch_a_project(here: &Path) {
     assert_eq!(child.wait().expect("its end").code(), Some(0));
     reader.join().expect("the reader");
 
-    let tested = agent(here, &["test", "mine"]);
-    assert_eq!(tested.status.code(), Some(1), "{}", text(&tested));
-    assert!(text(&tested).contains("DENIED"), "{}", text(&tested));
+    let tested = run_agent_command(here, &["test", "mine"]);
+    assert_eq!(tested.status.code(), Some(1), "{}", read_output(&tested));
+    assert!(
+        read_output(&tested).contains("DENIED"),
+        "{}",
+        read_output(&tested)
+    );
 }

@@ -6,7 +6,7 @@ use ark_tests::{Client, Host, make_token, run_ark, trade};
 use serde_json::{Value, json};
 
 /// `ark …` against the host, with a token or by name.
-fn order(host: &Host, token: Option<&str>, args: &[&str]) -> Output {
+fn run_approvals(host: &Host, token: Option<&str>, args: &[&str]) -> Output {
     let url = format!("http://{}", host.address);
     let mut all = args.to_vec();
     all.extend(["--url", &url]);
@@ -14,17 +14,17 @@ fn order(host: &Host, token: Option<&str>, args: &[&str]) -> Output {
     run_ark(&all)
 }
 
-fn printed(output: &Output) -> String {
+fn read_stdout(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn json_of(output: &Output) -> Value {
-    serde_json::from_str(&printed(output)).expect("JSON")
+    serde_json::from_str(&read_stdout(output)).expect("JSON")
 }
 
-fn refused(output: &Output) -> String {
+fn read_refusal(output: &Output) -> String {
     assert!(
         !output.status.success(),
         "{}",
@@ -33,7 +33,7 @@ fn refused(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn held(client: &mut Client, symbol: &str) -> String {
+fn hold_trade(client: &mut Client, symbol: &str) -> String {
     let (_, decision) = client.post("/v1/actions", &trade(symbol, 0.09));
     assert_eq!(decision["outcome"], "held", "{decision}");
     decision["decision_id"].as_str().expect("an id").to_owned()
@@ -44,14 +44,21 @@ fn held_actions_are_listed_approved_and_rejected() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let mut client = Client::new(&host);
-    assert_eq!(printed(&order(&host, None, &["approvals", "list"])), "");
+    assert_eq!(
+        read_stdout(&run_approvals(&host, None, &["approvals", "list"])),
+        ""
+    );
     let (first, second, third) = (
-        held(&mut client, "BTC-USD"),
-        held(&mut client, "ETH-USD"),
-        held(&mut client, "SOL-USD"),
+        hold_trade(&mut client, "BTC-USD"),
+        hold_trade(&mut client, "ETH-USD"),
+        hold_trade(&mut client, "SOL-USD"),
     );
 
-    let list = printed(&order(&host, None, &["approvals", "list", "--limit", "2"]));
+    let list = read_stdout(&run_approvals(
+        &host,
+        None,
+        &["approvals", "list", "--limit", "2"],
+    ));
     assert!(
         list.contains(&first) && list.contains("require_hrm_approval"),
         "{list}"
@@ -65,7 +72,7 @@ fn held_actions_are_listed_approved_and_rejected() {
         assert!(list.contains(shown), "{shown}: {list}");
     }
     // Anyone who approves sees all of it: the action, what fired, and the facts.
-    let show = printed(&order(&host, None, &["approvals", "show", &first]));
+    let show = read_stdout(&run_approvals(&host, None, &["approvals", "show", &first]));
     for shown in [
         "trade (buy) BTC-USD for 9 % of capital",
         "require_hrm_approval (graveyard, rule 11): asks for an approval",
@@ -76,7 +83,7 @@ fn held_actions_are_listed_approved_and_rejected() {
     ] {
         assert!(show.contains(shown), "{shown}: {show}");
     }
-    let show = json_of(&order(
+    let show = json_of(&run_approvals(
         &host,
         None,
         &["approvals", "show", &first, "--json"],
@@ -85,7 +92,7 @@ fn held_actions_are_listed_approved_and_rejected() {
     assert_eq!(show["fired"][0]["rule"], "require_hrm_approval", "{show}");
     assert_eq!(show["facts"]["symbol_exposure"], json!(0.0), "{show}");
     let cursor = list.rsplit("--cursor ").next().expect("a cursor").trim();
-    let rest = printed(&order(
+    let rest = read_stdout(&run_approvals(
         &host,
         None,
         &["approvals", "list", "--cursor", cursor],
@@ -96,13 +103,13 @@ fn held_actions_are_listed_approved_and_rejected() {
     let resolve = |how: &str, id: &str| {
         let mut args = vec!["approvals", how, id];
         args.extend(comment);
-        order(&host, None, &args)
+        run_approvals(&host, None, &args)
     };
-    let done = printed(&resolve("approve", &first));
+    let done = read_stdout(&resolve("approve", &first));
     assert!(done.contains(": approved\njudged again as "), "{done}");
-    let done = printed(&resolve("reject", &second));
+    let done = read_stdout(&resolve("reject", &second));
     assert!(done.contains(": rejected"), "{done}");
-    let again = refused(&resolve("approve", &second));
+    let again = read_refusal(&resolve("approve", &second));
     assert!(again.contains("409"), "{again}");
 
     // What is no longer allowed when it is judged again stays undone, and the command says so by its exit code.
@@ -116,7 +123,7 @@ fn held_actions_are_listed_approved_and_rejected() {
         "--by",
         "ada",
     ];
-    printed(&order(&host, None, &restrict));
+    read_stdout(&run_approvals(&host, None, &restrict));
     let late = resolve("approve", &third);
     assert!(!late.status.success());
     let late = String::from_utf8_lossy(&late.stdout).into_owned();
@@ -125,7 +132,7 @@ fn held_actions_are_listed_approved_and_rejected() {
         "{late}"
     );
 
-    let shown = json_of(&order(
+    let shown = json_of(&run_approvals(
         &host,
         None,
         &["approvals", "show", &second, "--json"],
@@ -134,8 +141,11 @@ fn held_actions_are_listed_approved_and_rejected() {
         (&shown["status"], &shown["settled_by"]),
         (&json!("rejected"), &json!("ada"))
     );
-    assert_eq!(printed(&order(&host, None, &["approvals", "list"])), "");
-    let all = json_of(&order(
+    assert_eq!(
+        read_stdout(&run_approvals(&host, None, &["approvals", "list"])),
+        ""
+    );
+    let all = json_of(&run_approvals(
         &host,
         None,
         &["approvals", "list", "--status", "all", "--json"],
@@ -151,7 +161,7 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
     let desk = make_token(&data, "desk", "operator", &[]);
     let eye = make_token(&data, "eye", "reader", &[]);
     let host = Host::start(&data, &[]);
-    let desk = |args: &[&str]| order(&host, Some(&desk), args);
+    let desk = |args: &[&str]| run_approvals(&host, Some(&desk), args);
 
     let put = [
         "lists",
@@ -163,23 +173,27 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
         "--reason",
         "she wrote",
     ];
-    let denied = refused(&order(&host, Some(&eye), &put));
+    let denied = read_refusal(&run_approvals(&host, Some(&eye), &put));
     assert!(denied.contains("403"), "{denied}");
-    printed(&desk(&put));
-    let shown = json_of(&order(&host, Some(&eye), &["lists", "show", "consents"]));
+    read_stdout(&desk(&put));
+    let shown = json_of(&run_approvals(
+        &host,
+        Some(&eye),
+        &["lists", "show", "consents"],
+    ));
     assert_eq!(
         shown["entries"][0]["entry"],
         json!({"subject": "alice/ü", "granted": false})
     );
     assert_eq!(shown["entries"][0]["by"], "desk");
-    let missing = refused(&desk(&[
+    let missing = read_refusal(&desk(&[
         "lists", "put", "vetoes", "v1", "--reason", "asked",
     ]));
     assert!(missing.contains("words"), "{missing}");
-    let unknown = refused(&desk(&["lists", "show", "forbidden"]));
+    let unknown = read_refusal(&desk(&["lists", "show", "forbidden"]));
     assert!(unknown.contains("client_orders"), "{unknown}");
     // The command's name in earlier versions.
-    printed(&desk(&[
+    read_stdout(&desk(&[
         "lists",
         "take-off",
         "consents",
@@ -191,7 +205,7 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
     assert_eq!(changes["changes"].as_array().map(Vec::len), Some(2));
     assert_eq!(changes["changes"][0]["reason"], "she wrote again");
 
-    printed(&desk(&[
+    read_stdout(&desk(&[
         "account",
         "capital",
         "100000",
@@ -208,7 +222,7 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
         "t-1",
     ];
     for _ in 0..2 {
-        printed(&desk(&loss));
+        read_stdout(&desk(&loss));
     }
     let account = json_of(&desk(&["account", "show"]));
     assert_eq!(account["capital"], 100_000.0);
@@ -219,6 +233,6 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
         Some(2),
         "{history}"
     );
-    let nothing = refused(&desk(&["account", "capital", "0", "--reason", "r"]));
+    let nothing = read_refusal(&desk(&["account", "capital", "0", "--reason", "r"]));
     assert!(nothing.contains("amount"), "{nothing}");
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use ark_tests::{Client, Host, ark_program, run_ark, trade, wait_until};
 use serde_json::{Value, json};
 
-fn config(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
+fn run_config(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(ark_program())
         .arg("config")
         .args(args)
@@ -18,7 +18,7 @@ fn config(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
         .expect("ark starts")
 }
 
-fn text(output: &Output) -> String {
+fn read_stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -47,8 +47,8 @@ fn what_is_wrong_is_named_with_its_source_and_what_was_meant() {
         ),
     ] {
         std::fs::write(dir.path().join("ark.toml"), file).expect("a configuration");
-        let output = config(dir.path(), &["check"], environment);
-        let said = text(&output);
+        let output = run_config(dir.path(), &["check"], environment);
+        let said = read_stdout(&output);
         assert_eq!(
             output.status.success(),
             named == "in order",
@@ -97,8 +97,8 @@ fn errors_of_declared_action_types_are_named() {
         ("action_types = 3", &["action_types", "ark.toml"]),
     ] {
         std::fs::write(dir.path().join("ark.toml"), declaration).expect("a configuration");
-        let output = config(dir.path(), &["check"], &[]);
-        let said = text(&output);
+        let output = run_config(dir.path(), &["check"], &[]);
+        let said = read_stdout(&output);
         assert_eq!(
             output.status.success(),
             named == ["in order"],
@@ -117,7 +117,7 @@ fn every_value_is_shown_with_its_source() {
     std::fs::write(dir.path().join("ark.toml"), file).expect("a configuration");
     let environment = [("ARK_CAPACITY_WORKERS", "3")];
     let flags = ["show", "--json", "--listen", "127.0.0.1:7"];
-    let output = config(dir.path(), &flags, &environment);
+    let output = run_config(dir.path(), &flags, &environment);
     let lines: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let line = |key: &str| {
         let lines = lines.as_array().expect("lines");
@@ -148,7 +148,7 @@ fn every_value_is_shown_with_its_source() {
             "{key}"
         );
     }
-    assert!(!text(&output).contains("hunter2"));
+    assert!(!read_stdout(&output).contains("hunter2"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ const PROXY_VARIABLES: [&str; 6] = [
     "ALL_PROXY",
 ];
 
-fn run(args: &[&str], environment: &[(&str, &str)]) -> Output {
+fn run_ark_with(args: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(ark_program())
         .args(args)
         .env_clear()
@@ -27,17 +27,17 @@ fn run(args: &[&str], environment: &[(&str, &str)]) -> Output {
         .expect("ark starts")
 }
 
-fn errors(output: &Output) -> String {
+fn read_stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// A proxy that notes the first line of each request and answers none.
-struct Proxy {
+struct RecordingProxy {
     listener: TcpListener,
     url: String,
 }
 
-impl Proxy {
+impl RecordingProxy {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("a socket");
@@ -91,15 +91,15 @@ fn this_machine_is_reached_directly_and_a_token_leaves_it_only_under_tls() {
     let dir = TestDir::new("");
     let host = dir.start();
     let here = format!("http://{}", host.address);
-    let proxy = Proxy::start();
+    let proxy = RecordingProxy::start();
     let list = ["agent", "list"];
     for token in [None, Some("ark_secret")] {
         let mut environment = proxy.variables();
         environment.push(("ARK_URL", &here));
         environment.extend(token.map(|token| ("ARK_TOKEN", token)));
-        let output = run(&list, &environment);
+        let output = run_ark_with(&list, &environment);
         // A host that has no tokens asks for none.
-        assert!(output.status.success(), "{}", errors(&output));
+        assert!(output.status.success(), "{}", read_stderr(&output));
         assert!(!proxy.was_asked());
     }
 
@@ -107,9 +107,13 @@ fn this_machine_is_reached_directly_and_a_token_leaves_it_only_under_tls() {
         for proxies in [proxy.variables(), Vec::new()] {
             let mut environment = proxies;
             environment.extend([("ARK_URL", url), ("ARK_TOKEN", "ark_secret")]);
-            let output = run(&list, &environment);
+            let output = run_ark_with(&list, &environment);
             assert_eq!(output.status.code(), Some(1));
-            assert!(errors(&output).contains("https://"), "{}", errors(&output));
+            assert!(
+                read_stderr(&output).contains("https://"),
+                "{}",
+                read_stderr(&output)
+            );
             assert!(!proxy.was_asked());
         }
     }
@@ -129,13 +133,17 @@ fn a_proxy_is_used_for_other_machines_and_never_reads_a_token() {
             environment.extend(token.map(|token| ("ARK_TOKEN", token)));
             let (head, output) = std::thread::scope(|scope| {
                 let head = scope.spawn(|| take_request(&listener));
-                let output = run(&["agent", "list"], &environment);
+                let output = run_ark_with(&["agent", "list"], &environment);
                 (head.join().expect("a request"), output)
             });
             assert!(head.starts_with(first), "{name}: {head}");
             assert!(!head.contains("ark_secret"), "{name}: {head}");
             assert_eq!(output.status.code(), Some(1));
-            assert!(errors(&output).contains("proxy"), "{}", errors(&output));
+            assert!(
+                read_stderr(&output).contains("proxy"),
+                "{}",
+                read_stderr(&output)
+            );
         }
     }
 }
@@ -143,9 +151,9 @@ fn a_proxy_is_used_for_other_machines_and_never_reads_a_token() {
 #[test]
 fn an_empty_variable_counts_as_not_set() {
     // All that there are: those that the program documents, and one for each key of the configuration.
-    let docs = run(&["config", "docs"], &[]);
+    let docs = run_ark_with(&["config", "docs"], &[]);
     let docs = String::from_utf8(docs.stdout).expect("UTF-8");
-    let keys = run(&["config", "show", "--json"], &[]);
+    let keys = run_ark_with(&["config", "show", "--json"], &[]);
     let keys = String::from_utf8(keys.stdout).expect("UTF-8");
     let words = [docs.as_str(), keys.as_str()].into_iter();
     let mut names: BTreeSet<&str> = words
@@ -176,22 +184,26 @@ fn an_empty_variable_counts_as_not_set() {
 
     empty.retain(|(name, _)| *name != "ARK_TOKEN_FILE");
     empty.push(("ARK_TOKEN_FILE", &token_file));
-    let listed = run(&["token", "list", "--url", &url], &empty);
-    assert!(listed.status.success(), "{}", errors(&listed));
+    let listed = run_ark_with(&["token", "list", "--url", &url], &empty);
+    assert!(listed.status.success(), "{}", read_stderr(&listed));
 
     // A flag comes before a variable that says something.
     let environment = [("ARK_TOKEN", "ark_wrong"), ("ARK_URL", url.as_str())];
-    let listed = run(
+    let listed = run_ark_with(
         &["token", "list", "--token-file", &token_file],
         &environment,
     );
-    assert!(listed.status.success(), "{}", errors(&listed));
-    let listed = run(&["token", "list"], &environment);
-    assert!(errors(&listed).contains("401"), "{}", errors(&listed));
+    assert!(listed.status.success(), "{}", read_stderr(&listed));
+    let listed = run_ark_with(&["token", "list"], &environment);
+    assert!(
+        read_stderr(&listed).contains("401"),
+        "{}",
+        read_stderr(&listed)
+    );
 
     // Without a name in USER it is the default one.
     let data_dir = dir.path().join("offline").display().to_string();
-    let made = run(
+    let made = run_ark_with(
         &[
             "token",
             "create",
@@ -206,11 +218,11 @@ fn an_empty_variable_counts_as_not_set() {
     );
     assert!(!made.status.success(), "a first token is an admin's");
     let url = String::from("http://127.0.0.1:1");
-    let absent = run(&["agent", "list"], &[("ARK_URL", &url), ("USER", "")]);
+    let absent = run_ark_with(&["agent", "list"], &[("ARK_URL", &url), ("USER", "")]);
     assert!(
-        errors(&absent).contains("no host answers"),
+        read_stderr(&absent).contains("no host answers"),
         "{}",
-        errors(&absent)
+        read_stderr(&absent)
     );
 }
 
@@ -268,12 +280,12 @@ fn a_host_that_breaks_off_is_not_called_absent() {
             (&connection).write_all(b"HTTP/1.1 200").expect("an answer");
             head
         });
-        let output = run(&["agent", "upload", &manifest, "--url", &url], &[]);
+        let output = run_ark_with(&["agent", "upload", &manifest, "--url", &url], &[]);
         (server.join().expect("a request"), output)
     });
     assert!(head.starts_with("PUT /v1/agents/kyle"), "{head}");
     assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
-    let said = errors(&output);
+    let said = read_stderr(&output);
     assert!(!said.contains("no host answers"), "{said}");
     assert!(
         said.contains("is not known") && said.contains("ark agent show"),
@@ -292,9 +304,9 @@ fn imports_are_read_before_compilation() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("component.wasm");
     std::fs::write(&file, component).expect("a file");
-    let inspected = run(&["inspect", &file.display().to_string()], &[]);
+    let inspected = run_ark_with(&["inspect", &file.display().to_string()], &[]);
     let shown = String::from_utf8_lossy(&inspected.stdout).into_owned();
-    assert!(inspected.status.success(), "{}", errors(&inspected));
+    assert!(inspected.status.success(), "{}", read_stderr(&inspected));
     assert!(
         shown.contains("it imports wasi:filesystem/preopens@0.2.0#get-directories"),
         "{shown}"
@@ -303,6 +315,6 @@ fn imports_are_read_before_compilation() {
         .join("chaos.wasm")
         .display()
         .to_string();
-    let shown = run(&["inspect", &chaos], &[]).stdout;
+    let shown = run_ark_with(&["inspect", &chaos], &[]).stdout;
     assert!(String::from_utf8_lossy(&shown).contains("as an agent: would be loaded"));
 }

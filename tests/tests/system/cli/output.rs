@@ -16,12 +16,12 @@ const HOSTILE: &str = "forged\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}txt\u{200b}\u{20
 const INVISIBLE: &str = "forged\u{202e}txt\u{200b}\u{2066}\u{2028}\u{feff}";
 
 /// A directory, a host and what its commands work on.
-struct Stage {
+struct CommandFixture {
     dir: TestDir,
     url: String,
 }
 
-impl Stage {
+impl CommandFixture {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(ark_program());
         command
@@ -88,7 +88,7 @@ fn contains_text(value: &Value, text: &str) -> bool {
 }
 
 /// Lets an agent, proposers and operators leave hostile texts wherever they may. Returns the ids of a decision and of a held action.
-fn plant_texts(stage: &Stage, client: &mut Client) -> (String, String) {
+fn plant_texts(stage: &CommandFixture, client: &mut Client) -> (String, String) {
     post_signal(client, "chaos.go", &json!(HOSTILE));
     wait_until("the agent has failed", || {
         client.get("/v1/agents/chaos").1["failed"] == json!(1)
@@ -133,7 +133,7 @@ fn no_text_from_outside_reaches_a_terminal_or_the_log_as_it_is() {
     let dir = TestDir::new(PATIENT);
     copy_agent(&hostile_guests_dir(), "chaos", &dir.agents());
     let host = dir.start();
-    let stage = Stage {
+    let stage = CommandFixture {
         url: format!("http://{}", host.address),
         dir,
     };
@@ -228,7 +228,7 @@ const INVISIBLE_PART: &str = "\u{202e}txt\u{200b}\u{2066}\u{2028}\u{feff}";
 fn closed_pipes_change_no_status_and_lost_output_is_a_failure() {
     let dir = TestDir::new("");
     let host = dir.start();
-    let stage = Stage {
+    let stage = CommandFixture {
         url: format!("http://{}", host.address),
         dir,
     };
@@ -294,7 +294,7 @@ fn closed_pipes_change_no_status_and_lost_output_is_a_failure() {
 fn a_reader_may_close_the_output_after_the_first_rows() {
     let dir = TestDir::new("");
     let host = dir.start();
-    let stage = Stage {
+    let stage = CommandFixture {
         url: format!("http://{}", host.address),
         dir,
     };
@@ -359,11 +359,11 @@ fn a_host_outlives_the_readers_of_its_output_and_of_its_log() {
     }
     let (status, decision) = client.post("/v1/actions", &trade("BTC-USD", 0.001));
     assert_eq!((status, &decision["outcome"]), (200, &json!("approved")));
-    stop(&host);
+    stop_process(&host);
     assert_eq!(host.wait().expect("its end").code(), Some(0));
 }
 
-fn stop(child: &std::process::Child) {
+fn stop_process(child: &std::process::Child) {
     let pid = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("SIGTERM");
 }

@@ -7,7 +7,7 @@ use ark_tests::artefacts::checkout_path;
 use ark_tests::{Client, Host, ark_program, policies_dir, trade};
 use serde_json::{Value, json};
 
-fn policy(dir: &Path, args: &[&str]) -> Output {
+fn run_policy_command(dir: &Path, args: &[&str]) -> Output {
     Command::new(ark_program())
         .arg("policy")
         .args(args)
@@ -19,12 +19,12 @@ fn policy(dir: &Path, args: &[&str]) -> Output {
         .expect("ark starts")
 }
 
-fn text(output: &Output) -> String {
+fn read_output(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// The changes and the summary of `ark policy diff --json`.
-fn diff(data_dir: &Path, args: &[&str]) -> (Vec<Value>, Value) {
+fn diff_policies(data_dir: &Path, args: &[&str]) -> (Vec<Value>, Value) {
     let mut all = vec![
         "diff",
         "--json",
@@ -32,8 +32,8 @@ fn diff(data_dir: &Path, args: &[&str]) -> (Vec<Value>, Value) {
         data_dir.to_str().expect("UTF-8"),
     ];
     all.extend(args);
-    let output = policy(data_dir, &all);
-    assert!(output.status.success(), "{}", text(&output));
+    let output = run_policy_command(data_dir, &all);
+    assert!(output.status.success(), "{}", read_output(&output));
     let mut lines: Vec<Value> = String::from_utf8_lossy(&output.stdout)
         .lines()
         .map(|line| serde_json::from_str(line).expect("a line of JSON"))
@@ -42,14 +42,14 @@ fn diff(data_dir: &Path, args: &[&str]) -> (Vec<Value>, Value) {
     (lines, summary["summary"].clone())
 }
 
-fn write(dir: &Path, name: &str, text: &str) -> String {
+fn write_file(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
     std::fs::write(&path, text).expect("a file");
     path.to_str().expect("UTF-8").to_owned()
 }
 
 /// A host that has decided on three trades and a message; its data directory.
-fn decided(dir: &Path) -> (Host, PathBuf) {
+fn record_decisions(dir: &Path) -> (Host, PathBuf) {
     let data_dir = dir.join("data");
     let host = Host::start(&data_dir, &["--submitter", "api"]);
     let mut client = Client::new(&host);
@@ -72,27 +72,35 @@ fn a_new_policy_is_tested_inspected_and_compared() {
     let sdk = sdk.to_str().expect("UTF-8");
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
-    let made = policy(here, &["new", "mine", "--sdk", sdk]);
-    assert!(made.status.success(), "{}", text(&made));
-    let again = policy(here, &["new", "mine", "--sdk", sdk]);
-    assert!(text(&again).contains("exists already"), "{}", text(&again));
+    let made = run_policy_command(here, &["new", "mine", "--sdk", sdk]);
+    assert!(made.status.success(), "{}", read_output(&made));
+    let again = run_policy_command(here, &["new", "mine", "--sdk", sdk]);
+    assert!(
+        read_output(&again).contains("exists already"),
+        "{}",
+        read_output(&again)
+    );
     let readme = std::fs::read_to_string(here.join("mine/README.md")).expect("a README");
     assert!(
         readme.starts_with("# mine\n") && readme.contains("**change this first**"),
         "{readme}"
     );
-    let tested = policy(here, &["test", "mine"]);
-    assert!(tested.status.success(), "{}", text(&tested));
+    let tested = run_policy_command(here, &["test", "mine"]);
+    assert!(tested.status.success(), "{}", read_output(&tested));
     assert!(
-        text(&tested).contains("4 vectors hold"),
+        read_output(&tested).contains("4 vectors hold"),
         "{}",
-        text(&tested)
+        read_output(&tested)
     );
     let component = here.join("mine/dist/mine.wasm");
     let digest = ark_tests::sha256(&std::fs::read(&component).expect("the component"));
-    assert!(text(&tested).contains(&digest), "{}", text(&tested));
+    assert!(
+        read_output(&tested).contains(&digest),
+        "{}",
+        read_output(&tested)
+    );
 
-    let inspected = policy(here, &["inspect", "mine/dist/mine.wasm"]);
+    let inspected = run_policy_command(here, &["inspect", "mine/dist/mine.wasm"]);
     for told in [
         "ark:policy/configurable-policy",
         "name     mine",
@@ -103,9 +111,9 @@ fn a_new_policy_is_tested_inspected_and_compared() {
         digest.as_str(),
     ] {
         assert!(
-            text(&inspected).contains(told),
+            read_output(&inspected).contains(told),
             "{told}: {}",
-            text(&inspected)
+            read_output(&inspected)
         );
     }
 
@@ -113,20 +121,20 @@ fn a_new_policy_is_tested_inspected_and_compared() {
     let vectors = here.join("mine/vectors.json");
     let good = std::fs::read_to_string(&vectors).expect("vectors");
     std::fs::write(&vectors, good.replace("\"pass\"", "\"warn\"")).expect("vectors");
-    let broken = policy(here, &["build", "mine"]);
-    assert_eq!(broken.status.code(), Some(1), "{}", text(&broken));
+    let broken = run_policy_command(here, &["build", "mine"]);
+    assert_eq!(broken.status.code(), Some(1), "{}", read_output(&broken));
     assert!(
-        text(&broken).contains("trade_size has no vector that passes"),
+        read_output(&broken).contains("trade_size has no vector that passes"),
         "{}",
-        text(&broken)
+        read_output(&broken)
     );
     let unread = good.replace("{\"largest\": 0.02}", "{\"largets\": 0.02}");
     std::fs::write(&vectors, unread).expect("vectors");
-    let broken = policy(here, &["build", "mine"]);
+    let broken = run_policy_command(here, &["build", "mine"]);
     assert!(
-        text(&broken).contains("settings.largets: is not known; use `largest` or `agents`"),
+        read_output(&broken).contains("settings.largets: is not known; use `largest` or `agents`"),
         "{}",
-        text(&broken)
+        read_output(&broken)
     );
     assert_eq!(
         ark_tests::sha256(&std::fs::read(&component).expect("the component")),
@@ -134,16 +142,16 @@ fn a_new_policy_is_tested_inspected_and_compared() {
     );
 
     // The host goes on meanwhile.
-    let (_host, data_dir) = decided(here);
+    let (_host, data_dir) = record_decisions(here);
     let component = component.to_str().expect("UTF-8");
-    let (changes, summary) = diff(&data_dir, &["none", component]);
+    let (changes, summary) = diff_policies(&data_dir, &["none", component]);
     assert_eq!(summary["decisions"], 4);
     assert_eq!(summary["changed"], 1, "{changes:?}");
     assert_eq!(summary["same_outcome"], 1);
     assert_eq!(changes[0]["old"]["outcome"], "denied");
     assert_eq!(changes[0]["new"]["fired"][0]["rule"], "trade_size");
-    let strict = write(here, "strict.json", "{\"largest\": 0.02}");
-    let (changes, summary) = diff(
+    let strict = write_file(here, "strict.json", "{\"largest\": 0.02}");
+    let (changes, summary) = diff_policies(
         &data_dir,
         &[component, component, "--new-settings", &strict],
     );
@@ -151,12 +159,12 @@ fn a_new_policy_is_tested_inspected_and_compared() {
     assert_eq!(changes[0]["old"]["outcome"], "approved");
     assert_eq!(changes[0]["new"]["outcome"], "denied");
     assert_eq!(changes[0]["new"]["fired"][0]["nearest_passing"], 0.02);
-    let (_, summary) = diff(
+    let (_, summary) = diff_policies(
         &data_dir,
         &[component, component, "--old-settings", &strict],
     );
     assert_eq!(summary["loosened"], 1);
-    let (_, summary) = diff(&data_dir, &["none", component, "--since", "9999999999999"]);
+    let (_, summary) = diff_policies(&data_dir, &["none", component, "--since", "9999999999999"]);
     assert_eq!(summary["decisions"], 0);
 }
 
@@ -168,17 +176,18 @@ fn a_new_policy_is_tested_inspected_and_compared() {
 fn the_example_policies_are_compared_and_bad_input_is_told() {
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
-    let (host, data_dir) = decided(here);
+    let (host, data_dir) = record_decisions(here);
     let file = |name: &str| policies_dir().join(format!("{name}.wasm"));
     let allowlist = file("symbol-allowlist");
     let allowlist = allowlist.to_str().expect("UTF-8");
     let hours = file("market-hours");
     let hours = hours.to_str().expect("UTF-8");
-    let bitcoin = write(here, "bitcoin.json", "{\"allowed\": [\"BTC-*\"]}");
-    let (changes, summary) = diff(&data_dir, &["none", allowlist, "--new-settings", &bitcoin]);
+    let bitcoin = write_file(here, "bitcoin.json", "{\"allowed\": [\"BTC-*\"]}");
+    let (changes, summary) =
+        diff_policies(&data_dir, &["none", allowlist, "--new-settings", &bitcoin]);
     assert_eq!(summary["tightened"], 1, "{changes:?}");
     assert_eq!(changes[0]["new"]["fired"][0]["observed"], "ETH-USD");
-    let shown = policy(
+    let shown = run_policy_command(
         here,
         &[
             "diff",
@@ -196,22 +205,26 @@ fn the_example_policies_are_compared_and_bad_input_is_told() {
         "symbol_allowed (violation): observed ETH-USD, limit allowed: BTC-*",
         "4 decisions judged under both: 1 change, 1 to a stricter outcome",
     ] {
-        assert!(text(&shown).contains(told), "{told}: {}", text(&shown));
+        assert!(
+            read_output(&shown).contains(told),
+            "{told}: {}",
+            read_output(&shown)
+        );
     }
-    let always = write(
+    let always = write_file(
         here,
         "always.json",
         r#"{"calendars": [{"name": "all", "symbols": ["*"], "zone": "UTC", "sessions": [{"open": "00:00", "close": "24:00"}]}]}"#,
     );
-    let (changes, _) = diff(&data_dir, &["none", hours, "--new-settings", &always]);
+    let (changes, _) = diff_policies(&data_dir, &["none", hours, "--new-settings", &always]);
     assert_eq!(changes, Vec::<Value>::new());
-    let never = write(
+    let never = write_file(
         here,
         "never.json",
         r#"{"calendars": [{"name": "all", "symbols": ["*"], "zone": "UTC", "outside": "hold",
             "sessions": [{"open": "00:00", "close": "00:01"}], "early_closes": []}], "unlisted": "allow"}"#,
     );
-    let (_, summary) = diff(
+    let (_, summary) = diff_policies(
         &data_dir,
         &[
             hours,
@@ -225,12 +238,12 @@ fn the_example_policies_are_compared_and_bad_input_is_told() {
     let in_the_first_minute = summary["changed"] == 0;
     assert!(in_the_first_minute || summary["changed"] == 3, "{summary}");
 
-    let zone = write(
+    let zone = write_file(
         here,
         "zone.json",
         r#"{"calendars": [{"name": "x", "symbols": ["*"], "zone": "Mars/Olympus", "sessions": [{"open": "00:00", "close": "24:00"}]}]}"#,
     );
-    let array = write(here, "array.json", "[1]");
+    let array = write_file(here, "array.json", "[1]");
     for (args, told) in [
         (
             vec!["none", hours, "--new-settings", &zone],
@@ -266,9 +279,13 @@ fn the_example_policies_are_compared_and_bad_input_is_told() {
     ] {
         let mut all = vec!["diff", "--data-dir", data_dir.to_str().expect("UTF-8")];
         all.extend(args.iter().copied());
-        let refused = policy(here, &all);
+        let refused = run_policy_command(here, &all);
         assert_eq!(refused.status.code(), Some(1), "{args:?}");
-        assert!(text(&refused).contains(told), "{told}: {}", text(&refused));
+        assert!(
+            read_output(&refused).contains(told),
+            "{told}: {}",
+            read_output(&refused)
+        );
     }
     assert_eq!(host.terminate(), Some(0));
 }
@@ -277,15 +294,15 @@ fn the_example_policies_are_compared_and_bad_input_is_told() {
 fn inspecting_a_non_policy_gives_the_reason() {
     let dir = tempfile::tempdir().expect("a directory");
     let agent = ark_tests::guests_dir().join("kyle.wasm");
-    let agent = policy(dir.path(), &["inspect", agent.to_str().expect("UTF-8")]);
+    let agent = run_policy_command(dir.path(), &["inspect", agent.to_str().expect("UTF-8")]);
     assert!(
-        text(&agent).contains("it does not export evaluate"),
+        read_output(&agent).contains("it does not export evaluate"),
         "{}",
-        text(&agent)
+        read_output(&agent)
     );
     for name in ["market-hours", "symbol-allowlist"] {
         let component = policies_dir().join(format!("{name}.wasm"));
-        let output = policy(
+        let output = run_policy_command(
             dir.path(),
             &["inspect", "--json", component.to_str().expect("UTF-8")],
         );

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// Above 8 % a trade is held (rule 11).
 const LARGE: f64 = 0.09;
 
-fn hold(client: &mut Client, symbol: &str) -> String {
+fn hold_trade(client: &mut Client, symbol: &str) -> String {
     let (status, decision) = client.post("/v1/actions", &trade(symbol, LARGE));
     assert_eq!(
         (status, &decision["outcome"]),
@@ -19,7 +19,7 @@ fn hold(client: &mut Client, symbol: &str) -> String {
     decision["decision_id"].as_str().expect("an id").to_owned()
 }
 
-fn resolve(client: &mut Client, id: &str, how: &str, by: &str) -> (u16, Value) {
+fn resolve_approval(client: &mut Client, id: &str, how: &str, by: &str) -> (u16, Value) {
     let body = json!({"comment": "seen and understood", "by": by});
     client.post(&format!("/v1/approvals/{id}/{how}"), &body)
 }
@@ -43,7 +43,7 @@ fn held_actions_are_judged_again_once_another_caller_approves() {
     let place = TestDir::new("");
     let host = place.start();
     let mut client = Client::new(&host);
-    let id = hold(&mut client, "BTC-USD");
+    let id = hold_trade(&mut client, "BTC-USD");
     let (status, waiting) = client.get(&format!("/v1/approvals/{id}"));
     assert_eq!(status, 200);
     assert_eq!(waiting["status"], "open");
@@ -56,13 +56,13 @@ fn held_actions_are_judged_again_once_another_caller_approves() {
         "{waiting}"
     );
 
-    let (status, own) = resolve(&mut client, &id, "approve", "api");
+    let (status, own) = resolve_approval(&mut client, &id, "approve", "api");
     assert_eq!(
         (status, own["type"].as_str()),
         (403, Some("urn:ark:problem:not-independent")),
         "{own}"
     );
-    let (status, done) = resolve(&mut client, &id, "approve", "ada");
+    let (status, done) = resolve_approval(&mut client, &id, "approve", "ada");
     assert_eq!(
         (status, &done["status"]),
         (200, &json!("approved")),
@@ -80,7 +80,7 @@ fn held_actions_are_judged_again_once_another_caller_approves() {
     assert_eq!(more["outcome"], "denied");
 
     for how in ["approve", "reject"] {
-        let (status, again) = resolve(&mut client, &id, how, "grace");
+        let (status, again) = resolve_approval(&mut client, &id, how, "grace");
         assert_eq!(
             (status, again["type"].as_str()),
             (409, Some("urn:ark:problem:approval-settled")),
@@ -135,10 +135,13 @@ fn an_approval_is_judged_under_the_facts_of_now() {
     let place = TestDir::new("");
     let host = place.start();
     let mut client = Client::new(&host);
-    let (full, halted) = (hold(&mut client, "BTC-USD"), hold(&mut client, "ETH-USD"));
+    let (full, halted) = (
+        hold_trade(&mut client, "BTC-USD"),
+        hold_trade(&mut client, "ETH-USD"),
+    );
     let (_, taken) = client.post("/v1/actions", &trade("BTC-USD", 0.05));
     assert_eq!(taken["outcome"], "approved");
-    let (status, done) = resolve(&mut client, &full, "approve", "ada");
+    let (status, done) = resolve_approval(&mut client, &full, "approve", "ada");
     assert_eq!(
         (status, &done["decision"]["outcome"]),
         (200, &json!("denied")),
@@ -148,7 +151,7 @@ fn an_approval_is_judged_under_the_facts_of_now() {
     assert!(reasons.contains("max_position_size"), "{reasons}");
 
     client.post("/v1/halt", &json!({"reason": "drill"}));
-    let (_, done) = resolve(&mut client, &halted, "approve", "ada");
+    let (_, done) = resolve_approval(&mut client, &halted, "approve", "ada");
     assert_eq!(done["decision"]["outcome"], "denied");
     assert!(
         done["decision"]["reasons"]
@@ -163,7 +166,7 @@ fn a_rejection_ends_it_and_bad_input_leaves_it_waiting() {
     let place = TestDir::new("");
     let host = place.start();
     let mut client = Client::new(&host);
-    let id = hold(&mut client, "BTC-USD");
+    let id = hold_trade(&mut client, "BTC-USD");
     let path = format!("/v1/approvals/{id}/approve");
     let cases = [
         (path.as_str(), json!({}), 400, "comment"),
@@ -197,7 +200,7 @@ fn a_rejection_ends_it_and_bad_input_leaves_it_waiting() {
         [(id.clone(), "open".to_owned())]
     );
     // Anyone who proposed it may take it back.
-    let (status, done) = resolve(&mut client, &id, "reject", "api");
+    let (status, done) = resolve_approval(&mut client, &id, "reject", "api");
     assert_eq!(
         (status, &done["status"], &done["decision"]),
         (200, &json!("rejected"), &Value::Null)
@@ -211,14 +214,14 @@ fn an_approval_expires() {
     let place = TestDir::new("[capacity]\napproval_seconds = 1\n[watchdog]\ngraveyard_ms = 200\n");
     let host = place.start();
     let mut client = Client::new(&host);
-    let id = hold(&mut client, "BTC-USD");
+    let id = hold_trade(&mut client, "BTC-USD");
     // Recorded by the host itself, without anybody asking for it.
     wait_until("the expiry", || list_approvals(&mut client)[0].1 != "open");
     assert_eq!(
         list_approvals(&mut client),
         [(id.clone(), "expired".to_owned())]
     );
-    let (status, late) = resolve(&mut client, &id, "approve", "ada");
+    let (status, late) = resolve_approval(&mut client, &id, "approve", "ada");
     assert_eq!(status, 409, "{late}");
     assert!(
         late["detail"]
@@ -244,7 +247,7 @@ enum Race {
 fn assert_one_outcome(host: &Host, race: Race, round: usize) {
     const APPROVERS: usize = 6;
     let mut client = Client::new(host);
-    let id = hold(&mut client, &format!("SYM-{round}"));
+    let id = hold_trade(&mut client, &format!("SYM-{round}"));
     let held = Instant::now();
     let gate = Barrier::new(APPROVERS);
     let answers: Vec<(u16, Value)> = std::thread::scope(|scope| {
@@ -264,7 +267,7 @@ fn assert_one_outcome(host: &Host, race: Race, round: usize) {
                     } else {
                         "approve"
                     };
-                    resolve(&mut client, id, how, &format!("approver-{number}"))
+                    resolve_approval(&mut client, id, how, &format!("approver-{number}"))
                 })
             })
             .collect();
@@ -343,7 +346,10 @@ fn a_key_gives_the_first_answer_and_a_kill_loses_nothing() {
     let place = TestDir::new("");
     let host = place.start();
     let mut client = Client::new(&host);
-    let (one, two) = (hold(&mut client, "BTC-USD"), hold(&mut client, "ETH-USD"));
+    let (one, two) = (
+        hold_trade(&mut client, "BTC-USD"),
+        hold_trade(&mut client, "ETH-USD"),
+    );
     let headers = [
         ("Content-Type", "application/json"),
         ("Idempotency-Key", "k1"),
@@ -388,7 +394,7 @@ fn a_key_gives_the_first_answer_and_a_kill_loses_nothing() {
             (two.clone(), "open".to_owned())
         ]
     );
-    let (_, done) = resolve(&mut client, &two, "approve", "ada");
+    let (_, done) = resolve_approval(&mut client, &two, "approve", "ada");
     assert_eq!(done["decision"]["outcome"], "approved", "{done}");
 }
 
@@ -398,7 +404,7 @@ fn a_proposer_cannot_fill_the_queue_of_approvals() {
     let host = place.start();
     let mut client = Client::new(&host);
     for symbol in ["A", "B"] {
-        hold(&mut client, symbol);
+        hold_trade(&mut client, symbol);
     }
     let (_, third) = client.post("/v1/actions", &trade("C", LARGE));
     assert_eq!(third["outcome"], "denied");

@@ -4,7 +4,7 @@ use ark_tests::{Client, Host, TestDir, WAYS, Way, make_token, trade, wait_until}
 use serde_json::{Value, json};
 
 /// Proposes an action that must get this outcome, and returns the answer.
-fn propose(client: &mut Client, action: &Value, outcome: &str) -> Value {
+fn propose_expecting(client: &mut Client, action: &Value, outcome: &str) -> Value {
     let (status, answer) = client.post("/v1/actions", action);
     assert_eq!(
         (status, &answer["outcome"]),
@@ -15,15 +15,15 @@ fn propose(client: &mut Client, action: &Value, outcome: &str) -> Value {
 }
 
 /// Has a trade approved. Returns the id of its decision.
-fn buy(client: &mut Client, symbol: &str, size: f64) -> String {
-    decision_id(&propose(client, &trade(symbol, size), "approved"))
+fn propose_buy(client: &mut Client, symbol: &str, size: f64) -> String {
+    decision_id(&propose_expecting(client, &trade(symbol, size), "approved"))
 }
 
 /// Has a trade approved and reported as filled at a price of 100.
 fn buy_filled(client: &mut Client, symbol: &str, size: f64) -> String {
-    let id = buy(client, symbol, size);
+    let id = propose_buy(client, symbol, size);
     let report_id = format!("open-{id}");
-    book(client, &report_id, &id, "filled", json!({"price": 100.0}));
+    book_execution(client, &report_id, &id, "filled", json!({"price": 100.0}));
     id
 }
 
@@ -31,7 +31,7 @@ fn decision_id(answer: &Value) -> String {
     answer["decision_id"].as_str().expect("an id").to_owned()
 }
 
-fn close(symbol: &str, size: Option<f64>) -> Value {
+fn make_close(symbol: &str, size: Option<f64>) -> Value {
     let mut action = json!({"agent": "api", "action_type": "close_position", "parameters": {"symbol": symbol}, "reasoning": "a test"});
     if let Some(size) = size {
         action["parameters"]["position_size_pct"] = json!(size);
@@ -40,7 +40,7 @@ fn close(symbol: &str, size: Option<f64>) -> Value {
 }
 
 /// Reports on a decision. `more`: the fields besides ids and status.
-fn report(
+fn report_execution(
     client: &mut Client,
     id: &str,
     decision: &str,
@@ -55,8 +55,8 @@ fn report(
 }
 
 /// Reports what must be booked.
-fn book(client: &mut Client, id: &str, decision: &str, status: &str, more: Value) {
-    let (code, answer) = report(client, id, decision, status, more);
+fn book_execution(client: &mut Client, id: &str, decision: &str, status: &str, more: Value) {
+    let (code, answer) = report_execution(client, id, decision, status, more);
     assert_eq!(code, 200, "{id} {status}: {answer}");
 }
 
@@ -84,7 +84,7 @@ fn alert_kinds(client: &mut Client) -> Vec<String> {
     kinds
 }
 
-fn start() -> (TestDir, Host, Client) {
+fn start_host() -> (TestDir, Host, Client) {
     let place = TestDir::new("submitters = [\"api\", \"desk\"]\n");
     let host = place.start();
     let client = Client::new(&host);
@@ -93,7 +93,7 @@ fn start() -> (TestDir, Host, Client) {
 
 #[test]
 fn a_filled_order_stays_filled_whatever_is_reported_later() {
-    let (_place, _host, mut client) = start();
+    let (_place, _host, mut client) = start_host();
     let id = buy_filled(&mut client, "BTC-USD", 0.05);
     for (number, (status, more, code)) in [
         ("cancelled", json!({}), 409),
@@ -112,7 +112,7 @@ fn a_filled_order_stays_filled_whatever_is_reported_later() {
     .enumerate()
     {
         let execution_id = format!("more-{number}");
-        let (answered, problem) = report(&mut client, &execution_id, &id, status, more);
+        let (answered, problem) = report_execution(&mut client, &execution_id, &id, status, more);
         assert_eq!(answered, code, "{number} {status}: {problem}");
         if code != 200 {
             let detail = problem["detail"].as_str().expect("a detail");
@@ -129,7 +129,7 @@ fn a_filled_order_stays_filled_whatever_is_reported_later() {
     }
     // An execution id that comes back with another report is the field at fault: executions take no other key.
     let report_id = format!("open-{id}");
-    let (status, problem) = report(
+    let (status, problem) = report_execution(
         &mut client,
         &report_id,
         &id,
@@ -147,9 +147,9 @@ fn a_filled_order_stays_filled_whatever_is_reported_later() {
 
 #[test]
 fn a_partial_fill_stays_when_the_rest_is_cancelled() {
-    let (place, host, mut client) = start();
-    let id = buy(&mut client, "BTC-USD", 0.05);
-    book(
+    let (place, host, mut client) = start_host();
+    let id = propose_buy(&mut client, "BTC-USD", 0.05);
+    book_execution(
         &mut client,
         "p1",
         &id,
@@ -157,40 +157,47 @@ fn a_partial_fill_stays_when_the_rest_is_cancelled() {
         json!({"filled_size_pct": 0.03}),
     );
     assert_exposure(&mut client, "BTC-USD", 0.05);
-    book(&mut client, "c1", &id, "cancelled", json!({}));
+    book_execution(&mut client, "c1", &id, "cancelled", json!({}));
     assert_exposure(&mut client, "BTC-USD", 0.03);
-    buy(&mut client, "BTC-USD", 0.07);
-    propose(&mut client, &trade("BTC-USD", 0.01), "denied");
+    propose_buy(&mut client, "BTC-USD", 0.07);
+    propose_expecting(&mut client, &trade("BTC-USD", 0.01), "denied");
     // After a kill it is as it was.
     host.kill();
     let host = place.start();
     let mut client = Client::new(&host);
     assert_exposure(&mut client, "BTC-USD", 0.10);
-    assert_eq!(report(&mut client, "r1", &id, "rejected", json!({})).0, 409);
-    book(&mut client, "c2", &id, "cancelled", json!({}));
+    assert_eq!(
+        report_execution(&mut client, "r1", &id, "rejected", json!({})).0,
+        409
+    );
+    book_execution(&mut client, "c2", &id, "cancelled", json!({}));
     assert_exposure(&mut client, "BTC-USD", 0.10);
 }
 
 #[test]
 fn a_fill_repeated_under_a_new_id_opens_nothing_again() {
-    let (place, host, mut client) = start();
+    let (place, host, mut client) = start_host();
     let opened = buy_filled(&mut client, "BTC-USD", 0.05);
-    let closed = decision_id(&propose(&mut client, &close("BTC-USD", None), "approved"));
+    let closed = decision_id(&propose_expecting(
+        &mut client,
+        &make_close("BTC-USD", None),
+        "approved",
+    ));
     let result = json!({"price": 90.0, "realized_pnl_pct": -0.005});
-    book(&mut client, "x1", &closed, "filled", result.clone());
+    book_execution(&mut client, "x1", &closed, "filled", result.clone());
     assert_exposure(&mut client, "BTC-USD", 0.0);
     assert_loss(&mut client, 0.005);
     host.kill();
     let host = place.start();
     let mut client = Client::new(&host);
-    book(
+    book_execution(
         &mut client,
         "again-1",
         &opened,
         "filled",
         json!({"price": 100.0}),
     );
-    book(
+    book_execution(
         &mut client,
         "again-2",
         &opened,
@@ -199,10 +206,10 @@ fn a_fill_repeated_under_a_new_id_opens_nothing_again() {
     );
     assert_exposure(&mut client, "BTC-USD", 0.0);
     // Nor does a repeated loss count twice, and another one is no repetition.
-    book(&mut client, "again-3", &closed, "filled", result);
+    book_execution(&mut client, "again-3", &closed, "filled", result);
     assert_loss(&mut client, 0.005);
     let other = json!({"realized_pnl_pct": -0.004});
-    let (code, problem) = report(&mut client, "again-4", &closed, "filled", other);
+    let (code, problem) = report_execution(&mut client, "again-4", &closed, "filled", other);
     assert_eq!(
         (code, &problem["field"]),
         (422, &json!("realized_pnl_pct")),
@@ -213,15 +220,15 @@ fn a_fill_repeated_under_a_new_id_opens_nothing_again() {
 
 #[test]
 fn one_approved_close_is_booked_once() {
-    let (_place, _host, mut client) = start();
+    let (_place, _host, mut client) = start_host();
     buy_filled(&mut client, "BTC-USD", 0.08);
-    let closed = decision_id(&propose(
+    let closed = decision_id(&propose_expecting(
         &mut client,
-        &close("btc/usd", Some(0.01)),
+        &make_close("btc/usd", Some(0.01)),
         "approved",
     ));
     for number in 0..8 {
-        book(
+        book_execution(
             &mut client,
             &format!("x{number}"),
             &closed,
@@ -234,14 +241,14 @@ fn one_approved_close_is_booked_once() {
 
 #[test]
 fn a_partly_filled_close_keeps_its_rest_and_frees_what_it_filled() {
-    let (_place, _host, mut client) = start();
+    let (_place, _host, mut client) = start_host();
     buy_filled(&mut client, "BTC-USD", 0.08);
-    let closed = decision_id(&propose(
+    let closed = decision_id(&propose_expecting(
         &mut client,
-        &close("BTC-USD", Some(0.06)),
+        &make_close("BTC-USD", Some(0.06)),
         "approved",
     ));
-    book(
+    book_execution(
         &mut client,
         "x1",
         &closed,
@@ -249,39 +256,43 @@ fn a_partly_filled_close_keeps_its_rest_and_frees_what_it_filled() {
         json!({"filled_size_pct": 0.02}),
     );
     assert_exposure(&mut client, "BTC-USD", 0.06);
-    let denied = propose(&mut client, &close("BTC-USD", Some(0.03)), "denied");
+    let denied = propose_expecting(&mut client, &make_close("BTC-USD", Some(0.03)), "denied");
     assert!(
         denied["reasons"].to_string().contains("close 0.02 at most"),
         "{denied}"
     );
-    book(&mut client, "x2", &closed, "cancelled", json!({}));
+    book_execution(&mut client, "x2", &closed, "cancelled", json!({}));
     assert_exposure(&mut client, "BTC-USD", 0.06);
-    propose(&mut client, &close("BTC-USD", Some(0.06)), "approved");
+    propose_expecting(&mut client, &make_close("BTC-USD", Some(0.06)), "approved");
 }
 
 #[test]
 fn a_close_of_more_than_is_open_is_denied() {
-    let (_place, _host, mut client) = start();
+    let (_place, _host, mut client) = start_host();
     let refused = |client: &mut Client, action: Value, words: &str| {
-        let answer = propose(client, &action, "denied");
+        let answer = propose_expecting(client, &action, "denied");
         assert!(answer["reasons"].to_string().contains(words), "{answer}");
     };
     refused(
         &mut client,
-        close("BTC-USD", None),
+        make_close("BTC-USD", None),
         "nothing open in BTC-USD",
     );
-    let id = buy(&mut client, "BTC-USD", 0.05);
+    let id = propose_buy(&mut client, "BTC-USD", 0.05);
     // Reserved is not open.
-    refused(&mut client, close("BTC-USD", None), "nothing open");
-    book(&mut client, "f1", &id, "filled", json!({}));
-    refused(&mut client, close("BTC-USD", Some(0.06)), "0.05 is open");
-    refused(&mut client, close("BTC-USD", Some(0.0)), "size of 0");
-    let mut of_another = close("BTC-USD", None);
+    refused(&mut client, make_close("BTC-USD", None), "nothing open");
+    book_execution(&mut client, "f1", &id, "filled", json!({}));
+    refused(
+        &mut client,
+        make_close("BTC-USD", Some(0.06)),
+        "0.05 is open",
+    );
+    refused(&mut client, make_close("BTC-USD", Some(0.0)), "size of 0");
+    let mut of_another = make_close("BTC-USD", None);
     of_another["agent"] = json!("desk");
     refused(&mut client, of_another, "desk has nothing open");
     // Two closes of all of it are one too many, in one batch too.
-    let batch = json!({"actions": [close("BTC-USD", None), close("BTC-USD", None)]});
+    let batch = json!({"actions": [make_close("BTC-USD", None), make_close("BTC-USD", None)]});
     let (status, answer) = client.post("/v1/actions/batch", &batch);
     assert_eq!(status, 200, "{answer}");
     let decisions = answer["decisions"].as_array().expect("decisions");
@@ -293,21 +304,21 @@ fn a_close_of_more_than_is_open_is_denied() {
     );
     // What was not carried out can be closed again.
     let first = decision_id(&decisions[0]);
-    book(&mut client, "x1", &first, "rejected", json!({}));
-    propose(&mut client, &close("BTC-USD", Some(0.05)), "approved");
+    book_execution(&mut client, "x1", &first, "rejected", json!({}));
+    propose_expecting(&mut client, &make_close("BTC-USD", Some(0.05)), "approved");
 }
 
 #[test]
 fn late_fills_overfills_and_closes_of_too_much_are_booked_and_alerted() {
-    let (place, host, mut client) = start();
-    let late = buy(&mut client, "LATE-USD", 0.05);
-    book(&mut client, "l1", &late, "cancelled", json!({}));
+    let (place, host, mut client) = start_host();
+    let late = propose_buy(&mut client, "LATE-USD", 0.05);
+    book_execution(&mut client, "l1", &late, "cancelled", json!({}));
     assert_exposure(&mut client, "LATE-USD", 0.0);
-    book(&mut client, "l2", &late, "filled", json!({}));
+    book_execution(&mut client, "l2", &late, "filled", json!({}));
     assert_exposure(&mut client, "LATE-USD", 0.05);
     assert_eq!(alert_kinds(&mut client), ["late_fill"]);
-    let over = buy(&mut client, "OVER-USD", 0.01);
-    book(
+    let over = propose_buy(&mut client, "OVER-USD", 0.01);
+    book_execution(
         &mut client,
         "o1",
         &over,
@@ -317,14 +328,18 @@ fn late_fills_overfills_and_closes_of_too_much_are_booked_and_alerted() {
     assert_exposure(&mut client, "OVER-USD", 0.5);
     assert_eq!(alert_kinds(&mut client), ["late_fill", "overfill"]);
     // It counts from then on.
-    let denied = propose(&mut client, &trade("OVER-USD", 0.001), "denied");
+    let denied = propose_expecting(&mut client, &trade("OVER-USD", 0.001), "denied");
     assert!(
         denied["reasons"].to_string().contains("max_position_size"),
         "{denied}"
     );
     buy_filled(&mut client, "FLIP-USD", 0.03);
-    let flip = decision_id(&propose(&mut client, &close("FLIP-USD", None), "approved"));
-    book(
+    let flip = decision_id(&propose_expecting(
+        &mut client,
+        &make_close("FLIP-USD", None),
+        "approved",
+    ));
+    book_execution(
         &mut client,
         "x1",
         &flip,
@@ -339,21 +354,21 @@ fn late_fills_overfills_and_closes_of_too_much_are_booked_and_alerted() {
     let mut client = Client::new(&host);
     for (symbol, size) in [("LATE-USD", 0.05), ("OVER-USD", 0.5), ("FLIP-USD", 0.02)] {
         assert_exposure(&mut client, symbol, size);
-        propose(&mut client, &close(symbol, Some(size)), "approved");
+        propose_expecting(&mut client, &make_close(symbol, Some(size)), "approved");
     }
     assert_eq!(alert_kinds(&mut client), expected);
 }
 
 #[test]
 fn a_result_is_what_the_closed_size_can_have_realised() {
-    let (_place, _host, mut client) = start();
+    let (_place, _host, mut client) = start_host();
     buy_filled(&mut client, "BTC-USD", 0.08);
-    let first = decision_id(&propose(
+    let first = decision_id(&propose_expecting(
         &mut client,
-        &close("BTC-USD", Some(0.04)),
+        &make_close("BTC-USD", Some(0.04)),
         "approved",
     ));
-    book(
+    book_execution(
         &mut client,
         "x1",
         &first,
@@ -362,9 +377,9 @@ fn a_result_is_what_the_closed_size_can_have_realised() {
     );
     assert_loss(&mut client, 0.02);
     // A profit that would lighten the loss by more than 0.04 of capital gained from 100 to 110.
-    let second = decision_id(&propose(
+    let second = decision_id(&propose_expecting(
         &mut client,
-        &close("BTC-USD", Some(0.04)),
+        &make_close("BTC-USD", Some(0.04)),
         "approved",
     ));
     for (claim, price) in [
@@ -377,7 +392,7 @@ fn a_result_is_what_the_closed_size_can_have_realised() {
         if let Some(price) = price {
             more["price"] = json!(price);
         }
-        let (code, problem) = report(&mut client, "x2", &second, "filled", more);
+        let (code, problem) = report_execution(&mut client, "x2", &second, "filled", more);
         assert_eq!(
             (code, &problem["field"]),
             (422, &json!("realized_pnl_pct")),
@@ -391,7 +406,7 @@ fn a_result_is_what_the_closed_size_can_have_realised() {
         assert_loss(&mut client, 0.02);
         assert_exposure(&mut client, "BTC-USD", 0.04);
     }
-    book(
+    book_execution(
         &mut client,
         "x2",
         &second,
@@ -422,7 +437,7 @@ fn propose_by(way: Way, client: &mut Client, action: &Value, outcome: &str) -> V
 fn buy_filled_by(way: Way, client: &mut Client, symbol: &str, size: f64) {
     let id = decision_id(&propose_by(way, client, &trade(symbol, size), "approved"));
     let report_id = format!("open-{id}");
-    book(client, &report_id, &id, "filled", json!({"price": 100.0}));
+    book_execution(client, &report_id, &id, "filled", json!({"price": 100.0}));
 }
 
 #[test]
@@ -444,29 +459,32 @@ fn check_facts_of_a_close(way: Way) {
         ("CLI-USD", "client_orders", "no_front_running"),
     ] {
         buy_filled_by(way, &mut client, symbol, 0.02);
-        assert!(!fires(&mut client, &close(symbol, None), rule));
+        assert!(!fires(&mut client, &make_close(symbol, None), rule));
         let path = format!("/v1/lists/{list}/entries/{symbol}");
         assert_eq!(client.send("PUT", &path, &why).0, 200);
-        assert!(fires(&mut client, &close(symbol, None), rule), "{rule}");
-        let answer = propose_by(way, &mut client, &close(symbol, None), "denied");
+        assert!(
+            fires(&mut client, &make_close(symbol, None), rule),
+            "{rule}"
+        );
+        let answer = propose_by(way, &mut client, &make_close(symbol, None), "denied");
         assert!(answer["reasons"].to_string().contains(rule), "{answer}");
     }
     // A publication of another agent, in a text and another spelling, counts for every agent that sells.
     buy_filled_by(way, &mut client, "PUMP-USD", 0.02);
     assert!(!fires(
         &mut client,
-        &close("PUMP-USD", None),
+        &make_close("PUMP-USD", None),
         "no_pump_and_dump"
     ));
     let message = |action_type: &str, text: &str| json!({"agent": "desk", "action_type": action_type, "parameters": {"topic": "news", "text": text}, "reasoning": "a test"});
-    propose(
+    propose_expecting(
         &mut client,
         &message("message", "hold PUMP-USD"),
         "approved",
     );
     assert!(!fires(
         &mut client,
-        &close("PUMP-USD", None),
+        &make_close("PUMP-USD", None),
         "no_pump_and_dump"
     ));
     propose_by(
@@ -475,7 +493,7 @@ fn check_facts_of_a_close(way: Way) {
         &message("publish", "Now: pump/usd!"),
         "approved",
     );
-    let answer = propose_by(way, &mut client, &close("PUMP-USD", None), "denied");
+    let answer = propose_by(way, &mut client, &make_close("PUMP-USD", None), "denied");
     assert!(
         answer["reasons"].to_string().contains("no_pump_and_dump"),
         "{answer}"
@@ -493,12 +511,12 @@ fn check_wash_window(way: Way) {
     let (_place, _host, mut client) = start_with(way);
     buy_filled_by(way, &mut client, "BTC-USD", 0.05);
     // The close sells what was just bought: it only reduces.
-    let closed = propose_by(way, &mut client, &close("BTC-USD", None), "approved");
+    let closed = propose_by(way, &mut client, &make_close("BTC-USD", None), "approved");
     assert!(
         closed.to_string().contains("no_market_manipulation"),
         "{closed}"
     );
-    book(
+    book_execution(
         &mut client,
         "x1",
         &decision_id(&closed),
@@ -519,7 +537,7 @@ fn a_dry_run_sees_expired_reservations_as_a_judgement_does() {
     let place = TestDir::new("[capacity]\nreservation_seconds = 1\n");
     let host = place.start();
     let mut client = Client::new(&host);
-    let id = buy(&mut client, "BTC-USD", 0.08);
+    let id = propose_buy(&mut client, "BTC-USD", 0.08);
     let outcome = |client: &mut Client| {
         let (_, answer) = client.post("/v1/actions?dry_run=true", &trade("BTC-USD", 0.08));
         answer["outcome"].as_str().expect("an outcome").to_owned()
@@ -528,7 +546,7 @@ fn a_dry_run_sees_expired_reservations_as_a_judgement_does() {
         outcome(&mut client) == "approved"
     });
     // What is reported afterwards happened.
-    book(&mut client, "f1", &id, "filled", json!({}));
+    book_execution(&mut client, "f1", &id, "filled", json!({}));
     assert_eq!(outcome(&mut client), "denied");
     assert_exposure(&mut client, "BTC-USD", 0.08);
     assert_eq!(alert_kinds(&mut client), ["late_fill"]);
@@ -548,20 +566,23 @@ fn reporting_is_a_right_of_its_own_and_its_ids_are_the_reporters() {
     let brokers = ["one", "two"].map(|name| make_token(&data, name, "executor", &[]));
     let host = Host::start(&data, &[]);
     let mut proposer = Client::with_token(&host, &desk);
-    let first = buy(&mut proposer, "BTC-USD", 0.02);
-    let second = buy(&mut proposer, "ETH-USD", 0.02);
+    let first = propose_buy(&mut proposer, "BTC-USD", 0.02);
+    let second = propose_buy(&mut proposer, "ETH-USD", 0.02);
     assert_eq!(
-        report(&mut proposer, "e1", &first, "filled", json!({})).0,
+        report_execution(&mut proposer, "e1", &first, "filled", json!({})).0,
         403
     );
     let [mut one, mut two] = brokers.map(|token| Client::with_token(&host, &token));
     assert_eq!(one.post("/v1/actions", &trade("BTC-USD", 0.01)).0, 403);
-    book(&mut one, "e1", &first, "filled", json!({}));
+    book_execution(&mut one, "e1", &first, "filled", json!({}));
     // The same id of another reporter is another report; of the same reporter it is the same, or refused.
-    book(&mut two, "e1", &second, "filled", json!({}));
-    book(&mut one, "e1", &first, "filled", json!({}));
-    assert_eq!(report(&mut one, "e1", &second, "filled", json!({})).0, 422);
-    book(
+    book_execution(&mut two, "e1", &second, "filled", json!({}));
+    book_execution(&mut one, "e1", &first, "filled", json!({}));
+    assert_eq!(
+        report_execution(&mut one, "e1", &second, "filled", json!({})).0,
+        422
+    );
+    book_execution(
         &mut Client::with_token(&host, &root),
         "e1",
         &first,

@@ -6,7 +6,7 @@ use std::process::Command;
 use ark_tests::{Client, Host, ark_program, trade};
 use serde_json::{Value, json};
 
-fn explain(args: &[&str]) -> (bool, String) {
+fn explain_decision(args: &[&str]) -> (bool, String) {
     let output = Command::new(ark_program())
         .arg("explain")
         .args(args)
@@ -20,18 +20,18 @@ fn explain(args: &[&str]) -> (bool, String) {
     (output.status.success(), text)
 }
 
-fn propose(client: &mut Client, action: &Value) -> String {
+fn propose_action(client: &mut Client, action: &Value) -> String {
     let (status, answer) = client.post("/v1/actions", action);
     assert_eq!(status, 200, "{answer}");
     answer["decision_id"].as_str().expect("an id").to_owned()
 }
 
 /// What both ways say; they say the same.
-fn both(host: &Host, data_dir: &Path, id: &str) -> String {
+fn explain_both_ways(host: &Host, data_dir: &Path, id: &str) -> String {
     let url = format!("http://{}", host.address);
-    let (told, online) = explain(&[id, "--url", &url]);
+    let (told, online) = explain_decision(&[id, "--url", &url]);
     assert!(told, "{online}");
-    let (told, offline) = explain(&[id, "--data-dir", data_dir.to_str().expect("UTF-8")]);
+    let (told, offline) = explain_decision(&[id, "--data-dir", data_dir.to_str().expect("UTF-8")]);
     assert!(told, "{offline}");
     assert_eq!(online, offline);
     online
@@ -44,8 +44,8 @@ fn a_decision_is_explained_online_and_offline() {
     let host = Host::start(&data_dir, &["--submitter", "api"]);
     let mut client = Client::new(&host);
 
-    let good = propose(&mut client, &trade("BTC-USD", 0.02));
-    let told = both(&host, &data_dir, &good);
+    let good = propose_action(&mut client, &trade("BTC-USD", 0.02));
+    let told = explain_both_ways(&host, &data_dir, &good);
     assert!(
         told.starts_with("APPROVED: api wants to trade (buy) BTC-USD for 2 % of capital"),
         "{told}"
@@ -56,8 +56,8 @@ fn a_decision_is_explained_online_and_offline() {
     bad["parameters"]["leverage"] = json!(5.0);
     bad["parameters"]["hrm_approved"] = json!(true);
     bad["parameters"]["stop_loss"] = json!(120.0);
-    let bad = propose(&mut client, &bad);
-    let told = both(&host, &data_dir, &bad);
+    let bad = propose_action(&mut client, &bad);
+    let told = explain_both_ways(&host, &data_dir, &bad);
     for words in [
         "DENIED: api wants to trade (buy) BTC-USD for 30 % of capital, leverage 5",
         "max_position_size (graveyard 1.1.0, rule 5, high)",
@@ -75,8 +75,8 @@ fn a_decision_is_explained_online_and_offline() {
 
     let held = json!({"agent": "api", "action_type": "execute_code", "reasoning": "a test",
         "parameters": {"language": "sh", "code": "true"}});
-    let held = propose(&mut client, &held);
-    let told = both(&host, &data_dir, &held);
+    let held = propose_action(&mut client, &held);
+    let told = explain_both_ways(&host, &data_dir, &held);
     let command = format!("ark approvals approve {held} --comment");
     for words in [
         "HELD: api wants to execute 4 bytes of code (sh)",
@@ -86,7 +86,7 @@ fn a_decision_is_explained_online_and_offline() {
     ] {
         assert!(told.contains(words), "{words}\n{told}");
     }
-    let (told, json) = explain(&[
+    let (told, json) = explain_decision(&[
         &held,
         "--json",
         "--data-dir",
@@ -107,7 +107,7 @@ fn a_decision_is_explained_online_and_offline() {
     let (status, answer) = client.post(&path, &json!({"comment": "looked at it", "by": "ada"}));
     assert_eq!(status, 200, "{answer}");
     let again = answer["decision"]["decision_id"].as_str().expect("an id");
-    let told = both(&host, &data_dir, &held);
+    let told = explain_both_ways(&host, &data_dir, &held);
     assert!(
         told.starts_with("HELD, then APPROVED: api wants to execute 4 bytes of code (sh)"),
         "{told}"
@@ -118,18 +118,19 @@ fn a_decision_is_explained_online_and_offline() {
     assert!(told.contains("Approval: approved"), "{told}");
     assert!(told.contains("ada approved it (looked at it)"), "{told}");
     assert!(told.contains(&format!("ark explain {again}")), "{told}");
-    let told = both(&host, &data_dir, again);
+    let told = explain_both_ways(&host, &data_dir, again);
     assert!(
         told.contains("judged again with the approval of ada"),
         "{told}"
     );
 
     let nobody = "01890000-0000-7000-8000-000000000000";
-    let (found, told) = explain(&[nobody, "--data-dir", data_dir.to_str().expect("UTF-8")]);
+    let (found, told) =
+        explain_decision(&[nobody, "--data-dir", data_dir.to_str().expect("UTF-8")]);
     assert!(!found && told.contains("there is no decision"), "{told}");
-    let (found, told) = explain(&[nobody, "--url", &format!("http://{}", host.address)]);
+    let (found, told) = explain_decision(&[nobody, "--url", &format!("http://{}", host.address)]);
     assert!(!found && told.contains("there is no decision"), "{told}");
-    let (found, told) = explain(&["not-an-id", "--data-dir", "."]);
+    let (found, told) = explain_decision(&["not-an-id", "--data-dir", "."]);
     assert!(!found && told.contains("not a UUID"), "{told}");
     assert_eq!(host.terminate(), Some(0));
 }
@@ -143,8 +144,8 @@ fn a_veto_is_named_as_long_as_it_stands() {
     let veto = json!({"words": "no meme coins", "symbol": "DOGE-USD", "reason": "r", "by": "ada"});
     let (status, put) = client.send("PUT", "/v1/lists/vetoes/entries/doge", &veto);
     assert_eq!(status, 200, "{put}");
-    let vetoed = propose(&mut client, &trade("DOGE-USD", 0.01));
-    let told = both(&host, &data_dir, &vetoed);
+    let vetoed = propose_action(&mut client, &trade("DOGE-USD", 0.01));
+    let told = explain_both_ways(&host, &data_dir, &vetoed);
     assert!(
         told.contains("a user's veto forbids the action (no meme coins); only that user can have it lifted: ark lists remove vetoes doge --reason \"why\""),
         "{told}"
@@ -152,7 +153,7 @@ fn a_veto_is_named_as_long_as_it_stands() {
     let path = "/v1/lists/vetoes/entries/doge?reason=r&by=ada";
     let (status, ..) = client.request("DELETE", path, &[], b"").expect("an answer");
     assert_eq!(status, 200);
-    let told = both(&host, &data_dir, &vetoed);
+    let told = explain_both_ways(&host, &data_dir, &vetoed);
     assert!(told.contains("none with these words stands now"), "{told}");
     assert_eq!(host.terminate(), Some(0));
 }

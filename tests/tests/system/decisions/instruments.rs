@@ -20,13 +20,13 @@ const SPELLINGS: [&str; 11] = [
     "$RES/USD",
 ];
 
-fn outcome(client: &mut Client, action: &Value) -> (Value, Value) {
+fn propose_action(client: &mut Client, action: &Value) -> (Value, Value) {
     let (status, decision) = client.post("/v1/actions", action);
     assert_eq!(status, 200, "{action}: {decision}");
     (decision["outcome"].clone(), decision)
 }
 
-fn sale(symbol: &str, size: f64) -> Value {
+fn make_sale(symbol: &str, size: f64) -> Value {
     let mut action = trade(symbol, size);
     action["parameters"]["side"] = json!("sell");
     action["parameters"]["stop_loss"] = json!(105.0);
@@ -45,7 +45,10 @@ fn the_exposure_of_an_instrument_is_one_in_every_spelling() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut host = Host::start(&dir.path().join("data"), &[]);
     let mut client = Client::new(&host);
-    assert_eq!(outcome(&mut client, &trade("RES-USD", 0.08)).0, "approved");
+    assert_eq!(
+        propose_action(&mut client, &trade("RES-USD", 0.08)).0,
+        "approved"
+    );
     for restart in [false, true] {
         if restart {
             host.kill();
@@ -53,13 +56,13 @@ fn the_exposure_of_an_instrument_is_one_in_every_spelling() {
             client = Client::new(&host);
         }
         for spelling in SPELLINGS {
-            let (outcome, decision) = outcome(&mut client, &trade(spelling, 0.08));
+            let (outcome, decision) = propose_action(&mut client, &trade(spelling, 0.08));
             assert_eq!(outcome, "denied", "{spelling}: {decision}");
             assert!(fired(&decision, "max_position_size"), "{decision}");
         }
     }
     // What fits still passes, and is shown as it was given; the account names the instrument as its first position does.
-    let (_, decision) = outcome(&mut client, &trade("res/usd", 0.02));
+    let (_, decision) = propose_action(&mut client, &trade("res/usd", 0.02));
     let id = decision["decision_id"].as_str().expect("an id");
     let (_, whole) = client.get(&format!("/v1/decisions/{id}"));
     assert_eq!(
@@ -73,7 +76,10 @@ fn the_exposure_of_an_instrument_is_one_in_every_spelling() {
         "{account}"
     );
     // Another instrument is another one.
-    assert_eq!(outcome(&mut client, &trade("RES-USDT", 0.08)).0, "approved");
+    assert_eq!(
+        propose_action(&mut client, &trade("RES-USDT", 0.08)).0,
+        "approved"
+    );
 }
 
 #[test]
@@ -81,16 +87,19 @@ fn wash_trades_and_promotions_are_found_in_every_spelling() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let mut client = Client::new(&host);
-    assert_eq!(outcome(&mut client, &trade("RES-USD", 0.01)).0, "approved");
+    assert_eq!(
+        propose_action(&mut client, &trade("RES-USD", 0.01)).0,
+        "approved"
+    );
     let promotion = json!({"agent": "api", "action_type": "publish", "reasoning": "r",
         "parameters": {"topic": "news", "symbol": "pump-usd", "text": "to the moon"}});
-    assert_eq!(outcome(&mut client, &promotion).0, "approved");
+    assert_eq!(propose_action(&mut client, &promotion).0, "approved");
     for spelling in SPELLINGS {
-        let (_, washed) = outcome(&mut client, &sale(spelling, 0.01));
+        let (_, washed) = propose_action(&mut client, &make_sale(spelling, 0.01));
         assert!(fired(&washed, "no_market_manipulation"), "{washed}");
         let pumped = spelling.replace("RES", "PUMP").replace("res", "pump");
         if pumped.contains(['P', 'p']) {
-            let (_, dumped) = outcome(&mut client, &sale(&pumped, 0.01));
+            let (_, dumped) = propose_action(&mut client, &make_sale(&pumped, 0.01));
             assert!(fired(&dumped, "no_pump_and_dump"), "{dumped}");
         }
     }
@@ -255,18 +264,24 @@ fn an_alias_of_the_operator_is_the_instrument_it_stands_for() {
         "[instruments.aliases]\nXBT = \"BTC\"\n[lists]\nrestricted_symbols = [\"XBT-EUR\"]\n",
     );
     let mut client = Client::new(&host);
-    assert_eq!(outcome(&mut client, &trade("BTC-USD", 0.08)).0, "approved");
+    assert_eq!(
+        propose_action(&mut client, &trade("BTC-USD", 0.08)).0,
+        "approved"
+    );
     for spelling in ["XBT-USD", "XBTUSD", "xbt/usd", "BTCUSD"] {
-        let (outcome, decision) = outcome(&mut client, &trade(spelling, 0.08));
+        let (outcome, decision) = propose_action(&mut client, &trade(spelling, 0.08));
         assert_eq!(outcome, "denied", "{spelling}: {decision}");
     }
-    let (_, decision) = outcome(&mut client, &trade("btc/eur", 0.01));
+    let (_, decision) = propose_action(&mut client, &trade("btc/eur", 0.01));
     assert!(fired(&decision, "no_insider_trading"), "{decision}");
     assert_eq!(host.terminate(), Some(0));
     // An alias that comes later joins what is open under both names.
     host = start_with(&dir, "");
     client = Client::new(&host);
-    assert_eq!(outcome(&mut client, &trade("XBT-USD", 0.08)).0, "approved");
+    assert_eq!(
+        propose_action(&mut client, &trade("XBT-USD", 0.08)).0,
+        "approved"
+    );
     assert_eq!(host.terminate(), Some(0));
     let file = dir.path().join("ark.toml");
     let file = file.to_str().expect("UTF-8");
@@ -277,7 +292,7 @@ fn an_alias_of_the_operator_is_the_instrument_it_stands_for() {
     assert!(told.contains("instruments.aliases"), "{told}");
     host = start_with(&dir, "[instruments.aliases]\nXBT = \"BTC\"\n");
     client = Client::new(&host);
-    let (_, decision) = outcome(&mut client, &trade("BTC-USD", 0.01));
+    let (_, decision) = propose_action(&mut client, &trade("BTC-USD", 0.01));
     assert_eq!(decision["outcome"], "denied", "{decision}");
     assert!(fired(&decision, "max_position_size"), "{decision}");
 }
@@ -300,7 +315,7 @@ fn symbols_in_use_are_taken_and_shown_as_given_and_imitations_are_refused() {
         "$TICKER",
         "AAPL  241220C00150000",
     ] {
-        let (outcome, decision) = outcome(&mut client, &trade(symbol, 0.001));
+        let (outcome, decision) = propose_action(&mut client, &trade(symbol, 0.001));
         assert_eq!(outcome, "approved", "{symbol}: {decision}");
         let id = decision["decision_id"].as_str().expect("an id");
         let (_, whole) = client.get(&format!("/v1/decisions/{id}"));

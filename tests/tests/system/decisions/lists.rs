@@ -21,7 +21,7 @@ pub(super) fn fired(decision: &Value, rule: &str) -> bool {
     decision["reasons"].to_string().contains(rule)
 }
 
-fn personal(subject: &str) -> Value {
+fn make_personal_data_action(subject: &str) -> Value {
     json!({"agent": "api", "action_type": "store_data", "reasoning": "r",
         "parameters": {"subject": subject, "contains_personal_data": true, "encryption": true, "destination": "internal"}})
 }
@@ -83,7 +83,7 @@ fn each_list_reaches_its_rule_and_is_taken_off_again() {
             "consents",
             "alice",
             &refused,
-            personal("alice"),
+            make_personal_data_action("alice"),
             "require_consent",
             true,
         ),
@@ -123,7 +123,13 @@ fn each_list_reaches_its_rule_and_is_taken_off_again() {
     }
     // Consent: none known, granted, refused.
     let judge = |client: &mut Client| {
-        client.post("/v1/actions?dry_run=true", &personal("bob")).1["outcome"].clone()
+        client
+            .post(
+                "/v1/actions?dry_run=true",
+                &make_personal_data_action("bob"),
+            )
+            .1["outcome"]
+            .clone()
     };
     assert_eq!(judge(&mut client), "denied");
     let granted = json!({"reason": "signed", "granted": true});
@@ -152,7 +158,7 @@ fn the_consent_of_a_subject_whose_name_is_redacted_counts_after_an_approval_too(
     let granted = json!({"reason": "signed", "granted": true});
     let path = "/v1/lists/consents/entries/carol%40example.com";
     assert_eq!(call(&mut client, "PUT", path, Some(&granted)).0, 200);
-    let mut action = personal(subject);
+    let mut action = make_personal_data_action(subject);
     action["criticality"] = json!("critical");
     let (_, held) = client.post("/v1/actions", &action);
     assert_eq!(held["outcome"], "held", "{held}");

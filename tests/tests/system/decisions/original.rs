@@ -63,7 +63,12 @@ fn refusals_of_the_original(
 }
 
 /// Sets a parameter to one of these values; `null` leaves it out.
-fn set(parameters: &mut Map<String, Value>, random: &mut Random, name: &str, values: &Value) {
+fn set_parameter(
+    parameters: &mut Map<String, Value>,
+    random: &mut Random,
+    name: &str,
+    values: &Value,
+) {
     let values = values.as_array().expect("a list");
     let value = random.pick(values);
     if !value.is_null() {
@@ -75,7 +80,7 @@ fn set(parameters: &mut Map<String, Value>, random: &mut Random, name: &str, val
 fn draw_action(random: &mut Random) -> (&'static str, Map<String, Value>) {
     let mut parameters = Map::new();
     let mut put = |random: &mut Random, name: &str, values: Value| {
-        set(&mut parameters, random, name, &values);
+        set_parameter(&mut parameters, random, name, &values);
     };
     let action_type = match random.below(10) {
         0..=4 => {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Texts and payloads from the field, with what must not be stored.
 const CASES: &str = include_str!("../../../../host/redaction/tests/cases.jsonl");
 
-fn cases() -> impl Iterator<Item = Value> {
+fn list_cases() -> impl Iterator<Item = Value> {
     CASES
         .lines()
         .map(|line| serde_json::from_str(line).expect("a case"))
@@ -54,7 +54,7 @@ fn assert_not_recorded(client: &mut Client, secrets: &[String]) {
     }
 }
 
-fn propose(client: &mut Client, request: &Value) -> Value {
+fn propose_request(client: &mut Client, request: &Value) -> Value {
     let (status, answer) = client.post("/v1/actions", request);
     assert_eq!(status, 200, "{request}: {answer}");
     let id = answer["decision_id"].as_str().expect("an id");
@@ -73,7 +73,7 @@ fn secrets_of_the_cases_are_stored_nowhere_and_innocent_texts_are_kept() {
     let mut client = Client::new(&host);
     let mut secrets = Vec::new();
     let mut checked = 0;
-    for case in cases() {
+    for case in list_cases() {
         let own = secrets_of(&case);
         let (request, place, given) = if let Some(payload) = case.get("payload") {
             let request = json!({"agent": "api", "action_type": "report", "parameters": {"payload": payload}, "reasoning": "r"});
@@ -92,7 +92,7 @@ fn secrets_of_the_cases_are_stored_nowhere_and_innocent_texts_are_kept() {
             let request = json!({"agent": "api", "action_type": "report", "parameters": {"text": text}, "reasoning": text});
             (request, "/action/parameters/text", text.to_owned())
         };
-        let decision = propose(&mut client, &request);
+        let decision = propose_request(&mut client, &request);
         let kept = decision
             .pointer(place)
             .and_then(Value::as_str)
@@ -101,7 +101,7 @@ fn secrets_of_the_cases_are_stored_nowhere_and_innocent_texts_are_kept() {
         if let Some(text) = case["text"].as_str().filter(|text| !text.contains('\n')) {
             // A label is a free text too.
             let request = json!({"agent": "api", "action_type": "execute_code", "parameters": {"language": text, "code": "1"}, "reasoning": "r"});
-            let decision = propose(&mut client, &request);
+            let decision = propose_request(&mut client, &request);
             let kept = decision["action"]["parameters"]["language"].as_str();
             assert_eq!(
                 kept == Some(text),
@@ -127,7 +127,7 @@ fn an_identifier_that_holds_a_credential_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let mut client = Client::new(&host);
-    let decision = propose(&mut client, &trade("AKIAIOSFODNN7EXAMPLE", 0.001));
+    let decision = propose_request(&mut client, &trade("AKIAIOSFODNN7EXAMPLE", 0.001));
     assert_eq!(decision["outcome"], "denied", "{decision}");
     let shown = decision.to_string();
     assert!(
@@ -135,7 +135,7 @@ fn an_identifier_that_holds_a_credential_is_refused() {
         "{shown}"
     );
     // Digits of a symbol are digits.
-    let decision = propose(&mut client, &trade("4111111111111111", 0.001));
+    let decision = propose_request(&mut client, &trade("4111111111111111", 0.001));
     assert_eq!(
         decision["action"]["parameters"]["symbol"],
         "4111111111111111"
@@ -237,7 +237,7 @@ fn a_repetition_is_one_in_small_disguises_and_over_http_too() {
     for number in 0..11 {
         let request = json!({"agent": "api", "action_type": "report", "reasoning": "r",
             "parameters": {"text": format!("password: secret-{number}-xyz")}});
-        let decision = propose(&mut client, &request);
+        let decision = propose_request(&mut client, &request);
         let kept = decision["action"]["parameters"]["text"].as_str();
         assert_eq!(kept, Some("password: [credential:password]"));
         assert!(

@@ -17,7 +17,7 @@ fn opens_round_trip(number: usize) -> bool {
 }
 
 /// A request of every family, with numbers on both sides of the limits.
-fn request(number: usize) -> Value {
+fn make_request(number: usize) -> Value {
     let fraction = (number % 130) as f64 / 1000.0;
     if opens_round_trip(number) {
         return trade(&format!("TRIP{number}"), 0.001);
@@ -97,7 +97,7 @@ fn ten_thousand_mixed_decisions_come_out_the_same() {
                 let mut outcomes = [0u32; 3];
                 let mut round_trips = 0u32;
                 for number in (first..DECISIONS).step_by(CLIENTS) {
-                    let request = request(number);
+                    let request = make_request(number);
                     let (status, answer) = client.post("/v1/actions", &request);
                     assert_eq!(status, 200, "{request}: {answer}");
                     let outcome = ["approved", "held", "denied"]

@@ -6,7 +6,7 @@ use ark_tests::{
 };
 use serde_json::{Value, json};
 
-fn outcome(client: &mut Client, request: &Value) -> (String, Value) {
+fn propose_action(client: &mut Client, request: &Value) -> (String, Value) {
     let (status, answer) = client.post("/v1/actions", request);
     assert_eq!(status, 200, "{answer}");
     (
@@ -15,7 +15,7 @@ fn outcome(client: &mut Client, request: &Value) -> (String, Value) {
     )
 }
 
-fn rule<'a>(answer: &'a Value, name: &str) -> &'a Value {
+fn find_rule<'a>(answer: &'a Value, name: &str) -> &'a Value {
     let rules = answer["policies"][0]["rules"].as_array().expect("rules");
     rules
         .iter()
@@ -45,7 +45,7 @@ fn the_documented_form_is_judged_by_26_rules_and_recorded() {
         json!([]),
         "a dry run was recorded"
     );
-    let (first, answer) = outcome(&mut client, &request);
+    let (first, answer) = propose_action(&mut client, &request);
     assert_eq!(
         (first.as_str(), &answer["compliance_score"]),
         ("approved", &json!(1.0))
@@ -54,7 +54,7 @@ fn the_documented_form_is_judged_by_26_rules_and_recorded() {
         answer["policies"][0]["rules"].as_array().map(Vec::len),
         Some(26)
     );
-    assert_eq!(rule(&answer, "max_position_size")["limit"], json!(0.1));
+    assert_eq!(find_rule(&answer, "max_position_size")["limit"], json!(0.1));
     let id = answer["decision_id"].as_str().expect("an id");
     let (_, whole) = client.get(&format!("/v1/decisions/{id}"));
     assert_eq!(
@@ -71,10 +71,10 @@ fn the_documented_form_is_judged_by_26_rules_and_recorded() {
         json!(id)
     );
     // A second slice of 6 % sees the first.
-    let (second, answer) = outcome(&mut client, &trade("btc-usd", 0.06));
+    let (second, answer) = propose_action(&mut client, &trade("btc-usd", 0.06));
     assert_eq!(second, "denied");
     assert_eq!(
-        rule(&answer, "max_position_size")["nearest_passing"],
+        find_rule(&answer, "max_position_size")["nearest_passing"],
         json!(0.05)
     );
     for (action_type, parameters, expected, fired) in [
@@ -111,9 +111,9 @@ fn the_documented_form_is_judged_by_26_rules_and_recorded() {
         ),
     ] {
         let request = json!({"agent": "api", "action_type": action_type, "parameters": parameters, "reasoning": "r", "rollback_plan": "p"});
-        let (got, answer) = outcome(&mut client, &request);
+        let (got, answer) = propose_action(&mut client, &request);
         assert_eq!(got, expected, "{action_type}: {answer}");
-        let fires = rule(&answer, fired)["answer"]
+        let fires = find_rule(&answer, fired)["answer"]
             .as_str()
             .expect("an answer")
             .to_owned();
@@ -210,7 +210,7 @@ fn approvals_that_race_cannot_break_a_limit_together_and_reservations_outlive_a_
     let host = Host::start(&data, &[]);
     let mut client = Client::new(&host);
     assert_eq!(
-        outcome(&mut client, &slice(101)).0,
+        propose_action(&mut client, &slice(101)).0,
         "denied",
         "the reservations are gone"
     );
@@ -225,13 +225,13 @@ fn approvals_that_race_cannot_break_a_limit_together_and_reservations_outlive_a_
     };
     report(&mut client, 0, "rejected");
     assert_eq!(
-        outcome(&mut client, &slice(102)).0,
+        propose_action(&mut client, &slice(102)).0,
         "approved",
         "a rejected trade still holds its exposure"
     );
     report(&mut client, 1, "filled");
     assert_eq!(
-        outcome(&mut client, &slice(103)).0,
+        propose_action(&mut client, &slice(103)).0,
         "denied",
         "a filled trade holds its exposure"
     );
@@ -258,9 +258,9 @@ fn the_operators_lists_are_attested() {
         ("FRONT", "no_front_running"),
         ("DOGE", "preserve_user_autonomy"),
     ] {
-        let (got, answer) = outcome(&mut client, &trade(symbol, 0.01));
+        let (got, answer) = propose_action(&mut client, &trade(symbol, 0.01));
         assert_eq!(
-            (got.as_str(), &rule(&answer, fired)["answer"]),
+            (got.as_str(), &find_rule(&answer, fired)["answer"]),
             ("denied", &json!("violation")),
             "{symbol}"
         );
@@ -268,7 +268,11 @@ fn the_operators_lists_are_attested() {
     for (subject, expected) in [("ann", "approved"), ("bob", "denied")] {
         let request = json!({"agent": "api", "action_type": "store_data", "parameters":
             {"subject": subject, "contains_personal_data": true, "encryption": true}, "reasoning": "r"});
-        assert_eq!(outcome(&mut client, &request).0, expected, "{subject}");
+        assert_eq!(
+            propose_action(&mut client, &request).0,
+            expected,
+            "{subject}"
+        );
     }
 }
 
@@ -471,5 +475,8 @@ fn a_full_database_denies_and_loses_nothing() {
     for id in &acknowledged {
         assert_eq!(client.get(&format!("/v1/decisions/{id}")).0, 200, "{id}");
     }
-    assert_eq!(outcome(&mut client, &trade("AFTER", 0.01)).0, "approved");
+    assert_eq!(
+        propose_action(&mut client, &trade("AFTER", 0.01)).0,
+        "approved"
+    );
 }

@@ -8,7 +8,7 @@ use super::pages::repository;
 const TABLES: [&str; 4] = ["limits.", "quotas.", "token_quotas.", "capacity."];
 
 /// The texts between backticks.
-fn quoted(text: &str) -> impl Iterator<Item = &str> {
+fn find_quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
@@ -36,7 +36,7 @@ fn every_limit_has_a_row_and_every_row_its_test() {
             .iter()
             .all(|cell| !cell.is_empty());
         assert!(is_whole, "{cells:?} has an empty cell");
-        let named: Vec<&str> = quoted(test).collect();
+        let named: Vec<&str> = find_quoted(test).collect();
         let [file, function] = named[..] else {
             panic!("{cells:?} names no file and test");
         };
@@ -60,7 +60,7 @@ fn every_limit_has_a_row_and_every_row_its_test() {
         count += 1;
         let is_listed = rows
             .iter()
-            .any(|cells| quoted(cells[2]).any(|named| named == key));
+            .any(|cells| find_quoted(cells[2]).any(|named| named == key));
         if !is_listed {
             problems.push(format!("{key} has no row"));
         }

@@ -10,13 +10,13 @@ pub(crate) struct Block {
     /// The line of its fence, from 1.
     pub(crate) line: usize,
     /// What the block is for.
-    pub(crate) kind: Kind,
+    pub(crate) kind: BlockKind,
     /// What is between the fences.
     pub(crate) text: String,
 }
 
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum BlockKind {
     /// A shell block that is run.
     Run,
     /// A shell block that is not run.
@@ -72,7 +72,7 @@ pub(crate) fn read_blocks(page: &str) -> Vec<Block> {
             continue;
         };
         if let Some(block) = open.take() {
-            below_a_shell_block = matches!(block.kind, Kind::Run);
+            below_a_shell_block = matches!(block.kind, BlockKind::Run);
             blocks.push(block);
         } else {
             let at = format!("{page}:{number}");
@@ -88,21 +88,21 @@ pub(crate) fn read_blocks(page: &str) -> Vec<Block> {
 }
 
 /// What the text behind an opening fence says of the block.
-fn parse_fence(info: &str, below_a_shell_block: bool, at: &str) -> Kind {
+fn parse_fence(info: &str, below_a_shell_block: bool, at: &str) -> BlockKind {
     let (language, rest) = info.split_once(' ').unwrap_or((info, ""));
     match language {
-        "sh" if rest.is_empty() => Kind::Run,
+        "sh" if rest.is_empty() => BlockKind::Run,
         "sh" => {
             let reason = rest
                 .strip_prefix("no-run=\"")
                 .and_then(|rest| rest.strip_suffix('"'));
             let reason = reason.unwrap_or_else(|| panic!("{at}: write sh no-run=\"the reason\""));
-            Kind::NotRun {
+            BlockKind::NotRun {
                 reason: reason.to_owned(),
             }
         }
-        "text" | "json" if below_a_shell_block => Kind::Output,
-        "text" | "json" | "toml" | "rust" | "python" | "js" => Kind::Other,
+        "text" | "json" if below_a_shell_block => BlockKind::Output,
+        "text" | "json" | "toml" | "rust" | "python" | "js" => BlockKind::Other,
         _ => panic!("{at}: name the block's language: sh, text, json, toml, rust, python or js"),
     }
 }

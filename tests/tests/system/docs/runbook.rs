@@ -17,7 +17,7 @@ const PARTS: [(&str, &[&str]); 2] = [
     ),
 ];
 
-fn read(path: &str) -> String {
+fn read_page(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
@@ -41,7 +41,7 @@ fn list_alerts() -> Vec<(String, Option<String>)> {
 
 /// The kinds of the watchdog's alerts: those of the table in `docs/alerts.md`, and those that come with orders.
 fn list_kinds() -> BTreeSet<String> {
-    let page = read("docs/alerts.md");
+    let page = read_page("docs/alerts.md");
     let (table, orders) = page
         .split_once("Orders raise alerts too")
         .expect("the paragraph about orders");
@@ -67,7 +67,7 @@ fn list_sections(page: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_alert_has_a_section_and_every_section_an_alert() {
-    let page = read("docs/runbook.md");
+    let page = read_page("docs/runbook.md");
     let sections = list_sections(&page);
     let named: Vec<&String> = sections.iter().map(|(name, _)| name).collect();
     let unique: BTreeSet<&String> = named.iter().copied().collect();
@@ -111,7 +111,7 @@ fn every_alert_of_prometheus_leads_to_its_section() {
             .unwrap_or_else(|| panic!("{name}: {url} does not begin with {BASE}"));
         let (file, anchor) = path.split_once('#').expect("a page and its heading");
         let file = file.strip_prefix('/').expect("a path below the base");
-        let page = read(&format!("docs/{}", file.replace(".html", ".md")));
+        let page = read_page(&format!("docs/{}", file.replace(".html", ".md")));
         let heading = page
             .lines()
             .filter_map(|line| line.strip_prefix("### "))

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::pages::{Block, Kind, list_pages, read_blocks, repository};
-use crate::journeys::{Step, record_steps};
+use super::pages::{Block, BlockKind, list_pages, read_blocks, repository};
+use crate::journeys::{JourneyStep, record_steps};
 
 /// The pages with blocks that are run; each has a test below.
 const TESTED: [&str; 13] = [
@@ -125,14 +125,16 @@ fn every_shell_block_is_run_or_says_why_not() {
     let mut not_run = Vec::new();
     for page in list_pages() {
         let blocks = read_blocks(&page);
-        let runs = blocks.iter().any(|block| matches!(block.kind, Kind::Run));
+        let runs = blocks
+            .iter()
+            .any(|block| matches!(block.kind, BlockKind::Run));
         assert_eq!(
             runs,
             TESTED.contains(&page.as_str()),
             "{page}: list it in TESTED, with a test, if and only if it has blocks to run"
         );
         for block in blocks {
-            if let Kind::NotRun { reason } = block.kind {
+            if let BlockKind::NotRun { reason } = block.kind {
                 assert!(
                     reason.split_whitespace().count() >= 3,
                     "{page}:{}: say in the fence why the block is not run",
@@ -154,7 +156,7 @@ fn every_shell_block_is_run_or_says_why_not() {
 fn run_page(page: &str) {
     let blocks = read_blocks(page);
     let dir = tempfile::tempdir().expect("a directory");
-    let reader = Reader::prepare(dir.path());
+    let reader = PageReader::prepare(dir.path());
     let script = reader.write_script(&blocks);
     let finished = reader.run(&script);
     let output =
@@ -171,7 +173,7 @@ fn run_page(page: &str) {
         steps.len(),
         blocks
             .iter()
-            .filter(|block| matches!(block.kind, Kind::Run))
+            .filter(|block| matches!(block.kind, BlockKind::Run))
             .count(),
         "{page}: each block that was run has its time"
     );
@@ -179,8 +181,8 @@ fn run_page(page: &str) {
     let mut above = 0;
     for block in &blocks {
         match block.kind {
-            Kind::Run => above = block.line,
-            Kind::Output => {
+            BlockKind::Run => above = block.line,
+            BlockKind::Output => {
                 let printed = output(above);
                 if let Some(missing) = find_missing_line(&block.text, &printed) {
                     panic!(
@@ -189,13 +191,13 @@ fn run_page(page: &str) {
                     );
                 }
             }
-            Kind::NotRun { .. } | Kind::Other => {}
+            BlockKind::NotRun { .. } | BlockKind::Other => {}
         }
     }
 }
 
 /// Records the times of a page's steps for each journey that the page is part of.
-fn record_journeys(page: &str, steps: &[Step]) {
+fn record_journeys(page: &str, steps: &[JourneyStep]) {
     for (journey, pages) in JOURNEYS {
         if let Some(place) = pages.iter().position(|one| *one == page) {
             record_steps(journey, place, page, steps);
@@ -232,7 +234,7 @@ fn matches_line(expected: &str, line: &str) -> bool {
 }
 
 /// Somebody who reads a page and does what it says, on a machine of their own.
-struct Reader {
+struct PageReader {
     /// Where the commands run: a directory with the repository's folders in it.
     work: PathBuf,
     home: PathBuf,
@@ -244,7 +246,7 @@ struct Reader {
     ports: Vec<(u16, u16)>,
 }
 
-impl Reader {
+impl PageReader {
     fn prepare(dir: &Path) -> Self {
         let folder = |name: &str| {
             let path = dir.join(name);
@@ -283,7 +285,7 @@ impl Reader {
             "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n".to_owned();
         for block in blocks
             .iter()
-            .filter(|block| matches!(block.kind, Kind::Run))
+            .filter(|block| matches!(block.kind, BlockKind::Run))
         {
             let mut text = block.text.clone();
             for (named, free) in &self.ports {
@@ -327,7 +329,7 @@ impl Reader {
     }
 
     /// What each block took that a script ran to its end.
-    fn read_steps(&self, blocks: &[Block]) -> Vec<Step> {
+    fn read_steps(&self, blocks: &[Block]) -> Vec<JourneyStep> {
         let text = fs::read_to_string(self.steps()).expect("the times of the blocks");
         let moments: Vec<(f64, &str)> = text
             .lines()
@@ -349,7 +351,7 @@ impl Reader {
                     .clone()
                     .find(|line| !line.starts_with("export PATH"))
                     .or_else(|| lines.next());
-                Step {
+                JourneyStep {
                     name: format!("line {line}: {}", name.unwrap_or_default()),
                     seconds: pair[1].0 - pair[0].0,
                 }

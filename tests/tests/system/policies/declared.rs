@@ -6,7 +6,7 @@ use ark_tests::policies::{moody_component, moody_name, put, read_policy, send, u
 use ark_tests::{Client, Host, run_ark, sha256, trade, wait_for};
 use serde_json::{Value, json};
 
-fn propose(client: &mut Client, symbol: &str) -> Value {
+fn propose_trade(client: &mut Client, symbol: &str) -> Value {
     let (status, answer) = client.post("/v1/actions", &trade(symbol, 0.01));
     assert_eq!(status, 200, "{answer}");
     answer
@@ -20,19 +20,19 @@ fn wait_for_policy(client: &mut Client, name: &str, holds: impl Fn(&Value) -> bo
     })
 }
 
-fn write(path: &Path, bytes: impl AsRef<[u8]>) -> String {
+fn write_component(path: &Path, bytes: impl AsRef<[u8]>) -> String {
     std::fs::write(path, bytes).expect("a file");
     path.display().to_string()
 }
 
-fn manifest(dir: &Path, number: u8, component: &[u8], rest: &str) -> PathBuf {
+fn write_manifest(dir: &Path, number: u8, component: &[u8], rest: &str) -> PathBuf {
     let name = moody_name(number);
-    write(&dir.join(format!("{name}.wasm")), component);
+    write_component(&dir.join(format!("{name}.wasm")), component);
     let path = dir.join(format!("{name}.toml"));
     let digest = sha256(component);
     let text =
         format!("name = \"{name}\"\ncomponent = \"{name}.wasm\"\nsha256 = \"{digest}\"\n{rest}");
-    write(&path, text);
+    write_component(&path, text);
     path
 }
 
@@ -47,23 +47,23 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
     std::fs::create_dir(&policies).expect("a directory");
     let data = dir.path().join("data");
     let configured = moody_component(1, 1);
-    let file = write(&dir.path().join("house.wasm"), &configured);
+    let file = write_component(&dir.path().join("house.wasm"), &configured);
     let config = |settings: &str| {
         let digest = sha256(&configured);
         let text = format!(
             "policies_dir = \"{}\"\n[[policies]]\nfile = \"{file}\"\nsha256 = \"{digest}\"\nsettings = {settings}\n",
             policies.display()
         );
-        write(&dir.path().join("ark.toml"), text)
+        write_component(&dir.path().join("ark.toml"), text)
     };
     let config_file = config("{ mood = \"deny\", symbol = \"XYZ\" }");
-    manifest(
+    write_manifest(
         &policies,
         2,
         &moody_component(2, 1),
         "order = 5\n[settings]\nmood = \"warn\"\n",
     );
-    manifest(
+    write_manifest(
         &policies,
         3,
         &moody_component(3, 1),
@@ -95,10 +95,10 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
         ],
         "{listed}"
     );
-    let decision = propose(&mut client, "ABC");
+    let decision = propose_trade(&mut client, "ABC");
     assert_eq!(decision["outcome"], "approved", "{decision}");
     assert_eq!(decision["shadows"][0]["outcome"], "denied", "{decision}");
-    assert_eq!(propose(&mut client, "XYZ")["outcome"], "denied");
+    assert_eq!(propose_trade(&mut client, "XYZ")["outcome"], "denied");
     // The API cannot change what files say.
     for (number, component, owner) in [
         (1, moody_component(1, 2), "[[policies]]"),
@@ -132,21 +132,21 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
     );
     // Read again: other settings, another component, one with bad settings, one taken away, and one that is new.
     config("{ mood = \"deny\", symbol = \"QQQ\" }");
-    manifest(&policies, 2, &moody_component(2, 2), "order = 5\n");
-    manifest(
+    write_manifest(&policies, 2, &moody_component(2, 2), "order = 5\n");
+    write_manifest(
         &policies,
         3,
         &moody_component(3, 1),
         "mode = \"shadow\"\n[settings]\nmood = \"glum\"\n",
     );
-    manifest(&policies, 5, &moody_component(5, 1), "");
+    write_manifest(&policies, 5, &moody_component(5, 1), "");
     host.hang_up();
     let new = sha256(&moody_component(2, 2));
     wait_for_policy(&mut client, &moody_name(2), |shown| {
         shown["enforced"]["sha256"] == *new
     });
-    assert_eq!(propose(&mut client, "XYZ")["outcome"], "approved");
-    assert_eq!(propose(&mut client, "QQQ")["outcome"], "denied");
+    assert_eq!(propose_trade(&mut client, "XYZ")["outcome"], "approved");
+    assert_eq!(propose_trade(&mut client, "QQQ")["outcome"], "denied");
     let refused = wait_for_policy(&mut client, &moody_name(3), |shown| {
         shown["last_refused"]["reason"].is_string()
     });
@@ -163,7 +163,7 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
     wait_for_policy(&mut client, &moody_name(2), |shown| {
         shown["revision"].is_u64() && shown["enforced"].is_null()
     });
-    let decision = propose(&mut client, "ABD");
+    let decision = propose_trade(&mut client, "ABD");
     let parts = decision["policies"].as_array().map(Vec::len);
     assert_eq!(parts, Some(4), "the Graveyard, 1, 4 and 5: {decision}");
     assert_eq!(host.terminate(), Some(0));
@@ -174,9 +174,9 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
         output.contains("operator policy") && output.contains("mood"),
         "{output}"
     );
-    manifest(&policies, 3, &moody_component(3, 1), "");
+    write_manifest(&policies, 3, &moody_component(3, 1), "");
     let host = Host::start(&data, &["--config", &config_file]);
-    let decision = propose(&mut Client::new(&host), "ABE");
+    let decision = propose_trade(&mut Client::new(&host), "ABE");
     assert_eq!(
         decision["policies"].as_array().map(Vec::len),
         Some(5),
@@ -223,7 +223,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
         &allowlist,
         &json!({"order": 1, "settings": {"allowed": ["BTC-*", "ETH-USD"]}}),
     );
-    let approved = propose(&mut client, "BTC-USD");
+    let approved = propose_trade(&mut client, "BTC-USD");
     assert_eq!(approved["outcome"], "approved", "{approved}");
     let order: Vec<&Value> = approved["policies"]
         .as_array()
@@ -232,7 +232,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
         .map(|part| &part["policy"])
         .collect();
     assert_eq!(order, ["graveyard", "symbol-allowlist", "market-hours"]);
-    let denied = propose(&mut client, "DOGE-USD");
+    let denied = propose_trade(&mut client, "DOGE-USD");
     assert_eq!(denied["outcome"], "denied", "{denied}");
     let reason = denied["reasons"][0].as_str().unwrap_or_default();
     assert!(reason.contains("symbol_allowed"), "{denied}");
@@ -252,7 +252,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     }
     // Closed on every day, in shadow mode first.
     let closed = json!([{"name": "never", "symbols": ["*"], "zone": "UTC", "sessions": [{"days": ["mon"], "open": "00:00", "close": "00:01"}],
-        "holidays": mondays()}]);
+        "holidays": count_mondays()}]);
     let (status, answer) = send(
         &mut client,
         "PATCH",
@@ -260,7 +260,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
         &json!({"settings": {"calendars": closed}, "mode": "shadow"}),
     );
     assert_eq!(status, 200, "{answer}");
-    let watched = propose(&mut client, "ETH-USD");
+    let watched = propose_trade(&mut client, "ETH-USD");
     assert_eq!(watched["outcome"], "approved", "{watched}");
     assert_ne!(watched["shadows"][0]["outcome"], "approved", "{watched}");
     assert_eq!(
@@ -273,7 +273,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
         .0,
         200
     );
-    assert_ne!(propose(&mut client, "BTC-EUR")["outcome"], "approved");
+    assert_ne!(propose_trade(&mut client, "BTC-EUR")["outcome"], "approved");
     assert_eq!(host.terminate(), Some(0));
     // Everything that judged is found in the database.
     let data_dir = data.display().to_string();
@@ -298,9 +298,9 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
         Some(4),
         "{evidence}"
     );
-    let file = write(&dir.path().join("evidence.json"), &output.stdout);
-    let hours = write(&dir.path().join("hours.wasm"), &hours);
-    let allowlist = write(&dir.path().join("allowlist.wasm"), &allowlist);
+    let file = write_component(&dir.path().join("evidence.json"), &output.stdout);
+    let hours = write_component(&dir.path().join("hours.wasm"), &hours);
+    let allowlist = write_component(&dir.path().join("allowlist.wasm"), &allowlist);
     let verify = |file: &str| {
         let args = [
             "audit", "verify", file, "--policy", &hours, "--policy", &allowlist,
@@ -320,7 +320,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
             settings["allowed"] = json!(["*"]);
         }
     }
-    let forged = write(&dir.path().join("forged.json"), forged.to_string());
+    let forged = write_component(&dir.path().join("forged.json"), forged.to_string());
     assert!(!verify(&forged));
     // A snapshot holds all of it.
     let snapshot = dir.path().join("snapshot");
@@ -354,23 +354,25 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     assert_eq!(report["identical"], 4, "{report}");
     let host = Host::start(Path::new(&restored), &[]);
     assert_ne!(
-        propose(&mut Client::new(&host), "BTC-USD")["outcome"],
+        propose_trade(&mut Client::new(&host), "BTC-USD")["outcome"],
         "approved"
     );
 }
 
 /// Yesterday, today and tomorrow: whichever of them is a Monday, nothing is open.
-fn mondays() -> Value {
+fn count_mondays() -> Value {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .expect("a time")
         .as_secs()
         / 86_400;
-    (now - 1..=now + 1).map(|day| json!(date(day))).collect()
+    (now - 1..=now + 1)
+        .map(|day| json!(format_date(day)))
+        .collect()
 }
 
 /// The date of a day since 1970 (days from civil, Howard Hinnant).
-fn date(day: u64) -> String {
+fn format_date(day: u64) -> String {
     let days = day + 719_468;
     let era = days / 146_097;
     let of_era = days % 146_097;
@@ -406,8 +408,8 @@ fn the_command_line_does_what_the_api_does() {
         text
     };
     let name = moody_name(1);
-    let component = write(&dir.path().join("one.wasm"), moody_component(1, 1));
-    let settings = write(&dir.path().join("settings.json"), r#"{"mood": "hold"}"#);
+    let component = write_component(&dir.path().join("one.wasm"), moody_component(1, 1));
+    let settings = write_component(&dir.path().join("settings.json"), r#"{"mood": "hold"}"#);
     let told = done(&[
         "upload",
         &component,
@@ -422,7 +424,7 @@ fn the_command_line_does_what_the_api_does() {
         told.contains("version 1 enforced") && told.contains("place 7"),
         "{told}"
     );
-    let manifest = manifest(dir.path(), 1, &moody_component(1, 2), "mode = \"shadow\"\n");
+    let manifest = write_manifest(dir.path(), 1, &moody_component(1, 2), "mode = \"shadow\"\n");
     let manifest = manifest.display().to_string();
     let (success, _, errors) = ark(&["upload", &manifest]);
     assert!(
@@ -448,7 +450,7 @@ fn the_command_line_does_what_the_api_does() {
     assert_eq!(shown["enforced"]["number"], 2, "{shown}");
     let (success, _, errors) = ark(&["delete", &name, "--expected-revision", "1"]);
     assert!(!success && errors.contains("revision"), "{errors}");
-    let bad = write(&dir.path().join("bad.json"), r#"{"symbol": "low"}"#);
+    let bad = write_component(&dir.path().join("bad.json"), r#"{"symbol": "low"}"#);
     let (success, _, errors) = ark(&["settings", &name, &bad]);
     assert!(!success && errors.contains("upper case"), "{errors}");
     done(&["delete", &name, "--reason", "over"]);

@@ -12,13 +12,15 @@ use ark_tests::redis::free_port;
 use ark_tests::{Client, TestDir, ark_program, run_ark, trade, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::canary::stage::EndLoad;
+
 /// Requests a second, by as many senders as a fifth of them.
 const SENDERS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(200);
 const RESTARTS: u32 = 4;
 
 /// Starts a host on a listener that this process keeps, as descriptor 3.
-fn start(dir: &TestDir, listener: &TcpListener, notify: &str) -> Child {
+fn start_activated(dir: &TestDir, listener: &TcpListener, notify: &str) -> Child {
     let listener: OwnedFd = listener.try_clone().expect("a descriptor").into();
     let address = TcpListener::from(listener.try_clone().expect("a descriptor"));
     let address = address.local_addr().expect("an address").to_string();
@@ -67,7 +69,7 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
     let patience = Some(Duration::from_mins(4));
     manager.set_read_timeout(patience).expect("a timeout");
     let notify = path.to_str().expect("UTF-8");
-    let mut host = start(&dir, &listener, notify);
+    let mut host = start_activated(&dir, &listener, notify);
     wait_told(&manager, "READY=1");
     let stop = AtomicBool::new(false);
     let decided: BTreeSet<String> = std::thread::scope(|scope| {
@@ -84,7 +86,7 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
             kill_process(pid, Signal::TERM).expect("SIGTERM");
             wait_told(&manager, "STOPPING=1");
             assert_eq!(host.wait().expect("its end").code(), Some(0));
-            host = start(&dir, &listener, notify);
+            host = start_activated(&dir, &listener, notify);
             wait_told(&manager, "READY=1");
         }
         std::thread::sleep(Duration::from_secs(1));
@@ -136,14 +138,6 @@ fn send_until(address: &str, sender: u32, stop: &AtomicBool) -> Vec<String> {
         std::thread::sleep(PAUSE.saturating_sub(began.elapsed()));
     }
     decided
-}
-
-struct EndLoad<'a>(&'a AtomicBool);
-
-impl Drop for EndLoad<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

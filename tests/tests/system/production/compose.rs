@@ -11,15 +11,15 @@ use ark_tests::{Host, TestDir, make_token, trade, wait_until};
 use serde_json::Value;
 
 use super::front::{settled_verdicts, token_file, wait_ready, write};
-use crate::api::tls::{Authority, write_key};
+use crate::api::tls::{CertificateAuthority, write_key};
 
 /// Where containers find their secrets.
 pub(super) const SECRETS: &str = "/run/secrets/";
 
 /// A program that is killed when the test ends.
-pub(super) struct Running(pub(super) Child);
+pub(super) struct NeighbourProcess(pub(super) Child);
 
-impl Drop for Running {
+impl Drop for NeighbourProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -68,7 +68,7 @@ pub(super) fn read_front_arguments(dir: &Path) -> Vec<String> {
 }
 
 /// Starts the `HAProxy` of Compose before the fronts at these addresses. Returns it with its own.
-pub(super) fn start_haproxy(dir: &Path, stable: &str, canary: &str) -> (Running, String) {
+pub(super) fn start_haproxy(dir: &Path, stable: &str, canary: &str) -> (NeighbourProcess, String) {
     let port = free_port();
     let file = checkout_path("deploy/compose/haproxy.cfg");
     let mut text = fs::read_to_string(file).expect("the configuration");
@@ -111,7 +111,7 @@ pub(super) fn start_haproxy(dir: &Path, stable: &str, canary: &str) -> (Running,
         .stderr(Stdio::null())
         .spawn()
         .expect("haproxy starts");
-    (Running(child), format!("https://localhost:{port}"))
+    (NeighbourProcess(child), format!("https://localhost:{port}"))
 }
 
 /// The command that makes a proposal as a caller does.
@@ -138,7 +138,7 @@ pub(super) fn outcome(answer: &[u8]) -> String {
 fn requests_reach_the_host_by_haproxy_and_a_front_and_outlive_its_restart() {
     let dir = TestDir::new("");
     let at = |name: &str| dir.path().join(name);
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     authority.write(&at("host_ca"));
     let (chain, secret) = authority.certify();
     fs::write(at("tls_bundle"), format!("{chain}{secret}")).expect("a file");

@@ -5,7 +5,7 @@ use std::process::Child;
 
 use ark_tests::{run_ark, wait_until};
 
-use super::canary::stage::{Stage, is_ready};
+use super::canary::stage::{CanaryFixture, is_ready};
 use super::{rollback, upgrade};
 
 /// Ends the nearest `ark` above a shell.
@@ -24,7 +24,7 @@ pub(super) enum Moment {
 }
 
 /// Has a script end the `ark` that runs it the next time, once.
-pub(super) fn kill_once_in(stage: &Stage, script: &str, moment: Moment) {
+pub(super) fn kill_once_in(stage: &CanaryFixture, script: &str, moment: Moment) {
     let at = |name: &str| stage.dir.path().join(name);
     let text = std::fs::read_to_string(at(script)).expect("a script");
     let marker = at("kills");
@@ -44,7 +44,7 @@ pub(super) fn kill_once_in(stage: &Stage, script: &str, moment: Moment) {
 }
 
 /// Waits until a script has ended the command.
-pub(super) fn wait_killed(stage: &Stage, mut command: Child) {
+pub(super) fn wait_killed(stage: &CanaryFixture, mut command: Child) {
     let status = command.wait().expect("its end");
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     assert_eq!(signal, Some(9), "{status:?}");
@@ -55,7 +55,7 @@ pub(super) fn wait_killed(stage: &Stage, mut command: Child) {
 struct Scripts(Vec<(std::path::PathBuf, String)>);
 
 impl Scripts {
-    fn of(stage: &Stage) -> Self {
+    fn of(stage: &CanaryFixture) -> Self {
         let paths = ["stop.sh", "start.sh", "start-new.sh"].map(|name| stage.dir.path().join(name));
         let read = |path: std::path::PathBuf| {
             let text = std::fs::read_to_string(&path).expect("a script");
@@ -81,7 +81,7 @@ const KILLS: [(&str, Moment); 4] = [
 
 #[test]
 fn an_upgrade_ends_alike_whatever_kill_comes_between_journal_and_effect() {
-    let stage = Stage::start(upgrade::CONFIG, "");
+    let stage = CanaryFixture::start(upgrade::CONFIG, "");
     let scripts = Scripts::of(&stage);
     let ((), decided) = stage.under_load(|| {
         for (script, moment) in KILLS {
@@ -127,7 +127,7 @@ fn an_upgrade_ends_alike_whatever_kill_comes_between_journal_and_effect() {
 
 #[test]
 fn a_take_over_ends_alike_whatever_kill_comes_between_journal_and_effect() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let scripts = Scripts::of(&stage);
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -160,7 +160,7 @@ fn a_take_over_ends_alike_whatever_kill_comes_between_journal_and_effect() {
 
 #[test]
 fn a_rollback_ends_alike_whatever_kill_comes_between_journal_and_effect() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let scripts = Scripts::of(&stage);
     let texts = rollback::options(&stage);
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -188,7 +188,7 @@ fn a_rollback_ends_alike_whatever_kill_comes_between_journal_and_effect() {
 
 #[test]
 fn a_rollback_that_is_killed_after_its_restore_knows_what_it_replaced() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let at = |name: &str| stage.dir.path().join(name);
     upgrade::change(
         &stage,

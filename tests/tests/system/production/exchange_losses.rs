@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 
 use ark_tests::{Client, trade, wait_until};
 
-use super::canary::stage::{Stage, is_ready};
+use super::canary::stage::{CanaryFixture, is_ready};
 use super::exchange_kills::{Moment, kill_once_in, wait_killed};
 use super::{rollback, upgrade};
 
 /// Has a new version migrate the database.
-fn migrate_with_new(stage: &Stage) {
+fn migrate_with_new(stage: &CanaryFixture) {
     let later = "\nexport TEST_ARK_LATER_SCHEMA=1\n";
     upgrade::change(stage, "new-ark", "\n", later);
 }
 
 /// A start of the new version that migrates the database and ends.
-fn write_failing_start(stage: &Stage) {
+fn write_failing_start(stage: &CanaryFixture) {
     let at = |name: &str| stage.dir.path().join(name);
     let text = format!(
         "{new} serve --data-dir {data} --config {config} --listen 127.0.0.1:0 --telemetry-listen off >{out} 2>&1 &\n\
@@ -29,7 +29,7 @@ fn write_failing_start(stage: &Stage) {
 }
 
 /// Has the host that serves decide. Returns the decisions.
-fn decide(stage: &Stage, name: &str) -> BTreeSet<String> {
+fn record_decisions(stage: &CanaryFixture, name: &str) -> BTreeSet<String> {
     let mut client = Client::at(&stage.haproxy.address);
     let mut propose = |number: u32| {
         let symbol = format!("{name}{number}");
@@ -41,7 +41,7 @@ fn decide(stage: &Stage, name: &str) -> BTreeSet<String> {
 }
 
 /// The number of entries of the directory of snapshots whose names contain a text.
-fn count_snapshots(stage: &Stage, with: &str) -> usize {
+fn count_snapshots(stage: &CanaryFixture, with: &str) -> usize {
     let names = std::fs::read_dir(stage.dir.path().join("snapshots")).expect("snapshots");
     let names = names.flatten().map(|entry| entry.file_name());
     names
@@ -51,7 +51,7 @@ fn count_snapshots(stage: &Stage, with: &str) -> usize {
 
 #[test]
 fn what_the_stable_version_decides_after_a_kill_outlives_the_way_back() {
-    let stage = Stage::start(upgrade::CONFIG, "");
+    let stage = CanaryFixture::start(upgrade::CONFIG, "");
     migrate_with_new(&stage);
     let start_new = stage.dir.path().join("start-new.sh");
     let text = std::fs::read_to_string(&start_new).expect("a script");
@@ -61,7 +61,7 @@ fn what_the_stable_version_decides_after_a_kill_outlives_the_way_back() {
     wait_killed(&stage, killed);
     assert_eq!(count_snapshots(&stage, "-before-migration"), 1);
     upgrade::back_to_stable(&stage);
-    let mut decided = decide(&stage, "U");
+    let mut decided = record_decisions(&stage, "U");
     write_failing_start(&stage);
     let report = upgrade::run(upgrade::command(&stage, &[]));
     assert_eq!(report["upgraded"], false, "{report:#}");
@@ -84,7 +84,7 @@ fn what_the_stable_version_decides_after_a_kill_outlives_the_way_back() {
         load
     };
     decided.extend(begin(&|| upgrade::back_to_stable(&stage)));
-    decided.extend(decide(&stage, "D"));
+    decided.extend(record_decisions(&stage, "D"));
     write_failing_start(&stage);
     let report = stage.run_verb("resume");
     assert_eq!(report["promoted"], false, "{report:#}");
@@ -96,7 +96,7 @@ fn what_the_stable_version_decides_after_a_kill_outlives_the_way_back() {
     kill_once_in(&stage, "start-new.sh", Moment::End);
     begin(&|| wait_until("the new version serves", || is_ready(&stage.owner)));
     let before = stage.recorded().len();
-    let newer = decide(&stage, "N");
+    let newer = record_decisions(&stage, "N");
     let lost = stage.recorded().len() - before;
     assert_eq!(lost, 3);
     let (is_taken, refused) = stage.ask("abort");

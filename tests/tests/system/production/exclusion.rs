@@ -4,7 +4,7 @@ use std::process::{Child, Command};
 
 use ark_tests::wait_until;
 
-use super::canary::stage::{Stage, is_ready};
+use super::canary::stage::{CanaryFixture, is_ready};
 use super::gates::Gates;
 use super::{rollback, upgrade};
 
@@ -18,7 +18,7 @@ enum Kind {
 const KINDS: [Kind; 3] = [Kind::Canary, Kind::Upgrade, Kind::Rollback];
 
 /// The command that begins one.
-fn beginning(stage: &Stage, kind: Kind) -> Command {
+fn beginning(stage: &CanaryFixture, kind: Kind) -> Command {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let [canary, upgrades, rollbacks] =
         ["canary", "upgrade", "rollback"].map(|name| path(&format!("{name}.journal")));
@@ -50,7 +50,7 @@ fn beginning(stage: &Stage, kind: Kind) -> Command {
 }
 
 /// Begins one, which comes to a point at which it stays.
-fn begin(stage: &Stage, gates: &Gates<'_>, kind: Kind) -> Child {
+fn begin(stage: &CanaryFixture, gates: &Gates<'_>, kind: Kind) -> Child {
     let gate = match kind {
         Kind::Canary => None,
         Kind::Upgrade => Some("check"),
@@ -83,7 +83,7 @@ fn remedy(kind: Kind, is_run: bool) -> &'static str {
 
 #[test]
 fn a_canary_an_upgrade_and_a_rollback_of_a_host_exclude_each_other() {
-    let stage = Stage::start(upgrade::CONFIG, "");
+    let stage = CanaryFixture::start(upgrade::CONFIG, "");
     let gates = Gates::install(&stage);
     for running in KINDS {
         let mut begun = begin(&stage, &gates, running);

@@ -10,7 +10,7 @@ use ark_tests::wait_until;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 
-use super::canary::stage::{Stage, is_ready};
+use super::canary::stage::{CanaryFixture, is_ready};
 use super::gates::Gates;
 use super::{rollback, upgrade};
 
@@ -56,8 +56,8 @@ fn size_of(path: &Path) -> u64 {
 }
 
 /// A stage whose commands and hosts have no limit, whatever that of the `ark` is which runs them.
-fn start_stage(config: &str) -> Stage {
-    let stage = Stage::start(config, "");
+fn start_stage(config: &str) -> CanaryFixture {
+    let stage = CanaryFixture::start(config, "");
     for file in ["stop.sh", "start.sh", "start-new.sh", "new-ark"] {
         let path = stage.dir.path().join(file);
         let text = std::fs::read_to_string(&path).expect("a script");
@@ -96,7 +96,7 @@ fn end_of(child: Child) -> (bool, String, String) {
     )
 }
 
-fn journal(stage: &Stage, name: &str) -> PathBuf {
+fn journal(stage: &CanaryFixture, name: &str) -> PathBuf {
     stage.dir.path().join(format!("{name}.journal"))
 }
 
@@ -106,7 +106,7 @@ fn assert_no_room(said: &str, journal: &Path) {
 }
 
 /// The names in the directory of snapshots that a copy leaves which was not finished.
-fn count_partial(stage: &Stage) -> usize {
+fn count_partial(stage: &CanaryFixture) -> usize {
     let names = std::fs::read_dir(stage.dir.path().join("snapshots")).expect("snapshots");
     let names = names.flatten().map(|entry| entry.file_name());
     names
@@ -179,7 +179,7 @@ fn a_canary_without_room_gives_everything_back_and_goes_on_later() {
 
 #[test]
 fn a_way_back_without_haproxy_starts_the_stable_host() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let gates = Gates::install(&stage);
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();

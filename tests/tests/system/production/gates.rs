@@ -2,7 +2,7 @@
 
 use ark_tests::wait_until;
 
-use super::canary::stage::Stage;
+use super::canary::stage::CanaryFixture;
 
 /// The scripts that can be held up, and when: that stops the host, those that start it, and the new version where it is asked something.
 const PLACES: [(&str, &str, &str); 5] = [
@@ -14,10 +14,10 @@ const PLACES: [(&str, &str, &str); 5] = [
 ];
 
 /// Holds a script of a stage up, once, until it is let go.
-pub(super) struct Gates<'a>(&'a Stage);
+pub(super) struct Gates<'a>(&'a CanaryFixture);
 
 impl<'a> Gates<'a> {
-    pub(super) fn install(stage: &'a Stage) -> Self {
+    pub(super) fn install(stage: &'a CanaryFixture) -> Self {
         for (name, file, condition) in PLACES {
             let path = stage.dir.path().join(file);
             let text = std::fs::read_to_string(&path).expect("a script");

@@ -15,12 +15,12 @@ use ark_tests::redis::free_port;
 use ark_tests::{Client, TestDir, ark_program, run_ark, wait_until};
 use serde_json::{Value, json};
 
-fn read(path: &str) -> String {
+fn read_file(path: &str) -> String {
     let path = checkout_path(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn shown(output: &Output) -> String {
+fn read_output(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -29,7 +29,7 @@ fn shown(output: &Output) -> String {
 }
 
 /// A program of the environment that `cargo xtask test` makes.
-fn validator(name: &str) -> Command {
+fn find_validator(name: &str) -> Command {
     let program = checkout_path("target/venv-deployment/bin").join(name);
     assert!(
         program.exists(),
@@ -55,12 +55,12 @@ fn assert_host_takes<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>
         .current_dir(std::env::temp_dir())
         .output()
         .expect("ark starts");
-    assert!(output.status.success(), "{}", shown(&output));
+    assert!(output.status.success(), "{}", read_output(&output));
 }
 
 #[test]
 fn the_unit_is_hardened_and_names_what_there_is() {
-    let unit = read("deploy/systemd/ark.service");
+    let unit = read_file("deploy/systemd/ark.service");
     if is_installed("systemd-analyze") {
         // Exposure in tenths: 2.0 is what is promised.
         let rated = Command::new("systemd-analyze")
@@ -68,11 +68,11 @@ fn the_unit_is_hardened_and_names_what_there_is() {
             .arg(checkout_path("deploy/systemd/ark.service"))
             .output()
             .expect("systemd-analyze starts");
-        assert!(rated.status.success(), "{}", shown(&rated));
+        assert!(rated.status.success(), "{}", read_output(&rated));
         assert!(
-            shown(&rated).contains("exposure level"),
+            read_output(&rated).contains("exposure level"),
             "{}",
-            shown(&rated)
+            read_output(&rated)
         );
     }
     let values = |key: &str| -> Vec<String> {
@@ -83,13 +83,13 @@ fn the_unit_is_hardened_and_names_what_there_is() {
     assert_eq!(values("ExecReload"), ["/bin/kill -HUP $MAINPID"]);
     assert_eq!(values("Type"), ["notify"]);
     // The socket unit has the ports that a host has by itself, in the order in which it takes them.
-    let socket = read("deploy/systemd/ark.socket");
+    let socket = read_file("deploy/systemd/ark.socket");
     let ports: Vec<&str> = socket
         .lines()
         .filter_map(|line| line.strip_prefix("ListenStream="))
         .collect();
     let shown_defaults = run_ark(&["config", "docs"]);
-    let defaults = shown(&shown_defaults);
+    let defaults = read_output(&shown_defaults);
     assert_eq!(ports.len(), 2);
     assert!(
         ports.iter().all(|port| defaults.contains(port)),
@@ -114,7 +114,7 @@ fn the_unit_is_hardened_and_names_what_there_is() {
         .collect();
     assert_eq!(loaded, named);
     let user = values("User");
-    assert!(read("deploy/systemd/ark.sysusers").contains(&format!("u {} ", user[0])));
+    assert!(read_file("deploy/systemd/ark.sysusers").contains(&format!("u {} ", user[0])));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_credential_of_systemd_is_a_key_file() {
             .output()
             .expect("ark starts");
         let lines: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {}", shown(&output)));
+            .unwrap_or_else(|error| panic!("{error}: {}", read_output(&output)));
         let mut lines = lines.as_array().expect("lines").iter();
         let line = lines.find(|line| line["check"] == "secret-key");
         line.expect("a line for the key")["status"].clone()
@@ -167,13 +167,13 @@ pub(super) fn variables_of_compose(text: &str) -> Vec<(&str, &str)> {
 
 #[test]
 fn the_compose_file_has_its_form_and_names_what_there_is() {
-    let checked = validator("check-jsonschema")
+    let checked = find_validator("check-jsonschema")
         .args(["--builtin-schema", "vendor.compose-spec"])
         .arg(checkout_path("deploy/compose.yaml"))
         .output()
         .expect("check-jsonschema starts");
-    assert!(checked.status.success(), "{}", shown(&checked));
-    let text = read("deploy/compose.yaml");
+    assert!(checked.status.success(), "{}", read_output(&checked));
+    let text = read_file("deploy/compose.yaml");
     let mounted: Vec<&str> = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next())
@@ -216,13 +216,13 @@ fn the_prometheus_of_compose_has_its_rules() {
         .output()
         .expect("promtool starts");
     assert!(
-        checked.status.success() && shown(&checked).contains("3 rule files found"),
+        checked.status.success() && read_output(&checked).contains("3 rule files found"),
         "{}",
-        shown(&checked)
+        read_output(&checked)
     );
     // The two differ in the addresses of their neighbours only.
-    let own = read("deploy/prometheus/prometheus.yml");
-    let of_compose = read("deploy/compose/prometheus.yml");
+    let own = read_file("deploy/prometheus/prometheus.yml");
+    let of_compose = read_file("deploy/compose/prometheus.yml");
     let settings = |text: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| !line.trim().starts_with('#'));
         let lines = lines.filter(|line| !line.contains("targets:"));
@@ -237,7 +237,7 @@ fn the_redis_of_compose_keeps_its_data_and_asks_for_its_password() {
     let at = |name: &str| dir.path().join(name);
     let port = free_port();
     // The container's address and directory become those of the test.
-    let script = read("deploy/compose/start-redis.sh")
+    let script = read_file("deploy/compose/start-redis.sh")
         .replace("bind 0.0.0.0", &format!("bind 127.0.0.1\nport {port}"))
         .replace("dir /data", &format!("dir {}", dir.path().display()));
     fs::write(at("start.sh"), script).expect("a file");
@@ -255,7 +255,7 @@ fn the_redis_of_compose_keeps_its_data_and_asks_for_its_password() {
             .env("REDISCLI_AUTH", password)
             .output()
             .expect("redis-cli starts");
-        shown(&output)
+        read_output(&output)
     };
     wait_until("the Redis answers", || {
         ask("correct-horse", &["PING"]).contains("PONG")
@@ -273,12 +273,12 @@ fn the_redis_of_compose_keeps_its_data_and_asks_for_its_password() {
 }
 
 /// The manifests below a directory.
-fn manifests(dir: &Path) -> Vec<PathBuf> {
+fn list_manifests(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).expect("a directory").flatten() {
         let path = entry.path();
         if path.is_dir() {
-            found.extend(manifests(&path));
+            found.extend(list_manifests(&path));
         } else if path.extension().is_some_and(|end| end == "yaml") {
             found.push(path);
         }
@@ -289,15 +289,15 @@ fn manifests(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_kubernetes_manifests_have_their_form_and_are_all_used() {
     let root = checkout_path("deploy/kubernetes");
-    let (lists, resources): (Vec<PathBuf>, Vec<PathBuf>) = manifests(&root)
+    let (lists, resources): (Vec<PathBuf>, Vec<PathBuf>) = list_manifests(&root)
         .into_iter()
         .partition(|path| path.ends_with("kustomization.yaml"));
-    let checked = validator("kubernetes-validate")
+    let checked = find_validator("kubernetes-validate")
         .arg("--strict")
         .args(&resources)
         .output()
         .expect("kubernetes-validate starts");
-    let said = shown(&checked);
+    let said = read_output(&checked);
     assert!(checked.status.success() && !said.contains("WARN"), "{said}");
     assert!(said.matches("passed for resource").count() >= 8, "{said}");
     // What the lists name is there, and what is there is named.
@@ -322,7 +322,7 @@ fn the_kubernetes_manifests_have_their_form_and_are_all_used() {
             resource.display()
         );
     }
-    let host = read("deploy/kubernetes/statefulset.yaml");
+    let host = read_file("deploy/kubernetes/statefulset.yaml");
     let variables: Vec<(&str, &str)> = host
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- {name: ARK_")?.strip_suffix('}'))
@@ -341,9 +341,9 @@ fn the_kubernetes_manifests_have_their_form_and_are_all_used() {
     );
 }
 
-fn health(args: &[&str]) -> (Option<i32>, String) {
+fn check_health(args: &[&str]) -> (Option<i32>, String) {
     let output = run_ark(&[&["health"], args].concat());
-    (output.status.code(), shown(&output))
+    (output.status.code(), read_output(&output))
 }
 
 #[test]
@@ -354,8 +354,8 @@ fn health_is_an_exit_status() {
     let listens_for_telemetry = host.telemetry.as_deref().expect("telemetry");
     let telemetry = format!("http://{listens_for_telemetry}");
     for url in [&api, &telemetry] {
-        assert_eq!(health(&["--url", url]).0, Some(0));
-        let (code, said) = health(&["--url", url, "--ready"]);
+        assert_eq!(check_health(&["--url", url]).0, Some(0));
+        let (code, said) = check_health(&["--url", url, "--ready"]);
         assert_eq!(code, Some(0), "{said}");
     }
     // The address of the configuration.
@@ -366,7 +366,7 @@ fn health_is_an_exit_status() {
             host.address, listens_for_telemetry
         );
         fs::write(&config, text).expect("a file");
-        health(&["--config", config.to_str().expect("UTF-8")])
+        check_health(&["--config", config.to_str().expect("UTF-8")])
     };
     let (code, said) = listens("");
     assert!(code == Some(0) && said.starts_with(&api), "{said}");
@@ -375,27 +375,27 @@ fn health_is_an_exit_status() {
     // A host that is halted is alive, and may not judge.
     let (status, _) = Client::new(&host).post("/v1/halt", &json!({"reason": "a test"}));
     assert_eq!(status, 200);
-    assert_eq!(health(&["--url", &api]).0, Some(0));
-    let (code, said) = health(&["--url", &api, "--ready"]);
+    assert_eq!(check_health(&["--url", &api]).0, Some(0));
+    let (code, said) = check_health(&["--url", &api, "--ready"]);
     assert!(code == Some(1) && said.contains("halt"), "{said}");
-    let (code, said) = health(&["--url", &api, "--ready", "--json"]);
+    let (code, said) = check_health(&["--url", &api, "--ready", "--json"]);
     let answer: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(
         (code, &answer["passed"], &answer["status"]),
         (Some(1), &json!(false), &json!(503))
     );
     // Nobody, and somebody who takes the connection and says nothing.
-    let (code, said) = health(&["--url", &format!("http://127.0.0.1:{}", free_port())]);
+    let (code, said) = check_health(&["--url", &format!("http://127.0.0.1:{}", free_port())]);
     assert!(
         code == Some(1) && said.contains("no host answers"),
         "{said}"
     );
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", silent.local_addr().expect("its address"));
-    let (code, said) = health(&["--url", &url, "--timeout", "1"]);
+    let (code, said) = check_health(&["--url", &url, "--timeout", "1"]);
     assert!(
         code == Some(1) && said.contains("has not answered within 1 s"),
         "{said}"
     );
-    assert_eq!(health(&["--timeout", "0"]).0, Some(2));
+    assert_eq!(check_health(&["--timeout", "0"]).0, Some(2));
 }

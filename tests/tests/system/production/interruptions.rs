@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ark_tests::wait_until;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::canary::stage::{Stage, is_ready, wait_report};
+use super::canary::stage::{CanaryFixture, is_ready, wait_report};
 use super::gates::Gates;
 use super::rollback::{self, command, options, promote_new, report_of};
 use super::upgrade;
@@ -32,20 +32,20 @@ fn interrupt(child: Child) -> String {
 }
 
 /// Waits until a journal has a text.
-fn wait_journal(stage: &Stage, name: &str, text: &str) {
+fn wait_journal(stage: &CanaryFixture, name: &str, text: &str) {
     let path = stage.dir.path().join(name);
     wait_until("the journal has the step", || {
         std::fs::read_to_string(&path).is_ok_and(|found| found.contains(text))
     });
 }
 
-fn go_on(stage: &Stage) -> Output {
+fn go_on(stage: &CanaryFixture) -> Output {
     command(stage, &[]).output().expect("ark starts")
 }
 
 #[test]
 fn a_canary_whose_process_is_stopped_holds_up_no_rollback() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let gates = Gates::install(&stage);
     let options = options(&stage);
     let ((), decided) = stage.under_load(|| {
@@ -94,7 +94,7 @@ fn a_canary_whose_process_is_stopped_holds_up_no_rollback() {
 
 #[test]
 fn an_interrupted_rollback_ends_at_once_and_goes_on() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let gates = Gates::install(&stage);
     let start = stage.dir.path().join("start.sh");
     let good = std::fs::read_to_string(&start).expect("a script");
@@ -179,7 +179,7 @@ fn an_interrupted_rollback_ends_at_once_and_goes_on() {
 
 #[test]
 fn an_interrupted_upgrade_ends_at_once_and_goes_on_or_back() {
-    let stage = Stage::start(upgrade::CONFIG, "");
+    let stage = CanaryFixture::start(upgrade::CONFIG, "");
     let gates = Gates::install(&stage);
     let start_new = stage.dir.path().join("start-new.sh");
     let good = std::fs::read_to_string(&start_new).expect("a script");
@@ -251,7 +251,7 @@ fn handles_interrupts(child: &Child) -> bool {
 
 #[test]
 fn an_interrupted_take_over_goes_back_at_once() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let gates = Gates::install(&stage);
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();

@@ -16,7 +16,7 @@ use ark_tests::redis::free_port;
 use ark_tests::{Client, Host, PATIENCE, TestDir, make_token, wait_until};
 use serde_json::{Value, json};
 
-use super::compose::{Running, read_command};
+use super::compose::{NeighbourProcess, read_command};
 use super::front::{token_file, wait_ready, write};
 
 /// The addresses behind the names that the configuration has.
@@ -32,7 +32,7 @@ pub(super) struct Targets {
 pub(super) struct Monitoring {
     prometheus: String,
     alertmanager: String,
-    _programs: [Running; 2],
+    _programs: [NeighbourProcess; 2],
     _dir: tempfile::TempDir,
 }
 
@@ -45,7 +45,7 @@ fn replace_all(text: &str, changes: &[(&str, &str)]) -> String {
 }
 
 /// Starts a program of Debian with the arguments of a service of Compose.
-fn start_service(service: &str, changes: &[(&str, &str)], more: &[&str]) -> Running {
+fn start_service(service: &str, changes: &[(&str, &str)], more: &[&str]) -> NeighbourProcess {
     let arguments = replace_all(&read_command(service).join("\n"), changes);
     let child = Command::new(match service {
         "alertmanager" => "prometheus-alertmanager",
@@ -57,10 +57,10 @@ fn start_service(service: &str, changes: &[(&str, &str)], more: &[&str]) -> Runn
     .stdout(Stdio::null())
     .stderr(Stdio::null())
     .spawn();
-    Running(child.unwrap_or_else(|error| panic!("{service} cannot be started: {error}")))
+    NeighbourProcess(child.unwrap_or_else(|error| panic!("{service} cannot be started: {error}")))
 }
 
-fn get(address: &str, path: &str) -> Option<Value> {
+fn get_json(address: &str, path: &str) -> Option<Value> {
     let mut answer = ureq::get(format!("http://{address}{path}")).call().ok()?;
     let text = answer.body_mut().read_to_string().ok()?;
     Some(serde_json::from_str(&text).unwrap_or(Value::String(text)))
@@ -129,7 +129,7 @@ impl Monitoring {
         };
         for address in [&monitoring.prometheus, &monitoring.alertmanager] {
             wait_until("the monitoring is ready", || {
-                get(address, "/-/ready").is_some()
+                get_json(address, "/-/ready").is_some()
             });
         }
         monitoring
@@ -138,7 +138,7 @@ impl Monitoring {
     /// Waits until host and front are scraped, the rules are evaluated without an error, and the Alertmanager is found.
     pub(super) fn wait_scraped(&self) {
         wait_until("Prometheus scrapes the host and the front", || {
-            let found = get(&self.prometheus, "/api/v1/targets").unwrap_or_default();
+            let found = get_json(&self.prometheus, "/api/v1/targets").unwrap_or_default();
             let targets = found["data"]["activeTargets"].as_array().cloned();
             let up: BTreeSet<String> = targets
                 .unwrap_or_default()
@@ -149,7 +149,7 @@ impl Monitoring {
             up.contains("ark") && up.contains("ark-front")
         });
         wait_until("every rule is evaluated", || {
-            let found = get(&self.prometheus, "/api/v1/rules").unwrap_or_default();
+            let found = get_json(&self.prometheus, "/api/v1/rules").unwrap_or_default();
             let groups = found["data"]["groups"].as_array().cloned();
             let rules: Vec<Value> = groups
                 .unwrap_or_default()
@@ -162,7 +162,7 @@ impl Monitoring {
             }
             rules.len() >= 50 && rules.iter().all(|rule| rule["health"] == "ok")
         });
-        let found = get(&self.prometheus, "/api/v1/alertmanagers").unwrap_or_default();
+        let found = get_json(&self.prometheus, "/api/v1/alertmanagers").unwrap_or_default();
         let active = &found["data"]["activeAlertmanagers"];
         assert_eq!(
             active[0]["url"],
@@ -173,7 +173,7 @@ impl Monitoring {
 
     /// The labels and receivers of the alerts that the Alertmanager has.
     fn alerts(&self) -> Vec<Value> {
-        let found = get(&self.alertmanager, "/api/v2/alerts").unwrap_or_default();
+        let found = get_json(&self.alertmanager, "/api/v2/alerts").unwrap_or_default();
         found.as_array().cloned().unwrap_or_default()
     }
 }
@@ -223,7 +223,7 @@ fn receive_webhooks() -> (String, Receiver<(String, Value)>) {
 }
 
 /// What the panels and variables of a dashboard ask Prometheus.
-fn questions(dashboard: &Value) -> Vec<String> {
+fn list_queries(dashboard: &Value) -> Vec<String> {
     let panels = dashboard["panels"].as_array().expect("panels");
     let targets = panels
         .iter()
@@ -248,7 +248,7 @@ fn questions(dashboard: &Value) -> Vec<String> {
         .collect()
 }
 
-fn dashboards() -> Vec<Value> {
+fn read_dashboards() -> Vec<Value> {
     let files = fs::read_dir(checkout_path("deploy/grafana/dashboards")).expect("dashboards");
     files
         .map(|file| {
@@ -280,7 +280,7 @@ fn the_monitoring_of_compose_sees_host_and_front_and_tells_of_a_halt() {
 
     // Every question of the dashboards is one that Prometheus answers.
     let mut asked = 0;
-    for question in dashboards().iter().flat_map(questions) {
+    for question in read_dashboards().iter().flat_map(list_queries) {
         let mut answer = ureq::get(format!("http://{}/api/v1/query", monitoring.prometheus))
             .query("query", &question)
             .call()
@@ -359,7 +359,7 @@ fn the_grafana_of_compose_is_given_its_datasource_and_dashboards() {
     );
     assert!(read_command("prometheus").contains(&listens), "{listens}");
     // Each dashboard is one of its own and asks the source that the reader chooses among those of Prometheus.
-    let dashboards = dashboards();
+    let dashboards = read_dashboards();
     let ids: BTreeSet<&str> = dashboards
         .iter()
         .map(|dashboard| dashboard["uid"].as_str().expect("an id"))

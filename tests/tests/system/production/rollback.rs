@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use ark_tests::{Client, ark_program, run_ark, trade, wait_until};
 use serde_json::{Value, json};
 
-use super::canary::stage::{Stage, is_ready, script, sh};
+use super::canary::stage::{CanaryFixture, is_ready, script, sh};
 
 /// The steps in their order.
 pub(super) const STEPS: [&str; 7] = [
@@ -22,13 +22,13 @@ pub(super) const STEPS: [&str; 7] = [
 ];
 
 /// A command on the stage's host that keeps its journals there.
-pub(super) fn command(stage: &Stage, more: &[&str]) -> Command {
+pub(super) fn command(stage: &CanaryFixture, more: &[&str]) -> Command {
     let mut command = Command::new(ark_program());
     command
         .args(["rollback", "--json", "--url"])
         .arg(format!("http://{}", stage.owner))
         .arg("--journal")
-        .arg(journal(stage))
+        .arg(journal_path(stage))
         .args(more)
         .env("XDG_STATE_HOME", stage.dir.path().join("state"))
         .stdin(Stdio::null())
@@ -37,12 +37,12 @@ pub(super) fn command(stage: &Stage, more: &[&str]) -> Command {
     command
 }
 
-pub(super) fn journal(stage: &Stage) -> PathBuf {
+pub(super) fn journal_path(stage: &CanaryFixture) -> PathBuf {
     stage.dir.path().join("rollback.journal")
 }
 
 /// The options of a rollback of seconds.
-pub(super) fn options(stage: &Stage) -> Vec<String> {
+pub(super) fn options(stage: &CanaryFixture) -> Vec<String> {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     [
         ("--stable-binary", ark_program().display().to_string()),
@@ -66,7 +66,7 @@ pub(super) fn options(stage: &Stage) -> Vec<String> {
 }
 
 /// Runs a rollback with these options and more to its end.
-pub(super) fn run(stage: &Stage, options: &[String], more: &[&str]) -> Output {
+pub(super) fn run(stage: &CanaryFixture, options: &[String], more: &[&str]) -> Output {
     let options: Vec<&str> = options
         .iter()
         .map(String::as_str)
@@ -98,7 +98,7 @@ fn is_root() -> bool {
 }
 
 /// Has the new version serve, with all requests at its front, as after a canary.
-pub(super) fn promote_new(stage: &Stage) {
+pub(super) fn promote_new(stage: &CanaryFixture) {
     sh(&script(&stage.dir, "stop"));
     sh(&script(&stage.dir, "start-new"));
     wait_until("the new version is ready", || is_ready(&stage.owner));
@@ -108,7 +108,7 @@ pub(super) fn promote_new(stage: &Stage) {
 
 #[test]
 fn the_stable_version_gets_everything_back_and_no_decision_is_lost() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     promote_new(&stage);
     let options = options(&stage);
     let dry = run(&stage, &options, &["--dry-run"]);
@@ -164,7 +164,7 @@ fn the_stable_version_gets_everything_back_and_no_decision_is_lost() {
     reason = "one story of one host, whose steps build on each other"
 )]
 fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let data = path("data");
     let version = run_ark(&["version", "--json"]).stdout;
@@ -293,7 +293,7 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
         .args(["--data-dir", &data, "--snapshots", &path("snapshots")])
         .args(["--stop-command", "true", "--start-command", "true"])
         .args(["--start-stable-command", "true", "--rollback-journal"])
-        .arg(journal(&stage))
+        .arg(journal_path(&stage))
         .env("XDG_STATE_HOME", path("state"))
         .output()
         .expect("ark starts");
@@ -318,7 +318,7 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
 
 #[test]
 fn a_token_that_a_restore_makes_is_kept_in_a_file_and_used() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let later = format!(
         "#!/bin/sh\nTEST_ARK_LATER_SCHEMA=1 exec {} \"$@\"\n",
@@ -360,7 +360,7 @@ fn a_token_that_a_restore_makes_is_kept_in_a_file_and_used() {
 
 #[test]
 fn a_rollback_that_is_killed_at_any_step_goes_on_to_the_same_end() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let options = options(&stage);
     let texts: Vec<String> = options.clone();
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -405,13 +405,13 @@ fn a_rollback_that_is_killed_at_any_step_goes_on_to_the_same_end() {
 }
 
 /// Waits until a rollback that runs has announced a step.
-fn wait_step(stage: &Stage, rollback: &mut Child, step: &str) {
+fn wait_step(stage: &CanaryFixture, rollback: &mut Child, step: &str) {
     wait_until("the rollback has come so far", || {
         assert!(
             rollback.try_wait().expect("a state").is_none(),
             "{step}: it has ended"
         );
-        let text = std::fs::read_to_string(journal(stage)).unwrap_or_default();
+        let text = std::fs::read_to_string(journal_path(stage)).unwrap_or_default();
         let last = text.rfind("{\"started\"").map_or("", |at| &text[at..]);
         last.contains(&format!("{{\"step\":\"{step}\"}}")) && !last.contains("\"finished\"")
     });
@@ -419,7 +419,7 @@ fn wait_step(stage: &Stage, rollback: &mut Child, step: &str) {
 
 #[test]
 fn a_canary_that_runs_is_undone_first_and_a_stable_version_that_fails_is_said() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let options = options(&stage);
     let ((), decided) = stage.under_load(|| {
         let canary = stage.spawn_canary(&["--step", "600"]);

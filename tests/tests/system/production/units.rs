@@ -7,16 +7,16 @@ use std::process::{Command, Stdio};
 use ark_tests::{ark_program, wait_until};
 use serde_json::Value;
 
-use super::canary::stage::{Stage, is_ready, script, sh};
+use super::canary::stage::{CanaryFixture, is_ready, script, sh};
 
-struct Unit {
-    stage: Stage,
+struct UnitFixture {
+    stage: CanaryFixture,
 }
 
-impl Unit {
+impl UnitFixture {
     /// Has the unit run the program.
     fn start() -> Self {
-        let stage = Stage::start(super::upgrade::CONFIG, "");
+        let stage = CanaryFixture::start(super::upgrade::CONFIG, "");
         let unit = Self { stage };
         unit.write_program("ark", "first", "");
         let start = std::fs::read_to_string(unit.at("start.sh")).expect("a file");
@@ -93,7 +93,7 @@ impl Unit {
 
 #[test]
 fn a_version_takes_the_place_of_the_units_program_and_the_old_one_comes_back() {
-    let unit = Unit::start();
+    let unit = UnitFixture::start();
     unit.write_program("second", "second", "");
     unit.write_program("third", "third", "case \"$1\" in serve) exit 7;; esac");
     let ((), decided) = unit.stage.under_load(|| {

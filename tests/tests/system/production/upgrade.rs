@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use ark_tests::{ark_program, run_ark, wait_until};
 use serde_json::{Value, json};
 
-use super::canary::stage::{Stage, is_ready, script, sh};
+use super::canary::stage::{CanaryFixture, is_ready, script, sh};
 
 /// The phases that the journal announces.
 const PHASES: [&str; 6] = ["check", "snapshot", "replay", "stop", "start", "validation"];
@@ -16,7 +16,7 @@ const PHASES: [&str; 6] = ["check", "snapshot", "replay", "stop", "start", "vali
 /// What the new version's check finds no fault with: ports that nobody else has.
 pub(super) const CONFIG: &str = "listen = \"127.0.0.1:0\"\ntelemetry_listen = \"127.0.0.1:0\"\n";
 
-pub(super) fn command(stage: &Stage, more: &[&str]) -> Command {
+pub(super) fn command(stage: &CanaryFixture, more: &[&str]) -> Command {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let mut command = Command::new(ark_program());
     command
@@ -32,12 +32,12 @@ pub(super) fn command(stage: &Stage, more: &[&str]) -> Command {
 }
 
 /// An upgrade of the stage's host.
-pub(super) fn upgrade(stage: &Stage, more: &[&str]) -> Command {
+pub(super) fn upgrade(stage: &CanaryFixture, more: &[&str]) -> Command {
     upgrade_to(stage, "new-ark", more)
 }
 
 /// An upgrade of the stage's host to the program in a file.
-fn upgrade_to(stage: &Stage, file: &str, more: &[&str]) -> Command {
+fn upgrade_to(stage: &CanaryFixture, file: &str, more: &[&str]) -> Command {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let mut command = command(stage, &[&path(file)]);
     command
@@ -78,12 +78,12 @@ pub(super) fn run(mut command: Command) -> Value {
     report_of(&command.output().expect("ark starts"))
 }
 
-fn journal_text(stage: &Stage) -> String {
+fn journal_text(stage: &CanaryFixture) -> String {
     std::fs::read_to_string(stage.dir.path().join("upgrade.journal")).unwrap_or_default()
 }
 
 /// Replaces text in a file of the stage.
-pub(super) fn change(stage: &Stage, file: &str, from: &str, to: &str) {
+pub(super) fn change(stage: &CanaryFixture, file: &str, from: &str, to: &str) {
     let path = stage.dir.path().join(file);
     let text = std::fs::read_to_string(&path).expect("a file");
     let changed = text.replacen(from, to, 1);
@@ -92,7 +92,7 @@ pub(super) fn change(stage: &Stage, file: &str, from: &str, to: &str) {
 }
 
 /// The stable version serves again, for the next round.
-pub(super) fn back_to_stable(stage: &Stage) {
+pub(super) fn back_to_stable(stage: &CanaryFixture) {
     sh(&script(&stage.dir, "stop"));
     sh(&script(&stage.dir, "start"));
     wait_until("the host is ready", || is_ready(&stage.owner));
@@ -100,7 +100,7 @@ pub(super) fn back_to_stable(stage: &Stage) {
 
 #[test]
 fn a_good_version_serves_on_the_same_data_and_no_request_fails() {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     let lines = run(upgrade(&stage, &["--dry-run"]));
     assert_eq!(lines.as_array().map(Vec::len), Some(7), "{lines:#}");
     let (report, decided) = stage.under_load(|| {
@@ -137,7 +137,7 @@ fn a_good_version_serves_on_the_same_data_and_no_request_fails() {
 
 #[test]
 fn a_version_that_finds_a_fault_differs_or_fails_leaves_or_gives_back_the_stable_one() {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     let new_ark = stage.dir.path().join("new-ark");
     let good = std::fs::read_to_string(&new_ark).expect("a file");
     let start_new = std::fs::read_to_string(stage.dir.path().join("start-new.sh")).expect("a file");
@@ -201,7 +201,7 @@ fn a_version_that_finds_a_fault_differs_or_fails_leaves_or_gives_back_the_stable
 
 #[test]
 fn a_version_that_migrated_and_served_goes_back_only_for_a_number_of_decisions() {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     change(
         &stage,
         "new-ark",
@@ -266,7 +266,7 @@ fn a_version_that_migrated_and_served_goes_back_only_for_a_number_of_decisions()
 
 #[test]
 fn no_upgrade_ends_with_another_version_than_the_new_one() {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     // Commands that leave the old version in its place: a unit that starts another path, for instance.
     let at = |name: &str| stage.dir.path().join(name);
     let [start, start_new] = ["start.sh", "start-new.sh"].map(|name| {
@@ -319,7 +319,7 @@ fn no_upgrade_ends_with_another_version_than_the_new_one() {
 
 #[test]
 fn an_operator_stays_with_a_version_that_cannot_go_back_without_a_loss() {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     let later = "\nexport TEST_ARK_LATER_SCHEMA=1\n";
     change(&stage, "new-ark", "\n", later);
     let slow = "\nif [ \"$1\" != serve ]; then sleep 0.5; fi\nexec ";
@@ -387,7 +387,7 @@ fn an_operator_stays_with_a_version_that_cannot_go_back_without_a_loss() {
 
 #[test]
 fn an_upgrade_that_is_killed_at_any_step_goes_on_or_goes_back() {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     // Commands that can be killed meanwhile; what they began goes on beside.
     change(
         &stage,
@@ -441,7 +441,7 @@ fn an_upgrade_that_is_killed_at_any_step_goes_on_or_goes_back() {
 }
 
 /// Waits until an upgrade that runs has announced a phase.
-fn wait_phase(stage: &Stage, upgrade: &mut Child, phase: &str) {
+fn wait_phase(stage: &CanaryFixture, upgrade: &mut Child, phase: &str) {
     wait_until("the upgrade has come so far", || {
         assert!(
             upgrade.try_wait().expect("a state").is_none(),

@@ -25,7 +25,7 @@ const MOST_GIVEN: u64 = 128;
 /// How much more memory a host may hold in a burst than before it, in KiB: what a queue of agents takes, whatever the burst has.
 const MOST_GROWTH_KIB: u64 = 128 * 1024;
 
-fn tick(number: u64) -> Value {
+fn make_tick(number: u64) -> Value {
     json!({"symbol": "BTC-USD", "price": 100.0 + (number % 7) as f64 * 0.1, "volume": 5.0, "at": number})
 }
 
@@ -35,7 +35,7 @@ fn write_entries(redis: &mut RedisClient, stream: &str, count: u64) {
         let commands: Vec<Vec<String>> = part
             .iter()
             .map(|number| {
-                let event = tick(*number).to_string();
+                let event = make_tick(*number).to_string();
                 let add = ["XADD", stream, "*", "event", &event];
                 add.map(str::to_owned).to_vec()
             })
@@ -52,7 +52,7 @@ fn send_over_http(host: &Host, topic: &str, count: u64) -> Duration {
             scope.spawn(move || {
                 let mut client = Client::new(host);
                 for number in (0..count).skip(sender).step_by(SENDERS) {
-                    post_signal(&mut client, topic, &tick(number));
+                    post_signal(&mut client, topic, &make_tick(number));
                 }
             });
         }

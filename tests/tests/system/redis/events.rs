@@ -11,7 +11,7 @@ use super::Records;
 /// The stream of the tests.
 pub(super) const STREAM: &str = "ark:events";
 
-fn config(redis: &Redis, more: &str) -> String {
+fn write_config(redis: &Redis, more: &str) -> String {
     format!(
         "[redis]\nurl = \"redis://127.0.0.1:{}/0\"\n[redis.events]\nstream = \"{STREAM}\"\n{more}",
         redis.port
@@ -21,7 +21,10 @@ fn config(redis: &Redis, more: &str) -> String {
 /// The events of the stream, each with the id of its entry.
 fn read_events(redis: &mut RedisClient) -> Vec<(String, Value)> {
     let entries = redis.run(&["XRANGE", STREAM, "-", "+"]);
-    let entries = entries.list().iter().map(ark_tests::redis::Reply::entry);
+    let entries = entries
+        .list()
+        .iter()
+        .map(ark_tests::redis::RedisReply::entry);
     entries
         .map(|(id, fields)| {
             let event = fields.iter().find(|(name, _)| name == "event");
@@ -97,12 +100,12 @@ pub(super) fn assert_complete(records: &Records, ids: &[String], behind: (u64, u
 }
 
 /// How many events wait to be sent.
-fn backlog(host: &Host) -> u64 {
+fn read_backlog(host: &Host) -> u64 {
     let (_, status) = Client::new(host).get("/v1/watchdog");
     status["events"]["waiting"].as_u64().unwrap_or(u64::MAX)
 }
 
-fn problem(host: &Host) -> String {
+fn read_problem(host: &Host) -> String {
     let (_, status) = Client::new(host).get("/v1/watchdog");
     status["events"]["problem"]
         .as_str()
@@ -110,7 +113,7 @@ fn problem(host: &Host) -> String {
         .to_owned()
 }
 
-fn propose(host: &Host) {
+fn propose_trade(host: &Host) {
     let (status, answer) = Client::new(host).post("/v1/actions", &trade("BTC-USD", 0.01));
     assert_eq!(status, 200, "{answer}");
 }
@@ -156,7 +159,7 @@ fn hear_events(published: &mut RedisClient, count: usize) -> Vec<Value> {
 fn every_kind_of_event_is_in_the_stream_and_in_its_channel() {
     let redis = Redis::start();
     let mut client = redis.connect();
-    let dir = TestDir::new(&config(&redis, "channel_prefix = \"desk:\"\n"));
+    let dir = TestDir::new(&write_config(&redis, "channel_prefix = \"desk:\"\n"));
     // A reader made its group before there was an event.
     client.run(&["XGROUP", "CREATE", STREAM, "readers", "$", "MKSTREAM"]);
     let mut published = redis.connect();
@@ -240,7 +243,7 @@ fn every_kind_of_event_is_in_the_stream_and_in_its_channel() {
             .collect::<Vec<_>>()
     );
     // The last of them is sent before the host ends.
-    propose(&host);
+    propose_trade(&host);
     assert_eq!(host.terminate(), Some(0));
     wait_until_sent(&mut client, &records);
 }
@@ -249,17 +252,17 @@ fn every_kind_of_event_is_in_the_stream_and_in_its_channel() {
 fn the_stream_says_where_the_sending_resumes_and_the_database_where_it_is_lost() {
     let redis = Redis::start();
     let mut client = redis.connect();
-    let dir = TestDir::new(&config(&redis, ""));
+    let dir = TestDir::new(&write_config(&redis, ""));
     let host = dir.start();
     let records = Records::open(&dir);
     let behind = recorded(&records);
     for _ in 0..20 {
-        propose(&host);
+        propose_trade(&host);
     }
     wait_until_sent(&mut client, &records);
     // Killed before it is recorded how far it came: the stream knows it.
     let host = dir.restart_killed(&host);
-    propose(&host);
+    propose_trade(&host);
     wait_until_sent(&mut client, &records);
     assert_complete(&records, &read_ids(&mut client), behind);
 
@@ -269,23 +272,23 @@ fn the_stream_says_where_the_sending_resumes_and_the_database_where_it_is_lost()
     });
     let before = recorded(&records);
     client.run(&["DEL", STREAM]);
-    propose(&host);
+    propose_trade(&host);
     wait_until_sent(&mut client, &records);
     assert_complete(&records, &read_ids(&mut client), before);
 
     // Its entries are removed, and it knows its last id still.
     client.run(&["XTRIM", STREAM, "MAXLEN", "0"]);
     let before = last_id(&mut client);
-    propose(&host);
+    propose_trade(&host);
     wait_until_sent(&mut client, &records);
     assert_complete(&records, &read_ids(&mut client), before);
 
     // Somebody else's stream is not touched, and the events wait.
     client.run(&["DEL", STREAM]);
     client.run(&["XADD", STREAM, "*", "event", "of somebody"]);
-    propose(&host);
+    propose_trade(&host);
     wait_until("the problem is said", || {
-        problem(&host).contains("is ahead of this host's log")
+        read_problem(&host).contains("is ahead of this host's log")
     });
     assert_eq!(client.run(&["XLEN", STREAM]).text(), "1");
     wait_until("the host is degraded", || {
@@ -295,35 +298,35 @@ fn the_stream_says_where_the_sending_resumes_and_the_database_where_it_is_lost()
                 .to_string()
                 .contains("events are not sent")
     });
-    wait_until("events wait", || backlog(&host) > 0);
+    wait_until("events wait", || read_backlog(&host) > 0);
     // An entry that could be ours by its id.
     client.run(&["DEL", STREAM]);
     client.run(&["XADD", STREAM, "1-1", "event", "of somebody"]);
     wait_until("the problem is said", || {
-        problem(&host).contains("is no event of a host")
+        read_problem(&host).contains("is no event of a host")
     });
     client.run(&["XADD", STREAM, "2-1", "log", &"0".repeat(64), "event", "{}"]);
     wait_until("the problem is said", || {
-        problem(&host).contains("is of another host's log")
+        read_problem(&host).contains("is of another host's log")
     });
     // Over a restart too.
     assert_eq!(host.terminate(), Some(0));
     let host = dir.start();
     wait_until("the problem is said", || {
-        problem(&host).contains("is of another host's log")
+        read_problem(&host).contains("is of another host's log")
     });
     let before = recorded(&records);
     client.run(&["DEL", STREAM]);
     wait_until_sent(&mut client, &records);
     assert_complete(&records, &read_ids(&mut client), before);
     wait_until("nothing waits", || {
-        backlog(&host) == 0 && problem(&host).is_empty()
+        read_backlog(&host) == 0 && read_problem(&host).is_empty()
     });
 
     // An earlier state of the server: what it lost since comes again.
     let events = read_events(&mut client);
     for _ in 0..5 {
-        propose(&host);
+        propose_trade(&host);
     }
     wait_until_sent(&mut client, &records);
     client.run(&["DEL", STREAM]);
@@ -334,7 +337,7 @@ fn the_stream_says_where_the_sending_resumes_and_the_database_where_it_is_lost()
     ));
     let text = old.1.to_string();
     client.run(&["XADD", STREAM, &old.0, "log", &hash[0], "event", &text]);
-    propose(&host);
+    propose_trade(&host);
     wait_until_sent(&mut client, &records);
     assert_complete(&records, &read_ids(&mut client), parse_position(&old.0));
     assert_eq!(host.terminate(), Some(0));

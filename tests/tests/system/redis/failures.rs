@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use ark_tests::proxy::Proxy;
-use ark_tests::redis::{Redis, RedisClient, Reply};
+use ark_tests::redis::{Redis, RedisClient, RedisReply};
 use ark_tests::{PATIENT, Random, TestDir, copy_agent, guests_dir, run_ark, take_turn, wait_until};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ const STREAM: &str = "kyle:signals";
 const TOGETHER: usize = 100;
 
 /// The command that writes the signal with a number.
-fn add(number: u64) -> Vec<String> {
+fn write_entry(number: u64) -> Vec<String> {
     let event = json!({"id": format!("s{number}"), "symbol": "BTC-USD", "price": 100.0 + (number % 7) as f64 * 0.1,
         "volume": 5.0, "ts": number});
     [
@@ -33,19 +33,23 @@ fn add(number: u64) -> Vec<String> {
 }
 
 /// Writes signals as a producer does that repeats what may not have arrived.
-fn produce(port: u16, signals: u64) {
+fn produce_signals(port: u16, signals: u64) {
     let mut client = None;
     let mut next = 0;
     while next < signals {
         let last = (next + TOGETHER as u64).min(signals);
-        let commands: Vec<Vec<String>> = (next..last).map(add).collect();
+        let commands: Vec<Vec<String>> = (next..last).map(write_entry).collect();
         let Some(connection) = &mut client else {
             client = RedisClient::connect(port).ok();
             std::thread::sleep(Duration::from_millis(5));
             continue;
         };
         match connection.try_run_all(&commands) {
-            Ok(replies) if replies.iter().all(|reply| matches!(reply, Reply::Text(_))) => {
+            Ok(replies)
+                if replies
+                    .iter()
+                    .all(|reply| matches!(reply, RedisReply::Text(_))) =>
+            {
                 next = last;
             }
             _ => client = None,
@@ -55,7 +59,7 @@ fn produce(port: u16, signals: u64) {
 
 /// How the disturber and the test go along.
 #[derive(Default)]
-struct Course {
+struct DisturbanceRun {
     stop: AtomicBool,
     /// Kills of the host so far.
     kills: AtomicU32,
@@ -63,7 +67,7 @@ struct Course {
 
 /// Disturbs the Redis in one way or another until it is told to stop. The group is lost at most once for each kill of the host: the whole
 /// stream is read again then, and if that took longer than the time between two losses, a long stream would never be read to its end.
-fn disturb(redis: &mut Redis, proxy: &Proxy, course: &Course) -> [u32; 6] {
+fn disturb_redis(redis: &mut Redis, proxy: &Proxy, course: &DisturbanceRun) -> [u32; 6] {
     let mut done = [0; 6];
     let mut random = Random::from_clock();
     while !course.stop.load(Ordering::Relaxed) {
@@ -122,11 +126,11 @@ max_length = 100_000_000
     let mut host = dir.start();
     let records = Records::open(&dir);
     let behind = events::recorded(&records);
-    let course = Course::default();
+    let course = DisturbanceRun::default();
     let mut random = Random::from_clock();
     let (host, disturbances) = std::thread::scope(|scope| {
-        scope.spawn(|| produce(port, signals));
-        let disturbing = scope.spawn(|| disturb(&mut redis, &proxy, &course));
+        scope.spawn(|| produce_signals(port, signals));
+        let disturbing = scope.spawn(|| disturb_redis(&mut redis, &proxy, &course));
         for round in 1..=kills {
             let enough = signals * round / (kills + 1);
             wait_until_more(&records, enough);

@@ -10,7 +10,7 @@ mod status;
 
 use std::collections::HashMap;
 
-use ark_tests::redis::{RedisClient, Reply};
+use ark_tests::redis::{RedisClient, RedisReply};
 use ark_tests::{TestDir, wait_until};
 use rusqlite::{Connection, OpenFlags};
 
@@ -67,7 +67,7 @@ fn pending(redis: &mut RedisClient, stream: &str) -> String {
 fn lag(redis: &mut RedisClient, stream: &str) -> Option<String> {
     let groups = redis.try_run(&["XINFO", "GROUPS", stream]).ok()?;
     let group = groups.list().first()?.list();
-    let fields: HashMap<String, &Reply> = group
+    let fields: HashMap<String, &RedisReply> = group
         .chunks_exact(2)
         .map(|pair| (pair[0].text(), &pair[1]))
         .collect();
@@ -84,7 +84,7 @@ fn wait_until_read(redis: &mut RedisClient, stream: &str) {
 /// The dead letters of a stream, with their fields.
 fn dead_letters(redis: &mut RedisClient, stream: &str) -> Vec<HashMap<String, String>> {
     let entries = redis.run(&["XRANGE", stream, "-", "+"]);
-    let entries = entries.list().iter().map(Reply::entry);
+    let entries = entries.list().iter().map(RedisReply::entry);
     entries
         .map(|(_, fields)| fields.into_iter().collect())
         .collect()

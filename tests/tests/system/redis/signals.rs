@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Records, dead_letters, events, lag, pending, wait_until_read};
 
 /// The streams of the original system: its producer's events, and its heartbeats.
-fn streams(port: u16) -> String {
+fn write_streams(port: u16) -> String {
     format!(
         r#"{PATIENT}
 [redis]
@@ -31,7 +31,7 @@ max_attempts = 2
 }
 
 /// An event as the original's producer writes it.
-fn event(id: &str, symbol: &str, price: f64, volume: f64, at: f64) -> String {
+fn write_event(id: &str, symbol: &str, price: f64, volume: f64, at: f64) -> String {
     json!({"id": id, "symbol": symbol, "price": price, "volume": volume, "ts": at, "source": "synthetic",
         "action": "trade", "position_size_pct": 0.05, "leverage": 1.0, "stop_loss": price * 0.95,
         "risk_reward_ratio": 2.5, "injected_violation": false})
@@ -46,7 +46,7 @@ fn event(id: &str, symbol: &str, price: f64, volume: f64, at: f64) -> String {
 fn entries_become_signals_once_whatever_is_repeated() {
     let redis = Redis::start();
     let mut client = redis.connect();
-    let dir = TestDir::new(&streams(redis.port));
+    let dir = TestDir::new(&write_streams(redis.port));
     copy_agent(&guests_dir(), "kyle", &dir.agents());
 
     // What a host that is gone has read and not acknowledged, for longer than a living one would take. Half of it is trimmed by now.
@@ -84,16 +84,22 @@ fn entries_become_signals_once_whatever_is_repeated() {
     );
 
     // The same entry written twice; a key used for something else; what is malformed.
-    let first = event("a", "AAPL", 100.0, 5.0, 1_795_165_200.25);
+    let first = write_event("a", "AAPL", 100.0, 5.0, 1_795_165_200.25);
     let reordered: Value = serde_json::from_str(&first).expect("JSON");
     let ticks = "kyle:signals";
     for entry in [
         vec!["event", &first],
         vec!["event", &reordered.to_string()],
-        vec!["event", &event("a", "AAPL", 101.0, 5.0, 1_795_165_200.0)],
+        vec![
+            "event",
+            &write_event("a", "AAPL", 101.0, 5.0, 1_795_165_200.0),
+        ],
         vec!["event", "{"],
         vec!["evnt", "{}", "ark_reason", "forged"],
-        vec!["event", &event("b", "AAPL", 102.0, 5.0, 1_795_165_201.0)],
+        vec![
+            "event",
+            &write_event("b", "AAPL", 102.0, 5.0, 1_795_165_201.0),
+        ],
     ] {
         let mut add = vec!["XADD", ticks, "*"];
         add.extend(entry);
@@ -180,7 +186,7 @@ fn wait_until_read_again(client: &mut ark_tests::redis::RedisClient, stream: &st
 fn an_entry_that_ends_the_host_again_and_again_is_put_aside() {
     let redis = Redis::start();
     let mut client = redis.connect();
-    let dir = TestDir::new(&streams(redis.port));
+    let dir = TestDir::new(&write_streams(redis.port));
     dir.start().kill();
     let records = Records::open(&dir);
     let consumer = records.texts("SELECT name FROM redis_consumer").remove(0);
@@ -238,7 +244,10 @@ fn a_full_queue_stops_the_reading_and_nothing_is_shed() {
     const ENTRIES: usize = 60;
     let redis = Redis::start();
     let mut client = redis.connect();
-    let config = format!("{}\n[capacity]\nagent_queue = 20\n", streams(redis.port));
+    let config = format!(
+        "{}\n[capacity]\nagent_queue = 20\n",
+        write_streams(redis.port)
+    );
     let dir = TestDir::new(&config);
     copy_agent(&guests_dir(), "kyle", &dir.agents());
     let host = dir.start();
@@ -248,7 +257,7 @@ fn a_full_queue_stops_the_reading_and_nothing_is_shed() {
     // In one transaction, so that the host reads all of them at once.
     let entries = (0..ENTRIES).map(|number| {
         let at = 1_795_165_200.0 + number as f64;
-        let event = event(&number.to_string(), "AAPL", 100.0, 5.0, at);
+        let event = write_event(&number.to_string(), "AAPL", 100.0, 5.0, at);
         ["XADD", "kyle:signals", "*", "event", &event]
             .map(str::to_owned)
             .to_vec()
@@ -302,7 +311,7 @@ fn the_original_producers_events_become_decisions_of_the_five_agents() {
     let mut client = redis.connect();
     let dir = TestDir::new(&format!(
         "{}[redis.events]\nstream = \"{}\"\n",
-        streams(redis.port),
+        write_streams(redis.port),
         events::STREAM
     ));
     for agent in ["kyle", "joey", "kenny", "aletheia", "id"] {
@@ -316,7 +325,7 @@ fn the_original_producers_events_become_decisions_of_the_five_agents() {
         let tick: Value = serde_json::from_str(line).expect("a tick");
         let number_of = |field: &str| tick[field].as_f64().expect("a number");
         let symbol = tick["symbol"].as_str().expect("a symbol");
-        let event = event(
+        let event = write_event(
             &format!("tick-{number}"),
             symbol,
             number_of("price"),

@@ -11,18 +11,18 @@ use super::wait_until_read;
 /// Entries that agents could handle, in the stream of the tests.
 const ENTRIES: usize = 200;
 
-fn watchdog(host: &Host) -> Value {
+fn read_watchdog(host: &Host) -> Value {
     Client::new(host).get("/v1/watchdog").1
 }
 
-fn degraded(host: &Host) -> String {
+fn read_degradation(host: &Host) -> String {
     let (status, ready) = Client::new(host).get("/readyz");
     assert_eq!((status, &ready["ready"]), (200, &json!(true)), "{ready}");
     ready["degraded"].to_string()
 }
 
 /// The severities of the alerts of a kind, newest first.
-fn alerts(host: &Host, kind: &str) -> Vec<String> {
+fn list_alerts(host: &Host, kind: &str) -> Vec<String> {
     let (_, body) = Client::new(host).get(&format!("/v1/watchdog/alerts?kind={kind}"));
     let alerts = body["alerts"].as_array().expect("alerts").iter();
     alerts
@@ -73,9 +73,9 @@ stream = "ark:events"
     copy_agent(&guests_dir(), "kyle", &dir.agents());
     let host = dir.start();
     wait_until("a measurement", || {
-        watchdog(&host)["streams"][0]["measured"]["lag"] == json!(0)
+        read_watchdog(&host)["streams"][0]["measured"]["lag"] == json!(0)
     });
-    wait_until("all is well at first", || degraded(&host) == "[]");
+    wait_until("all is well at first", || read_degradation(&host) == "[]");
 
     // The agent takes nothing, so the stream is read up to half of its queue; two entries cannot become signals.
     let reason = json!({"reason": "a test", "by": "ada"});
@@ -94,11 +94,11 @@ stream = "ark:events"
     client.try_run_all(&transaction).expect("answers");
     // One batch of 128 is read: two are dead, ten are in the queue.
     wait_until("what waits", || {
-        let measured = watchdog(&host)["streams"][0]["measured"].clone();
+        let measured = read_watchdog(&host)["streams"][0]["measured"].clone();
         (&measured["lag"], &measured["pending"]) == (&json!(ENTRIES + 2 - 128), &json!(116))
             && measured["pending_age_ms"].as_u64() > Some(300)
     });
-    let stream = watchdog(&host)["streams"][0].clone();
+    let stream = read_watchdog(&host)["streams"][0].clone();
     assert_eq!(stream["measured"]["depth"], json!(ENTRIES + 2));
     assert_eq!(stream["measured"]["dead_letters"], json!(2));
     assert_eq!(stream["waiting"], json!(true));
@@ -108,15 +108,15 @@ stream = "ark:events"
         ("redis_dead_letters", "critical"),
     ] {
         wait_until(kind, || {
-            alerts(&host, kind).first().map(String::as_str) == Some(severity)
+            list_alerts(&host, kind).first().map(String::as_str) == Some(severity)
         });
     }
-    assert!(alerts(&host, "redis_stream_depth").is_empty());
+    assert!(list_alerts(&host, "redis_stream_depth").is_empty());
     for text in [
         "74 entries that are not read, of 80",
         "2 dead letters, of 2",
     ] {
-        wait_until(text, || degraded(&host).contains(text));
+        wait_until(text, || read_degradation(&host).contains(text));
     }
     let shown = redis_status(&host, &[]);
     for text in [
@@ -138,7 +138,7 @@ stream = "ark:events"
     // The Redis stands still: decisions, signals over HTTP and their events go on, and events wait.
     redis.freeze(true);
     wait_until("the Redis does not answer", || {
-        degraded(&host).contains("the Redis does not answer")
+        read_degradation(&host).contains("the Redis does not answer")
     });
     let mut api = Client::new(&host);
     let tick = json!({"symbol": "X", "price": 1.0, "volume": 1.0, "at": 1});
@@ -149,11 +149,11 @@ stream = "ark:events"
     }
     for kind in ["redis_events_waiting", "redis_events_age"] {
         wait_until(kind, || {
-            alerts(&host, kind).first().map(String::as_str) == Some("critical")
+            list_alerts(&host, kind).first().map(String::as_str) == Some("critical")
         });
     }
     wait_until("it is said that events wait", || {
-        let said = degraded(&host);
+        let said = read_degradation(&host);
         said.contains("events are not sent") && said.contains("events wait to be sent, of 8")
     });
     let shown = redis_status(&host, &[]);
@@ -166,10 +166,10 @@ stream = "ark:events"
     assert_eq!(api.post("/v1/agents/kyle/restore", &reason).0, 200);
     client.run(&["DEL", "kyle:signals:dead"]);
     wait_until_read(&mut client, "kyle:signals");
-    wait_until("everything is well", || degraded(&host) == "[]");
+    wait_until("everything is well", || read_degradation(&host) == "[]");
     // An answer that was lost in the freeze makes what was appended more than what is known to be sent.
     wait_until("every event is in the stream", || {
-        let events = watchdog(&host)["events"].clone();
+        let events = read_watchdog(&host)["events"].clone();
         events["waiting"] == json!(0) && events["depth"].as_u64() >= events["sent"].as_u64()
     });
     assert_eq!(host.terminate(), Some(0));
@@ -180,7 +180,7 @@ fn a_host_without_a_redis_says_so() {
     let dir = TestDir::new("");
     let host = dir.start();
     assert!(redis_status(&host, &[]).contains("uses no Redis"));
-    assert_eq!(degraded(&host), "[]");
+    assert_eq!(read_degradation(&host), "[]");
     assert_eq!(host.terminate(), Some(0));
     let output = run_ark(&["redis", "status", "--url", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(1));

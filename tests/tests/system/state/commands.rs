@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use ark_tests::{Client, Host, ark_program, trade};
 use serde_json::{Value, json};
 
-fn command(args: &[&str], environment: &[(&str, &str)]) -> Output {
+fn run_state_command(args: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(ark_program())
         .args(args)
         .env_remove("ARK_SECRET_KEY")
@@ -16,7 +16,7 @@ fn command(args: &[&str], environment: &[(&str, &str)]) -> Output {
         .expect("ark starts")
 }
 
-fn printed(output: &Output) -> Value {
+fn read_printed(output: &Output) -> Value {
     assert!(
         output.status.success(),
         "{}",
@@ -25,7 +25,7 @@ fn printed(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-fn said(output: &Output) -> String {
+fn read_stderr(output: &Output) -> String {
     assert!(
         !output.status.success(),
         "{}",
@@ -39,11 +39,11 @@ fn key_file(path: &Path, digit: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o400)).expect("its mode");
 }
 
-fn anywhere(dir: &Path, needle: &[u8]) -> bool {
+fn is_anywhere(dir: &Path, needle: &[u8]) -> bool {
     std::fs::read_dir(dir).expect("a directory").any(|entry| {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            return anywhere(&path, needle);
+            return is_anywhere(&path, needle);
         }
         let bytes = std::fs::read(path).unwrap_or_default();
         bytes.windows(needle.len()).any(|part| part == needle)
@@ -67,7 +67,7 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
     let with_second = [("ARK_SECRET_KEY_FILE", second.as_str())];
     let host = Host::try_start_with(Path::new(&data), &[], &with_first).expect("a host");
     let url = format!("http://{}", host.address);
-    let state = |args: &[&str]| command(&[&["state", "--url", &url], args].concat(), &[]);
+    let state = |args: &[&str]| run_state_command(&[&["state", "--url", &url], args].concat(), &[]);
     let mut set = Command::new(ark_program())
         .args([
             "state",
@@ -88,14 +88,14 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
     std::io::Write::write_all(&mut set.stdin.take().expect("standard input"), value)
         .expect("a value");
     assert_eq!(
-        printed(&set.wait_with_output().expect("its end"))["revision"],
+        read_printed(&set.wait_with_output().expect("its end"))["revision"],
         1
     );
     let shown = state(&["get", "kyle", "secret/broker/key"]);
-    assert_eq!(printed(&shown)["value"], "********");
-    printed(&state(&["set", "kyle", "plain", "[1.0]"]));
+    assert_eq!(read_printed(&shown)["value"], "********");
+    read_printed(&state(&["set", "kyle", "plain", "[1.0]"]));
     assert!(
-        said(&state(&[
+        read_stderr(&state(&[
             "set",
             "kyle",
             "plain",
@@ -105,18 +105,18 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
         ]))
         .contains("revision 1, not 5")
     );
-    assert!(said(&state(&["set", "kyle", "plain", "{broken"])).contains("not JSON"));
-    printed(&state(&["rollback", "kyle", "plain", "--to-revision", "1"]));
+    assert!(read_stderr(&state(&["set", "kyle", "plain", "{broken"])).contains("not JSON"));
+    read_printed(&state(&["rollback", "kyle", "plain", "--to-revision", "1"]));
     assert_eq!(
-        printed(&state(&["history", "kyle", "plain"]))["revisions"][0]["revision"],
+        read_printed(&state(&["history", "kyle", "plain"]))["revisions"][0]["revision"],
         2
     );
-    printed(&state(&["memory", "add", "kyle", "lesson", "be careful"]));
+    read_printed(&state(&["memory", "add", "kyle", "lesson", "be careful"]));
     assert_eq!(
-        printed(&state(&["memory", "list", "kyle", "--search", "careful"]))["memories"][0]["kind"],
+        read_printed(&state(&["memory", "list", "kyle", "--search", "careful"]))["memories"][0]["kind"],
         "lesson"
     );
-    printed(&state(&[
+    read_printed(&state(&[
         "config",
         "set",
         "limit",
@@ -124,20 +124,23 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
         "--description",
         "d",
     ]));
-    assert_eq!(printed(&state(&["config", "get", "limit"]))["value"], 5);
     assert_eq!(
-        printed(&state(&["log", "--result", "done", "--limit", "1"]))["entries"][0]["action_type"],
+        read_printed(&state(&["config", "get", "limit"]))["value"],
+        5
+    );
+    assert_eq!(
+        read_printed(&state(&["log", "--result", "done", "--limit", "1"]))["entries"][0]["action_type"],
         "config.set"
     );
 
     // A snapshot of a running host; what needs it stopped says so.
-    let manifest = printed(&command(
+    let manifest = read_printed(&run_state_command(
         &["state", "snapshot", &taken, "--data-dir", &data],
         &[],
     ));
-    let version = printed(&command(&["version", "--json"], &[]));
+    let version = read_printed(&run_state_command(&["version", "--json"], &[]));
     assert_eq!(manifest["schema"], version["schema"]);
-    let busy = command(
+    let busy = run_state_command(
         &[
             "state",
             "rekey",
@@ -148,19 +151,19 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
         ],
         &with_first,
     );
-    assert!(said(&busy).contains("in use by the host"));
+    assert!(read_stderr(&busy).contains("in use by the host"));
     assert!(
-        said(&command(
+        read_stderr(&run_state_command(
             &["state", "restore", &taken, "--data-dir", &data, "--replace"],
             &[]
         ))
         .contains("in use by the host")
     );
     assert_eq!(host.terminate(), Some(0));
-    assert!(said(&state(&["get", "kyle", "plain"])).contains("no host answers"));
-    assert!(!anywhere(dir.path(), b"hunter2"));
+    assert!(read_stderr(&state(&["get", "kyle", "plain"])).contains("no host answers"));
+    assert!(!is_anywhere(dir.path(), b"hunter2"));
 
-    let report = printed(&command(
+    let report = read_printed(&run_state_command(
         &["state", "check", "--data-dir", &data],
         &with_first,
     ));
@@ -169,7 +172,7 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
         (&json!(1), &json!(3))
     );
     assert!(
-        said(&command(
+        read_stderr(&run_state_command(
             &[
                 "state",
                 "rekey",
@@ -183,7 +186,7 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
         .contains("encrypted with the key")
     );
     assert_eq!(
-        printed(&command(
+        read_printed(&run_state_command(
             &[
                 "state",
                 "rekey",
@@ -213,25 +216,25 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
         Some(0)
     );
     assert!(
-        command(&["audit", "verify", "--data-dir", &data], &[])
+        run_state_command(&["audit", "verify", "--data-dir", &data], &[])
             .status
             .success()
     );
 
     // The snapshot still has the first key's secret.
     let restored = path("restored");
-    printed(&command(
+    read_printed(&run_state_command(
         &["state", "restore", &taken, "--data-dir", &restored],
         &with_first,
     ));
     assert!(
-        said(&command(
+        read_stderr(&run_state_command(
             &["state", "restore", &taken, "--data-dir", &restored],
             &with_first
         ))
         .contains("--replace")
     );
-    let report = printed(&command(
+    let report = read_printed(&run_state_command(
         &["state", "check", "--data-dir", &restored],
         &with_first,
     ));
@@ -261,20 +264,20 @@ fn evidence_and_exports_are_checked_offline() {
     }
     let data = data.to_str().expect("UTF-8");
     let id = last["decision_id"].as_str().expect("an id");
-    let export = command(
+    let export = run_state_command(
         &["audit", "export", "--data-dir", data, "--decision", id],
         &[],
     );
     assert_eq!(host.terminate(), Some(0));
-    let evidence = printed(&export);
+    let evidence = read_printed(&export);
     let file = dir.path().join("evidence.json");
     let check = |evidence: &Value| {
         std::fs::write(&file, evidence.to_string()).expect("a file");
-        command(&["audit", "verify", file.to_str().expect("UTF-8")], &[])
+        run_state_command(&["audit", "verify", file.to_str().expect("UTF-8")], &[])
     };
     assert!(check(&evidence).status.success());
     let hash = evidence["row"]["hash"].as_str().expect("a hash");
-    let lines = command(&["audit", "export", "--data-dir", data], &[]).stdout;
+    let lines = run_state_command(&["audit", "export", "--data-dir", data], &[]).stdout;
     let lines = String::from_utf8(lines).expect("UTF-8");
     assert_eq!(lines.lines().count(), 3);
     assert!(lines.lines().last().expect("a line").contains(hash));
@@ -297,13 +300,13 @@ fn evidence_and_exports_are_checked_offline() {
         let mut changed = evidence.clone();
         *changed.pointer_mut(pointer).expect("a field") = value;
         assert!(
-            said(&check(&changed)).contains("NOT as it was recorded"),
+            read_stderr(&check(&changed)).contains("NOT as it was recorded"),
             "{pointer}"
         );
     }
     let nobody = "01900000-0000-7000-8000-000000000000";
     assert!(
-        said(&command(
+        read_stderr(&run_state_command(
             &["audit", "export", "--data-dir", data, "--decision", nobody],
             &[]
         ))
@@ -311,7 +314,7 @@ fn evidence_and_exports_are_checked_offline() {
     );
     // All rows are younger than a minute.
     let archive = dir.path().join("archive.jsonl");
-    let young = command(
+    let young = run_state_command(
         &[
             "audit",
             "archive",
@@ -323,8 +326,8 @@ fn evidence_and_exports_are_checked_offline() {
         ],
         &[],
     );
-    assert!(said(&young).contains("60 s") && !archive.exists());
-    let bad = command(
+    assert!(read_stderr(&young).contains("60 s") && !archive.exists());
+    let bad = run_state_command(
         &[
             "audit",
             "archive",
@@ -336,5 +339,5 @@ fn evidence_and_exports_are_checked_offline() {
         ],
         &[],
     );
-    assert!(said(&bad).contains("30d"));
+    assert!(read_stderr(&bad).contains("30d"));
 }

@@ -14,18 +14,18 @@ const KILLS: u32 = 20;
 const LOAD: usize = 8;
 
 #[derive(Default)]
-struct Acknowledged {
+struct AcknowledgedDecisions {
     /// Idempotency key to decision id.
     decisions: HashMap<String, String>,
     /// Idempotency key to signal id.
     signals: HashMap<String, String>,
 }
 
-fn load(
+fn send_load(
     host: &Host,
     round: u32,
     stop: &Arc<AtomicBool>,
-    known: &Arc<Mutex<Acknowledged>>,
+    known: &Arc<Mutex<AcknowledgedDecisions>>,
 ) -> Vec<std::thread::JoinHandle<()>> {
     (0..4)
         .map(|worker| {
@@ -38,9 +38,9 @@ fn load(
                     }
                     let key = format!("{round}-{worker}-{number}");
                     let sent = if worker % 2 == 0 {
-                        act(&mut client, &key, &known)
+                        propose_action(&mut client, &key, &known)
                     } else {
-                        tick(&mut client, &key, number, &known)
+                        send_tick(&mut client, &key, number, &known)
                     };
                     if sent.is_err() {
                         return;
@@ -51,7 +51,11 @@ fn load(
         .collect()
 }
 
-fn act(client: &mut Client, key: &str, known: &Mutex<Acknowledged>) -> std::io::Result<()> {
+fn propose_action(
+    client: &mut Client,
+    key: &str,
+    known: &Mutex<AcknowledgedDecisions>,
+) -> std::io::Result<()> {
     let mut request = trade(&format!("S{}", key.replace('-', "")), 0.001);
     request["idempotency_key"] = json!(key);
     for _ in 0..2 {
@@ -75,11 +79,11 @@ fn act(client: &mut Client, key: &str, known: &Mutex<Acknowledged>) -> std::io::
     Ok(())
 }
 
-fn tick(
+fn send_tick(
     client: &mut Client,
     key: &str,
     number: u64,
-    known: &Mutex<Acknowledged>,
+    known: &Mutex<AcknowledgedDecisions>,
 ) -> std::io::Result<()> {
     let payload = json!({"symbol": "BTC-USD", "price": 100.0 + (number % 7) as f64, "volume": 5.0, "at": number});
     let request = json!({"topic": "market.tick", "payload": payload, "idempotency_key": key});
@@ -107,12 +111,12 @@ fn killed_at_random_moments_it_loses_nothing_and_does_nothing_twice() {
     let data = dir.path().join("data");
     let agents = guests_dir();
     let args = ["--agents", agents.to_str().expect("UTF-8")];
-    let known = Arc::new(Mutex::new(Acknowledged::default()));
+    let known = Arc::new(Mutex::new(AcknowledgedDecisions::default()));
     let mut random = Random::from_clock();
     for round in 0..KILLS {
         let host = Host::start(&data, &args);
         let stop = Arc::new(AtomicBool::new(false));
-        let workers = load(&host, round, &stop, &known);
+        let workers = send_load(&host, round, &stop, &known);
         // Under load, and then at a random moment.
         let enough = LOAD * (round as usize + 1);
         wait_until("a load", || {
@@ -176,12 +180,12 @@ fn assert_whole(data: &Path) {
     );
 }
 
-fn database(data: &Path) -> rusqlite::Connection {
+fn open_database(data: &Path) -> rusqlite::Connection {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     rusqlite::Connection::open_with_flags(data.join("ark.db"), flags).expect("the database")
 }
 
-fn count(database: &rusqlite::Connection, sql: &str) -> u64 {
+fn count_rows(database: &rusqlite::Connection, sql: &str) -> u64 {
     database
         .query_row(sql, [], |row| row.get(0))
         .expect("a count")
@@ -189,27 +193,28 @@ fn count(database: &rusqlite::Connection, sql: &str) -> u64 {
 
 /// Waits until every accepted signal is processed and every message handed on.
 fn wait_until_idle(data: &Path) {
-    let database = database(data);
+    let database = open_database(data);
     wait_until("no delivery and no message is left", || {
         let pending = "SELECT count(*) FROM deliveries WHERE status = 'pending'";
-        count(&database, pending) + count(&database, "SELECT count(*) FROM outbox") == 0
+        count_rows(&database, pending) + count_rows(&database, "SELECT count(*) FROM outbox") == 0
     });
 }
 
-fn assert_once(data: &Path, known: &Acknowledged) {
-    let database = database(data);
-    let keyed: HashMap<String, String> = pairs(&database, "SELECT key, answer_id FROM idempotency");
+fn assert_once(data: &Path, known: &AcknowledgedDecisions) {
+    let database = open_database(data);
+    let keyed: HashMap<String, String> =
+        read_pairs(&database, "SELECT key, answer_id FROM idempotency");
     for (key, id) in &known.decisions {
         assert_eq!(keyed.get(key), Some(id), "{key}");
     }
     // Every decision of the client's agent stands under a key of its own: none was made twice.
-    let made = count(
+    let made = count_rows(
         &database,
         "SELECT count(*) FROM audit_log WHERE kind = 'decision' AND agent = 'api'",
     );
     assert_eq!(made, keyed.len() as u64);
     let signals: HashMap<String, String> =
-        pairs(&database, "SELECT key, signal_id FROM signal_keys");
+        read_pairs(&database, "SELECT key, signal_id FROM signal_keys");
     for (key, id) in &known.signals {
         assert_eq!(signals.get(key), Some(id), "{key}");
     }
@@ -217,12 +222,12 @@ fn assert_once(data: &Path, known: &Acknowledged) {
     // at its deadline: then its delivery has failed, with a failure on record, and has written nothing.
     let of_kyle = |status: &str| {
         let sql = "SELECT count(*) FROM deliveries WHERE agent = 'kyle' AND status = ";
-        count(&database, &format!("{sql}'{status}'"))
+        count_rows(&database, &format!("{sql}'{status}'"))
     };
     let (done, failed) = (of_kyle("done"), of_kyle("failed"));
     assert_eq!(done + failed, signals.len() as u64);
     let failures = "SELECT count(*) FROM audit_log WHERE kind = 'failure' AND agent = 'kyle'";
-    assert_eq!(count(&database, failures), failed);
+    assert_eq!(count_rows(&database, failures), failed);
     let (revision, statistics): (u64, String) = database
         .query_row(
             "SELECT revision, value FROM agents_state WHERE agent = 'kyle' AND key = 'statistics/BTC-USD'",
@@ -232,12 +237,12 @@ fn assert_once(data: &Path, known: &Acknowledged) {
         .expect("kyle's statistics");
     let statistics: Value = serde_json::from_str(&statistics).expect("JSON");
     assert_eq!((revision, &statistics["ticks"]), (done, &json!(done)));
-    let gaps = "SELECT count(*) FROM (SELECT max(revision) AS last, count(*) AS all_of_them, min(revision) AS first
+    let gaps = "SELECT count_rows(*) FROM (SELECT max(revision) AS last, count_rows(*) AS all_of_them, min(revision) AS first
                 FROM state_history GROUP BY agent, key) WHERE last <> all_of_them OR first <> 1";
-    assert_eq!(count(&database, gaps), 0, "a history has a gap");
+    assert_eq!(count_rows(&database, gaps), 0, "a history has a gap");
 }
 
-fn pairs(database: &rusqlite::Connection, sql: &str) -> HashMap<String, String> {
+fn read_pairs(database: &rusqlite::Connection, sql: &str) -> HashMap<String, String> {
     let mut statement = database.prepare(sql).expect("a query");
     let rows = statement
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))

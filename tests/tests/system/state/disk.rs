@@ -18,14 +18,14 @@ use rusqlite::Connection;
 use serde_json::json;
 
 /// Runs a shell script in a mount namespace of its own.
-fn unshared(script: &str) -> Command {
+fn unshare_mounts(script: &str) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
     command
 }
 
-fn namespaces() -> bool {
-    let tried = unshared("mount -t tmpfs tmpfs /mnt").output();
+fn has_namespaces() -> bool {
+    let tried = unshare_mounts("mount -t tmpfs tmpfs /mnt").output();
     tried.is_ok_and(|output| output.status.success())
 }
 
@@ -43,7 +43,7 @@ fn on_a_small_disk(dir: &Path, mount: &Path) -> PathBuf {
 }
 
 /// Proposes and writes state until neither is taken; the decisions and revisions that were acknowledged.
-fn fill(client: &mut Client) -> (Vec<String>, u64) {
+fn fill_disk(client: &mut Client) -> (Vec<String>, u64) {
     let (mut decisions, mut revision) = (Vec::new(), 0);
     let started = Instant::now();
     let mut refused = (false, false);
@@ -90,7 +90,7 @@ fn on_a_full_disk_nothing_is_approved_and_all_goes_on_when_there_is_room() {
     let mount = dir.path().join("disk");
     std::fs::create_dir(&mount).expect("a directory");
     let data = mount.join("data");
-    let real = namespaces();
+    let real = has_namespaces();
     let config = dir.path().join("ark.toml");
     let args = ["--config", config.to_str().expect("UTF-8")];
     let host = if real {
@@ -114,7 +114,7 @@ fn on_a_full_disk_nothing_is_approved_and_all_goes_on_when_there_is_room() {
         std::fs::write(seen.join("filler"), vec![1; 4 << 20]).expect("room for it");
     }
     let client = &mut Client::new(&host);
-    let (decisions, revision) = fill(client);
+    let (decisions, revision) = fill_disk(client);
     assert!(decisions.len() > 5 && revision > 5);
     assert_eq!(client.get("/readyz").0, 503);
     // Small decisions find room where large ones do not; the host is not called ready for that.
@@ -173,7 +173,7 @@ fn on_a_full_disk_nothing_is_approved_and_all_goes_on_when_there_is_room() {
 
 #[test]
 fn a_read_only_disk_is_said_and_nothing_starts() {
-    if !namespaces() {
+    if !has_namespaces() {
         println!("no mount namespaces here: not tested");
         return;
     }
@@ -185,7 +185,7 @@ fn a_read_only_disk_is_said_and_nothing_starts() {
         data.display(),
         ark_program().display()
     );
-    let output: Output = unshared(&script)
+    let output: Output = unshare_mounts(&script)
         .current_dir(dir.path())
         .output()
         .expect("it ends");

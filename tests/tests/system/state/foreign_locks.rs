@@ -19,11 +19,11 @@ fn open_database(data: &Path) -> Connection {
     Connection::open(data.join("ark.db")).expect("the database")
 }
 
-fn readiness(client: &mut Client) -> String {
+fn read_readiness(client: &mut Client) -> String {
     client.get("/readyz").1["problems"].to_string()
 }
 
-fn halt(client: &mut Client) -> (u16, Value) {
+fn halt_host(client: &mut Client) -> (u16, Value) {
     client.post("/v1/halt", &json!({"reason": "a drill"}))
 }
 
@@ -51,7 +51,7 @@ fn under_a_foreign_lock_denials_are_quick_and_a_halt_says_what_is_true() {
         taken < QUICK * proposals,
         "{proposals} denials took {taken:?}"
     );
-    let (status, answer) = halt(client);
+    let (status, answer) = halt_host(client);
     assert_eq!(status, 503, "{answer}");
     assert_eq!(
         answer["type"], "urn:ark:problem:in-force-not-recorded",
@@ -62,14 +62,14 @@ fn under_a_foreign_lock_denials_are_quick_and_a_halt_says_what_is_true() {
         (&json!(true), &Value::Null)
     );
     assert_eq!(client.get("/v1/watchdog").1["halt"]["reason"], "a drill");
-    let problems = readiness(client);
+    let problems = read_readiness(client);
     assert!(
         problems.contains("not on disk yet") && problems.contains(&name),
         "{problems}"
     );
     drop(other);
     wait_until("the halt is on disk", || {
-        let problems = readiness(client);
+        let problems = read_readiness(client);
         // A halted host judges all the same: what it records shows that the database can be written.
         client.post("/v1/actions", &trade("AFTER", 0.001));
         !problems.contains("not on disk yet") && !problems.contains(&name)
@@ -88,7 +88,7 @@ fn a_halt_that_cannot_be_recorded_outlives_a_kill() {
     let client = &mut Client::new(&host);
     let other = open_database(&place.data());
     other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
-    assert_eq!(halt(client).0, 503);
+    assert_eq!(halt_host(client).0, 503);
     host.kill();
     drop(other);
     assert_halted(&place);
@@ -169,7 +169,7 @@ fn a_reader_that_never_ends_is_named_and_orders_still_have_room() {
     let message = alerts["alerts"][0]["message"].as_str().expect("an alert");
     assert!(message.contains(&name), "{message}");
     let started = Instant::now();
-    let (status, answer) = halt(client);
+    let (status, answer) = halt_host(client);
     assert_eq!(status, 200, "there is room for a halt: {answer}");
     assert!(started.elapsed() < QUICK);
     drop(other);

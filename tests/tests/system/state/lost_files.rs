@@ -17,7 +17,7 @@ fn make_first_token(host: &Host) -> String {
     made["token"].as_str().expect("a secret").to_owned()
 }
 
-fn propose(client: &mut Client, count: usize) -> Vec<String> {
+fn propose_trades(client: &mut Client, count: usize) -> Vec<String> {
     (0..count)
         .map(|number| {
             let (status, answer) = client.post("/v1/actions", &trade(&format!("S{number}"), 0.001));
@@ -58,7 +58,7 @@ fn a_database_that_is_removed_ends_approving_and_what_was_acknowledged_is_restor
     let host = place.start();
     let token = make_first_token(&host);
     let client = &mut Client::with_token(&host, &token);
-    let ids = propose(client, 3);
+    let ids = propose_trades(client, 3);
     std::fs::remove_file(data.join("ark.db")).expect("the database");
     let (status, answer) = client.post("/v1/actions", &trade("AFTER", 0.001));
     assert_eq!(
@@ -95,7 +95,7 @@ fn a_database_that_is_removed_ends_approving_and_what_was_acknowledged_is_restor
     for id in &ids {
         assert_eq!(client.get(&format!("/v1/decisions/{id}")).0, 200, "{id}");
     }
-    assert_eq!(propose(client, 1).len(), 1);
+    assert_eq!(propose_trades(client, 1).len(), 1);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_killed_host_without_its_database_begins_anew_by_order_only_and_stays_closed
     let (status, answer) = client.post("/v1/resume", &json!({"reason": "positions are checked"}));
     assert_eq!(status, 200, "{answer}");
     wait_until("ready", || client.get("/readyz").0 == 200);
-    assert_eq!(propose(client, 1).len(), 1);
+    assert_eq!(propose_trades(client, 1).len(), 1);
     assert_eq!(host.terminate(), Some(0));
     let first = run_ark(&["audit", "export", "--data-dir", &path]);
     let first = String::from_utf8_lossy(&first.stdout);
@@ -178,7 +178,7 @@ fn a_data_directory_that_is_lost_as_a_whole_opens_nothing_where_a_database_is_re
     assert!(!data.join("ark.db").exists(), "a refusal makes no database");
     let token = make_token(&data, "root", "admin", &[]);
     let host = place.start();
-    propose(&mut Client::with_token(&host, &token), 1);
+    propose_trades(&mut Client::with_token(&host, &token), 1);
     assert_eq!(host.terminate(), Some(0));
     let kept = data.with_extension("kept");
     std::fs::rename(&data, &kept).expect("the directory");
@@ -206,7 +206,7 @@ fn anchors_that_vanish_under_a_running_host_are_an_alert_that_is_announced() {
     let agents = place.agents();
     let listener = copy_numbered(&hostile_guests_dir(), "mob", 1, "ark.alert", &agents);
     let host = place.start();
-    propose(&mut Client::new(&host), 2);
+    propose_trades(&mut Client::new(&host), 2);
     // The end of a host anchors its chains.
     assert_eq!(host.terminate(), Some(0));
     let anchors = place.data().join("anchors.jsonl");
@@ -226,7 +226,7 @@ fn anchors_that_vanish_under_a_running_host_are_an_alert_that_is_announced() {
         agent["failed"] == json!(1)
     });
     // Nothing is lost by it, so all goes on, and the heads are anchored again at once.
-    propose(client, 1);
+    propose_trades(client, 1);
     assert!(anchors.exists());
     assert_eq!(host.terminate(), Some(0));
     let data = place.data();

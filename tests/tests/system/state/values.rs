@@ -6,7 +6,7 @@ use ark_tests::{Client, Host, guests_dir, trade, wait_for};
 use serde_json::{Value, json};
 
 /// Any request; status, `ETag`, JSON body.
-fn call(
+fn call_api(
     client: &mut Client,
     method: &str,
     path: &str,
@@ -24,8 +24,8 @@ fn call(
     (status, tag.map(|(_, tag)| tag).unwrap_or_default(), body)
 }
 
-fn put(client: &mut Client, path: &str, body: &Value) -> (u16, Value) {
-    let (status, _, answer) = call(client, "PUT", path, &[], Some(body));
+fn put_value(client: &mut Client, path: &str, body: &Value) -> (u16, Value) {
+    let (status, _, answer) = call_api(client, "PUT", path, &[], Some(body));
     (status, answer)
 }
 
@@ -83,7 +83,7 @@ fn revisions_conflicts_moments_and_rollbacks() {
     let host = Host::start(&dir.path().join("data"), &[]);
     let client = &mut Client::new(&host);
     let path = "/v1/state/kyle/plans%2Fhistory";
-    let (status, tag, _) = call(
+    let (status, tag, _) = call_api(
         client,
         "PUT",
         path,
@@ -91,7 +91,7 @@ fn revisions_conflicts_moments_and_rollbacks() {
         Some(&json!({"value": 1})),
     );
     assert_eq!((status, tag.as_str()), (200, "\"1\""));
-    let (status, tag, body) = call(
+    let (status, tag, body) = call_api(
         client,
         "PUT",
         path,
@@ -102,12 +102,12 @@ fn revisions_conflicts_moments_and_rollbacks() {
         (status, tag.as_str(), &body["current_revision"]),
         (412, "\"1\"", &json!(1))
     );
-    let (status, body) = put(client, path, &json!({"value": 2, "expected_revision": 7}));
+    let (status, body) = put_value(client, path, &json!({"value": 2, "expected_revision": 7}));
     assert_eq!(
         (status, &body["current_revision"], &body["type"]),
         (409, &json!(1), &json!("urn:ark:problem:revision-conflict"))
     );
-    let (status, tag, _) = call(
+    let (status, tag, _) = call_api(
         client,
         "PUT",
         path,
@@ -115,7 +115,7 @@ fn revisions_conflicts_moments_and_rollbacks() {
         Some(&json!({"value": 2, "updated_by": "ada"})),
     );
     assert_eq!((status, tag.as_str()), (200, "\"2\""));
-    let (_, _, second) = call(client, "GET", path, &[], None);
+    let (_, _, second) = call_api(client, "GET", path, &[], None);
     assert_eq!(
         (&second["value"], &second["written_by"]),
         (&json!(2), &json!("ada"))
@@ -123,7 +123,7 @@ fn revisions_conflicts_moments_and_rollbacks() {
     // A moment is a millisecond, and what held at its end counts: the deletion must not fall into the same one.
     std::thread::sleep(Duration::from_millis(5));
     assert_eq!(
-        call(
+        call_api(
             client,
             "DELETE",
             &format!("{path}?expected_revision=2"),
@@ -133,13 +133,13 @@ fn revisions_conflicts_moments_and_rollbacks() {
         .0,
         200
     );
-    assert_eq!(call(client, "GET", path, &[], None).0, 404);
-    assert_eq!(call(client, "DELETE", path, &[], None).0, 404);
+    assert_eq!(call_api(client, "GET", path, &[], None).0, 404);
+    assert_eq!(call_api(client, "DELETE", path, &[], None).0, 404);
 
     let rollback = format!("{path}/rollback");
     let (status, body) = client.post(&rollback, &json!({"steps": 1}));
     assert_eq!((status, &body["revision"]), (200, &json!(4)));
-    let (_, tag, body) = call(client, "GET", path, &[], None);
+    let (_, tag, body) = call_api(client, "GET", path, &[], None);
     assert_eq!(
         (tag.as_str(), &body["value"], &body["written_by"]),
         ("\"4\"", &json!(2), &json!("rollback to 2"))
@@ -324,7 +324,7 @@ fn bad_input_names_its_field_and_leaves_nothing() {
         ),
     ];
     for (method, path, body, status, field) in cases {
-        let (got, _, answer) = call(client, method, path, &[], Some(&body));
+        let (got, _, answer) = call_api(client, method, path, &[], Some(&body));
         assert_eq!(
             (got, &answer["field"]),
             (status, &json!(field)),
@@ -332,7 +332,7 @@ fn bad_input_names_its_field_and_leaves_nothing() {
         );
     }
     for tag in ["3", "\"x\"", "W/\"3\""] {
-        let (status, _, answer) = call(
+        let (status, _, answer) = call_api(
             client,
             "PUT",
             "/v1/state/kyle/k",
@@ -351,7 +351,7 @@ fn bad_input_names_its_field_and_leaves_nothing() {
     assert_eq!(client.get("/v1/session-log").1["entries"], json!([]));
     // A key with an unencoded `/` is another path, never another key.
     assert_eq!(
-        put(client, "/v1/state/kyle/a/b", &json!({"value": 1})).0,
+        put_value(client, "/v1/state/kyle/a/b", &json!({"value": 1})).0,
         404
     );
 }
@@ -386,17 +386,17 @@ fn memories_settings_truths_and_the_session_log() {
         (&json!({"n": 1.0}), Some(1))
     );
     let path = format!("/v1/memory/kyle/{}", made["id"]);
-    assert_eq!(call(client, "DELETE", &path, &[], None).0, 200);
-    assert_eq!(call(client, "DELETE", &path, &[], None).0, 404);
+    assert_eq!(call_api(client, "DELETE", &path, &[], None).0, 200);
+    assert_eq!(call_api(client, "DELETE", &path, &[], None).0, 404);
 
     let config = "/v1/config/risk%2Flimit";
-    let (status, _) = put(
+    let (status, _) = put_value(
         client,
         config,
         &json!({"value": 0.5, "description": "the limit", "updated_by": "ada", "expected_revision": 0}),
     );
     assert_eq!(status, 200);
-    let (status, tag, _) = call(
+    let (status, tag, _) = call_api(
         client,
         "PUT",
         config,
@@ -417,12 +417,12 @@ fn memories_settings_truths_and_the_session_log() {
         client.get(&format!("{config}/history")).1["revisions"][1]["value"],
         0.5
     );
-    assert_eq!(call(client, "DELETE", config, &[], None).0, 200);
+    assert_eq!(call_api(client, "DELETE", config, &[], None).0, 200);
     assert_eq!(client.get(config).0, 404);
 
     let truth = json!({"value": {"colour": "blue"}, "agent": "aletheia", "confidence": 0.9, "sources": ["window"]});
-    assert_eq!(put(client, "/v1/truth/sky", &truth).0, 200);
-    assert_eq!(put(client, "/v1/truth/sky", &truth).1["revision"], 2);
+    assert_eq!(put_value(client, "/v1/truth/sky", &truth).0, 200);
+    assert_eq!(put_value(client, "/v1/truth/sky", &truth).1["revision"], 2);
     let (_, held) = client.get("/v1/truth/sky");
     assert_eq!(
         (&held["confidence"], &held["sources"], &held["agent"]),
@@ -478,7 +478,7 @@ fn a_setting_reaches_its_agent_while_the_host_runs() {
         })
     };
     assert_eq!(signal(client), "handled");
-    assert_eq!(put(client, setting, &json!({"value": 7})).0, 200);
+    assert_eq!(put_value(client, setting, &json!({"value": 7})).0, 200);
     assert_eq!(signal(client), "failed");
     let path = "/v1/state/joey/recent%2FX";
     let (_, state) = client.get(path);
@@ -486,7 +486,7 @@ fn a_setting_reaches_its_agent_while_the_host_runs() {
         (&state["revision"], &state["written_by"]),
         (&json!(1), &json!("agent"))
     );
-    assert_eq!(call(client, "DELETE", setting, &[], None).0, 200);
+    assert_eq!(call_api(client, "DELETE", setting, &[], None).0, 200);
     assert_eq!(signal(client), "handled");
     let (_, state) = client.get(path);
     assert_eq!(
@@ -502,7 +502,7 @@ fn a_change_with_a_key_is_made_once() {
     let mut host = Host::start(&data, &[]);
     let mut client = Client::new(&host);
     for size in [1, 2] {
-        put(&mut client, "/v1/state/kyle/plan", &json!({"value": size}));
+        put_value(&mut client, "/v1/state/kyle/plan", &json!({"value": size}));
     }
     let cases = [
         (
@@ -520,12 +520,12 @@ fn a_change_with_a_key_is_made_once() {
         } else {
             [("Idempotency-Key", "twice")]
         };
-        let first = call(&mut client, "POST", path, &key, Some(&body));
+        let first = call_api(&mut client, "POST", path, &key, Some(&body));
         assert_eq!(first.0, status, "{}", first.2);
         host.kill();
         host = Host::start(&data, &[]);
         client = Client::new(&host);
-        let again = call(&mut client, "POST", path, &key, Some(&body));
+        let again = call_api(&mut client, "POST", path, &key, Some(&body));
         assert_eq!((again.0, &again.2), (status, &first.2));
         let mut other = body.clone();
         other["updated_by"] = json!("ada");
@@ -535,7 +535,7 @@ fn a_change_with_a_key_is_made_once() {
             .as_object_mut()
             .expect("an object")
             .remove("updated_by");
-        let reused = call(&mut client, "POST", path, &key, Some(&other)).0;
+        let reused = call_api(&mut client, "POST", path, &key, Some(&other)).0;
         assert!(matches!(reused, 400 | 422), "{path}: {reused}");
     }
     let (_, memories) = client.get("/v1/memory/kyle");

@@ -17,10 +17,16 @@ const ROUNDS: u64 = 40;
 const LOAD: usize = 16;
 
 /// Key and revision to the value that was acknowledged.
-type Acknowledged = Arc<Mutex<HashMap<(String, u64), String>>>;
+type AcknowledgedWrites = Arc<Mutex<HashMap<(String, u64), String>>>;
 
 /// Writes until the host is gone.
-fn write(mut client: Client, round: u64, writer: u64, stop: &AtomicBool, known: &Acknowledged) {
+fn write_values(
+    mut client: Client,
+    round: u64,
+    writer: u64,
+    stop: &AtomicBool,
+    known: &AcknowledgedWrites,
+) {
     let key = if writer < SHARED {
         "shared".to_owned()
     } else {
@@ -68,7 +74,7 @@ fn killed_while_16_writers_change_state_nothing_acknowledged_is_lost() {
     let _turn = take_turn();
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
-    let known = Acknowledged::default();
+    let known = AcknowledgedWrites::default();
     let mut random = Random::from_clock();
     let rounds = std::env::var("ARK_KILL_ROUNDS").map_or(ROUNDS, |rounds| {
         rounds.parse().expect("ARK_KILL_ROUNDS: a number")
@@ -80,7 +86,7 @@ fn killed_while_16_writers_change_state_nothing_acknowledged_is_lost() {
             .map(|writer| {
                 let (client, stop, known) =
                     (Client::new(&host), Arc::clone(&stop), Arc::clone(&known));
-                std::thread::spawn(move || write(client, round, writer, &stop, &known))
+                std::thread::spawn(move || write_values(client, round, writer, &stop, &known))
             })
             .collect();
         // Under load, and then at a random moment.

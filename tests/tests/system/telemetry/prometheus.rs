@@ -11,12 +11,12 @@ use ark_tests::{Client, Host, copy_agent, guests_dir, take_turn, trade, wait_for
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-fn deploy() -> PathBuf {
+fn deploy_dir() -> PathBuf {
     checkout_path("deploy")
 }
 
 /// A program of the Debian packages.
-fn tool(name: &str, package: &str) -> Command {
+fn find_tool(name: &str, package: &str) -> Command {
     let found = Command::new(name)
         .arg("--version")
         .stdout(Stdio::null())
@@ -30,13 +30,13 @@ fn tool(name: &str, package: &str) -> Command {
 }
 
 /// A Prometheus in a directory of its own, on a free port. It is killed when it is dropped.
-struct Prometheus {
+struct ScrapingPrometheus {
     child: Child,
     address: String,
     dir: tempfile::TempDir,
 }
 
-impl Drop for Prometheus {
+impl Drop for ScrapingPrometheus {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -44,7 +44,7 @@ impl Drop for Prometheus {
 }
 
 /// The rules of `deploy/prometheus`, with windows that a test can wait for: the same expressions over seconds instead of minutes and days.
-fn quick(rules: &str) -> String {
+fn shorten_times(rules: &str) -> String {
     let mut text = rules.to_owned();
     for (window, short) in [
         ("[2m]", "[10s]"),
@@ -70,14 +70,14 @@ fn quick(rules: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-impl Prometheus {
+impl ScrapingPrometheus {
     fn start(host: &Host) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let rules = dir.path().join("rules");
         std::fs::create_dir(&rules).expect("a directory");
         for name in ["recording.yml", "alerts.yml", "burn-rates.yml"] {
-            let text = std::fs::read_to_string(deploy().join("prometheus/rules").join(name));
-            std::fs::write(rules.join(name), quick(&text.expect("rules"))).expect("rules");
+            let text = std::fs::read_to_string(deploy_dir().join("prometheus/rules").join(name));
+            std::fs::write(rules.join(name), shorten_times(&text.expect("rules"))).expect("rules");
         }
         let target = host.telemetry.as_deref().expect("telemetry is on");
         let config = format!(
@@ -91,7 +91,7 @@ impl Prometheus {
             .port();
         let address = format!("127.0.0.1:{port}");
         let log = std::fs::File::create(dir.path().join("log")).expect("a log");
-        let child = tool("prometheus", "prometheus")
+        let child = find_tool("prometheus", "prometheus")
             .current_dir(dir.path())
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
             .arg(format!("--web.listen-address={address}"))
@@ -154,9 +154,9 @@ impl Prometheus {
     }
 }
 
-fn promtool(args: &[&str]) {
-    let output = tool("promtool", "prometheus")
-        .current_dir(deploy().join("prometheus"))
+fn run_promtool(args: &[&str]) {
+    let output = find_tool("promtool", "prometheus")
+        .current_dir(deploy_dir().join("prometheus"))
         .args(args)
         .output()
         .expect("promtool runs");
@@ -167,17 +167,17 @@ fn promtool(args: &[&str]) {
 
 #[test]
 fn the_rules_are_valid_and_each_alert_fires_where_it_must_and_not_where_it_must_not() {
-    promtool(&["check", "config", "prometheus.yml"]);
+    run_promtool(&["check", "config", "prometheus.yml"]);
     let cases = [
         "tests/alerts_test.yml",
         "tests/burn-rates_test.yml",
         "tests/burn-rates-days_test.yml",
     ];
-    promtool(&[&["test", "rules"], &cases[..]].concat());
+    run_promtool(&[&["test", "rules"], &cases[..]].concat());
     let alerts =
-        std::fs::read_to_string(deploy().join("prometheus/rules/alerts.yml")).expect("rules");
+        std::fs::read_to_string(deploy_dir().join("prometheus/rules/alerts.yml")).expect("rules");
     let cases = cases.map(|name| {
-        std::fs::read_to_string(deploy().join("prometheus").join(name)).expect("cases")
+        std::fs::read_to_string(deploy_dir().join("prometheus").join(name)).expect("cases")
     });
     for alert in alerts
         .lines()
@@ -190,9 +190,9 @@ fn the_rules_are_valid_and_each_alert_fires_where_it_must_and_not_where_it_must_
 
 #[test]
 fn the_example_of_alertmanager_is_valid() {
-    let output = tool("amtool", "prometheus-alertmanager")
+    let output = find_tool("amtool", "prometheus-alertmanager")
         .arg("check-config")
-        .arg(deploy().join("alertmanager/alertmanager.yml"))
+        .arg(deploy_dir().join("alertmanager/alertmanager.yml"))
         .output()
         .expect("amtool runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -200,7 +200,7 @@ fn the_example_of_alertmanager_is_valid() {
 }
 
 /// Every name that a dashboard or a rule asks for.
-fn asked(text: &str) -> BTreeSet<String> {
+fn find_metrics(text: &str) -> BTreeSet<String> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':')
         .filter(|word| {
             ["ark_", "ark:", "process_"]
@@ -213,7 +213,7 @@ fn asked(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn dashboards_and_rules_ask_only_for_what_there_is() {
-    let read = |path: &str| std::fs::read_to_string(deploy().join(path)).expect(path);
+    let read = |path: &str| std::fs::read_to_string(deploy_dir().join(path)).expect(path);
     let contract = read("../docs/metrics-reference.md");
     let recording = read("prometheus/rules/recording.yml");
     let recorded: BTreeSet<&str> = recording
@@ -236,7 +236,7 @@ fn dashboards_and_rules_ask_only_for_what_there_is() {
             }
         }
     }
-    for name in files.iter().flat_map(|text| asked(text)) {
+    for name in files.iter().flat_map(|text| find_metrics(text)) {
         let family = ["_bucket", "_count", "_sum"]
             .iter()
             .find_map(|suffix| name.strip_suffix(suffix))
@@ -260,7 +260,7 @@ fn send_delayed(host: &Host, data: &Path, time: Duration, body: &Value) -> f64 {
             let mut client = Client::new(host);
             let started = Instant::now();
             sending.send(()).expect("a receiver");
-            send(&mut client, body, "approved");
+            send_proposal(&mut client, body, "approved");
             started.elapsed().as_secs_f64()
         });
         sent.recv().expect("a sender");
@@ -279,7 +279,7 @@ fn send_delayed(host: &Host, data: &Path, time: Duration, body: &Value) -> f64 {
     })
 }
 
-fn audited(data: &Path, what: &str) -> f64 {
+fn sum_audit(data: &Path, what: &str) -> f64 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let database = rusqlite::Connection::open_with_flags(data.join("ark.db"), flags);
     let count: i64 = database
@@ -296,11 +296,11 @@ const BOUNDS: [f64; 22] = [
     0.01, 0.025, 0.05, 0.1, 0.12, 0.25, 0.4, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-fn bucket(seconds: f64) -> usize {
+fn find_bucket(seconds: f64) -> usize {
     BOUNDS.iter().take_while(|bound| **bound < seconds).count()
 }
 
-fn send(client: &mut Client, body: &Value, expected: &str) -> f64 {
+fn send_proposal(client: &mut Client, body: &Value, expected: &str) -> f64 {
     let started = Instant::now();
     let (status, answer) = client.post("/v1/actions", body);
     let took = started.elapsed().as_secs_f64();
@@ -312,7 +312,7 @@ fn send(client: &mut Client, body: &Value, expected: &str) -> f64 {
     took
 }
 
-fn p95(mut samples: Vec<f64>) -> f64 {
+fn find_p95(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[(samples.len() * 95).div_ceil(100) - 1]
 }
@@ -332,7 +332,7 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
         copy_agent(&guests_dir(), name, &agents);
     }
     let host = Host::start(&data, &["--agents", agents.to_str().expect("UTF-8")]);
-    let prometheus = Prometheus::start(&host);
+    let prometheus = ScrapingPrometheus::start(&host);
     let mut client = Client::new(&host);
     wait_until("the first scrape", || {
         prometheus.value("up{job=\"ark\"}") > Some(0.0)
@@ -342,28 +342,28 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
     let mut samples = Vec::new();
     for number in 0..100 {
         let body = trade(&format!("S{number}"), 0.001);
-        samples.push(send(&mut client, &body, "approved"));
+        samples.push(send_proposal(&mut client, &body, "approved"));
     }
     for number in 0..4 {
         let body = trade(&format!("H{number}"), 0.09);
-        samples.push(send(&mut client, &body, "held"));
+        samples.push(send_proposal(&mut client, &body, "held"));
     }
     for number in 0..3 {
         let mut body = trade(&format!("D{number}"), 0.001);
         body["parameters"]["leverage"] = json!(4.0);
-        samples.push(send(&mut client, &body, "denied"));
+        samples.push(send_proposal(&mut client, &body, "denied"));
     }
     for key in ["a", "b", "b", "b"] {
         let body = json!({"topic": "nobody.listens", "payload": 1, "idempotency_key": key});
         assert_eq!(client.post("/v1/signals", &body).0, 202);
     }
-    let quiet_p95 = p95(samples);
+    let quiet_p95 = find_p95(samples);
     wait_until("all of it in Prometheus", || {
         prometheus.value("sum(ark_decisions_total)") == Some(107.0)
     });
     for outcome in ["approved", "held", "denied"] {
         let counted = prometheus.value(&format!("ark_decisions_total{{outcome=\"{outcome}\"}}"));
-        let logged = audited(
+        let logged = sum_audit(
             &data,
             &format!("audit_log WHERE kind = 'decision' AND outcome = '{outcome}'"),
         );
@@ -393,7 +393,7 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
     ] {
         wait_until(query, || prometheus.value(query) == Some(expected));
     }
-    let rows = audited(&data, "audit_log");
+    let rows = sum_audit(&data, "audit_log");
     wait_until("the audit log's rows", || {
         let head = prometheus.value("ark_audit_head_sequence");
         head == Some(rows) && prometheus.value("ark_audit_rows_total") == Some(rows)
@@ -403,14 +403,14 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
         "histogram_quantile(0.95, ark_http_request_duration_seconds_bucket{call=\"actions\"})";
     let seen = prometheus.value(quantile).expect("a quantile");
     assert!(
-        seen > 0.0 && bucket(seen) <= bucket(quiet_p95) + 1,
+        seen > 0.0 && find_bucket(seen) <= find_bucket(quiet_p95) + 1,
         "the client measured {quiet_p95} s, Prometheus says {seen} s"
     );
     let decided = prometheus
         .value("histogram_quantile(0.95, ark_decision_duration_seconds_bucket)")
         .expect("a quantile");
     assert!(
-        bucket(decided) <= bucket(quiet_p95) + 1,
+        find_bucket(decided) <= find_bucket(quiet_p95) + 1,
         "{decided} s of {quiet_p95} s"
     );
 

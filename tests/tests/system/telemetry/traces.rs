@@ -9,11 +9,11 @@ use ark_tests::{Client, Host, guests_dir, hex, hostile_guests_dir, trade, wait_f
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::{Value, json};
 
-fn text(path: &Path) -> &str {
+fn path_text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-fn tick(client: &mut Client, price: f64) -> String {
+fn send_tick(client: &mut Client, price: f64) -> String {
     let payload = json!({"symbol": "BTC-USD", "price": price, "volume": 12, "at": 1_795_165_200});
     let (status, answer) = client.post(
         "/v1/signals",
@@ -39,7 +39,12 @@ fn one_trace_is_exported_as_one_tree_over_agents_hrm_and_commit() {
         ["http_proxy", "HTTP_PROXY", "ALL_PROXY"].map(|name| (name, "http://127.0.0.1:9"));
     let host = Host::try_start_with(
         &dir.path().join("data"),
-        &["--agents", text(&guests), "--config", text(&config)],
+        &[
+            "--agents",
+            path_text(&guests),
+            "--config",
+            path_text(&config),
+        ],
         &proxies,
     )
     .expect("it starts");
@@ -47,7 +52,7 @@ fn one_trace_is_exported_as_one_tree_over_agents_hrm_and_commit() {
     // Prices that move, so that kyle has something to say.
     let mut trace = String::new();
     for number in 0..30 {
-        trace = tick(&mut client, 100.0 + f64::from(number) * f64::from(number));
+        trace = send_tick(&mut client, 100.0 + f64::from(number) * f64::from(number));
     }
     let whole = wait_for("a whole trace", || {
         let (_, body) = client.get(&format!("/v1/traces/{trace}"));
@@ -74,14 +79,14 @@ fn one_trace_is_exported_as_one_tree_over_agents_hrm_and_commit() {
         );
         spans.len() >= expected
     });
-    assert_eq!(spans.len(), expected, "{:?}", names(&spans));
+    assert_eq!(spans.len(), expected, "{:?}", list_names(&spans));
     let ids: HashMap<&[u8], &Span> = spans.iter().map(|span| (&span.span_id[..], span)).collect();
     assert_eq!(ids.len(), spans.len(), "two spans have one id");
     let roots: Vec<&Span> = spans
         .iter()
         .filter(|span| span.parent_span_id.is_empty())
         .collect();
-    assert_eq!(roots.len(), 1, "{:?}", names(&spans));
+    assert_eq!(roots.len(), 1, "{:?}", list_names(&spans));
     assert_eq!(roots[0].name, "ark.signal");
     for span in &spans {
         assert!(
@@ -109,7 +114,7 @@ fn one_trace_is_exported_as_one_tree_over_agents_hrm_and_commit() {
     );
 }
 
-fn names(spans: &[Span]) -> Vec<&str> {
+fn list_names(spans: &[Span]) -> Vec<&str> {
     spans.iter().map(|span| span.name.as_str()).collect()
 }
 
@@ -122,7 +127,7 @@ fn an_unreachable_endpoint_loses_spans_and_no_decision() {
     let config = dir.path().join("ark.toml");
     let toml = format!("[telemetry]\notlp_endpoint = \"http://{gone}/v1/traces\"\n");
     std::fs::write(&config, toml).expect("a configuration");
-    let host = Host::start(&dir.path().join("data"), &["--config", text(&config)]);
+    let host = Host::start(&dir.path().join("data"), &["--config", path_text(&config)]);
     let mut client = Client::new(&host);
     for number in 0..20 {
         let (status, answer) = client.post("/v1/actions", &trade(&format!("S{number}"), 0.001));
@@ -141,11 +146,11 @@ fn a_trace_says_what_it_lacks() {
     let dir = tempfile::tempdir().expect("a directory");
     let agents = dir.path().join("agents");
     ark_tests::copy_agent(&guests_dir(), "kyle", &agents);
-    let host = Host::start(&dir.path().join("data"), &["--agents", text(&agents)]);
+    let host = Host::start(&dir.path().join("data"), &["--agents", path_text(&agents)]);
     let mut client = Client::new(&host);
     let order = json!({"reason": "a test", "by": "ana"});
     assert_eq!(client.post("/v1/agents/kyle/quarantine", &order).0, 200);
-    let trace = tick(&mut client, 100.0);
+    let trace = send_tick(&mut client, 100.0);
     let path = format!("/v1/traces/{trace}");
     let (status, body) = client.get(&path);
     assert_eq!((status, &body["complete"]), (200, &json!(false)), "{body}");
@@ -202,7 +207,7 @@ fn log_lines_are_json_with_their_trace_and_without_secrets() {
     let dir = tempfile::tempdir().expect("a directory");
     let agents = dir.path().join("agents");
     ark_tests::copy_agent(&hostile_guests_dir(), "chaos", &agents);
-    let args = ["--agents", text(&agents)];
+    let args = ["--agents", path_text(&agents)];
     let environment = [("ARK_LOG_FORMAT", "json"), ("ARK_LOG", "info")];
     let host = Host::try_start_with(&dir.path().join("data"), &args, &environment)
         .unwrap_or_else(|output| panic!("{output}"));

@@ -50,17 +50,17 @@ impl Member {
     }
 }
 
-fn halted(host: &Host) -> bool {
+fn is_halted(host: &Host) -> bool {
     Client::new(host).get("/v1/watchdog").1["halted"] == json!(true)
 }
 
-fn order(host: &Host, what: &str, by: &str) -> (u16, Value) {
+fn send_order(host: &Host, what: &str, by: &str) -> (u16, Value) {
     let body = json!({"reason": "drill", "by": by});
     Client::new(host).post(&format!("/v1/{what}"), &body)
 }
 
 /// Who ordered what, as this host's log tells it.
-fn log(host: &Host) -> Vec<(String, String, bool)> {
+fn read_log(host: &Host) -> Vec<(String, String, bool)> {
     let mut client = Client::new(host);
     let (_, log) = client.get("/v1/watchdog/alerts?limit=500");
     let mut rows = log["alerts"].as_array().expect("alerts").clone();
@@ -80,9 +80,9 @@ fn an_order_reaches_every_host_and_survives_whatever_is_down() {
     let port = redis.port;
     let (one, two) = (Member::new(port, "a"), Member::new(port, "a"));
     let (first, second) = (one.start(), two.start());
-    assert_eq!(order(&first, "halt", "ada").0, 200);
+    assert_eq!(send_order(&first, "halt", "ada").0, 200);
     let ordered = Instant::now();
-    wait_until("the halt at the second", || halted(&second));
+    wait_until("the halt at the second", || is_halted(&second));
     println!("the other host was halted after {:?}", ordered.elapsed());
     let (_, decision) = Client::new(&second).post("/v1/actions", &trade("BTC-USD", 0.01));
     assert_eq!(decision["outcome"], "denied");
@@ -92,29 +92,29 @@ fn an_order_reaches_every_host_and_survives_whatever_is_down() {
     // It is in force there permanently, and the order does not come back as one of the second's own.
     second.kill();
     let second = two.start_halted();
-    assert!(halted(&second));
-    assert_eq!(order(&second, "resume", "grace").0, 200);
-    wait_until("the resume at the first", || !halted(&first));
-    assert_eq!(log(&first).len(), 2, "{:?}", log(&first));
-    assert_eq!(log(&second).len(), 2, "{:?}", log(&second));
+    assert!(is_halted(&second));
+    assert_eq!(send_order(&second, "resume", "grace").0, 200);
+    wait_until("the resume at the first", || !is_halted(&first));
+    assert_eq!(read_log(&first).len(), 2, "{:?}", read_log(&first));
+    assert_eq!(read_log(&second).len(), 2, "{:?}", read_log(&second));
 
     // Redis is down: the order holds where it is given, and reaches the other when Redis is back, even over a kill.
     drop(redis);
-    assert_eq!(order(&first, "halt", "ada").0, 200);
+    assert_eq!(send_order(&first, "halt", "ada").0, 200);
     first.kill();
     let first = one.start_halted();
     wait_until("its absence to be seen", || {
         Client::new(&first).get("/v1/watchdog").1["fleet"]["problem"].is_string()
     });
-    assert!(!halted(&second));
+    assert!(!is_halted(&second));
     let redis = Redis::start_on(port);
-    wait_until("the halt at the second", || halted(&second));
+    wait_until("the halt at the second", || is_halted(&second));
 
     // A host that comes new holds what the fleet holds.
     let three = Member::new(port, "a");
     // The halt may reach it before it is seen to be ready.
     let third = three.start_halted();
-    wait_until("the halt at the third", || halted(&third));
+    wait_until("the halt at the third", || is_halted(&third));
 
     // One with another key is not heard.
     let four = Member::new(port, "b");
@@ -122,14 +122,14 @@ fn an_order_reaches_every_host_and_survives_whatever_is_down() {
     wait_until("a refusal", || {
         Client::new(&fourth).get("/v1/watchdog").1["fleet"]["refused"].as_u64() > Some(0)
     });
-    assert!(!halted(&fourth));
-    assert_eq!(order(&fourth, "halt", "mallory").0, 200);
-    assert_eq!(order(&fourth, "resume", "mallory").0, 200);
+    assert!(!is_halted(&fourth));
+    assert_eq!(send_order(&fourth, "halt", "mallory").0, 200);
+    assert_eq!(send_order(&fourth, "resume", "mallory").0, 200);
     redis.run(&["XADD", "ark:orders", "*", "order", "{\"order\":\"resume\"}"]);
     wait_until("the refusals", || {
         Client::new(&first).get("/v1/watchdog").1["fleet"]["refused"].as_u64() >= Some(3)
     });
-    assert!(halted(&first) && halted(&second) && halted(&third));
+    assert!(is_halted(&first) && is_halted(&second) && is_halted(&third));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn hosts_that_order_the_opposite_at_once_agree_in_the_end() {
                     };
                     for what in orders {
                         // Nothing to be resumed is no failure here.
-                        assert!(matches!(order(host, what, "ada").0, 200 | 409));
+                        assert!(matches!(send_order(host, what, "ada").0, 200 | 409));
                         std::thread::sleep(Duration::from_millis(37 * (round as u64 % 5)));
                     }
                 });
@@ -164,7 +164,7 @@ fn hosts_that_order_the_opposite_at_once_agree_in_the_end() {
                 fleet["read"] == json!(last) && fleet["published"] == json!(member.last_order())
             })
         });
-        let found = hosts.each_ref().map(halted);
+        let found = hosts.each_ref().map(is_halted);
         assert_eq!(found[0], found[1], "round {round}");
     }
 }
@@ -186,7 +186,7 @@ fn an_agent_that_another_host_restores_starts_from_zero_and_gets_what_waited() {
     wait_until("the failures", || {
         agent(&mut client, "chaos")["health"]["consecutive_failures"] == json!(4)
     });
-    assert_eq!(order(&first, "agents/chaos/quarantine", "ada").0, 200);
+    assert_eq!(send_order(&first, "agents/chaos/quarantine", "ada").0, 200);
     assert_eq!(
         quarantined(&mut client, "chaos", "operator")["by"],
         json!("ada")
@@ -197,7 +197,7 @@ fn an_agent_that_another_host_restores_starts_from_zero_and_gets_what_waited() {
     assert_eq!(agent(&mut client, "chaos")["waiting"], json!(3));
 
     // Nothing more is sent to the second: the order alone sets it to work.
-    assert_eq!(order(&first, "agents/chaos/restore", "ada").0, 200);
+    assert_eq!(send_order(&first, "agents/chaos/restore", "ada").0, 200);
     wait_until("what waited at the second", || {
         let chaos = agent(&mut client, "chaos");
         chaos["waiting"] == json!(0) && chaos["handled"] == json!(2) && chaos["failed"] == json!(5)

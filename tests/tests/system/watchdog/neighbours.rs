@@ -19,19 +19,19 @@ struct Turn {
     invocation: Duration,
 }
 
-fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
+fn find_percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
     times.sort();
     let last = times.len() - 1;
     times[(last * percent).div_ceil(100)]
 }
 
 /// What is timed: one client, and how many ticks and trades it has sent.
-struct Timing {
+struct TimedClient {
     client: Client,
     sent: usize,
 }
 
-impl Timing {
+impl TimedClient {
     fn time_turn(&mut self) -> Turn {
         let (mut decisions, mut invocations) = (Vec::new(), Vec::new());
         for _ in 0..TIMED {
@@ -50,8 +50,8 @@ impl Timing {
             invocations.push(started.elapsed());
         }
         Turn {
-            decision: percentile(decisions, 99),
-            invocation: percentile(invocations, 99),
+            decision: find_percentile(decisions, 99),
+            invocation: find_percentile(invocations, 99),
         }
     }
 }
@@ -68,7 +68,7 @@ fn an_agent_at_its_quota_slows_nobody_down() {
         .map(|(number, case)| copy_hog(&place.agents(), number, case.quota, case.limit))
         .collect();
     let host = place.start();
-    let mut timing = Timing {
+    let mut timing = TimedClient {
         client: Client::new(&host),
         sent: 0,
     };
@@ -99,7 +99,7 @@ fn an_agent_at_its_quota_slows_nobody_down() {
         }
     }
     let median = |turns: &[Turn], time: fn(&Turn) -> Duration| {
-        percentile(turns.iter().map(time).collect(), 50)
+        find_percentile(turns.iter().map(time).collect(), 50)
     };
     for (what, time) in [
         ("decision", (|turn| turn.decision) as fn(&Turn) -> Duration),

@@ -121,7 +121,7 @@ fn a_flood_of_proposals_is_turned_away_and_what_reduces_risk_still_finds_room() 
 
 /// The names of the host's threads with the least priority, which is a slow guest's. (What keeps the compiled components gives way by 3, and the
 /// check of the database always has the least.)
-fn lowered(host: &Host) -> Vec<String> {
+fn list_lowered(host: &Host) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).expect("Linux");
     tasks
         .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
@@ -139,13 +139,13 @@ fn a_slow_guest_gives_way_while_it_runs_and_no_thread_stays_slow_after_it() {
     let place = TestDir::new(ark_tests::PATIENT);
     copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
     let host = place.start();
-    assert_eq!(lowered(&host), [""; 0], "after the start");
+    assert_eq!(list_lowered(&host), [""; 0], "after the start");
     let mut client = Client::new(&host);
     for _ in 0..3 {
         signal(&mut client, "chaos.go", "loop");
     }
     let slow = wait_for("a slow guest", || {
-        Some(lowered(&host)).filter(|names| !names.is_empty())
+        Some(list_lowered(&host)).filter(|names| !names.is_empty())
     });
     assert!(
         slow.iter().all(|name| name.contains("ark-guest")),
@@ -154,7 +154,7 @@ fn a_slow_guest_gives_way_while_it_runs_and_no_thread_stays_slow_after_it() {
     wait_until("its end", || {
         agent(&mut client, "chaos")["failed"] == json!(3)
     });
-    wait_until("fresh threads", || lowered(&host).is_empty());
+    wait_until("fresh threads", || list_lowered(&host).is_empty());
 }
 
 /// Gives an agent's manifest, which has no limits, a deadline.

@@ -10,7 +10,7 @@ use ark_tests::{
 use serde_json::{Value, json};
 
 /// A quota, what uses it up, and how: what the agent is asked for in a signal is two fifths of the quota.
-pub(super) struct Case {
+pub(super) struct QuotaCase {
     pub(super) quota: &'static str,
     pub(super) limit: u64,
     pub(super) what: &'static str,
@@ -20,13 +20,13 @@ pub(super) struct Case {
     kept: bool,
 }
 
-const fn case(
+const fn make_case(
     quota: &'static str,
     limit: u64,
     (what, count, size): (&'static str, u64, usize),
     kept: bool,
-) -> Case {
-    Case {
+) -> QuotaCase {
+    QuotaCase {
         quota,
         limit,
         what,
@@ -36,24 +36,24 @@ const fn case(
     }
 }
 
-pub(super) const CASES: [Case; 7] = [
-    case("stored_bytes", 1_000_000, ("state", 4, 50_000), true),
-    case(
+pub(super) const CASES: [QuotaCase; 7] = [
+    make_case("stored_bytes", 1_000_000, ("state", 4, 50_000), true),
+    make_case(
         "stored_bytes_per_minute",
         1_000_000,
         ("state", 4, 50_000),
         false,
     ),
-    case("keys", 50, ("state", 20, 1), true),
-    case("memories", 50, ("memory", 20, 1), true),
-    case(
+    make_case("keys", 50, ("state", 20, 1), true),
+    make_case("memories", 50, ("memory", 20, 1), true),
+    make_case(
         "audit_bytes_per_minute",
         150_000,
         ("trade", 20, 1_000),
         false,
     ),
-    case("log_bytes_per_minute", 100_000, ("log", 20, 1_900), false),
-    case("messages_per_minute", 50, ("message", 20, 10), false),
+    make_case("log_bytes_per_minute", 100_000, ("log", 20, 1_900), false),
+    make_case("messages_per_minute", 50, ("message", 20, 10), false),
 ];
 
 /// Copies the agent under a number. Its manifest tightens one quota. Returns its name; its topic is `hog.NUMBER`.
@@ -83,7 +83,7 @@ pub(super) fn quota_of(client: &mut Client, name: &str, quota: &str) -> Value {
         .clone()
 }
 
-fn severities(client: &mut Client, name: &str, quota: &str) -> Vec<Value> {
+fn list_severities(client: &mut Client, name: &str, quota: &str) -> Vec<Value> {
     let path = format!("/v1/watchdog/alerts?agent={name}&kind=quota_{quota}");
     let (status, answer) = client.get(&path);
     assert_eq!(status, 200, "{answer}");
@@ -94,7 +94,7 @@ fn severities(client: &mut Client, name: &str, quota: &str) -> Vec<Value> {
         .collect()
 }
 
-fn tick(client: &mut Client, number: usize) {
+fn send_tick(client: &mut Client, number: usize) {
     let payload = json!({"symbol": "BTC-USD", "price": 100.0, "volume": 5.0, "at": number});
     post_signal(client, "market.tick", &payload);
 }
@@ -119,7 +119,7 @@ fn each_quota_refuses_its_agent_alone_and_quarantines_one_that_goes_on() {
         for turn in 0..15 {
             let payload = json!([case.what, turn, case.count, case.size]);
             sent.push(post_signal(&mut client, &topic, &payload));
-            tick(&mut client, ticks);
+            send_tick(&mut client, ticks);
             ticks += 1;
         }
         let quarantine = wait_for(&format!("the quarantine for {quota}"), || {
@@ -128,7 +128,7 @@ fn each_quota_refuses_its_agent_alone_and_quarantines_one_that_goes_on() {
         });
         assert_eq!(quarantine["cause"], json!("quota"), "{quota}: {quarantine}");
         wait_until("the alerts", || {
-            let severities = severities(&mut client, name, quota);
+            let severities = list_severities(&mut client, name, quota);
             // How large audit rows are depends on what they tell: they may pass over the warning.
             let warned = severities.contains(&json!("warning")) || quota.starts_with("audit");
             warned && severities.contains(&json!("critical"))

@@ -7,7 +7,7 @@ use ark_tests::{TestDir, wait_until};
 
 use super::receiver::{OK, Reaction, Receiver};
 use super::{Hooks, QUICK, SECRET, propose, propose_some};
-use crate::api::tls::Authority;
+use crate::api::tls::CertificateAuthority;
 
 #[test]
 fn a_receiver_that_answers_badly_costs_bounded_time_and_holds_up_no_other() {
@@ -150,7 +150,7 @@ fn a_name_that_stands_for_this_machine_is_not_connected_to_unless_it_is_allowed(
 
 #[test]
 fn tls_is_verified_against_the_operators_authority() {
-    let (ours, theirs) = (Authority::new(), Authority::new());
+    let (ours, theirs) = (CertificateAuthority::new(), CertificateAuthority::new());
     let good = Receiver::start_tls(&[SECRET], &ours.certify());
     let foreign = Receiver::start_tls(&[SECRET], &theirs.certify());
     let mut hooks = Hooks::new();

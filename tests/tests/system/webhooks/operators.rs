@@ -20,7 +20,7 @@ fn answer_with(receiver: &Receiver, status: u16) -> Arc<AtomicU16> {
     status
 }
 
-fn show(host: &Host, name: &str) -> Value {
+fn show_webhook(host: &Host, name: &str) -> Value {
     let (status, answer) = Client::new(host).get("/v1/webhooks");
     assert_eq!(status, 200, "{answer}");
     let webhooks = answer["webhooks"].as_array().expect("webhooks");
@@ -35,12 +35,12 @@ fn dead_letters(host: &Host, query: &str) -> Value {
     answer
 }
 
-fn letters(host: &Host) -> Vec<Value> {
+fn list_dead_letters(host: &Host) -> Vec<Value> {
     let answer = dead_letters(host, "");
     answer["dead_letters"].as_array().expect("a list").clone()
 }
 
-fn redeliver(host: &Host, key: &str, body: &Value) -> (u16, Value) {
+fn post_redelivery(host: &Host, key: &str, body: &Value) -> (u16, Value) {
     let path = "/v1/webhooks/desk/redeliver";
     let headers = [("Idempotency-Key", key)];
     let sent = Client::new(host).try_send("POST", path, &headers, body);
@@ -54,7 +54,7 @@ fn list_webhooks(host: &Host) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn setup(more: &str) -> (Receiver, Hooks) {
+fn start_with_receiver(more: &str) -> (Receiver, Hooks) {
     let receiver = Receiver::start(&[SECRET]);
     let mut hooks = Hooks::new();
     let limits = format!("events = [\"ark.decision.*\"]\n{QUICK}{more}\n");
@@ -64,12 +64,12 @@ fn setup(more: &str) -> (Receiver, Hooks) {
 
 #[test]
 fn dead_letters_are_listed_and_delivered_again_one_or_all() {
-    let (receiver, hooks) = setup("max_attempts = 2");
+    let (receiver, hooks) = start_with_receiver("max_attempts = 2");
     let status = answer_with(&receiver, 500);
     let host = hooks.dir.start();
     let decided = propose_some(&host, 4);
-    wait_until("four dead letters", || letters(&host).len() == 4);
-    let shown = show(&host, "desk");
+    wait_until("four dead letters", || list_dead_letters(&host).len() == 4);
+    let shown = show_webhook(&host, "desk");
     assert_eq!(shown["status"], "failing", "{shown}");
     assert_eq!(shown["attempts"]["refused"], 8);
     assert_eq!(shown["dead_letters"], 4);
@@ -103,52 +103,52 @@ fn dead_letters_are_listed_and_delivered_again_one_or_all() {
 
     // One more attempt that fails leaves it a dead letter.
     let one = json!({"event_id": event_id, "reason": "a look"});
-    let (code, answer) = redeliver(&host, "first", &one);
+    let (code, answer) = post_redelivery(&host, "first", &one);
     assert_eq!(
         (code, &answer["dead_letters"]),
         (202, &json!(1)),
         "{answer}"
     );
     wait_until("a third attempt", || {
-        letters(&host)[3]["failed_attempts"] == 3
+        list_dead_letters(&host)[3]["failed_attempts"] == 3
     });
-    assert!(letters(&host)[3]["redeliver_at_ms"].is_null());
+    assert!(list_dead_letters(&host)[3]["redeliver_at_ms"].is_null());
 
     // The same request under its key does nothing more; another one is refused.
     status.store(204, Ordering::SeqCst);
     let before = receiver.received().len();
-    let (code, again) = redeliver(&host, "first", &one);
+    let (code, again) = post_redelivery(&host, "first", &one);
     assert_eq!((code, again), (202, answer));
-    assert_eq!(redeliver(&host, "first", &json!({})).0, 422);
-    let (code, answer) = redeliver(&host, "second", &one);
+    assert_eq!(post_redelivery(&host, "first", &json!({})).0, 422);
+    let (code, answer) = post_redelivery(&host, "second", &one);
     assert_eq!(code, 202, "{answer}");
-    wait_until("it is delivered", || letters(&host).len() == 3);
+    wait_until("it is delivered", || list_dead_letters(&host).len() == 3);
     let received = receiver.received();
     assert_eq!(received.len(), before + 1);
     assert_eq!(received[before].id, event_id);
     assert_eq!(received[before].body, received[0].body);
     // The receiver takes events again, so nothing fails any more.
     wait_until("the webhook does not fail", || {
-        let shown = show(&host, "desk");
+        let shown = show_webhook(&host, "desk");
         shown["failing_since_ms"].is_null() && shown["status"] != "failing"
     });
-    let (code, answer) = redeliver(&host, "third", &one);
+    let (code, answer) = post_redelivery(&host, "third", &one);
     assert_eq!(code, 404, "{answer}");
 
     // All that are left, oldest first.
-    let (code, answer) = redeliver(&host, "fourth", &json!({}));
+    let (code, answer) = post_redelivery(&host, "fourth", &json!({}));
     assert_eq!(
         (code, &answer["dead_letters"]),
         (202, &json!(3)),
         "{answer}"
     );
-    wait_until("they are delivered", || letters(&host).is_empty());
+    wait_until("they are delivered", || list_dead_letters(&host).is_empty());
     let again: Vec<Value> = receiver.received()[before + 1..]
         .iter()
         .map(|it| it.event["data"]["decision_id"].clone())
         .collect();
     assert_eq!(again, decided[1..]);
-    assert_eq!(show(&host, "desk")["dead_letters"], 0);
+    assert_eq!(show_webhook(&host, "desk")["dead_letters"], 0);
     let recorded: u64 =
         hooks.query("SELECT count(*) FROM audit_log WHERE action_type = 'webhook.redeliver'");
     assert_eq!(recorded, 3);
@@ -156,31 +156,31 @@ fn dead_letters_are_listed_and_delivered_again_one_or_all() {
 
 #[test]
 fn a_redelivery_that_was_asked_for_is_made_after_a_kill() {
-    let (receiver, hooks) = setup("max_attempts = 1");
+    let (receiver, hooks) = start_with_receiver("max_attempts = 1");
     let status = answer_with(&receiver, 500);
     let host = hooks.dir.start();
     let decided = propose(&host);
-    wait_until("a dead letter", || letters(&host).len() == 1);
+    wait_until("a dead letter", || list_dead_letters(&host).len() == 1);
     // The host is killed while the attempt is under way.
     let (silent, is_silent) = std::sync::mpsc::channel();
     receiver.react(move |_| {
         let _ = silent.send(());
         Reaction::Silence
     });
-    assert_eq!(redeliver(&host, "key", &json!({})).0, 202);
+    assert_eq!(post_redelivery(&host, "key", &json!({})).0, 202);
     is_silent.recv().expect("an attempt");
     host.send_kill();
     status.store(204, Ordering::SeqCst);
     receiver.react(|_| OK);
     let host = hooks.dir.restart_killed(&host);
-    wait_until("it is delivered", || letters(&host).is_empty());
+    wait_until("it is delivered", || list_dead_letters(&host).is_empty());
     let last = receiver.received().pop().expect("an event");
     assert_eq!(last.event["data"]["decision_id"], decided.as_str());
 }
 
 #[test]
 fn a_webhook_that_was_disabled_goes_on_where_it_was_when_it_is_enabled() {
-    let (receiver, hooks) = setup("");
+    let (receiver, hooks) = start_with_receiver("");
     let status = answer_with(&receiver, 410);
     let host = hooks.dir.start();
     let mut client = Client::new(&host);
@@ -203,9 +203,9 @@ fn a_webhook_that_was_disabled_goes_on_where_it_was_when_it_is_enabled() {
     );
     let decided = propose_some(&host, 2);
     wait_until("it is disabled", || {
-        show(&host, "desk")["status"] == "disabled"
+        show_webhook(&host, "desk")["status"] == "disabled"
     });
-    let shown = show(&host, "desk");
+    let shown = show_webhook(&host, "desk");
     assert!(
         shown["problem"]
             .as_str()
@@ -217,7 +217,7 @@ fn a_webhook_that_was_disabled_goes_on_where_it_was_when_it_is_enabled() {
         "{shown}"
     );
     assert_eq!(receiver.received().len(), 1);
-    let (code, answer) = redeliver(&host, "key", &json!({}));
+    let (code, answer) = post_redelivery(&host, "key", &json!({}));
     assert_eq!(code, 409, "{answer}");
     let (_, ready) = client.get("/readyz");
     let degraded = ready["degraded"].to_string();
@@ -231,7 +231,7 @@ fn a_webhook_that_was_disabled_goes_on_where_it_was_when_it_is_enabled() {
     receiver.wait_for_decision(&decided[1]);
     assert_eq!(receiver.decisions(), decided);
     wait_until("it delivers", || {
-        show(&host, "desk")["status"] == "delivering"
+        show_webhook(&host, "desk")["status"] == "delivering"
     });
     let body: String =
         hooks.query("SELECT body FROM audit_log WHERE action_type = 'webhook.enable'");
@@ -252,7 +252,7 @@ fn a_webhook_that_was_disabled_goes_on_where_it_was_when_it_is_enabled() {
 
 #[test]
 fn the_command_line_lists_redelivers_and_enables() {
-    let (receiver, hooks) = setup("max_attempts = 1");
+    let (receiver, hooks) = start_with_receiver("max_attempts = 1");
     let status = answer_with(&receiver, 500);
     let host = hooks.dir.start();
     let url = format!("http://{}", host.address);
@@ -267,7 +267,7 @@ fn the_command_line_lists_redelivers_and_enables() {
         told
     };
     propose(&host);
-    wait_until("a dead letter", || letters(&host).len() == 1);
+    wait_until("a dead letter", || list_dead_letters(&host).len() == 1);
     let listed = ark(&["list"]);
     assert!(
         listed.contains("desk  failing") && listed.contains("1 dead letters"),
@@ -275,7 +275,7 @@ fn the_command_line_lists_redelivers_and_enables() {
     );
     assert!(!listed.contains("/hook"), "{listed}");
     let dead = ark(&["dead-letters", "desk"]);
-    let id = letters(&host)[0]["event_id"]
+    let id = list_dead_letters(&host)[0]["event_id"]
         .as_str()
         .expect("an id")
         .to_owned();
@@ -289,7 +289,7 @@ fn the_command_line_lists_redelivers_and_enables() {
         told.contains(&format!("{id} is sent to desk again")),
         "{told}"
     );
-    wait_until("it is delivered", || letters(&host).is_empty());
+    wait_until("it is delivered", || list_dead_letters(&host).is_empty());
     assert!(ark(&["dead-letters", "desk"]).contains("nothing"));
     status.store(410, Ordering::SeqCst);
     propose(&host);

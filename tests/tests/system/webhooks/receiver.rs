@@ -47,7 +47,7 @@ pub(super) const OK: Reaction = Reaction::Status(204, Vec::new());
 
 type React = Box<dyn FnMut(&Received) -> Reaction + Send>;
 
-struct Shared {
+struct ReceiverState {
     secrets: Mutex<Vec<Vec<u8>>>,
     received: Mutex<Vec<Received>>,
     /// Requests whose signature was wrong, and connections that broke off.
@@ -59,7 +59,7 @@ struct Shared {
 /// A receiver on a port of its own, on 127.0.0.1. It ends when it is dropped.
 pub(super) struct Receiver {
     pub(super) port: u16,
-    shared: Arc<Shared>,
+    shared: Arc<ReceiverState>,
 }
 
 impl Receiver {
@@ -87,7 +87,7 @@ impl Receiver {
     fn start_with(secrets: &[&[u8]], tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ReceiverState {
             secrets: Mutex::new(secrets.iter().map(|it| it.to_vec()).collect()),
             received: Mutex::default(),
             faults: Mutex::default(),
@@ -115,22 +115,22 @@ impl Receiver {
 
     /// Lets it react in another way from now on.
     pub(super) fn react(&self, react: impl FnMut(&Received) -> Reaction + Send + 'static) {
-        *lock(&self.shared.react) = Box::new(react);
+        *lock_mutex(&self.shared.react) = Box::new(react);
     }
 
     /// Gives it other secrets.
     pub(super) fn set_secrets(&self, secrets: &[&[u8]]) {
-        *lock(&self.shared.secrets) = secrets.iter().map(|it| it.to_vec()).collect();
+        *lock_mutex(&self.shared.secrets) = secrets.iter().map(|it| it.to_vec()).collect();
     }
 
     /// What arrived so far, in order.
     pub(super) fn received(&self) -> Vec<Received> {
-        lock(&self.shared.received).clone()
+        lock_mutex(&self.shared.received).clone()
     }
 
     /// What went wrong: a wrong signature, or a connection that broke off.
     pub(super) fn faults(&self) -> Vec<String> {
-        lock(&self.shared.faults).clone()
+        lock_mutex(&self.shared.faults).clone()
     }
 
     /// Waits until something that arrived is as wanted, and returns it.
@@ -169,16 +169,16 @@ impl Drop for Receiver {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock_mutex<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 trait Channel: Read + Write {}
 impl<T: Read + Write> Channel for T {}
 
-impl Shared {
+impl ReceiverState {
     fn note_fault(&self, fault: String) {
-        lock(&self.faults).push(fault);
+        lock_mutex(&self.faults).push(fault);
     }
 
     fn serve(&self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> std::io::Result<()> {
@@ -192,7 +192,7 @@ impl Shared {
         let mut channel = BufReader::new(channel);
         while let Some((headers, body)) = read_request(&mut channel)? {
             let reaction = match self.take(&headers, &body) {
-                Ok(received) => lock(&self.react)(&received),
+                Ok(received) => lock_mutex(&self.react)(&received),
                 Err(fault) => {
                     self.note_fault(fault);
                     Reaction::Status(401, Vec::new())
@@ -220,7 +220,7 @@ impl Shared {
         }
         let signatures: Vec<&str> = header("webhook-signature")?.split(' ').collect();
         let signed = format!("{id}.{timestamp}.{body}");
-        let secrets = lock(&self.secrets);
+        let secrets = lock_mutex(&self.secrets);
         let expected = secrets
             .iter()
             .map(|secret| format!("v1,{}", base64(&hmac_sha256(secret, signed.as_bytes()))));
@@ -241,7 +241,7 @@ impl Shared {
             body: body.to_owned(),
             at: Instant::now(),
         };
-        lock(&self.received).push(received.clone());
+        lock_mutex(&self.received).push(received.clone());
         Ok(received)
     }
 
@@ -296,10 +296,10 @@ impl Shared {
     }
 }
 
-type Request = (Vec<(String, String)>, String);
+type RawRequest = (Vec<(String, String)>, String);
 
 /// Reads a request; `None`: the connection has ended before one.
-fn read_request(channel: &mut impl BufRead) -> std::io::Result<Option<Request>> {
+fn read_request(channel: &mut impl BufRead) -> std::io::Result<Option<RawRequest>> {
     let mut line = String::new();
     if channel.read_line(&mut line)? == 0 {
         return Ok(None);

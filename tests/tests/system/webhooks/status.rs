@@ -7,7 +7,7 @@ use super::receiver::{Reaction, Receiver};
 use super::{Hooks, QUICK, SECRET, propose, propose_some};
 
 /// The value of a metric with these labels.
-fn measure(host: &Host, name: &str, labels: &[&str]) -> Option<f64> {
+fn read_measure(host: &Host, name: &str, labels: &[&str]) -> Option<f64> {
     let text = Client::of_telemetry(host).get_text("/metrics");
     let start = format!("{name}{{");
     let line = text
@@ -16,7 +16,7 @@ fn measure(host: &Host, name: &str, labels: &[&str]) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
-fn alerts(host: &Host, kind: &str) -> Vec<Value> {
+fn list_alerts(host: &Host, kind: &str) -> Vec<Value> {
     let (status, answer) = Client::new(host).get("/v1/watchdog/alerts?limit=500");
     assert_eq!(status, 200, "{answer}");
     let alerts = answer["alerts"].as_array().expect("alerts").clone();
@@ -34,7 +34,7 @@ fn wait_for_alerts(host: &Host) {
         ("webhook_disabled", "the webhook gone is disabled"),
     ] {
         wait_until(kind, || {
-            let alerts = alerts(host, kind);
+            let alerts = list_alerts(host, kind);
             alerts.iter().any(|alert| {
                 let message = alert["message"].as_str().unwrap_or_default();
                 alert["severity"] == "critical" && message.contains(named)
@@ -65,12 +65,12 @@ fn webhooks_are_measured_and_raise_alerts() {
     let decided = propose_some(&host, 6);
     good.wait_for_decision(&decided[5]);
     wait_until("six dead letters", || {
-        measure(
+        read_measure(
             &host,
             "ark_webhook_dead_lettered_total",
             &["webhook=\"bad\""],
         ) == Some(6.0)
-            && measure(
+            && read_measure(
                 &host,
                 "ark_webhook_dead_lettered_total",
                 &["webhook=\"closed\""],
@@ -113,21 +113,21 @@ fn webhooks_are_measured_and_raise_alerts() {
         ("ark_webhook_disabled", &["webhook=\"gone\""], 1.0),
     ] {
         wait_until(&format!("{name} {labels:?} is {expected}"), || {
-            measure(&host, name, labels) == Some(expected)
+            read_measure(&host, name, labels) == Some(expected)
         });
     }
-    assert!(measure(&host, "ark_webhook_failing_seconds", &["webhook=\"bad\""]) > Some(0.0));
+    assert!(read_measure(&host, "ark_webhook_failing_seconds", &["webhook=\"bad\""]) > Some(0.0));
     // The events behind the one that was refused wait.
-    assert!(measure(&host, "ark_webhook_waiting", &["webhook=\"gone\""]) >= Some(6.0));
-    assert!(measure(&host, "ark_webhook_age_seconds", &["webhook=\"gone\""]) > Some(0.0));
+    assert!(read_measure(&host, "ark_webhook_waiting", &["webhook=\"gone\""]) >= Some(6.0));
+    assert!(read_measure(&host, "ark_webhook_age_seconds", &["webhook=\"gone\""]) > Some(0.0));
     wait_until("nothing waits for the good one", || {
-        measure(&host, "ark_webhook_waiting", &["webhook=\"good\""]) == Some(0.0)
+        read_measure(&host, "ark_webhook_waiting", &["webhook=\"good\""]) == Some(0.0)
     });
 
     wait_for_alerts(&host);
     // A webhook that stays disabled is one alert, however often the watchdog looks.
     let looks = |host: &Host| {
-        measure(
+        read_measure(
             host,
             "ark_graveyard_validations_total",
             &["result=\"held\""],
@@ -136,7 +136,7 @@ fn webhooks_are_measured_and_raise_alerts() {
     };
     let before = looks(&host);
     wait_until("three more looks", || looks(&host) >= before + 3.0);
-    assert_eq!(alerts(&host, "webhook_disabled").len(), 1);
+    assert_eq!(list_alerts(&host, "webhook_disabled").len(), 1);
     propose(&host);
 }
 
@@ -151,10 +151,10 @@ fn a_webhook_whose_secret_is_gone_is_alerted_of_until_it_is_back() {
     receiver.wait_for_decision(&propose(&host));
     std::fs::remove_file(hooks.secret_file("desk")).expect("the file");
     let held_up = propose(&host);
-    let failing = || measure(&host, "ark_webhook_failing_seconds", &["webhook=\"desk\""]);
+    let failing = || read_measure(&host, "ark_webhook_failing_seconds", &["webhook=\"desk\""]);
     wait_until("the metric says so", || failing() > Some(0.0));
     wait_until("the alert", || {
-        let alerts = alerts(&host, "webhook_failing");
+        let alerts = list_alerts(&host, "webhook_failing");
         alerts.iter().any(|alert| alert["severity"] == "critical")
     });
     hooks.write_secrets("desk", &[SECRET]);

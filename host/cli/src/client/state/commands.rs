@@ -5,7 +5,7 @@ use clap::Subcommand;
 use crate::client::request::PageArgs;
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum StateCommand {
+pub(crate) enum AgentStateCommand {
     /// Shows a key of an agent's state, now or as it was.
     Get {
         /// The agent.
@@ -88,7 +88,7 @@ pub(crate) enum StateCommand {
     Memory(MemoryCommand),
     /// Reads and changes the configuration values of the system.
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(ConfigEntryCommand),
     /// Reads and changes the truth map.
     #[command(subcommand)]
     Truth(TruthCommand),
@@ -154,7 +154,7 @@ pub(crate) enum MemoryCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
+pub(crate) enum ConfigEntryCommand {
     /// Shows a configuration value.
     Get {
         /// The key.

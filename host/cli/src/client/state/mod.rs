@@ -15,13 +15,13 @@ use crate::client::connection::Connection;
 use crate::client::request::ApiRequest;
 use crate::output::{print_json, print_notice};
 
-use commands::{ConfigCommand, MemoryCommand, TruthCommand};
+use commands::{ConfigEntryCommand, MemoryCommand, TruthCommand};
 
-pub(crate) use commands::StateCommand;
+pub(crate) use commands::AgentStateCommand;
 
 /// Carries out a command. `by` is the name that the audit log records for a change.
-pub(crate) fn run(
-    command: StateCommand,
+pub(crate) fn run_command(
+    command: AgentStateCommand,
     by: Option<String>,
     connection: &Connection,
 ) -> anyhow::Result<ExitCode> {
@@ -41,13 +41,13 @@ pub(crate) fn run(
 
 /// The agent whose state or memories a command lists or adds to. A name that no agent has is not refused: what an agent is to find is often put
 /// there before the agent.
-fn named_agent(command: &StateCommand) -> Option<&str> {
+fn named_agent(command: &AgentStateCommand) -> Option<&str> {
     match command {
-        StateCommand::Set { agent, .. }
-        | StateCommand::List {
+        AgentStateCommand::Set { agent, .. }
+        | AgentStateCommand::List {
             agent: Some(agent), ..
         }
-        | StateCommand::Memory(
+        | AgentStateCommand::Memory(
             MemoryCommand::Add { agent, .. } | MemoryCommand::List { agent, .. },
         ) => Some(agent),
         _ => None,
@@ -103,9 +103,9 @@ enum PlannedRequest {
     Delete(ApiRequest),
 }
 
-fn state_request(command: StateCommand) -> anyhow::Result<PlannedRequest> {
+fn state_request(command: AgentStateCommand) -> anyhow::Result<PlannedRequest> {
     Ok(match command {
-        StateCommand::Get {
+        AgentStateCommand::Get {
             agent,
             key,
             revision,
@@ -115,7 +115,7 @@ fn state_request(command: StateCommand) -> anyhow::Result<PlannedRequest> {
                 .with_query("revision", revision)
                 .with_query("at_ms", at_ms),
         ),
-        StateCommand::Set {
+        AgentStateCommand::Set {
             agent,
             key,
             value,
@@ -125,7 +125,7 @@ fn state_request(command: StateCommand) -> anyhow::Result<PlannedRequest> {
                 .with_raw_field("value", &read_value(value)?)
                 .with_fields(&[("expected_revision", json!(expected_revision))]),
         ),
-        StateCommand::Delete {
+        AgentStateCommand::Delete {
             agent,
             key,
             expected_revision,
@@ -133,10 +133,10 @@ fn state_request(command: StateCommand) -> anyhow::Result<PlannedRequest> {
             ApiRequest::new("DELETE", &["v1", "state", &agent, &key])
                 .with_query("expected_revision", expected_revision),
         ),
-        StateCommand::List {
+        AgentStateCommand::List {
             agent: None, page, ..
         } => PlannedRequest::Read(ApiRequest::get(&["v1", "state"]).with_page(page)),
-        StateCommand::List {
+        AgentStateCommand::List {
             agent: Some(agent),
             prefix,
             values,
@@ -147,10 +147,10 @@ fn state_request(command: StateCommand) -> anyhow::Result<PlannedRequest> {
                 .with_query("values", values.then_some(true))
                 .with_page(page),
         ),
-        StateCommand::History { agent, key, page } => PlannedRequest::Read(
+        AgentStateCommand::History { agent, key, page } => PlannedRequest::Read(
             ApiRequest::get(&["v1", "state", &agent, &key, "history"]).with_page(page),
         ),
-        StateCommand::Rollback {
+        AgentStateCommand::Rollback {
             agent,
             key,
             steps,
@@ -163,7 +163,7 @@ fn state_request(command: StateCommand) -> anyhow::Result<PlannedRequest> {
                 ("expected_revision", json!(expected_revision)),
             ]),
         ),
-        StateCommand::Log {
+        AgentStateCommand::Log {
             agent,
             action_type,
             result,
@@ -179,9 +179,9 @@ fn state_request(command: StateCommand) -> anyhow::Result<PlannedRequest> {
                 .with_query("until_ms", until_ms)
                 .with_page(page),
         ),
-        StateCommand::Memory(command) => memory_request(command)?,
-        StateCommand::Config(command) => config_request(command),
-        StateCommand::Truth(command) => truth_request(command),
+        AgentStateCommand::Memory(command) => memory_request(command)?,
+        AgentStateCommand::Config(command) => config_request(command),
+        AgentStateCommand::Truth(command) => truth_request(command),
     })
 }
 
@@ -222,17 +222,17 @@ fn memory_request(command: MemoryCommand) -> anyhow::Result<PlannedRequest> {
     })
 }
 
-fn config_request(command: ConfigCommand) -> PlannedRequest {
+fn config_request(command: ConfigEntryCommand) -> PlannedRequest {
     match command {
-        ConfigCommand::Get { key } => {
+        ConfigEntryCommand::Get { key } => {
             PlannedRequest::Read(ApiRequest::get(&["v1", "config", &key]))
         }
-        ConfigCommand::List { prefix, page } => PlannedRequest::Read(
+        ConfigEntryCommand::List { prefix, page } => PlannedRequest::Read(
             ApiRequest::get(&["v1", "config"])
                 .with_query("prefix", prefix)
                 .with_page(page),
         ),
-        ConfigCommand::Set {
+        ConfigEntryCommand::Set {
             key,
             value,
             description,
@@ -245,14 +245,14 @@ fn config_request(command: ConfigCommand) -> PlannedRequest {
                     ("expected_revision", json!(expected_revision)),
                 ]),
         ),
-        ConfigCommand::Delete {
+        ConfigEntryCommand::Delete {
             key,
             expected_revision,
         } => PlannedRequest::Delete(
             ApiRequest::new("DELETE", &["v1", "config", &key])
                 .with_query("expected_revision", expected_revision),
         ),
-        ConfigCommand::History { key, page } => PlannedRequest::Read(
+        ConfigEntryCommand::History { key, page } => PlannedRequest::Read(
             ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page),
         ),
     }

@@ -32,7 +32,7 @@ use ark_model::principal::{Principal, Role};
 use ark_store::{ReadError, Store};
 
 use crate::api::http::deadline::{Malformed, begin_call};
-use crate::api::http::head::Authority;
+use crate::api::http::head::RequestAuthority;
 use crate::api::http::problem::Problem;
 
 use super::access::{Lookup, find_endpoint};
@@ -429,7 +429,7 @@ fn check_own_machine(headers: &HeaderMap) -> Result<(), Problem> {
         return Ok(());
     };
     let host = String::from_utf8_lossy(host.as_bytes());
-    if Authority::parse(&host).is_some_and(|authority| authority.is_own_machine()) {
+    if RequestAuthority::parse(&host).is_some_and(|authority| authority.is_own_machine()) {
         return Ok(());
     }
     Err(Problem::new(

@@ -85,21 +85,21 @@ impl Tickets {
 mod tests {
     use super::*;
 
-    fn digest(number: usize) -> Digest {
+    fn make_digest(number: usize) -> Digest {
         Digest::hash_bytes(&number.to_le_bytes())
     }
 
     #[test]
     fn a_ticket_is_used_once_and_in_time() {
         let tickets = Tickets::default();
-        let (now, holder) = (Instant::now(), TokenUsed(Some(digest(0))));
-        tickets.issue_at(digest(1), holder, now).unwrap();
-        tickets.issue_at(digest(2), holder, now).unwrap();
+        let (now, holder) = (Instant::now(), TokenUsed(Some(make_digest(0))));
+        tickets.issue_at(make_digest(1), holder, now).unwrap();
+        tickets.issue_at(make_digest(2), holder, now).unwrap();
         let soon = now + LIFETIME.mul_f64(0.9);
-        assert_eq!(tickets.redeem_at(&digest(1), soon), Some(holder));
-        assert_eq!(tickets.redeem_at(&digest(1), soon), None);
-        assert_eq!(tickets.redeem_at(&digest(2), now + LIFETIME), None);
-        assert_eq!(tickets.redeem_at(&digest(3), now), None);
+        assert_eq!(tickets.redeem_at(&make_digest(1), soon), Some(holder));
+        assert_eq!(tickets.redeem_at(&make_digest(1), soon), None);
+        assert_eq!(tickets.redeem_at(&make_digest(2), now + LIFETIME), None);
+        assert_eq!(tickets.redeem_at(&make_digest(3), now), None);
     }
 
     #[test]
@@ -107,19 +107,19 @@ mod tests {
         let tickets = Tickets::default();
         let now = Instant::now();
         for caller in 0..MAX_IN_ALL / MAX_OF_CALLER {
-            let holder = TokenUsed(Some(digest(caller)));
+            let holder = TokenUsed(Some(make_digest(caller)));
             for number in 0..MAX_OF_CALLER {
-                let ticket = digest(1 + caller * MAX_OF_CALLER + number);
+                let ticket = make_digest(1 + caller * MAX_OF_CALLER + number);
                 assert_eq!(tickets.issue_at(ticket, holder, now), Ok(()));
             }
             let refused = Err(TicketRefusal::OfCaller(MAX_OF_CALLER));
-            assert_eq!(tickets.issue_at(digest(9_999), holder, now), refused);
+            assert_eq!(tickets.issue_at(make_digest(9_999), holder, now), refused);
         }
         let other = TokenUsed(None);
         let refused = Err(TicketRefusal::InAll(MAX_IN_ALL));
-        assert_eq!(tickets.issue_at(digest(9_999), other, now), refused);
+        assert_eq!(tickets.issue_at(make_digest(9_999), other, now), refused);
         assert_eq!(
-            tickets.issue_at(digest(9_999), other, now + LIFETIME),
+            tickets.issue_at(make_digest(9_999), other, now + LIFETIME),
             Ok(())
         );
     }

@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    fn row(seq: u64) -> StoredEvent {
+    fn make_row(seq: u64) -> StoredEvent {
         StoredEvent::Row(AuditRow {
             seq,
             kind: AuditKind::Operator,
@@ -191,7 +191,7 @@ mod tests {
         })
     }
 
-    fn at(audit_seq: u64, alert_seq: u64) -> EventCursor {
+    fn make_cursor(audit_seq: u64, alert_seq: u64) -> EventCursor {
         EventCursor {
             audit_seq,
             alert_seq,
@@ -200,23 +200,33 @@ mod tests {
 
     #[test]
     fn the_ring_holds_the_positions_behind_its_base_and_no_other() {
-        let mut ring = EventRing::new(at(10, 3));
-        assert!(ring.holds(at(10, 3)) && ring.head() == at(10, 3));
+        let mut ring = EventRing::new(make_cursor(10, 3));
+        assert!(ring.holds(make_cursor(10, 3)) && ring.head() == make_cursor(10, 3));
         for seq in 11..=20 {
-            ring.push(row(seq));
+            ring.push(make_row(seq));
         }
-        assert_eq!(ring.head(), at(20, 3));
-        assert!(ring.holds(at(10, 3)) && ring.holds(at(15, 3)) && ring.holds(at(20, 3)));
+        assert_eq!(ring.head(), make_cursor(20, 3));
+        assert!(
+            ring.holds(make_cursor(10, 3))
+                && ring.holds(make_cursor(15, 3))
+                && ring.holds(make_cursor(20, 3))
+        );
         // The same sum, and positions outside.
-        for other in [at(14, 4), at(16, 2), at(9, 3), at(21, 3), at(0, 0)] {
+        for other in [
+            make_cursor(14, 4),
+            make_cursor(16, 2),
+            make_cursor(9, 3),
+            make_cursor(21, 3),
+            make_cursor(0, 0),
+        ] {
             assert!(!ring.holds(other), "{other:?}");
         }
         for seq in 21..=20 + RING_EVENTS as u64 {
-            ring.push(row(seq));
+            ring.push(make_row(seq));
         }
         assert!(ring.bytes <= RING_BYTES && ring.entries.len() <= RING_EVENTS);
         assert!(
-            !ring.holds(at(10, 3)) && !ring.holds(at(20, 3)),
+            !ring.holds(make_cursor(10, 3)) && !ring.holds(make_cursor(20, 3)),
             "they have left"
         );
         assert!(ring.holds(ring.base) && ring.holds(ring.head()));
@@ -224,20 +234,20 @@ mod tests {
 
     #[test]
     fn a_page_is_bounded_and_has_one_event_at_least() {
-        let mut page = PageBuilder::new(at(0, 0));
+        let mut page = PageBuilder::new(make_cursor(0, 0));
         assert!(
-            page.push(&vec![b'x'; 2 * PAGE_BYTES], at(1, 0)),
+            page.push(&vec![b'x'; 2 * PAGE_BYTES], make_cursor(1, 0)),
             "larger by itself"
         );
-        assert!(!page.push(b"y", at(2, 0)));
-        assert_eq!(page.finish().cursor, at(1, 0));
-        let mut page = PageBuilder::new(at(0, 0));
+        assert!(!page.push(b"y", make_cursor(2, 0)));
+        assert_eq!(page.finish().cursor, make_cursor(1, 0));
+        let mut page = PageBuilder::new(make_cursor(0, 0));
         let mut taken = 0;
-        while page.push(&[b'x'; 1_000], at(taken + 1, 0)) {
+        while page.push(&[b'x'; 1_000], make_cursor(taken + 1, 0)) {
             taken += 1;
         }
         let page = page.finish();
-        assert_eq!(page.cursor, at(taken, 0));
+        assert_eq!(page.cursor, make_cursor(taken, 0));
         assert!(page.text.len() <= PAGE_BYTES && page.text.len() > PAGE_BYTES - 1_000);
     }
 }

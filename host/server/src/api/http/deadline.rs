@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     /// How a call runs beyond its deadline.
-    enum Course {
+    enum LateCall {
         /// The gate is late, and refuses the caller.
         RefusedLate,
         /// The gate is late, and admits the caller.
@@ -290,17 +290,17 @@ mod tests {
     }
 
     /// Returns the status and whether the call was carried out.
-    fn answer(method: Method, course: Course) -> (StatusCode, bool) {
+    fn answer_late(method: Method, course: LateCall) -> (StatusCode, bool) {
         let carried_out = Arc::new(AtomicBool::new(false));
         let carrying_out = Arc::clone(&carried_out);
-        let is_late = !matches!(course, Course::Endless);
+        let is_late = !matches!(course, LateCall::Endless);
         let call = move |request: Request| async move {
             let deadline = request.extensions().get::<Deadline>().cloned();
             let state = || deadline.as_ref().map(|it| it.call.load(Ordering::Acquire));
             while is_late && state() == Some(WAITING) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            if matches!(course, Course::RefusedLate) {
+            if matches!(course, LateCall::RefusedLate) {
                 return StatusCode::UNAUTHORIZED.into_response();
             }
             if let Err(problem) = begin_call(&request) {
@@ -326,11 +326,11 @@ mod tests {
     #[test]
     fn a_call_begins_before_its_deadline_or_not_at_all_and_a_refused_caller_is_told_so() {
         for method in [Method::GET, Method::POST] {
-            let refused = answer(method.clone(), Course::RefusedLate);
+            let refused = answer_late(method.clone(), LateCall::RefusedLate);
             assert_eq!(refused, (StatusCode::UNAUTHORIZED, false), "{method}");
-            let barred = answer(method.clone(), Course::AdmittedLate);
+            let barred = answer_late(method.clone(), LateCall::AdmittedLate);
             assert_eq!(barred, (StatusCode::GATEWAY_TIMEOUT, false), "{method}");
-            let late = answer(method.clone(), Course::Endless);
+            let late = answer_late(method.clone(), LateCall::Endless);
             assert_eq!(late, (StatusCode::GATEWAY_TIMEOUT, true), "{method}");
         }
     }

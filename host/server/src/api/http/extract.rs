@@ -36,7 +36,7 @@ pub(crate) trait RequestBody: Sized {
     fn from_document(document: Value) -> Result<Self, FieldError>;
 
     /// The answer to a document that is out of form.
-    fn refuse(error: FieldError) -> Problem {
+    fn convert_refusal(error: FieldError) -> Problem {
         error.into()
     }
 }
@@ -94,7 +94,7 @@ impl<S: Send + Sync, T: RequestBody> FromRequest<S> for ApiJson<T> {
         let body = read_body(&parts.headers, body, BodyLimits::DEFAULT).await?;
         let form = parse_json(&body)
             .and_then(T::from_document)
-            .map_err(T::refuse)?;
+            .map_err(T::convert_refusal)?;
         Ok(Self { form, body })
     }
 }

@@ -130,14 +130,14 @@ fn check_host(request: &Request) -> Result<(), FieldError> {
         return Err(FieldError::new(FIELD, "is missing", remedy));
     };
     let text = String::from_utf8_lossy(host.as_bytes());
-    let Some(host) = Authority::parse(&text) else {
+    let Some(host) = RequestAuthority::parse(&text) else {
         let problem = format!("is {:?}", clip_for_error(&text));
         let remedy =
             "give the name or address of this host, and its port after a colon if it has one";
         return Err(FieldError::new(FIELD, problem, remedy));
     };
     if let Some(target) = target {
-        let is_same = Authority::parse(target)
+        let is_same = RequestAuthority::parse(target)
             .is_some_and(|target| target.is_same(&host, request.uri().scheme_str()));
         if !is_same {
             let problem = format!(
@@ -174,7 +174,7 @@ fn check_transfer_coding(headers: &HeaderMap) -> Result<(), FieldError> {
 
 /// A host and its port, as `Host` has them.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Authority<'a> {
+pub(crate) struct RequestAuthority<'a> {
     name: HostName<'a>,
     port: Option<u16>,
 }
@@ -201,7 +201,7 @@ impl PartialEq for HostName<'_> {
 
 impl Eq for HostName<'_> {}
 
-impl<'a> Authority<'a> {
+impl<'a> RequestAuthority<'a> {
     /// Reads `name`, `name:port`, `[address]` or `[address]:port`; `None` if it has another form.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (name, port) = if let Some(rest) = text.strip_prefix('[') {
@@ -290,7 +290,7 @@ mod tests {
             ("10.0.0.1", false),
             ("[fe80::1]", false),
         ] {
-            let authority = Authority::parse(text).unwrap_or_else(|| panic!("{text}"));
+            let authority = RequestAuthority::parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(authority.is_own_machine(), own, "{text}");
         }
         for text in [
@@ -322,10 +322,10 @@ mod tests {
             "0x7f.1.2.3.4",
             "%6cocalhost",
         ] {
-            assert_eq!(Authority::parse(text), None, "{text}");
+            assert_eq!(RequestAuthority::parse(text), None, "{text}");
         }
         let long = "a".repeat(256);
-        assert_eq!(Authority::parse(&long), None);
+        assert_eq!(RequestAuthority::parse(&long), None);
     }
 
     #[test]

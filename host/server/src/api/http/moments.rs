@@ -60,8 +60,8 @@ impl<S: Serializer> Serializer for MomentSerializer<S> {
     type SerializeTuple = Parts<S::SerializeTuple>;
     type SerializeTupleStruct = Parts<S::SerializeTupleStruct>;
     type SerializeTupleVariant = Parts<S::SerializeTupleVariant>;
-    type SerializeMap = Fields<S::SerializeMap>;
-    type SerializeStruct = Fields<S::SerializeMap>;
+    type SerializeMap = MomentFields<S::SerializeMap>;
+    type SerializeStruct = MomentFields<S::SerializeMap>;
     type SerializeStructVariant = Parts<S::SerializeStructVariant>;
 
     pass_on! {
@@ -153,11 +153,11 @@ impl<S: Serializer> Serializer for MomentSerializer<S> {
     fn serialize_map(self, length: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
         // A struct with flattened fields is written as a map, without a length.
         let kind = if length.is_some() {
-            Kind::Data
+            ValueKind::Data
         } else {
-            Kind::Fields(String::new())
+            ValueKind::Fields(String::new())
         };
-        Ok(Fields {
+        Ok(MomentFields {
             map: self.0.serialize_map(length)?,
             kind,
         })
@@ -168,9 +168,9 @@ impl<S: Serializer> Serializer for MomentSerializer<S> {
         _name: &'static str,
         _length: usize,
     ) -> Result<Self::SerializeStruct, S::Error> {
-        Ok(Fields {
+        Ok(MomentFields {
             map: self.0.serialize_map(None)?,
-            kind: Kind::Fields(String::new()),
+            kind: ValueKind::Fields(String::new()),
         })
     }
 
@@ -269,19 +269,19 @@ impl<C: SerializeStructVariant> SerializeStructVariant for Parts<C> {
 }
 
 /// The entries of a map, or the fields of a struct.
-struct Fields<M> {
+struct MomentFields<M> {
     map: M,
-    kind: Kind,
+    kind: ValueKind,
 }
 
-enum Kind {
+enum ValueKind {
     /// JSON that is data.
     Data,
     /// Fields of an answer. The name is that of the field whose value comes next, where the two are given one after the other.
     Fields(String),
 }
 
-impl<M: SerializeMap> Fields<M> {
+impl<M: SerializeMap> MomentFields<M> {
     fn write_field<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), M::Error> {
         self.map.serialize_entry(key, &WithMoments(value))?;
         self.write_moment(key, value)
@@ -304,12 +304,12 @@ impl<M: SerializeMap> Fields<M> {
     }
 }
 
-impl<M: SerializeMap> SerializeMap for Fields<M> {
+impl<M: SerializeMap> SerializeMap for MomentFields<M> {
     type Ok = M::Ok;
     type Error = M::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), M::Error> {
-        if let Kind::Fields(name) = &mut self.kind {
+        if let ValueKind::Fields(name) = &mut self.kind {
             *name = read_key(key);
         }
         self.map.serialize_key(key)
@@ -317,7 +317,7 @@ impl<M: SerializeMap> SerializeMap for Fields<M> {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), M::Error> {
         self.map.serialize_value(&WithMoments(value))?;
-        let Kind::Fields(name) = &mut self.kind else {
+        let ValueKind::Fields(name) = &mut self.kind else {
             return Ok(());
         };
         let name = std::mem::take(name);
@@ -331,8 +331,8 @@ impl<M: SerializeMap> SerializeMap for Fields<M> {
     ) -> Result<(), M::Error> {
         self.map.serialize_entry(key, &WithMoments(value))?;
         match self.kind {
-            Kind::Data => Ok(()),
-            Kind::Fields(_) => self.write_moment(&read_key(key), value),
+            ValueKind::Data => Ok(()),
+            ValueKind::Fields(_) => self.write_moment(&read_key(key), value),
         }
     }
 
@@ -341,7 +341,7 @@ impl<M: SerializeMap> SerializeMap for Fields<M> {
     }
 }
 
-impl<M: SerializeMap> SerializeStruct for Fields<M> {
+impl<M: SerializeMap> SerializeStruct for MomentFields<M> {
     type Ok = M::Ok;
     type Error = M::Error;
 
@@ -375,7 +375,7 @@ mod tests {
     use super::*;
 
     #[derive(Serialize)]
-    struct Inner {
+    struct MomentRow {
         at_ms: u64,
         settled_at_ms: Option<u64>,
     }
@@ -383,13 +383,13 @@ mod tests {
     #[derive(Serialize)]
     struct Outer<'a> {
         #[serde(flatten)]
-        inner: Inner,
+        inner: MomentRow,
         #[serde(flatten)]
         also: Flat,
         since_ms: u64,
         latency_ms: u64,
-        rows: Vec<Inner>,
-        by_name: BTreeMap<&'a str, Inner>,
+        rows: Vec<MomentRow>,
+        by_name: BTreeMap<&'a str, MomentRow>,
         value: Value,
     }
 
@@ -406,7 +406,7 @@ mod tests {
 
     #[test]
     fn moments_of_answers_have_both_forms_and_data_stays_as_it_is() {
-        let inner = |at_ms, settled_at_ms| Inner {
+        let inner = |at_ms, settled_at_ms| MomentRow {
             at_ms,
             settled_at_ms,
         };

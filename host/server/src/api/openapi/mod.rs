@@ -11,4 +11,4 @@ mod serve;
 pub(crate) use document::Documents;
 #[cfg(test)]
 pub(crate) use document::build_document;
-pub(crate) use serve::routes;
+pub(crate) use serve::list_routes;

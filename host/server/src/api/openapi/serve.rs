@@ -10,7 +10,7 @@ use crate::api::state::{DescribedRoutes, Shared};
 
 use super::page::content_security_policy;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(serve_document))
         .routes(routes!(serve_page))

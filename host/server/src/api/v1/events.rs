@@ -100,7 +100,7 @@ struct LastEvent {
     id: Option<EventId>,
 }
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(follow_events))
         .routes(routes!(issue_ticket))

@@ -25,7 +25,7 @@ use crate::api::v1::uploads::change_request_of;
 use crate::changes::ChangeKey;
 use crate::router::{RedeliveryError, RedeliveryReceipt, RedeliveryRequest};
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_failed_signals))
         .routes(routes!(redeliver_signals))

@@ -13,7 +13,7 @@ use crate::api::state::{DescribedRoutes, Shared};
 use crate::readiness::{Liveness, ReadinessReport, StoreCheckReport, report_liveness};
 use ark_model::ids::Millis;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(show_liveness))
         .routes(routes!(show_readiness))

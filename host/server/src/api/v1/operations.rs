@@ -21,7 +21,7 @@ use crate::api::operations::{
 };
 use crate::api::state::{DescribedRoutes, Shared};
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(read_operation))
 }
 

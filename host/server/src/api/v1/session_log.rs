@@ -17,7 +17,7 @@ use crate::api::state::{DescribedRoutes, Shared};
 use ark_model::ids::{Millis, Name, TraceId};
 use ark_store::{SessionLogFilter, SessionLogRow};
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(list_session_log))
 }
 

@@ -26,7 +26,7 @@ use ark_model::form::parse_json;
 use ark_model::ids::{Name, SignalId, TraceId};
 use ark_store::SignalKey;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(send_signal))
 }
 

@@ -62,7 +62,7 @@ impl AsRef<[u8]> for BegunBytes {
 }
 
 /// A body on its way to the owner.
-pub(super) enum OutgoingBody {
+pub(super) enum ForwardedBody {
     Whole {
         bytes: Bytes,
         _memory: OwnedSemaphorePermit,
@@ -81,7 +81,7 @@ pub(super) async fn read_body(
     declared: Option<HeaderValue>,
     body: Body,
     memory: &BodyMemory,
-) -> Result<OutgoingBody, Problem> {
+) -> Result<ForwardedBody, Problem> {
     let length = declared
         .as_ref()
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -112,7 +112,7 @@ pub(super) async fn read_body(
     let is_whole = is_whole.map_err(|_| too_slow(WHOLE_LIMITS))??;
     let bytes = read.freeze();
     if is_whole {
-        return Ok(OutgoingBody::Whole {
+        return Ok(ForwardedBody::Whole {
             bytes,
             _memory: permit,
         });
@@ -126,7 +126,7 @@ pub(super) async fn read_body(
 }
 
 /// Streams a body within [`STREAMED_LIMITS`], and notes what the client does wrong.
-fn stream_body(body: Body, length: Option<HeaderValue>) -> OutgoingBody {
+fn stream_body(body: Body, length: Option<HeaderValue>) -> ForwardedBody {
     let failure = ClientFailure::default();
     let noted = Arc::clone(&failure);
     let body = Limited::new(body, STREAMED_LIMITS.bytes).map_err(move |error| {
@@ -138,7 +138,7 @@ fn stream_body(body: Body, length: Option<HeaderValue>) -> OutgoingBody {
         let _ = noted.set(found);
         error
     });
-    OutgoingBody::Streamed {
+    ForwardedBody::Streamed {
         body: Some(Body::new(body)),
         length,
         failure,

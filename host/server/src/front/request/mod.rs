@@ -23,7 +23,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::trace_context::format_traceparent;
 use crate::api::repeats::{IDEMPOTENCY_KEY, KeyedCalls};
 
-use body::{BodyFailure, OutgoingBody, STREAMED_LIMITS, read_body};
+use body::{BodyFailure, ForwardedBody, STREAMED_LIMITS, read_body};
 use headers::drop_sender_headers;
 
 pub(super) use body::BodyMemory;
@@ -43,7 +43,7 @@ pub(super) struct OutgoingRequest {
     pub(super) method: Method,
     pub(super) path: PathAndQuery,
     headers: HeaderMap,
-    body: OutgoingBody,
+    body: ForwardedBody,
     /// The moment after which the caller waits no more.
     deadline: Option<Instant>,
     /// Whether it may be sent again when it is not known whether it arrived.
@@ -115,19 +115,19 @@ impl OutgoingRequest {
     /// The body, if it is in memory.
     pub(super) const fn whole_body(&self) -> Option<&Bytes> {
         match &self.body {
-            OutgoingBody::Whole { bytes, .. } => Some(bytes),
-            OutgoingBody::Streamed { .. } => None,
+            ForwardedBody::Whole { bytes, .. } => Some(bytes),
+            ForwardedBody::Streamed { .. } => None,
         }
     }
 
     /// Whether it can be sent: a streamed body only once.
     pub(super) const fn can_be_sent(&self) -> bool {
-        !matches!(&self.body, OutgoingBody::Streamed { body: None, .. })
+        !matches!(&self.body, ForwardedBody::Streamed { body: None, .. })
     }
 
     /// The problem of a streamed body that the client did not send whole, or not within its bounds.
     pub(super) fn client_failure(&self) -> Option<Problem> {
-        let OutgoingBody::Streamed { failure, .. } = &self.body else {
+        let ForwardedBody::Streamed { failure, .. } = &self.body else {
             return None;
         };
         failure.get().map(|failure| match failure {
@@ -150,8 +150,8 @@ impl OutgoingRequest {
                 .insert(DEADLINE, HeaderValue::from(millis));
         }
         *message.body_mut() = match &mut self.body {
-            OutgoingBody::Whole { bytes, .. } => Body::from(bytes.clone()),
-            OutgoingBody::Streamed { body, length, .. } => {
+            ForwardedBody::Whole { bytes, .. } => Body::from(bytes.clone()),
+            ForwardedBody::Streamed { body, length, .. } => {
                 if let Some(length) = length {
                     let headers = message.headers_mut();
                     headers.insert(header::CONTENT_LENGTH, length.clone());
@@ -228,7 +228,7 @@ mod tests {
             .unwrap_or_else(|problem| panic!("{}", problem.detail()))
     }
 
-    fn key(outgoing: &OutgoingRequest) -> Option<&str> {
+    fn idempotency_key(outgoing: &OutgoingRequest) -> Option<&str> {
         let key = outgoing.headers.get(IDEMPOTENCY_KEY)?;
         key.to_str().ok()
     }
@@ -237,19 +237,22 @@ mod tests {
     async fn decisions_without_a_key_get_one_and_others_keep_theirs() {
         let post = |path: &str| Request::post(path.to_owned());
         let given = take_in(post("/v1/actions"), r#"{"agent":"a"}"#).await;
-        assert!(key(&given).is_some_and(|key| key.starts_with("ark-front-")));
+        assert!(idempotency_key(&given).is_some_and(|key| key.starts_with("ark-front-")));
         assert!(given.may_repeat);
         let other = take_in(post("/v1/actions"), r#"{"agent":"a"}"#).await;
-        assert_ne!(key(&given), key(&other));
+        assert_ne!(idempotency_key(&given), idempotency_key(&other));
         let own = post("/v1/actions").header("Idempotency-Key", "mine");
         let own = take_in(own, r#"{"agent":"a"}"#).await;
-        assert_eq!((key(&own), own.may_repeat), (Some("mine"), true));
+        assert_eq!(
+            (idempotency_key(&own), own.may_repeat),
+            (Some("mine"), true)
+        );
         let within = take_in(
             post("/v1/actions/batch"),
             r#"{"idempotency_key":"k","actions":[]}"#,
         );
         let within = within.await;
-        assert_eq!((key(&within), within.may_repeat), (None, true));
+        assert_eq!((idempotency_key(&within), within.may_repeat), (None, true));
         for (path, body) in [
             ("/v1/actions", "no JSON"),
             ("/v1/tokens", r#"{"name":"ada"}"#),
@@ -257,7 +260,7 @@ mod tests {
         ] {
             let outgoing = take_in(post(path), body).await;
             assert_eq!(
-                (key(&outgoing), outgoing.may_repeat),
+                (idempotency_key(&outgoing), outgoing.may_repeat),
                 (None, false),
                 "{path}"
             );

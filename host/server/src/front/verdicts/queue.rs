@@ -20,7 +20,7 @@ use crate::api::view::DecisionRecord;
 use crate::front::owner::Owner;
 
 use super::judge::FrontJudge;
-use super::tally::{DifferingVerdict, Tally, UnjudgedReason};
+use super::tally::{DifferingVerdict, UnjudgedReason, VerdictTally};
 use super::uploaded::UploadedPolicies;
 
 /// Answers that may wait.
@@ -84,7 +84,7 @@ struct WorkerShared {
     owner: Arc<Owner>,
     judge: Arc<ArcSwap<FrontJudge>>,
     uploaded: UploadedPolicies,
-    tally: Arc<Tally>,
+    tally: Arc<VerdictTally>,
     meters: Arc<FrontMeters>,
     waiting_bytes: AtomicUsize,
     waiting: AtomicUsize,
@@ -101,7 +101,7 @@ impl VerdictQueue {
     pub(in crate::front) fn start(
         owner: Arc<Owner>,
         judge: Arc<ArcSwap<FrontJudge>>,
-        tally: Arc<Tally>,
+        tally: Arc<VerdictTally>,
         meters: Arc<FrontMeters>,
     ) -> Self {
         let (answers, waiting) = mpsc::channel::<AnsweredCall>(MAX_WAITING);

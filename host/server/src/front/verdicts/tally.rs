@@ -78,13 +78,13 @@ struct ReasonTally {
 }
 
 /// Counts what came of it.
-pub(in crate::front) struct Tally {
+pub(in crate::front) struct VerdictTally {
     meters: Arc<FrontMeters>,
     reasons: Mutex<BTreeMap<UnjudgedReason, ReasonTally>>,
     kept: Mutex<VecDeque<DifferingVerdict>>,
 }
 
-impl Tally {
+impl VerdictTally {
     pub(in crate::front) fn new(meters: Arc<FrontMeters>) -> Self {
         Self {
             meters,
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn only_the_latest_differing_verdicts_are_kept() {
-        let tally = Tally::new(Arc::default());
+        let tally = VerdictTally::new(Arc::default());
         let ids: Vec<DecisionId> = (0..MAX_KEPT + 5).map(|_| DecisionId::fresh()).collect();
         for id in &ids {
             tally.add_different(DifferingVerdict {

@@ -217,11 +217,11 @@ mod tests {
 
     use super::*;
 
-    fn aliases() -> InstrumentAliases {
+    fn make_aliases() -> InstrumentAliases {
         InstrumentAliases::new([("XBT", "BTC")]).expect("aliases")
     }
 
-    fn action(action_type: &str, symbol: &str) -> Action {
+    fn make_action(action_type: &str, symbol: &str) -> Action {
         let parameters = serde_json::json!({"symbol": symbol});
         let request =
             serde_json::json!({"agent": "a", "action_type": action_type, "parameters": parameters});
@@ -229,7 +229,7 @@ mod tests {
         parse_action(document).expect("an action").action
     }
 
-    fn attested(list: List, key: &str) -> (List, String, ListEntry) {
+    fn make_attested(list: List, key: &str) -> (List, String, ListEntry) {
         let entry = match list {
             List::ClientOrders => ListEntry::ClientOrder(key.to_owned()),
             _ => ListEntry::Restricted(key.to_owned()),
@@ -242,12 +242,12 @@ mod tests {
         let lists = OperatorLists::new(
             vec![ListEntry::Restricted("res-usd".to_owned())],
             vec![
-                attested(List::Restricted, "acme"),
-                attested(List::ClientOrders, "xbt/eur"),
+                make_attested(List::Restricted, "acme"),
+                make_attested(List::ClientOrders, "xbt/eur"),
             ],
-            aliases(),
+            make_aliases(),
         );
-        let key = |symbol: &str| aliases().find_key(symbol);
+        let key = |symbol: &str| make_aliases().find_key(symbol);
         for symbol in ["RES-USD", "RES/USD", "RES_USD", "resusd", "ACME", "Acme"] {
             assert!(lists.is_restricted(&key(symbol)), "{symbol}");
         }
@@ -265,14 +265,14 @@ mod tests {
             symbol: Some("xbt-usd".to_owned()),
             words: "no bitcoin".to_owned(),
         };
-        let lists = OperatorLists::new(vec![veto], Vec::new(), aliases());
+        let lists = OperatorLists::new(vec![veto], Vec::new(), make_aliases());
         let agent: Name = "a".parse().expect("a name");
         for (action_type, symbol, vetoed) in [
             ("close_position", "BTC/USD", true),
             ("message", "btcusd", true),
             ("close_position", "ETH/USD", false),
         ] {
-            let found = lists.find_veto(&agent, &action(action_type, symbol));
+            let found = lists.find_veto(&agent, &make_action(action_type, symbol));
             assert_eq!(found.is_some(), vetoed, "{action_type} {symbol}");
         }
     }
@@ -280,8 +280,10 @@ mod tests {
     #[test]
     fn spellings_of_one_entry_are_found_and_all_in_force_until_the_last_is_off() {
         let keys = ["RES-USD", "RES/USD", "--", "//"];
-        let rows = keys.map(|key| attested(List::Restricted, key)).to_vec();
-        let mut lists = OperatorLists::new(Vec::new(), rows, aliases());
+        let rows = keys
+            .map(|key| make_attested(List::Restricted, key))
+            .to_vec();
+        let mut lists = OperatorLists::new(Vec::new(), rows, make_aliases());
         assert_eq!(
             lists.find_entry_keys(List::Restricted, "res_usd"),
             ["RES-USD", "RES/USD"]
@@ -293,12 +295,12 @@ mod tests {
                 .find_entry_keys(List::ClientOrders, "RES-USD")
                 .is_empty()
         );
-        let key = aliases().find_key("RES-USD");
+        let key = make_aliases().find_key("RES-USD");
         lists.set_attested(List::Restricted, "RES-USD", None);
         assert!(lists.is_restricted(&key));
         lists.set_attested(List::Restricted, "RES/USD", None);
         assert!(!lists.is_restricted(&key));
         // Subjects and sources are addressed by their own text.
-        assert!(!is_same_entry(&aliases(), List::Consents, "a-b", "ab"));
+        assert!(!is_same_entry(&make_aliases(), List::Consents, "a-b", "ab"));
     }
 }

@@ -127,7 +127,7 @@ mod tests {
 
     const APPROVED: u64 = 5;
 
-    fn order(state: MarketOrderState, filled: u64, ended_by_host: bool) -> MarketOrder {
+    fn make_order(state: MarketOrderState, filled: u64, ended_by_host: bool) -> MarketOrder {
         MarketOrder {
             decision_id: DecisionId::fresh(),
             agent: "a".parse().unwrap(),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     /// What a report makes of an order: the state, the size filled in all, what is over, whether it is late; or the refusal's kind.
-    fn outcome(
+    fn judge_report(
         order: &MarketOrder,
         status: ExecutionStatus,
         filled: Option<u64>,
@@ -327,9 +327,9 @@ mod tests {
             (S::Expired, 0, Cancelled, None, Err("contradicts")),
         ];
         for (state, before, status, filled, expected) in cases {
-            let order = order(*state, *before, false);
+            let order = make_order(*state, *before, false);
             assert_eq!(
-                outcome(&order, *status, *filled),
+                judge_report(&order, *status, *filled),
                 *expected,
                 "{state:?} {before} {status:?} {filled:?}"
             );
@@ -339,15 +339,18 @@ mod tests {
     #[test]
     fn an_order_that_the_host_ended_accepts_the_executors_report() {
         use MarketOrderState as S;
-        let lapsed = order(S::Expired, 0, true);
+        let lapsed = make_order(S::Expired, 0, true);
         assert_eq!(
-            outcome(&lapsed, Cancelled, None),
+            judge_report(&lapsed, Cancelled, None),
             Ok((S::Cancelled, 0, 0, false))
         );
         assert_eq!(
-            outcome(&lapsed, Rejected, None),
+            judge_report(&lapsed, Rejected, None),
             Ok((S::Rejected, 0, 0, false))
         );
-        assert_eq!(outcome(&lapsed, Filled, None), Ok((S::Expired, 5, 0, true)));
+        assert_eq!(
+            judge_report(&lapsed, Filled, None),
+            Ok((S::Expired, 5, 0, true))
+        );
     }
 }

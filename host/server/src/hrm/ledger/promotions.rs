@@ -332,7 +332,7 @@ mod tests {
     use ark_model::form::{parse_action, parse_json};
     use serde_json::json;
 
-    fn message(action_type: &str, external: Option<bool>, parameters: &Value) -> Action {
+    fn make_message(action_type: &str, external: Option<bool>, parameters: &Value) -> Action {
         let mut request = json!({"agent": "a", "action_type": action_type, "parameters": parameters, "reasoning": "r"});
         if let Some(external) = external {
             request["external"] = json!(external);
@@ -342,7 +342,7 @@ mod tests {
             .action
     }
 
-    fn named(action: &Action) -> Vec<String> {
+    fn list_named(action: &Action) -> Vec<String> {
         let aliases = InstrumentAliases::default();
         let known = aliases.find_key("DOGE");
         let Some(named) = NamedInstruments::find(action, &aliases, |key| *key == known) else {
@@ -392,8 +392,8 @@ mod tests {
             ),
             (json!({"text": "t", "extra": "BTC_USD"}), &["BTCUSD"]),
         ] {
-            let action = message("message", None, &parameters);
-            assert_eq!(named(&action), expected, "{parameters}");
+            let action = make_message("message", None, &parameters);
+            assert_eq!(list_named(&action), expected, "{parameters}");
         }
     }
 
@@ -401,7 +401,7 @@ mod tests {
     fn named_in(text: &str) -> Vec<String> {
         let aliases = InstrumentAliases::default();
         let known = ["ONE-USD", "btc/usdt", "NEARUSD"].map(|symbol| aliases.find_key(symbol));
-        let action = message("publish", None, &json!({"text": text}));
+        let action = make_message("publish", None, &json!({"text": text}));
         let named = NamedInstruments::find(&action, &aliases, |key| known.contains(key));
         let named = named.expect("a publication promotes");
         let keys = named.symbols.iter().map(|(_, key)| key.to_string());
@@ -474,7 +474,7 @@ mod tests {
             ("log", None, None),
             ("log", Some(true), Some(true)),
         ] {
-            let action = message(action_type, external, &parameters);
+            let action = make_message(action_type, external, &parameters);
             let found = NamedInstruments::find(&action, &aliases, |_| false);
             assert_eq!(
                 found.map(|named| named.account_wide),
@@ -559,7 +559,7 @@ mod tests {
         assert_eq!(promotions.counts[&ann], 1);
         let words: Vec<String> = (0..200).map(|number| format!("X{number}-USD")).collect();
         let many = NamedInstruments::find(
-            &message("publish", None, &json!({"text": words.join(" ")})),
+            &make_message("publish", None, &json!({"text": words.join(" ")})),
             &aliases,
             |_| false,
         )

@@ -156,7 +156,7 @@ mod tests {
         Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Severity, Verdict,
     };
 
-    fn part(name: &str, build: &[u8], answer: RuleResult, limit: f64) -> PolicyVerdict {
+    fn make_verdict(name: &str, build: &[u8], answer: RuleResult, limit: f64) -> PolicyVerdict {
         PolicyVerdict {
             policy: Arc::new(PolicyIdentity {
                 digest: Digest::hash_bytes(build),
@@ -188,7 +188,7 @@ mod tests {
         }
     }
 
-    fn decision(verdicts: Vec<PolicyVerdict>) -> Decision {
+    fn make_decision(verdicts: Vec<PolicyVerdict>) -> Decision {
         let request = parse_action(
             parse_json(br#"{"agent":"a","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.07}}"#)
                 .unwrap(),
@@ -214,15 +214,15 @@ mod tests {
     #[test]
     fn one_component_must_answer_to_the_byte_and_another_version_fire_alike() {
         use RuleResult::{Pass, Violation};
-        let recorded = decision(vec![part("p", b"one", Pass, 1.0)]);
+        let recorded = make_decision(vec![make_verdict("p", b"one", Pass, 1.0)]);
         for (now, differs) in [
-            (part("p", b"one", Pass, 1.0), false),
+            (make_verdict("p", b"one", Pass, 1.0), false),
             // An engine that computes another limit.
-            (part("p", b"one", Pass, 1.1), true),
+            (make_verdict("p", b"one", Pass, 1.1), true),
             // Another version with another limit that the action keeps too.
-            (part("p", b"two", Pass, 1.1), false),
-            (part("p", b"two", Violation, 0.1), true),
-            (part("q", b"one", Pass, 1.0), true),
+            (make_verdict("p", b"two", Pass, 1.1), false),
+            (make_verdict("p", b"two", Violation, 0.1), true),
+            (make_verdict("q", b"one", Pass, 1.0), true),
         ] {
             let change = compare_verdicts(&recorded, std::slice::from_ref(&now));
             assert_eq!(change.is_some(), differs, "{now:?}");
@@ -232,24 +232,24 @@ mod tests {
     #[test]
     fn a_policy_more_or_less_is_a_difference_and_a_refusal_denies_in_any_case() {
         use RuleResult::{Pass, Violation};
-        let first = part("p", b"one", Pass, 1.0);
-        let second = part("q", b"q", Pass, 1.0);
-        let recorded = decision(vec![first.clone()]);
+        let first = make_verdict("p", b"one", Pass, 1.0);
+        let second = make_verdict("q", b"q", Pass, 1.0);
+        let recorded = make_decision(vec![first.clone()]);
         let change = compare_verdicts(&recorded, &[first.clone(), second.clone()]);
         let change = change.expect("a policy more");
         assert_eq!(change.policies.len(), 1);
         assert_eq!(change.policies[0].policy, "q");
         assert_eq!(change.policies[0].recorded, None);
-        let recorded = decision(vec![first.clone(), second]);
+        let recorded = make_decision(vec![first.clone(), second]);
         let change = compare_verdicts(&recorded, std::slice::from_ref(&first));
         assert_eq!(change.expect("a policy less").policies[0].now, None);
         let refused = Decision {
             refusal: Some("not granted".to_owned()),
             outcome: Outcome::Denied,
-            ..decision(vec![first.clone()])
+            ..make_decision(vec![first.clone()])
         };
         assert_eq!(compare_verdicts(&refused, &[first]), None);
-        let denied = part("p", b"two", Violation, 0.1);
+        let denied = make_verdict("p", b"two", Violation, 0.1);
         let change = compare_verdicts(&refused, &[denied]).expect("another rule fires");
         assert_eq!(change.now, Outcome::Denied);
     }

@@ -225,7 +225,7 @@ mod tests {
     use ark_model::form::{parse_action, parse_json};
     use ark_model::verdict::{Metadata, ObservedValue, RuleAnswer, RuleResult};
 
-    fn policy() -> Arc<PolicyIdentity> {
+    fn make_policy() -> Arc<PolicyIdentity> {
         Arc::new(PolicyIdentity {
             digest: Digest::hash_bytes(b"p"),
             metadata: Metadata {
@@ -236,16 +236,16 @@ mod tests {
         })
     }
 
-    fn part(settings: bool, verdict: Result<Verdict, String>) -> PolicyVerdict {
+    fn make_policy_verdict(settings: bool, verdict: Result<Verdict, String>) -> PolicyVerdict {
         PolicyVerdict {
-            policy: policy(),
+            policy: make_policy(),
             settings: settings.then(|| Digest::hash_bytes(b"{}")),
             verdict,
         }
     }
 
     /// A verdict with every form of answer.
-    fn verdict() -> Verdict {
+    fn make_verdict() -> Verdict {
         use ObservedValue::{Flag, None as Nothing, Number, Text};
         let answer = |rule, answer, observed, limit, nearest_passing| RuleAnswer {
             rule,
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    fn decision(shadows: Vec<ShadowVerdict>) -> Decision {
+    fn make_decision(shadows: Vec<ShadowVerdict>) -> Decision {
         let request = parse_action(
             parse_json(br#"{"agent":"a","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.07}}"#)
                 .unwrap(),
@@ -292,7 +292,10 @@ mod tests {
                 veto: Some("v".into()),
                 ..Facts::default()
             },
-            verdicts: vec![part(false, Ok(verdict())), part(true, Err("trap".into()))],
+            verdicts: vec![
+                make_policy_verdict(false, Ok(make_verdict())),
+                make_policy_verdict(true, Err("trap".into())),
+            ],
             shadows,
             refusal: Some("r".into()),
             approval: Some(ApprovalGiven {
@@ -304,7 +307,7 @@ mod tests {
         }
     }
 
-    fn columns(decision: &Decision) -> DecisionColumns {
+    fn index_decision(decision: &Decision) -> DecisionColumns {
         DecisionColumns {
             id: decision.id,
             trace_id: decision.trace_id,
@@ -317,7 +320,8 @@ mod tests {
     /// Encodes a decision, checks that it decodes to itself, and returns its body.
     fn encode_and_decode(decision: &Decision) -> String {
         let body = encode_decision(decision).unwrap();
-        let decoded = decode_decision(columns(decision), &body, |_| Some(policy())).unwrap();
+        let decoded =
+            decode_decision(index_decision(decision), &body, |_| Some(make_policy())).unwrap();
         assert_eq!(decoded, *decision);
         assert_eq!(encode_decision(&decoded).unwrap(), body);
         body
@@ -325,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_decision_reads_back_as_itself() {
-        let decision = decision(Vec::new());
+        let decision = make_decision(Vec::new());
         let body = encode_and_decode(&decision);
         assert!(
             body.contains(r#"[1,"pass"],[2,"not-applicable",false],[3,"violation",null,0.1],[4,"hold","a\"b",1e+300,0.30000000000000004],[5,"warn",null,null,-0.5]"#),
@@ -333,20 +337,20 @@ mod tests {
         );
         assert!(!body.contains("shadows"), "{body}");
         assert!(matches!(
-            decode_decision(columns(&decision), &body, |_| None),
+            decode_decision(index_decision(&decision), &body, |_| None),
             Err(RecordError::UnknownPolicy(_))
         ));
     }
 
     #[test]
     fn a_decision_with_shadow_verdicts_reads_back_as_itself() {
-        encode_and_decode(&decision(vec![
+        encode_and_decode(&make_decision(vec![
             ShadowVerdict {
-                policy_verdict: part(true, Ok(verdict())),
+                policy_verdict: make_policy_verdict(true, Ok(make_verdict())),
                 outcome: Outcome::Held,
             },
             ShadowVerdict {
-                policy_verdict: part(true, Err("slow".into())),
+                policy_verdict: make_policy_verdict(true, Err("slow".into())),
                 outcome: Outcome::Denied,
             },
         ]));

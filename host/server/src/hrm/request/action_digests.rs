@@ -154,7 +154,7 @@ mod tests {
         )
     }
 
-    fn trade(symbol: &str, size: f64, extra: &str) -> Value {
+    fn digest_trade(symbol: &str, size: f64, extra: &str) -> Value {
         json!({"symbol": symbol, "side": "buy", "position_size_pct": size, "leverage": 1.0, "extra_json": extra})
     }
 
@@ -162,23 +162,29 @@ mod tests {
     fn disguised_repetitions_have_the_same_digest() {
         let plain = key_of(
             "trade",
-            &trade("BTC-USD", 0.05, r#"{"note":"add one"}"#),
+            &digest_trade("BTC-USD", 0.05, r#"{"note":"add one"}"#),
             "a",
         );
         for (action_type, parameters) in [
             (
                 "trade",
-                trade("BTC-USD", 0.05 + 1e-12, r#"{"note":"add one"}"#),
+                digest_trade("BTC-USD", 0.05 + 1e-12, r#"{"note":"add one"}"#),
             ),
-            ("buy", trade("BTC-USD", 0.05, r#"{"note":"add  one "}"#)),
+            (
+                "buy",
+                digest_trade("BTC-USD", 0.05, r#"{"note":"add  one "}"#),
+            ),
             (
                 "order",
-                trade("BTC/USD", 0.05, "{\"note\":\"add\u{200b} one\"}"),
+                digest_trade("BTC/USD", 0.05, "{\"note\":\"add\u{200b} one\"}"),
             ),
-            ("trade", trade("XBTUSD", 0.05, r#"{"note":"add one"}"#)),
+            (
+                "trade",
+                digest_trade("XBTUSD", 0.05, r#"{"note":"add one"}"#),
+            ),
             (
                 "open_position",
-                trade("BTC-USD", 0.05, r#"{"note":"ａｄｄ one"}"#),
+                digest_trade("BTC-USD", 0.05, r#"{"note":"ａｄｄ one"}"#),
             ),
         ] {
             assert_eq!(
@@ -196,19 +202,19 @@ mod tests {
 
     #[test]
     fn different_actions_have_different_digests() {
-        let plain = key_of("trade", &trade("BTC-USD", 0.05, "{}"), "");
-        let mut sell = trade("BTC-USD", 0.05, "{}");
+        let plain = key_of("trade", &digest_trade("BTC-USD", 0.05, "{}"), "");
+        let mut sell = digest_trade("BTC-USD", 0.05, "{}");
         sell["side"] = json!("sell");
         for parameters in [
-            trade("BTC-USD", 0.0501, "{}"),
-            trade("BTC-USD", 0.050_001, "{}"),
-            trade("ETH-USD", 0.05, "{}"),
-            trade(
+            digest_trade("BTC-USD", 0.0501, "{}"),
+            digest_trade("BTC-USD", 0.050_001, "{}"),
+            digest_trade("ETH-USD", 0.05, "{}"),
+            digest_trade(
                 "BTC-USD",
                 0.05,
                 r#"{"client_order_id":2510789768709120005}"#,
             ),
-            trade(
+            digest_trade(
                 "BTC-USD",
                 0.05,
                 r#"{"client_order_id":2510789768709120006}"#,
@@ -220,7 +226,7 @@ mod tests {
         let ids = |id: &str| {
             key_of(
                 "trade",
-                &trade("BTC-USD", 0.05, &format!("{{\"client_order_id\":{id}}}")),
+                &digest_trade("BTC-USD", 0.05, &format!("{{\"client_order_id\":{id}}}")),
                 "",
             )
         };
@@ -233,7 +239,7 @@ mod tests {
     #[test]
     fn an_approval_is_bound_to_every_character() {
         let digest = |reasoning: &str| {
-            let action = json!({"action_type": "trade", "parameters": trade("BTC-USD", 0.05, "{}"), "reasoning": reasoning});
+            let action = json!({"action_type": "trade", "parameters": digest_trade("BTC-USD", 0.05, "{}"), "reasoning": reasoning});
             let action: Action = serde_json::from_value(action).expect("an action");
             action_digest(&"kyle".parse().expect("a name"), &action)
         };

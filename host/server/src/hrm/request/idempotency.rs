@@ -60,7 +60,7 @@ impl IdempotencyKey {
 mod tests {
     use super::*;
 
-    fn digest(operation: &str, parameters: &Value, body: &Value) -> Digest {
+    fn digest_request(operation: &str, parameters: &Value, body: &Value) -> Digest {
         IdempotencyKey::for_request("k".to_owned(), operation, parameters, body).request_digest
     }
 
@@ -69,10 +69,22 @@ mod tests {
         let one: Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap();
         let other: Value = serde_json::from_str(r#"{"b":{"d":3,"c":2},"a":1}"#).unwrap();
         let none = Value::Null;
-        assert_eq!(digest("x", &none, &one), digest("x", &none, &other));
-        assert_ne!(digest("x", &none, &one), digest("y", &none, &one));
-        assert_ne!(digest("x", &none, &one), digest("x", &one, &none));
-        assert_ne!(digest("x", &none, &one), digest("x", &none, &none));
+        assert_eq!(
+            digest_request("x", &none, &one),
+            digest_request("x", &none, &other)
+        );
+        assert_ne!(
+            digest_request("x", &none, &one),
+            digest_request("y", &none, &one)
+        );
+        assert_ne!(
+            digest_request("x", &none, &one),
+            digest_request("x", &one, &none)
+        );
+        assert_ne!(
+            digest_request("x", &none, &one),
+            digest_request("x", &none, &none)
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) const METRICS: &[Metric] = &[
             for status in context.sources.readiness.webhooks.statuses() {
                 let mut emit_result = |result: &'static str, count: u64| {
                     let result = KeyValue::new("result", result);
-                    emit(count as f64, &[result, label(status)]);
+                    emit(count as f64, &[result, label_webhook(status)]);
                 };
                 emit_result("delivered", status.delivered.get());
                 for kind in FailureKind::VARIANTS {
@@ -93,13 +93,17 @@ pub(super) const METRICS: &[Metric] = &[
         "1 while nothing is sent to a webhook, until an operator enables it.",
         |context, emit| {
             for status in context.sources.readiness.webhooks.statuses() {
-                emit_flag(emit, status.state().disabled.is_some(), &[label(status)]);
+                emit_flag(
+                    emit,
+                    status.state().disabled.is_some(),
+                    &[label_webhook(status)],
+                );
             }
         },
     ),
 ];
 
-fn label(status: &WebhookStatus) -> KeyValue {
+fn label_webhook(status: &WebhookStatus) -> KeyValue {
     KeyValue::new("webhook", status.name.to_string())
 }
 
@@ -110,7 +114,7 @@ fn emit_each(
 ) {
     for status in context.sources.readiness.webhooks.statuses() {
         if let Some(value) = read(context, status) {
-            emit(value, &[label(status)]);
+            emit(value, &[label_webhook(status)]);
         }
     }
 }

@@ -269,7 +269,7 @@ thread_local! {
     static UNPACKER: RefCell<Option<(Vec<u8>, Decompressor<'static>)>> = const { RefCell::new(None) };
 }
 
-/// Reads the body of a row of the log: what the column `body` has, or what `packed` unpacks to.
+/// Reads the body of a row of the log: what the column `make_body` has, or what `packed` unpacks to.
 ///
 /// # Errors
 /// [`Error::FromSqlConversionFailure`] when the row does not unpack, or is not in the one form that the program writes.
@@ -327,7 +327,7 @@ mod tests {
     use super::*;
     use crate::schema::{SCHEMA_VERSION, migrate_schema};
 
-    fn body(text: &str, number: u32) -> String {
+    fn make_body(text: &str, number: u32) -> String {
         let answers: Vec<String> = (1..40)
             .map(|rule| format!(r#"[{rule},"pass",{number}.5,{rule}.25]"#))
             .collect();
@@ -337,7 +337,7 @@ mod tests {
         )
     }
 
-    fn database() -> Connection {
+    fn open_database() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         let path = std::path::Path::new("ark.db");
         migrate_schema(&mut connection, path, 0..SCHEMA_VERSION, None).unwrap();
@@ -346,19 +346,22 @@ mod tests {
 
     #[test]
     fn packed_bodies_unpack_to_themselves_also_after_a_failed_transaction_and_a_new_dictionary() {
-        let connection = database();
+        let connection = open_database();
         let mut packer = BodyPacker::default();
         packer.begin(&connection, true).unwrap();
         assert!(packer.pack("{}").is_none());
-        assert!(packer.pack(&body("a", 0)).is_none(), "no dictionary yet");
+        assert!(
+            packer.pack(&make_body("a", 0)).is_none(),
+            "no dictionary yet"
+        );
         connection.execute_batch("BEGIN").unwrap();
         packer.begin(&connection, true).unwrap();
-        assert!(packer.pack(&body("a", 1)).is_some());
+        assert!(packer.pack(&make_body("a", 1)).is_some());
         connection.execute_batch("ROLLBACK").unwrap();
         packer.forget();
         packer.begin(&connection, true).unwrap();
         assert!(
-            packer.pack(&body("a", 1)).is_none(),
+            packer.pack(&make_body("a", 1)).is_none(),
             "the dictionary was rolled back"
         );
         let dictionary = |number: u32| -> Vec<u8> {
@@ -380,7 +383,7 @@ mod tests {
         };
         packer.begin(&connection, true).unwrap();
         for number in 0..2_000 {
-            let body = body("somebody wrote \\\"this\\\"", number);
+            let body = make_body("somebody wrote \\\"this\\\"", number);
             assert!(check(&mut packer, &body) * WANTED_RATIO < body.len());
         }
         // Bodies of another form get a dictionary in time, and the first form keeps its own.
@@ -393,7 +396,7 @@ mod tests {
         let before = check(&mut packer, &other(1));
         packer.begin(&connection, true).unwrap();
         assert!(check(&mut packer, &other(2)) * 4 < before);
-        assert!(check(&mut packer, &body("x", 3)) * WANTED_RATIO < body("x", 3).len());
+        assert!(check(&mut packer, &make_body("x", 3)) * WANTED_RATIO < make_body("x", 3).len());
         assert!(!String::from_utf8(dictionary(2)).unwrap().contains("wrote"));
         // What was changed does not unpack to something else unnoticed, and nothing unpacks without bound.
         assert!(unpack_body(b"no frame", &dictionary(1)).is_err());
@@ -415,10 +418,10 @@ mod tests {
     #[test]
     fn a_dictionary_that_was_changed_in_the_database_is_written_again_and_unused_ones_are_deleted()
     {
-        let connection = database();
+        let connection = open_database();
         let mut packer = BodyPacker::default();
         packer.begin(&connection, true).unwrap();
-        assert!(packer.pack(&body("a", 0)).is_none());
+        assert!(packer.pack(&make_body("a", 0)).is_none());
         // Without room for more than what must be written, there is no new dictionary.
         packer.begin(&connection, false).unwrap();
         let count = || -> u32 {
@@ -426,7 +429,7 @@ mod tests {
             connection.query_row(sql, [], |row| row.get(0)).unwrap()
         };
         assert_eq!(count(), 0);
-        assert!(packer.pack(&body("a", 0)).is_none());
+        assert!(packer.pack(&make_body("a", 0)).is_none());
         packer.begin(&connection, true).unwrap();
         assert_eq!(count(), 1);
         let read = || -> Vec<u8> {

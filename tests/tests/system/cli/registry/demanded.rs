@@ -13,11 +13,11 @@ fn demanding_host() -> TestDir {
     for name in ["own", "other"] {
         make_key_pair(dir.path(), name, "ed25519");
     }
-    demand(&dir, "own", "");
+    demand_signature(&dir, "own", "");
     dir
 }
 
-fn demand(dir: &TestDir, key: &str, more: &str) {
+fn demand_signature(dir: &TestDir, key: &str, more: &str) {
     let path = dir.path().join(format!("{key}.pub"));
     let path = path.display();
     dir.configure(&format!(
@@ -25,18 +25,18 @@ fn demand(dir: &TestDir, key: &str, more: &str) {
     ));
 }
 
-fn sign(dir: &Path, path: &str, key: &str) {
+fn sign_component(dir: &Path, path: &str, key: &str) {
     let key = format!("{key}.key");
     first_line(&ark(dir, &["agent", "sign", path, "--key", &key]));
 }
 
 /// Runs a command against a host.
-fn ask(host: &Host, dir: &Path, args: &[&str]) -> std::process::Output {
+fn ask_host(host: &Host, dir: &Path, args: &[&str]) -> std::process::Output {
     let url = format!("http://{}", host.address);
     ark_with(dir, args, &[("ARK_URL", &url)])
 }
 
-fn serves(host: &Host, agent: &str) -> bool {
+fn is_serving(host: &Host, agent: &str) -> bool {
     super::list_agents(host).iter().any(|name| name == agent)
 }
 
@@ -47,8 +47,8 @@ fn a_host_that_demands_signatures_takes_signed_agents_alone() {
     for name in ["kenny", "kyle", "joey", "id"] {
         copy_agent(&guests_dir(), name, &dir.agents());
     }
-    sign(here, "agents/kenny.toml", "own");
-    sign(here, "agents/joey.toml", "other");
+    sign_component(here, "agents/kenny.toml", "own");
+    sign_component(here, "agents/joey.toml", "other");
     // A signature of another component.
     std::fs::copy(
         here.join("agents/kenny.wasm.sig"),
@@ -62,28 +62,28 @@ fn a_host_that_demands_signatures_takes_signed_agents_alone() {
         ("joey", false),
         ("id", false),
     ] {
-        assert_eq!(serves(&host, agent), is_served, "{agent}");
+        assert_eq!(is_serving(&host, agent), is_served, "{agent}");
     }
 
     copy_agent(&guests_dir(), "kyle", here);
     let upload = ["agent", "upload", "kyle.toml"];
-    assert_refused(&ask(&host, here, &upload), "is not signed");
-    sign(here, "kyle.toml", "other");
-    assert_refused(&ask(&host, here, &upload), "none of the keys");
+    assert_refused(&ask_host(&host, here, &upload), "is not signed");
+    sign_component(here, "kyle.toml", "other");
+    assert_refused(&ask_host(&host, here, &upload), "none of the keys");
     std::fs::write(here.join("kyle.wasm.sig"), "no signature!").expect("a file");
-    assert_refused(&ask(&host, here, &upload), "neither base64");
-    assert!(!serves(&host, "kyle"));
-    sign(here, "kyle.toml", "own");
-    first_line(&ask(&host, here, &upload));
-    assert!(serves(&host, "kyle"));
+    assert_refused(&ask_host(&host, here, &upload), "neither base64");
+    assert!(!is_serving(&host, "kyle"));
+    sign_component(here, "kyle.toml", "own");
+    first_line(&ask_host(&host, here, &upload));
+    assert!(is_serving(&host, "kyle"));
 
     // A kept version has its signature with it, and is checked at every start.
     let host = dir.restart_killed(&host);
-    assert!(serves(&host, "kyle") && serves(&host, "kenny"));
-    demand(&dir, "other", "");
+    assert!(is_serving(&host, "kyle") && is_serving(&host, "kenny"));
+    demand_signature(&dir, "other", "");
     let host = dir.restart_killed(&host);
-    assert!(!serves(&host, "kyle") && !serves(&host, "kenny"));
-    assert!(serves(&host, "joey"));
+    assert!(!is_serving(&host, "kyle") && !is_serving(&host, "kenny"));
+    assert!(is_serving(&host, "joey"));
 }
 
 #[test]
@@ -94,11 +94,11 @@ fn a_host_that_demands_signatures_takes_signed_policies_alone() {
     std::fs::write(here.join("list.wasm"), &component).expect("a file");
     let host = dir.start();
     let upload = ["policy", "upload", "list.wasm", "--shadow"];
-    assert_refused(&ask(&host, here, &upload), "is not signed");
+    assert_refused(&ask_host(&host, here, &upload), "is not signed");
     sign_policy(here, "other");
-    assert_refused(&ask(&host, here, &upload), "none of the keys");
+    assert_refused(&ask_host(&host, here, &upload), "none of the keys");
     sign_policy(here, "own");
-    first_line(&ask(&host, here, &upload));
+    first_line(&ask_host(&host, here, &upload));
     let (_, policies) = Client::new(&host).get("/v1/policies");
     assert!(
         policies.to_string().contains("symbol-allowlist"),
@@ -115,7 +115,7 @@ fn a_host_that_demands_signatures_takes_signed_policies_alone() {
         sha256(&component)
     );
     std::fs::write(declared.join("list.toml"), manifest).expect("a file");
-    demand(
+    demand_signature(
         &dir,
         "own",
         &format!("policies_dir = \"{}\"", declared.display()),
@@ -168,7 +168,7 @@ fn a_pulled_component_is_accepted_by_a_host_that_demands_signatures() {
     ];
     first_line(&ark(here, &pull));
     let host = dir.start();
-    assert!(serves(&host, "kenny"));
+    assert!(is_serving(&host, "kenny"));
     // The signature is for what was pulled, not for its name.
     let mut changed = std::fs::read(here.join("agents/kenny.wasm")).expect("a component");
     changed.extend([0, 3, 1, b'x', 0]);
@@ -177,7 +177,7 @@ fn a_pulled_component_is_accepted_by_a_host_that_demands_signatures() {
     let manifest = manifest.replace(&sha256(&original), &sha256(&changed));
     std::fs::write(here.join("agents/kenny.wasm"), changed).expect("a component");
     std::fs::write(here.join("agents/kenny.toml"), manifest).expect("a manifest");
-    let upload = ask(&host, here, &["agent", "upload", "agents/kenny.toml"]);
+    let upload = ask_host(&host, here, &["agent", "upload", "agents/kenny.toml"]);
     assert_refused(&upload, "holds another component");
 }
 
@@ -190,7 +190,7 @@ fn a_key_that_cannot_be_used_ends_the_start_and_is_named() {
         refused.contains("[signatures]") && refused.contains("BEGIN PUBLIC KEY"),
         "{refused}"
     );
-    demand(&dir, "missing", "");
+    demand_signature(&dir, "missing", "");
     let refused = dir.try_start().err().expect("no key");
     assert!(refused.contains("missing.pub"), "{refused}");
 }

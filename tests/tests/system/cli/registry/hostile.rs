@@ -12,24 +12,24 @@ use super::{ark, assert_refused, first_line, list_files};
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-fn manifest(config: &str, layers: &[Value]) -> Value {
+fn write_manifest(config: &str, layers: &[Value]) -> Value {
     json!({
         "schemaVersion": 2, "mediaType": MANIFEST, "layers": layers,
         "config": {"mediaType": config, "digest": format!("sha256:{}", sha256(b"{}")), "size": 2},
     })
 }
 
-fn layer(media_type: &str, bytes: &[u8]) -> Value {
+fn write_layer(media_type: &str, bytes: &[u8]) -> Value {
     let digest = format!("sha256:{}", sha256(bytes));
     json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
 }
 
-fn kenny() -> Vec<u8> {
+fn read_kenny() -> Vec<u8> {
     std::fs::read(guests_dir().join("kenny.wasm")).expect("a component")
 }
 
 /// A registry that gives this manifest under every tag, and these bytes under their own digest or the stated one.
-fn serve(manifest: impl Into<Vec<u8>>, blobs: Vec<(String, FakeAnswer)>) -> FakeRegistry {
+fn serve_registry(manifest: impl Into<Vec<u8>>, blobs: Vec<(String, FakeAnswer)>) -> FakeRegistry {
     let manifest = manifest.into();
     let blobs: BTreeMap<String, FakeAnswer> = blobs.into_iter().collect();
     FakeRegistry::start(move |_, request| {
@@ -46,14 +46,14 @@ fn serve(manifest: impl Into<Vec<u8>>, blobs: Vec<(String, FakeAnswer)>) -> Fake
 }
 
 /// What is refused of a manifest and what is served under its layer's digest.
-struct Case {
+struct HostileCase {
     manifest: Vec<u8>,
     blob: Option<FakeAnswer>,
     reason: &'static str,
 }
 
-fn of_manifest(manifest: &Value, reason: &'static str) -> Case {
-    Case {
+fn of_manifest(manifest: &Value, reason: &'static str) -> HostileCase {
+    HostileCase {
         manifest: manifest.to_string().into_bytes(),
         blob: None,
         reason,
@@ -61,35 +61,41 @@ fn of_manifest(manifest: &Value, reason: &'static str) -> Case {
 }
 
 /// Cases in which the layer is kenny's, and something else is served.
-fn of_blob(blob: FakeAnswer, reason: &'static str) -> Case {
-    let manifest = manifest(WASM_CONFIG, &[layer("application/wasm", &kenny())]);
-    Case {
+fn of_blob(blob: FakeAnswer, reason: &'static str) -> HostileCase {
+    let manifest = write_manifest(
+        WASM_CONFIG,
+        &[write_layer("application/wasm", &read_kenny())],
+    );
+    HostileCase {
         blob: Some(blob),
         ..of_manifest(&manifest, reason)
     }
 }
 
 /// Cases in which kenny is served with a manifest of its publisher's.
-fn of_annotation(text: &str, reason: &'static str) -> Case {
-    let mut manifest = manifest(WASM_CONFIG, &[layer("application/wasm", &kenny())]);
+fn of_annotation(text: &str, reason: &'static str) -> HostileCase {
+    let mut manifest = write_manifest(
+        WASM_CONFIG,
+        &[write_layer("application/wasm", &read_kenny())],
+    );
     manifest["annotations"] = json!({"ark.manifest.toml": text});
-    Case {
-        blob: Some(FakeAnswer::ok(kenny())),
+    HostileCase {
+        blob: Some(FakeAnswer::ok(read_kenny())),
         ..of_manifest(&manifest, reason)
     }
 }
 
 fn ark_manifest(component: &str, rest: &str) -> String {
-    let digest = sha256(&kenny());
+    let digest = sha256(&read_kenny());
     format!(
         "name = \"kenny\"\nversion = \"1.0.0\"\ncomponent = \"{component}\"\nsha256 = \"{digest}\"\n{rest}"
     )
 }
 
 /// Manifests that are refused before anything else is asked for.
-fn manifests() -> Vec<Case> {
-    let kenny = kenny();
-    let wasm = |bytes: &[u8]| layer("application/wasm", bytes);
+fn list_manifest_cases() -> Vec<HostileCase> {
+    let kenny = read_kenny();
+    let wasm = |bytes: &[u8]| write_layer("application/wasm", bytes);
     let mut huge = wasm(&kenny);
     huge["size"] = json!(65_u64 * 1024 * 1024);
     let mut endless_size = wasm(&kenny);
@@ -98,47 +104,53 @@ fn manifests() -> Vec<Case> {
     other_digest["digest"] = json!("sha512:00");
     let mut traversing = wasm(&kenny);
     traversing["digest"] = json!("sha256:../../etc/passwd");
-    let mut old = manifest(WASM_CONFIG, &[wasm(&kenny)]);
+    let mut old = write_manifest(WASM_CONFIG, &[wasm(&kenny)]);
     old["schemaVersion"] = json!(1);
-    let mut index = manifest(WASM_CONFIG, &[wasm(&kenny)]);
+    let mut index = write_manifest(WASM_CONFIG, &[wasm(&kenny)]);
     index["mediaType"] = json!("application/vnd.oci.image.index.v1+json");
     let image = "application/vnd.oci.image.config.v1+json";
     let tar = "application/vnd.oci.image.layer.v1.tar+gzip";
     let many: Vec<Value> = (0_u32..4000).map(|n| wasm(&n.to_be_bytes())).collect();
     vec![
         of_manifest(
-            &manifest(image, &[layer(tar, &kenny)]),
+            &write_manifest(image, &[write_layer(tar, &kenny)]),
             "is no WebAssembly component",
         ),
         of_manifest(
-            &manifest(WASM_CONFIG, &[layer(tar, &kenny)]),
+            &write_manifest(WASM_CONFIG, &[write_layer(tar, &kenny)]),
             "its layer is",
         ),
-        of_manifest(&manifest(image, &[wasm(&kenny)]), "its configuration is"),
-        of_manifest(&manifest(WASM_CONFIG, &[]), "0 layers"),
         of_manifest(
-            &manifest(WASM_CONFIG, &[wasm(&kenny), wasm(&kenny)]),
+            &write_manifest(image, &[wasm(&kenny)]),
+            "its configuration is",
+        ),
+        of_manifest(&write_manifest(WASM_CONFIG, &[]), "0 layers"),
+        of_manifest(
+            &write_manifest(WASM_CONFIG, &[wasm(&kenny), wasm(&kenny)]),
             "2 layers",
         ),
-        of_manifest(&manifest(WASM_CONFIG, &many), "4000 layers"),
-        of_manifest(&manifest(WASM_CONFIG, &[huge]), "more than"),
-        of_manifest(&manifest(WASM_CONFIG, &[endless_size]), "more than"),
-        of_manifest(&manifest(WASM_CONFIG, &[other_digest]), "is no SHA-256"),
-        of_manifest(&manifest(WASM_CONFIG, &[traversing]), "is no SHA-256"),
+        of_manifest(&write_manifest(WASM_CONFIG, &many), "4000 layers"),
+        of_manifest(&write_manifest(WASM_CONFIG, &[huge]), "more than"),
+        of_manifest(&write_manifest(WASM_CONFIG, &[endless_size]), "more than"),
         of_manifest(
-            &manifest(WASM_CONFIG, &[wasm(&kenny)]),
+            &write_manifest(WASM_CONFIG, &[other_digest]),
+            "is no SHA-256",
+        ),
+        of_manifest(&write_manifest(WASM_CONFIG, &[traversing]), "is no SHA-256"),
+        of_manifest(
+            &write_manifest(WASM_CONFIG, &[wasm(&kenny)]),
             "not in the registry",
         ),
         of_manifest(&old, "of version 1"),
         of_manifest(&index, "image.index"),
         of_manifest(&json!([]), "cannot be read"),
         of_manifest(&json!("text\u{1b}[2J"), "cannot be read"),
-        Case {
+        HostileCase {
             manifest: vec![b'['; 500_000],
             blob: None,
             reason: "cannot be read",
         },
-        Case {
+        HostileCase {
             manifest: vec![b' '; 2 * 1024 * 1024],
             blob: None,
             reason: "more than 1048576 bytes",
@@ -147,8 +159,8 @@ fn manifests() -> Vec<Case> {
 }
 
 /// Layers and publishers' manifests that are refused.
-fn contents() -> Vec<Case> {
-    let kenny = kenny();
+fn list_content_cases() -> Vec<HostileCase> {
+    let kenny = read_kenny();
     let mut changed = kenny.clone();
     changed[100] ^= 1;
     vec![
@@ -216,10 +228,13 @@ fn contents() -> Vec<Case> {
 #[test]
 fn malformed_registry_answers_are_refused_and_nothing_is_written() {
     let dir = tempfile::tempdir().expect("a directory");
-    let digest = sha256(&kenny());
-    for case in manifests().into_iter().chain(contents()) {
+    let digest = sha256(&read_kenny());
+    for case in list_manifest_cases()
+        .into_iter()
+        .chain(list_content_cases())
+    {
         let blobs = case.blob.map(|blob| (digest.clone(), blob));
-        let registry = serve(case.manifest, blobs.into_iter().collect());
+        let registry = serve_registry(case.manifest, blobs.into_iter().collect());
         let reference = format!("{}/a", registry.address);
         let pulled = ark(
             dir.path(),
@@ -270,11 +285,11 @@ fn endless_manifests_tokens_and_errors_are_read_up_to_a_limit() {
 fn a_file_that_is_no_component_is_refused_despite_a_right_digest() {
     let dir = tempfile::tempdir().expect("a directory");
     let module = b"\0asm\x01\0\0\0".to_vec();
-    for bytes in [b"text".to_vec(), module, kenny()[..5000].to_vec()] {
+    for bytes in [b"text".to_vec(), module, read_kenny()[..5000].to_vec()] {
         for kind in ["agent", "policy"] {
-            let manifest = manifest(WASM_CONFIG, &[layer("application/wasm", &bytes)]);
+            let manifest = write_manifest(WASM_CONFIG, &[write_layer("application/wasm", &bytes)]);
             let blobs = vec![(sha256(&bytes), FakeAnswer::ok(bytes.clone()))];
-            let registry = serve(manifest.to_string(), blobs);
+            let registry = serve_registry(manifest.to_string(), blobs);
             let reference = format!("{}/a", registry.address);
             let pulled = ark(dir.path(), &[kind, "pull", &reference, "--dir", "pulled"]);
             assert_refused(&pulled, &reference);
@@ -287,13 +302,14 @@ fn a_file_that_is_no_component_is_refused_despite_a_right_digest() {
 fn a_token_opens_the_registry_and_credentials_go_nowhere_else() {
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
-    let kenny = Arc::new(kenny());
+    let kenny = Arc::new(read_kenny());
     let digest = sha256(&kenny);
     let served = Arc::clone(&kenny);
     // A storage to which the registry redirects.
     let storage = FakeRegistry::start(move |_, _| FakeAnswer::ok(served.as_slice()));
     let storage_address = storage.address.clone();
-    let manifest = manifest(WASM_CONFIG, &[layer("application/wasm", &kenny)]).to_string();
+    let manifest =
+        write_manifest(WASM_CONFIG, &[write_layer("application/wasm", &kenny)]).to_string();
     let registry = FakeRegistry::start(move |own, request| {
         if request.path.starts_with("/token") {
             return FakeAnswer::ok("{\"token\":\"abc\"}");

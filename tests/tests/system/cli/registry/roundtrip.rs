@@ -13,7 +13,7 @@ fn manifest_of(registry: &DockerRegistry, reference: &str) -> Value {
     serde_json::from_slice(&registry.read_blob(digest_of(reference))).expect("JSON")
 }
 
-fn read(path: &Path) -> Vec<u8> {
+fn read_file(path: &Path) -> Vec<u8> {
     std::fs::read(path).expect("a file")
 }
 
@@ -36,7 +36,7 @@ fn an_agent_is_pulled_as_it_was_pushed_and_serves() {
 
     // What other tools of WebAssembly require: one configuration and one layer, of these types.
     let manifest = manifest_of(&registry, &pushed);
-    let component = read(&here.join("kenny.wasm"));
+    let component = read_file(&here.join("kenny.wasm"));
     assert_eq!(
         manifest["config"]["mediaType"],
         "application/vnd.wasm.config.v0+json"
@@ -60,7 +60,7 @@ fn an_agent_is_pulled_as_it_was_pushed_and_serves() {
         let pulled = ark(here, &["agent", "pull", reference, "--dir", to]);
         assert_eq!(first_line(&pulled), pushed, "{}", text(&pulled));
         assert_eq!(list_files(&here.join(to)), ["kenny.toml", "kenny.wasm"]);
-        assert_eq!(read(&here.join(to).join("kenny.wasm")), component);
+        assert_eq!(read_file(&here.join(to).join("kenny.wasm")), component);
         let written = std::fs::read_to_string(here.join(to).join("kenny.toml")).expect("a file");
         assert!(
             written.contains(&format!("# {pushed}")) || written.contains(&format!("from {pushed}")),
@@ -101,7 +101,7 @@ fn a_component_alone_gets_its_manifest_when_it_is_pulled() {
     );
     assert_eq!(first_line(&pulled), pushed);
     let manifest = std::fs::read_to_string(here.join("granted/kyle.toml")).expect("a file");
-    let component = sha256(&read(&here.join("granted/kyle.wasm")));
+    let component = sha256(&read_file(&here.join("granted/kyle.wasm")));
     for line in [
         format!("# Pulled from {reference}:latest, which was"),
         format!("# {pushed}"),
@@ -117,7 +117,7 @@ fn a_policy_is_pulled_as_it_was_pushed() {
     let registry = DockerRegistry::start();
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
-    let component = read(&policies_dir().join("symbol-allowlist.wasm"));
+    let component = read_file(&policies_dir().join("symbol-allowlist.wasm"));
     std::fs::write(here.join("list.wasm"), &component).expect("a file");
     let reference = format!("{}/policies/list:2", registry.address);
     let pushed = first_line(&ark(here, &["policy", "push", "list.wasm", &reference]));
@@ -125,7 +125,7 @@ fn a_policy_is_pulled_as_it_was_pushed() {
     assert_eq!(first_line(&pulled), pushed);
     let files = ["symbol-allowlist.toml", "symbol-allowlist.wasm"];
     assert_eq!(list_files(&here.join("bare")), files);
-    assert_eq!(read(&here.join("bare").join(files[1])), component);
+    assert_eq!(read_file(&here.join("bare").join(files[1])), component);
     // A manifest with settings goes along.
     let manifest = format!(
         "name = \"symbol-allowlist\"\ncomponent = \"list.wasm\"\nsha256 = \"{}\"\nmode = \"shadow\"\norder = 7\n",
@@ -159,7 +159,7 @@ fn altered_artifacts_of_a_registry_are_refused() {
     copy_agent(&guests_dir(), "kenny", here);
     let reference = format!("{}/kenny:1", registry.address);
     let pushed = first_line(&ark(here, &["agent", "push", "kenny.toml", &reference]));
-    let component = read(&here.join("kenny.wasm"));
+    let component = read_file(&here.join("kenny.wasm"));
     let file = registry.blob_file(&sha256(&component));
     let mut changed = component.clone();
     *changed.last_mut().expect("a byte") ^= 1;

@@ -50,7 +50,7 @@ fn openssl_verifies(
 }
 
 /// The bytes of a text in base64.
-fn decode(text: &str) -> Vec<u8> {
+fn decode_base64(text: &str) -> Vec<u8> {
     let output = Command::new("openssl")
         .args(["base64", "-d", "-A"])
         .stdin(std::process::Stdio::piped())
@@ -139,7 +139,7 @@ fn only_what_a_named_key_signed_is_pulled() {
             })
         );
         let signature = layer["annotations"]["dev.cosignproject.cosign/signature"].as_str();
-        let signature = decode(signature.expect("a signature"));
+        let signature = decode_base64(signature.expect("a signature"));
         assert!(openssl_verifies(
             here, algorithm, &public, &signature, &payload
         ));
@@ -185,7 +185,7 @@ fn a_component_is_signed_beside_it_and_openssl_verifies_that() {
         let key = format!("{algorithm}.key");
         first_line(&ark(here, &["agent", "sign", "kenny.toml", "--key", &key]));
         let signature = std::fs::read_to_string(here.join("kenny.wasm.sig")).expect("a file");
-        let signature = decode(&signature);
+        let signature = decode_base64(&signature);
         let public = format!("{algorithm}.pub");
         assert!(openssl_verifies(
             here, algorithm, &public, &signature, &component

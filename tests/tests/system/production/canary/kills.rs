@@ -2,11 +2,11 @@
 
 use ark_tests::wait_until;
 
-use super::stage::{Stage, is_ready};
+use super::stage::{CanaryFixture, is_ready};
 
 #[test]
 fn a_canary_whose_command_was_killed_goes_on_or_is_undone() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let options = stage.take_over_options();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let ((), decided) = stage.under_load(|| {

@@ -29,7 +29,7 @@ const PROGRAM_FAULT: &str = "program-fault";
 /// Starts the Prometheus of a stage.
 type StartPrometheus = Box<dyn FnOnce() -> Prometheus + Send>;
 
-pub(crate) struct Stage {
+pub(crate) struct CanaryFixture {
     pub(crate) dir: TestDir,
     /// The address of the host's API.
     pub(crate) owner: String,
@@ -42,7 +42,7 @@ pub(crate) struct Stage {
     pub(crate) prometheus: LazyLock<Prometheus, StartPrometheus>,
 }
 
-impl Stage {
+impl CanaryFixture {
     /// Starts everything. `config`: that of the host. `canary_config`: that of the new version's front.
     pub(crate) fn start(config: &str, canary_config: &str) -> Self {
         Self::start_in(TestDir::new(config), canary_config, false)
@@ -381,7 +381,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for CanaryFixture {
     fn drop(&mut self) {
         sh(&script(&self.dir, "stop"));
     }
@@ -391,7 +391,8 @@ fn is_of_pause(check: &str) -> bool {
     check.ends_with(" (paused)")
 }
 
-struct EndLoad<'a>(&'a AtomicBool);
+/// Tells a load to end when it is dropped, also by a panic.
+pub(crate) struct EndLoad<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for EndLoad<'_> {
     fn drop(&mut self) {

@@ -7,11 +7,11 @@ use std::sync::LazyLock;
 use ark_tests::{Client, FAULT_VARIABLE, ark_program, newer_program, run_ark, wait_until};
 use serde_json::{Value, json};
 
-use super::stage::Stage;
+use super::stage::CanaryFixture;
 
 #[test]
 fn a_good_version_gets_all_requests_and_the_data_and_no_request_fails() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     // It has the time before.
     LazyLock::force(&stage.prometheus);
     let mut options = stage.take_over_options();
@@ -59,7 +59,7 @@ fn a_good_version_gets_all_requests_and_the_data_and_no_request_fails() {
 
 #[test]
 fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.extend(["--shares", "100"]);
@@ -117,7 +117,7 @@ fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
 
 #[test]
 fn a_token_that_the_way_back_makes_is_kept_in_a_file_and_used() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.extend(["--shares", "100"]);

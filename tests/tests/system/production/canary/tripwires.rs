@@ -7,13 +7,18 @@ use ark_tests::policies::moody_component;
 use ark_tests::{Client, ark_program, copy_agent, hostile_guests_dir, sha256, wait_until};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, wait_report};
+use super::stage::{CanaryFixture, wait_report};
 
 /// The options of a canary that stays at its first share until something ends it.
 const LONG: [&str; 2] = ["--step", "600"];
 
 /// Runs a canary, beside which `meanwhile` is done, and which must go back for this reason, before two checks have found it healthy.
-fn assert_goes_back(stage: &Stage, more: &[&str], tripwire: &str, meanwhile: impl FnOnce()) {
+fn assert_goes_back(
+    stage: &CanaryFixture,
+    more: &[&str],
+    tripwire: &str,
+    meanwhile: impl FnOnce(),
+) {
     let canary = stage.spawn_canary(&[&LONG[..], more].concat());
     wait_until("it has a share, or has ended", || {
         stage.haproxy.weight("canary") > 0 || !stage.checks().is_empty()
@@ -36,7 +41,7 @@ fn assert_goes_back(stage: &Stage, more: &[&str], tripwire: &str, meanwhile: imp
 
 #[test]
 fn a_version_without_requests_or_that_is_slow_or_dies_goes_back_for_that_reason() {
-    let mut stage = Stage::start("", "");
+    let mut stage = CanaryFixture::start("", "");
     assert_goes_back(&stage, &["--idle-checks", "2"], "no-traffic", || {});
     stage.set_fault("slow");
     let ((), decided) = stage.under_load(|| {
@@ -92,7 +97,7 @@ fn a_version_without_requests_or_that_is_slow_or_dies_goes_back_for_that_reason(
 
 #[test]
 fn a_version_that_is_started_again_goes_back_for_that_reason() {
-    let stage = Stage::start_supervised();
+    let stage = CanaryFixture::start_supervised();
     stage.set_fault("restarts");
     let ((), decided) = stage.under_load(|| assert_goes_back(&stage, &[], "restart", || {}));
     assert!(!stage.has_fault(), "it was started again");
@@ -100,7 +105,7 @@ fn a_version_that_is_started_again_goes_back_for_that_reason() {
 }
 
 /// Starts a canary that must be refused. Returns the error.
-fn refuse_start(stage: &Stage, options: &[&str]) -> String {
+fn refuse_start(stage: &CanaryFixture, options: &[&str]) -> String {
     let output = Command::new(ark_program())
         .args(["canary", "start", "--name", "2.0.0", "--url"])
         .arg(format!("http://{}", stage.owner))
@@ -116,7 +121,7 @@ fn refuse_start(stage: &Stage, options: &[&str]) -> String {
 
 #[test]
 fn a_version_that_judges_otherwise_denies_more_answers_errors_or_leaks_goes_back() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     stage.set_fault("denies");
     let ((), decided) = stage.under_load(|| {
         assert_goes_back(&stage, &[], "verdicts", || {});
@@ -171,9 +176,10 @@ fn a_version_that_judges_otherwise_denies_more_answers_errors_or_leaks_goes_back
 #[test]
 fn a_version_that_has_an_agent_in_quarantine_goes_back_for_that_reason() {
     // A single failure quarantines an agent.
-    let stage = Stage::start_with_agents("[watchdog]\nconsecutive_failures = 1\n", |agents| {
-        copy_agent(&hostile_guests_dir(), "chaos", agents);
-    });
+    let stage =
+        CanaryFixture::start_with_agents("[watchdog]\nconsecutive_failures = 1\n", |agents| {
+            copy_agent(&hostile_guests_dir(), "chaos", agents);
+        });
     let signal = json!({"topic": "chaos.go", "payload": "buy AAPL"});
     let mut client = Client::at(&stage.haproxy.address);
     let mut post_signal = || {
@@ -203,7 +209,7 @@ fn a_version_that_has_an_agent_in_quarantine_goes_back_for_that_reason() {
 
 #[test]
 fn a_rehearsal_changes_nothing_and_nothing_is_asked_of_no_canary() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     // No weight, no step, no journal.
     let steps = stage.run_canary(&["--dry-run"]);
     let steps = steps.as_array().expect("steps");
@@ -225,7 +231,7 @@ fn a_rehearsal_changes_nothing_and_nothing_is_asked_of_no_canary() {
 
 #[test]
 fn an_operator_pauses_resumes_and_promotes() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let share = || stage.run_verb("status")["host"]["share_pct"].clone();
     let ask = |verb: &str| {
         let (taken, errors) = stage.ask(verb);

@@ -11,7 +11,7 @@ use ark_tests::sha256;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::Value;
 
-use super::site::{KEY, PASSWORD, Site, Stage, set_mode, write_with_mode};
+use super::site::{CheckFixture, KEY, PASSWORD, Site, set_mode, write_with_mode};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -43,7 +43,12 @@ fn change_settings(site: &Site, settings: &str) {
 }
 
 /// A fault: what it is, the line that finds it, whether that is an error, and how it is planted.
-pub(super) type Fault = (&'static str, &'static str, bool, fn(&Stage, &mut Site));
+pub(super) type PlantedFault = (
+    &'static str,
+    &'static str,
+    bool,
+    fn(&CheckFixture, &mut Site),
+);
 
 fn damage_pages(site: &Site) {
     // A page of an index that no check of the chains reads.
@@ -95,7 +100,7 @@ fn days_from_now(days: u64) -> impl Fn(&mut CertificateParams) {
 }
 
 #[rustfmt::skip]
-pub(super) const FAULTS: &[Fault] = &[
+pub(super) const FAULTS: &[PlantedFault] = &[
     ("a key that does not exist", "configuration", true, |_, site| "listne = \"x\"\n".clone_into(&mut site.top)),
     ("a public address without TLS", "configuration", true, |_, site| {
         site.write_config();

@@ -14,16 +14,16 @@ use ark_tests::redis::free_port;
 use ark_tests::{Host, TestDir, ark_program, make_token, run_ark};
 use serde_json::Value;
 
-use faults::{FAULTS, Fault};
-use site::{Stage, text, write_with_mode};
+use faults::{FAULTS, PlantedFault};
+use site::{CheckFixture, text, write_with_mode};
 
 /// What depends on the machine that runs the tests: a finding of these on the good host is not the host's.
 const OF_THE_MACHINE: [&str; 3] = ["disk-sync", "disk-space", "open-files"];
 
 /// Plants a fault on a good host and checks that host. Returns what is wrong with what was found.
 fn try_fault(
-    stage: &Stage,
-    (what, line, is_error, plant): &Fault,
+    stage: &CheckFixture,
+    (what, line, is_error, plant): &PlantedFault,
     of_the_machine: &BTreeSet<String>,
 ) -> Option<String> {
     let mut site = stage.build();
@@ -51,7 +51,7 @@ fn try_fault(
 
 #[test]
 fn each_planted_fault_is_found_by_its_own_line() {
-    let stage = Stage::prepare();
+    let stage = CheckFixture::prepare();
     let good = stage.build();
     // As a check leaves it that is killed while it restores.
     let left = good.at("snapshots/.ark-check-restore");

@@ -25,7 +25,7 @@ pub(super) const PASSWORD: &str = "correct-horse-battery-staple";
 pub(super) const KEY: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
 /// What all cases share: neighbours, and a data directory that a host has used.
-pub(super) struct Stage {
+pub(super) struct CheckFixture {
     pub(super) dir: TestDir,
     pub(super) redis: Redis,
     pub(super) forgetful: Redis,
@@ -74,7 +74,7 @@ pub(super) fn text(path: &Path) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
-impl Stage {
+impl CheckFixture {
     pub(super) fn prepare() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// What became of one request.
-struct Outcome {
+struct AnsweredProposal {
     symbol: String,
     status: u16,
     answer: Value,
@@ -23,7 +23,7 @@ struct Outcome {
 }
 
 /// Sends proposals at a rate for some time, each once. Returns what became of each.
-fn drive(front: &Host, rate: u32, time: Duration) -> Vec<Outcome> {
+fn send_proposals(front: &Host, rate: u32, time: Duration) -> Vec<AnsweredProposal> {
     let senders = 10_u32;
     let pause = Duration::from_secs(1) * senders / rate;
     std::thread::scope(|scope| {
@@ -44,7 +44,7 @@ fn drive(front: &Host, rate: u32, time: Duration) -> Vec<Outcome> {
                         let answer = client.try_post("/v1/actions", &trade(&symbol, 0.000_1));
                         let (status, answer) =
                             answer.unwrap_or_else(|error| (0, json!(error.to_string())));
-                        outcomes.push(Outcome {
+                        outcomes.push(AnsweredProposal {
                             symbol,
                             status,
                             answer,
@@ -63,10 +63,10 @@ fn drive(front: &Host, rate: u32, time: Duration) -> Vec<Outcome> {
 }
 
 /// Checks that each request was answered with a decision, and that the log holds each decision once.
-fn assert_each_decided_once(owner: &Host, outcomes: &[Outcome]) {
+fn assert_each_decided_once(owner: &Host, outcomes: &[AnsweredProposal]) {
     let mut answered = BTreeSet::new();
     for outcome in outcomes {
-        let Outcome {
+        let AnsweredProposal {
             symbol,
             status,
             answer,
@@ -115,7 +115,7 @@ fn an_owner_killed_under_load_costs_a_pause_and_no_request() {
     let time = load_time();
     let (outcomes, owner) = std::thread::scope(|scope| {
         let front = &front;
-        let driven = scope.spawn(move || drive(front, 50, time));
+        let driven = scope.spawn(move || send_proposals(front, 50, time));
         let mut owner = owner;
         for is_killed in [true, false] {
             std::thread::sleep(time / 3);
@@ -170,7 +170,7 @@ fn connections_cut_in_the_middle_of_requests_repeat_nothing_and_lose_nothing() {
     wait_ready(&front);
     let outcomes = std::thread::scope(|scope| {
         let front = &front;
-        let driven = scope.spawn(move || drive(front, 100, Duration::from_secs(5)));
+        let driven = scope.spawn(move || send_proposals(front, 100, Duration::from_secs(5)));
         while !driven.is_finished() {
             std::thread::sleep(Duration::from_millis(400));
             proxy.cut();
@@ -253,7 +253,7 @@ fn broken_requests_are_repeated_under_one_key_or_not_at_all() {
 }
 
 /// Sends a proposal and returns the answer with its `Retry-After`.
-fn propose(address: &str, symbol: &str) -> (u16, Option<String>, Value) {
+fn propose_trade(address: &str, symbol: &str) -> (u16, Option<String>, Value) {
     let body = trade(symbol, 0.01).to_string();
     let (status, headers, body) = Client::at(address)
         .request("POST", "/v1/actions", &[JSON], body.as_bytes())
@@ -263,7 +263,7 @@ fn propose(address: &str, symbol: &str) -> (u16, Option<String>, Value) {
     (status, retry_after, body)
 }
 
-fn says(answer: &Value, words: &str) -> bool {
+fn has_words(answer: &Value, words: &str) -> bool {
     answer["detail"]
         .as_str()
         .is_some_and(|detail| detail.contains(words))
@@ -283,11 +283,11 @@ fn parked_requests_are_bounded_in_number_time_and_by_their_deadline() {
 
     // In time: past it the request is refused, and so is the front by what asks whether it is ready.
     let hasty = Host::start_front(&owner, &config, &["--hold-for", "300"]);
-    let (status, retry_after, answer) = propose(&hasty.address, "X");
+    let (status, retry_after, answer) = propose_trade(&hasty.address, "X");
     assert_eq!((status, &answer["type"]), (503, &away), "{answer}");
     assert_eq!(retry_after.as_deref(), Some("5"));
     assert_eq!(answer["outcome"], "denied", "{answer}");
-    assert!(says(&answer, "was parked for"), "{answer}");
+    assert!(has_words(&answer, "was parked for"), "{answer}");
     wait_until("the front is not ready", || {
         Client::new(&hasty).get("/readyz").0 == 503
     });
@@ -309,21 +309,21 @@ fn parked_requests_are_bounded_in_number_time_and_by_their_deadline() {
     // In number: the first is parked until the owner is there, the second refused.
     let owner = std::thread::scope(|scope| {
         let address = &front.address;
-        let held = scope.spawn(move || propose(address, "HELD"));
+        let held = scope.spawn(move || propose_trade(address, "HELD"));
         wait_until("the request is parked", || is_holding(&front));
-        let (status, retry_after, answer) = propose(&front.address, "REFUSED");
+        let (status, retry_after, answer) = propose_trade(&front.address, "REFUSED");
         assert_eq!((status, &answer["type"]), (503, &away), "{answer}");
         assert_eq!(retry_after.as_deref(), Some("1"));
-        assert!(says(&answer, "parked already"), "{answer}");
+        assert!(has_words(&answer, "parked already"), "{answer}");
         // A front that ends says so to those it parks.
         let ending = Host::start_front(&format!("http://{listen}"), &config, &[]);
         let address = ending.address.clone();
-        let ended = scope.spawn(move || propose(&address, "ENDED"));
+        let ended = scope.spawn(move || propose_trade(&address, "ENDED"));
         wait_until("the request is parked", || is_holding(&ending));
         assert_eq!(ending.terminate(), Some(0));
         let (status, _, answer) = ended.join().expect("no panic");
         assert_eq!((status, &answer["type"]), (503, &away), "{answer}");
-        assert!(says(&answer, "being stopped"), "{answer}");
+        assert!(has_words(&answer, "being stopped"), "{answer}");
 
         let owner = wait_for("the owner starts", || start_owner(&dir, &listen));
         let (status, _, decision) = held.join().expect("no panic");

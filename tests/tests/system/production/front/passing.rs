@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::api::connections::assert_refuses_ambiguous_messages;
 use crate::api::events::Stream;
-use crate::api::tls::{Authority, write_key};
+use crate::api::tls::{CertificateAuthority, write_key};
 
 use super::{
     counts, empty_config, free_port, front_before, settled_verdicts, start_owner, token_file, url,
@@ -238,7 +238,7 @@ fn decisions_whose_answers_are_compressed_are_judged_again() {
 #[test]
 fn tokens_and_tls_hold_on_both_sides_of_a_front() {
     let dir = TestDir::new("");
-    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (authority, stranger) = (CertificateAuthority::new(), CertificateAuthority::new());
     let trusted = authority.write(&dir.path().join("ca.pem"));
     let foreign = stranger.write(&dir.path().join("other.pem"));
     let (chain, secret) = authority.certify();

@@ -6,7 +6,7 @@ use std::process::Command;
 use ark_tests::{ark_program, wait_until};
 use serde_json::{Value, json};
 
-use super::super::canary::stage::{Stage, is_ready, wait_report};
+use super::super::canary::stage::{CanaryFixture, is_ready, wait_report};
 use super::super::upgrade::{back_to_stable, change};
 use super::{
     Manager, assert_each_once, kill_at_end, kill_in_drain, kill_when_ready, path, run_over_kill,
@@ -21,7 +21,7 @@ enum End {
     Back(&'static str, &'static str),
 }
 
-fn assert_end(stage: &Stage, report: &Value, end: End) {
+fn assert_end(stage: &CanaryFixture, report: &Value, end: End) {
     println!("{} {}", report["promoted"], report["reason"]);
     let serving = match end {
         End::Promoted => {
@@ -44,7 +44,7 @@ fn assert_end(stage: &Stage, report: &Value, end: End) {
 }
 
 /// The stable version serves, and its front has all requests.
-fn begin_anew(stage: &Stage) {
+fn begin_anew(stage: &CanaryFixture) {
     if stage.serving() != "stable" {
         stage.haproxy.set_weights(&[("stable", 100), ("canary", 0)]);
         back_to_stable(stage);
@@ -55,7 +55,7 @@ fn begin_anew(stage: &Stage) {
 type Row = (&'static str, Manager, End);
 
 fn run_over_kills(more: &[&str], rows: &[Row]) {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let options = stage.take_over_options();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let options = [&options, more].concat();
@@ -113,7 +113,7 @@ fn an_old_host_that_is_killed_in_the_take_over_is_taken_over_all_the_same() {
 
 #[test]
 fn an_old_host_that_is_killed_in_its_drain_and_a_new_one_at_its_start_go_back() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.extend(["--shares", "100", "--step", "1"]);
@@ -145,7 +145,7 @@ fn an_old_host_that_is_killed_in_its_drain_and_a_new_one_at_its_start_go_back() 
 
 #[test]
 fn a_new_version_that_has_migrated_and_judged_is_started_again_by_resume() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let later = "\nexport TEST_ARK_LATER_SCHEMA=1\n";
     change(&stage, "new-ark", "\n", later);
     let options = stage.take_over_options();
@@ -186,7 +186,7 @@ fn a_new_version_that_has_migrated_and_judged_is_started_again_by_resume() {
 
 #[test]
 fn a_new_front_that_is_killed_while_it_has_a_share_gives_it_back() {
-    let mut stage = Stage::start("", "");
+    let mut stage = CanaryFixture::start("", "");
     let front = stage.canary.take().expect("a front");
     // What was in the front is lost to its clients.
     let (report, decided) = stage.under_failing_load(|| {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use ark_tests::{Client, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::canary::stage::{Stage, is_ready, script, sh};
+use super::canary::stage::{CanaryFixture, is_ready, script, sh};
 
 /// How often a kill in a step is tried.
 const TRIES: u32 = 20;
@@ -64,7 +64,7 @@ fn freeze_at(command: &mut Child, journal: &Path, entry: &str) -> bool {
 
 /// Kills the host that serves, when it is ready if it was just started, and waits until nothing of it is left. Returns whether it was there: the
 /// command may have had it stopped.
-fn kill_host(stage: &Stage) -> bool {
+fn kill_host(stage: &CanaryFixture) -> bool {
     let at = |name: &str| stage.dir.path().join(name).display().to_string();
     let has_ended = || {
         let pid = std::fs::read_to_string(at("pid")).expect("a process id");
@@ -85,12 +85,12 @@ fn kill_host(stage: &Stage) -> bool {
 }
 
 /// Has a script kill the host once: at its end, when what it has started is ready.
-fn kill_when_ready(stage: &Stage, name: &str) {
+fn kill_when_ready(stage: &CanaryFixture, name: &str) {
     kill_at_end(stage, name, "");
 }
 
 /// As [`kill_when_ready`], after a wait of the script.
-fn kill_at_end(stage: &Stage, name: &str, wait: &str) {
+fn kill_at_end(stage: &CanaryFixture, name: &str, wait: &str) {
     let at = |name: &str| stage.dir.path().join(name).display().to_string();
     std::fs::write(at("kills"), "").expect("a marker");
     let ark = ark_tests::ark_program().display().to_string();
@@ -109,7 +109,7 @@ fn kill_at_end(stage: &Stage, name: &str, wait: &str) {
 }
 
 /// Has the script that stops the host kill it while it drains.
-fn kill_in_drain(stage: &Stage) {
+fn kill_in_drain(stage: &CanaryFixture) {
     let file = stage.dir.path().join("stop.sh");
     let text = std::fs::read_to_string(&file).expect("a script");
     let killing = text.replacen("kill $p 2>/dev/null", "kill $p && kill -9 $p", 1);
@@ -119,7 +119,7 @@ fn kill_in_drain(stage: &Stage) {
 
 /// Runs a command that is frozen at an entry of its journal while the host is killed. `prepare` brings the stage to where the command begins.
 fn run_over_kill(
-    stage: &Stage,
+    stage: &CanaryFixture,
     manager: Manager,
     (journal, entry): (&Path, &str),
     prepare: &dyn Fn(),
@@ -154,7 +154,7 @@ fn run_over_kill(
 }
 
 /// Checks that each answered decision can be looked up, that the host holds no other of these clients, and that the chain is whole.
-fn assert_each_once(stage: &Stage, decided: &BTreeSet<String>) {
+fn assert_each_once(stage: &CanaryFixture, decided: &BTreeSet<String>) {
     assert!(!decided.is_empty(), "requests were answered");
     let mut client = Client::at(&stage.owner);
     for id in decided {
@@ -166,6 +166,6 @@ fn assert_each_once(stage: &Stage, decided: &BTreeSet<String>) {
     stage.assert_chain();
 }
 
-fn path(stage: &Stage, name: &str) -> PathBuf {
+fn path(stage: &CanaryFixture, name: &str) -> PathBuf {
     stage.dir.path().join(name)
 }

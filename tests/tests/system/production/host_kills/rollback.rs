@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use super::super::canary::stage::{Stage, is_ready, wait_report};
+use super::super::canary::stage::{CanaryFixture, is_ready, wait_report};
 use super::super::rollback::{
     STEPS, command, errors_of, journal, options, promote_new, report_of, steps_of,
 };
@@ -18,7 +18,7 @@ type Row = (&'static str, Manager, Option<&'static str>);
 const REMEDY: &str = "; `ark rollback` goes on once that is mended";
 
 /// The options of a rollback whose requests come back in two short steps.
-fn short_options(stage: &Stage) -> Vec<String> {
+fn short_options(stage: &CanaryFixture) -> Vec<String> {
     let mut options = options(stage);
     for (option, value) in [("--step", "0.4"), ("--interval", "0.1")] {
         let at = options.iter().position(|one| one == option);
@@ -29,7 +29,7 @@ fn short_options(stage: &Stage) -> Vec<String> {
 }
 
 fn roll_back_over_kills(rows: &[Row]) {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let texts = short_options(&stage);
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();
     let ((), decided) = stage.under_load(|| {
@@ -49,7 +49,7 @@ fn roll_back_over_kills(rows: &[Row]) {
 }
 
 /// Checks the end of a rollback, if it must be that of another run.
-fn assert_ends(stage: &Stage, output: Output, error: Option<&str>) -> Value {
+fn assert_ends(stage: &CanaryFixture, output: Output, error: Option<&str>) -> Value {
     let output = match error {
         None => output,
         Some(text) => {
@@ -80,7 +80,7 @@ fn a_newer_version_that_is_killed_before_it_is_stopped_is_rolled_back() {
 
 #[test]
 fn a_newer_version_that_is_killed_while_its_canary_is_undone_is_rolled_back() {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let texts = short_options(&stage);
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();
     let ((), decided) = stage.under_load(|| {
@@ -116,7 +116,7 @@ fn a_newer_version_that_is_killed_while_its_canary_is_undone_is_rolled_back() {
 #[test]
 fn a_newer_version_that_is_killed_in_its_drain_and_a_stable_one_at_its_start_come_to_the_same_end()
 {
-    let stage = Stage::start("", "");
+    let stage = CanaryFixture::start("", "");
     let texts = short_options(&stage);
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();
     let ((), decided) = stage.under_load(|| {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::canary::stage::{Stage, is_ready};
+use super::super::canary::stage::{CanaryFixture, is_ready};
 use super::super::upgrade::{CONFIG, back_to_stable, command, errors_of, report_of, run, upgrade};
 use super::{Manager, assert_each_once, kill_in_drain, kill_when_ready, path, run_over_kill};
 
@@ -15,7 +15,7 @@ enum End {
     Back(&'static str),
 }
 
-fn assert_end(stage: &Stage, report: &Value, end: End) {
+fn assert_end(stage: &CanaryFixture, report: &Value, end: End) {
     println!("{} {}", report["upgraded"], report["reason"]);
     let serving = match end {
         End::Upgraded => {
@@ -39,7 +39,7 @@ fn assert_end(stage: &Stage, report: &Value, end: End) {
 type Row = (&'static str, Manager, End);
 
 fn upgrade_over_kills(rows: &[Row]) {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     let ((), decided) = stage.under_load(|| {
         for (phase, manager, end) in rows {
             let entry = format!("{{\"phase\":\"{phase}\"}}");
@@ -79,7 +79,7 @@ fn an_old_host_that_is_killed_before_it_is_stopped_is_upgraded_all_the_same() {
 
 #[test]
 fn an_old_host_that_is_killed_before_a_version_is_refused_is_started_again() {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     let ((), decided) = stage.under_load(|| {
         stage.set_program_fault("denies");
         let output = run_over_kill(
@@ -115,7 +115,7 @@ fn a_new_version_that_is_killed_while_it_is_validated_goes_back() {
 
 #[test]
 fn an_old_host_that_is_killed_in_its_drain_and_a_new_one_at_its_start_go_back() {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     let ((), decided) = stage.under_load(|| {
         kill_in_drain(&stage);
         assert_end(&stage, &run(upgrade(&stage, &[])), End::Upgraded);
@@ -129,7 +129,7 @@ fn an_old_host_that_is_killed_in_its_drain_and_a_new_one_at_its_start_go_back() 
 
 #[test]
 fn a_stable_version_that_is_killed_on_the_way_back_is_started_again() {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     std::fs::write(path(&stage, "start-new.sh"), "exit 7\n").expect("a script");
     let journal = path(&stage, "rollback.journal");
     let place = journal.display().to_string();

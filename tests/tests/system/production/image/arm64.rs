@@ -13,7 +13,7 @@ use ark_tests::wait_until;
 
 use super::buildah::{Buildah, finish};
 use super::{assert_contents, assert_described, find_base, is_ready, record_figures};
-use crate::production::compose::Running;
+use crate::production::compose::NeighbourProcess;
 
 /// Debian's emulator.
 const EMULATOR: &str = "qemu-aarch64-static";
@@ -38,7 +38,7 @@ fn compile_stand_in(dir: &Path) -> PathBuf {
 }
 
 /// The program of the image under the emulator, with the image's files for its loader.
-fn emulate(image: &Path, args: &[&str]) -> Command {
+fn emulate_program(image: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(EMULATOR);
     command
         .arg("-L")
@@ -56,7 +56,7 @@ fn emulate(image: &Path, args: &[&str]) -> Command {
 fn assert_serves(image: &Path) {
     let port = free_port();
     let run = |args: &[&str]| {
-        let mut command = emulate(image, args);
+        let mut command = emulate_program(image, args);
         command
             .env("ARK_LISTEN", format!("127.0.0.1:{port}"))
             .env("ARK_TELEMETRY_LISTEN", "off");
@@ -68,7 +68,7 @@ fn assert_serves(image: &Path) {
         "{checked}"
     );
     let host = run(&["serve"]).stdout(Stdio::null()).spawn();
-    let mut host = Running(host.expect("the emulator starts"));
+    let mut host = NeighbourProcess(host.expect("the emulator starts"));
     wait_until("the host of the image is ready", || {
         let ended = host.0.try_wait().expect("its status");
         assert_eq!(ended, None, "the host ended");
@@ -129,7 +129,7 @@ fn an_image_for_another_machine_is_made_without_running_its_base() {
     let container = buildah.run(&["from", "--pull-never", "--arch=arm64", "ark:arm64"]);
     let files = PathBuf::from(buildah.run(&["mount", &container]));
     let bytes = assert_contents(&files, "lib/ld-linux-aarch64.so.1");
-    let answer = finish(&mut emulate(&files, &["version"]));
+    let answer = finish(&mut emulate_program(&files, &["version"]));
     assert!(answer.starts_with("ark "), "{answer}");
     if is_real {
         assert_serves(&files);

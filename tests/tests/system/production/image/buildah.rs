@@ -114,7 +114,7 @@ pub(super) fn finish(command: &mut Command) -> String {
 }
 
 /// The processes that a process started.
-fn children(process: u32) -> Vec<u32> {
+fn list_children(process: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else {
         return Vec::new();
     };
@@ -133,7 +133,7 @@ fn find_program(process: u32) -> Option<u32> {
     if program.is_ok_and(|program| program.ends_with("usr/bin/ark")) {
         return Some(process);
     }
-    children(process).into_iter().find_map(find_program)
+    list_children(process).into_iter().find_map(find_program)
 }
 
 /// A program that runs in a container. It is ended with the test.

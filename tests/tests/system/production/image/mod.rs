@@ -87,19 +87,19 @@ fn record_figures(name: &str, line: &str) {
 
 /// Everything below a directory, by its path there.
 fn list_files(dir: &Path) -> BTreeMap<String, fs::Metadata> {
-    fn collect(root: &Path, dir: &Path, found: &mut BTreeMap<String, fs::Metadata>) {
+    fn collect_files(root: &Path, dir: &Path, found: &mut BTreeMap<String, fs::Metadata>) {
         for entry in fs::read_dir(dir).expect("a directory") {
             let path = entry.expect("an entry").path();
             let metadata = fs::symlink_metadata(&path).expect("a file");
             let name = path.strip_prefix(root).expect("below it");
             if metadata.is_dir() {
-                collect(root, &path, found);
+                collect_files(root, &path, found);
             }
             found.insert(name.display().to_string(), metadata);
         }
     }
     let mut found = BTreeMap::new();
-    collect(dir, dir, &mut found);
+    collect_files(dir, dir, &mut found);
     found
 }
 
@@ -218,7 +218,7 @@ fn refuse_other_machine(buildah: &Buildah, platform: &ImagePlatform) {
 }
 
 /// The running host passes the tests of a deployment.
-fn validate(port: u16, dir: &Path) {
+fn validate_host(port: u16, dir: &Path) {
     finish(
         Command::new(ark_program())
             .args(["validate", "--url"])
@@ -393,7 +393,7 @@ fn the_image_holds_what_it_must_and_runs_as_its_user() {
         format!("{USER}\t{USER}\t{USER}\t{USER}")
     );
     assert_eq!(read_status(host.id, "CapEff"), "0000000000000000");
-    validate(port, &buildah.path(""));
+    validate_host(port, &buildah.path(""));
     assert_eq!(host.terminate(), Some(0));
     assert!(!is_healthy());
     // Nothing of it belongs to somebody else than its user.

@@ -13,9 +13,9 @@ use ark_tests::wait_until;
 
 use super::buildah::{Buildah, Contained, finish};
 use super::{USER, is_ready};
-use crate::api::tls::Authority;
+use crate::api::tls::CertificateAuthority;
 use crate::production::compose::{
-    Running, SECRETS, outcome, propose, read_front_arguments, start_haproxy,
+    NeighbourProcess, SECRETS, outcome, propose, read_front_arguments, start_haproxy,
 };
 use crate::production::installation::variables_of_compose;
 use crate::production::monitoring::{Monitoring, Targets};
@@ -28,7 +28,7 @@ fn write_secret(path: &Path, text: &str, owner: u32) {
 }
 
 /// Starts the Redis of Compose. Its password is in the directory of secrets.
-fn start_redis(secrets: &Path, dir: &Path, port: u16) -> Running {
+fn start_redis(secrets: &Path, dir: &Path, port: u16) -> NeighbourProcess {
     let script = fs::read_to_string(checkout_path("deploy/compose/start-redis.sh"));
     let script = script
         .expect("the script")
@@ -41,7 +41,7 @@ fn start_redis(secrets: &Path, dir: &Path, port: u16) -> Running {
         .env("REDIS_PASSWORD_FILE", secrets.join("redis_server_password"))
         .stdout(Stdio::null())
         .spawn();
-    Running(redis.expect("redis starts"))
+    NeighbourProcess(redis.expect("redis starts"))
 }
 
 /// The settings of the host in `deploy/compose.yaml`, with addresses of the test.
@@ -78,7 +78,7 @@ pub(super) fn run_as_compose_does(buildah: &Buildah, tag: &str) {
     let secrets = buildah.path("secrets");
     fs::create_dir(&secrets).expect("a directory");
     let at = |name: &str| secrets.join(name);
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let (chain, key) = authority.certify();
     authority.write(&at("host_ca"));
     // HAProxy and Redis are run by root here.

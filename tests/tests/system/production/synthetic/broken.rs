@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The detail of a proof.
-fn detail<'a>(report: &'a Value, name: &str) -> &'a str {
+fn find_detail<'a>(report: &'a Value, name: &str) -> &'a str {
     let mut proofs = report["proofs"].as_array().expect("proofs").iter();
     let proof = proofs.find(|proof| proof["name"] == name);
     proof
@@ -71,7 +71,7 @@ fn a_host_that_takes_no_reports_of_executions_fails_the_proof_that_nothing_is_op
     );
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        detail(&report, "nothing-open").contains("6 proposals may be open"),
+        find_detail(&report, "nothing-open").contains("6 proposals may be open"),
         "{report:#}"
     );
     assert_eq!(open_orders(&dir.data()).0, 6);

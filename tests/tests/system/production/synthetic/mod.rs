@@ -270,7 +270,7 @@ fn wait_for_decisions(host: &Host, at_least: usize) {
     });
 }
 
-fn spawn(url: &str, dir: &TestDir) -> Child {
+fn spawn_synthetic(url: &str, dir: &TestDir) -> Child {
     command(url, dir, &["--duration", "600", "--hz", "50"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -284,7 +284,7 @@ fn nothing_stays_open_after_kills_and_interrupts() {
     let host = dir.start();
     let url = url_of(&host);
     for round in 1..=6 {
-        let mut running = spawn(&url, &dir);
+        let mut running = spawn_synthetic(&url, &dir);
         wait_for_decisions(&host, round * 10);
         // At another point of a tick each time.
         std::thread::sleep(Duration::from_millis(7 * round as u64));
@@ -292,7 +292,7 @@ fn nothing_stays_open_after_kills_and_interrupts() {
         running.wait().expect("its end");
     }
     // An interrupt ends the run, which tidies up, also what the kills left.
-    let mut running = spawn(&url, &dir);
+    let mut running = spawn_synthetic(&url, &dir);
     wait_for_decisions(&host, 80);
     kill_process(Pid::from_child(&running), Signal::INT).expect("SIGINT");
     let report = read_report(&mut running);

@@ -11,7 +11,7 @@ use super::{CONFIG, failed_proofs, open_orders, run, url_of};
 const STREAM: &str = "synthetic:ticks";
 
 /// A host that reads the stream of the load, in one of the forms that its entries may have.
-fn configure(port: u16, form: &str) -> String {
+fn write_config(port: u16, form: &str) -> String {
     format!(
         "{CONFIG}[redis]\nurl = \"redis://127.0.0.1:{port}/0\"\n[[redis.signals]]\nstream = \"{STREAM}\"\ntopic = \"synthetic.tick\"\n{form}"
     )
@@ -40,7 +40,7 @@ fn the_same_is_proved_when_signals_go_through_redis() {
         "field = \"event\"\nkey = \"id\"\nselect = { number = \"tick\", at = \"ts\" }\n",
     ] {
         client.run(&["FLUSHALL"]);
-        let dir = TestDir::new(&configure(redis.port, form));
+        let dir = TestDir::new(&write_config(redis.port, form));
         let host = dir.start();
         let url = url_of(&host);
         wait_until("the host reads the stream", || {
@@ -87,7 +87,7 @@ fn the_same_is_proved_when_signals_go_through_redis() {
 fn a_signal_that_is_lost_in_redis_or_comes_twice_fails_the_proof_of_the_traces() {
     let redis = Redis::start();
     let mut client = redis.connect();
-    let dir = TestDir::new(&configure(redis.port, ""));
+    let dir = TestDir::new(&write_config(redis.port, ""));
     let host = dir.start();
     wait_until("the host reads the stream", || {
         client.run(&["EXISTS", STREAM]).text() == "1"
@@ -102,9 +102,9 @@ fn a_signal_that_is_lost_in_redis_or_comes_twice_fails_the_proof_of_the_traces()
                 let mut last = "$".to_owned();
                 while !stop.load(std::sync::atomic::Ordering::SeqCst) {
                     meddled += if is_thief {
-                        steal(&mut other)
+                        steal_entries(&mut other)
                     } else {
-                        repeat(&mut other, &mut last)
+                        repeat_entry(&mut other, &mut last)
                     };
                 }
                 meddled
@@ -125,7 +125,7 @@ fn a_signal_that_is_lost_in_redis_or_comes_twice_fails_the_proof_of_the_traces()
 }
 
 /// Reads an entry as a member of the host's group, and acknowledges it. Returns how many there were.
-fn steal(client: &mut RedisClient) -> usize {
+fn steal_entries(client: &mut RedisClient) -> usize {
     let read = client.run(&[
         "XREADGROUP",
         "GROUP",
@@ -148,7 +148,7 @@ fn steal(client: &mut RedisClient) -> usize {
 }
 
 /// Writes the entries behind `last` again, each once. Returns how many there were.
-fn repeat(client: &mut RedisClient, last: &mut String) -> usize {
+fn repeat_entry(client: &mut RedisClient, last: &mut String) -> usize {
     let read = client.run(&["XREAD", "BLOCK", "100", "STREAMS", STREAM, last]);
     let Some(stream) = read.list().first() else {
         return 0;
@@ -181,12 +181,15 @@ fn a_redis_or_a_configuration_without_the_stream_is_refused_with_the_remedy() {
     for (config, told) in [
         (CONFIG.to_owned(), "names no Redis"),
         (
-            configure(redis.port, "").replace("synthetic.tick", "market.tick"),
+            write_config(redis.port, "").replace("synthetic.tick", "market.tick"),
             "has topic = \"synthetic.tick\"",
         ),
-        (configure(free_port(), ""), "the Redis"),
+        (write_config(free_port(), ""), "the Redis"),
         // The host was started without it.
-        (configure(redis.port, ""), "no group ark reads the stream"),
+        (
+            write_config(redis.port, ""),
+            "no group ark reads the stream",
+        ),
     ] {
         dir.configure(&config);
         let (_, output) = run_over_redis(&url, &dir, &["--duration", "1"]);

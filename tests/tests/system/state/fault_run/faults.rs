@@ -6,14 +6,14 @@ use std::time::Duration;
 use ark_tests::Random;
 use rusqlite::Connection;
 
-use super::place::Place;
+use super::place::FaultFixture;
 
 /// The bytes that are left free when the disk is filled.
 const LEFT_FREE: u64 = 200_000;
 
 /// What happens to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fault {
+pub(super) enum StorageFault {
     RemoveDatabase,
     RenameDatabase,
     ReplaceByCopy,
@@ -36,31 +36,35 @@ pub(super) enum Fault {
     Nothing,
 }
 
-pub(super) const FAULTS: [Fault; 20] = [
-    Fault::RemoveDatabase,
-    Fault::RenameDatabase,
-    Fault::ReplaceByCopy,
-    Fault::ReplaceByEmpty,
-    Fault::TruncateDatabase,
-    Fault::RemoveLog,
-    Fault::TruncateLog,
-    Fault::RemoveIndex,
-    Fault::TruncateIndex,
-    Fault::RemoveLock,
-    Fault::RemoveAnchors,
-    Fault::RemoveAllFiles,
-    Fault::RemoveDirectory,
-    Fault::MakeReadOnly,
-    Fault::HoldWriteLock,
-    Fault::HoldReadLock,
-    Fault::OlderCopy,
-    Fault::SetClock,
-    Fault::FillDisk,
-    Fault::Nothing,
+pub(super) const FAULTS: [StorageFault; 20] = [
+    StorageFault::RemoveDatabase,
+    StorageFault::RenameDatabase,
+    StorageFault::ReplaceByCopy,
+    StorageFault::ReplaceByEmpty,
+    StorageFault::TruncateDatabase,
+    StorageFault::RemoveLog,
+    StorageFault::TruncateLog,
+    StorageFault::RemoveIndex,
+    StorageFault::TruncateIndex,
+    StorageFault::RemoveLock,
+    StorageFault::RemoveAnchors,
+    StorageFault::RemoveAllFiles,
+    StorageFault::RemoveDirectory,
+    StorageFault::MakeReadOnly,
+    StorageFault::HoldWriteLock,
+    StorageFault::HoldReadLock,
+    StorageFault::OlderCopy,
+    StorageFault::SetClock,
+    StorageFault::FillDisk,
+    StorageFault::Nothing,
 ];
 
 /// Does something to the host's files; what is returned is held until the end of the round.
-pub(super) fn inflict(fault: Fault, place: &Place, random: &mut Random) -> Option<Connection> {
+pub(super) fn inflict(
+    fault: StorageFault,
+    place: &FaultFixture,
+    random: &mut Random,
+) -> Option<Connection> {
     let data = &place.data;
     let file = |name: &str| data.join(name);
     let remove = |name: &str| drop(std::fs::remove_file(file(name)));
@@ -72,38 +76,38 @@ pub(super) fn inflict(fault: Fault, place: &Place, random: &mut Random) -> Optio
         }
     };
     match fault {
-        Fault::RemoveDatabase => remove("ark.db"),
-        Fault::RenameDatabase => drop(std::fs::rename(file("ark.db"), file("old.db"))),
-        Fault::ReplaceByCopy => {
+        StorageFault::RemoveDatabase => remove("ark.db"),
+        StorageFault::RenameDatabase => drop(std::fs::rename(file("ark.db"), file("old.db"))),
+        StorageFault::ReplaceByCopy => {
             let _ = std::fs::copy(file("ark.db"), file("copy.db"));
             let _ = std::fs::rename(file("copy.db"), file("ark.db"));
         }
-        Fault::ReplaceByEmpty => {
+        StorageFault::ReplaceByEmpty => {
             let _ = std::fs::write(file("empty.db"), b"");
             let _ = std::fs::rename(file("empty.db"), file("ark.db"));
         }
-        Fault::TruncateDatabase => cut("ark.db", random),
-        Fault::RemoveLog => remove("ark.db-wal"),
-        Fault::TruncateLog => cut("ark.db-wal", random),
-        Fault::RemoveIndex => remove("ark.db-shm"),
-        Fault::TruncateIndex => cut("ark.db-shm", random),
-        Fault::RemoveLock => remove("ark.lock"),
-        Fault::RemoveAnchors => remove("anchors.jsonl"),
-        Fault::RemoveAllFiles => {
+        StorageFault::TruncateDatabase => cut("ark.db", random),
+        StorageFault::RemoveLog => remove("ark.db-wal"),
+        StorageFault::TruncateLog => cut("ark.db-wal", random),
+        StorageFault::RemoveIndex => remove("ark.db-shm"),
+        StorageFault::TruncateIndex => cut("ark.db-shm", random),
+        StorageFault::RemoveLock => remove("ark.lock"),
+        StorageFault::RemoveAnchors => remove("anchors.jsonl"),
+        StorageFault::RemoveAllFiles => {
             for name in ["ark.db", "ark.db-wal", "ark.db-shm", "anchors.jsonl"] {
                 remove(name);
             }
         }
-        Fault::RemoveDirectory => drop(std::fs::remove_dir_all(data)),
-        Fault::MakeReadOnly => {
+        StorageFault::RemoveDirectory => drop(std::fs::remove_dir_all(data)),
+        StorageFault::MakeReadOnly => {
             for name in ["ark.db", "ark.db-wal", "ark.db-shm"] {
                 set_mode(&file(name), 0o444);
             }
         }
-        Fault::HoldWriteLock | Fault::HoldReadLock => {
+        StorageFault::HoldWriteLock | StorageFault::HoldReadLock => {
             let other = Connection::open(file("ark.db")).ok()?;
             let _ = other.busy_timeout(Duration::from_secs(2));
-            let begun = if fault == Fault::HoldWriteLock {
+            let begun = if fault == StorageFault::HoldWriteLock {
                 other.execute_batch("BEGIN IMMEDIATE")
             } else {
                 other.execute_batch("BEGIN").and_then(|()| {
@@ -112,15 +116,15 @@ pub(super) fn inflict(fault: Fault, place: &Place, random: &mut Random) -> Optio
             };
             return begun.is_ok().then_some(other);
         }
-        Fault::SetClock => {
+        StorageFault::SetClock => {
             let shift = random.below(4 * 86_400).cast_signed() - 2 * 86_400;
             let next = place.clock.with_extension("next");
             std::fs::write(&next, format!("{shift:+}\n")).expect("the clock");
             std::fs::rename(&next, &place.clock).expect("the clock");
         }
-        Fault::FillDisk => fill_disk(data),
+        StorageFault::FillDisk => fill_disk(data),
         // After the host has ended, see `put_back_older_copy`.
-        Fault::OlderCopy | Fault::Nothing => {}
+        StorageFault::OlderCopy | StorageFault::Nothing => {}
     }
     None
 }

@@ -20,8 +20,8 @@ use serde_json::json;
 
 use ark_tests::faults::find_faketime;
 
-use faults::{FAULTS, Fault, filler, inflict, set_mode};
-use place::{Place, find_rescued};
+use faults::{FAULTS, StorageFault, filler, inflict, set_mode};
+use place::{FaultFixture, find_rescued};
 
 /// How many rounds without `ARK_FAULT_ROUNDS`.
 const ROUNDS: u64 = 12;
@@ -82,7 +82,7 @@ fn start_load(
 }
 
 /// Runs one round. Returns what became of what was acknowledged: `kept`, `copied` or `reported lost`.
-fn run_round(place: &mut Place, fault: Fault, random: &mut Random) -> &'static str {
+fn run_round(place: &mut FaultFixture, fault: StorageFault, random: &mut Random) -> &'static str {
     let snapshot = place.data.with_file_name("snapshot");
     place
         .run_command(&["state", "snapshot", snapshot.to_str().expect("UTF-8")])
@@ -133,7 +133,7 @@ fn run_round(place: &mut Place, fault: Fault, random: &mut Random) -> &'static s
     for name in ["ark.db", "ark.db-wal", "ark.db-shm"] {
         set_mode(&place.data.join(name), 0o600);
     }
-    if fault == Fault::OlderCopy {
+    if fault == StorageFault::OlderCopy {
         for name in ["ark.db-wal", "ark.db-shm"] {
             let _ = std::fs::remove_file(place.data.join(name));
         }
@@ -145,17 +145,20 @@ fn run_round(place: &mut Place, fault: Fault, random: &mut Random) -> &'static s
 
 /// Starts the host again and checks what is there.
 fn check_after(
-    place: &mut Place,
+    place: &mut FaultFixture,
     decisions: &[String],
     told: &Told,
     snapshot: &Path,
-    fault: Fault,
+    fault: StorageFault,
 ) -> &'static str {
     let what = format!("{fault:?}");
     let was_rescued = find_rescued(&place.data).is_some();
     let behind = told.behind_halt.lock().expect("no panic").take();
     assert_eq!(behind, None, "{what}: approved behind a halt");
-    if fault == Fault::RemoveDirectory && !place.data.join("ark.lock").exists() && !was_rescued {
+    if fault == StorageFault::RemoveDirectory
+        && !place.data.join("ark.lock").exists()
+        && !was_rescued
+    {
         // The host was killed before it saw that everything is gone: nothing is left that could tell. Its operator removed it all.
         let _ = std::fs::remove_dir_all(&place.data);
         let path = snapshot.to_str().expect("UTF-8");
@@ -164,7 +167,7 @@ fn check_after(
             .expect("a restore");
     }
     let (host, lost) = place.recover(snapshot);
-    let lost = lost || (fault == Fault::RemoveDirectory && !was_rescued);
+    let lost = lost || (fault == StorageFault::RemoveDirectory && !was_rescued);
     assert_eq!(
         Client::new(&host).get("/v1/decisions").0,
         401,
@@ -175,7 +178,7 @@ fn check_after(
     let was_halted = told.halted.load(Ordering::Acquire);
     // A halt is attested beside the database; where the whole directory went, the restored snapshot is all there is.
     assert!(
-        is_halted || !was_halted || fault == Fault::RemoveDirectory,
+        is_halted || !was_halted || fault == StorageFault::RemoveDirectory,
         "{what}: the halt is gone"
     );
     if is_halted {
@@ -204,7 +207,7 @@ fn check_after(
 }
 
 /// Removes the copies of a round, and sets the clock right.
-fn clean_up(place: &Place, snapshot: &Path) {
+fn clean_up(place: &FaultFixture, snapshot: &Path) {
     let _ = std::fs::remove_dir_all(snapshot);
     for entry in std::fs::read_dir(&place.data)
         .expect("the directory")
@@ -296,7 +299,7 @@ fn acknowledged_decisions_survive_or_are_reported_lost() {
     );
     let run = disk.as_deref().unwrap_or(temporary.path());
     let mut random = Random::from_seed(seed);
-    let mut results: BTreeMap<(Fault, &str), u64> = BTreeMap::new();
+    let mut results: BTreeMap<(StorageFault, &str), u64> = BTreeMap::new();
     let mut place = None;
     for round in 0..rounds {
         if round % ROUNDS_PER_DIRECTORY == 0 {
@@ -306,11 +309,11 @@ fn acknowledged_decisions_survive_or_are_reported_lost() {
                 round.saturating_sub(ROUNDS_PER_DIRECTORY)
             )));
         }
-        let place = place.get_or_insert_with(|| Place::new(run, round));
+        let place = place.get_or_insert_with(|| FaultFixture::new(run, round));
         // Every kind comes, in an order of its own for each seed.
         let fault = match *random.pick(&FAULTS) {
-            Fault::FillDisk if disk.is_none() => Fault::Nothing,
-            Fault::SetClock if find_faketime().is_none() => Fault::Nothing,
+            StorageFault::FillDisk if disk.is_none() => StorageFault::Nothing,
+            StorageFault::SetClock if find_faketime().is_none() => StorageFault::Nothing,
             fault => fault,
         };
         let result = run_round(place, fault, &mut random);

@@ -10,7 +10,7 @@ use serde_json::json;
 use ark_tests::faults::find_faketime;
 
 /// One data directory and what must be in it.
-pub(super) struct Place {
+pub(super) struct FaultFixture {
     pub(super) data: PathBuf,
     pub(super) token: String,
     /// The acknowledged decisions of earlier rounds that are not reported lost.
@@ -18,7 +18,7 @@ pub(super) struct Place {
     pub(super) clock: PathBuf,
 }
 
-impl Place {
+impl FaultFixture {
     /// Makes a data directory whose host needs tokens.
     pub(super) fn new(run: &Path, number: u64) -> Self {
         let dir = run.join(format!("place-{number}"));

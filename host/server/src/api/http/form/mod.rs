@@ -70,14 +70,14 @@ mod tests {
         key: Key,
         revision: Option<RevisionNumber>,
         by: Option<Actor>,
-        parts: Option<Vec<Part>>,
+        parts: Option<Vec<BodyPart>>,
         on: Option<bool>,
     }
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     #[expect(dead_code, reason = "only its errors are looked at")]
-    struct Part {
+    struct BodyPart {
         size: f64,
     }
 

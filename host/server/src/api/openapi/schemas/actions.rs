@@ -208,17 +208,17 @@ impl ToSchema for ParametersSchema {
 
 /// Adds the schema of each family's parameters.
 fn describe_families(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-    fn describe<T: ToSchema>() -> (String, RefOr<Schema>) {
+    fn describe_schema<T: ToSchema>() -> (String, RefOr<Schema>) {
         (T::name().into_owned(), T::schema())
     }
     schemas.extend([
-        describe::<TradeSchema>(),
-        describe::<ClosePositionSchema>(),
-        describe::<DataHandlingSchema>(),
-        describe::<FileOperationSchema>(),
-        describe::<ExecuteCodeSchema>(),
-        describe::<MessageSchema>(),
-        describe::<SystemChangeSchema>(),
-        describe::<CustomSchema>(),
+        describe_schema::<TradeSchema>(),
+        describe_schema::<ClosePositionSchema>(),
+        describe_schema::<DataHandlingSchema>(),
+        describe_schema::<FileOperationSchema>(),
+        describe_schema::<ExecuteCodeSchema>(),
+        describe_schema::<MessageSchema>(),
+        describe_schema::<SystemChangeSchema>(),
+        describe_schema::<CustomSchema>(),
     ]);
 }

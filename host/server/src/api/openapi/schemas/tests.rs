@@ -131,15 +131,15 @@ fn assert_described<T: ToSchema>(full: &impl Serialize, least: &impl Serialize) 
     }
 }
 
-fn text() -> String {
+fn make_text() -> String {
     "text".to_owned()
 }
 
-fn object() -> String {
+fn make_object() -> String {
     r#"{"a":1}"#.to_owned()
 }
 
-fn name() -> Name {
+fn make_name() -> Name {
     "kyle".parse().expect("a name")
 }
 
@@ -147,7 +147,7 @@ fn name() -> Name {
 fn full_parameters() -> [Parameters; 8] {
     [
         Parameters::Trade(Trade {
-            symbol: text(),
+            symbol: make_text(),
             side: Side::Buy,
             position_size_pct: 0.05,
             leverage: 1.0,
@@ -158,50 +158,50 @@ fn full_parameters() -> [Parameters; 8] {
             material_nonpublic: true,
             manipulative_intent: true,
             ahead_of_client_order: true,
-            extra_json: object(),
+            extra_json: make_object(),
         }),
         Parameters::ClosePosition(ClosePosition {
-            symbol: text(),
+            symbol: make_text(),
             position_size_pct: Some(0.5),
-            extra_json: object(),
+            extra_json: make_object(),
         }),
         Parameters::Data(DataHandling {
             operation: DataOperation::Share,
-            subject: Some(text()),
+            subject: Some(make_text()),
             contains_personal_data: true,
             data_sensitivity: Some(Sensitivity::High),
             encryption: true,
             anonymized: true,
-            destination: Some(text()),
-            purpose: Some(text()),
+            destination: Some(make_text()),
+            purpose: Some(make_text()),
             user_consent: Some(false),
-            extra_json: object(),
+            extra_json: make_object(),
         }),
         Parameters::File(FileOperation {
             operation: FileVerb::Write,
-            path: text(),
-            extra_json: object(),
+            path: make_text(),
+            extra_json: make_object(),
         }),
         Parameters::Code(ExecuteCode {
-            language: Some(text()),
-            code: text(),
-            extra_json: object(),
+            language: Some(make_text()),
+            code: make_text(),
+            extra_json: make_object(),
         }),
         Parameters::Message(Message {
-            topic: Some(text()),
-            to: Some(text()),
-            symbol: Some(text()),
-            text: Some(text()),
-            payload_json: Some(object()),
-            extra_json: object(),
+            topic: Some(make_text()),
+            to: Some(make_text()),
+            symbol: Some(make_text()),
+            text: Some(make_text()),
+            payload_json: Some(make_object()),
+            extra_json: make_object(),
         }),
         Parameters::System(SystemChange {
             change: Change::ClearHalt,
-            parameters_json: object(),
+            parameters_json: make_object(),
         }),
         Parameters::Custom(Custom {
-            kind: text(),
-            parameters_json: object(),
+            kind: make_text(),
+            parameters_json: make_object(),
         }),
     ]
 }
@@ -255,10 +255,10 @@ fn an_action_is_as_described() {
         let full = Action {
             action_type: action_type.to_owned(),
             parameters,
-            reasoning: Some(text()),
-            sources: vec![text()],
+            reasoning: Some(make_text()),
+            sources: vec![make_text()],
             reversible: true,
-            rollback_plan: Some(text()),
+            rollback_plan: Some(make_text()),
             external: Some(true),
             criticality: Criticality::Normal,
         };
@@ -276,7 +276,7 @@ fn an_action_is_as_described() {
 #[test]
 fn facts_are_as_described_with_their_own_defaults() {
     let full = Facts {
-        agent: text(),
+        agent: make_text(),
         now_ms: 1,
         approval: ApprovalFact::Human,
         halt_active: true,
@@ -290,13 +290,13 @@ fn facts_are_as_described_with_their_own_defaults() {
         symbol_exposure: 0.1,
         daily_loss: 0.1,
         open_positions: 1,
-        personal_data: vec![text()],
-        credentials: vec![text()],
+        personal_data: vec![make_text()],
+        credentials: vec![make_text()],
         consent: Consent::Granted,
         causal_depth: 1,
         identical_actions: 1,
-        unvalidated_sources: vec![text()],
-        veto: Some(text()),
+        unvalidated_sources: vec![make_text()],
+        veto: Some(make_text()),
     };
     assert_described::<FactsSchema>(&full, &Facts::default());
     let schema = Schemas::of::<FactsSchema>().own;
@@ -309,38 +309,38 @@ fn facts_are_as_described_with_their_own_defaults() {
 fn records_are_as_described() {
     let rule = Rule {
         number: 1,
-        name: text(),
-        category: text(),
+        name: make_text(),
+        category: make_text(),
         severity: Severity::High,
         hold: true,
-        description: text(),
+        description: make_text(),
     };
     assert_described::<RuleSchema>(&rule, &rule);
     let given = ApprovalGiven {
         held: DecisionId::fresh(),
-        by: text(),
+        by: make_text(),
     };
     assert_described::<ApprovalGivenSchema>(&given, &given);
     let quarantine = Quarantine {
-        agent: name(),
+        agent: make_name(),
         cause: QuarantineCause::Latency,
-        reason: text(),
-        by: text(),
+        reason: make_text(),
+        by: make_text(),
         at_ms: Millis(1),
     };
     assert_described::<QuarantineSchema>(&quarantine, &quarantine);
     let halt = Halt {
-        reason: text(),
-        by: text(),
+        reason: make_text(),
+        by: make_text(),
         at_ms: Millis(1),
     };
     assert_described::<HaltSchema>(&halt, &halt);
     let alert = Alert {
         at_ms: Millis(1),
         severity: AlertSeverity::Critical,
-        kind: text(),
-        agent: Some(name()),
-        message: text(),
+        kind: make_text(),
+        agent: Some(make_name()),
+        message: make_text(),
         observed: Some(1.5),
         limit: Some(1.5),
     };
@@ -352,9 +352,9 @@ fn records_are_as_described() {
     };
     assert_described::<AlertSchema>(&alert, &host_alert);
     let problem = SettingsProblem {
-        field: text(),
-        problem: text(),
-        remedy: text(),
+        field: make_text(),
+        problem: make_text(),
+        remedy: make_text(),
     };
     assert_described::<SettingsProblemSchema>(&problem, &problem);
 }
@@ -369,18 +369,18 @@ fn manifests_and_limits_are_as_described() {
         serde_json::from_value(json!(Quotas::default())).expect("the quotas as a table");
     assert_described::<QuotasTableSchema>(&quotas, &QuotasTable::default());
     let manifest = Manifest {
-        name: name(),
-        version: text(),
-        component: text(),
+        name: make_name(),
+        version: make_text(),
+        component: make_text(),
         sha256: Digest::hash_bytes(b"component"),
-        description: text(),
-        topics: vec![text()],
-        actions: vec![text()],
-        capabilities: vec![text()],
+        description: make_text(),
+        topics: vec![make_text()],
+        actions: vec![make_text()],
+        capabilities: vec![make_text()],
         limits: table,
         quotas,
-        signature: Some(text()),
-        config: BTreeMap::from([(text(), json!([1, null]))]),
+        signature: Some(make_text()),
+        config: BTreeMap::from([(make_text(), json!([1, null]))]),
     };
     let least = json!({
         "name": manifest.name, "version": manifest.version, "component": manifest.component, "sha256": manifest.sha256,
@@ -391,7 +391,7 @@ fn manifests_and_limits_are_as_described() {
 
 #[test]
 fn ids_and_numbers_are_as_described() {
-    fn describes<T: ToSchema>(value: &impl Serialize) {
+    fn check_schema<T: ToSchema>(value: &impl Serialize) {
         let schemas = Schemas::of::<T>();
         let value = json!(value);
         assert_eq!(schemas.find_breach(&schemas.own, &value, "value"), None);
@@ -403,21 +403,21 @@ fn ids_and_numbers_are_as_described() {
         let text = value.as_str().expect("a text");
         assert!(pattern.is_match(text), "{text} is not {pattern}");
     }
-    describes::<DecisionIdSchema>(&DecisionId::fresh());
-    describes::<AuditIdSchema>(&AuditId::fresh());
-    describes::<SignalIdSchema>(&SignalId::fresh());
-    describes::<TraceIdSchema>(&TraceId::fresh());
-    describes::<DigestSchema>(&Digest::hash_bytes(b""));
-    describes::<NameSchema>(&name());
-    describes::<MillisSchema>(&Millis(1));
-    describes::<ShareSchema>(&Share::new(0.5));
+    check_schema::<DecisionIdSchema>(&DecisionId::fresh());
+    check_schema::<AuditIdSchema>(&AuditId::fresh());
+    check_schema::<SignalIdSchema>(&SignalId::fresh());
+    check_schema::<TraceIdSchema>(&TraceId::fresh());
+    check_schema::<DigestSchema>(&Digest::hash_bytes(b""));
+    check_schema::<NameSchema>(&make_name());
+    check_schema::<MillisSchema>(&Millis(1));
+    check_schema::<ShareSchema>(&Share::new(0.5));
     for observed in [
         ObservedValue::None,
         ObservedValue::Flag(true),
         ObservedValue::Number(1.5),
-        ObservedValue::Text(text()),
+        ObservedValue::Text(make_text()),
     ] {
-        describes::<ObservedValueSchema>(&observed);
+        check_schema::<ObservedValueSchema>(&observed);
     }
 }
 
@@ -445,7 +445,7 @@ fn read_documentation(source: &str, name: &str) -> BTreeMap<String, String> {
 /// A schema states the documentation of its type's fields again: it must be the same.
 #[test]
 fn fields_are_documented_as_their_types_are() {
-    fn compare<T: ToSchema>(source: &str, name: &str) {
+    fn compare_fields<T: ToSchema>(source: &str, name: &str) {
         let schema = Schemas::of::<T>().own;
         let fields = read_documentation(source, name);
         assert!(!fields.is_empty(), "{name}");
@@ -461,27 +461,27 @@ fn fields_are_documented_as_their_types_are() {
         }
     }
     let action = include_str!("../../../../../model/src/action/proposal.rs");
-    compare::<ActionSchema>(action, "Action");
+    compare_fields::<ActionSchema>(action, "Action");
     let parameters = include_str!("../../../../../model/src/action/parameters.rs");
-    compare::<TradeSchema>(parameters, "Trade");
-    compare::<ClosePositionSchema>(parameters, "ClosePosition");
-    compare::<DataHandlingSchema>(parameters, "DataHandling");
-    compare::<FileOperationSchema>(parameters, "FileOperation");
-    compare::<ExecuteCodeSchema>(parameters, "ExecuteCode");
-    compare::<MessageSchema>(parameters, "Message");
-    compare::<SystemChangeSchema>(parameters, "SystemChange");
-    compare::<CustomSchema>(parameters, "Custom");
+    compare_fields::<TradeSchema>(parameters, "Trade");
+    compare_fields::<ClosePositionSchema>(parameters, "ClosePosition");
+    compare_fields::<DataHandlingSchema>(parameters, "DataHandling");
+    compare_fields::<FileOperationSchema>(parameters, "FileOperation");
+    compare_fields::<ExecuteCodeSchema>(parameters, "ExecuteCode");
+    compare_fields::<MessageSchema>(parameters, "Message");
+    compare_fields::<SystemChangeSchema>(parameters, "SystemChange");
+    compare_fields::<CustomSchema>(parameters, "Custom");
     let facts = include_str!("../../../../../model/src/facts.rs");
-    compare::<FactsSchema>(facts, "Facts");
-    compare::<RuleSchema>(include_str!("../../../../../model/src/verdict.rs"), "Rule");
+    compare_fields::<FactsSchema>(facts, "Facts");
+    compare_fields::<RuleSchema>(include_str!("../../../../../model/src/verdict.rs"), "Rule");
     let decision = include_str!("../../../../../model/src/decision.rs");
-    compare::<ApprovalGivenSchema>(decision, "ApprovalGiven");
+    compare_fields::<ApprovalGivenSchema>(decision, "ApprovalGiven");
     let control = include_str!("../../../../../model/src/control.rs");
-    compare::<QuarantineSchema>(control, "Quarantine");
-    compare::<HaltSchema>(control, "Halt");
-    compare::<AlertSchema>(control, "Alert");
+    compare_fields::<QuarantineSchema>(control, "Quarantine");
+    compare_fields::<HaltSchema>(control, "Halt");
+    compare_fields::<AlertSchema>(control, "Alert");
     let manifest = include_str!("../../../../../runtime/src/manifest.rs");
-    compare::<ManifestSchema>(manifest, "Manifest");
+    compare_fields::<ManifestSchema>(manifest, "Manifest");
     let problem = include_str!("../../../../../runtime/src/policy/error.rs");
-    compare::<SettingsProblemSchema>(problem, "SettingsProblem");
+    compare_fields::<SettingsProblemSchema>(problem, "SettingsProblem");
 }

@@ -27,7 +27,7 @@ use super::decision_view::{DecisionView, read_decisions};
 use super::decisions::find_decision;
 use super::held_action::HeldAction;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_approvals))
         .routes(routes!(show_approval))

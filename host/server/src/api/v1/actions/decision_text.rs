@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     /// A rule with every form of value, and texts that must be escaped.
-    fn rule(number: u16, answer: RuleResult) -> RuleView<'static> {
+    fn make_rule(number: u16, answer: RuleResult) -> RuleView<'static> {
         let values = [
             ObservedValue::None,
             ObservedValue::Flag(true),
@@ -154,7 +154,10 @@ mod tests {
         }
     }
 
-    fn policy(rules: Vec<RuleView<'static>>, failure: Option<&'static str>) -> PolicyView<'static> {
+    fn make_policy(
+        rules: Vec<RuleView<'static>>,
+        failure: Option<&'static str>,
+    ) -> PolicyView<'static> {
         PolicyView {
             policy: Cow::Borrowed("a,\"rules\":[]"),
             version: Cow::Borrowed("1.0.0"),
@@ -168,7 +171,7 @@ mod tests {
         }
     }
 
-    fn view(policies: Vec<PolicyView<'static>>) -> DecisionView<'static> {
+    fn make_view(policies: Vec<PolicyView<'static>>) -> DecisionView<'static> {
         DecisionView {
             decision_id: DecisionId::fresh(),
             trace_id: TraceId::fresh(),
@@ -196,17 +199,17 @@ mod tests {
             let answers = RuleResult::VARIANTS.iter().cycle();
             (1..=26)
                 .zip(answers)
-                .map(|(number, answer)| rule(number, *answer))
+                .map(|(number, answer)| make_rule(number, *answer))
                 .collect()
         };
         let cases: [fn(Vec<RuleView<'static>>) -> Vec<PolicyView<'static>>; 4] = [
             |_| Vec::new(),
-            |_| vec![policy(Vec::new(), Some("trap"))],
-            |rules| vec![policy(rules, None)],
-            |rules| vec![policy(rules, None), policy(Vec::new(), None)],
+            |_| vec![make_policy(Vec::new(), Some("trap"))],
+            |rules| vec![make_policy(rules, None)],
+            |rules| vec![make_policy(rules, None), make_policy(Vec::new(), None)],
         ];
         for policies in cases {
-            let view = view(policies(rules()));
+            let view = make_view(policies(rules()));
             let expected = serde_json::to_string(&WithMoments(&view)).unwrap();
             let list = format!("{{\"decisions\":[{expected},{expected}]}}");
             let copies =

@@ -25,7 +25,7 @@ use super::decision_form::DecisionForm;
 use super::decision_query::{DecisionsQuery, ExportQuery, check_rule_known};
 use super::decision_view::{DecisionRecord, DecisionSummary, read_decision};
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_decisions))
         .routes(routes!(export_decisions))

@@ -17,7 +17,7 @@ use crate::hrm::{ExecutionReport, HrmError};
 use ark_model::execution::ExecutionStatus;
 use ark_model::ids::{DecisionId, Fraction, TraceId};
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(report_execution))
 }
 

@@ -29,7 +29,7 @@ use crate::hrm::{
 use crate::quotas::Reservation;
 use ark_model::action::Family;
 use ark_model::check::FieldError;
-use ark_model::form::{ActionRequest, Fields, check_idempotency_key, parse_action, parse_json};
+use ark_model::form::{ActionRequest, FormFields, check_idempotency_key, parse_action, parse_json};
 use ark_model::ids::{DecisionId, Name};
 use ark_model::principal::Principal;
 use ark_store::CommitDeadline;
@@ -44,7 +44,7 @@ const MAX_BATCH: usize = 100;
 /// How many names a problem lists.
 const LISTED_NAMES: usize = 20;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(propose_action))
         .routes(routes!(propose_batch))
@@ -77,7 +77,7 @@ impl RequestBody for ActionRequest {
         parse_action(document)
     }
 
-    fn refuse(error: FieldError) -> Problem {
+    fn convert_refusal(error: FieldError) -> Problem {
         Problem::not_judgeable(&error)
     }
 }
@@ -90,7 +90,7 @@ struct BatchRequest {
 
 impl RequestBody for BatchRequest {
     fn from_document(document: Value) -> Result<Self, FieldError> {
-        let mut fields = Fields::from_document(document, "")?;
+        let mut fields = FormFields::from_document(document, "")?;
         let idempotency_key = fields.take_text("idempotency_key")?;
         if let Some(key) = &idempotency_key {
             check_idempotency_key("idempotency_key", key)?;
@@ -128,7 +128,7 @@ impl RequestBody for BatchRequest {
         })
     }
 
-    fn refuse(error: FieldError) -> Problem {
+    fn convert_refusal(error: FieldError) -> Problem {
         Problem::not_judgeable(&error)
     }
 }

@@ -28,7 +28,7 @@ use crate::hrm::decode_decision_row;
 
 use super::decision_view::{KnownPolicies, known_policies};
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(show_trace))
 }
 
@@ -378,7 +378,7 @@ mod tests {
     use ark_model::signal::Signal;
     use ark_store::AuditRow;
 
-    fn rows(status: &str, reason: Option<&str>) -> TraceRows {
+    fn make_rows(status: &str, reason: Option<&str>) -> TraceRows {
         let signal = Signal {
             id: SignalId::fresh(),
             topic: "market.tick".to_owned(),
@@ -404,7 +404,7 @@ mod tests {
         }
     }
 
-    fn missing(rows: &TraceRows) -> Vec<&'static str> {
+    fn list_missing(rows: &TraceRows) -> Vec<&'static str> {
         let found = Completeness::from_rows(rows, &[]);
         let missing: Vec<_> = found
             .stages
@@ -421,11 +421,11 @@ mod tests {
 
     #[test]
     fn pending_and_lost_stages_count_as_missing() {
-        assert!(missing(&rows("done", None)).is_empty());
-        assert_eq!(missing(&rows("pending", None)), ["delivery"]);
-        assert!(missing(&rows("failed", Some("shed: too many"))).is_empty());
-        let mut failed = rows("failed", Some("it trapped"));
-        assert_eq!(missing(&failed), ["failure"]);
+        assert!(list_missing(&make_rows("done", None)).is_empty());
+        assert_eq!(list_missing(&make_rows("pending", None)), ["delivery"]);
+        assert!(list_missing(&make_rows("failed", Some("shed: too many"))).is_empty());
+        let mut failed = make_rows("failed", Some("it trapped"));
+        assert_eq!(list_missing(&failed), ["failure"]);
         failed.audit.push(AuditRow {
             seq: 1,
             kind: AuditKind::Failure,
@@ -438,9 +438,9 @@ mod tests {
             body: json!({"signal_id": failed.signals[0].id}).to_string(),
             hash: ark_model::ids::Digest::hash_bytes(b""),
         });
-        assert!(missing(&failed).is_empty());
-        let mut waiting = rows("done", None);
+        assert!(list_missing(&failed).is_empty());
+        let mut waiting = make_rows("done", None);
         waiting.waiting_messages = 1;
-        assert!(missing(&waiting).is_empty());
+        assert!(list_missing(&waiting).is_empty());
     }
 }

@@ -43,7 +43,7 @@ use crate::api::v1::uploads::{
     ComponentBytes, VersionPath, change_request_of, receive_upload, upload_requester,
 };
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_agents))
         .routes(routes!(upload_agent, show_agent, delete_agent))
@@ -156,7 +156,7 @@ request_body!(UploadRequest, RolloutRequest, RollbackAgentRequest);
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct DeleteQuery {
+struct DeleteAgentQuery {
     /// Whether waiting signals are failed; otherwise they refuse the deletion.
     force: Option<bool>,
     /// Why, for the audit log.
@@ -389,7 +389,7 @@ async fn roll_back_agent(
 /// Takes an agent out of service
 ///
 /// The agent's state and versions stay. The call is refused while signals wait for the agent, unless `force` fails them.
-#[utoipa::path(delete, path = "/v1/agents/{name}", operation_id = "delete_agent", tag = "agents", params(AgentNamePath, DeleteQuery),
+#[utoipa::path(delete, path = "/v1/agents/{name}", operation_id = "delete_agent", tag = "agents", params(AgentNamePath, DeleteAgentQuery),
     responses(
         (status = 200, description = "No version of the agent serves.", body = AgentDeleted),
         (status = 409, description = "Signals wait for the agent."),
@@ -398,7 +398,7 @@ async fn delete_agent(
     State(api): Shared,
     caller: Caller,
     ApiPath(AgentNamePath { name }): ApiPath<AgentNamePath>,
-    ApiQuery(query): ApiQuery<DeleteQuery>,
+    ApiQuery(query): ApiQuery<DeleteAgentQuery>,
 ) -> Result<Response, Problem> {
     let request = change_request_of(&caller, query.by, query.reason)?;
     let force = query.force.unwrap_or(false);

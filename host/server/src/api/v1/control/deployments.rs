@@ -27,7 +27,7 @@ const MAX_FIGURES: usize = 16 * 1024;
 /// What the names in a step may consist of.
 const NAME_PATTERN: &str = "^[A-Za-z0-9._+-]+$";
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(list_deployments, record_deployment))
 }
 

@@ -27,7 +27,7 @@ use ark_model::ids::{Millis, Name};
 use crate::api::v1::legacy_digests::describe_order;
 use crate::api::v1::names::{AgentNamePath, unknown_agent};
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(quarantine_agent))
         .routes(routes!(restore_agent))

@@ -30,7 +30,7 @@ use super::redis::{
 /// How many alerts the status shows.
 const LATEST_ALERTS: u32 = 20;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(show_status))
         .routes(routes!(list_alerts))

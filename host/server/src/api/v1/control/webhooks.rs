@@ -26,7 +26,7 @@ use ark_store::{ReadError, WebhookDeadLetter};
 
 use super::redis::whole_millis;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_webhooks))
         .routes(routes!(list_webhook_dead_letters))

@@ -28,7 +28,7 @@ use ark_store::{AccountRow, MarketOrderPurpose};
 
 use super::attestations::record_attestation;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(show_account))
         .routes(routes!(set_capital))

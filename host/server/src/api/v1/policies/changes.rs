@@ -34,12 +34,12 @@ use crate::policies::{
 };
 
 use super::requests::{
-    DeleteQuery, PolicyPlace, PolicyRevisionRequest, PolicyRollbackRequest, PolicyRolloutRequest,
-    PolicyUploadRequest,
+    DeletePolicyQuery, PolicyPlace, PolicyRevisionRequest, PolicyRollbackRequest,
+    PolicyRolloutRequest, PolicyUploadRequest,
 };
 use super::view::PolicyChanged;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(upload_policy, revise_policy, delete_policy))
         .routes(routes!(roll_out_policy))
@@ -226,7 +226,7 @@ async fn roll_back_policy(
 ///
 /// With `mode=shadow` only its shadow version is taken out. Its stored versions stay.
 #[utoipa::path(delete, path = "/v1/policies/{name}", operation_id = "delete_policy", tag = "policies",
-    params(PolicyNamePath, DeleteQuery, Preconditions),
+    params(PolicyNamePath, DeletePolicyQuery, Preconditions),
     responses(
         (status = 200, description = "The policy is out of force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "The policy is at another revision, a file declares it, or its state does not allow the change."),
@@ -237,7 +237,7 @@ async fn delete_policy(
     State(api): Shared,
     caller: Caller,
     ApiPath(PolicyNamePath { name }): ApiPath<PolicyNamePath>,
-    ApiQuery(query): ApiQuery<DeleteQuery>,
+    ApiQuery(query): ApiQuery<DeletePolicyQuery>,
     ApiHeaders(preconditions): ApiHeaders<Preconditions>,
 ) -> Result<Response, Problem> {
     let expected = preconditions.expected_revision(query.expected_revision)?;

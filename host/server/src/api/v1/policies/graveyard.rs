@@ -26,7 +26,7 @@ use ark_model::verdict::Rule;
 use ark_runtime::GraveyardSource;
 use ark_store::{AuditKind, AuditRow};
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(show_graveyard))
         .routes(routes!(list_amendments, request_amendment))

@@ -27,7 +27,7 @@ use super::view::{
 /// How many of a policy's versions are shown with it.
 const SHOWN_VERSIONS: usize = 50;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_policies))
         .routes(routes!(show_policy))

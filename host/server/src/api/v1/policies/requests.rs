@@ -203,7 +203,7 @@ pub(super) enum OnlyShadow {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(super) struct DeleteQuery {
+pub(super) struct DeletePolicyQuery {
     /// Only what is on trial.
     #[param(inline)]
     pub(super) mode: Option<OnlyShadow>,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -22,10 +22,10 @@ use ark_model::ids::Millis;
 use ark_store::{ConfigEntry, OperatorChange, Reader};
 
 use super::key_changes::{
-    DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, read_key_history,
+    DeleteKeyQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, read_key_history,
 };
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_config_entries))
         .routes(routes!(
@@ -189,23 +189,17 @@ async fn set_config_entry(
         description: form.description.map(String::from),
         expected: expected.revision,
     };
-    let change = KeyChange {
-        operation: "set_setting",
-        by: caller.resolve_actor("updated_by", form.updated_by)?,
-        change,
-        expected,
-        path: json!([key]),
-        body: &body,
-        idempotency,
-    };
-    change.answer(&api, &caller, key).await
+    let request = KeyChange::attribute(&caller, form.updated_by, expected, &body, idempotency)?;
+    request
+        .answer(&api, &caller, "set_setting", key, change)
+        .await
 }
 
 /// Deletes a configuration value
 ///
 /// Its history stays.
 #[utoipa::path(delete, path = "/v1/config/{key}", operation_id = "delete_setting", tag = "config",
-    params(KeyPath, Preconditions, DeleteQuery, IdempotencyHeader),
+    params(KeyPath, Preconditions, DeleteKeyQuery, IdempotencyHeader),
     responses(
         (status = 200, description = "The change is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
         (status = 409, description = "The key is at another revision than `expected_revision`."),
@@ -216,7 +210,7 @@ async fn delete_config_entry(
     State(api): Shared,
     caller: Caller,
     ApiPath(KeyPath { key }): ApiPath<KeyPath>,
-    ApiQuery(query): ApiQuery<DeleteQuery>,
+    ApiQuery(query): ApiQuery<DeleteKeyQuery>,
     ApiHeaders(preconditions): ApiHeaders<Preconditions>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
 ) -> Result<Response, Problem> {
@@ -228,14 +222,8 @@ async fn delete_config_entry(
         description: None,
         expected: expected.revision,
     };
-    let change = KeyChange {
-        operation: "delete_setting",
-        by: caller.resolve_actor("updated_by", query.updated_by)?,
-        change,
-        expected,
-        path: json!([key]),
-        body: b"",
-        idempotency,
-    };
-    change.answer(&api, &caller, key).await
+    let request = KeyChange::attribute(&caller, query.updated_by, expected, b"", idempotency)?;
+    request
+        .answer(&api, &caller, "delete_setting", key, change)
+        .await
 }

@@ -122,7 +122,7 @@ pub(crate) async fn read_key_history<R: Send + 'static, V: From<R>>(
 #[derive(serde::Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct DeleteQuery {
+pub(crate) struct DeleteKeyQuery {
     /// The revision that must still be the latest. In place of `If-Match`.
     #[param(inline)]
     pub(crate) expected_revision: Option<RevisionNumber>,
@@ -139,36 +139,57 @@ pub(crate) struct KeyChanged {
     revision: u64,
 }
 
-/// A change as it was asked for.
+/// What a request for the change of a key states beside the change itself.
 pub(crate) struct KeyChange<'a> {
-    /// The operation's name in the document.
-    pub(crate) operation: &'static str,
     /// Who makes it.
-    pub(crate) by: String,
-    /// The change.
-    pub(crate) change: OperatorChange,
+    by: String,
     /// The revision it is made on.
-    pub(crate) expected: ExpectedRevision,
-    /// What the path says.
-    pub(crate) path: Value,
+    expected: ExpectedRevision,
     /// The body it came in; empty where there is none.
-    pub(crate) body: &'a [u8],
+    body: &'a [u8],
     /// The key under which it is made once.
-    pub(crate) idempotency: IdempotencyHeader,
+    idempotency: IdempotencyHeader,
 }
 
-impl KeyChange<'_> {
-    /// Hands the change to the writer. Returns its number (the new revision; of a memory its id) once it is durable.
+impl<'a> KeyChange<'a> {
+    /// Attributes a change to `updated_by`, or to the caller's token where that is left out.
+    ///
+    /// # Errors
+    /// The caller must not act in this name, or nobody is named.
+    pub(crate) fn attribute(
+        caller: &Caller,
+        updated_by: Option<Actor>,
+        expected: ExpectedRevision,
+        body: &'a [u8],
+        idempotency: IdempotencyHeader,
+    ) -> Result<Self, Problem> {
+        Ok(Self {
+            by: caller.resolve_actor("updated_by", updated_by)?,
+            expected,
+            body,
+            idempotency,
+        })
+    }
+
+    /// Hands the change to the writer. Returns its number (the new revision; of a memory its id) once it is durable. `operation` is the
+    /// operation's name in the document, `path` what the path says.
     ///
     /// # Errors
     /// The revision is another one, the key was used for another request, or the change cannot be made.
-    pub(crate) async fn commit(self, api: &Arc<Api>, caller: &Caller) -> Result<u64, Problem> {
+    pub(crate) async fn commit(
+        self,
+        api: &Arc<Api>,
+        caller: &Caller,
+        operation: &'static str,
+        path: Value,
+        change: OperatorChange,
+    ) -> Result<u64, Problem> {
         let _reserved = api.reserve_quota(&caller.principal, self.body.len())?;
         let key = self.idempotency.for_request(&CanonicalRequest {
-            operation: self.operation,
-            parameters: json!({"path": self.path, "expected_revision": self.expected.revision}),
+            operation,
+            parameters: json!({"path": path, "expected_revision": self.expected.revision}),
             body: self.body,
-            legacy: describe_operator_change(&self.change),
+            legacy: describe_operator_change(&change),
         });
         let unit = Unit {
             idempotency: key.as_ref().map(|key| IdempotencyRecord {
@@ -180,7 +201,7 @@ impl KeyChange<'_> {
             }),
             operator_changes: vec![AttributedChange {
                 by: self.by,
-                change: self.change,
+                change,
             }],
             trace_id: Some(caller.trace_id),
             charged_to: Some(quota_holder_of(&caller.principal)),
@@ -204,7 +225,7 @@ impl KeyChange<'_> {
             .ok_or_else(|| Problem::unavailable("the writer gave no answer"))
     }
 
-    /// Commits the change of a key and answers with its new revision.
+    /// Commits the change of a key that all agents share, and answers with its new revision.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -212,9 +233,12 @@ impl KeyChange<'_> {
         self,
         api: &Arc<Api>,
         caller: &Caller,
+        operation: &'static str,
         key: String,
+        change: OperatorChange,
     ) -> Result<Response, Problem> {
-        let revision = self.commit(api, caller).await?;
+        let path = json!([key]);
+        let revision = self.commit(api, caller, operation, path, change).await?;
         let body = KeyChanged { key, revision };
         let response = json_response(StatusCode::OK, Some(caller.trace_id), &body);
         Ok(with_etag(response, revision))

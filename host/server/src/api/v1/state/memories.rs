@@ -27,7 +27,7 @@ use crate::api::v1::names::AgentPath;
 
 use super::key_changes::KeyChange;
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_memories, add_memory))
         .routes(routes!(delete_memory))
@@ -203,16 +203,16 @@ async fn add_memory(
             ttl_seconds: form.ttl_seconds.map(u64::from),
         },
     };
-    let change = KeyChange {
-        operation: "remember",
-        by: caller.resolve_actor("updated_by", form.updated_by)?,
-        change,
-        expected: ExpectedRevision::default(),
-        path: json!([agent]),
-        body: &body,
+    let request = KeyChange::attribute(
+        &caller,
+        form.updated_by,
+        ExpectedRevision::default(),
+        &body,
         idempotency,
-    };
-    let id = change.commit(&api, &caller).await?;
+    )?;
+    let id = request
+        .commit(&api, &caller, "remember", json!([agent]), change)
+        .await?;
     let body = MemoryChanged { agent, id };
     Ok(json_response(
         StatusCode::CREATED,
@@ -239,16 +239,16 @@ async fn delete_memory(
         agent: agent.clone(),
         id: i64::try_from(number).unwrap_or(i64::MAX),
     };
-    let change = KeyChange {
-        operation: "forget",
-        by: caller.resolve_actor("updated_by", query.updated_by)?,
-        change,
-        expected: ExpectedRevision::default(),
-        path: json!([agent, number]),
-        body: b"",
+    let request = KeyChange::attribute(
+        &caller,
+        query.updated_by,
+        ExpectedRevision::default(),
+        b"",
         idempotency,
-    };
-    let id = change.commit(&api, &caller).await?;
+    )?;
+    let id = request
+        .commit(&api, &caller, "forget", json!([agent, number]), change)
+        .await?;
     let body = MemoryChanged { agent, id };
     Ok(json_response(StatusCode::OK, Some(caller.trace_id), &body))
 }

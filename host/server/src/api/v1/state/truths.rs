@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -30,7 +30,7 @@ const MAX_SOURCES: usize = 64;
 /// The capability that an agent needs to write the truth map.
 const CAPABILITY: &str = "truth-set";
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_truths))
         .routes(routes!(read_truth, set_truth))
@@ -201,7 +201,7 @@ async fn set_truth(
         return Err(FieldError::new("sources", problem, remedy).into());
     }
     let expected = preconditions.expected_revision(form.expected_revision)?;
-    let by = caller.resolve_actor("updated_by", form.updated_by)?;
+    let request = KeyChange::attribute(&caller, form.updated_by, expected, &body, idempotency)?;
     check_granted(&api, &form.agent)?;
     let change = OperatorChange::Truth {
         agent: form.agent,
@@ -215,16 +215,9 @@ async fn set_truth(
         },
         expected: expected.revision,
     };
-    let change = KeyChange {
-        operation: "set_truth",
-        by,
-        change,
-        expected,
-        path: json!([key]),
-        body: &body,
-        idempotency,
-    };
-    change.answer(&api, &caller, key).await
+    request
+        .answer(&api, &caller, "set_truth", key, change)
+        .await
 }
 
 /// Refuses an agent that is not loaded or may not write the truth map itself.

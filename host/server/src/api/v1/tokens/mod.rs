@@ -32,7 +32,7 @@ use view::{TokenMade, TokenPage, TokenRevoked};
 pub use request::{agents_of, grants_of};
 pub use view::{advise_on_lockout, token_view};
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_tokens, create_token))
         .routes(routes!(revoke_token))

@@ -94,7 +94,7 @@ mod tests {
     use ark_store::TokenSecret;
 
     /// A token with its role and whether it is revoked or has expired.
-    fn token(name: &str, role: Role, revoked: bool, expired: bool) -> TokenRow {
+    fn make_token(name: &str, role: Role, revoked: bool, expired: bool) -> TokenRow {
         TokenRow {
             name: name.parse().unwrap(),
             hash: TokenSecret::generate().unwrap().hash(),
@@ -111,26 +111,26 @@ mod tests {
 
     #[test]
     fn revoking_the_last_administrator_names_the_remedy() {
-        let root = || token("root", Role::Admin, true, false);
+        let root = || make_token("root", Role::Admin, true, false);
         for (rows, revoked, expected) in [
             (vec![root()], "root", true),
             (
-                vec![root(), token("bot", Role::Operator, false, false)],
+                vec![root(), make_token("bot", Role::Operator, false, false)],
                 "root",
                 true,
             ),
             (
-                vec![root(), token("old", Role::Admin, false, true)],
+                vec![root(), make_token("old", Role::Admin, false, true)],
                 "root",
                 true,
             ),
             (
-                vec![root(), token("other", Role::Admin, false, false)],
+                vec![root(), make_token("other", Role::Admin, false, false)],
                 "root",
                 false,
             ),
             (
-                vec![root(), token("bot", Role::Operator, true, false)],
+                vec![root(), make_token("bot", Role::Operator, true, false)],
                 "bot",
                 false,
             ),

@@ -28,7 +28,7 @@ use ark_store::{List, ListEntry, ListRow, ReadError};
 use entry_request::ListEntryRequest;
 use view::{EntryChanged, EntryHistory, EntryPage, EntryRow, EntryShown};
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_entries))
         .routes(routes!(list_changes))

@@ -22,7 +22,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::api::v1::names::AgentPath;
-use crate::api::v1::state::key_changes::{DeleteQuery, KeyChange, read_revisions};
+use crate::api::v1::state::key_changes::{DeleteKeyQuery, KeyChange, read_revisions};
 use ark_model::check::FieldError;
 use ark_model::ids::{Millis, Name};
 use ark_store::{Content, OperatorChange, Reader, RollbackTarget};
@@ -32,7 +32,7 @@ use forms::{
     StatePath, StateRequest, StateRevision, StateValue, ValueQuery, show_content,
 };
 
-pub(crate) fn routes() -> DescribedRoutes {
+pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_agents))
         .routes(routes!(list_keys))
@@ -179,23 +179,15 @@ async fn set_value(
         value_json: Some(form.value.to_canonical()?),
         expected: expected.revision,
     };
-    let change = KeyChange {
-        operation: "set_state",
-        by: caller.resolve_actor("updated_by", form.updated_by)?,
-        change,
-        expected,
-        path: json!([agent, key]),
-        body: &body,
-        idempotency,
-    };
-    answer_change(&api, &caller, change, agent, key).await
+    let request = KeyChange::attribute(&caller, form.updated_by, expected, &body, idempotency)?;
+    answer_change(&api, &caller, "set_state", (agent, key), request, change).await
 }
 
 /// Deletes a value of an agent's state
 ///
 /// Its history stays.
 #[utoipa::path(delete, path = "/v1/state/{agent}/{key}", operation_id = "delete_state", tag = "state",
-    params(StatePath, Preconditions, DeleteQuery, IdempotencyHeader),
+    params(StatePath, Preconditions, DeleteKeyQuery, IdempotencyHeader),
     responses(
         (status = 200, description = "The change is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
         (status = 409, description = "The key is at another revision than `expected_revision`, or a secret cannot be stored."),
@@ -206,7 +198,7 @@ async fn delete_value(
     State(api): Shared,
     caller: Caller,
     ApiPath(path): ApiPath<StatePath>,
-    ApiQuery(query): ApiQuery<DeleteQuery>,
+    ApiQuery(query): ApiQuery<DeleteKeyQuery>,
     ApiHeaders(preconditions): ApiHeaders<Preconditions>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
 ) -> Result<Response, Problem> {
@@ -218,16 +210,8 @@ async fn delete_value(
         value_json: None,
         expected: expected.revision,
     };
-    let change = KeyChange {
-        operation: "delete_state",
-        by: caller.resolve_actor("updated_by", query.updated_by)?,
-        change,
-        expected,
-        path: json!([agent, key]),
-        body: b"",
-        idempotency,
-    };
-    answer_change(&api, &caller, change, agent, key).await
+    let request = KeyChange::attribute(&caller, query.updated_by, expected, b"", idempotency)?;
+    answer_change(&api, &caller, "delete_state", (agent, key), request, change).await
 }
 
 /// Restores an earlier revision of a value
@@ -271,26 +255,28 @@ async fn roll_back_value(
         target,
         expected: expected.revision,
     };
-    let change = KeyChange {
-        operation: "roll_back_state",
-        by: caller.resolve_actor("updated_by", updated_by)?,
+    let request = KeyChange::attribute(&caller, updated_by, expected, &body, idempotency)?;
+    answer_change(
+        &api,
+        &caller,
+        "roll_back_state",
+        (agent, key),
+        request,
         change,
-        expected,
-        path: json!([agent, key]),
-        body: &body,
-        idempotency,
-    };
-    answer_change(&api, &caller, change, agent, key).await
+    )
+    .await
 }
 
 async fn answer_change(
     api: &Arc<Api>,
     caller: &Caller,
-    change: KeyChange<'_>,
-    agent: Name,
-    key: String,
+    operation: &'static str,
+    (agent, key): (Name, String),
+    request: KeyChange<'_>,
+    change: OperatorChange,
 ) -> Result<Response, Problem> {
-    let revision = change.commit(api, caller).await?;
+    let path = json!([agent, key]);
+    let revision = request.commit(api, caller, operation, path, change).await?;
     let body = StateChanged {
         agent,
         key,
