@@ -47,7 +47,7 @@ impl Haproxy {
              retries 3\n option redispatch 1\n\
              frontend clients\n bind {address}\n default_backend ark\n\
              backend ark\n balance roundrobin\n option httpchk GET /readyz\n\
-             default-server check {checks}\n",
+             default-server check {checks} pool-purge-delay 1s\n",
             socket.display(),
             user_socket.display()
         );
