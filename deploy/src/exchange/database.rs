@@ -281,6 +281,77 @@ mod tests {
     }
 
     #[test]
+    fn a_kept_database_whose_manifest_cannot_be_read_is_no_way_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, kept) = (dir.path().join("data"), dir.path().join("kept"));
+        drop(Store::open(&StoreConfig::in_dir(data.clone())).unwrap());
+        create_snapshot(&data, &kept).unwrap();
+        let manifest = kept.join("manifest.json");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        for damage in ["", "{", "[]", &text[..text.len() / 2]] {
+            std::fs::write(&manifest, damage).unwrap();
+            let refused = decide_way_back(&data, &kept).unwrap_err().to_string();
+            let named = format!("{}: the manifest of the database", kept.display());
+            assert!(refused.contains(&named), "{refused}");
+            // Nor while a restore has not ended.
+            std::fs::write(data.join("restore.pending"), "{}").unwrap();
+            assert!(decide_way_back(&data, &kept).is_err());
+            std::fs::remove_file(data.join("restore.pending")).unwrap();
+        }
+        std::fs::remove_file(&manifest).unwrap();
+        assert!(decide_way_back(&data, &kept).is_err());
+        std::fs::create_dir(&manifest).unwrap();
+        assert!(decide_way_back(&data, &kept).is_err());
+        std::fs::remove_dir(&manifest).unwrap();
+        std::fs::write(&manifest, text).unwrap();
+        assert_eq!(decide_way_back(&data, &kept).unwrap(), WayBack::GoOn);
+    }
+
+    #[test]
+    fn a_partial_copy_that_a_kill_left_does_not_stop_the_next_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, kept) = (dir.path().join("data"), dir.path().join("kept"));
+        drop(Store::open(&StoreConfig::in_dir(data.clone())).unwrap());
+        let schema = current_schema();
+        let says = format!(
+            "{{\"version\": \"2\", \"schema\": {}, \"decisions\": 0, \"identical\": 0, \"failures\": 0}}",
+            schema + 1
+        );
+        let binary = write_program(dir.path(), &says);
+        let leave = |path: PathBuf| {
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("ark.db"), "half a").unwrap();
+            path
+        };
+        let partial = leave(kept.with_extension("partial"));
+        keep_before_migration(&binary, &data, &kept).unwrap();
+        assert!(kept.join("manifest.json").exists() && !partial.exists());
+        // A copy on which a replay was tried; this program's restore makes only the directory of one.
+        let trial = kept.with_extension("trial");
+        let text = std::fs::read_to_string(&binary).unwrap();
+        let restores = format!("\ncase \"$1\" in state) mkdir {};; esac\n", trial.display());
+        let text = text.replacen('\n', &restores, 1);
+        std::fs::write(&binary, &text).unwrap();
+        let stop = AtomicBool::new(false);
+        leave(trial.clone());
+        assert_eq!(replay_snapshot(&binary, &kept, &stop).unwrap(), 0);
+        assert!(!trial.exists());
+        // A replay that is interrupted leaves none.
+        let slow = text.replacen("esac", "audit) sleep 60;; esac", 1);
+        std::fs::write(&binary, slow).unwrap();
+        let interrupted = std::thread::scope(|scope| {
+            let replays = scope.spawn(|| replay_snapshot(&binary, &kept, &stop));
+            while !trial.exists() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            replays.join().unwrap()
+        });
+        assert!(matches!(interrupted, Err(ExchangeError::Interrupted(_))));
+        assert!(!trial.exists());
+    }
+
+    #[test]
     fn a_version_of_another_schema_than_that_of_the_database_migrates_it() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");

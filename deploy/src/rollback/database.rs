@@ -4,8 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ark_store::{MaintenanceError, OpenError, count_decisions_after, read_schema};
+use ark_client::HostClient;
+use ark_store::{
+    MaintenanceError, OpenError, count_decisions_after, is_restore_pending, read_schema,
+};
 
+use crate::canary::read_state;
 use crate::exchange::ExchangeError;
 use crate::snapshots::{find_latest, read_manifest};
 
@@ -55,6 +59,24 @@ impl fmt::Display for Way {
             Self::Restore(aside) => write!(f, "{aside}"),
         }
     }
+}
+
+/// Refuses to begin over a restore of somebody else's that was interrupted, but for that of a canary, which is undone first, where the database is
+/// there.
+pub(super) fn check_no_restore(
+    client: &HostClient,
+    plan: &RollbackPlan,
+) -> Result<(), RollbackError> {
+    if !is_restore_pending(&plan.data_dir) {
+        return Ok(());
+    }
+    let has_canary = read_state(client, &plan.canary_journal)?.is_some();
+    if has_canary && read_schema(&plan.data_dir).is_ok() {
+        return Ok(());
+    }
+    Err(RollbackError::RestoreInterrupted {
+        dir: plan.data_dir.clone(),
+    })
 }
 
 /// Decides what happens to the database, as it is now. `schema`: that of the stable version. `damage`: what is wrong with the database, if it
@@ -159,5 +181,85 @@ impl fmt::Display for SetAside {
                 "it cannot be counted how many decisions are newer than that snapshot"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use ark_store::{Store, StoreConfig, create_snapshot, current_schema};
+
+    use crate::exchange::HostControl;
+
+    use super::*;
+
+    fn plan(dir: &Path, snapshot: Option<&Path>) -> RollbackPlan {
+        RollbackPlan {
+            version: "1".to_owned(),
+            reason: "it is slow".to_owned(),
+            upgrade: None,
+            binary: dir.join("ark"),
+            data_dir: dir.join("data"),
+            snapshots: dir.join("snapshots"),
+            snapshot: snapshot.map(Path::to_owned),
+            control: HostControl::Commands {
+                stop: "true".to_owned(),
+                start: "true".to_owned(),
+            },
+            timeout: Duration::from_secs(1),
+            tries: 1,
+            pause: Duration::from_millis(1),
+            traffic: None,
+            validation: None,
+            canary_journal: dir.join("canary"),
+            upgrade_journal: None,
+        }
+    }
+
+    #[test]
+    fn a_snapshot_whose_manifest_cannot_be_read_takes_no_databases_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, snapshots) = (dir.path().join("data"), dir.path().join("snapshots"));
+        drop(Store::open(&StoreConfig::in_dir(data.clone())).unwrap());
+        std::fs::create_dir(&snapshots).unwrap();
+        let [good, bad] = ["good", "bad"].map(|name| snapshots.join(name));
+        create_snapshot(&data, &good).unwrap();
+        create_snapshot(&data, &bad).unwrap();
+        let manifest = bad.join("manifest.json");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        // The database is damaged, so that a snapshot must take its place.
+        let decide = |snapshot: Option<&Path>| {
+            let plan = plan(dir.path(), snapshot);
+            decide_way(&plan, current_schema(), Some("a page is broken"))
+        };
+        let found = |way: Result<Way, RollbackError>| match way {
+            Ok(Way::Restore(aside)) => aside.snapshot,
+            other => panic!("{other:?}"),
+        };
+        for damage in ["", "{", "[]", "\u{0}\u{0}", &text[..text.len() / 2]] {
+            std::fs::write(&manifest, damage).unwrap();
+            // It is passed over where another one can be found, and refused by its name where it is wanted.
+            assert_eq!(found(decide(None)), good, "{damage}");
+            let refused = decide(Some(&bad)).unwrap_err();
+            assert!(matches!(refused, RollbackError::NoSnapshot(_)), "{refused}");
+            let refused = refused.to_string();
+            assert!(
+                refused.contains(&bad.display().to_string()) && refused.contains("--snapshot DIR"),
+                "{refused}"
+            );
+        }
+        std::fs::remove_file(&manifest).unwrap();
+        std::fs::create_dir(&manifest).unwrap();
+        assert_eq!(found(decide(None)), good);
+        assert!(decide(Some(&bad)).is_err());
+        // A directory that only looks like one that is being made.
+        std::fs::remove_dir_all(&good).unwrap();
+        let refused = decide(None).unwrap_err();
+        assert!(matches!(refused, RollbackError::NoSnapshot(_)), "{refused}");
+        std::fs::remove_dir(&manifest).unwrap();
+        std::fs::write(&manifest, text).unwrap();
+        assert_eq!(found(decide(None)), bad);
     }
 }

@@ -55,6 +55,15 @@ pub enum RollbackError {
         "{0} has replaced the database, or started the stable version, already: end it with `ark upgrade --back`, then upgrade again"
     )]
     Replaced(String),
+    /// A restore that is not this rollback's was interrupted: no host starts before it is repeated.
+    #[error(
+        "a restore into {dir} was interrupted, so that no host starts there: repeat it first (`ark canary abort` that of a canary, `ark state restore --replace` that of an operator), then roll back",
+        dir = dir.display()
+    )]
+    RestoreInterrupted {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// There is no snapshot that could take the database's place.
     #[error(
         "the stable version cannot go on with the database, and there is no snapshot that could take its place: {0}; name one with --snapshot DIR"

@@ -25,7 +25,7 @@ use crate::journal::Journal;
 use crate::runner::RunMark;
 use crate::validate::ValidationReport;
 
-use super::database::{AcceptedLoss, Way, check_accepted, covers, decide_way};
+use super::database::{AcceptedLoss, Way, check_accepted, check_no_restore, covers, decide_way};
 use super::error::RollbackError;
 use super::journal::{
     JournalEntry, PastRollback, PastStep, RollbackStart, RollbackState, RollbackStep, read_entries,
@@ -71,9 +71,11 @@ pub struct Rollback<'a> {
 
 /// Asks the stable version and the database. Returns what is known when a rollback begins, and what will happen to the database.
 fn prepare(
+    client: &HostClient,
     plan: RollbackPlan,
     accepted: Option<AcceptedLoss>,
 ) -> Result<(RollbackStart, Way), RollbackError> {
+    check_no_restore(client, &plan)?;
     let shown = ask_version(&plan.binary)?;
     let way = decide_way(&plan, shown.schema, None)?;
     if let Way::Restore(aside) = &way {
@@ -113,7 +115,7 @@ pub fn rehearse(
     let upgrades = excluded_upgrades(plan.upgrade_journal.as_deref());
     upgrades.map_or(Ok(()), |other| other.refuse(client))?;
     let canary = read_state(client, &plan.canary_journal)?;
-    let (begin, way) = prepare(plan, accepted)?;
+    let (begin, way) = prepare(client, plan, accepted)?;
     let plan = &begin.plan;
     let traffic = plan.traffic.as_ref().map_or_else(
         || "no HAProxy is named: the host has all requests".to_owned(),
@@ -238,7 +240,7 @@ impl<'a> Rollback<'a> {
                 let upgrade_journal = plan.upgrade_journal.clone();
                 let upgrades = excluded_upgrades(upgrade_journal.as_deref());
                 upgrades.map_or(Ok(()), |other| other.refuse(clients.client))?;
-                let (begin, way) = prepare(plan, accepted)?;
+                let (begin, way) = prepare(clients.client, plan, accepted)?;
                 tell("way", json!({"reason": way.to_string()}));
                 let held = hold_others(clients.client, upgrades.as_slice())?;
                 journal.record(&JournalEntry::Started(Box::new(begin.clone())))?;

@@ -264,6 +264,45 @@ mod tests {
         assert!(guards.is_halted(), "the pin is still broken");
     }
 
+    // Found by reading: a resume that had seen the pin whole cleared the flag of one that broke meanwhile.
+    #[test]
+    fn a_pin_that_breaks_during_a_resume_keeps_the_host_halted() {
+        let halted = || {
+            let guards = Guards::from_orders(Some(a_halt()), Vec::new());
+            guards.record_heartbeat(Millis(1), true);
+            guards
+        };
+        let guards = halted();
+        std::thread::scope(|scope| {
+            // A resume that is at this point has seen the pin whole.
+            let mut halt = guards.halt.write();
+            let breaks = scope.spawn(|| guards.record_heartbeat(Millis(2), false));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(guards.pin_holds(), "what breaks it waits for the resume");
+            *halt = None;
+            guards.halted.store(!guards.pin_holds(), Ordering::Release);
+            drop(halt);
+            breaks.join().unwrap();
+        });
+        assert!(guards.is_halted());
+        // In any order that two threads come to.
+        for _ in 0..500 {
+            let guards = halted();
+            let (number, gate) = (guards.last_number(None), std::sync::Barrier::new(2));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    gate.wait();
+                    guards.record_heartbeat(Millis(2), false);
+                });
+                scope.spawn(|| {
+                    gate.wait();
+                    guards.end_halt(number);
+                });
+            });
+            assert!(guards.is_halted() && !guards.pin_holds());
+        }
+    }
+
     // Found by reading: a halt that came while a resume was being committed was answered, and ended with that commit.
     #[test]
     fn what_was_ordered_again_is_not_ended_by_what_was_decided_before() {

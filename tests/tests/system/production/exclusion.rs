@@ -67,6 +67,11 @@ fn begin(stage: &CanaryFixture, gates: &Gates<'_>, kind: Kind) -> Child {
     begun
 }
 
+fn kill(mut begun: Child) {
+    begun.kill().expect("SIGKILL");
+    begun.wait().expect("its end");
+}
+
 /// What is told to do with one that is under way.
 fn remedy(kind: Kind, is_run: bool) -> &'static str {
     match (kind, is_run) {
@@ -86,11 +91,11 @@ fn a_canary_an_upgrade_and_a_rollback_of_a_host_exclude_each_other() {
     let stage = CanaryFixture::start(upgrade::CONFIG, "");
     let gates = Gates::install(&stage);
     for running in KINDS {
-        let mut begun = begin(&stage, &gates, running);
+        let begun = begin(&stage, &gates, running);
+        let (pid, mut begun) = (begun.id(), Some(begun));
         for is_run in [true, false] {
             if !is_run {
-                begun.kill().expect("SIGKILL");
-                begun.wait().expect("its end");
+                begun.take().into_iter().for_each(kill);
             }
             for starting in KINDS {
                 let begins = match (running, starting) {
@@ -105,7 +110,7 @@ fn a_canary_an_upgrade_and_a_rollback_of_a_host_exclude_each_other() {
                 }
                 let case = format!("{starting:?} beside {running:?}, run: {is_run}");
                 let by = if is_run {
-                    format!("; process {} runs it: ", begun.id())
+                    format!("; process {pid} runs it: ")
                 } else {
                     "; no process runs it".to_owned()
                 };

@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ark_tests::wait_until;
+use ark_tests::{run_ark, wait_until};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 
-use super::canary::stage::{CanaryFixture, is_ready};
+use super::canary::stage::{CanaryFixture, is_ready, script, sh};
 use super::gates::Gates;
 use super::{rollback, upgrade};
 
@@ -326,5 +326,88 @@ fn a_rollback_without_room_goes_on_later() {
     let report = go_on("copy");
     assert_ne!(report["failures"], json!([]), "{report:#}");
     wait_until("a host serves", || is_ready(&stage.owner));
+    stage.assert_chain();
+}
+
+/// How many databases restores have set aside. What an interrupted one made itself is in a directory of its own, without a database.
+fn count_aside(stage: &CanaryFixture) -> usize {
+    let entries = std::fs::read_dir(stage.dir.data()).expect("the data directory");
+    let asides = entries.flatten().filter(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().starts_with("before-restore-")
+    });
+    asides
+        .filter(|aside| aside.path().join("ark.db").exists())
+        .count()
+}
+
+#[test]
+fn a_rollback_over_a_restore_that_was_interrupted_goes_on_or_says_what_to_repeat() {
+    let stage = start_stage("");
+    let gates = Gates::install(&stage);
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    upgrade::change(
+        &stage,
+        "new-ark",
+        "\n",
+        "\nexport TEST_ARK_LATER_SCHEMA=1\n",
+    );
+    std::fs::create_dir(path("snapshots")).expect("a directory");
+    let (snapshot, data) = (path("snapshots/first"), path("data"));
+    let made = run_ark(&["state", "snapshot", &snapshot, "--data-dir", &data]);
+    assert!(made.status.success(), "{made:?}");
+    let options = rollback::options(&stage);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let command = rollback::command(&stage, &options);
+    let pending = stage.dir.data().join("restore.pending");
+    // Its own: the database was moved aside, and there is no room for the snapshot's.
+    rollback::promote_new(&stage);
+    let (succeeded, _, errors) = fill_at(&gates, "stop", &command, || COPIES);
+    assert!(!succeeded && errors.contains("make room there"), "{errors}");
+    assert!(errors.contains(&data) && pending.exists(), "{errors}");
+    let output = rollback::command(&stage, &[]).output().expect("ark starts");
+    let report = rollback::report_of(&output);
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert!(is_ready(&stage.owner) && stage.serving() == "stable");
+    assert_eq!((count_aside(&stage), pending.exists()), (1, false));
+    // An operator's: no rollback begins over it, since no host starts there.
+    rollback::promote_new(&stage);
+    sh(&script(&stage.dir, "stop"));
+    let restore = |limit: Option<u64>| {
+        let mut restore = Command::new(ark_tests::ark_program());
+        restore.args([
+            "state",
+            "restore",
+            "--replace",
+            &snapshot,
+            "--data-dir",
+            &data,
+        ]);
+        end_of(limited(&restore, limit).spawn().expect("ark starts"))
+    };
+    let (succeeded, _, errors) = restore(Some(COPIES));
+    assert!(!succeeded && pending.exists(), "{errors}");
+    let before = size_of(&journal(&stage, "rollback"));
+    let refused = upgrade::errors_of(rollback::command(&stage, &options));
+    assert!(
+        refused.contains(&format!("a restore into {data} was interrupted"))
+            && refused.contains("`ark state restore --replace`"),
+        "{refused}"
+    );
+    assert_eq!(
+        size_of(&journal(&stage, "rollback")),
+        before,
+        "nothing has begun"
+    );
+    let (succeeded, _, errors) = restore(None);
+    assert!(succeeded && !pending.exists(), "{errors}");
+    let output = rollback::command(&stage, &options)
+        .output()
+        .expect("ark starts");
+    let report = rollback::report_of(&output);
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert!(report["set_aside"].is_null(), "{report:#}");
+    assert!(is_ready(&stage.owner) && stage.serving() == "stable");
+    assert_eq!(count_aside(&stage), 2);
     stage.assert_chain();
 }

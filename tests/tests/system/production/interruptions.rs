@@ -210,7 +210,7 @@ fn an_interrupted_upgrade_ends_at_once_and_goes_on_or_back() {
             match wait {
                 "ready" => wait_journal(&stage, "upgrade.journal", "{\"phase\":\"start\"}"),
                 "validation" => {
-                    wait_journal(&stage, "upgrade.journal", "{\"phase\":\"validation\"}")
+                    wait_journal(&stage, "upgrade.journal", "{\"phase\":\"validation\"}");
                 }
                 "outliving" => {
                     gates.wait_held("stop");
