@@ -4,7 +4,7 @@ use std::process::Output;
 
 use super::super::canary::stage::{CanaryFixture, is_ready, wait_report};
 use super::super::rollback::{
-    STEPS, command, errors_of, journal, options, promote_new, report_of, steps_of,
+    STEPS, command, errors_of, journal_path, options, promote_new, report_of, steps_of,
 };
 use super::{Manager, assert_each_once, kill_in_drain, kill_when_ready, run_over_kill};
 use ark_tests::wait_until;
@@ -38,7 +38,7 @@ fn roll_back_over_kills(rows: &[Row]) {
             let output = run_over_kill(
                 &stage,
                 *manager,
-                (&journal(&stage), &entry),
+                (&journal_path(&stage), &entry),
                 &|| promote_new(&stage),
                 &|| command(&stage, &options),
             );
@@ -96,7 +96,7 @@ fn a_newer_version_that_is_killed_while_its_canary_is_undone_is_rolled_back() {
                 run_over_kill(
                     &stage,
                     Manager::None,
-                    (&journal(&stage), "{\"step\":\"canary\"}"),
+                    (&journal_path(&stage), "{\"step\":\"canary\"}"),
                     &|| {},
                     &|| command(&stage, &options),
                 )
