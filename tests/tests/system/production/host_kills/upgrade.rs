@@ -8,21 +8,21 @@ use super::{Manager, assert_each_once, kill_in_drain, kill_when_ready, path, run
 
 /// How an upgrade ends over a kill of the host.
 #[derive(Debug, Clone, Copy)]
-enum End {
+enum UpgradeEnd {
     /// The new version serves.
     Upgraded,
     /// The stable version serves again, for a reason with this text.
     Back(&'static str),
 }
 
-fn assert_end(stage: &CanaryFixture, report: &Value, end: End) {
+fn assert_end(stage: &CanaryFixture, report: &Value, end: UpgradeEnd) {
     println!("{} {}", report["upgraded"], report["reason"]);
     let serving = match end {
-        End::Upgraded => {
+        UpgradeEnd::Upgraded => {
             assert_eq!(report["upgraded"], true, "{report:#}");
             "new"
         }
-        End::Back(reason) => {
+        UpgradeEnd::Back(reason) => {
             assert_eq!(report["upgraded"], false, "{report:#}");
             let said = report["reason"].as_str().expect("a reason");
             assert!(said.contains(reason), "{reason}: {report:#}");
@@ -36,9 +36,9 @@ fn assert_end(stage: &CanaryFixture, report: &Value, end: End) {
 }
 
 /// A step at whose entry the host is killed, and how the upgrade ends.
-type Row = (&'static str, Manager, End);
+type UpgradeKill = (&'static str, Manager, UpgradeEnd);
 
-fn upgrade_over_kills(rows: &[Row]) {
+fn upgrade_over_kills(rows: &[UpgradeKill]) {
     let stage = CanaryFixture::start(CONFIG, "");
     let ((), decided) = stage.under_load(|| {
         for (phase, manager, end) in rows {
@@ -63,17 +63,17 @@ fn upgrade_over_kills(rows: &[Row]) {
 #[test]
 fn an_old_host_that_is_killed_before_the_snapshot_is_upgraded_all_the_same() {
     upgrade_over_kills(&[
-        ("check", Manager::None, End::Upgraded),
-        ("snapshot", Manager::None, End::Upgraded),
+        ("check", Manager::None, UpgradeEnd::Upgraded),
+        ("snapshot", Manager::None, UpgradeEnd::Upgraded),
     ]);
 }
 
 #[test]
 fn an_old_host_that_is_killed_before_it_is_stopped_is_upgraded_all_the_same() {
     upgrade_over_kills(&[
-        ("replay", Manager::None, End::Upgraded),
-        ("replay", Manager::Restarts("start"), End::Upgraded),
-        ("stop", Manager::None, End::Upgraded),
+        ("replay", Manager::None, UpgradeEnd::Upgraded),
+        ("replay", Manager::Restarts("start"), UpgradeEnd::Upgraded),
+        ("stop", Manager::None, UpgradeEnd::Upgraded),
     ]);
 }
 
@@ -89,7 +89,7 @@ fn an_old_host_that_is_killed_before_a_version_is_refused_is_started_again() {
             &|| {},
             &|| upgrade(&stage, &[]),
         );
-        let end = End::Back("; the host that served has ended meanwhile");
+        let end = UpgradeEnd::Back("; the host that served has ended meanwhile");
         let report = report_of(&output);
         assert_end(&stage, &report, end);
         let reason = report["reason"].as_str().expect("a reason");
@@ -107,9 +107,13 @@ fn a_new_version_that_is_killed_while_it_is_validated_goes_back() {
         (
             "validation",
             Manager::None,
-            End::Back("does not pass its validation: the host has ended: no process holds "),
+            UpgradeEnd::Back("does not pass its validation: the host has ended: no process holds "),
         ),
-        ("validation", Manager::Restarts("start-new"), End::Upgraded),
+        (
+            "validation",
+            Manager::Restarts("start-new"),
+            UpgradeEnd::Upgraded,
+        ),
     ]);
 }
 
@@ -118,10 +122,10 @@ fn an_old_host_that_is_killed_in_its_drain_and_a_new_one_at_its_start_go_back() 
     let stage = CanaryFixture::start(CONFIG, "");
     let ((), decided) = stage.under_load(|| {
         kill_in_drain(&stage);
-        assert_end(&stage, &run(upgrade(&stage, &[])), End::Upgraded);
+        assert_end(&stage, &run(upgrade(&stage, &[])), UpgradeEnd::Upgraded);
         back_to_stable(&stage);
         kill_when_ready(&stage, "start-new");
-        let end = End::Back("the host has ended: no process holds ");
+        let end = UpgradeEnd::Back("the host has ended: no process holds ");
         assert_end(&stage, &run(upgrade(&stage, &[])), end);
     });
     assert_each_once(&stage, &decided);
@@ -136,7 +140,7 @@ fn a_stable_version_that_is_killed_on_the_way_back_is_started_again() {
     let options = ["--rollback-journal", place.as_str()];
     let ((), decided) = stage.under_load(|| {
         kill_when_ready(&stage, "start");
-        let end = End::Back("fails (exit status: 7)");
+        let end = UpgradeEnd::Back("fails (exit status: 7)");
         assert_end(&stage, &run(upgrade(&stage, &options)), end);
         let entry = "{\"step\":\"validation\"}";
         let output = run_over_kill(&stage, Manager::None, (&journal, entry), &|| {}, &|| {
