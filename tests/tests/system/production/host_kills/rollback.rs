@@ -22,7 +22,7 @@ fn short_options(stage: &CanaryFixture) -> Vec<String> {
     let mut options = options(stage);
     for (option, value) in [("--step", "0.4"), ("--interval", "0.1")] {
         let at = options.iter().position(|one| one == option);
-        options[at.expect("an option") + 1] = value.to_owned();
+        value.clone_into(&mut options[at.expect("an option") + 1]);
     }
     options.extend(["--shares", "50,100"].map(str::to_owned));
     options
