@@ -203,11 +203,11 @@ impl ServerStatus {
 
 /// The runtime API of an `HAProxy`.
 #[derive(Debug, Clone)]
-pub struct Haproxy {
+pub struct HaproxyClient {
     address: HaproxyAddress,
 }
 
-impl Haproxy {
+impl HaproxyClient {
     /// Nothing is sent yet.
     #[must_use]
     pub const fn new(address: HaproxyAddress) -> Self {
@@ -485,10 +485,10 @@ mod tests {
             let much = vec![b'x'; 65536];
             while stream.write_all(&much).is_ok() {}
         });
-        let haproxy = Haproxy::new(HaproxyAddress::Unix(path));
+        let haproxy = HaproxyClient::new(HaproxyAddress::Unix(path));
         let error = haproxy.show_servers("ark").unwrap_err();
         assert!(matches!(error, HaproxyError::Unanswered { .. }), "{error}");
-        let none = Haproxy::new(HaproxyAddress::Unix(dir.path().join("none")));
+        let none = HaproxyClient::new(HaproxyAddress::Unix(dir.path().join("none")));
         let error = none.show_servers("ark").unwrap_err();
         assert!(matches!(error, HaproxyError::Unreachable { .. }), "{error}");
     }

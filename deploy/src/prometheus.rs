@@ -4,11 +4,11 @@ use ark_client::{ClientError, Endpoint, HostClient, escape_query};
 use serde_json::Value;
 
 /// A Prometheus that is asked.
-pub(crate) struct Prometheus {
+pub(crate) struct PrometheusClient {
     client: HostClient,
 }
 
-impl Prometheus {
+impl PrometheusClient {
     /// `url`: its address, e.g. `http://127.0.0.1:9091`.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Prometheus {
     /// The values of an instant query.
     ///
     /// # Errors
-    /// As [`Prometheus::ask`].
+    /// As [`PrometheusClient::ask`].
     pub(crate) fn query(&self, expression: &str) -> Result<Vec<f64>, ClientError> {
         let data = self.ask(&format!("/api/v1/query?query={}", escape_query(expression)))?;
         let rows = data.get("result").and_then(Value::as_array);

@@ -61,20 +61,20 @@ impl Prometheus {
         }
         std::fs::write(dir.path().join("prometheus.yml"), config).expect("a configuration");
         let address = format!("127.0.0.1:{}", free_port());
-        let child = spawn(dir.path(), &address);
+        let child = spawn_prometheus(dir.path(), &address);
         let prometheus = Self {
             child,
             url: format!("http://{address}"),
             _dir: dir,
         };
         let ready = format!("{}/-/ready", prometheus.url);
-        wait_until("Prometheus is ready", || get(&ready).is_some());
+        wait_until("Prometheus is ready", || get_text(&ready).is_some());
         let jobs = [("ark", parts.target), ("ark-front-canary", parts.canary)];
         for (job, _) in jobs.iter().filter(|(_, target)| target.is_some()) {
             let scraped = format!("{}/api/v1/query?query=up", prometheus.url);
             let job = format!("\"job\":\"{job}\"");
             wait_until("Prometheus has scraped", || {
-                get(&scraped).is_some_and(|answer| answer.contains(&job))
+                get_text(&scraped).is_some_and(|answer| answer.contains(&job))
             });
         }
         prometheus
@@ -88,7 +88,7 @@ impl Drop for Prometheus {
     }
 }
 
-fn spawn(dir: &Path, address: &str) -> Child {
+fn spawn_prometheus(dir: &Path, address: &str) -> Child {
     Command::new("prometheus")
         .current_dir(dir)
         .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
@@ -99,7 +99,7 @@ fn spawn(dir: &Path, address: &str) -> Child {
         .expect("prometheus; install it with `apt-get install prometheus`")
 }
 
-fn get(url: &str) -> Option<String> {
+fn get_text(url: &str) -> Option<String> {
     let address = url.strip_prefix("http://")?;
     let (address, path) = address.split_once('/')?;
     let mut client = crate::client::Client::at(address);

@@ -42,7 +42,7 @@ impl Proxy {
                 };
                 shared.accepted.fetch_add(1, Ordering::SeqCst);
                 if !shared.refuses.load(Ordering::SeqCst) {
-                    shared.join(client);
+                    shared.join_streams(client);
                 }
             }
         });
@@ -87,7 +87,7 @@ impl Drop for Proxy {
 }
 
 impl ProxyState {
-    fn join(&self, client: TcpStream) {
+    fn join_streams(&self, client: TcpStream) {
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.target.load(Ordering::SeqCst)))
         else {
             return;
@@ -102,12 +102,12 @@ impl ProxyState {
         if let Ok(mut open) = self.open.lock() {
             open.extend([client, server]);
         }
-        std::thread::spawn(move || carry(from_client, to_server));
-        std::thread::spawn(move || carry(from_server, to_client));
+        std::thread::spawn(move || carry_bytes(from_client, to_server));
+        std::thread::spawn(move || carry_bytes(from_server, to_client));
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream) {
+fn carry_bytes(mut from: TcpStream, mut to: TcpStream) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         if to.write_all(&buffer[..length]).is_err() {

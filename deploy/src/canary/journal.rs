@@ -26,7 +26,7 @@ pub enum TakeOverStep {
 /// An entry: what is about to be done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum JournalEntry {
+pub(super) enum CanaryEntry {
     /// A canary begins.
     Started(Box<CanaryStart>),
     /// The front is given a share.
@@ -105,17 +105,17 @@ impl CanaryState {
 }
 
 /// What the entries say; `None`: no canary is under way.
-pub(super) fn read_entries(entries: &[JournalEntry]) -> Option<(CanaryStart, CanaryState)> {
+pub(super) fn read_entries(entries: &[CanaryEntry]) -> Option<(CanaryStart, CanaryState)> {
     let mut found: Option<(CanaryStart, CanaryState)> = None;
     for entry in entries {
         match (entry, &mut found) {
-            (JournalEntry::Started(begin), found) => {
+            (CanaryEntry::Started(begin), found) => {
                 *found = Some((CanaryStart::clone(begin), CanaryState::of(begin)));
             }
-            (JournalEntry::Share(share), Some((_, state))) => state.share_pct = *share,
-            (JournalEntry::TakingOver(phase), Some((_, state))) => state.enter(*phase),
+            (CanaryEntry::Share(share), Some((_, state))) => state.share_pct = *share,
+            (CanaryEntry::TakingOver(phase), Some((_, state))) => state.enter(*phase),
             (
-                JournalEntry::Replayed {
+                CanaryEntry::Replayed {
                     snapshot,
                     decisions,
                 },
@@ -123,7 +123,7 @@ pub(super) fn read_entries(entries: &[JournalEntry]) -> Option<(CanaryStart, Can
             ) => {
                 state.replayed = Some((snapshot.clone(), *decisions));
             }
-            (JournalEntry::GoingBack { tripwire, reason }, Some((_, state))) => {
+            (CanaryEntry::GoingBack { tripwire, reason }, Some((_, state))) => {
                 state.going_back = Some(reason.clone());
                 state.tripwire = *tripwire;
             }

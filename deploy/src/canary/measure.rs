@@ -8,8 +8,8 @@ use ark_model::ids::Millis;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::haproxy::{Haproxy, HaproxyError, ServerStatus};
-use crate::prometheus::Prometheus;
+use crate::haproxy::{HaproxyClient, HaproxyError, ServerStatus};
+use crate::prometheus::PrometheusClient;
 
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
@@ -51,16 +51,16 @@ pub struct Figures {
 /// Reads figures.
 pub(super) struct Meter<'a> {
     client: &'a HostClient,
-    prometheus: Prometheus,
-    haproxy: Haproxy,
+    prometheus: PrometheusClient,
+    haproxy: HaproxyClient,
 }
 
 impl<'a> Meter<'a> {
     pub(super) fn new(client: &'a HostClient, plan: &CanaryPlan) -> Result<Self, ClientError> {
         Ok(Self {
             client,
-            prometheus: Prometheus::new(&plan.prometheus)?,
-            haproxy: Haproxy::new(plan.haproxy.clone()),
+            prometheus: PrometheusClient::new(&plan.prometheus)?,
+            haproxy: HaproxyClient::new(plan.haproxy.clone()),
         })
     }
 

@@ -30,7 +30,7 @@ pub use plan::{
 pub use prepare::rehearse;
 pub use report::CanaryReport;
 pub(crate) use requests::end_silent;
-pub use requests::{CanaryRequest, read_state, send_request};
+pub use requests::{CanaryOrder, read_state, send_request};
 pub use run::HostCanary;
 pub use takeover::TakeOver;
 pub use tripwires::{Measurement, MeasurementResult, Tripwire};

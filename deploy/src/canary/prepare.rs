@@ -6,7 +6,7 @@ use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
 
 use crate::exchange::serving::find_build;
-use crate::haproxy::{Haproxy, ServerStatus};
+use crate::haproxy::{HaproxyClient, ServerStatus};
 
 use super::error::CanaryError;
 use super::journal::CanaryStart;
@@ -22,7 +22,7 @@ pub(super) fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<CanarySta
             ready.body
         )));
     }
-    let haproxy = Haproxy::new(plan.haproxy.clone());
+    let haproxy = HaproxyClient::new(plan.haproxy.clone());
     let server = haproxy.show_server(&plan.backend, &plan.server)?;
     if !server.is_up() {
         return Err(CanaryError::Front(format!(

@@ -14,7 +14,7 @@ use crate::journal::{Journal, JournalError};
 use crate::runner::{Runner, end_runner, find_runner, is_stopped};
 
 use super::error::CanaryError;
-use super::journal::{CanaryState, JournalEntry, read_entries};
+use super::journal::{CanaryEntry, CanaryState, read_entries};
 
 /// The pause between two looks at whether the request was taken.
 const TICK: Duration = Duration::from_millis(50);
@@ -29,7 +29,7 @@ const OUTLIVING: Duration = Duration::from_mins(10);
 
 /// What another process asks of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CanaryRequest {
+pub enum CanaryOrder {
     /// Keep the share.
     Pause,
     /// Go on.
@@ -40,7 +40,7 @@ pub enum CanaryRequest {
     Abort,
 }
 
-impl CanaryRequest {
+impl CanaryOrder {
     pub(super) const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Promote, Self::Abort];
 
     pub(super) const fn as_str(self) -> &'static str {
@@ -65,7 +65,7 @@ pub(super) fn request_path(journal: &Path) -> PathBuf {
 /// # Errors
 /// The journal cannot be read.
 pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState>, CanaryError> {
-    let entries = Journal::read::<JournalEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
+    let entries = Journal::read::<CanaryEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
     Ok(read_entries(&entries).map(|(_, state)| state))
 }
 
@@ -77,7 +77,7 @@ pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState
 pub fn send_request(
     client: &HostClient,
     path: &Path,
-    request: CanaryRequest,
+    request: CanaryOrder,
     stop: &AtomicBool,
 ) -> Result<bool, CanaryError> {
     if read_state(client, path)?.is_none() {
@@ -95,7 +95,7 @@ pub fn send_request(
 fn send(
     client: &HostClient,
     path: &Path,
-    request: CanaryRequest,
+    request: CanaryOrder,
     file: &Path,
     stop: &AtomicBool,
 ) -> Result<bool, CanaryError> {
@@ -107,7 +107,7 @@ fn send(
         if is_written && !file.exists() {
             return Ok(true);
         }
-        match Journal::open::<JournalEntry>(path, &owner) {
+        match Journal::open::<CanaryEntry>(path, &owner) {
             Ok((_journal, entries)) => {
                 return match read_entries(&entries) {
                     Some(_) => Ok(false),
@@ -136,7 +136,7 @@ fn send(
 fn check_runner(
     client: &HostClient,
     path: &Path,
-    request: CanaryRequest,
+    request: CanaryOrder,
     began: Instant,
     stopped_since: &mut Option<Instant>,
 ) -> Result<(), CanaryError> {

@@ -16,17 +16,17 @@ use crate::exchange::serving::{Serving, WantedProgram};
 use crate::exchange::token::TokenFile;
 use crate::exchange::traffic::{set_weights, weigh_servers};
 use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
-use crate::haproxy::Haproxy;
+use crate::haproxy::HaproxyClient;
 use crate::journal::Journal;
 use crate::runner::RunMark;
 
 use super::error::CanaryError;
-use super::journal::{CanaryStart, CanaryState, JournalEntry, TakeOverStep, read_entries};
+use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
 use super::measure::{Figures, Meter};
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::prepare;
 use super::report::CanaryReport;
-use super::requests::{CanaryRequest, request_path};
+use super::requests::{CanaryOrder, request_path};
 use super::takeover::{TakeOver, begin_way_back, bring_stable_back, find_host_to_bring_back};
 use super::tripwires::{Measurement, MeasurementResult, StepWatch, Tripwire};
 
@@ -83,13 +83,13 @@ impl<'a> HostCanary<'a> {
         excluded.refuse(client)?;
         let OwnJournal {
             mut journal, mark, ..
-        } = open_own::<JournalEntry>(client, own.kind, path, stop)?;
+        } = open_own::<CanaryEntry>(client, own.kind, path, stop)?;
         // Another one may have begun and ended in between, or begun and been killed.
         own.refuse(client)?;
         let begin = prepare(client, plan)?;
         let _ = std::fs::remove_file(request_path(path));
         let held = hold_others(client, &excluded.all())?;
-        journal.record(&JournalEntry::Started(Box::new(begin.clone())))?;
+        journal.record(&CanaryEntry::Started(Box::new(begin.clone())))?;
         drop(held);
         let state = CanaryState::of(&begin);
         let mut canary = Self {
@@ -123,7 +123,7 @@ impl<'a> HostCanary<'a> {
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, CanaryError> {
         let (journal, entries) =
-            Journal::open::<JournalEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
+            Journal::open::<CanaryEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
         let mark = RunMark::set(path);
         let found = read_entries(&entries);
         let (begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
@@ -196,7 +196,7 @@ impl<'a> HostCanary<'a> {
         }
         let has_begun = take_over.is_some();
         set_weights(
-            &Haproxy::new(plan.haproxy.clone()),
+            &HaproxyClient::new(plan.haproxy.clone()),
             &plan.backend,
             &self.begin.weights,
         )?;
@@ -278,7 +278,7 @@ impl<'a> HostCanary<'a> {
         let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &self.begin.id)?;
         self.enter(TakeOverStep::Replay)?;
         let decisions = replay_snapshot(&plan.new_binary, &snapshot, stop)?;
-        self.journal.record(&JournalEntry::Replayed {
+        self.journal.record(&CanaryEntry::Replayed {
             snapshot: snapshot.clone(),
             decisions,
         })?;
@@ -287,18 +287,18 @@ impl<'a> HostCanary<'a> {
     }
 
     fn enter(&mut self, phase: TakeOverStep) -> Result<(), CanaryError> {
-        self.journal.record(&JournalEntry::TakingOver(phase))?;
+        self.journal.record(&CanaryEntry::TakingOver(phase))?;
         self.state.enter(phase);
         (self.tell)("take-over", json!({"phase": phase}));
         Ok(())
     }
 
     fn give_share(&mut self, share: u32) -> Result<(), CanaryError> {
-        self.journal.record(&JournalEntry::Share(share))?;
+        self.journal.record(&CanaryEntry::Share(share))?;
         self.state.share_pct = share;
         let plan = &self.begin.plan;
         let weights = weigh_servers(&self.begin.weights, &plan.server, share);
-        let haproxy = Haproxy::new(plan.haproxy.clone());
+        let haproxy = HaproxyClient::new(plan.haproxy.clone());
         set_weights(&haproxy, &plan.backend, &weights)?;
         let reason = format!("{share} % of the requests");
         self.record("share", &reason, &json!({"weights": weights}));
@@ -324,15 +324,15 @@ impl<'a> HostCanary<'a> {
         let (mut paused, mut promoted) = (false, false);
         loop {
             match self.wait(plan.interval, stop) {
-                Some(CanaryRequest::Abort) => {
+                Some(CanaryOrder::Abort) => {
                     return Err(Stop::Back(Tripwire::Aborted, "an operator ended it".into()));
                 }
-                Some(CanaryRequest::Pause) => paused = true,
-                Some(CanaryRequest::Resume) => {
+                Some(CanaryOrder::Pause) => paused = true,
+                Some(CanaryOrder::Resume) => {
                     paused = false;
                     started = Instant::now();
                 }
-                Some(CanaryRequest::Promote) => promoted = true,
+                Some(CanaryOrder::Promote) => promoted = true,
                 None => {}
             }
             let (measurement, figures) = match meter.read(&plan, since) {
@@ -368,15 +368,15 @@ impl<'a> HostCanary<'a> {
     }
 
     /// Waits for the next check. Returns what is asked of the run meanwhile.
-    fn wait(&self, time: Duration, stop: &AtomicBool) -> Option<CanaryRequest> {
+    fn wait(&self, time: Duration, stop: &AtomicBool) -> Option<CanaryOrder> {
         let until = Instant::now() + time;
         let file = request_path(&self.path);
         while Instant::now() < until {
             if stop.load(Ordering::Relaxed) {
-                return Some(CanaryRequest::Abort);
+                return Some(CanaryOrder::Abort);
             }
             if let Ok(text) = std::fs::read_to_string(&file) {
-                let mut known = CanaryRequest::ALL.into_iter();
+                let mut known = CanaryOrder::ALL.into_iter();
                 if let Some(request) = known.find(|one| one.as_str() == text) {
                     let _ = std::fs::remove_file(&file);
                     return Some(request);
@@ -440,10 +440,10 @@ impl<'a> HostCanary<'a> {
         let plan = &self.begin.plan;
         // The requests go back also where a full disk takes no entry: the stable fronts park them while the host comes back. The entry is made also where
         // HAProxy is away.
-        let haproxy = Haproxy::new(plan.haproxy.clone());
+        let haproxy = HaproxyClient::new(plan.haproxy.clone());
         let weighed = set_weights(&haproxy, &plan.backend, &self.begin.weights);
         let noted = if is_new {
-            self.journal.record(&JournalEntry::GoingBack {
+            self.journal.record(&CanaryEntry::GoingBack {
                 tripwire,
                 reason: reason.to_owned(),
             })

@@ -223,7 +223,7 @@ const fn inconclusive(reason: String) -> Measurement {
 }
 
 /// Whether more is denied than chance explains: a binomial test with the share of before, one-sided, at the level of that many standard
-/// deviations. A share of before that is 0 or 1 is no certainty: one denial and one approval are added to what was seen (Laplace).
+/// deviations. An earlier share of 0 or 1 does not mean certainty: one denial and one approval are added to what was seen (Laplace).
 fn find_more_denials(
     before: Baseline,
     (judged, denied): (u64, u64),

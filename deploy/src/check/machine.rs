@@ -6,7 +6,7 @@ use ark_host::redis::RedisLink;
 use ark_model::ids::Millis;
 use rustix::process::{Resource, getrlimit};
 
-use crate::prometheus::Prometheus;
+use crate::prometheus::PrometheusClient;
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
@@ -77,7 +77,7 @@ pub(super) fn check_clock(inputs: &CheckInputs, lines: &mut CheckLines) {
     compare("the Redis", ask_redis(inputs), now());
     let prometheus = inputs.options.prometheus.as_deref();
     let theirs = prometheus.and_then(|url| {
-        let values = Prometheus::new(url).ok()?.query("time()").ok()?;
+        let values = PrometheusClient::new(url).ok()?.query("time()").ok()?;
         values.first().copied()
     });
     compare("Prometheus", theirs, now());

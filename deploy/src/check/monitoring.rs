@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::prometheus::Prometheus;
+use crate::prometheus::PrometheusClient;
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
@@ -25,7 +25,7 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
             "run one with deploy/prometheus, and name it: --prometheus URL or ARK_PROMETHEUS",
         );
     };
-    let asked = Prometheus::new(url).and_then(|prometheus| {
+    let asked = PrometheusClient::new(url).and_then(|prometheus| {
         let rules = prometheus.ask("/api/v1/rules")?;
         let managers = prometheus.ask("/api/v1/alertmanagers")?;
         let targets = prometheus.query("up{job=\"ark\"}")?;

@@ -45,7 +45,7 @@ pub(super) fn check_redis(inputs: &CheckInputs, lines: &mut CheckLines) {
     }
 }
 
-/// The file with the password is the host's alone, and the password is no short one.
+/// The file with the password is the host's alone, and the password is not short.
 fn check_password_file(settings: &RedisSettings, lines: &mut CheckLines) {
     let Some(path) = &settings.password_file else {
         return;

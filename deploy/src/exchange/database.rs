@@ -108,14 +108,14 @@ fn replay_directory(
     stop: &AtomicBool,
 ) -> Result<u64, ExchangeError> {
     #[derive(Deserialize)]
-    struct ReplayReport {
+    struct ReplayCounts {
         decisions: u64,
         identical: u64,
         failures: u64,
     }
     let dir = data_dir.display().to_string();
     let args = ["audit", "replay", "--json", "--data-dir", &dir];
-    let (succeeded, replayed): (bool, ReplayReport) =
+    let (succeeded, replayed): (bool, ReplayCounts) =
         ask_binary(binary, &args, REPLAY_TIMEOUT, stop)?;
     let same = replayed.identical + replayed.failures;
     if succeeded && same == replayed.decisions {

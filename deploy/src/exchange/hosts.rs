@@ -14,7 +14,7 @@ use super::serving::{HostWatch, WantedProgram, wait_ready};
 
 /// How the host is exchanged for that of a new version.
 pub(crate) struct HostExchange<'a> {
-    /// The program of the new version, which must be what serves in the end.
+    /// The program of the new version, which must serve at the end.
     pub(crate) wanted: &'a WantedProgram,
     /// Whether an earlier run started the new version, and it is what serves: it is left as it is.
     pub(crate) is_running: bool,

@@ -47,7 +47,7 @@ impl StepRecord<'_> {
     }
 }
 
-/// Has the host record a step, once for a key.
+/// Makes the host record a step, once for each key.
 pub(crate) fn post_step(
     client: &HostClient,
     key: &str,

@@ -29,7 +29,7 @@ const ABSENCE: Duration = Duration::from_secs(5);
 /// The program of a version.
 #[derive(Debug, Clone)]
 pub(crate) struct WantedProgram {
-    /// What people are told of it.
+    /// The description for the operator.
     name: String,
     /// The digest of the process that it becomes; `None`: it says none, and its file is a script of some kind.
     build: Option<Digest>,
@@ -95,7 +95,7 @@ impl WantedProgram {
         }
     }
 
-    /// As [`Self::look`], for a host that is ready. Returns what people are told.
+    /// As [`Self::look`], for a host that is ready. Returns a description for the operator.
     ///
     /// # Errors
     /// Another version serves, or nothing serves the data directory.

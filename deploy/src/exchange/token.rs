@@ -27,7 +27,7 @@ impl TokenFile {
         self.0
     }
 
-    /// What people are told of it.
+    /// The description for the operator.
     pub(crate) fn describe(&self) -> String {
         format!(
             "the snapshot has no token; a new one of an administrator is in {}",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::haproxy::{Haproxy, HaproxyError, MAX_WEIGHT};
+use crate::haproxy::{HaproxyClient, HaproxyError, MAX_WEIGHT};
 
 /// The weights by which a server gets a share of the requests, in percent, and the others the rest as they shared it before.
 pub(crate) fn weigh_servers(
@@ -48,7 +48,7 @@ pub(crate) fn weigh_servers(
 
 /// Sets weights: those that grow first, so that nothing is without a server.
 pub(crate) fn set_weights(
-    haproxy: &Haproxy,
+    haproxy: &HaproxyClient,
     backend: &str,
     weights: &BTreeMap<String, u32>,
 ) -> Result<(), HaproxyError> {

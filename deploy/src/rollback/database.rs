@@ -42,7 +42,7 @@ impl FromStr for AcceptedLoss {
 
 /// What happens to the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
+pub enum DatabaseChoice {
     /// The stable version goes on with it: nothing is lost.
     Keep {
         /// Why it can be kept.
@@ -52,7 +52,7 @@ pub enum Way {
     Restore(SetAside),
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for DatabaseChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Keep { reason } => write!(f, "the database stays: {reason}"),
@@ -88,7 +88,7 @@ pub(super) fn decide_way(
     plan: &RollbackPlan,
     schema: u32,
     damage: Option<&str>,
-) -> Result<Way, RollbackError> {
+) -> Result<DatabaseChoice, RollbackError> {
     let found = match read_schema(&plan.data_dir) {
         Ok(found) => Ok(found),
         Err(OpenError::Damaged { finding, .. }) => Err(finding),
@@ -102,7 +102,7 @@ pub(super) fn decide_way(
         }
         (Ok(found), None) => {
             let reason = format!("its schema is {found}, and the stable version opens {schema}");
-            return Ok(Way::Keep { reason });
+            return Ok(DatabaseChoice::Keep { reason });
         }
     };
     let snapshot = find_snapshot(plan, schema)?;
@@ -110,7 +110,7 @@ pub(super) fn decide_way(
         .ok_or_else(|| RollbackError::NoSnapshot(snapshot.display().to_string()))?
         .audit
         .seq;
-    Ok(Way::Restore(SetAside {
+    Ok(DatabaseChoice::Restore(SetAside {
         decisions: count_decisions_after(&plan.data_dir, seq).ok(),
         snapshot,
         reason,

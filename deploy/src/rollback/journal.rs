@@ -89,7 +89,7 @@ pub(super) struct RollbackStart {
 /// An entry.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum JournalEntry {
+pub(super) enum RollbackEntry {
     /// A rollback begins.
     Started(Box<RollbackStart>),
     /// A step is about to be taken.
@@ -195,30 +195,30 @@ impl RollbackState {
     }
 
     /// Takes an entry over.
-    pub(super) fn apply(&mut self, entry: &JournalEntry) {
+    pub(super) fn apply(&mut self, entry: &RollbackEntry) {
         match entry {
-            JournalEntry::Started(_) | JournalEntry::Step(_) => {}
-            JournalEntry::Damaged(problem) => self.damage = Some(problem.clone()),
-            JournalEntry::SettingAside(aside) => {
+            RollbackEntry::Started(_) | RollbackEntry::Step(_) => {}
+            RollbackEntry::Damaged(problem) => self.damage = Some(problem.clone()),
+            RollbackEntry::SettingAside(aside) => {
                 self.past.set_aside = Some(aside.clone());
                 self.restores += 1;
                 self.is_restoring = true;
             }
-            JournalEntry::KeptAside(path) => {
+            RollbackEntry::KeptAside(path) => {
                 self.past.kept_aside = Some(path.clone());
                 self.is_restoring = false;
             }
-            JournalEntry::Done(step) => {
+            RollbackEntry::Done(step) => {
                 // A step may be taken again by another run.
                 self.past.steps.retain(|done| done.step != step.step);
                 self.past.steps.push(step.clone());
                 self.past.steps.sort_by_key(|done| done.step);
             }
-            JournalEntry::Failed { step, problem } => {
+            RollbackEntry::Failed { step, problem } => {
                 let failure = format!("{}: {problem}", step.as_str());
                 self.past.failures.push(failure);
             }
-            JournalEntry::Finished {
+            RollbackEntry::Finished {
                 at_ms,
                 passed,
                 result,
@@ -250,10 +250,10 @@ impl PastRollback {
 }
 
 /// All rollbacks that the entries tell of, the first one first.
-pub(super) fn read_entries(entries: &[JournalEntry]) -> Vec<RollbackState> {
+pub(super) fn read_entries(entries: &[RollbackEntry]) -> Vec<RollbackState> {
     let mut found: Vec<RollbackState> = Vec::new();
     for entry in entries {
-        if let JournalEntry::Started(begin) = entry {
+        if let RollbackEntry::Started(begin) = entry {
             found.push(RollbackState::of(
                 RollbackStart::clone(begin),
                 PastRollback::of(begin),
@@ -270,7 +270,7 @@ pub(super) fn read_entries(entries: &[JournalEntry]) -> Vec<RollbackState> {
 /// # Errors
 /// The journal cannot be read.
 pub fn read_history(client: &HostClient, path: &Path) -> Result<Vec<PastRollback>, JournalError> {
-    let entries = Journal::read::<JournalEntry>(path, &ExchangeKind::Rollback.owner_for(client))?;
+    let entries = Journal::read::<RollbackEntry>(path, &ExchangeKind::Rollback.owner_for(client))?;
     let states = read_entries(&entries).into_iter();
     Ok(states.map(|state| state.past).collect())
 }

@@ -19,7 +19,7 @@ mod run;
 mod tests;
 mod traffic;
 
-pub use database::{AcceptedLoss, Way};
+pub use database::{AcceptedLoss, DatabaseChoice};
 pub use error::RollbackError;
 pub use journal::{PastRollback, PastStep, RollbackStep, SetAside, read_history};
 pub use plan::{RollbackPlan, TrafficPlan};

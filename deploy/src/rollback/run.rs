@@ -11,7 +11,7 @@ use ark_store::{MaintenanceError, OpenError, current_schema, give_made, is_resto
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::canary::{CanaryError, CanaryRequest, HostCanary, end_silent, read_state, send_request};
+use crate::canary::{CanaryError, CanaryOrder, HostCanary, end_silent, read_state, send_request};
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{make_snapshot, restore_over};
 use crate::exchange::record::{StepRecord, post_step};
@@ -25,10 +25,10 @@ use crate::journal::Journal;
 use crate::runner::RunMark;
 use crate::validate::ValidationReport;
 
-use super::database::{AcceptedLoss, Way, check_accepted, check_no_restore, covers, decide_way};
+use super::database::{AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, covers, decide_way};
 use super::error::RollbackError;
 use super::journal::{
-    JournalEntry, PastRollback, PastStep, RollbackStart, RollbackState, RollbackStep, read_entries,
+    PastRollback, PastStep, RollbackEntry, RollbackStart, RollbackState, RollbackStep, read_entries,
 };
 use super::plan::{RollbackPlan, excluded_upgrades};
 use super::traffic::{read_weights, return_traffic};
@@ -74,11 +74,11 @@ fn prepare(
     client: &HostClient,
     plan: RollbackPlan,
     accepted: Option<AcceptedLoss>,
-) -> Result<(RollbackStart, Way), RollbackError> {
+) -> Result<(RollbackStart, DatabaseChoice), RollbackError> {
     check_no_restore(client, &plan)?;
     let shown = ask_version(&plan.binary)?;
     let way = decide_way(&plan, shown.schema, None)?;
-    if let Way::Restore(aside) = &way {
+    if let DatabaseChoice::Restore(aside) = &way {
         check_accepted(aside, accepted, false)?;
     }
     let weights = match &plan.traffic {
@@ -138,7 +138,7 @@ pub fn rehearse(
         format!(
             "database: {}; then {way}",
             plan.control
-                .stop_command(&plan.binary, matches!(way, Way::Restore(_)))
+                .stop_command(&plan.binary, matches!(way, DatabaseChoice::Restore(_)))
         ),
         format!("start: {}", plan.control.start_command(&plan.binary)),
         format!(
@@ -160,7 +160,7 @@ pub(crate) fn give_up_for_upgrade(
     upgrade: &str,
 ) -> Result<(), RollbackError> {
     let owner = ExchangeKind::Rollback.owner_for(client);
-    let (mut journal, entries) = Journal::open::<JournalEntry>(path, &owner)?;
+    let (mut journal, entries) = Journal::open::<RollbackEntry>(path, &owner)?;
     let Some(last) = read_entries(&entries).pop() else {
         return Ok(());
     };
@@ -179,7 +179,7 @@ pub(crate) fn give_up_for_upgrade(
     if last.past.ended_at_ms.is_some() {
         return Ok(());
     }
-    journal.record(&JournalEntry::Finished {
+    journal.record(&RollbackEntry::Finished {
         at_ms: Millis::now(),
         passed: false,
         result: "given up: an operator stays with the newer version".to_owned(),
@@ -207,7 +207,7 @@ impl<'a> Rollback<'a> {
             mark,
             entries,
             waited,
-        } = open_own::<JournalEntry>(clients.client, ExchangeKind::Rollback, path, stop)?;
+        } = open_own::<RollbackEntry>(clients.client, ExchangeKind::Rollback, path, stop)?;
         let last = read_entries(&entries).pop();
         let state = match (last, plan) {
             (Some(state), Some(plan))
@@ -243,7 +243,7 @@ impl<'a> Rollback<'a> {
                 let (begin, way) = prepare(clients.client, plan, accepted)?;
                 tell("way", json!({"reason": way.to_string()}));
                 let held = hold_others(clients.client, upgrades.as_slice())?;
-                journal.record(&JournalEntry::Started(Box::new(begin.clone())))?;
+                journal.record(&RollbackEntry::Started(Box::new(begin.clone())))?;
                 drop(held);
                 let past = PastRollback::of(&begin);
                 RollbackState::of(begin, past)
@@ -276,14 +276,14 @@ impl<'a> Rollback<'a> {
             if stop.load(Ordering::Relaxed) {
                 return Err(RollbackError::Interrupted);
             }
-            self.journal.record(&JournalEntry::Step(step))?;
+            self.journal.record(&RollbackEntry::Step(step))?;
             (self.tell)(step.as_str(), Value::Null);
             match self.take(step, stop) {
                 Ok(detail) => {
                     let passed = step != RollbackStep::Validation
                         || self.validation.as_ref().is_none_or(|report| report.passed);
                     (self.tell)(step.as_str(), json!({"reason": detail}));
-                    self.enter(&JournalEntry::Done(PastStep {
+                    self.enter(&RollbackEntry::Done(PastStep {
                         step,
                         at_ms: Millis::now(),
                         passed,
@@ -294,7 +294,7 @@ impl<'a> Rollback<'a> {
                 Err(error) => {
                     let problem = error.to_string();
                     // Why the step failed is what counts, also where a full disk takes no entry.
-                    if let Err(unnoted) = self.enter(&JournalEntry::Failed { step, problem }) {
+                    if let Err(unnoted) = self.enter(&RollbackEntry::Failed { step, problem }) {
                         (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
                     }
                     if error.is_interruption() {
@@ -308,7 +308,7 @@ impl<'a> Rollback<'a> {
         self.finish()
     }
 
-    fn enter(&mut self, entry: &JournalEntry) -> Result<(), RollbackError> {
+    fn enter(&mut self, entry: &RollbackEntry) -> Result<(), RollbackError> {
         self.journal.record(entry)?;
         self.state.apply(entry);
         Ok(())
@@ -352,7 +352,7 @@ impl<'a> Rollback<'a> {
             return Ok("none is under way".to_owned());
         };
         loop {
-            match send_request(client, path, CanaryRequest::Abort, stop) {
+            match send_request(client, path, CanaryOrder::Abort, stop) {
                 // The command that runs it takes everything back. If that is killed meanwhile, the next request finds the canary free.
                 Ok(true) => std::thread::sleep(TICK),
                 Ok(false) => {
@@ -388,7 +388,7 @@ impl<'a> Rollback<'a> {
                 ..
             }))) => {
                 let detail = format!("it cannot be copied, and is kept as it is: {finding}");
-                self.enter(&JournalEntry::Damaged(finding))?;
+                self.enter(&RollbackEntry::Damaged(finding))?;
                 Ok(detail)
             }
             // No host serves, and what is replaced is kept aside: the copy is not worth more time without a host.
@@ -403,7 +403,7 @@ impl<'a> Rollback<'a> {
     fn stop_and_restore(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
         let RollbackStart { plan, schema, .. } = self.state.begin.clone();
         if let Some(kept) = self.state.find_unnoted_restore() {
-            self.enter(&JournalEntry::KeptAside(kept))?;
+            self.enter(&RollbackEntry::KeptAside(kept))?;
         }
         let begun = self.state.past.set_aside.clone();
         // The damaged database was replaced.
@@ -412,17 +412,17 @@ impl<'a> Rollback<'a> {
         let decide = || decide_way(&plan, schema, damage.as_deref());
         // Whether a run was killed while it restored: nothing has served since.
         let pending = begun.clone().filter(|_| is_restore_pending(&plan.data_dir));
-        let is_exclusive = pending.is_some() || matches!(decide()?, Way::Restore(_));
+        let is_exclusive = pending.is_some() || matches!(decide()?, DatabaseChoice::Restore(_));
         self.stop_host(&plan, is_exclusive, stop)?;
         let aside = match (pending, begun) {
             (Some(aside), _) => aside,
             (None, begun) => match decide()? {
-                Way::Keep { reason } => {
+                DatabaseChoice::Keep { reason } => {
                     // A run that was killed before it said so may have restored it.
                     give_made(&plan.data_dir).map_err(ExchangeError::for_file(&plan.data_dir))?;
                     return Ok(self.describe_kept(reason));
                 }
-                Way::Restore(aside) => {
+                DatabaseChoice::Restore(aside) => {
                     if !is_exclusive {
                         // The newer version migrated it meanwhile.
                         self.stop_host(&plan, true, stop)?;
@@ -433,7 +433,7 @@ impl<'a> Rollback<'a> {
                         check_accepted(&aside, self.accepted, true)?;
                     }
                     (self.tell)("database", json!({"reason": aside.to_string()}));
-                    self.enter(&JournalEntry::SettingAside(aside.clone()))?;
+                    self.enter(&RollbackEntry::SettingAside(aside.clone()))?;
                     aside
                 }
             },
@@ -447,7 +447,7 @@ impl<'a> Rollback<'a> {
         }
         let kept = restored.moved_aside.unwrap_or_default();
         let detail = format!("{aside}; it is kept in {}", kept.display());
-        self.enter(&JournalEntry::KeptAside(kept))?;
+        self.enter(&RollbackEntry::KeptAside(kept))?;
         Ok(detail)
     }
 
@@ -468,7 +468,7 @@ impl<'a> Rollback<'a> {
         match (&past.set_aside, &past.kept_aside) {
             (Some(aside), Some(kept)) => format!("{aside}; it is kept in {}", kept.display()),
             (Some(aside), None) => aside.to_string(),
-            (None, _) => Way::Keep { reason }.to_string(),
+            (None, _) => DatabaseChoice::Keep { reason }.to_string(),
         }
     }
 
@@ -549,7 +549,7 @@ impl<'a> Rollback<'a> {
         if let Err(error) = self.post("end", "rolled-back", &result) {
             unrecorded.push(format!("rolled-back: {error}"));
         }
-        self.enter(&JournalEntry::Finished {
+        self.enter(&RollbackEntry::Finished {
             at_ms: Millis::now(),
             passed,
             result,

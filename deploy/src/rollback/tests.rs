@@ -12,7 +12,7 @@ use crate::exchange::{HostClients, HostControl};
 use crate::exclusion::ExchangeKind;
 use crate::journal::Journal;
 
-use super::journal::{JournalEntry, RollbackStart};
+use super::journal::{RollbackEntry, RollbackStart};
 use super::{Rollback, RollbackError, RollbackPlan, RollbackStep};
 
 /// A client of a host that nobody asks.
@@ -54,7 +54,7 @@ fn plan(dir: &Path, upgrade: Option<&str>) -> RollbackPlan {
 fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_beside_one() {
     let dir = tempfile::tempdir().unwrap();
     let begun = |id: &str, upgrade| {
-        JournalEntry::Started(Box::new(RollbackStart {
+        RollbackEntry::Started(Box::new(RollbackStart {
             id: id.to_owned(),
             plan: plan(dir.path(), upgrade),
             began_at: Millis(1),
@@ -63,7 +63,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
             weights: BTreeMap::new(),
         }))
     };
-    let ended = || JournalEntry::Finished {
+    let ended = || RollbackEntry::Finished {
         at_ms: Millis(2),
         passed: true,
         result: "done".to_owned(),
@@ -83,7 +83,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
         (
             vec![
                 begun("r1", Some("u1")),
-                JournalEntry::Step(RollbackStep::Start),
+                RollbackEntry::Step(RollbackStep::Start),
             ],
             Some(Some("u2")),
             Err(under_way),
@@ -108,7 +108,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
         let path = dir.path().join(format!("journal-{number}"));
         let client = client();
         let (mut journal, _) =
-            Journal::open::<JournalEntry>(&path, &ExchangeKind::Rollback.owner_for(&client))
+            Journal::open::<RollbackEntry>(&path, &ExchangeKind::Rollback.owner_for(&client))
                 .unwrap();
         for entry in &entries {
             journal.record(entry).unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ark_client::HostClient;
 
 use crate::exchange::traffic::{set_weights, weigh_servers};
-use crate::haproxy::{Haproxy, HaproxyError, ServerStatus};
+use crate::haproxy::{HaproxyClient, HaproxyError, ServerStatus};
 
 use super::error::RollbackError;
 use super::health::read_health;
@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Reads the weights before, and checks that the server could get requests.
 pub(super) fn read_weights(plan: &TrafficPlan) -> Result<BTreeMap<String, u32>, RollbackError> {
-    let haproxy = Haproxy::new(plan.haproxy.clone());
+    let haproxy = HaproxyClient::new(plan.haproxy.clone());
     let server = haproxy.show_server(&plan.backend, &plan.server)?;
     // The rights of the socket show before anything changes.
     haproxy.set_weight(&plan.backend, &plan.server, server.weight)?;
@@ -41,7 +41,7 @@ pub(super) fn return_traffic(
     stop: &AtomicBool,
     tell: &mut dyn FnMut(u32),
 ) -> Result<String, RollbackError> {
-    let haproxy = Haproxy::new(plan.haproxy.clone());
+    let haproxy = HaproxyClient::new(plan.haproxy.clone());
     let weight = before.get(&plan.server).copied().unwrap_or(0);
     if weight > 0 && before.values().sum::<u32>() == weight {
         return Ok(format!("{} has all requests already", plan.server));
@@ -64,7 +64,7 @@ pub(super) fn return_traffic(
 /// Watches a share for its time: the server is up, its answers are good, and the host behind it is healthy.
 fn watch_share(
     client: &HostClient,
-    haproxy: &Haproxy,
+    haproxy: &HaproxyClient,
     plan: &TrafficPlan,
     share: u32,
     stop: &AtomicBool,

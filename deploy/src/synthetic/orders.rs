@@ -19,7 +19,7 @@ const NO_DECISION: &str = "00000000-0000-7000-8000-000000000000";
 /// A line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum JournalEntry {
+enum OrderEntry {
     /// It is about to be proposed.
     Proposing {
         /// The idempotency key.
@@ -53,14 +53,14 @@ impl MarketOrders {
             command: "ark synthetic",
             host: client.url().to_owned(),
         };
-        let (journal, entries) = Journal::open::<JournalEntry>(path, &owner)?;
+        let (journal, entries) = Journal::open::<OrderEntry>(path, &owner)?;
         let mut open = BTreeMap::new();
         for entry in entries {
             match entry {
-                JournalEntry::Proposing { key, action } => {
+                OrderEntry::Proposing { key, action } => {
                     open.insert(key, action);
                 }
-                JournalEntry::Settled { key } => {
+                OrderEntry::Settled { key } => {
                     open.remove(&key);
                 }
             }
@@ -89,7 +89,7 @@ impl MarketOrders {
         action: &Value,
     ) -> Result<String, SyntheticError> {
         let key = format!("{}-{name}", self.run);
-        self.journal.record(&JournalEntry::Proposing {
+        self.journal.record(&OrderEntry::Proposing {
             key: key.clone(),
             action: action.clone(),
         })?;
@@ -113,7 +113,7 @@ impl MarketOrders {
             "held" => reject(client, id)?,
             _ => false,
         };
-        self.journal.record(&JournalEntry::Settled {
+        self.journal.record(&OrderEntry::Settled {
             key: key.to_owned(),
         })?;
         self.open.remove(key);

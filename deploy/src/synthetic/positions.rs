@@ -25,14 +25,14 @@ struct Position {
 }
 
 /// An event: its position, and the decision that it is, if it is one.
-struct Event {
+struct StreamEvent {
     position: Position,
     decision_id: Option<String>,
 }
 
 /// Follows the stream of events on a thread of its own.
 pub(super) struct PositionWatch {
-    events: Receiver<Result<Event, String>>,
+    events: Receiver<Result<StreamEvent, String>>,
 }
 
 impl PositionWatch {
@@ -88,7 +88,7 @@ impl PositionWatch {
         };
     }
 
-    fn read_until(&self, mark: &str) -> Result<Vec<Event>, String> {
+    fn read_until(&self, mark: &str) -> Result<Vec<StreamEvent>, String> {
         let deadline = Instant::now() + PATIENCE;
         let mut found = Vec::new();
         loop {
@@ -137,7 +137,7 @@ fn propose_mark(
     Ok(text_field(&decision, "decision_id").to_owned())
 }
 
-fn read_event(id: &str, kind: &str, data: &str) -> Result<Event, String> {
+fn read_event(id: &str, kind: &str, data: &str) -> Result<StreamEvent, String> {
     let data: Value = serde_json::from_str(data).map_err(|error| format!("event {id}: {error}"))?;
     let position = id.split_once('-').and_then(|(row, alert)| {
         Some(Position {
@@ -145,14 +145,14 @@ fn read_event(id: &str, kind: &str, data: &str) -> Result<Event, String> {
             alert: alert.parse().ok()?,
         })
     });
-    Ok(Event {
+    Ok(StreamEvent {
         position: position.ok_or_else(|| format!("{id:?} is no id of an event"))?,
         decision_id: (kind == "decision").then(|| text_field(&data, "decision_id").to_owned()),
     })
 }
 
 /// Finds a row or an alert that is missing, repeated or not in order, or a decision that is not there exactly once.
-fn find_gap(events: &[Event], observed: &Observations) -> Option<String> {
+fn find_gap(events: &[StreamEvent], observed: &Observations) -> Option<String> {
     for (one, next) in events.iter().zip(events.iter().skip(1)) {
         let (Position { row, alert }, next) = (one.position, next.position);
         let is_next_row = next.row == row + 1 && next.alert == alert;
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn gaps_repetitions_and_lost_decisions_are_found() {
-        let event = |row, alert, id: &str| Event {
+        let event = |row, alert, id: &str| StreamEvent {
             position: Position { row, alert },
             decision_id: (!id.is_empty()).then(|| id.to_owned()),
         };

@@ -89,7 +89,7 @@ pub(super) struct UpgradeStart {
 /// An entry: what is about to be done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum JournalEntry {
+pub(super) enum UpgradeEntry {
     /// An upgrade begins.
     Started(Box<UpgradeStart>),
     /// A step.
@@ -123,27 +123,27 @@ impl UpgradeState {
     }
 
     /// Takes an entry over.
-    pub(super) fn apply(&mut self, entry: &JournalEntry) {
+    pub(super) fn apply(&mut self, entry: &UpgradeEntry) {
         match entry {
-            JournalEntry::Started(_) => {}
-            JournalEntry::Phase(phase) => {
+            UpgradeEntry::Started(_) => {}
+            UpgradeEntry::Phase(phase) => {
                 self.phase = Some(*phase);
                 self.was_stopped |= *phase >= UpgradeStep::Stop;
             }
-            JournalEntry::Replayed {
+            UpgradeEntry::Replayed {
                 snapshot,
                 decisions,
             } => self.replayed = Some((snapshot.clone(), *decisions)),
-            JournalEntry::GoingBack(reason) => self.going_back = Some(reason.clone()),
+            UpgradeEntry::GoingBack(reason) => self.going_back = Some(reason.clone()),
         }
     }
 }
 
 /// What the entries say; `None`: no upgrade is under way.
-pub(super) fn read_entries(entries: &[JournalEntry]) -> Option<UpgradeState> {
+pub(super) fn read_entries(entries: &[UpgradeEntry]) -> Option<UpgradeState> {
     let mut found = None;
     for entry in entries {
-        if let JournalEntry::Started(begin) = entry {
+        if let UpgradeEntry::Started(begin) = entry {
             found = Some(UpgradeState::of(UpgradeStart::clone(begin)));
         } else if let Some(state) = &mut found {
             state.apply(entry);

@@ -31,7 +31,7 @@ use crate::validate::ValidationReport;
 
 use super::error::UpgradeError;
 use super::journal::{
-    JournalEntry, UpgradePlan, UpgradeStart, UpgradeState, UpgradeStep, read_entries,
+    UpgradeEntry, UpgradePlan, UpgradeStart, UpgradeState, UpgradeStep, read_entries,
 };
 
 /// How often the health of the stable version is checked after a way back.
@@ -183,14 +183,14 @@ impl<'a> Upgrade<'a> {
     ) -> Result<Self, UpgradeError> {
         let client = clients.client;
         let kind = ExchangeKind::Upgrade;
-        let before = Journal::read::<JournalEntry>(path, &kind.owner_for(client));
+        let before = Journal::read::<UpgradeEntry>(path, &kind.owner_for(client));
         let was_under_way = read_entries(&before?).is_some();
         let OwnJournal {
             mut journal,
             mark,
             entries,
             waited,
-        } = open_own::<JournalEntry>(client, kind, path, stop)?;
+        } = open_own::<UpgradeEntry>(client, kind, path, stop)?;
         let state = match (read_entries(&entries), plan) {
             (Some(mut state), plan) => {
                 if let Some(plan) = plan {
@@ -207,7 +207,7 @@ impl<'a> Upgrade<'a> {
                     tell("migration", json!({"reason": migration.describe()}));
                 }
                 let held = hold_others(client, &excluded(&begin.plan))?;
-                journal.record(&JournalEntry::Started(Box::new(begin.clone())))?;
+                journal.record(&UpgradeEntry::Started(Box::new(begin.clone())))?;
                 drop(held);
                 UpgradeState::of(begin)
             }
@@ -295,12 +295,12 @@ impl<'a> Upgrade<'a> {
         if stop.load(Ordering::Relaxed) {
             return Err(UpgradeError::Interrupted);
         }
-        self.note(&JournalEntry::Phase(phase))?;
+        self.note(&UpgradeEntry::Phase(phase))?;
         (self.tell)(phase.as_str(), Value::Null);
         Ok(())
     }
 
-    fn note(&mut self, entry: &JournalEntry) -> Result<(), JournalError> {
+    fn note(&mut self, entry: &UpgradeEntry) -> Result<(), JournalError> {
         self.journal.record(entry)?;
         self.state.apply(entry);
         Ok(())
@@ -322,7 +322,7 @@ impl<'a> Upgrade<'a> {
             self.enter(UpgradeStep::Replay, stop)?;
             let decisions = replay_snapshot(&plan.new_binary, &snapshot, stop)?;
             self.record("replay", &format!("{decisions} decisions judged alike"));
-            self.note(&JournalEntry::Replayed {
+            self.note(&UpgradeEntry::Replayed {
                 snapshot,
                 decisions,
             })?;
@@ -362,7 +362,7 @@ impl<'a> Upgrade<'a> {
             stop,
         };
         let done = exchange.run::<UpgradeError>(&mut || {
-            self.note(&JournalEntry::Phase(UpgradeStep::Start))?;
+            self.note(&UpgradeEntry::Phase(UpgradeStep::Start))?;
             (self.tell)(UpgradeStep::Start.as_str(), Value::Null);
             Ok(())
         })?;
@@ -428,7 +428,7 @@ impl<'a> Upgrade<'a> {
             reason: reason.clone(),
             cause: Box::new(cause),
         };
-        self.note(&JournalEntry::GoingBack(reason.clone()))
+        self.note(&UpgradeEntry::GoingBack(reason.clone()))
             .map_err(|error| not_back(error.into()))?;
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
         let kept = kept_path(&plan.snapshots, &id);
@@ -552,26 +552,26 @@ fn keep_program(plan: &UpgradePlan) -> Result<(), ExchangeError> {
     .map_err(ExchangeError::for_file(to))
 }
 
-/// Has the new version check the machine. Returns what it found, in words. What it cannot check before it has migrated the database is no fault:
+/// Has the new version check the machine. Returns what it found, in words. What it cannot check before it has migrated the database is not a fault:
 /// the replay tries the migration with a copy.
 fn check_machine(plan: &UpgradePlan, stop: &AtomicBool) -> Result<String, UpgradeError> {
     #[derive(Deserialize)]
-    struct Line {
+    struct MachineLine {
         check: String,
         status: String,
         found: String,
     }
     #[derive(Deserialize)]
-    struct Checked {
+    struct MachineReport {
         errors: u64,
         skipped: u64,
         warnings: u64,
-        lines: Vec<Line>,
+        lines: Vec<MachineLine>,
     }
     let data_dir = plan.data_dir.display().to_string();
     let mut args = vec!["check", "--json", "--data-dir", &data_dir];
     args.extend(plan.check_args.iter().map(String::as_str));
-    let (succeeded, checked): (bool, Checked) =
+    let (succeeded, checked): (bool, MachineReport) =
         ask_binary(&plan.new_binary, &args, CHECK_TIMEOUT, stop)?;
     let migrates = find_migration(&plan.new_binary, &plan.data_dir)?.is_some();
     if checked.errors == 0 && (succeeded || migrates) {
@@ -580,7 +580,7 @@ fn check_machine(plan: &UpgradePlan, stop: &AtomicBool) -> Result<String, Upgrad
             checked.warnings, checked.skipped
         ));
     }
-    let is_bad = |line: &&Line| line.status == "error" || line.status == "skipped";
+    let is_bad = |line: &&MachineLine| line.status == "error" || line.status == "skipped";
     let bad = checked.lines.iter().filter(is_bad);
     let bad: Vec<String> = bad
         .map(|line| format!("{}: {}", line.check, line.found))

@@ -10,7 +10,7 @@ use crate::exchange::{HostClients, HostControl};
 use crate::exclusion::ExchangeKind;
 use crate::journal::Journal;
 
-use super::journal::{JournalEntry, UpgradePlan, UpgradeStart};
+use super::journal::{UpgradeEntry, UpgradePlan, UpgradeStart};
 use super::{Upgrade, UpgradeError, UpgradeStep};
 
 /// A client of a host that nobody asks.
@@ -48,7 +48,7 @@ fn plan(dir: &Path, binary: &str) -> UpgradePlan {
 fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let begun = |id: &str, binary: &str| {
-        JournalEntry::Started(Box::new(UpgradeStart {
+        UpgradeEntry::Started(Box::new(UpgradeStart {
             id: id.to_owned(),
             // As a program recorded it that knew the path alone.
             began_at: None,
@@ -74,8 +74,8 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
         (
             vec![
                 begun("u1", "/opt/ark-2"),
-                JournalEntry::Phase(UpgradeStep::Stop),
-                JournalEntry::GoingBack("it fails".to_owned()),
+                UpgradeEntry::Phase(UpgradeStep::Stop),
+                UpgradeEntry::GoingBack("it fails".to_owned()),
             ],
             Some("/opt/ark-3"),
             Err("u1, to /opt/ark-2, was begun and has not ended"),
@@ -95,7 +95,7 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
         let path = dir.path().join(format!("journal-{number}"));
         let client = client();
         let (mut journal, _) =
-            Journal::open::<JournalEntry>(&path, &ExchangeKind::Upgrade.owner_for(&client))
+            Journal::open::<UpgradeEntry>(&path, &ExchangeKind::Upgrade.owner_for(&client))
                 .unwrap();
         for entry in &entries {
             journal.record(entry).unwrap();
@@ -159,7 +159,7 @@ fn a_new_version_is_known_by_what_its_program_holds() {
         let path = dir.path().join(format!("journal-{number}"));
         let client = client();
         let (mut journal, _) =
-            Journal::open::<JournalEntry>(&path, &ExchangeKind::Upgrade.owner_for(&client))
+            Journal::open::<UpgradeEntry>(&path, &ExchangeKind::Upgrade.owner_for(&client))
                 .unwrap();
         let started = UpgradeStart {
             id: "u1".to_owned(),
@@ -169,7 +169,7 @@ fn a_new_version_is_known_by_what_its_program_holds() {
             plan: plan(dir.path(), &begun),
         };
         journal
-            .record(&JournalEntry::Started(Box::new(started)))
+            .record(&UpgradeEntry::Started(Box::new(started)))
             .unwrap();
         drop(journal);
         let clients = HostClients {

@@ -41,7 +41,7 @@ fn echo_of(bench: &TestContext<'_>) -> String {
     format!("{:x}", bench.run.0)
 }
 
-/// The decisions of a trace that are no approvals, with their reasons.
+/// The decisions of a trace that are not approvals, with their reasons.
 fn describe_refusals(trace: &Value) -> String {
     let refusals: Vec<String> = steps(trace, "decision")
         .filter(|step| text_field(step, "outcome") != "approved")

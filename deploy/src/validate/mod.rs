@@ -187,7 +187,7 @@ fn select_cases(categories: &[String]) -> Result<Vec<&'static TestCase>, Validat
 /// A line of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum JournalEntry {
+enum ProbeEntry {
     /// The probe is about to be uploaded.
     Uploading,
 }
@@ -216,13 +216,13 @@ pub fn validate_host(
         command: "ark validate",
         host: client.url().to_owned(),
     };
-    let (mut journal, left) = Journal::open::<JournalEntry>(&options.journal, &owner)?;
+    let (mut journal, left) = Journal::open::<ProbeEntry>(&options.journal, &owner)?;
     if !left.is_empty() || probe().is_there()? {
         begun("removing what an earlier run left");
         probe().remove()?;
         journal.clear()?;
     }
-    journal.record(&JournalEntry::Uploading)?;
+    journal.record(&ProbeEntry::Uploading)?;
     begun("uploading the probe");
     let uploaded = probe().upload();
     let bench = TestContext {

@@ -145,7 +145,7 @@ impl ValidationProbe<'_> {
         }
     }
 
-    /// Looks until something is found, or the patience is over.
+    /// Repeats a look-up until it finds something or the time limit passes.
     pub(super) fn wait_for<T>(
         &self,
         mut look: impl FnMut() -> Result<Option<T>, ClientError>,

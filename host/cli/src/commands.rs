@@ -206,7 +206,7 @@ fn parse_arguments(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// What the standard library says of a text that is no number, and what a person is told in its place.
+/// What the standard library says of a text that is not a number, and the text that people see in its place.
 const NUMBER_PROBLEMS: [(&str, &str); 5] = [
     (": invalid digit found in string", ": give a whole number"),
     (

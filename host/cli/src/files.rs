@@ -23,7 +23,7 @@ pub(crate) fn read_file(argument: &str, path: &Path, remedy: &str) -> anyhow::Re
 /// As [`read_file`], of a text in UTF-8.
 ///
 /// # Errors
-/// As [`read_file`]; the file is no such text.
+/// As [`read_file`]; the file is not such a text.
 pub(crate) fn read_text_file(argument: &str, path: &Path, remedy: &str) -> anyhow::Result<String> {
     String::from_utf8(read_file(argument, path, remedy)?).map_err(|_| {
         anyhow!(

@@ -15,7 +15,7 @@ const MAX_AGE_SECONDS: u64 = 36_500 * 86_400;
 /// Reads an age such as 90d, 12h, 30m or 45s, from one second to a hundred years.
 ///
 /// # Errors
-/// The text is no such age; the error says what to give.
+/// The text is not such an age; the error says what to give.
 pub(crate) fn parse_age(text: &str) -> Result<Duration, String> {
     let units = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
     units

@@ -138,7 +138,7 @@ impl HostClient {
         work: AwaitedWork,
     ) -> Result<Answer, ClientError> {
         let mut request = self
-            .prepare(request, path)
+            .prepare_request(request, path)
             .header("Content-Type", "application/json");
         let is_read = |method: &Method| matches!(*method, Method::GET | Method::DELETE);
         let body = match body {
@@ -157,7 +157,7 @@ impl HostClient {
             }
         };
         let request = request.body(body).map_err(ClientError::Request)?;
-        let response = self.run(request, Some(work.timeout()), work)?;
+        let response = self.run_request(request, Some(work.timeout()), work)?;
         read_answer(&self.url, response)
     }
 
@@ -208,14 +208,14 @@ impl HostClient {
         headers: &[(&str, &str)],
         longest: Duration,
     ) -> Result<impl Read + use<>, ClientError> {
-        let mut request = self.prepare(Request::builder().method("GET"), path);
+        let mut request = self.prepare_request(Request::builder().method("GET"), path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request
             .body(SendBody::none())
             .map_err(ClientError::Request)?;
-        let response = self.run(request, Some(longest), AwaitedWork::Answer)?;
+        let response = self.run_request(request, Some(longest), AwaitedWork::Answer)?;
         if !response.status().is_success() {
             read_answer(&self.url, response)?.into_success()?;
             return Ok(ureq::Body::builder().data(Vec::new()).into_reader());
@@ -223,7 +223,7 @@ impl HostClient {
         Ok(response.into_body().into_reader())
     }
 
-    fn prepare(&self, request: request::Builder, path: &str) -> request::Builder {
+    fn prepare_request(&self, request: request::Builder, path: &str) -> request::Builder {
         let mut request = request.uri(format!("{}{path}", self.url));
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
@@ -231,7 +231,7 @@ impl HostClient {
         request
     }
 
-    fn run(
+    fn run_request(
         &self,
         request: Request<SendBody<'static>>,
         timeout: Option<Duration>,

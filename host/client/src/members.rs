@@ -8,7 +8,7 @@ pub fn text_field<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Returns the items of a member; none if it is no list.
+/// Returns the items of a member; none if it is not a list.
 #[must_use]
 pub fn array_field<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     let items = value.get(name).and_then(Value::as_array);

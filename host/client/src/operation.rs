@@ -33,7 +33,7 @@ impl HostClient {
         self.send_upload(request, path, OutgoingBody::Text(body.to_string()), |_| ())
     }
 
-    /// Sends an upload and waits until it is in force or refused. `on_stage` is told how far it is, again and again. Returns what a request
+    /// Sends an upload and waits until it is in force or refused. `on_stage` is called with each stage, repeatedly. Returns what a request
     /// without an operation is answered with.
     ///
     /// # Errors

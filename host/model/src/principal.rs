@@ -24,7 +24,7 @@ pub enum ActionGrant {
     Type(String),
 }
 
-/// A text that is no grant.
+/// A text that is not a grant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("give *, an action type, or {FAMILY_PREFIX} and a family, e.g. family:trade")]
 pub struct ParseGrantError;
@@ -83,7 +83,7 @@ pub enum Role {
     Reader,
     /// Sends signals, and actions in the name of the agents that its token lists.
     Submitter,
-    /// Reports what became of approved actions. It proposes none, so that a proposer cannot report its own executions.
+    /// Reports the executions of approved actions. It proposes none, so that a proposer cannot report its own executions.
     Executor,
     /// Approves and rejects held actions.
     Approver,

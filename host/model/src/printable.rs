@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::fmt::{Display, Write};
 
-/// Characters that are no controls of Unicode's and that nobody sees or that reorder what is read: `Default_Ignorable_Code_Point` and the
+/// Characters that are not control characters of Unicode and that nobody sees or that reorder what is read: `Default_Ignorable_Code_Point` and the
 /// format characters of Unicode 17, the separators of lines and paragraphs.
 const UNSEEN: [(char, char); 25] = [
     ('\u{ad}', '\u{ad}'),

@@ -22,7 +22,7 @@ impl QuotaHolder {
         token.map_or(Self::Local, Self::Token)
     }
 
-    /// Reads the text that the holder is displayed as. `None`: it is no holder's.
+    /// Reads the text that the holder is displayed as. `None`: it does not name a holder.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {

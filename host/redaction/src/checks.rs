@@ -383,7 +383,7 @@ const CALLING_CODES: &[(&str, usize, usize)] = &[
     ("998", 9, 9),
 ];
 
-/// A number that ends in so many zeros is an amount.
+/// A number that ends in this many zeros is an amount.
 const ROUND_ZEROS: usize = 5;
 
 /// Returns whether digits after `+` are a number of a country's plan.

@@ -1,4 +1,4 @@
-//! The words before and after a number, which say what it is: `order 4111…` is no card, `card 4111…` is one.
+//! The words before and after a number, which say what it is: `order 4111…` is not a card, `card 4111…` is one.
 
 use crate::names::find_meaning;
 use crate::vocabulary::Meaning;
@@ -172,7 +172,7 @@ fn is_abbreviation(text: &str) -> bool {
     )
 }
 
-/// Vowel signs and the like of Indic, Thai, Arabic and Hebrew script, which belong to words and are no letters.
+/// Vowel signs and the like of Indic, Thai, Arabic and Hebrew script, which belong to words and are not letters.
 fn is_mark(c: char) -> bool {
     matches!(c, '\u{300}'..='\u{36f}' | '\u{591}'..='\u{5c7}' | '\u{610}'..='\u{61a}' | '\u{64b}'..='\u{65f}'
         | '\u{900}'..='\u{903}' | '\u{93a}'..='\u{94f}' | '\u{e31}' | '\u{e34}'..='\u{e3a}' | '\u{e47}'..='\u{e4e}')

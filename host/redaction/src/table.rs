@@ -476,7 +476,7 @@ pub(crate) const TOKENS: &[TokenPattern] = &[
     ),
 ];
 
-/// The detectors that are no plain prefix.
+/// The detectors that are not a plain prefix.
 pub const DETECTORS: &[Detector] = &[
     Detector {
         kind: FindingKind::PrivateKey,

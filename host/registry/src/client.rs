@@ -93,12 +93,12 @@ impl Registry {
             body: None,
             weight: Weight::Small,
         };
-        let response = self.send(&call, from, Access::Pull)?;
+        let response = self.send_call(&call, from, Access::Pull)?;
         let what = format!("the manifest of {from}");
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Err(not_found(from.to_string())),
-            _ => return Err(self.refused(&format!("give {what}"), response)),
+            _ => return Err(self.read_refusal(&format!("give {what}"), response)),
         }
         let bytes = read_body(&what, &call.url, response, MAX_MANIFEST_BYTES)?;
         let found = Digest::hash_bytes(&bytes);
@@ -138,11 +138,11 @@ impl Registry {
             body: None,
             weight: Weight::Large,
         };
-        let response = self.send(&call, from, Access::Pull)?;
+        let response = self.send_call(&call, from, Access::Pull)?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Err(not_found(what)),
-            _ => return Err(self.refused(&format!("give {what}"), response)),
+            _ => return Err(self.read_refusal(&format!("give {what}"), response)),
         }
         let bytes = read_body(&what, &call.url, response, descriptor.size)?;
         let size = bytes.len() as u64;
@@ -177,16 +177,16 @@ impl Registry {
             body: None,
             weight: Weight::Small,
         };
-        if self.send(&call, to, Access::Push)?.status() == StatusCode::OK {
+        if self.send_call(&call, to, Access::Push)?.status() == StatusCode::OK {
             return Ok(());
         }
         call.method = Method::POST;
         call.url = self.transport.url(&format!("/v2/{name}/blobs/uploads/"))?;
         call.body = Some(("application/octet-stream", b""));
         let action = format!("take the bytes of {to}");
-        let response = self.send(&call, to, Access::Push)?;
+        let response = self.send_call(&call, to, Access::Push)?;
         if response.status() != StatusCode::ACCEPTED {
-            return Err(self.refused(&action, response));
+            return Err(self.read_refusal(&action, response));
         }
         let upload = self.read_upload_address(&call.url, &response)?;
         let separator = if upload.contains('?') { '&' } else { '?' };
@@ -195,9 +195,9 @@ impl Registry {
         call.url = self.transport.check_target(&call.url, &upload)?;
         call.body = Some(("application/octet-stream", bytes));
         call.weight = Weight::Large;
-        let response = self.send(&call, to, Access::Push)?;
+        let response = self.send_call(&call, to, Access::Push)?;
         if response.status() != StatusCode::CREATED {
-            return Err(self.refused(&action, response));
+            return Err(self.read_refusal(&action, response));
         }
         Ok(())
     }
@@ -220,9 +220,9 @@ impl Registry {
             body: Some((MANIFEST, bytes)),
             weight: Weight::Small,
         };
-        let response = self.send(&call, to, Access::Push)?;
+        let response = self.send_call(&call, to, Access::Push)?;
         if response.status() != StatusCode::CREATED {
-            return Err(self.refused(&format!("take the manifest of {to}"), response));
+            return Err(self.read_refusal(&format!("take the manifest of {to}"), response));
         }
         let digest = Digest::hash_bytes(bytes);
         let answered = response.headers().get("docker-content-digest");
@@ -254,7 +254,7 @@ impl Registry {
     }
 
     /// Sends a request; once more with an authorization, if the registry asks for one.
-    fn send(
+    fn send_call(
         &mut self,
         call: &RegistryRequest<'_>,
         reference: &Reference,
@@ -274,19 +274,19 @@ impl Registry {
             );
             return Err(self.transport.unexpected(problem));
         }
-        let Some(authorization) = self.authorize(&call.url, &response, &scope)? else {
-            return Err(self.refused(&format!("give access to {reference}"), response));
+        let Some(authorization) = self.authorize_call(&call.url, &response, &scope)? else {
+            return Err(self.read_refusal(&format!("give access to {reference}"), response));
         };
         let (response, _) = self.transport.send(call, Some(&authorization))?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            return Err(self.refused(&format!("give access to {reference}"), response));
+            return Err(self.read_refusal(&format!("give access to {reference}"), response));
         }
         self.authorizations.insert(scope, authorization);
         Ok(response)
     }
 
     /// Returns what authorizes a request as its answer asks for; `None`: nothing is known that would.
-    fn authorize(
+    fn authorize_call(
         &self,
         from: &Uri,
         response: &Response<Body>,
@@ -350,7 +350,7 @@ impl Registry {
         let basic = self.credentials.as_ref().map(Credentials::to_basic);
         let response = self.transport.send_unredirected(&call, basic.as_deref())?;
         if response.status() != StatusCode::OK {
-            return Err(self.refused("give a token", response));
+            return Err(self.read_refusal("give a token", response));
         }
         let bytes = read_body("the token", &call.url, response, MAX_TOKEN_BYTES)?;
         let token = serde_json::from_slice::<TokenAnswer>(&bytes).ok();
@@ -365,7 +365,7 @@ impl Registry {
     }
 
     /// The registry refuses a request, with what it says about it.
-    fn refused(&self, action: &str, response: Response<Body>) -> RegistryError {
+    fn read_refusal(&self, action: &str, response: Response<Body>) -> RegistryError {
         #[derive(Deserialize)]
         struct ErrorAnswer {
             errors: Vec<RegistryProblem>,

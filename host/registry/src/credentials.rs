@@ -28,7 +28,7 @@ impl Credentials {
     /// (`DOCKER_CONFIG`, `~/.docker`), with the helper programs that it names.
     ///
     /// # Errors
-    /// The file is named or there and cannot be read, or a helper fails. No credentials for the registry are no error.
+    /// The file is named or there and cannot be read, or a helper fails. A registry without credentials is not an error.
     pub fn find(registry: &str) -> Result<Option<Self>, RegistryError> {
         let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
         let found = if is_set("REGISTRY_AUTH_FILE") {

@@ -59,7 +59,7 @@ impl Descriptor {
         self
     }
 
-    /// The digest; `None`: it is no SHA-256.
+    /// The digest; `None`: it is not a SHA-256.
     pub(crate) fn sha256(&self) -> Option<Digest> {
         self.digest.strip_prefix("sha256:")?.parse().ok()
     }

@@ -84,7 +84,7 @@ pub enum RegistryError {
         what: String,
         /// The digest that was asked for.
         stated: Digest,
-        /// The digest of what came.
+        /// The digest of what the registry sent.
         found: Digest,
     },
     /// The manifest is not that of a WebAssembly component, or has no form that is read.

@@ -13,7 +13,7 @@ const MAX_TAG_BYTES: usize = 128;
 /// What separates a name from a digest.
 const DIGEST_MARK: &str = "@sha256:";
 
-/// Why a text is no reference.
+/// Why a text is not a reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// It names no registry.
@@ -21,7 +21,7 @@ pub enum ReferenceError {
         "the registry is missing; give it with its name: REGISTRY/NAME:TAG, e.g. registry.example/desk/kenny:1.0.0"
     )]
     NoRegistry,
-    /// The registry is no host with a port.
+    /// The registry is not a host with a port.
     #[error("the registry is not HOST or HOST:PORT, without https:// before it")]
     Registry,
     /// The name has a character or a form that no registry takes.
@@ -34,7 +34,7 @@ pub enum ReferenceError {
         "a tag consists of a-z, A-Z, 0-9, _ . -, begins with neither . nor -, and has at most {MAX_TAG_BYTES} bytes"
     )]
     Tag,
-    /// What stands behind `@` is no SHA-256.
+    /// The text behind `@` is not a SHA-256.
     #[error("a digest is sha256: and 64 hexadecimal digits")]
     Digest,
 }

@@ -303,16 +303,16 @@ impl Transport {
                 .header(header::CONTENT_TYPE, media_type)
                 .body(body)
                 .map_err(ureq::Error::Http)
-                .and_then(|request| self.run(request, timeout)),
+                .and_then(|request| self.run_request(request, timeout)),
             None => request
                 .body(())
                 .map_err(ureq::Error::Http)
-                .and_then(|request| self.run(request, timeout)),
+                .and_then(|request| self.run_request(request, timeout)),
         };
         sent.map_err(|source| no_answer(&call.url, source))
     }
 
-    fn run<B: ureq::AsSendBody>(
+    fn run_request<B: ureq::AsSendBody>(
         &self,
         request: Request<B>,
         timeout: Duration,

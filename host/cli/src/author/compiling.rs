@@ -13,7 +13,7 @@ use crate::output::{StatusLine, print_notice};
 
 /// How often the line on a terminal changes.
 const TICK: Duration = Duration::from_millis(500);
-/// The time after which a user without a terminal is told, once, what is awaited.
+/// After this time a user without a terminal gets one line that says what the command waits for.
 const NOTICE_AFTER: Duration = Duration::from_secs(2);
 
 /// Returns the directory in which this user's compiled modules are kept, `ark/modules` in `$XDG_CACHE_HOME` or `~/.cache`; makes it if it is

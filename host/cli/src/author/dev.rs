@@ -46,7 +46,7 @@ type WatchedFiles = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
 /// Watches a project until the user ends it.
 ///
 /// # Errors
-/// The directory holds no project or cannot be read, or signals cannot be handled. What is wrong with the project is printed and is no error.
+/// The directory holds no project or cannot be read, or signals cannot be handled. What is wrong with the project is printed and is not an error.
 pub(super) fn run_command(args: &DevArgs) -> anyhow::Result<()> {
     // What is no project now will not become one.
     Language::of_project(&args.dir)?;

@@ -40,7 +40,7 @@ impl SampleSignal {
     /// Reads a sample from a JSON file.
     ///
     /// # Errors
-    /// The file cannot be read, or is no sample.
+    /// The file cannot be read, or is not a sample.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let remedy = "give a JSON file with a signal: {\"topic\": …, \"payload\": …}";
         let text = read_text_file("", path, remedy)?;

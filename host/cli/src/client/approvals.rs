@@ -19,7 +19,7 @@ use crate::time::format_moment;
 use super::connection::Connection;
 use super::request::{ApiRequest, CallerArgs, PageArgs};
 
-/// What an answer of an unknown form is told as.
+/// The text for an answer of an unknown form.
 const OTHER_FORM: &str = "the host's answer is not of the form that this version of ark reads";
 
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,7 @@ use crate::output::{StatusLine, print_notice};
 
 /// How often the line on a terminal changes.
 const TICK: Duration = Duration::from_millis(500);
-/// The time after which a user without a terminal is told, once, that the host is still at work.
+/// After this time a user without a terminal gets one line that says that the host still works.
 const NOTICE_AFTER: Duration = Duration::from_secs(10);
 
 /// The body of an upload, which counts the bytes that were sent.

@@ -66,7 +66,7 @@ impl DemoPosition {
     }
 
     /// The result at this price, as a fraction of capital.
-    fn result(&self, price: f64) -> f64 {
+    fn compute_result(&self, price: f64) -> f64 {
         let change = (price - self.entry) / self.entry;
         self.size
             * self.leverage
@@ -182,7 +182,7 @@ impl Broker {
                 self.holdings.retain(|holding| {
                     let closes = holding.symbol == tick.symbol && holding.agent == agent;
                     if closes {
-                        result += holding.result(tick.price);
+                        result += holding.compute_result(tick.price);
                     }
                     !closes
                 });

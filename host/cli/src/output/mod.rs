@@ -64,7 +64,7 @@ pub(crate) struct StatusLine {
 }
 
 impl StatusLine {
-    /// Returns the line; `None` where standard error is no terminal.
+    /// Returns the line; `None` where standard error is not a terminal.
     pub(crate) fn on_terminal() -> Option<Self> {
         stream::is_error_terminal().then_some(Self { is_shown: false })
     }

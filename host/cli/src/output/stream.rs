@@ -1,6 +1,6 @@
 //! Standard output and standard error, where readers may go away and disks fill up.
 //!
-//! A closed pipe (`ark audit export | head`) is no fault: the reader has what it wanted, and what else would be printed is dropped. Any other
+//! A closed pipe (`ark audit export | head`) is not a fault: the reader has what it wanted, and what else would be printed is dropped. Any other
 //! failure is kept until the end of the command, whose work it does not interrupt.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use ark_client::MAX_PAGE;
 use ark_client::{Answer, HostClient};
 use ark_deploy::canary::{
-    BaselineSource, CanaryPlan, CanaryReport, CanaryRequest, ExcludedJournals, HealthBounds,
+    BaselineSource, CanaryOrder, CanaryPlan, CanaryReport, ExcludedJournals, HealthBounds,
     HostCanary, TakeOverPlan, read_state, rehearse, send_request,
 };
 use ark_deploy::exchange::find_migration;
@@ -269,18 +269,18 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             HostCanary::start(&client, plan, &journal, &excluded, &stop, &mut tell)?
                 .resume(&stop)?
         }
-        CanaryCommand::Pause => return ask_canary(&client, &journal, CanaryRequest::Pause),
-        CanaryCommand::Promote => return ask_canary(&client, &journal, CanaryRequest::Promote),
+        CanaryCommand::Pause => return ask_canary(&client, &journal, CanaryOrder::Pause),
+        CanaryCommand::Promote => return ask_canary(&client, &journal, CanaryOrder::Promote),
         CanaryCommand::Resume => {
             let stop = watch_interrupts()?;
-            if send_request(&client, &journal, CanaryRequest::Resume, &stop)? {
+            if send_request(&client, &journal, CanaryOrder::Resume, &stop)? {
                 return Ok(ExitCode::SUCCESS);
             }
             HostCanary::take_up(&client, &journal, &mut tell)?.resume(&stop)?
         }
         CanaryCommand::Abort => {
             let stop = watch_interrupts()?;
-            if send_request(&client, &journal, CanaryRequest::Abort, &stop)? {
+            if send_request(&client, &journal, CanaryOrder::Abort, &stop)? {
                 return Ok(ExitCode::SUCCESS);
             }
             let canary = HostCanary::take_up(&client, &journal, &mut tell)?;
@@ -296,7 +296,7 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
 fn ask_canary(
     client: &HostClient,
     journal: &std::path::Path,
-    request: CanaryRequest,
+    request: CanaryOrder,
 ) -> anyhow::Result<ExitCode> {
     let stop = watch_interrupts()?;
     if !send_request(client, journal, request, &stop)? {

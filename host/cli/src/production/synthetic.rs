@@ -25,7 +25,7 @@ use super::print_steps;
 const MAX_HZ: f64 = 100.0;
 /// The most seconds.
 const MAX_SECONDS: u64 = 86_400;
-/// How often a user without a terminal is told how far the run is, in seconds.
+/// Seconds between two progress lines for a user without a terminal.
 const NOTICE_SECONDS: u64 = 30;
 
 /// The exit code is 0 if the host did what it must, 1 otherwise.

@@ -22,7 +22,7 @@ use super::{Listeners, RUNTIME_SHUTDOWN, build_runtime};
 
 /// The open files of a connection: its own, and that to the owner on which its request is passed on.
 const FILES_PER_CONNECTION: u64 = 2;
-/// What a front that has no owner is told.
+/// The error for a front that has no owner.
 const NO_OWNER: &str = "no owner is named; give the API of the host that owns the data: --owner URL, or front.owner in ark.toml";
 
 /// How the front is configured. Flags come before the environment (`ARK_FRONT_OWNER` and so on for every key), the environment before ark.toml.

@@ -1,4 +1,4 @@
-//! The service manager that started this process, if one did: the listeners that it passes (`LISTEN_FDS`), and what it is told (`sd_notify`).
+//! The service manager that started this process, if one did: the listeners that it passes (`LISTEN_FDS`), and the notices that it gets (`sd_notify`).
 //!
 //! A listener that is passed stays open when this process ends: what connects meanwhile waits for the next process.
 

@@ -29,7 +29,7 @@ impl ParkEnd {
     }
 }
 
-/// What came of judging a decision again.
+/// The result of judging a decision again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[repr(usize)]

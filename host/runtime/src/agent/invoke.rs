@@ -321,7 +321,7 @@ impl Agent {
         }
     }
 
-    /// Returns the failure of an invocation that ended with an error. A trap is told in the words that the guest wrote to its standard error
+    /// Returns the failure of an invocation that ended with an error. A trap is described by the text that the guest wrote to its standard error
     /// before: a panic's message, the last line of a traceback.
     fn explain_trap(&self, error: &wasmtime::Error, log: &SharedLog) -> InvocationFailure {
         match (classify_error(error, &self.limits), log.last_words()) {

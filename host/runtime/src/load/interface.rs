@@ -1,7 +1,7 @@
 //! What a component imports and exports, read from its types: no code is compiled or validated for it.
 //!
 //! Compiling a large component takes tens of seconds, and what it imports mostly decides that it is refused. So the obvious is found here, in
-//! time that depends on what the component declares; what decides in the end is the compiled component ([`super::imports`]) and its linking.
+//! time that depends on what the component declares; the final check uses the compiled component ([`super::imports`]) and its linking.
 
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::TypesRef;
@@ -20,7 +20,7 @@ const POLICY_EXPORTS: [&str; 2] = ["metadata", "evaluate"];
 pub(crate) struct ImportedInterface {
     /// The name of the interface, e.g. `wasi:clocks/wall-clock@0.2.6`; of a function that is imported by itself, its name.
     pub(crate) name: String,
-    /// The functions, and whatever else is no type, as `interface#function`.
+    /// The functions, and everything else that is not a type, as `interface#function`.
     pub(crate) functions: Vec<String>,
 }
 

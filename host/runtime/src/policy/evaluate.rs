@@ -128,7 +128,7 @@ impl Policy {
         };
         let metadata = policy
             .new_instance()
-            .and_then(|mut instance| instance.metadata())
+            .and_then(|mut instance| instance.call_metadata())
             .map_err(|error| LoadError::Failed(error.to_string()))?;
         check_metadata(&metadata).map_err(LoadError::BadMetadata)?;
         policy.identity = identity(metadata);
@@ -254,7 +254,7 @@ impl PolicyInstance {
         Ok(verdict)
     }
 
-    fn metadata(&mut self) -> Result<Metadata, PolicyError> {
+    fn call_metadata(&mut self) -> Result<Metadata, PolicyError> {
         self.reset_limits()?;
         let store = &mut self.store;
         match &self.policy {

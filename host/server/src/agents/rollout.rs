@@ -94,7 +94,7 @@ impl Agents {
         self.commit_rollout(&version, number, None, "agent.rollout", &status, request)
     }
 
-    /// Lets the version serve that served before the one that serves.
+    /// Makes the version that served before the current one serve again.
     ///
     /// # Errors
     /// See [`AgentChangeError`].

@@ -73,7 +73,7 @@ impl AgentStatus {
         newest.max(given)
     }
 
-    /// Returns the version that served before the one that serves.
+    /// Returns the version that served before the current one.
     pub(super) fn previous(&self) -> Option<u64> {
         self.rollout.as_ref().and_then(|rollout| rollout.previous)
     }

@@ -29,11 +29,11 @@ const MAX_RUNNING: usize = 2;
 const MAX_WAITING: usize = 16;
 /// The size of all components of operations that wait or run, in bytes: two of the largest.
 const MAX_BYTES: usize = 128 * 1024 * 1024;
-/// How long it is known what became of an operation, from its end.
+/// How long the result of an operation is kept, from its end.
 const KEPT_FOR: Duration = Duration::from_hours(1);
 /// How many operations are known at most: the one that ended first is forgotten for a new one.
 const MAX_KEPT: usize = 256;
-/// After how many seconds a caller is told to come back when no operation can be taken.
+/// The seconds after which a caller should try again when no operation can be taken.
 const RETRY_AFTER: u32 = 5;
 
 /// What an operation does.
@@ -83,7 +83,7 @@ pub(crate) struct NewOperation {
     pub(crate) bytes: usize,
 }
 
-/// An operation that was accepted, and what became of it.
+/// An operation that was accepted, and its result.
 pub(crate) struct Operation {
     pub(crate) id: OperationId,
     pub(crate) kind: OperationKind,
@@ -141,12 +141,12 @@ impl Operation {
         end.unwrap_or_else(|| Arc::new(Err(Problem::unavailable("the host ends"))))
     }
 
-    fn begin(&self) {
+    fn mark_begun(&self) {
         self.progress
             .send_modify(|progress| progress.started_at = Some(Millis::now()));
     }
 
-    fn end(&self, end: OperationEnd) {
+    fn mark_ended(&self, end: OperationEnd) {
         let end = Arc::new(end);
         self.progress
             .send_modify(|progress| progress.ended = Some((Millis::now(), end)));
@@ -229,7 +229,7 @@ impl Operations {
             }
         }
         let operation = Arc::new(Operation::new(new));
-        table.keep(&operation);
+        table.keep_operation(&operation);
         table.bytes += bytes;
         table.waiting.push_back(UploadJob {
             operation: Arc::clone(&operation),
@@ -253,13 +253,13 @@ impl Drop for Operations {
         let waiting = std::mem::take(&mut self.shared.table.lock().waiting);
         for job in waiting {
             job.operation
-                .end(Err(Problem::unavailable("the host ends")));
+                .mark_ended(Err(Problem::unavailable("the host ends")));
         }
     }
 }
 
 impl OperationTable {
-    fn keep(&mut self, operation: &Arc<Operation>) {
+    fn keep_operation(&mut self, operation: &Arc<Operation>) {
         self.forget_outdated();
         if self.kept.len() >= MAX_KEPT {
             // There is one: fewer than that wait and run.
@@ -319,13 +319,13 @@ fn carry_out(shared: &OperationsShared) {
         else {
             return;
         };
-        operation.begin();
+        operation.mark_begun();
         let end = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             tracing::error!(id = %operation.id, name = %operation.name, "an upload failed in the host itself");
             Err(Problem::unavailable("the upload failed in the host itself"))
         });
         shared.table.lock().end_job(&operation, bytes);
-        operation.end(end);
+        operation.mark_ended(end);
     }
 }
 
@@ -345,7 +345,7 @@ mod tests {
         }
     }
 
-    /// An operation that tells of its begin, and ends when it is told to.
+    /// Submits an operation that sends its name when it begins, and ends when the sender that is returned is used.
     fn submit_blocked(
         operations: &Operations,
         name: &'static str,

@@ -74,7 +74,7 @@ impl ChangeLog {
         ChangesSeen(changes.get(name).copied().unwrap_or(0))
     }
 
-    /// Counts a change that decides which version is in force and is no upload: an upload that was accepted before must not undo it.
+    /// Counts a change that decides which version is in force and is not an upload: an upload that was accepted before must not undo it.
     pub fn count_change(&self, name: &Name) {
         let mut changes = self.changes.lock();
         *changes.entry(name.clone()).or_default() += 1;

@@ -18,7 +18,7 @@ pub enum StoredVersionError {
     /// The stored settings no longer have the digest under which they were stored.
     #[error("its settings were changed on disk")]
     ChangedSettings,
-    /// The stored manifest is no manifest of this program.
+    /// This program cannot read the stored manifest.
     #[error("its manifest cannot be read: {0}")]
     Manifest(#[source] serde_json::Error),
     /// The store cannot be read.

@@ -46,7 +46,7 @@ pub enum ConfigError {
         /// Why it cannot be read.
         source: std::io::Error,
     },
-    /// A source is not of the right form: it is no TOML, or a value is of the wrong type.
+    /// A source is not of the right form: it is not TOML, or a value is of the wrong type.
     #[error("{origin}: {problem}")]
     Malformed {
         /// Where the value comes from.

@@ -21,7 +21,7 @@ use super::quantities::read_quantity;
 pub const DEFAULT_FILE: &str = "ark.toml";
 /// The start of the name of each of ARK's environment variables.
 const VARIABLE_PREFIX: &str = "ARK_";
-/// Environment variables of ARK that are no keys, with their documentation.
+/// Environment variables of ARK that are not keys, with their documentation.
 pub const OTHER_VARIABLES: [(&str, &str); 13] = [
     (
         "ARK_CA",
@@ -73,7 +73,7 @@ const AGENTS_ALIAS: (&str, &str) = ("ARK_AGENTS", "ARK_AGENTS_DIR");
 #[derive(Debug, Clone)]
 pub struct Layers {
     pub(super) tree: Value,
-    /// The source of each value that is no default, by key.
+    /// The source of each value that is not a default, by key.
     sources: BTreeMap<String, ValueSource>,
 }
 

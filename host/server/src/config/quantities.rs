@@ -8,7 +8,7 @@ use serde_json::Value;
 /// What a key counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quantity {
-    /// Time, in so many milliseconds.
+    /// Time; the key counts in units of this many milliseconds.
     Time(u64),
     /// The number of bytes.
     Bytes,
@@ -98,7 +98,7 @@ impl Quantity {
 /// Makes a number of the text of a key whose values have a unit; any other value stays as it is.
 ///
 /// # Errors
-/// The text is no such value, or no whole number of the key's unit; the error says what would be right.
+/// The text is not such a value, or not a whole number of the key's unit; the error says what would be right.
 pub(super) fn read_quantity(key: &str, value: Value) -> Result<Value, String> {
     let (Some(quantity), Value::String(text)) = (Quantity::of_key(key), &value) else {
         return Ok(value);

@@ -445,7 +445,7 @@ fn check_fleet<'a>(
     }
 }
 
-/// The orders of a fleet have a stream that carries nothing else: what is no order would be refused, and its length is kept short.
+/// The orders of a fleet have a stream that carries nothing else: an entry that is not an order would be refused, and its length is kept short.
 fn check_fleet_stream(stream: &str, redis: &RedisConfig) -> Result<(), KeyProblem> {
     let signals = redis.signals.iter().enumerate();
     let taken = signals.flat_map(|(index, signals)| {

@@ -35,7 +35,7 @@ const READINESS_TIME: Duration = Duration::from_secs(2);
 const LOST_TIME: Duration = Duration::from_secs(8);
 /// How long the front's own requests may take, the largest component included.
 const READ_TIME: Duration = Duration::from_secs(30);
-/// How long an owner that was away may answer that it is not ready yet. What it answers for longer than that, it is: requests are passed on, so
+/// How long an owner that was away may answer that it is not ready yet. After that time requests are passed on all the same, so
 /// that a halted host can be told to resume.
 const START_TIME: Duration = Duration::from_secs(5);
 /// The most bytes of an answer that the front itself asks for.
@@ -116,7 +116,7 @@ pub(super) struct Owner {
     access: ArcSwap<OwnerAccess>,
     address: OwnerAddress,
     status: watch::Sender<OwnerStatus>,
-    /// Has the owner asked at once.
+    /// Wakes the task that asks the owner, so that it asks at once.
     lost: Notify,
     meters: Arc<FrontMeters>,
 }
@@ -162,13 +162,13 @@ impl Owner {
         path: PathAndQuery,
     ) -> Result<Response<Incoming>, SendError> {
         tokio::select! {
-            answer = self.ask(request, path) => answer,
+            answer = self.ask_owner(request, path) => answer,
             () = wait_until_lost(self.watch_status()) => Err(SendError::lost()),
         }
     }
 
     /// Sends a request, however long the owner takes.
-    async fn ask(
+    async fn ask_owner(
         &self,
         mut request: Request<Body>,
         path: PathAndQuery,
@@ -273,7 +273,7 @@ impl Owner {
             problems: Vec<String>,
         }
         let request = Request::new(Body::empty());
-        let response = self.ask(request, READY_PATH).await;
+        let response = self.ask_owner(request, READY_PATH).await;
         let (status, body) = collect_answer(response.map_err(|error| error.to_string())?).await?;
         if status == StatusCode::OK {
             return Ok((true, Vec::new()));
@@ -291,7 +291,8 @@ impl Owner {
     /// The owner does not answer, or has no capacity.
     async fn needs_tokens(&self) -> Result<bool, String> {
         let request = Request::new(Body::empty());
-        let asked = tokio::time::timeout(READINESS_TIME, self.ask(request, GUARDED_PATH)).await;
+        let asked =
+            tokio::time::timeout(READINESS_TIME, self.ask_owner(request, GUARDED_PATH)).await;
         let answer = asked.map_err(|_| "it does not answer in time".to_owned())?;
         let status = answer.map_err(|error| error.to_string())?.status();
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {

@@ -180,7 +180,7 @@ impl Guards {
         }
     }
 
-    /// Has `listener` called whenever the quarantine of an agent has ended, whoever ordered that. It is called on the thread of the store's writer
+    /// Registers `listener`, which is called whenever the quarantine of an agent has ended, whoever ordered that. It is called on the thread of the store's writer
     /// before the order is answered, so it must be quick. Listeners are called in the order in which they were given.
     pub fn on_restore(&self, listener: impl Fn(&Name) + Send + Sync + 'static) {
         self.restore_listeners.write().push(Box::new(listener));

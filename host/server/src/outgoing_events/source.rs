@@ -10,7 +10,7 @@ use super::classes::EventClass;
 /// An event of the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutgoingEvent {
-    /// How far somebody has come who has read it.
+    /// The position of a reader that has read the event.
     pub position: EventCursor,
     /// Its type and its channel.
     pub class: EventClass,

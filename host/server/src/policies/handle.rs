@@ -271,7 +271,7 @@ impl Policies {
             .inspect(|_| self.inner.changes.count_change(policy))
     }
 
-    /// Enforces the version that was enforced before the one that is.
+    /// Enforces the version that was enforced before the current one.
     ///
     /// # Errors
     /// See [`PolicyChangeError`].

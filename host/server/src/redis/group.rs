@@ -53,7 +53,7 @@ impl Group {
 
     /// Reads up to `count` entries that no consumer was given yet. Waits for one for up to half a second.
     pub(super) fn read_new(&self, connection: &mut Connection) -> RedisResult<Vec<StreamEntry>> {
-        self.read(connection, BATCH, Some(BLOCK_MS), ">")
+        self.read_entries(connection, BATCH, Some(BLOCK_MS), ">")
     }
 
     /// Reads up to `count` entries behind `after` that this consumer was given and has not acknowledged.
@@ -63,10 +63,10 @@ impl Group {
         after: &str,
         count: usize,
     ) -> RedisResult<Vec<StreamEntry>> {
-        self.read(connection, count, None, after)
+        self.read_entries(connection, count, None, after)
     }
 
-    fn read(
+    fn read_entries(
         &self,
         connection: &mut Connection,
         count: usize,

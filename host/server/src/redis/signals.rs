@@ -177,7 +177,7 @@ impl StreamReader {
         self.status.streams.get(self.number)
     }
 
-    fn group(&mut self) -> Result<Group, ReadingError> {
+    fn open_group(&mut self) -> Result<Group, ReadingError> {
         let consumer = match &self.consumer {
             Some(consumer) => consumer.clone(),
             None => {
@@ -195,7 +195,7 @@ impl StreamReader {
 
     /// Reads once and processes what was read.
     fn read_and_process(&mut self) -> Result<(), ReadingError> {
-        let group = self.group()?;
+        let group = self.open_group()?;
         if !self.link.is_connected() {
             self.link.connect()?;
             self.open_stream(&group)?;
@@ -211,7 +211,7 @@ impl StreamReader {
             }
             NextRead::New => {
                 let entries = group.read_new(self.link.connect()?)?;
-                self.process(&group, &entries, &HashMap::new())
+                self.process_entries(&group, &entries, &HashMap::new())
             }
         }
     }
@@ -259,7 +259,7 @@ impl StreamReader {
             group.keep_entries(connection, &entry_ids(&entries))?;
             reads.clear();
         }
-        self.process(group, &entries, &reads)?;
+        self.process_entries(group, &entries, &reads)?;
         self.phase = NextRead::Own(last);
         Ok(())
     }
@@ -272,7 +272,7 @@ impl StreamReader {
             if let Some(status) = self.status() {
                 status.claimed.add(claimed.entries.len() as u64);
             }
-            self.process(group, &claimed.entries, &HashMap::new())?;
+            self.process_entries(group, &claimed.entries, &HashMap::new())?;
             if claimed.next == "0-0" || self.is_stopped(Duration::ZERO) {
                 return Ok(());
             }
@@ -282,7 +282,7 @@ impl StreamReader {
 
     /// Makes signals or dead letters of entries, in their order, and acknowledges them. `reads`: how often each was read before; without a
     /// number it was not.
-    fn process(
+    fn process_entries(
         &mut self,
         group: &Group,
         entries: &[StreamEntry],

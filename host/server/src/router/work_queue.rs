@@ -37,7 +37,7 @@ enum WakeCause<T> {
 }
 
 impl<T> Sleeper<T> {
-    fn wake(&self, cause: WakeCause<T>) {
+    fn wake_thread(&self, cause: WakeCause<T>) {
         *self.cause.lock() = Some(cause);
         self.thread.unpark();
     }
@@ -63,7 +63,7 @@ impl<T> WorkQueue<T> {
             return;
         };
         drop(state);
-        sleeper.wake(WakeCause::Work(work));
+        sleeper.wake_thread(WakeCause::Work(work));
     }
 
     /// Waits for work, in the order in which it was submitted. `None`: the queue is closed, and its work is taken.
@@ -100,7 +100,7 @@ impl<T> WorkQueue<T> {
             std::mem::take(&mut state.idle)
         };
         for sleeper in idle {
-            sleeper.wake(WakeCause::Closed);
+            sleeper.wake_thread(WakeCause::Closed);
         }
     }
 }

@@ -122,7 +122,7 @@ impl TelemetryBuilder {
     }
 }
 
-/// Registers every metric that is read when somebody asks.
+/// Registers every metric that is read on demand.
 fn register_observed(
     registry: &MetricRegistry,
     context: &Arc<MetricContext>,

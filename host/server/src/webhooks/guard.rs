@@ -94,7 +94,11 @@ impl AddressGuard {
     }
 
     /// Keeps the addresses that may be connected to.
-    fn filter(&self, found: &[SocketAddr], kept: &mut ResolvedSocketAddrs) -> Result<(), Error> {
+    fn filter_addresses(
+        &self,
+        found: &[SocketAddr],
+        kept: &mut ResolvedSocketAddrs,
+    ) -> Result<(), Error> {
         let permitted = found.iter().filter(|it| self.permits(it.ip()));
         permitted.for_each(|address| kept.push(*address));
         match (kept.is_empty(), found.first()) {
@@ -143,7 +147,7 @@ impl<R: Resolver> Resolver for GuardedResolver<R> {
     ) -> Result<ResolvedSocketAddrs, Error> {
         let found = self.resolver.resolve(uri, config, timeout)?;
         let mut kept = self.empty();
-        self.guard.filter(&found, &mut kept)?;
+        self.guard.filter_addresses(&found, &mut kept)?;
         Ok(kept)
     }
 }

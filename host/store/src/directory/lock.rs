@@ -240,7 +240,7 @@ impl DirLock {
             found,
         };
         if found != LockRecord::Unused {
-            lock.write(record).map_err(failed)?;
+            lock.write_record(record).map_err(failed)?;
         }
         Ok(lock)
     }
@@ -278,11 +278,11 @@ impl DirLock {
 
     /// Attests how far the database got.
     pub(crate) fn attest(&self, attestation: &DatabaseAttestation) -> Result<()> {
-        self.write(&serde_json::to_string(attestation)?)
+        self.write_record(&serde_json::to_string(attestation)?)
     }
 
     /// Writes process id and record with one call, so that a kill leaves the one or the other.
-    fn write(&self, record: &str) -> Result<()> {
+    fn write_record(&self, record: &str) -> Result<()> {
         let content = format!("{}\n{record}\n", std::process::id());
         self.file.write_all_at(content.as_bytes(), 0)?;
         let bytes = content.len() as u64;

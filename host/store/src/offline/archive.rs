@@ -2,7 +2,7 @@
 //!
 //! An archive file is JSON lines: a header (the row before its first one, its last row and their hashes), the policies that the rows name,
 //! then the rows with their hashes. Beside it is `FILE.sha256`. The database keeps the last row's number and hash, the file's name and
-//! digest, and a row of the audit log itself attests them: so a log that merely lost its beginning is told from an archived one.
+//! digest, and a row of the audit log itself attests them: so a log that lost its beginning differs from an archived one.
 
 use std::ffi::OsString;
 use std::io::{BufRead, Write};

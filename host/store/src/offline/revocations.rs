@@ -1,7 +1,7 @@
 //! Tokens that were revoked after a snapshot was made: its restore does not bring them back to life.
 //!
 //! Invariants: what the replaced database says of its tokens is on disk, in `restore.pending`, before that database is moved aside, so that a
-//! restore that is repeated after an interruption goes by it, too. Tokens are told apart by their hash, since another database may have given
+//! restore that is repeated after an interruption uses it, too. Tokens are identified by their hash, since another database may have given
 //! the same name to another token.
 
 use std::collections::HashSet;

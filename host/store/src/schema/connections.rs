@@ -87,7 +87,7 @@ fn check_pages(connection: &mut Connection, path: &Path) -> Result<(), OpenError
     }
 }
 
-/// Has the number of frames in the write-ahead log counted after every commit. From then on the connection makes no checkpoint by itself.
+/// Counts the frames in the write-ahead log after every commit. From then on the connection makes no checkpoint by itself.
 /// Returns the bytes of a page.
 pub(crate) fn count_log_frames(
     connection: &mut Connection,

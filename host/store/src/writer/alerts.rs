@@ -35,7 +35,7 @@ pub(super) struct WriterAlerts {
 
 impl WriterAlerts {
     /// Whether an alert of this kind is due; if so it counts as raised.
-    fn claim(&mut self, kind: &'static str) -> bool {
+    fn claim_kind(&mut self, kind: &'static str) -> bool {
         self.raised.retain(|(_, at)| at.elapsed() < ALERT_INTERVAL);
         let is_due = self.raised.iter().all(|(raised, _)| *raised != kind);
         if is_due {
@@ -51,7 +51,7 @@ impl WriterAlerts {
         message: String,
         observed: Option<u64>,
     ) -> bool {
-        if !self.claim(kind) {
+        if !self.claim_kind(kind) {
             return false;
         }
         tracing::error!(kind, message, "alert");

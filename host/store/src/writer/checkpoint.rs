@@ -21,7 +21,7 @@ const LAST_FRAMES: u64 = 1024;
 const HELD_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Writer {
-    /// Has the log written back when it has become long: most of it by the checkpointer, the rest here. The next transaction then restarts it,
+    /// Writes the log back when it has become long: most of it by the checkpointer, the rest here. The next transaction then restarts it,
     /// unless somebody reads from it.
     pub(super) fn checkpoint_when_due(&mut self) {
         let due = self.options.checkpoint_frames;

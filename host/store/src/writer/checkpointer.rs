@@ -87,7 +87,7 @@ impl Checkpointer {
             .name("ark-checkpoint".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || run(&connection, &database, &inbox, &shared)
+                move || run_checkpoints(&connection, &database, &inbox, &shared)
             })
             .map_err(|cause| OpenError::Directory { dir, cause })?;
         Ok(Self {
@@ -151,7 +151,12 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(connection: &Connection, database: &File, inbox: &Receiver<()>, shared: &CheckpointState) {
+fn run_checkpoints(
+    connection: &Connection,
+    database: &File,
+    inbox: &Receiver<()>,
+    shared: &CheckpointState,
+) {
     while inbox.recv().is_ok() {
         let made = {
             let _turn = shared.turn.lock();

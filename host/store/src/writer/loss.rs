@@ -77,7 +77,7 @@ impl Writer {
         let dir = self.options.dir.clone();
         let copying = std::thread::Builder::new()
             .name("ark-rescue".to_owned())
-            .spawn(move || rescue(&connection, &dir, &health));
+            .spawn(move || rescue_lost_database(&connection, &dir, &health));
         match copying {
             Ok(thread) => self.rescue_thread = Some(thread),
             Err(error) => self.options.health.record_rescue(Err(error.to_string())),
@@ -97,7 +97,7 @@ impl Writer {
     }
 }
 
-fn rescue(connection: &Connection, dir: &std::path::Path, health: &StoreHealth) {
+fn rescue_lost_database(connection: &Connection, dir: &std::path::Path, health: &StoreHealth) {
     let made = rescue_database(connection, dir);
     match &made {
         Ok(copy) => {

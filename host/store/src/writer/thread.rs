@@ -204,7 +204,11 @@ struct CommitBatch {
 
 impl CommitBatch {
     /// Takes the first message and what waits behind it, up to `most` units.
-    fn collect(first: Option<WriterMessage>, inbox: &Receiver<WriterMessage>, most: usize) -> Self {
+    fn collect_units(
+        first: Option<WriterMessage>,
+        inbox: &Receiver<WriterMessage>,
+        most: usize,
+    ) -> Self {
         let mut batch = Self::default();
         let mut next = first;
         while let Some(message) = next {
@@ -259,7 +263,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            let batch = CommitBatch::collect(first, inbox, self.options.batch);
+            let batch = CommitBatch::collect_units(first, inbox, self.options.batch);
             if !batch.units.is_empty() {
                 self.write_units(batch.units);
             }

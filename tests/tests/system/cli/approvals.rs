@@ -6,7 +6,7 @@ use ark_tests::{Client, Host, make_token, run_ark, trade};
 use serde_json::{Value, json};
 
 /// `ark …` against the host, with a token or by name.
-fn run_approvals(host: &Host, token: Option<&str>, args: &[&str]) -> Output {
+fn order(host: &Host, token: Option<&str>, args: &[&str]) -> Output {
     let url = format!("http://{}", host.address);
     let mut all = args.to_vec();
     all.extend(["--url", &url]);
@@ -14,17 +14,17 @@ fn run_approvals(host: &Host, token: Option<&str>, args: &[&str]) -> Output {
     run_ark(&all)
 }
 
-fn read_stdout(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn json_of(output: &Output) -> Value {
-    serde_json::from_str(&read_stdout(output)).expect("JSON")
+    serde_json::from_str(&printed(output)).expect("JSON")
 }
 
-fn read_refusal(output: &Output) -> String {
+fn refused(output: &Output) -> String {
     assert!(
         !output.status.success(),
         "{}",
@@ -33,7 +33,7 @@ fn read_refusal(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn hold_trade(client: &mut Client, symbol: &str) -> String {
+fn held(client: &mut Client, symbol: &str) -> String {
     let (_, decision) = client.post("/v1/actions", &trade(symbol, 0.09));
     assert_eq!(decision["outcome"], "held", "{decision}");
     decision["decision_id"].as_str().expect("an id").to_owned()
@@ -44,21 +44,14 @@ fn held_actions_are_listed_approved_and_rejected() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let mut client = Client::new(&host);
-    assert_eq!(
-        read_stdout(&run_approvals(&host, None, &["approvals", "list"])),
-        ""
-    );
+    assert_eq!(printed(&order(&host, None, &["approvals", "list"])), "");
     let (first, second, third) = (
-        hold_trade(&mut client, "BTC-USD"),
-        hold_trade(&mut client, "ETH-USD"),
-        hold_trade(&mut client, "SOL-USD"),
+        held(&mut client, "BTC-USD"),
+        held(&mut client, "ETH-USD"),
+        held(&mut client, "SOL-USD"),
     );
 
-    let list = read_stdout(&run_approvals(
-        &host,
-        None,
-        &["approvals", "list", "--limit", "2"],
-    ));
+    let list = printed(&order(&host, None, &["approvals", "list", "--limit", "2"]));
     assert!(
         list.contains(&first) && list.contains("require_hrm_approval"),
         "{list}"
@@ -72,7 +65,7 @@ fn held_actions_are_listed_approved_and_rejected() {
         assert!(list.contains(shown), "{shown}: {list}");
     }
     // Anyone who approves sees all of it: the action, what fired, and the facts.
-    let show = read_stdout(&run_approvals(&host, None, &["approvals", "show", &first]));
+    let show = printed(&order(&host, None, &["approvals", "show", &first]));
     for shown in [
         "trade (buy) BTC-USD for 9 % of capital",
         "require_hrm_approval (graveyard, rule 11): asks for an approval",
@@ -83,7 +76,7 @@ fn held_actions_are_listed_approved_and_rejected() {
     ] {
         assert!(show.contains(shown), "{shown}: {show}");
     }
-    let show = json_of(&run_approvals(
+    let show = json_of(&order(
         &host,
         None,
         &["approvals", "show", &first, "--json"],
@@ -92,7 +85,7 @@ fn held_actions_are_listed_approved_and_rejected() {
     assert_eq!(show["fired"][0]["rule"], "require_hrm_approval", "{show}");
     assert_eq!(show["facts"]["symbol_exposure"], json!(0.0), "{show}");
     let cursor = list.rsplit("--cursor ").next().expect("a cursor").trim();
-    let rest = read_stdout(&run_approvals(
+    let rest = printed(&order(
         &host,
         None,
         &["approvals", "list", "--cursor", cursor],
@@ -103,13 +96,13 @@ fn held_actions_are_listed_approved_and_rejected() {
     let resolve = |how: &str, id: &str| {
         let mut args = vec!["approvals", how, id];
         args.extend(comment);
-        run_approvals(&host, None, &args)
+        order(&host, None, &args)
     };
-    let done = read_stdout(&resolve("approve", &first));
+    let done = printed(&resolve("approve", &first));
     assert!(done.contains(": approved\njudged again as "), "{done}");
-    let done = read_stdout(&resolve("reject", &second));
+    let done = printed(&resolve("reject", &second));
     assert!(done.contains(": rejected"), "{done}");
-    let again = read_refusal(&resolve("approve", &second));
+    let again = refused(&resolve("approve", &second));
     assert!(again.contains("409"), "{again}");
 
     // What is no longer allowed when it is judged again stays undone, and the command says so by its exit code.
@@ -123,7 +116,7 @@ fn held_actions_are_listed_approved_and_rejected() {
         "--by",
         "ada",
     ];
-    read_stdout(&run_approvals(&host, None, &restrict));
+    printed(&order(&host, None, &restrict));
     let late = resolve("approve", &third);
     assert!(!late.status.success());
     let late = String::from_utf8_lossy(&late.stdout).into_owned();
@@ -132,7 +125,7 @@ fn held_actions_are_listed_approved_and_rejected() {
         "{late}"
     );
 
-    let shown = json_of(&run_approvals(
+    let shown = json_of(&order(
         &host,
         None,
         &["approvals", "show", &second, "--json"],
@@ -141,11 +134,8 @@ fn held_actions_are_listed_approved_and_rejected() {
         (&shown["status"], &shown["settled_by"]),
         (&json!("rejected"), &json!("ada"))
     );
-    assert_eq!(
-        read_stdout(&run_approvals(&host, None, &["approvals", "list"])),
-        ""
-    );
-    let all = json_of(&run_approvals(
+    assert_eq!(printed(&order(&host, None, &["approvals", "list"])), "");
+    let all = json_of(&order(
         &host,
         None,
         &["approvals", "list", "--status", "all", "--json"],
@@ -161,7 +151,7 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
     let desk = make_token(&data, "desk", "operator", &[]);
     let eye = make_token(&data, "eye", "reader", &[]);
     let host = Host::start(&data, &[]);
-    let desk = |args: &[&str]| run_approvals(&host, Some(&desk), args);
+    let desk = |args: &[&str]| order(&host, Some(&desk), args);
 
     let put = [
         "lists",
@@ -173,27 +163,23 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
         "--reason",
         "she wrote",
     ];
-    let denied = read_refusal(&run_approvals(&host, Some(&eye), &put));
+    let denied = refused(&order(&host, Some(&eye), &put));
     assert!(denied.contains("403"), "{denied}");
-    read_stdout(&desk(&put));
-    let shown = json_of(&run_approvals(
-        &host,
-        Some(&eye),
-        &["lists", "show", "consents"],
-    ));
+    printed(&desk(&put));
+    let shown = json_of(&order(&host, Some(&eye), &["lists", "show", "consents"]));
     assert_eq!(
         shown["entries"][0]["entry"],
         json!({"subject": "alice/ü", "granted": false})
     );
     assert_eq!(shown["entries"][0]["by"], "desk");
-    let missing = read_refusal(&desk(&[
+    let missing = refused(&desk(&[
         "lists", "put", "vetoes", "v1", "--reason", "asked",
     ]));
     assert!(missing.contains("words"), "{missing}");
-    let unknown = read_refusal(&desk(&["lists", "show", "forbidden"]));
+    let unknown = refused(&desk(&["lists", "show", "forbidden"]));
     assert!(unknown.contains("client_orders"), "{unknown}");
     // The command's name in earlier versions.
-    read_stdout(&desk(&[
+    printed(&desk(&[
         "lists",
         "take-off",
         "consents",
@@ -205,7 +191,7 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
     assert_eq!(changes["changes"].as_array().map(Vec::len), Some(2));
     assert_eq!(changes["changes"][0]["reason"], "she wrote again");
 
-    read_stdout(&desk(&[
+    printed(&desk(&[
         "account",
         "capital",
         "100000",
@@ -222,7 +208,7 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
         "t-1",
     ];
     for _ in 0..2 {
-        read_stdout(&desk(&loss));
+        printed(&desk(&loss));
     }
     let account = json_of(&desk(&["account", "show"]));
     assert_eq!(account["capital"], 100_000.0);
@@ -233,6 +219,6 @@ fn lists_and_the_account_are_attested_by_the_token_that_calls() {
         Some(2),
         "{history}"
     );
-    let nothing = read_refusal(&desk(&["account", "capital", "0", "--reason", "r"]));
+    let nothing = refused(&desk(&["account", "capital", "0", "--reason", "r"]));
     assert!(nothing.contains("amount"), "{nothing}");
 }

@@ -22,7 +22,7 @@ struct CommandFixture {
 }
 
 impl CommandFixture {
-    fn command(&self, args: &[&str]) -> Command {
+    fn make_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(ark_program());
         command
             .args(args)
@@ -34,8 +34,8 @@ impl CommandFixture {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().expect("ark starts")
+    fn run_command(&self, args: &[&str]) -> Output {
+        self.make_command(args).output().expect("ark starts")
     }
 }
 
@@ -120,7 +120,7 @@ fn plant_texts(stage: &CommandFixture, client: &mut Client) -> (String, String) 
         ],
         &["watchdog", "quarantine", "chaos", "--reason", INVISIBLE],
     ] {
-        let output = stage.run(args);
+        let output = stage.run_command(args);
         let errors = assert_harmless(&args.join(" "), &output.stderr);
         assert!(output.status.success(), "{args:?}: {errors}");
         assert_harmless(&args.join(" "), &output.stdout);
@@ -139,12 +139,12 @@ fn no_text_from_outside_reaches_a_terminal_or_the_log_as_it_is() {
     };
     let mut client = Client::new(&host);
     let (denied, held) = plant_texts(&stage, &mut client);
-    let capsules = stage.run(&["agent", "capsules", "--json"]).stdout;
+    let capsules = stage.run_command(&["agent", "capsules", "--json"]).stdout;
     let capsule: Value = serde_json::from_slice(&capsules).expect("one capsule");
     let capsule = capsule["id"].as_str().expect("an id");
     let agents = stage.dir.agents().display().to_string();
     let evidence = stage
-        .run(&["audit", "export", "--decision", &denied])
+        .run_command(&["audit", "export", "--decision", &denied])
         .stdout;
     let hostile_file = stage.dir.path().join(INVISIBLE);
     std::fs::write(&hostile_file, &evidence).expect("a file");
@@ -178,7 +178,7 @@ fn no_text_from_outside_reaches_a_terminal_or_the_log_as_it_is() {
         &["config", "check", "--data-dir", HOSTILE],
         &["inspect", HOSTILE],
     ] {
-        let output = stage.run(args);
+        let output = stage.run_command(args);
         let what = args.join(" ");
         let shown = assert_harmless(&what, &output.stdout);
         let errors = assert_harmless(&what, &output.stderr);
@@ -194,7 +194,7 @@ fn no_text_from_outside_reaches_a_terminal_or_the_log_as_it_is() {
             );
         }
     }
-    let output = stage.run(&["approvals", "show", &held]);
+    let output = stage.run_command(&["approvals", "show", &held]);
     assert_harmless("approvals show", &output.stdout);
 
     // Every command there is, given the text where it expects something else.
@@ -204,7 +204,7 @@ fn no_text_from_outside_reaches_a_terminal_or_the_log_as_it_is() {
     for command in &commands {
         let names: Vec<&str> = command.iter().map(String::as_str).collect();
         for hostile in [&[HOSTILE][..], &["--forged", HOSTILE]] {
-            let output = stage.run(&[&names, hostile].concat());
+            let output = stage.run_command(&[&names, hostile].concat());
             let what = format!("{} {}", names.join(" "), hostile.join(" "));
             assert_harmless(&what, &output.stdout);
             let errors = assert_harmless(&what, &output.stderr);
@@ -259,7 +259,7 @@ fn closed_pipes_change_no_status_and_lost_output_is_a_failure() {
         // Nobody reads from the start.
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let closed = stage.command(args).stdout(writer).output();
+        let closed = stage.make_command(args).stdout(writer).output();
         let closed = closed.expect("ark starts");
         let errors = String::from_utf8_lossy(&closed.stderr);
         assert_eq!(closed.status.code(), Some(code), "{what}: {errors}");
@@ -270,7 +270,7 @@ fn closed_pipes_change_no_status_and_lost_output_is_a_failure() {
         }
         let full = std::fs::File::options().write(true).open("/dev/full");
         let lost = stage
-            .command(args)
+            .make_command(args)
             .stdout(full.expect("/dev/full"))
             .output();
         let lost = lost.expect("ark starts");
@@ -283,7 +283,7 @@ fn closed_pipes_change_no_status_and_lost_output_is_a_failure() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let deaf = stage
-        .command(&["graveyard", "verify", "no-such-file"])
+        .make_command(&["graveyard", "verify", "no-such-file"])
         .stdout(writer.try_clone().expect("a pipe"))
         .stderr(writer)
         .status();
@@ -304,7 +304,7 @@ fn a_reader_may_close_the_output_after_the_first_rows() {
         client.post("/v1/actions", &trade("BTC-USD", 0.001));
     }
     let mut export = stage
-        .command(&["audit", "export"])
+        .make_command(&["audit", "export"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -24,7 +24,7 @@ family = "custom"
 criticality = "critical"
 "#;
 
-fn make_action(action_type: &str, parameters: &Value) -> Value {
+fn action(action_type: &str, parameters: &Value) -> Value {
     json!({"agent": "api", "action_type": action_type, "parameters": parameters, "reasoning": "a test"})
 }
 
@@ -37,12 +37,12 @@ fn assert_refused(decision: &Value, says: &str) {
     assert_eq!(decision["policies"][0]["policy"], "graveyard", "{decision}");
 }
 
-fn make_order(quantity: f64) -> Value {
+fn order(quantity: f64) -> Value {
     json!({"ticker": "btc-usd", "quantity": quantity, "side": "buy", "entry_price": 100.0, "stop_loss": 95.0,
         "risk_reward_ratio": 2.5, "note": "for the desk"})
 }
 
-fn run_audit(command: &str, data: &Path) {
+fn audit(command: &str, data: &Path) {
     let output = run_ark(&[
         "audit",
         command,
@@ -69,7 +69,7 @@ fn undeclared_action_types_are_denied_with_the_remedy() {
         ("cancel", json!({})),
         (&longest, json!({})),
     ] {
-        let proposed = make_action(action_type, &parameters);
+        let proposed = action(action_type, &parameters);
         let (status, decision) = client.post("/v1/actions", &proposed);
         assert_eq!(status, 200, "{decision}");
         let says = format!(
@@ -100,7 +100,7 @@ fn undeclared_action_types_are_denied_with_the_remedy() {
         &"x".repeat(65),
         "",
     ] {
-        let (status, problem) = client.post("/v1/actions", &make_action(action_type, &json!({})));
+        let (status, problem) = client.post("/v1/actions", &action(action_type, &json!({})));
         assert_eq!(
             (status, &problem["field"]),
             (400, &json!("action_type")),
@@ -108,7 +108,7 @@ fn undeclared_action_types_are_denied_with_the_remedy() {
         );
     }
     // A custom variant does not exist over HTTP; what looks like one is a parameter.
-    let disguised = make_action(
+    let disguised = action(
         "withdraw",
         &json!({"kind": "trade", "family": "trade", "symbol": "X", "position_size_pct": 0.01}),
     );
@@ -125,7 +125,7 @@ fn undeclared_action_types_are_denied_with_the_remedy() {
         "{problem}"
     );
 
-    let batch = json!({"actions": [trade("BTC-USD", 0.01), make_action("exec", &json!({})), trade("ETH-USD", 0.01)]});
+    let batch = json!({"actions": [trade("BTC-USD", 0.01), action("exec", &json!({})), trade("ETH-USD", 0.01)]});
     let (status, answer) = client.post("/v1/actions/batch", &batch);
     assert_eq!(status, 200, "{answer}");
     let outcomes: Vec<&Value> = answer["decisions"]
@@ -137,8 +137,8 @@ fn undeclared_action_types_are_denied_with_the_remedy() {
     assert_eq!(outcomes, ["approved", "denied", "approved"]);
     assert_refused(&answer["decisions"][1], "`exec` is not declared");
     assert_eq!(host.terminate(), Some(0));
-    run_audit("verify", &place.data());
-    run_audit("replay", &place.data());
+    audit("verify", &place.data());
+    audit("replay", &place.data());
 }
 
 #[test]
@@ -146,10 +146,7 @@ fn a_declared_type_is_judged_as_what_it_is() {
     let place = TestDir::new(DECLARED);
     let host = place.start();
     let mut client = Client::new(&host);
-    let (status, decision) = client.post(
-        "/v1/actions",
-        &make_action("place_order", &make_order(0.02)),
-    );
+    let (status, decision) = client.post("/v1/actions", &action("place_order", &order(0.02)));
     assert_eq!(status, 200, "{decision}");
     assert_eq!(decision["refusal"], Value::Null, "{decision}");
     assert_eq!(decision["outcome"], "approved", "{decision}");
@@ -183,7 +180,7 @@ fn a_declared_type_is_judged_as_what_it_is() {
             "max_leverage",
         ),
     ] {
-        let (_, decision) = client.post("/v1/actions", &make_action("place_order", &parameters));
+        let (_, decision) = client.post("/v1/actions", &action("place_order", &parameters));
         assert_eq!(decision["outcome"], "denied", "{decision}");
         assert!(
             decision["reasons"].to_string().contains(rule),
@@ -192,8 +189,8 @@ fn a_declared_type_is_judged_as_what_it_is() {
     }
     assert_eq!(host.terminate(), Some(0));
     // Offline tools need no declarations.
-    run_audit("verify", &place.data());
-    run_audit("replay", &place.data());
+    audit("verify", &place.data());
+    audit("replay", &place.data());
     let data = place.data();
     let explained = run_ark(&["explain", id, "--data-dir", data.to_str().expect("UTF-8")]);
     let text = String::from_utf8_lossy(&explained.stdout);
@@ -240,7 +237,7 @@ fn errors_of_declared_actions_use_the_requests_field_names() {
             "parameters.side",
         ),
     ] {
-        let proposed = make_action(action_type, &parameters);
+        let proposed = action(action_type, &parameters);
         for path in ["/v1/actions", "/v1/actions?dry_run=true"] {
             let (status, problem) = client.post(path, &proposed);
             assert_eq!(
@@ -265,10 +262,8 @@ fn a_held_action_is_denied_once_its_type_is_no_longer_declared() {
     let host = place.start();
     let mut client = Client::new(&host);
     let mut hold = || {
-        let (_, decision) = client.post(
-            "/v1/actions",
-            &make_action("rebalance", &json!({"to": "cash"})),
-        );
+        let (_, decision) =
+            client.post("/v1/actions", &action("rebalance", &json!({"to": "cash"})));
         assert_eq!(decision["outcome"], "held", "{decision}");
         decision["decision_id"].as_str().expect("an id").to_owned()
     };
@@ -285,10 +280,8 @@ fn a_held_action_is_denied_once_its_type_is_no_longer_declared() {
         host.hang_up();
         let mut client = Client::new(&host);
         wait_until("the declarations are read again", || {
-            let (_, dry) = client.post(
-                "/v1/actions?dry_run=true",
-                &make_action("rebalance", &json!({})),
-            );
+            let (_, dry) =
+                client.post("/v1/actions?dry_run=true", &action("rebalance", &json!({})));
             (dry["refusal"] == Value::Null) == declared
         });
     };
@@ -363,7 +356,7 @@ fn an_agent_proposes_declared_types_only() {
     let (_, state) = client.get("/v1/state/forger/withdraw-denied");
     assert_eq!(state["value"], json!(true), "{state}");
     assert_eq!(host.terminate(), Some(0));
-    run_audit("replay", &place.data());
+    audit("replay", &place.data());
 }
 
 #[test]
@@ -383,7 +376,7 @@ fn a_veto_holds_for_what_is_done_under_every_name() {
         };
         proposed
     };
-    let deletion = make_action(
+    let deletion = action(
         "file_operation",
         &json!({"path": "x", "operation": "delete"}),
     );
@@ -397,29 +390,23 @@ fn a_veto_holds_for_what_is_done_under_every_name() {
     let trades_and_order: Vec<Value> = trades
         .iter()
         .cloned()
-        .chain([make_action("place_order", &make_order(0.001))])
+        .chain([action("place_order", &order(0.001))])
         .collect();
     for (word, vetoed, left) in [
         ("trade", trades_and_order.clone(), vec![deletion.clone()]),
         (
             "buy",
-            vec![
-                side("trade", "buy"),
-                make_action("place_order", &make_order(0.001)),
-            ],
+            vec![side("trade", "buy"), action("place_order", &order(0.001))],
             vec![side("trade", "sell")],
         ),
         (
             "place_order",
-            vec![make_action("place_order", &make_order(0.001))],
+            vec![action("place_order", &order(0.001))],
             vec![side("trade", "buy")],
         ),
         (
             "remove",
-            vec![
-                deletion.clone(),
-                make_action("delete", &json!({"path": "x"})),
-            ],
+            vec![deletion.clone(), action("delete", &json!({"path": "x"}))],
             vec![side("buy", "buy")],
         ),
     ] {

@@ -17,7 +17,7 @@ struct ShiftedClock {
 }
 
 impl ShiftedClock {
-    fn set(&mut self, shift: i64) {
+    fn set_shift(&mut self, shift: i64) {
         self.shift = shift;
         // The host may read at any moment: a file is replaced as a whole.
         let next = self.file.with_extension("next");
@@ -25,8 +25,8 @@ impl ShiftedClock {
         std::fs::rename(&next, &self.file).expect("the clock");
     }
 
-    fn step(&mut self, seconds: i64) {
-        self.set(self.shift + seconds);
+    fn step_clock(&mut self, seconds: i64) {
+        self.set_shift(self.shift + seconds);
     }
 
     fn start_host(&self, place: &TestDir, library: &Path) -> Host {
@@ -63,7 +63,7 @@ fn a_clock_that_crosses_midnight_and_comes_back_finds_the_loss_and_the_windows_a
         .duration_since(UNIX_EPOCH)
         .expect("a time");
     let now = i64::try_from(now.as_secs()).expect("a time");
-    clock.set(DAY - 1_800 - now % DAY);
+    clock.set_shift(DAY - 1_800 - now % DAY);
     let host = clock.start_host(&place, &library);
     let mut client = Client::new(&host);
     let outcome = |client: &mut Client, action: &serde_json::Value, dry: bool| {
@@ -99,7 +99,7 @@ fn a_clock_that_crosses_midnight_and_comes_back_finds_the_loss_and_the_windows_a
         (-7_200, true),
         (7_200, true),
     ] {
-        clock.step(step);
+        clock.step_clock(step);
         assert_eq!(is_wash(&mut client), washes, "after a step of {step} s");
     }
 
@@ -118,7 +118,7 @@ fn a_clock_that_crosses_midnight_and_comes_back_finds_the_loss_and_the_windows_a
         (2 * DAY, false),
         (-2 * DAY, true),
     ] {
-        clock.step(step);
+        clock.step_clock(step);
         // A dry run first: it must not move anything that a judgement then misses.
         assert_eq!(is_over(&mut client, true), over, "a dry run after {step} s");
         assert_eq!(

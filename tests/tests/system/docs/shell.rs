@@ -158,7 +158,7 @@ fn run_page(page: &str) {
     let dir = tempfile::tempdir().expect("a directory");
     let reader = PageReader::prepare(dir.path());
     let script = reader.write_script(&blocks);
-    let finished = reader.run(&script);
+    let finished = reader.run_script(&script);
     let output =
         |line: usize| fs::read_to_string(reader.logs.join(line.to_string())).unwrap_or_default();
     let reached = fs::read_to_string(reader.logs.join("reached")).unwrap_or_default();
@@ -309,14 +309,14 @@ impl PageReader {
                 "echo {line} >'{reached}'\necho \"$EPOCHREALTIME {line}\" >>'{steps}'\n{{ :\n{text}}} >'{log}' 2>&1\n",
                 line = block.line,
                 reached = self.logs.join("reached").display(),
-                steps = self.steps().display(),
+                steps = self.steps_path().display(),
                 log = log.display(),
             );
         }
         let _ = writeln!(
             script,
             "echo \"$EPOCHREALTIME end\" >>'{}'",
-            self.steps().display()
+            self.steps_path().display()
         );
         let path = self.logs.join("script");
         fs::write(&path, script).expect("a script");
@@ -324,13 +324,13 @@ impl PageReader {
     }
 
     /// When each block began, a line each, and when the last one ended.
-    fn steps(&self) -> PathBuf {
+    fn steps_path(&self) -> PathBuf {
         self.logs.join("steps")
     }
 
     /// What each block took that a script ran to its end.
     fn read_steps(&self, blocks: &[Block]) -> Vec<JourneyStep> {
-        let text = fs::read_to_string(self.steps()).expect("the times of the blocks");
+        let text = fs::read_to_string(self.steps_path()).expect("the times of the blocks");
         let moments: Vec<(f64, &str)> = text
             .lines()
             .map(|line| {
@@ -360,7 +360,7 @@ impl PageReader {
     }
 
     /// Runs a script to its end; whether every command of it succeeded.
-    fn run(&self, script: &Path) -> bool {
+    fn run_script(&self, script: &Path) -> bool {
         let mut path = OsString::from(&self.bin);
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());

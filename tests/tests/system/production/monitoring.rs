@@ -172,7 +172,7 @@ impl Monitoring {
     }
 
     /// The labels and receivers of the alerts that the Alertmanager has.
-    fn alerts(&self) -> Vec<Value> {
+    fn list_alerts(&self) -> Vec<Value> {
         let found = get_json(&self.alertmanager, "/api/v2/alerts").unwrap_or_default();
         found.as_array().cloned().unwrap_or_default()
     }
@@ -298,7 +298,7 @@ fn the_monitoring_of_compose_sees_host_and_front_and_tells_of_a_halt() {
     let mut client = Client::with_token(&host, &admin);
     assert_eq!(client.post("/v1/halt", &json!({"reason": "a test"})).0, 200);
     wait_until("the Alertmanager has the alert", || {
-        monitoring.alerts().iter().any(|alert| {
+        monitoring.list_alerts().iter().any(|alert| {
             alert["labels"]["alertname"] == "ArkHalted" && alert["receivers"][0]["name"] == "team"
         })
     });

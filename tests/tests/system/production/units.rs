@@ -19,15 +19,15 @@ impl UnitFixture {
         let stage = CanaryFixture::start(super::upgrade::CONFIG, "");
         let unit = Self { stage };
         unit.write_program("ark", "first", "");
-        let start = std::fs::read_to_string(unit.at("start.sh")).expect("a file");
+        let start = std::fs::read_to_string(unit.path_of("start.sh")).expect("a file");
         let own = format!("{} serve", ark_program().display());
         assert!(start.contains(&own));
-        let start = start.replace(&own, &format!("{} serve", unit.at("ark").display()));
-        std::fs::write(unit.at("start-unit.sh"), start).expect("a file");
-        std::fs::create_dir(unit.at("bin")).expect("a directory");
+        let start = start.replace(&own, &format!("{} serve", unit.path_of("ark").display()));
+        std::fs::write(unit.path_of("start-unit.sh"), start).expect("a file");
+        std::fs::create_dir(unit.path_of("bin")).expect("a directory");
         let systemctl = format!(
             "#!/bin/sh\necho \"$*\" >>{calls}\ncase \"$1\" in cat) exit 1;; stop) {stop};; start) {start};; esac\n",
-            calls = unit.at("calls").display(),
+            calls = unit.path_of("calls").display(),
             stop = script(&unit.stage.dir, "stop"),
             start = script(&unit.stage.dir, "start-unit"),
         );
@@ -38,14 +38,14 @@ impl UnitFixture {
         unit
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    fn path_of(&self, name: &str) -> PathBuf {
         self.stage.dir.path().join(name)
     }
 
     fn write_executable(&self, name: &str, text: &str) {
-        std::fs::write(self.at(name), text).expect("a file");
+        std::fs::write(self.path_of(name), text).expect("a file");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(self.at(name), mode).expect("a mode");
+        std::fs::set_permissions(self.path_of(name), mode).expect("a mode");
     }
 
     /// A version: the program itself under a name, and what it does first.
@@ -56,27 +56,27 @@ impl UnitFixture {
     }
 
     /// The name of the version that the unit starts.
-    fn installed(&self) -> String {
-        let text = std::fs::read_to_string(self.at("ark")).expect("a file");
+    fn read_installed(&self) -> String {
+        let text = std::fs::read_to_string(self.path_of("ark")).expect("a file");
         let name = text.lines().nth(1).and_then(|line| line.strip_prefix("# "));
         name.expect("a name").to_owned()
     }
 
-    fn run(&self, verb: &str, more: &[&str]) -> Value {
+    fn run_ark(&self, verb: &str, more: &[&str]) -> Value {
         let path = std::env::var("PATH").expect("a path");
         let output = Command::new(ark_program())
             .args([verb, "--json", "--url"])
             .arg(format!("http://{}", self.stage.owner))
             .args(["--unit", "ark.service", "--program"])
-            .arg(self.at("ark"))
+            .arg(self.path_of("ark"))
             .arg("--data-dir")
             .arg(self.stage.dir.data())
             .arg("--snapshots")
-            .arg(self.at("snapshots"))
+            .arg(self.path_of("snapshots"))
             .args(["--timeout", "20", "--category", "ethics"])
             .args(more)
-            .env("PATH", format!("{}:{path}", self.at("bin").display()))
-            .env("XDG_STATE_HOME", self.at("state"))
+            .env("PATH", format!("{}:{path}", self.path_of("bin").display()))
+            .env("XDG_STATE_HOME", self.path_of("state"))
             .stdin(Stdio::null())
             .output()
             .expect("ark starts");
@@ -84,10 +84,10 @@ impl UnitFixture {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
     }
 
-    fn upgrade(&self, new: &str) -> Value {
-        let (new, config) = (self.at(new), self.stage.dir.config());
+    fn run_upgrade(&self, new: &str) -> Value {
+        let (new, config) = (self.path_of(new), self.stage.dir.config());
         let text = |path: &PathBuf| path.display().to_string();
-        self.run("upgrade", &[&text(&new), "--config", &text(&config)])
+        self.run_ark("upgrade", &[&text(&new), "--config", &text(&config)])
     }
 }
 
@@ -97,27 +97,27 @@ fn a_version_takes_the_place_of_the_units_program_and_the_old_one_comes_back() {
     unit.write_program("second", "second", "");
     unit.write_program("third", "third", "case \"$1\" in serve) exit 7;; esac");
     let ((), decided) = unit.stage.under_load(|| {
-        let report = unit.upgrade("second");
+        let report = unit.run_upgrade("second");
         assert_eq!(report["upgraded"], true, "{report:#}");
-        assert_eq!(unit.installed(), "second");
-        let kept = unit.at("snapshots");
+        assert_eq!(unit.read_installed(), "second");
+        let kept = unit.path_of("snapshots");
         let kept = kept.join(format!("{}-ark", report["id"].as_str().expect("an id")));
         let text = std::fs::read_to_string(&kept).expect("the program of before");
         assert!(text.contains("# first"), "{text}");
         // One that does not start: the program of before is in its place again.
-        let report = unit.upgrade("third");
+        let report = unit.run_upgrade("third");
         assert_eq!(report["upgraded"], false, "{report:#}");
         assert_eq!(report["rollback"]["passed"], true, "{report:#}");
-        assert_eq!(unit.installed(), "second");
+        assert_eq!(unit.read_installed(), "second");
         // Back to the first one.
         let kept = kept.display().to_string();
-        let report = unit.run("rollback", &["--stable-binary", &kept]);
+        let report = unit.run_ark("rollback", &["--stable-binary", &kept]);
         assert_eq!(report["passed"], true, "{report:#}");
-        assert_eq!(unit.installed(), "first");
+        assert_eq!(unit.read_installed(), "first");
     });
     assert!(decided.is_subset(&unit.stage.recorded()), "none is lost");
     unit.stage.assert_chain();
-    let calls = std::fs::read_to_string(unit.at("calls")).expect("calls");
+    let calls = std::fs::read_to_string(unit.path_of("calls")).expect("calls");
     assert!(
         calls.contains("stop ark.service") && calls.contains("start ark.service"),
         "{calls}"

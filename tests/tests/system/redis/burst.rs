@@ -9,7 +9,8 @@ use ark_tests::{
 use serde_json::{Value, json};
 
 use super::{
-    AMPLE, Records, events, from_environment, lag, pending, wait_until_idle, wait_until_read,
+    AMPLE, Records, events, from_environment, read_lag, read_pending, wait_until_idle,
+    wait_until_read,
 };
 
 /// The stream whose signals an agent handles.
@@ -92,7 +93,7 @@ stream = "{}"
     let host = dir.start();
     let records = Records::open(&dir);
     let count = |topic: &str| {
-        records.count(&format!(
+        records.query_count(&format!(
             "SELECT count(*) FROM signals WHERE topic = '{topic}'"
         ))
     };
@@ -113,12 +114,12 @@ stream = "{}"
     let (mut most_lag, mut most_kib, mut stored) = (0, 0, None);
     wait_until_all("the burst is read", || {
         let lags = [HANDLED, STORED].map(|stream| -> u64 {
-            let lag = lag(&mut client, stream).and_then(|lag| lag.parse().ok());
+            let lag = read_lag(&mut client, stream).and_then(|lag| lag.parse().ok());
             lag.expect("a lag")
         });
         // What a stream has in the host's memory is bounded, however long the burst.
         for stream in [HANDLED, STORED] {
-            let given: u64 = pending(&mut client, stream).parse().expect("a number");
+            let given: u64 = read_pending(&mut client, stream).parse().expect("a number");
             assert!(given <= MOST_GIVEN, "{stream}: {given}");
         }
         most_lag = most_lag.max(lags.iter().sum());
@@ -136,7 +137,7 @@ stream = "{}"
     assert_eq!(count("other.tick"), 2 * compared + burst);
     assert_eq!(count("market.tick"), handled);
     let done = "SELECT count(*) FROM deliveries WHERE agent = 'kyle' AND status = 'done'";
-    assert_eq!(records.count(done), handled);
+    assert_eq!(records.query_count(done), handled);
     wait_until("the events are sent", || {
         let (_, status) = Client::new(&host).get("/v1/watchdog");
         status["events"]["waiting"] == json!(0)

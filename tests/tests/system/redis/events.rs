@@ -55,7 +55,7 @@ pub(super) fn read_ids(redis: &mut RedisClient) -> Vec<String> {
 
 /// How far events were sent, as the database has it.
 pub(super) fn recorded(records: &Records) -> (u64, u64) {
-    let rows = records.texts("SELECT audit_seq || '-' || alert_seq FROM redis_events");
+    let rows = records.query_texts("SELECT audit_seq || '-' || alert_seq FROM redis_events");
     parse_position(&rows[0])
 }
 
@@ -85,11 +85,11 @@ pub(super) fn assert_complete(records: &Records, ids: &[String], behind: (u64, u
         }
         at = next;
     }
-    let mut expected: Vec<String> = records.texts(&format!(
+    let mut expected: Vec<String> = records.query_texts(&format!(
         "SELECT seq || '' FROM audit_log WHERE seq > {} ORDER BY seq",
         behind.0
     ));
-    expected.extend(records.texts(&format!(
+    expected.extend(records.query_texts(&format!(
         "SELECT 'alert ' || seq FROM watchdog_events WHERE seq > {} ORDER BY seq",
         behind.1
     )));
@@ -121,7 +121,7 @@ fn propose_trade(host: &Host) {
 /// Waits until the stream ends with the end of the log.
 pub(super) fn wait_until_sent(redis: &mut RedisClient, records: &Records) {
     wait_until("everything is sent", || {
-        let head = records.texts(
+        let head = records.query_texts(
             "SELECT (SELECT COALESCE(max(seq), 0) FROM audit_log) || '-' || (SELECT COALESCE(max(seq), 0) FROM watchdog_events)",
         );
         let last = redis.try_run(&["XREVRANGE", STREAM, "+", "-", "COUNT", "1"]);
@@ -331,7 +331,7 @@ fn the_stream_says_where_the_sending_resumes_and_the_database_where_it_is_lost()
     wait_until_sent(&mut client, &records);
     client.run(&["DEL", STREAM]);
     let old = &events.last().expect("an event");
-    let hash = records.texts(&format!(
+    let hash = records.query_texts(&format!(
         "SELECT lower(hex(hash)) FROM audit_log WHERE seq = {}",
         parse_position(&old.0).0
     ));

@@ -8,7 +8,7 @@ use ark_tests::redis::{Redis, RedisClient, RedisReply};
 use ark_tests::{PATIENT, Random, TestDir, copy_agent, guests_dir, run_ark, take_turn, wait_until};
 use serde_json::{Value, json};
 
-use super::{AMPLE, Records, events, from_environment, lag, pending, wait_until_idle};
+use super::{AMPLE, Records, events, from_environment, read_lag, read_pending, wait_until_idle};
 
 /// The stream of the test.
 const STREAM: &str = "kyle:signals";
@@ -144,7 +144,8 @@ max_length = 100_000_000
     });
     let mut client = redis.connect();
     wait_while_reading(&records, || {
-        lag(&mut client, STREAM).as_deref() == Some("0") && pending(&mut client, STREAM) == "0"
+        read_lag(&mut client, STREAM).as_deref() == Some("0")
+            && read_pending(&mut client, STREAM) == "0"
     });
     wait_until_idle(&records);
     events::wait_until_sent(&mut client, &records);
@@ -176,44 +177,50 @@ max_length = 100_000_000
 /// Waits until a condition holds while the stream is read. Only a standstill of the reading ends the wait.
 fn wait_while_reading(records: &Records, mut holds: impl FnMut() -> bool) {
     while !holds() {
-        let before = records.progress();
+        let before = records.read_progress();
         wait_until("more of the stream is read", || {
-            holds() || records.progress() != before
+            holds() || records.read_progress() != before
         });
     }
 }
 
 /// Waits until there are so many signals.
 fn wait_until_more(records: &Records, enough: u64) {
-    wait_while_reading(records, || records.signals() >= enough);
+    wait_while_reading(records, || records.count_signals() >= enough);
 }
 
 /// Each signal is stored once, delivered once, and in the audit log once at most; kyle, who judges a tick only after a warm-up, has counted
 /// each in the transaction that settled its delivery.
 fn assert_once(records: &Records, signals: u64) {
     let ticks = "FROM signals WHERE topic = 'market.tick'";
-    assert_eq!(records.count(&format!("SELECT count(*) {ticks}")), signals);
     assert_eq!(
-        records.count(&format!("SELECT count(DISTINCT trace_id) {ticks}")),
+        records.query_count(&format!("SELECT count(*) {ticks}")),
         signals
     );
-    assert_eq!(records.count("SELECT count(*) FROM redis_dead_letters"), 0);
+    assert_eq!(
+        records.query_count(&format!("SELECT count(DISTINCT trace_id) {ticks}")),
+        signals
+    );
+    assert_eq!(
+        records.query_count("SELECT count(*) FROM redis_dead_letters"),
+        0
+    );
     let done = "SELECT count(*) FROM deliveries WHERE agent = 'kyle' AND status = 'done'";
-    assert_eq!(records.count(done), signals);
+    assert_eq!(records.query_count(done), signals);
     let statistics = records
-        .texts("SELECT value FROM agents_state WHERE agent = 'kyle'")
+        .query_texts("SELECT value FROM agents_state WHERE agent = 'kyle'")
         .remove(0);
     let statistics: Value = serde_json::from_str(&statistics).expect("JSON");
     assert_eq!(statistics["ticks"], json!(signals));
     let decisions = "FROM audit_log WHERE kind = 'decision' AND agent = 'kyle'";
-    let decided = records.count(&format!("SELECT count(*) {decisions}"));
+    let decided = records.query_count(&format!("SELECT count(*) {decisions}"));
     assert_eq!(
-        records.count(&format!("SELECT count(DISTINCT trace_id) {decisions}")),
+        records.query_count(&format!("SELECT count(DISTINCT trace_id) {decisions}")),
         decided
     );
     assert_eq!(decided, signals - 20, "kyle says nothing of the first 20");
     assert_eq!(
-        records.count("SELECT count(*) FROM audit_log WHERE kind = 'failure'"),
+        records.query_count("SELECT count(*) FROM audit_log WHERE kind = 'failure'"),
         0
     );
 }

@@ -33,25 +33,25 @@ impl Records {
         Self(Connection::open_with_flags(dir.data().join("ark.db"), flags).expect("the database"))
     }
 
-    fn count(&self, sql: &str) -> u64 {
+    fn query_count(&self, sql: &str) -> u64 {
         // A host that was killed leaves a log that the next one recovers; until then a reader may be refused.
         let counted = || self.0.query_row(sql, [], |row| row.get(0));
         ark_tests::wait_for("a count", || counted().ok())
     }
 
-    fn signals(&self) -> u64 {
-        self.count("SELECT count(*) FROM signals")
+    fn count_signals(&self) -> u64 {
+        self.query_count("SELECT count(*) FROM signals")
     }
 
     /// What a batch that is read changes, one of known entries too: after its group was lost, a long stream is read again for minutes.
-    fn progress(&self) -> (u64, u64) {
+    fn read_progress(&self) -> (u64, u64) {
         (
-            self.signals(),
-            self.count("SELECT coalesce(sum(at), 0) FROM redis_streams"),
+            self.count_signals(),
+            self.query_count("SELECT coalesce(sum(at), 0) FROM redis_streams"),
         )
     }
 
-    fn texts(&self, sql: &str) -> Vec<String> {
+    fn query_texts(&self, sql: &str) -> Vec<String> {
         let mut statement = self.0.prepare(sql).expect("a query");
         let rows = statement.query_map([], |row| row.get(0)).expect("rows");
         rows.map(|row| row.expect("a text")).collect()
@@ -59,12 +59,12 @@ impl Records {
 }
 
 /// Entries that the group was given and has not acknowledged.
-fn pending(redis: &mut RedisClient, stream: &str) -> String {
+fn read_pending(redis: &mut RedisClient, stream: &str) -> String {
     redis.run(&["XPENDING", stream, "ark"]).list()[0].text()
 }
 
 /// How many entries the group has not read yet.
-fn lag(redis: &mut RedisClient, stream: &str) -> Option<String> {
+fn read_lag(redis: &mut RedisClient, stream: &str) -> Option<String> {
     let groups = redis.try_run(&["XINFO", "GROUPS", stream]).ok()?;
     let group = groups.list().first()?.list();
     let fields: HashMap<String, &RedisReply> = group
@@ -77,7 +77,7 @@ fn lag(redis: &mut RedisClient, stream: &str) -> Option<String> {
 /// Waits until everything in a stream is read and acknowledged.
 fn wait_until_read(redis: &mut RedisClient, stream: &str) {
     wait_until("the stream is read", || {
-        lag(redis, stream).as_deref() == Some("0") && pending(redis, stream) == "0"
+        read_lag(redis, stream).as_deref() == Some("0") && read_pending(redis, stream) == "0"
     });
 }
 
@@ -97,7 +97,8 @@ fn from_environment(name: &str, default: u64) -> u64 {
 }
 
 fn wait_until_idle(records: &Records) {
-    let pending = || records.count("SELECT count(*) FROM deliveries WHERE status = 'pending'");
+    let pending =
+        || records.query_count("SELECT count(*) FROM deliveries WHERE status = 'pending'");
     let mut left = pending();
     while left > 0 {
         let before = left;
@@ -107,6 +108,6 @@ fn wait_until_idle(records: &Records) {
         });
     }
     wait_until("no message is left", || {
-        records.count("SELECT count(*) FROM outbox") == 0
+        records.query_count("SELECT count(*) FROM outbox") == 0
     });
 }

@@ -58,7 +58,7 @@ fn a_reader_of_another_make_understands_stream_and_channels() {
             .as_str()
             .is_some_and(|it| it.starts_with("ark.decision."))
         {
-            let id = records.texts(&format!("SELECT id FROM audit_log WHERE seq = {seq}"));
+            let id = records.query_texts(&format!("SELECT id FROM audit_log WHERE seq = {seq}"));
             assert_eq!(entry["data"]["decision_id"], json!(id[0]));
             let outcome = entry["data"]["outcome"].as_str().expect("an outcome");
             let expected = match outcome {

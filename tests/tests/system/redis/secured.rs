@@ -71,14 +71,16 @@ topic = "original.heartbeat"
     let host = dir.start();
     let records = Records::open(&dir);
     client.run(&["XADD", "beats", "*", "n", "1"]);
-    wait_until("a signal over TLS", || records.signals() == 1);
+    wait_until("a signal over TLS", || records.count_signals() == 1);
 
     // The password changes: the host is let in again once its file says so.
     client.run(&["ACL", "SETUSER", "ark", "resetpass", ">second"]);
     client.run(&["CLIENT", "KILL", "USER", "ark"]);
     client.run(&["XADD", "beats", "*", "n", "2"]);
     std::fs::write(path("password"), "second").expect("a password");
-    wait_until("a signal with the new password", || records.signals() == 2);
+    wait_until("a signal with the new password", || {
+        records.count_signals() == 2
+    });
     // The dead letters need nothing more than this user may do.
     client.run(&["XADD", "beats", "*", "n", "1", "n", "2"]);
     wait_until("a dead letter", || {
@@ -93,7 +95,7 @@ topic = "original.heartbeat"
     wait_until("the refusals", || proxy.accepted() >= before + 5);
     let log = host.terminate_for_log();
     assert!(log.contains("certificate"), "{log}");
-    assert_eq!(records.signals(), 2);
+    assert_eq!(records.count_signals(), 2);
 }
 
 /// A Sentinel. It is killed when it is dropped.
@@ -160,7 +162,9 @@ topic = "original.heartbeat"
     let host = dir.start();
     let records = Records::open(&dir);
     first.connect().run(&["XADD", "beats", "*", "n", "1"]);
-    wait_until("a signal of the first master", || records.signals() == 1);
+    wait_until("a signal of the first master", || {
+        records.count_signals() == 1
+    });
     let mut asked = sentinel.connect();
     wait_until("the Sentinel knows the replica", || {
         asked.run(&["SENTINEL", "REPLICAS", "main"]).list().len() == 1
@@ -174,9 +178,11 @@ topic = "original.heartbeat"
         second.run(&["ROLE"]).lines().next() == Some("master")
     });
     second.connect().run(&["XADD", "beats", "*", "n", "2"]);
-    wait_until("a signal of the second master", || records.signals() == 2);
+    wait_until("a signal of the second master", || {
+        records.count_signals() == 2
+    });
     assert_eq!(
-        records.texts("SELECT payload FROM signals ORDER BY id"),
+        records.query_texts("SELECT payload FROM signals ORDER BY id"),
         [r#"{"n":"1"}"#, r#"{"n":"2"}"#]
     );
     assert_eq!(host.terminate(), Some(0));

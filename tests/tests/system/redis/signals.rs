@@ -6,7 +6,7 @@ use ark_tests::redis::Redis;
 use ark_tests::{Client, PATIENT, TestDir, copy_agent, guests_dir, post_signal, wait_until};
 use serde_json::{Value, json};
 
-use super::{Records, dead_letters, events, lag, pending, wait_until_read};
+use super::{Records, dead_letters, events, read_lag, read_pending, wait_until_read};
 
 /// The streams of the original system: its producer's events, and its heartbeats.
 fn write_streams(port: u16) -> String {
@@ -71,10 +71,10 @@ fn entries_become_signals_once_whatever_is_repeated() {
     let host = dir.start();
     let records = Records::open(&dir);
     wait_until("the entries of the host that is gone", || {
-        records.signals() == 2
+        records.count_signals() == 2
     });
     wait_until_read(&mut client, beats);
-    let payloads = records.texts("SELECT payload FROM signals ORDER BY id");
+    let payloads = records.query_texts("SELECT payload FROM signals ORDER BY id");
     assert_eq!(
         payloads,
         [
@@ -106,7 +106,7 @@ fn entries_become_signals_once_whatever_is_repeated() {
         client.run(&add);
     }
     wait_until_read(&mut client, ticks);
-    assert_eq!(records.signals(), 4);
+    assert_eq!(records.count_signals(), 4);
     let letters = dead_letters(&mut client, "kyle:signals:dead");
     let reasons: Vec<&str> = letters
         .iter()
@@ -117,7 +117,8 @@ fn entries_become_signals_once_whatever_is_repeated() {
     assert!(reasons[1].contains("not JSON"), "{reasons:?}");
     assert!(reasons[2].contains("event: is missing"), "{reasons:?}");
     assert_eq!(letters[1]["event"], "{");
-    let on_record = records.texts("SELECT trace_id FROM redis_dead_letters ORDER BY at, entry");
+    let on_record =
+        records.query_texts("SELECT trace_id FROM redis_dead_letters ORDER BY at, entry");
     let traces: Vec<&String> = letters
         .iter()
         .map(|letter| &letter["ark_trace_id"])
@@ -145,7 +146,7 @@ fn entries_become_signals_once_whatever_is_repeated() {
         wait_until_read_again(&mut client, ticks);
         wait_until_read_again(&mut client, beats);
     }
-    assert_eq!(records.signals(), 4);
+    assert_eq!(records.count_signals(), 4);
     assert_eq!(dead_letters(&mut client, "kyle:signals:dead").len(), 5);
 
     // The Redis loses everything, and gives the ids of before to other entries, and to the same ones.
@@ -154,13 +155,13 @@ fn entries_become_signals_once_whatever_is_repeated() {
         client.run(&["XADD", beats, id, "source", "gone", "n", number]);
     }
     wait_until_read_again(&mut client, beats);
-    assert_eq!(records.signals(), 6);
+    assert_eq!(records.count_signals(), 6);
     client.run(&["DEL", beats]);
     for (id, number) in [("1-1", "2"), ("1-2", "other"), ("1-3", "2")] {
         client.run(&["XADD", beats, id, "source", "gone", "n", number]);
     }
     wait_until_read_again(&mut client, beats);
-    assert_eq!(records.signals(), 8);
+    assert_eq!(records.count_signals(), 8);
 
     // A stream that is no stream is not read, and what follows is.
     client.run(&["DEL", beats]);
@@ -172,13 +173,13 @@ fn entries_become_signals_once_whatever_is_repeated() {
     );
     client.run(&["DEL", beats]);
     client.run(&["XADD", beats, "*", "source", "back"]);
-    wait_until("what came after it", || records.signals() == 10);
+    wait_until("what came after it", || records.count_signals() == 10);
     assert_eq!(host.terminate(), Some(0));
 }
 
 /// As [`wait_until_read`], where the group may not be made again yet.
 fn wait_until_read_again(client: &mut ark_tests::redis::RedisClient, stream: &str) {
-    wait_until("the group is made", || lag(client, stream).is_some());
+    wait_until("the group is made", || read_lag(client, stream).is_some());
     wait_until_read(client, stream);
 }
 
@@ -189,7 +190,9 @@ fn an_entry_that_ends_the_host_again_and_again_is_put_aside() {
     let dir = TestDir::new(&write_streams(redis.port));
     dir.start().kill();
     let records = Records::open(&dir);
-    let consumer = records.texts("SELECT name FROM redis_consumer").remove(0);
+    let consumer = records
+        .query_texts("SELECT name FROM redis_consumer")
+        .remove(0);
     let beats = "watchdog:heartbeats";
     for number in ["1", "2"] {
         client.run(&["XADD", beats, "*", "n", number]);
@@ -233,7 +236,7 @@ fn an_entry_that_ends_the_host_again_and_again_is_put_aside() {
         ("1", first.as_str())
     );
     assert_eq!(
-        records.texts("SELECT payload FROM signals"),
+        records.query_texts("SELECT payload FROM signals"),
         [r#"{"n":"2"}"#]
     );
     assert_eq!(host.terminate(), Some(0));
@@ -269,9 +272,9 @@ fn a_full_queue_stops_the_reading_and_nothing_is_shed() {
     assert_eq!(replies.last().expect("an answer").list().len(), ENTRIES);
     let records = Records::open(&dir);
     // Half of the queue is for streams.
-    wait_until("half of the queue", || records.signals() == 10);
+    wait_until("half of the queue", || records.count_signals() == 10);
     wait_until("one batch was read", || {
-        pending(&mut client, "kyle:signals") == "50"
+        read_pending(&mut client, "kyle:signals") == "50"
     });
     // The other half is not: a caller finds room, and the stream does not take it.
     let tick = json!({"symbol": "X", "price": 1.0, "volume": 1.0, "at": 1});
@@ -285,19 +288,20 @@ fn a_full_queue_stops_the_reading_and_nothing_is_shed() {
     let host = dir.restart_killed(&host);
     let mut api = Client::new(&host);
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(records.signals(), 11);
+    assert_eq!(records.count_signals(), 11);
     assert_eq!(api.post("/v1/agents/kyle/restore", &reason).0, 200);
     wait_until_read(&mut client, "kyle:signals");
     wait_until("kyle has handled all", || {
-        records.count("SELECT count(*) FROM deliveries WHERE agent = 'kyle' AND status = 'done'")
+        records
+            .query_count("SELECT count(*) FROM deliveries WHERE agent = 'kyle' AND status = 'done'")
             == ENTRIES as u64 + 1
     });
     assert_eq!(
-        records.count("SELECT count(*) FROM deliveries WHERE status = 'failed'"),
+        records.query_count("SELECT count(*) FROM deliveries WHERE status = 'failed'"),
         0
     );
     // In the order of the stream: kyle's signals begin in the order in which they were accepted.
-    let ats = records.texts("SELECT json_extract(payload, '$.at') || '' FROM signals WHERE topic = 'market.tick' AND json_extract(payload, '$.symbol') = 'AAPL' ORDER BY id");
+    let ats = records.query_texts("SELECT json_extract(payload, '$.at') || '' FROM signals WHERE topic = 'market.tick' AND json_extract(payload, '$.symbol') = 'AAPL' ORDER BY id");
     let expected: Vec<String> = (0..ENTRIES)
         .map(|number| format!("{:?}", 1_795_165_200.0 + number as f64))
         .collect();
@@ -358,19 +362,22 @@ fn the_original_producers_events_become_decisions_of_the_five_agents() {
     wait_until_read(&mut client, "kyle:signals");
     wait_until_read(&mut client, "watchdog:heartbeats");
     wait_until("all agents have handled what they were told", || {
-        records.count("SELECT (SELECT count(*) FROM deliveries WHERE status = 'pending') + (SELECT count(*) FROM outbox)") == 0
+        records.query_count("SELECT (SELECT count(*) FROM deliveries WHERE status = 'pending') + (SELECT count(*) FROM outbox)") == 0
     });
-    assert_eq!(records.count("SELECT count(*) FROM redis_dead_letters"), 0);
     assert_eq!(
-        records.count("SELECT count(*) FROM deliveries WHERE status = 'failed'"),
+        records.query_count("SELECT count(*) FROM redis_dead_letters"),
         0
     );
     assert_eq!(
-        records.count("SELECT count(*) FROM signals WHERE topic = 'original.heartbeat'"),
+        records.query_count("SELECT count(*) FROM deliveries WHERE status = 'failed'"),
+        0
+    );
+    assert_eq!(
+        records.query_count("SELECT count(*) FROM signals WHERE topic = 'original.heartbeat'"),
         360
     );
     let decisions = |agent: &str| {
-        records.count(&format!(
+        records.query_count(&format!(
             "SELECT count(*) FROM audit_log WHERE kind = 'decision' AND agent = '{agent}'"
         ))
     };
@@ -378,7 +385,7 @@ fn the_original_producers_events_become_decisions_of_the_five_agents() {
         assert!(decisions(agent) > 0, "{agent} decided nothing");
     }
     let handled = "SELECT count(*) FROM deliveries WHERE agent = 'id' AND status = 'done'";
-    assert!(records.count(handled) > 0, "id was told nothing");
+    assert!(records.query_count(handled) > 0, "id was told nothing");
     // And all of it goes out again.
     events::wait_until_sent(&mut client, &records);
     let sent = events::read_ids(&mut client);

@@ -15,11 +15,11 @@ use ark_tests::{
 };
 use serde_json::{Value, json};
 
-fn path_text(path: &Path) -> &str {
+fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-fn send_tick(client: &mut Client, price: f64) -> String {
+fn tick(client: &mut Client, price: f64) -> String {
     let payload = json!({"symbol": "BTC-USD", "price": price, "volume": 12, "at": 1_795_165_200});
     let (status, answer) = client.post(
         "/v1/signals",
@@ -30,7 +30,7 @@ fn send_tick(client: &mut Client, price: f64) -> String {
 }
 
 /// A row of the text format: name, labels, value.
-fn parse_row(line: &str) -> (String, BTreeMap<String, String>, f64) {
+fn row(line: &str) -> (String, BTreeMap<String, String>, f64) {
     let (series, value) = line.rsplit_once(' ').expect("a value");
     let value = value.parse().expect("a number");
     let Some((name, labels)) = series.split_once('{') else {
@@ -44,7 +44,7 @@ fn parse_row(line: &str) -> (String, BTreeMap<String, String>, f64) {
 }
 
 /// The contract as documented, of a host: name to type and labels.
-fn read_documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let path = checkout_path("docs/metrics-reference.md");
     let document = std::fs::read_to_string(path).expect("docs/metrics-reference.md");
     let (of_host, _of_front) = document.split_once("\n## A front\n").expect("both tables");
@@ -68,7 +68,7 @@ fn read_documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
 
 /// Compares what a host shows with what is documented; `absent` may be missing.
 fn check_contract(metrics: &str, absent: &[&str]) {
-    let documented = read_documented();
+    let documented = documented();
     let mut types: BTreeMap<String, String> = BTreeMap::new();
     let mut labels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in metrics.lines() {
@@ -76,7 +76,7 @@ fn check_contract(metrics: &str, absent: &[&str]) {
             let (name, kind) = rest.split_once(' ').expect("a type");
             types.insert(name.to_owned(), kind.to_owned());
         } else if !line.starts_with('#') {
-            let (name, found, _) = parse_row(line);
+            let (name, found, _) = row(line);
             let family = ["_bucket", "_sum", "_count"]
                 .iter()
                 .filter_map(|suffix| name.strip_suffix(suffix))
@@ -119,7 +119,7 @@ fn configure_everything(dir: &std::path::Path, endpoint: &str, redis_port: u16) 
     let secret = dir.join("webhook-secret");
     std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a file");
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o400)).expect("a mode");
-    let secret = path_text(&secret);
+    let secret = text(&secret);
     format!(
         "[telemetry]\notlp_endpoint = \"{endpoint}\"\n[watchdog]\ngraveyard_ms = 100\nredis_ms = 100\n\
          redis_queue = \"work\"\n[redis]\nurl = \"redis://127.0.0.1:{redis_port}/0\"\n[[redis.signals]]\nstream = \"ticks\"\n\
@@ -146,12 +146,7 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
         configure_everything(dir.path(), &endpoint, redis.port),
     )
     .expect("a configuration");
-    let args = [
-        "--agents",
-        path_text(&agents),
-        "--config",
-        path_text(&config),
-    ];
+    let args = ["--agents", text(&agents), "--config", text(&config)];
     let host = Host::start(&dir.path().join("data"), &args);
     let mut client = Client::new(&host);
     let allowlist = read_policy("symbol-allowlist");
@@ -165,7 +160,7 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     let json_type = [("Content-Type", "application/json")];
     let put = client.request("PUT", path, &json_type, br#"{"value": 1}"#);
     assert_eq!(put.expect("an answer").0, 200);
-    send_tick(&mut client, 100.0);
+    tick(&mut client, 100.0);
     for _ in 0..5 {
         let body = json!({"topic": "chaos.go", "payload": "panic"});
         assert_eq!(client.post("/v1/signals", &body).0, 202);
@@ -318,7 +313,7 @@ fn telemetry_can_be_off_and_a_wrong_or_taken_address_is_said() {
         ("[telemetry]\nlog_format = \"xml\"", "telemetry.log_format"),
     ] {
         std::fs::write(&config, toml).expect("a configuration");
-        let mut args = vec!["--config", path_text(&config)];
+        let mut args = vec!["--config", text(&config)];
         if toml.starts_with("[telemetry]") {
             args.extend(["--telemetry-listen", "127.0.0.1:0"]);
         } else {
@@ -326,9 +321,9 @@ fn telemetry_can_be_off_and_a_wrong_or_taken_address_is_said() {
             let output = ark_tests::run_ark(&[
                 "serve",
                 "--data-dir",
-                path_text(&data),
+                text(&data),
                 "--config",
-                path_text(&config),
+                text(&config),
             ]);
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(!output.status.success() && said.contains(named), "{said}");
@@ -339,7 +334,7 @@ fn telemetry_can_be_off_and_a_wrong_or_taken_address_is_said() {
     }
 }
 
-fn find_slo(document: &Value, name: &str) -> Value {
+fn slo(document: &Value, name: &str) -> Value {
     let slos = document["slos"].as_array().expect("objectives");
     let found = slos.iter().find(|slo| slo["name"] == name);
     found.expect("the objective")["windows"][0].clone()
@@ -407,12 +402,7 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
     };
     set_mode(0o444);
     std::fs::write(&config, "[watchdog]\ngraveyard_ms = 100\n").expect("a configuration");
-    let args = [
-        "--config",
-        path_text(&config),
-        "--graveyard",
-        path_text(&pinned),
-    ];
+    let args = ["--config", text(&config), "--graveyard", text(&pinned)];
     let host = Host::start(&data, &args);
     let (mut api, mut telemetry) = (Client::new(&host), Client::of_telemetry(&host));
     for number in 0..40 {
@@ -424,7 +414,7 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
     let (status, document) = telemetry.get("/slos");
     assert_eq!(status, 200);
     for name in ["availability", "decision_latency_p95", "hrm_evaluation_p95"] {
-        let window = find_slo(&document, name);
+        let window = slo(&document, name);
         assert_eq!(window["status"], "not_enough_data", "{window}");
         assert!(
             window["value"].is_null() && window["met"].is_null(),
@@ -434,7 +424,7 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
     }
     // The first look at the pin may still be to come.
     let drift = wait_for("a look at the pin", || {
-        let drift = find_slo(&telemetry.get("/slos").1, "ethics_drift");
+        let drift = slo(&telemetry.get("/slos").1, "ethics_drift");
         (drift["status"] != "not_enough_data").then_some(drift)
     });
     assert_eq!(
@@ -446,13 +436,13 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
     let document = wait_for("enough data", || {
         std::thread::sleep(Duration::from_secs(1));
         let (_, document) = telemetry.get("/slos");
-        (find_slo(&document, "availability")["status"] != "not_enough_data").then_some(document)
+        (slo(&document, "availability")["status"] != "not_enough_data").then_some(document)
     });
-    let availability = find_slo(&document, "availability");
+    let availability = slo(&document, "availability");
     assert_eq!(availability["status"], "met", "{availability}");
     assert_eq!(availability["value"], 1.0);
     assert_eq!(availability["error_budget_left"], 1.0);
-    let evaluation = find_slo(&document, "hrm_evaluation_p95");
+    let evaluation = slo(&document, "hrm_evaluation_p95");
     assert!(evaluation["value"].as_f64() > Some(0.0), "{evaluation}");
     for slo in document["slos"].as_array().expect("objectives") {
         if slo["name"] != "ethics_drift" {
@@ -463,7 +453,7 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
     // The drift is measured: a module that can be written to no longer matches its pin.
     set_mode(0o644);
     let drift = wait_for("the drift", || {
-        let drift = find_slo(&telemetry.get("/slos").1, "ethics_drift");
+        let drift = slo(&telemetry.get("/slos").1, "ethics_drift");
         (drift["status"] == "breached").then_some(drift)
     });
     assert!(drift["value"].as_f64() >= Some(1.0), "{drift}");
@@ -472,7 +462,7 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
     set_mode(0o444);
     assert_eq!(host.terminate(), Some(0));
     let host = Host::start_halted(&data, &args);
-    let window = find_slo(&Client::of_telemetry(&host).get("/slos").1, "availability");
+    let window = slo(&Client::of_telemetry(&host).get("/slos").1, "availability");
     assert_eq!(window["status"], "not_enough_data", "{window}");
     assert_eq!(window["events"], 0);
 }
@@ -490,12 +480,7 @@ fn a_thousand_agents_are_scraped_soon_and_bounded() {
     }
     let host = Host::start(
         &dir.data(),
-        &[
-            "--agents",
-            path_text(&agents),
-            "--config",
-            path_text(&dir.config()),
-        ],
+        &["--agents", text(&agents), "--config", text(&dir.config())],
     );
     let (mut api, mut telemetry) = (Client::new(&host), Client::of_telemetry(&host));
     let series = |metrics: &str| {

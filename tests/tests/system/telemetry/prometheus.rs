@@ -105,7 +105,7 @@ impl ScrapingPrometheus {
             dir,
         };
         wait_until("Prometheus", || {
-            let ready = prometheus.ask("/-/ready").is_some();
+            let ready = prometheus.ask_server("/-/ready").is_some();
             let log = std::fs::read_to_string(prometheus.dir.path().join("log"));
             assert!(
                 !log.as_deref().unwrap_or("").contains("level=error"),
@@ -116,13 +116,13 @@ impl ScrapingPrometheus {
         prometheus
     }
 
-    fn ask(&self, path: &str) -> Option<String> {
+    fn ask_server(&self, path: &str) -> Option<String> {
         let answer = ureq::get(format!("http://{}{path}", self.address)).call();
         answer.ok()?.body_mut().read_to_string().ok()
     }
 
     /// An instant query: labels and value of each row.
-    fn query(&self, expression: &str) -> Vec<(Value, f64)> {
+    fn query_samples(&self, expression: &str) -> Vec<(Value, f64)> {
         let mut answer = ureq::get(format!("http://{}/api/v1/query", self.address))
             .query("query", expression)
             .call()
@@ -140,13 +140,15 @@ impl ScrapingPrometheus {
             .collect()
     }
 
-    fn value(&self, expression: &str) -> Option<f64> {
-        self.query(expression).first().map(|(_, value)| *value)
+    fn query_value(&self, expression: &str) -> Option<f64> {
+        self.query_samples(expression)
+            .first()
+            .map(|(_, value)| *value)
     }
 
     /// The alerts that fire. What the machine's own disk has to do with is not the test's.
-    fn firing(&self) -> BTreeSet<String> {
-        self.query("ALERTS{alertstate=\"firing\"}")
+    fn list_firing(&self) -> BTreeSet<String> {
+        self.query_samples("ALERTS{alertstate=\"firing\"}")
             .into_iter()
             .filter_map(|(labels, _)| labels["alertname"].as_str().map(str::to_owned))
             .filter(|name| !name.starts_with("ArkDiskSpace"))
@@ -335,7 +337,7 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
     let prometheus = ScrapingPrometheus::start(&host);
     let mut client = Client::new(&host);
     wait_until("the first scrape", || {
-        prometheus.value("up{job=\"ark\"}") > Some(0.0)
+        prometheus.query_value("up{job=\"ark\"}") > Some(0.0)
     });
 
     // A known mix: 100 approved, 4 held, 3 denied for the leverage; signals, one of them three times.
@@ -359,10 +361,11 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
     }
     let quiet_p95 = find_p95(samples);
     wait_until("all of it in Prometheus", || {
-        prometheus.value("sum(ark_decisions_total)") == Some(107.0)
+        prometheus.query_value("sum(ark_decisions_total)") == Some(107.0)
     });
     for outcome in ["approved", "held", "denied"] {
-        let counted = prometheus.value(&format!("ark_decisions_total{{outcome=\"{outcome}\"}}"));
+        let counted =
+            prometheus.query_value(&format!("ark_decisions_total{{outcome=\"{outcome}\"}}"));
         let logged = sum_audit(
             &data,
             &format!("audit_log WHERE kind = 'decision' AND outcome = '{outcome}'"),
@@ -391,23 +394,23 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
             107.0,
         ),
     ] {
-        wait_until(query, || prometheus.value(query) == Some(expected));
+        wait_until(query, || prometheus.query_value(query) == Some(expected));
     }
     let rows = sum_audit(&data, "audit_log");
     wait_until("the audit log's rows", || {
-        let head = prometheus.value("ark_audit_head_sequence");
-        head == Some(rows) && prometheus.value("ark_audit_rows_total") == Some(rows)
+        let head = prometheus.query_value("ark_audit_head_sequence");
+        head == Some(rows) && prometheus.query_value("ark_audit_rows_total") == Some(rows)
     });
     // Prometheus' quantile is what the client measures, up to a bucket; less, where the client had to wait for a busy machine.
     let quantile =
         "histogram_quantile(0.95, ark_http_request_duration_seconds_bucket{call=\"actions\"})";
-    let seen = prometheus.value(quantile).expect("a quantile");
+    let seen = prometheus.query_value(quantile).expect("a quantile");
     assert!(
         seen > 0.0 && find_bucket(seen) <= find_bucket(quiet_p95) + 1,
         "the client measured {quiet_p95} s, Prometheus says {seen} s"
     );
     let decided = prometheus
-        .value("histogram_quantile(0.95, ark_decision_duration_seconds_bucket)")
+        .query_value("histogram_quantile(0.95, ark_decision_duration_seconds_bucket)")
         .expect("a quantile");
     assert!(
         find_bucket(decided) <= find_bucket(quiet_p95) + 1,
@@ -419,9 +422,9 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
     let spike =
         "count_over_time(ALERTS{alertname=\"ArkViolationSpike\", alertstate=\"firing\"}[2m])";
     wait_until("the alert on violations", || {
-        prometheus.value(spike).is_some()
+        prometheus.query_value(spike).is_some()
     });
-    wait_until("quiet", || prometheus.firing().is_empty());
+    wait_until("quiet", || prometheus.list_firing().is_empty());
 
     // Latency: the disk's part of every decision takes half a second and more.
     let slow_from = Instant::now();
@@ -432,7 +435,7 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
         let body = trade(&format!("L{number}"), 0.001);
         let took = send_delayed(&host, &data, Duration::from_millis(700), &body);
         assert!(took > 0.5, "the latency was not injected: {took} s");
-        let firing = prometheus.firing();
+        let firing = prometheus.list_firing();
         latency
             .iter()
             .all(|name| firing.contains(*name))
@@ -442,7 +445,7 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
     let of_latency = |name: &String| name.starts_with("ArkDecisionLatency");
     assert!(firing.iter().all(of_latency), "{firing:?}");
     let commit = prometheus
-        .value("histogram_quantile(0.95, rate(ark_decision_phase_duration_seconds_bucket{phase=\"commit\"}[10s]))");
+        .query_value("histogram_quantile(0.95, rate(ark_decision_phase_duration_seconds_bucket{phase=\"commit\"}[10s]))");
     assert!(
         commit > Some(0.4),
         "the phase that was slow is not the one that is shown: {commit:?}"
@@ -453,10 +456,10 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
     let mut client = Client::new(&host);
     assert_eq!(client.post("/v1/agents/kyle/quarantine", &order).0, 200);
     wait_until("the alert on the quarantine", || {
-        prometheus.firing().contains("ArkAgentQuarantined")
+        prometheus.list_firing().contains("ArkAgentQuarantined")
     });
     let whom: Vec<Value> = prometheus
-        .query("ALERTS{alertname=\"ArkAgentQuarantined\", alertstate=\"firing\"}")
+        .query_samples("ALERTS{alertname=\"ArkAgentQuarantined\", alertstate=\"firing\"}")
         .into_iter()
         .map(|(labels, _)| labels["agent"].clone())
         .collect();
@@ -465,7 +468,9 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
     assert_eq!(client.post("/v1/agents/kyle/restore", &order).0, 200);
 
     // Everything ends again.
-    wait_until("quiet after the storm", || prometheus.firing().is_empty());
+    wait_until("quiet after the storm", || {
+        prometheus.list_firing().is_empty()
+    });
     let quarantines = "ark_agent_quarantines_total{agent=\"kyle\", reason=\"operator\"}";
-    assert_eq!(prometheus.value(quarantines), Some(1.0));
+    assert_eq!(prometheus.query_value(quarantines), Some(1.0));
 }

@@ -104,7 +104,7 @@ impl Receiver {
                     return;
                 };
                 std::thread::spawn(move || {
-                    if let Err(error) = shared.serve(stream, tls) {
+                    if let Err(error) = shared.serve_connection(stream, tls) {
                         shared.note_fault(error.to_string());
                     }
                 });
@@ -181,7 +181,11 @@ impl ReceiverState {
         lock_mutex(&self.faults).push(fault);
     }
 
-    fn serve(&self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> std::io::Result<()> {
+    fn serve_connection(
+        &self,
+        stream: TcpStream,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> std::io::Result<()> {
         let channel: Box<dyn Channel> = match tls {
             None => Box::new(stream),
             Some(config) => {
@@ -191,14 +195,14 @@ impl ReceiverState {
         };
         let mut channel = BufReader::new(channel);
         while let Some((headers, body)) = read_request(&mut channel)? {
-            let reaction = match self.take(&headers, &body) {
+            let reaction = match self.take_request(&headers, &body) {
                 Ok(received) => lock_mutex(&self.react)(&received),
                 Err(fault) => {
                     self.note_fault(fault);
                     Reaction::Status(401, Vec::new())
                 }
             };
-            if !self.answer(channel.get_mut(), &reaction)? {
+            if !self.answer_request(channel.get_mut(), &reaction)? {
                 return Ok(());
             }
         }
@@ -206,7 +210,7 @@ impl ReceiverState {
     }
 
     /// Checks a request as Standard Webhooks says, and keeps it.
-    fn take(&self, headers: &[(String, String)], body: &str) -> Result<Received, String> {
+    fn take_request(&self, headers: &[(String, String)], body: &str) -> Result<Received, String> {
         let header = |name: &str| {
             let mut found = headers.iter().filter(|(it, _)| it == name);
             match (found.next(), found.next()) {
@@ -246,7 +250,11 @@ impl ReceiverState {
     }
 
     /// Answers a request. Returns whether the connection goes on.
-    fn answer(&self, channel: &mut dyn Channel, reaction: &Reaction) -> std::io::Result<bool> {
+    fn answer_request(
+        &self,
+        channel: &mut dyn Channel,
+        reaction: &Reaction,
+    ) -> std::io::Result<bool> {
         match reaction {
             Reaction::Status(status, headers) => {
                 let mut head = format!("HTTP/1.1 {status} Told\r\n");
@@ -262,15 +270,15 @@ impl ReceiverState {
             }
             Reaction::EndlessBody => {
                 channel.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n")?;
-                self.repeat(channel, &[b'x'; 4096], Duration::ZERO);
+                self.repeat_part(channel, &[b'x'; 4096], Duration::ZERO);
             }
             Reaction::EndlessHead => {
                 channel.write_all(b"HTTP/1.1 200 OK\r\n")?;
-                self.repeat(channel, b"X-More: and more\r\n", Duration::ZERO);
+                self.repeat_part(channel, b"X-More: and more\r\n", Duration::ZERO);
             }
             Reaction::Trickle => {
                 channel.write_all(b"HTTP/1.1 200 OK\r\n")?;
-                self.repeat(channel, b"X: y\r\n", Duration::from_millis(50));
+                self.repeat_part(channel, b"X: y\r\n", Duration::from_millis(50));
             }
             Reaction::Silence => {
                 while !self.is_ended.load(Ordering::SeqCst) {
@@ -283,7 +291,7 @@ impl ReceiverState {
     }
 
     /// Writes the same until the other side has gone.
-    fn repeat(&self, channel: &mut dyn Channel, part: &[u8], pause: Duration) {
+    fn repeat_part(&self, channel: &mut dyn Channel, part: &[u8], pause: Duration) {
         let is_ended = || self.is_ended.load(Ordering::SeqCst);
         while !is_ended()
             && channel

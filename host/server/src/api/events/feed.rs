@@ -170,7 +170,7 @@ impl FeedWorker {
         lower_thread_priority(NICE);
         let mut read_at = Instant::now();
         loop {
-            if !self.receive() {
+            if !self.receive_message() {
                 return;
             }
             if read_at.elapsed() >= GATHER {
@@ -202,7 +202,7 @@ impl FeedWorker {
 
     /// Takes what has come. Without anything to do it waits: until something comes, or, with streams at the head, until they may be looked after
     /// again. Returns false when the thread is to end.
-    fn receive(&mut self) -> bool {
+    fn receive_message(&mut self) -> bool {
         let mut next = if !self.is_idle() {
             self.messages.try_recv().ok()
         } else if self.waiting.is_empty() {
@@ -318,7 +318,7 @@ impl FeedWorker {
             let Some(mut request) = self.due.pop_front() else {
                 return;
             };
-            let kept = self.kept.find(&request);
+            let kept = self.kept.find_page(&request);
             let page = match kept {
                 Some(page) => Ok(Some(page)),
                 None => self
@@ -331,7 +331,7 @@ impl FeedWorker {
                         request.cursor = page.cursor;
                         self.sort_request(request);
                     } else {
-                        self.kept.keep(&request, &page);
+                        self.kept.keep_page(&request, &page);
                         let _ = request.reply.send(Ok(page));
                     }
                 }
@@ -347,7 +347,7 @@ impl FeedWorker {
         if request.reply.is_closed() {
             return;
         }
-        let page = match self.kept.find(&request) {
+        let page = match self.kept.find_page(&request) {
             Some(page) => Ok(page),
             None => self.read_page(&request),
         };
@@ -357,7 +357,7 @@ impl FeedWorker {
                 self.sort_request(request);
             }
             Ok(page) => {
-                self.kept.keep(&request, &page);
+                self.kept.keep_page(&request, &page);
                 let _ = request.reply.send(Ok(page));
             }
             Err(end) => drop(request.reply.send(Err(end))),
@@ -413,7 +413,7 @@ struct KeptPages {
 }
 
 impl KeptPages {
-    fn key(request: &PageRequest) -> (u64, u64, EventFilter) {
+    fn page_key(request: &PageRequest) -> (u64, u64, EventFilter) {
         let EventCursor {
             audit_seq,
             alert_seq,
@@ -421,12 +421,12 @@ impl KeptPages {
         (audit_seq, alert_seq, request.filter.clone())
     }
 
-    fn find(&self, request: &PageRequest) -> Option<EventPage> {
-        self.pages.get(&Self::key(request)).cloned()
+    fn find_page(&self, request: &PageRequest) -> Option<EventPage> {
+        self.pages.get(&Self::page_key(request)).cloned()
     }
 
-    fn keep(&mut self, request: &PageRequest, page: &EventPage) {
-        let key = Self::key(request);
+    fn keep_page(&mut self, request: &PageRequest, page: &EventPage) {
+        let key = Self::page_key(request);
         if self.pages.contains_key(&key) {
             return;
         }

@@ -64,7 +64,7 @@ pub(in crate::api) struct EventData {
     pub(in crate::api) breaks_rules: bool,
 }
 
-/// A row of the audit log that is no decision.
+/// A row of the audit log that is not a decision.
 #[derive(Serialize)]
 struct RowData<'a> {
     seq: u64,

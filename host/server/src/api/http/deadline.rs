@@ -1,6 +1,6 @@
 //! What every request and every answer carries in addition to its content: a deadline and a trace.
 //!
-//! Invariant: whoever may not call is told so, however short the deadline; and a call whose deadline passed before it began does not begin.
+//! Invariant: a caller without the right to call gets that answer however short the deadline is; and a call whose deadline passed before it began does not begin.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -67,7 +67,7 @@ impl Deadline {
         left.is_ok()
     }
 
-    /// Has the caller told at the deadline what `answer` returns, in place of an outcome that is not known. For changes that are in force before
+    /// Answers the caller at the deadline with what `answer` returns, in place of an outcome that is not known. For changes that are in force before
     /// they are on disk.
     pub(crate) fn answer_with(&self, answer: impl Fn() -> Option<Problem> + Send + 'static) {
         *self.certain_answer.lock() = Some(Box::new(answer));

@@ -20,7 +20,7 @@ const SMALL: u64 = 16 * 1024;
 pub(crate) struct LingerFlag(Arc<AtomicBool>);
 
 impl LingerFlag {
-    /// Has the connection closed slowly.
+    /// Marks the connection to be closed slowly.
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Release);
     }

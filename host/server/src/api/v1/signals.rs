@@ -150,7 +150,7 @@ async fn send_signal(
 /// Returns what a refused signal was answered before: its repetition must not be told that it was refused.
 ///
 /// # Errors
-/// The refusal, when it is no repetition.
+/// The refusal, when it is not a repetition.
 async fn find_accepted(
     api: &Arc<Api>,
     key: Option<SignalKey>,

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::api::http::body::{BodyLimits, incomplete_body, refuse_large, too_slow};
 use crate::api::http::problem::Problem;
 
-/// Bodies up to this size are held in memory: all that are no uploads.
+/// Bodies up to this size are held in memory: all except uploads.
 pub(super) const WHOLE_LIMITS: BodyLimits = BodyLimits::DEFAULT;
 /// Bodies up to this size are streamed: the uploads. The owner has its own limits.
 pub(super) const STREAMED_LIMITS: BodyLimits = BodyLimits::UPLOAD;

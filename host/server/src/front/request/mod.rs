@@ -54,7 +54,7 @@ impl OutgoingRequest {
     /// Takes a request in: reads its body unless it is large, and gives it a trace and a key if it needs one.
     ///
     /// # Errors
-    /// 400 for a body that breaks off, 404 for a target that is no path, 408 for a body that takes too long, 413 for one that declares to be too
+    /// 400 for a body that breaks off, 404 for a target that is not a path, 408 for a body that takes too long, 413 for one that declares to be too
     /// large, 503 without memory for it, 508 for a request that has passed a front before.
     pub(super) async fn take_in(
         request: Request<Body>,

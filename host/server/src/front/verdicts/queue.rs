@@ -130,7 +130,7 @@ impl VerdictQueue {
         Self { answers, work }
     }
 
-    /// Has the decisions of an answer judged again. Past the bounds it is counted as unjudged.
+    /// Queues the decisions of an answer to be judged again. Past the bounds it is counted as unjudged.
     pub(in crate::front) fn submit(&self, answered: AnsweredCall) {
         let size = answered.size();
         let bytes = self.work.waiting_bytes.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What came of judging decisions again: counts, and the last that differed.
+//! The results of judging decisions again: counts, and the last that differed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub(in crate::front) struct DifferingVerdict {
     pub(in crate::front) reading: Option<String>,
 }
 
-/// What came of it so far.
+/// The results so far.
 #[derive(Debug, Serialize)]
 pub(in crate::front) struct TallyReport {
     same: u64,
@@ -77,7 +77,7 @@ struct ReasonTally {
     warned_at: Option<Instant>,
 }
 
-/// Counts what came of it.
+/// Counts the results of judging again.
 pub(in crate::front) struct VerdictTally {
     meters: Arc<FrontMeters>,
     reasons: Mutex<BTreeMap<UnjudgedReason, ReasonTally>>,

@@ -176,7 +176,7 @@ fn execution_payload(report: &ExecutionReport, booking: &Booking, now: Millis) -
     })
 }
 
-/// Adds the alerts of a report to the unit, and announces them where somebody listens.
+/// Adds the alerts of a report to the unit, and announces them to the subscribers.
 fn stage_alerts(
     booking: &Booking,
     trace_id: TraceId,

@@ -96,7 +96,7 @@ impl Arbiter {
         Ok(())
     }
 
-    /// Has the ledger loaded again before the next request, since it contains what will not be committed.
+    /// Marks the ledger to be loaded again before the next request, since it contains what will not be committed.
     pub(super) fn mark_ledger_stale(&self) {
         self.ledger_is_stale.store(true, Ordering::Release);
     }

@@ -34,7 +34,7 @@ impl UnrecordedOrders {
 
     /// Keeps the unit of an order whose commit failed.
     pub(super) fn keep_order(&self, unit: Unit) {
-        self.change(|state| {
+        self.change_state(|state| {
             if let Some(subject) = unit.control.first().map(order_subject) {
                 state.units.insert(subject, unit);
             }
@@ -43,13 +43,13 @@ impl UnrecordedOrders {
 
     /// Forgets the order about a subject: a later one is on disk.
     pub(super) fn forget_order(&self, change: &ControlChange) {
-        self.change(|state| drop(state.units.remove(&order_subject(change))));
+        self.change_state(|state| drop(state.units.remove(&order_subject(change))));
     }
 
     /// Takes the units to commit them again. Each must be given back with [`UnrecordedOrders::finish`].
     pub(super) fn take(&self) -> Vec<Unit> {
         let mut taken = Vec::new();
-        self.change(|state| {
+        self.change_state(|state| {
             taken = std::mem::take(&mut state.units).into_values().collect();
             state.in_flight += taken.len();
         });
@@ -58,13 +58,13 @@ impl UnrecordedOrders {
 
     /// Ends the try to commit a unit; `failed`: the unit, if it is still not on disk.
     pub(super) fn finish_recording(&self, failed: Option<Unit>) {
-        self.change(|state| state.in_flight -= 1);
+        self.change_state(|state| state.in_flight -= 1);
         if let Some(unit) = failed {
             self.keep_order(unit);
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut UnrecordedState)) {
+    fn change_state(&self, change: impl FnOnce(&mut UnrecordedState)) {
         let mut state = self.state.lock();
         change(&mut state);
         self.guards

@@ -104,13 +104,13 @@ mod tests {
 
     use super::*;
 
-    fn make_action(action_type: &str, parameters: &Value) -> Action {
+    fn action(action_type: &str, parameters: &Value) -> Action {
         let document = json!({"agent": "a", "action_type": action_type, "parameters": parameters});
         parse_action(document).unwrap().action
     }
 
     /// The same action under the name of a declared type.
-    fn make_declared(name: &str, action: Action) -> Action {
+    fn declared(name: &str, action: Action) -> Action {
         Action {
             action_type: name.to_owned(),
             ..action
@@ -121,12 +121,11 @@ mod tests {
     fn a_veto_covers_what_is_done_under_every_name() {
         let trade = |action_type: &str, side: &str| {
             let parameters = json!({"symbol": "X", "position_size_pct": 0.1, "side": side});
-            make_action(action_type, &parameters)
+            action(action_type, &parameters)
         };
-        let file =
-            |verb: &str| make_action("file_operation", &json!({"path": "x", "operation": verb}));
-        let data = |action_type: &str| make_action(action_type, &json!({}));
-        let message = |action_type: &str| make_action(action_type, &json!({"text": "t"}));
+        let file = |verb: &str| action("file_operation", &json!({"path": "x", "operation": verb}));
+        let data = |action_type: &str| action(action_type, &json!({}));
+        let message = |action_type: &str| action(action_type, &json!({"text": "t"}));
         let actions = [
             ("trade buy", trade("trade", "buy")),
             ("trade sell", trade("trade", "sell")),
@@ -136,38 +135,32 @@ mod tests {
             ("sell", trade("sell", "sell")),
             (
                 "place_order buy",
-                make_declared("place_order", trade("trade", "buy")),
+                declared("place_order", trade("trade", "buy")),
             ),
             (
                 "close_position",
-                make_action("close_position", &json!({"symbol": "X"})),
+                action("close_position", &json!({"symbol": "X"})),
             ),
             (
                 "flatten",
-                make_declared(
-                    "flatten",
-                    make_action("close_position", &json!({"symbol": "X"})),
-                ),
+                declared("flatten", action("close_position", &json!({"symbol": "X"}))),
             ),
             ("data_handling", data("data_handling")),
             ("share_data", data("share_data")),
-            ("export share", make_declared("export", data("share_data"))),
+            ("export share", declared("export", data("share_data"))),
             ("file_operation read", file("read")),
             ("file_operation destroy", file("destroy")),
             ("file_operation remove", file("remove")),
-            ("delete", make_action("delete", &json!({"path": "x"}))),
-            ("purge", make_declared("purge", file("delete"))),
+            ("delete", action("delete", &json!({"path": "x"}))),
+            ("purge", declared("purge", file("delete"))),
             (
                 "execute_code",
-                make_action("execute_code", &json!({"code": "1"})),
+                action("execute_code", &json!({"code": "1"})),
             ),
             ("message", message("message")),
             ("publish", message("publish")),
-            ("clear_halt", make_action("clear_halt", &json!({}))),
-            (
-                "rebalance",
-                make_action("rebalance", &json!({"side": "buy"})),
-            ),
+            ("clear_halt", action("clear_halt", &json!({}))),
+            ("rebalance", action("rebalance", &json!({"side": "buy"}))),
         ];
         let trades: &[&str] = &[
             "trade buy",

@@ -86,7 +86,7 @@ pub fn replay_log(
     let mut report = ReplayReport::default();
     store.visit_audit_rows(|row| {
         if row.kind == AuditKind::Decision {
-            report.add(row, library);
+            report.add_row(row, library);
         }
         true
     })?;
@@ -104,14 +104,14 @@ pub fn replay_last(
 ) -> Result<ReplayReport, ReadError> {
     let mut report = ReplayReport::default();
     for row in store.last_decisions(limit)? {
-        report.add(row, library);
+        report.add_row(row, library);
     }
     Ok(report)
 }
 
 impl ReplayReport {
     /// Judges the decision of a row again.
-    fn add(&mut self, row: AuditRow, library: &PolicyLibrary<'_>) {
+    fn add_row(&mut self, row: AuditRow, library: &PolicyLibrary<'_>) {
         self.decisions += 1;
         match replay_decision(&row, library) {
             Ok(Replayed::Identical) => self.identical += 1,

@@ -51,7 +51,7 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// What it measures: the help text.
     pub help: &'static str,
-    /// What reads the value when somebody asks; `None`: the values are recorded as they come (histograms and summaries).
+    /// Reads the value on demand; `None`: the values are recorded as they come (histograms and summaries).
     pub(in crate::telemetry) observe: Option<Observe>,
 }
 

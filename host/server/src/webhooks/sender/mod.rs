@@ -133,7 +133,7 @@ impl WebhookSender {
             last_reason: String::new(),
             unable_since: None,
         };
-        if let Err(error) = sending.load() {
+        if let Err(error) = sending.load_progress() {
             tracing::warn!(webhook = %config.name, %error, "it is not recorded yet where a webhook begins");
         }
         sending
@@ -175,7 +175,7 @@ impl WebhookSender {
     }
 
     /// Reads what the database has of the webhook. The first time it begins where the log ends.
-    fn load(&mut self) -> Result<(), StepError> {
+    fn load_progress(&mut self) -> Result<(), StepError> {
         let name = &self.config.name;
         let (recorded, disabled) = match self.store.webhook(name)? {
             Some(row) => (row.progress, row.disabled),
@@ -185,7 +185,7 @@ impl WebhookSender {
                     ..WebhookProgress::default()
                 };
                 let change = WebhookChange::Progress(name.clone(), progress.clone());
-                self.commit(vec![change])?;
+                self.commit_changes(vec![change])?;
                 (progress, None)
             }
         };
@@ -208,7 +208,7 @@ impl WebhookSender {
 
     fn send_next(&mut self) -> Result<WebhookStep, StepError> {
         if self.must_load {
-            self.load()?;
+            self.load_progress()?;
         }
         if self.is_disabled {
             return Ok(WebhookStep::Idle);
@@ -256,7 +256,7 @@ impl WebhookSender {
                 return Ok(WebhookStep::Waits(left));
             }
         }
-        self.attempt(progress)?;
+        self.attempt_delivery(progress)?;
         Ok(WebhookStep::Moved)
     }
 
@@ -315,7 +315,7 @@ impl WebhookSender {
     }
 
     /// Tries the current event once.
-    fn attempt(&mut self, mut progress: WebhookProgress) -> Result<(), StepError> {
+    fn attempt_delivery(&mut self, mut progress: WebhookProgress) -> Result<(), StepError> {
         let Some(current) = &self.current else {
             return Ok(());
         };
@@ -328,7 +328,7 @@ impl WebhookSender {
                 self.keep_progress(progress);
                 Ok(())
             }
-            AttemptResult::Gone => self.disable(),
+            AttemptResult::Gone => self.disable_webhook(),
             AttemptResult::Unsent(problem) => Err(StepError::Unsent(problem)),
             AttemptResult::Failed {
                 kind,
@@ -356,13 +356,13 @@ impl WebhookSender {
     }
 
     /// Ends sending until an operator enables the webhook.
-    fn disable(&mut self) -> Result<(), StepError> {
+    fn disable_webhook(&mut self) -> Result<(), StepError> {
         const REASON: &str = "the receiver answered 410: it wants no more events";
         self.status.failed(FailureKind::Refused).increment();
         self.record_progress();
         let name = self.config.name.clone();
         let change = WebhookChange::Disable(name.clone(), REASON.to_owned());
-        self.commit(vec![change])?;
+        self.commit_changes(vec![change])?;
         self.is_disabled = true;
         let disabled = Some((Millis::now(), REASON.to_owned()));
         self.status.update(|state| state.disabled = disabled);
@@ -381,7 +381,7 @@ impl WebhookSender {
         self.last_reason.clear();
     }
 
-    fn commit(&self, webhooks: Vec<WebhookChange>) -> Result<(), StepError> {
+    fn commit_changes(&self, webhooks: Vec<WebhookChange>) -> Result<(), StepError> {
         self.store.commit(Unit {
             at: Millis::now(),
             webhooks,

@@ -91,7 +91,7 @@ impl WebhookSender {
             return;
         }
         let change = WebhookChange::Progress(self.config.name.clone(), progress.clone());
-        match self.commit(vec![change]) {
+        match self.commit_changes(vec![change]) {
             Ok(()) => self.recorded = Some(progress),
             Err(error) => {
                 tracing::debug!(webhook = %self.config.name, %error, "how far events were sent is not recorded");

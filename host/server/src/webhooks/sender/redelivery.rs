@@ -37,7 +37,7 @@ impl WebhookSender {
         behind.event_id = None;
         behind.attempts = 0;
         behind.retry_at = None;
-        self.commit(vec![
+        self.commit_changes(vec![
             WebhookChange::AddDeadLetter(name.clone(), letter, limit),
             WebhookChange::Progress(name.clone(), behind.clone()),
         ])?;
@@ -63,13 +63,13 @@ impl WebhookSender {
                     progress.failing_since = None;
                     self.keep_progress(progress);
                 }
-                self.commit(vec![WebhookChange::Delivered(name, event_id)])
+                self.commit_changes(vec![WebhookChange::Delivered(name, event_id)])
             }
-            AttemptResult::Gone => self.disable(),
+            AttemptResult::Gone => self.disable_webhook(),
             AttemptResult::Unsent(problem) => Err(StepError::Unsent(problem)),
             AttemptResult::Failed { kind, reason, .. } => {
                 self.status.failed(kind).increment();
-                self.commit(vec![WebhookChange::RedeliveryFailed(
+                self.commit_changes(vec![WebhookChange::RedeliveryFailed(
                     name, event_id, reason,
                 )])
             }

@@ -52,7 +52,7 @@ impl Supervisor {
         let is_ending = Arc::clone(&ending);
         let thread = std::thread::spawn(move || {
             while !is_ending.load(Ordering::Relaxed) {
-                let mut child = spawn(&listeners, &front, &fault);
+                let mut child = spawn_front(&listeners, &front, &fault);
                 while child.try_wait().expect("a state").is_none() {
                     if is_ending.load(Ordering::Relaxed) {
                         let _ = child.kill();
@@ -71,7 +71,7 @@ impl Supervisor {
 }
 
 /// Starts the front with the listeners as descriptors 3 and 4.
-fn spawn(listeners: &[TcpListener; 2], front: &[String], fault: &str) -> Child {
+fn spawn_front(listeners: &[TcpListener; 2], front: &[String], fault: &str) -> Child {
     let [api, telemetry] = [0, 1].map(|index: usize| {
         let listener = listeners[index].try_clone().expect("a descriptor");
         OwnedFd::from(listener)

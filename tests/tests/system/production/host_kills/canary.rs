@@ -14,22 +14,22 @@ use super::{
 
 /// How a canary ends over a kill of the host.
 #[derive(Debug, Clone, Copy)]
-enum End {
+enum CanaryEnd {
     /// The new version has the requests and the data.
     Promoted,
     /// The stable version has them, for this tripwire and a reason with this text.
     Back(&'static str, &'static str),
 }
 
-fn assert_end(stage: &CanaryFixture, report: &Value, end: End) {
+fn assert_end(stage: &CanaryFixture, report: &Value, end: CanaryEnd) {
     println!("{} {}", report["promoted"], report["reason"]);
     let serving = match end {
-        End::Promoted => {
+        CanaryEnd::Promoted => {
             assert_eq!(report["promoted"], true, "{report:#}");
             stage.assert_weights(0, 256);
             "new"
         }
-        End::Back(tripwire, reason) => {
+        CanaryEnd::Back(tripwire, reason) => {
             assert_eq!(report["promoted"], false, "{report:#}");
             assert_eq!(report["tripwire"], tripwire, "{report:#}");
             let said = report["reason"].as_str().expect("a reason");
@@ -52,9 +52,9 @@ fn begin_anew(stage: &CanaryFixture) {
 }
 
 /// An entry of the journal at which the host is killed, and how the canary ends.
-type Row = (&'static str, Manager, End);
+type CanaryKill = (&'static str, Manager, CanaryEnd);
 
-fn run_over_kills(more: &[&str], rows: &[Row]) {
+fn run_over_kills(more: &[&str], rows: &[CanaryKill]) {
     let stage = CanaryFixture::start("", "");
     let options = stage.take_over_options();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -82,7 +82,7 @@ fn an_old_host_that_is_killed_while_the_new_front_has_a_share_is_started_again()
     let share = "{\"share\":50}";
     run_over_kills(
         &["--shares", "50,100", "--step", "1", "--deadline", "3"],
-        &[(share, Manager::None, End::Back("error", ended))],
+        &[(share, Manager::None, CanaryEnd::Back("error", ended))],
     );
 }
 
@@ -91,7 +91,7 @@ fn an_old_host_that_a_process_manager_starts_again_keeps_the_canary() {
     let share = "{\"share\":50}";
     run_over_kills(
         &["--shares", "50,100", "--step", "1"],
-        &[(share, Manager::Restarts("start"), End::Promoted)],
+        &[(share, Manager::Restarts("start"), CanaryEnd::Promoted)],
     );
 }
 
@@ -103,10 +103,18 @@ fn an_old_host_that_is_killed_in_the_take_over_is_taken_over_all_the_same() {
             (
                 "{\"taking_over\":\"snapshot\"}",
                 Manager::None,
-                End::Promoted,
+                CanaryEnd::Promoted,
             ),
-            ("{\"taking_over\":\"replay\"}", Manager::None, End::Promoted),
-            ("{\"taking_over\":\"stop\"}", Manager::None, End::Promoted),
+            (
+                "{\"taking_over\":\"replay\"}",
+                Manager::None,
+                CanaryEnd::Promoted,
+            ),
+            (
+                "{\"taking_over\":\"stop\"}",
+                Manager::None,
+                CanaryEnd::Promoted,
+            ),
         ],
     );
 }
@@ -121,7 +129,7 @@ fn an_old_host_that_is_killed_in_its_drain_and_a_new_one_at_its_start_go_back() 
         kill_in_drain(&stage);
         kill_when_ready(&stage, "start-new");
         let ended = "the host has ended: no process holds ";
-        let end = End::Back("take-over", ended);
+        let end = CanaryEnd::Back("take-over", ended);
         assert_end(&stage, &stage.run_canary(&options), end);
         // On the way back the stable one is killed, too.
         kill_when_ready(&stage, "start");
@@ -137,7 +145,7 @@ fn an_old_host_that_is_killed_in_its_drain_and_a_new_one_at_its_start_go_back() 
             errors.contains("; `ark canary abort` tries again"),
             "{errors}"
         );
-        let end = End::Back("take-over", "fails (exit status: 7)");
+        let end = CanaryEnd::Back("take-over", "fails (exit status: 7)");
         assert_end(&stage, &stage.run_verb("abort"), end);
     });
     assert_each_once(&stage, &decided);
@@ -172,7 +180,7 @@ fn a_new_version_that_has_migrated_and_judged_is_started_again_by_resume() {
             "{errors}"
         );
         assert!(!is_ready(&stage.owner));
-        assert_end(&stage, &stage.run_verb("resume"), End::Promoted);
+        assert_end(&stage, &stage.run_verb("resume"), CanaryEnd::Promoted);
     });
     assert_eq!(stage.recorded(), decided, "each once, and none lost");
     let verified = Command::new(ark_program())
@@ -195,7 +203,7 @@ fn a_new_front_that_is_killed_while_it_has_a_share_gives_it_back() {
         front.send_kill();
         wait_report(canary)
     });
-    assert_end(&stage, &report, End::Back("down", ""));
+    assert_end(&stage, &report, CanaryEnd::Back("down", ""));
     assert!(decided.is_subset(&stage.recorded()), "none is lost");
     stage.assert_chain();
 }

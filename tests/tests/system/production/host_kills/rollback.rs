@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// A step at whose entry the host is killed, and what the command ends with: `None`: the end of a rollback; else an error with this text, after which
 /// `ark rollback` comes to that end.
-type Row = (&'static str, Manager, Option<&'static str>);
+type RollbackKill = (&'static str, Manager, Option<&'static str>);
 
 /// What a rollback says whose step failed.
 const REMEDY: &str = "; `ark rollback` goes on once that is mended";
@@ -28,7 +28,7 @@ fn short_options(stage: &CanaryFixture) -> Vec<String> {
     options
 }
 
-fn roll_back_over_kills(rows: &[Row]) {
+fn roll_back_over_kills(rows: &[RollbackKill]) {
     let stage = CanaryFixture::start("", "");
     let texts = short_options(&stage);
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();

@@ -8,7 +8,7 @@ use super::{Manager, assert_each_once, kill_in_drain, kill_when_ready, path, run
 
 /// How an upgrade ends over a kill of the host.
 #[derive(Debug, Clone, Copy)]
-enum End {
+enum UpgradeEnd {
     /// The new version serves.
     Upgraded,
     /// The stable version serves again, for a reason with this text.
@@ -18,26 +18,26 @@ enum End {
     UpgradedOrOperationLost,
 }
 
-fn assert_end(stage: &CanaryFixture, report: &Value, end: End) {
+fn assert_end(stage: &CanaryFixture, report: &Value, end: UpgradeEnd) {
     println!("{} {}", report["upgraded"], report["reason"]);
     let end = match end {
-        End::UpgradedOrOperationLost if report["upgraded"] == true => End::Upgraded,
-        End::UpgradedOrOperationLost => End::Back("there is no operation "),
+        UpgradeEnd::UpgradedOrOperationLost if report["upgraded"] == true => UpgradeEnd::Upgraded,
+        UpgradeEnd::UpgradedOrOperationLost => UpgradeEnd::Back("there is no operation "),
         end => end,
     };
     let serving = match end {
-        End::Upgraded => {
+        UpgradeEnd::Upgraded => {
             assert_eq!(report["upgraded"], true, "{report:#}");
             "new"
         }
-        End::Back(reason) => {
+        UpgradeEnd::Back(reason) => {
             assert_eq!(report["upgraded"], false, "{report:#}");
             let said = report["reason"].as_str().expect("a reason");
             assert!(said.contains(reason), "{reason}: {report:#}");
             assert_eq!(report["rollback"]["passed"], true, "{report:#}");
             "stable"
         }
-        End::UpgradedOrOperationLost => unreachable!("it is one of the others by now"),
+        UpgradeEnd::UpgradedOrOperationLost => unreachable!("it is one of the others by now"),
     };
     assert_eq!(report["unrecorded"], serde_json::json!([]), "{report:#}");
     assert!(is_ready(&stage.owner), "{report:#}");
@@ -45,9 +45,9 @@ fn assert_end(stage: &CanaryFixture, report: &Value, end: End) {
 }
 
 /// A step at whose entry the host is killed, and how the upgrade ends.
-type Row = (&'static str, Manager, End);
+type UpgradeKill = (&'static str, Manager, UpgradeEnd);
 
-fn upgrade_over_kills(rows: &[Row]) {
+fn upgrade_over_kills(rows: &[UpgradeKill]) {
     let stage = CanaryFixture::start(CONFIG, "");
     let ((), decided) = stage.under_load(|| {
         for (phase, manager, end) in rows {
@@ -72,17 +72,17 @@ fn upgrade_over_kills(rows: &[Row]) {
 #[test]
 fn an_old_host_that_is_killed_before_the_snapshot_is_upgraded_all_the_same() {
     upgrade_over_kills(&[
-        ("check", Manager::None, End::Upgraded),
-        ("snapshot", Manager::None, End::Upgraded),
+        ("check", Manager::None, UpgradeEnd::Upgraded),
+        ("snapshot", Manager::None, UpgradeEnd::Upgraded),
     ]);
 }
 
 #[test]
 fn an_old_host_that_is_killed_before_it_is_stopped_is_upgraded_all_the_same() {
     upgrade_over_kills(&[
-        ("replay", Manager::None, End::Upgraded),
-        ("replay", Manager::Restarts("start"), End::Upgraded),
-        ("stop", Manager::None, End::Upgraded),
+        ("replay", Manager::None, UpgradeEnd::Upgraded),
+        ("replay", Manager::Restarts("start"), UpgradeEnd::Upgraded),
+        ("stop", Manager::None, UpgradeEnd::Upgraded),
     ]);
 }
 
@@ -98,7 +98,7 @@ fn an_old_host_that_is_killed_before_a_version_is_refused_is_started_again() {
             &|| {},
             &|| upgrade(&stage, &[]),
         );
-        let end = End::Back("; the host that served has ended meanwhile");
+        let end = UpgradeEnd::Back("; the host that served has ended meanwhile");
         let report = report_of(&output);
         assert_end(&stage, &report, end);
         let reason = report["reason"].as_str().expect("a reason");
@@ -116,12 +116,12 @@ fn a_new_version_that_is_killed_while_it_is_validated_goes_back() {
         (
             "validation",
             Manager::None,
-            End::Back("does not pass its validation: the host has ended: no process holds "),
+            UpgradeEnd::Back("does not pass its validation: the host has ended: no process holds "),
         ),
         (
             "validation",
             Manager::Restarts("start-new"),
-            End::UpgradedOrOperationLost,
+            UpgradeEnd::UpgradedOrOperationLost,
         ),
     ]);
 }
@@ -131,10 +131,10 @@ fn an_old_host_that_is_killed_in_its_drain_and_a_new_one_at_its_start_go_back() 
     let stage = CanaryFixture::start(CONFIG, "");
     let ((), decided) = stage.under_load(|| {
         kill_in_drain(&stage);
-        assert_end(&stage, &run(upgrade(&stage, &[])), End::Upgraded);
+        assert_end(&stage, &run(upgrade(&stage, &[])), UpgradeEnd::Upgraded);
         back_to_stable(&stage);
         kill_when_ready(&stage, "start-new");
-        let end = End::Back("the host has ended: no process holds ");
+        let end = UpgradeEnd::Back("the host has ended: no process holds ");
         assert_end(&stage, &run(upgrade(&stage, &[])), end);
     });
     assert_each_once(&stage, &decided);
@@ -149,7 +149,7 @@ fn a_stable_version_that_is_killed_on_the_way_back_is_started_again() {
     let options = ["--rollback-journal", place.as_str()];
     let ((), decided) = stage.under_load(|| {
         kill_when_ready(&stage, "start");
-        let end = End::Back("fails (exit status: 7)");
+        let end = UpgradeEnd::Back("fails (exit status: 7)");
         assert_end(&stage, &run(upgrade(&stage, &options)), end);
         let entry = "{\"step\":\"validation\"}";
         let output = run_over_kill(&stage, Manager::None, (&journal, entry), &|| {}, &|| {

@@ -235,7 +235,7 @@ async fn propose_action(
 /// denied when the first one counts.
 ///
 /// # Errors
-/// The refusal, when it is no repetition.
+/// The refusal, when it is not a repetition.
 async fn find_first_answer(
     api: &Arc<Api>,
     refused: Option<RefusedRequest>,

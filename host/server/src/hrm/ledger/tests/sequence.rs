@@ -37,10 +37,10 @@ impl Sequence<'_> {
         match self.dice.below(20) {
             0..=5 => self.propose_trade(),
             6..=8 => self.propose_close(),
-            9..=13 => self.report(),
-            14 => self.publish(),
-            15 => self.approve(),
-            16 => self.restart(),
+            9..=13 => self.report_execution(),
+            14 => self.publish_message(),
+            15 => self.approve_held(),
+            16 => self.restart_ledger(),
             17 => {
                 let results = [-0.03, -0.01, 0.02];
                 let result = self.dice.pick(&results);
@@ -62,13 +62,13 @@ impl Sequence<'_> {
         }
     }
 
-    fn choose(&mut self) -> (usize, usize, &'static str) {
+    fn choose_action(&mut self) -> (usize, usize, &'static str) {
         let (agent, instrument) = (self.dice.index(2), self.dice.index(2));
         (agent, instrument, self.dice.pick(&INSTRUMENTS[instrument]))
     }
 
     fn propose_trade(&mut self) {
-        let (agent, instrument, symbol) = self.choose();
+        let (agent, instrument, symbol) = self.choose_action();
         let side = self.dice.pick(&[Side::Buy, Side::Buy, Side::Sell]);
         let size = self
             .dice
@@ -161,7 +161,7 @@ impl Sequence<'_> {
     }
 
     fn propose_close(&mut self) {
-        let (agent, instrument, symbol) = self.choose();
+        let (agent, instrument, symbol) = self.choose_action();
         let size = match self.dice.below(4) {
             0 | 1 => None,
             2 => Some(self.dice.pick(&[10_000_000, 30_000_000])),
@@ -231,8 +231,8 @@ impl Sequence<'_> {
         self.add_order(id, agent, instrument, true, sides[0], wanted);
     }
 
-    fn publish(&mut self) {
-        let (agent, instrument, symbol) = self.choose();
+    fn publish_message(&mut self) {
+        let (agent, instrument, symbol) = self.choose_action();
         let mut action = self.forms.publish.clone();
         if let Parameters::Message(message) = &mut action.parameters {
             message.text = Some(format!("look at {symbol}, now"));
@@ -260,14 +260,14 @@ impl Sequence<'_> {
         }
     }
 
-    fn approve(&mut self) {
+    fn approve_held(&mut self) {
         if let Some((agent, instrument, action)) = self.held.pop() {
             self.counts[2] += 1;
             self.judge_trade(agent, instrument, &action);
         }
     }
 
-    fn restart(&mut self) {
+    fn restart_ledger(&mut self) {
         self.counts[3] += 1;
         let probe = self.forms.trade("BTC-USD", Side::Sell, 1);
         self.advance();
@@ -284,7 +284,7 @@ impl Sequence<'_> {
         );
     }
 
-    fn report(&mut self) {
+    fn report_execution(&mut self) {
         if self.model.orders.is_empty() {
             return;
         }
