@@ -234,8 +234,8 @@ mod tests {
             let plan = plan(dir.path(), snapshot);
             decide_way(&plan, current_schema(), Some("a page is broken"))
         };
-        let found = |way: Result<Way, RollbackError>| match way {
-            Ok(Way::Restore(aside)) => aside.snapshot,
+        let found = |way: Result<DatabaseChoice, RollbackError>| match way {
+            Ok(DatabaseChoice::Restore(aside)) => aside.snapshot,
             other => panic!("{other:?}"),
         };
         for damage in ["", "{", "[]", "\u{0}\u{0}", &text[..text.len() / 2]] {

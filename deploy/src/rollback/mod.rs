@@ -4,7 +4,7 @@
 //! done without a number of decisions that may be set aside, and the database that is replaced is kept. A rollback that was killed is gone on
 //! with by its journal, whatever is asked of the next run.
 //!
-//! Reading order: [`plan`], [`journal`] (entries, history), [`database`] (kept or restored, and why), [`run`] (the steps), [`health`], [`traffic`],
+//! Reading order: [`plan`], [`journal`] (entries, history), [`database`] (kept or restored, and why), [`run`] (the steps), [`stable_host`], [`health`], [`traffic`],
 //! [`token`] (made by a restore).
 //!
 //! Must not know: arguments, how anything is printed.
@@ -15,6 +15,7 @@ mod health;
 mod journal;
 mod plan;
 mod run;
+mod stable_host;
 #[cfg(test)]
 mod tests;
 mod traffic;
