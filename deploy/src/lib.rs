@@ -28,6 +28,7 @@ pub mod haproxy;
 pub mod journal;
 mod prometheus;
 mod proposal;
+mod quarantines;
 mod record;
 pub mod redis_signals;
 pub mod rollback;
