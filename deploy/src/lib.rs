@@ -12,6 +12,7 @@
 //! * [`upgrade`]: a new version in the place of the host on this machine.
 //! * [`exchange`]: one version of the host for another on its data: what those that do so share.
 //! * [`journal`]: what a command has begun on a host and not undone yet.
+//! * [`quarantines`]: the quarantines that began since some moment, also those that were lifted.
 //! * [`exclusion`]: one canary, upgrade or rollback of a host at a time; [`runner`]: which process runs it.
 //!
 //! A host that runs, and a Prometheus, are reached as any client would reach them: over the HTTP API and `PromQL`. No room here may know how
@@ -28,6 +29,7 @@ pub mod haproxy;
 pub mod journal;
 mod prometheus;
 mod proposal;
+mod quarantines;
 mod record;
 pub mod redis_signals;
 pub mod rollback;

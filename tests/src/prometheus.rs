@@ -21,6 +21,8 @@ pub struct Prometheus {
 pub struct PrometheusParts<'a> {
     /// The address that the job `ark` scrapes; `None`: there is no such job.
     pub target: Option<&'a str>,
+    /// The address that the job `ark-front` scrapes.
+    pub front: Option<&'a str>,
     /// The address that the job `ark-front-canary` scrapes.
     pub canary: Option<&'a str>,
     /// Whether it has the rules of `deploy/prometheus`.
@@ -53,10 +55,14 @@ impl Prometheus {
                 "scrape_configs:\n  - job_name: ark\n    static_configs: [{{targets: [\"{target}\"]}}]"
             );
         }
-        if let Some(target) = parts.canary {
+        for (job, target) in [
+            ("ark-front", parts.front),
+            ("ark-front-canary", parts.canary),
+        ] {
+            let Some(target) = target else { continue };
             let _ = writeln!(
                 config,
-                "  - job_name: ark-front-canary\n    static_configs: [{{targets: [\"{target}\"]}}]"
+                "  - job_name: {job}\n    static_configs: [{{targets: [\"{target}\"]}}]"
             );
         }
         std::fs::write(dir.path().join("prometheus.yml"), config).expect("a configuration");
@@ -69,7 +75,11 @@ impl Prometheus {
         };
         let ready = format!("{}/-/ready", prometheus.url);
         wait_until("Prometheus is ready", || get_text(&ready).is_some());
-        let jobs = [("ark", parts.target), ("ark-front-canary", parts.canary)];
+        let jobs = [
+            ("ark", parts.target),
+            ("ark-front", parts.front),
+            ("ark-front-canary", parts.canary),
+        ];
         for (job, _) in jobs.iter().filter(|(_, target)| target.is_some()) {
             let scraped = format!("{}/api/v1/query?query=up", prometheus.url);
             let job = format!("\"job\":\"{job}\"");

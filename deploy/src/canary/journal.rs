@@ -31,6 +31,8 @@ pub(super) enum CanaryEntry {
     Started(Box<CanaryStart>),
     /// The front is given a share.
     Share(u32),
+    /// The share is kept; `false`: not any more.
+    Paused(bool),
     /// A step of the take-over.
     TakingOver(TakeOverStep),
     /// What the replay found: the snapshot, and how many decisions were judged alike.
@@ -68,6 +70,8 @@ pub struct CanaryState {
     pub version: String,
     /// The share that it was given last; 0: none yet.
     pub share_pct: u32,
+    /// Whether that share is kept until an operator says otherwise.
+    pub paused: bool,
     /// The step of the take-over, if that has begun.
     pub take_over: Option<TakeOverStep>,
     /// Whether the host was stopped, also where a later run has begun the take-over again.
@@ -89,12 +93,19 @@ impl CanaryState {
             id: begin.id.clone(),
             version: begin.plan.version.clone(),
             share_pct: 0,
+            paused: false,
             take_over: None,
             was_stopped: false,
             replayed: None,
             going_back: None,
             tripwire: None,
         }
+    }
+
+    /// Takes a share over, which ends a pause.
+    pub(super) const fn give(&mut self, share_pct: u32) {
+        self.share_pct = share_pct;
+        self.paused = false;
     }
 
     /// Takes a step of the take-over over.
@@ -112,7 +123,8 @@ pub(super) fn read_entries(entries: &[CanaryEntry]) -> Option<(CanaryStart, Cana
             (CanaryEntry::Started(begin), found) => {
                 *found = Some((CanaryStart::clone(begin), CanaryState::of(begin)));
             }
-            (CanaryEntry::Share(share), Some((_, state))) => state.share_pct = *share,
+            (CanaryEntry::Share(share), Some((_, state))) => state.give(*share),
+            (CanaryEntry::Paused(paused), Some((_, state))) => state.paused = *paused,
             (CanaryEntry::TakingOver(phase), Some((_, state))) => state.enter(*phase),
             (
                 CanaryEntry::Replayed {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use ark_client::members::{array_field, text_field};
-use ark_client::{Answer, ClientError, HostClient};
+use ark_client::{ClientError, HostClient};
 use ark_model::ids::Millis;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::haproxy::{HaproxyClient, HaproxyError, ServerStatus};
 use crate::prometheus::PrometheusClient;
+use crate::quarantines::{QuarantineMark, read_quarantines};
 
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
@@ -42,7 +42,7 @@ pub struct Figures {
     pub memory_bytes: Option<f64>,
     /// When its process began, in seconds since 1970.
     pub front_started: Option<f64>,
-    /// The agents that were put into quarantine within the window.
+    /// The agents that were put into quarantine within the window, also those that were restored since.
     pub quarantined: Vec<String>,
     /// The front as `HAProxy` sees it.
     pub server: ServerStatus,
@@ -96,25 +96,13 @@ impl<'a> Meter<'a> {
                 ))?,
             memory_bytes: self.ask(&format!("max(process_resident_memory_bytes{{{series}}})"))?,
             front_started: self.ask(&format!("max(process_start_time_seconds{{{series}}})"))?,
-            quarantined: self.read_quarantines(from)?,
+            quarantined: read_quarantines(
+                self.client,
+                &QuarantineMark::Moment(from),
+                &plan.limits.quarantines_left_out,
+            )?,
             server: self.haproxy.show_server(&plan.backend, &plan.server)?,
         })
-    }
-
-    fn read_quarantines(&self, from: Millis) -> Result<Vec<String>, ClientError> {
-        let status = self
-            .client
-            .get("/v1/watchdog")
-            .and_then(Answer::into_success)?;
-        let is_late = |one: &&Value| {
-            let since = one.get("at_ms").and_then(Value::as_u64);
-            // One that says no moment counts.
-            since.is_none_or(|since| since >= from.0)
-        };
-        let quarantines = array_field(&status, "quarantines").iter().filter(is_late);
-        Ok(quarantines
-            .map(|one| text_field(one, "agent").to_owned())
-            .collect())
     }
 
     /// Reads the baseline.
@@ -149,17 +137,19 @@ impl<'a> Meter<'a> {
         Ok(baseline)
     }
 
+    /// What the stable fronts judged, which is what passed them: a share of the same requests is what the new version's front judges. What agents
+    /// decide passes no front.
     fn ask_baseline(&self, plan: &CanaryPlan, time: Duration) -> Result<Baseline, MeasureError> {
-        let (series, window) = (&plan.host_series, time.as_secs().max(1));
+        let (series, window) = (&plan.stable_series, time.as_secs().max(1));
         let increase = |labels: &str| {
             self.ask(&format!(
-                "sum(increase(ark_decisions_total{{{series}{labels}}}[{window}s]))"
+                "sum(increase(ark_front_judged_total{{{series}{labels}}}[{window}s]))"
             ))
         };
         let (Some(decisions), Some(denied)) = (increase("")?, increase(",outcome=\"denied\"")?)
         else {
             return Err(MeasureError::Baseline(format!(
-                "Prometheus has no ark_decisions_total{{{series}}} over the last {window} s"
+                "Prometheus has no ark_front_judged_total{{{series}}} over the last {window} s: have it scrape the stable fronts (--stable-series), or give a report of `ark synthetic --json` over such a front with --baseline-report"
             )));
         };
         Ok(Baseline {

@@ -47,6 +47,9 @@ pub struct HealthBounds {
     pub max_memory_bytes: f64,
     /// How long ago a quarantine counts.
     pub quarantine_window: Duration,
+    /// The agents whose quarantine does not count.
+    #[serde(default)]
+    pub quarantines_left_out: Vec<String>,
     /// In how many checks in a row the front may get no request.
     pub idle_checks: u32,
 }
@@ -108,8 +111,10 @@ pub struct CanaryPlan {
     pub server: String,
     /// The Prometheus that scrapes host and front.
     pub prometheus: String,
-    /// Selects the series of the host, e.g. `job="ark"`.
-    pub host_series: String,
+    /// Selects the series of the stable fronts, e.g. `job="ark-front"`. The baseline comes from them.
+    // A canary that an earlier build began has its baseline.
+    #[serde(alias = "host_series")]
+    pub stable_series: String,
     /// Selects the series of the new version's front.
     pub canary_series: String,
     /// Over which time Prometheus computes the percentile of a check.

@@ -43,7 +43,9 @@ pub enum CanaryOrder {
 impl CanaryOrder {
     pub(super) const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Promote, Self::Abort];
 
-    pub(super) const fn as_str(self) -> &'static str {
+    /// The name, as on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pause => "pause",
             Self::Resume => "resume",

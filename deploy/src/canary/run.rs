@@ -295,13 +295,19 @@ impl<'a> HostCanary<'a> {
 
     fn give_share(&mut self, share: u32) -> Result<(), CanaryError> {
         self.journal.record(&CanaryEntry::Share(share))?;
-        self.state.share_pct = share;
+        self.state.give(share);
         let plan = &self.begin.plan;
         let weights = weigh_servers(&self.begin.weights, &plan.server, share);
         let haproxy = HaproxyClient::new(plan.haproxy.clone());
         set_weights(&haproxy, &plan.backend, &weights)?;
         let reason = format!("{share} % of the requests");
         self.record("share", &reason, &json!({"weights": weights}));
+        Ok(())
+    }
+
+    fn set_paused(&mut self, paused: bool) -> Result<(), CanaryError> {
+        self.journal.record(&JournalEntry::Paused(paused))?;
+        self.state.paused = paused;
         Ok(())
     }
 
@@ -321,18 +327,26 @@ impl<'a> HostCanary<'a> {
             idle: 0,
         };
         let mut started = Instant::now();
-        let (mut paused, mut promoted) = (false, false);
+        let mut promoted = false;
         loop {
             match self.wait(plan.interval, stop) {
                 Some(CanaryOrder::Abort) => {
                     return Err(Stop::Back(Tripwire::Aborted, "an operator ended it".into()));
                 }
-                Some(CanaryOrder::Pause) => paused = true,
+                Some(CanaryOrder::Pause) => {
+                    self.set_paused(true)?;
+                    self.record("paused", "an operator keeps the share", &Value::Null);
+                }
                 Some(CanaryOrder::Resume) => {
-                    paused = false;
+                    self.set_paused(false)?;
+                    self.record("resumed", "an operator ended the pause", &Value::Null);
                     started = Instant::now();
                 }
-                Some(CanaryOrder::Promote) => promoted = true,
+                Some(CanaryOrder::Promote) => {
+                    promoted = true;
+                    let reason = "an operator goes on at the next success";
+                    self.record("promote", reason, &Value::Null);
+                }
                 None => {}
             }
             let (measurement, figures) = match meter.read(&plan, since) {
@@ -345,6 +359,7 @@ impl<'a> HostCanary<'a> {
                     None,
                 ),
             };
+            let paused = self.state.paused;
             self.tell_check(share, paused, &measurement, figures.as_ref());
             let over = started.elapsed() >= plan.step && !paused;
             let tripwire = match measurement.result {

@@ -295,6 +295,7 @@ mod tests {
             max_error_share: 0.01,
             max_memory_bytes: 1e9,
             quarantine_window: Duration::from_mins(10),
+            quarantines_left_out: Vec::new(),
             idle_checks: 2,
         }
     }

@@ -22,13 +22,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ark_client::members::{array_field, text_field};
+use ark_client::members::text_field;
 use ark_client::{ClientError, HostClient};
 use ark_model::problem::UNKNOWN_AGENT;
 use serde_json::Value;
 
 use crate::journal::JournalError;
 use crate::proposal::SyntheticProposal;
+use crate::quarantines::{QuarantineMark, VALIDATION_PROBE, read_quarantines};
 
 pub use channel::{HttpSignals, SentSignal, SignalChannel, TickSignal};
 pub use report::{Latencies, Proof, SyntheticFailure, SyntheticReport};
@@ -59,6 +60,26 @@ pub struct SyntheticOptions {
     pub journal: PathBuf,
 }
 
+impl SyntheticOptions {
+    /// Checks that a run injects at least one violation of each kind.
+    ///
+    /// # Errors
+    /// [`SyntheticError::TooShort`].
+    pub fn check(&self) -> Result<(), SyntheticError> {
+        let plan = Plan::new(self);
+        let (ticks, needed) = (plan.ticks(), plan.needed_ticks());
+        if ticks < needed {
+            return Err(SyntheticError::TooShort {
+                ticks,
+                needed,
+                kinds: plan::VIOLATION_KINDS,
+                every: self.violation_every,
+            });
+        }
+        Ok(())
+    }
+}
+
 /// How far a run has come.
 #[derive(Debug, Clone, Copy)]
 pub struct RunProgress {
@@ -75,6 +96,20 @@ pub struct RunProgress {
 /// Why a host cannot be driven. Nothing stays open.
 #[derive(Debug, thiserror::Error)]
 pub enum SyntheticError {
+    /// The run is too short for one violation of each kind.
+    #[error(
+        "a run of {ticks} ticks has too few: {needed} are needed for one violation of each of the {kinds} kinds, one every {every} ticks; give a longer --duration, more --hz, or a smaller --violation-every"
+    )]
+    TooShort {
+        /// The ticks that the run would have.
+        ticks: u64,
+        /// The ticks that it needs.
+        needed: u64,
+        /// How many kinds of violations there are.
+        kinds: u64,
+        /// Every how many ticks one is injected.
+        every: u64,
+    },
     /// A request failed before the run began.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -131,6 +166,7 @@ pub fn rehearse(
     options: &SyntheticOptions,
     channel: &mut dyn SignalChannel,
 ) -> Result<Vec<String>, SyntheticError> {
+    options.check()?;
     let mut steps = Vec::new();
     let ready = client.get("/readyz")?;
     if ready.status != 200 {
@@ -196,14 +232,16 @@ pub fn run_synthetic(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(RunProgress),
 ) -> Result<SyntheticReport, SyntheticError> {
+    options.check()?;
     let mut orders = MarketOrders::open(client, &options.journal, &options.agent)?;
     rehearse(client, options, channel)?;
-    let quarantined_before = read_quarantines(client)?;
+    let before = QuarantineMark::read(client)?;
     let positions = PositionWatch::start(client, options.duration)?;
     let traces = TraceReader::start(client.clone());
     let mut observed = Observations::default();
     let plan = Plan::new(options);
     let started = Instant::now();
+    let mut first_sent = None;
     for tick in 0..plan.ticks() {
         let due = started + plan.due_after(tick);
         if !wait_until(due, stop) {
@@ -211,6 +249,8 @@ pub fn run_synthetic(
             break;
         }
         observed.lateness.push(due.elapsed());
+        let first_sent = *first_sent.get_or_insert_with(Instant::now);
+        observed.sending = first_sent.elapsed();
         let proposal = plan.proposal(tick);
         let signal = send_signal(channel, &options.topic, &proposal, tick, &mut observed);
         let sent = signal.and_then(|signal| {
@@ -235,11 +275,9 @@ pub fn run_synthetic(
     traces.finish(&mut observed);
     positions.finish(client, options, &mut orders, &mut observed);
     observed.left_open = orders.cancel_all(client);
-    let after = read_quarantines(client);
-    observed.new_quarantines = Some(after.map(|after| {
-        let is_new = |name: &String| !quarantined_before.contains(name);
-        after.into_iter().filter(is_new).collect()
-    }));
+    // The load breaks rules on purpose, and a validation beside it puts its probe into quarantine.
+    let left_out = [options.agent.clone(), VALIDATION_PROBE.to_owned()];
+    observed.new_quarantines = Some(read_quarantines(client, &before, &left_out));
     Ok(SyntheticReport::from_observations(
         observed,
         options,
@@ -349,13 +387,4 @@ fn propose_in_trace(
         decision_id,
         reported: reported.unwrap_or_default(),
     })
-}
-
-/// The names of the agents in quarantine.
-fn read_quarantines(client: &HostClient) -> Result<Vec<String>, ClientError> {
-    let status = client.get("/v1/watchdog")?.into_success()?;
-    let quarantines = array_field(&status, "quarantines").iter();
-    Ok(quarantines
-        .map(|one| text_field(one, "agent").to_owned())
-        .collect())
 }

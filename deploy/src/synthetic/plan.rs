@@ -14,6 +14,8 @@ use super::SyntheticOptions;
 const INSTRUMENTS: u64 = 16;
 /// What is injected, in turn.
 const VIOLATIONS: [Violation; 4] = [OVERSIZED, OVERLEVERAGED, UNPROTECTED, UNREWARDING];
+/// How many kinds of violations there are.
+pub(super) const VIOLATION_KINDS: u64 = VIOLATIONS.len() as u64;
 
 /// What is proposed when.
 pub(super) struct Plan<'a> {
@@ -41,6 +43,14 @@ impl<'a> Plan<'a> {
         )]
         let ticks = ticks.max(1.0) as u64;
         ticks
+    }
+
+    /// How many ticks one violation of each kind needs.
+    pub(super) fn needed_ticks(&self) -> u64 {
+        self.options
+            .violation_every
+            .max(2)
+            .saturating_mul(VIOLATION_KINDS)
     }
 
     /// When a tick is due, from the start.
@@ -107,5 +117,18 @@ mod tests {
         let turn = ["oversized", "overleveraged", "unprotected", "unrewarding"];
         assert_eq!(injected, [turn, turn].concat());
         assert_eq!(kinds[4], "oversized");
+        assert!(options.check().is_ok());
+        // 20 ticks are needed.
+        for (seconds, is_enough) in [(1, false), (38, false), (40, true)] {
+            let mut options = options.clone();
+            options.duration = Duration::from_secs(seconds);
+            assert_eq!(options.check().is_ok(), is_enough, "{seconds} s");
+            let plan = Plan::new(&options);
+            let injected: std::collections::BTreeSet<_> = (0..plan.ticks())
+                .map(|tick| plan.proposal(tick).kind)
+                .filter(|kind| *kind != "valid")
+                .collect();
+            assert_eq!(injected.len() == turn.len(), is_enough, "{seconds} s");
+        }
     }
 }

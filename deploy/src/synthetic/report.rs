@@ -88,8 +88,8 @@ pub struct SyntheticReport {
     pub sent: usize,
     /// How long it took, in seconds.
     pub elapsed_s: f64,
-    /// Ticks that were sent a second.
-    pub hz: f64,
+    /// Ticks that were sent a second, from the first to the last; `None`: fewer than two were sent.
+    pub hz: Option<f64>,
     /// Violations that were injected.
     pub injected: usize,
     /// Proposals that were approved.
@@ -117,6 +117,8 @@ pub(super) struct Observations {
     pub(super) ticks: u64,
     pub(super) period: Duration,
     pub(super) elapsed: Duration,
+    /// From the sending of the first tick to that of the last.
+    pub(super) sending: Duration,
     /// How late each tick was sent.
     pub(super) lateness: Vec<Duration>,
     pub(super) signals: Vec<Duration>,
@@ -222,7 +224,7 @@ impl SyntheticReport {
             observed.prove_rate(),
             proof(
                 "outcomes",
-                sent > 0 && outcome_failures == 0,
+                observed.injected > 0 && outcome_failures == 0,
                 format!(
                     "{} violations injected, {} denied, {} approved, {} held, {outcome_failures} not as they must be",
                     observed.injected, observed.denied, observed.approved, observed.held
@@ -255,7 +257,7 @@ impl SyntheticReport {
             ticks: observed.ticks,
             sent,
             elapsed_s: observed.elapsed.as_secs_f64(),
-            hz: sent as f64 / observed.elapsed.as_secs_f64().max(f64::MIN_POSITIVE),
+            hz: find_rate(sent, observed.sending),
             injected: observed.injected,
             approved: observed.approved,
             denied: observed.denied,
@@ -269,9 +271,55 @@ impl SyntheticReport {
     }
 }
 
+/// The ticks a second: n ticks are n - 1 periods apart.
+fn find_rate(sent: usize, sending: Duration) -> Option<f64> {
+    let periods = sent.checked_sub(1).filter(|periods| *periods > 0)?;
+    (!sending.is_zero()).then(|| periods as f64 / sending.as_secs_f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rate_is_that_of_the_periods_between_ticks() {
+        for (sent, sending_ms, rate) in [
+            (10, 4_500, Some(2.0)),
+            (2, 500, Some(2.0)),
+            (16, 3_750, Some(4.0)),
+            (301, 300_000, Some(1.0)),
+            // Each a whole period late.
+            (10, 9_000, Some(1.0)),
+            (1, 0, None),
+            (0, 0, None),
+            (2, 0, None),
+        ] {
+            let found = find_rate(sent, Duration::from_millis(sending_ms));
+            assert_eq!(found, rate, "{sent} ticks in {sending_ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_run_without_violations_proves_no_outcomes() {
+        let options = SyntheticOptions {
+            agent: "synthetic".to_owned(),
+            topic: "synthetic.tick".to_owned(),
+            duration: Duration::from_secs(80),
+            hz: 0.5,
+            violation_every: 5,
+            journal: "journal".into(),
+        };
+        for (injected, is_proved) in [(0, false), (1, true)] {
+            let observed = Observations {
+                lateness: vec![Duration::ZERO; 10],
+                injected,
+                ..Observations::default()
+            };
+            let report = SyntheticReport::from_observations(observed, &options, "HTTP".to_owned());
+            let proof = report.proofs.iter().find(|proof| proof.name == "outcomes");
+            assert_eq!(proof.map(|proof| proof.passed), Some(is_proved));
+        }
+    }
 
     #[test]
     fn percentiles_are_times_that_were_seen() {

@@ -10,8 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::quarantines::VALIDATION_PROBE;
+
 /// The probe's name. No agent of an operator has it.
-pub(super) const PROBE: &str = "validation-probe";
+pub(super) const PROBE: &str = VALIDATION_PROBE;
 /// The topic on which the probe is told what to do.
 const TOPIC: &str = "validation.probe";
 /// The topic of the messages that it sends itself.

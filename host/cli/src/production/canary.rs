@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -72,9 +73,9 @@ struct CanaryStartArgs {
     /// The Prometheus that scrapes the host and the front.
     #[arg(long, env = "ARK_PROMETHEUS", value_name = "URL")]
     prometheus: String,
-    /// Selects the series of the host in Prometheus.
-    #[arg(long, default_value = "job=\"ark\"", value_name = "MATCHERS")]
-    host_series: String,
+    /// Selects the series of the stable fronts in Prometheus, with which the new version's front is compared.
+    #[arg(long, default_value = "job=\"ark-front\"", value_name = "MATCHERS")]
+    stable_series: String,
     /// Selects the series of the new version's front.
     #[arg(
         long,
@@ -94,10 +95,10 @@ struct CanaryStartArgs {
     /// How long a step is prolonged while its measurements say too little, in seconds. Then everything goes back.
     #[arg(long, default_value_t = 600.0, value_name = "SECONDS")]
     deadline: f64,
-    /// The time before that is compared with, in seconds, from Prometheus.
+    /// The time before that is compared with, in seconds: what the stable fronts judged in it, from Prometheus.
     #[arg(long, default_value_t = 3600.0, value_name = "SECONDS")]
     baseline: f64,
-    /// A report of `ark synthetic --json` to compare with, in place of the time before.
+    /// A report of `ark synthetic --json` over a stable front to compare with, in place of the time before.
     #[arg(long, value_name = "FILE")]
     baseline_report: Option<PathBuf>,
     /// Over which time the percentile of a check is computed, in seconds. Prometheus needs two scrapes in it.
@@ -127,6 +128,17 @@ struct CanaryStartArgs {
     /// In how many checks in a row the new version may get no request.
     #[arg(long, default_value_t = 2, value_name = "N")]
     idle_checks: u32,
+    /// How long a quarantine counts after it began, in seconds, also when it was ended meanwhile.
+    #[arg(long, default_value_t = 600.0, value_name = "SECONDS")]
+    quarantine_window: f64,
+    /// The agents whose quarantine does not count: the probe of `ark validate`, and the requester of `ark synthetic`.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "validation-probe,synthetic",
+        value_name = "NAME"
+    )]
+    ignore_quarantine: Vec<String>,
     /// The `ark` of the new version, with which it takes the data over at the end. It needs the four options below.
     #[arg(long, value_name = "FILE", requires_all = ["data_dir", "snapshots", "stop_command", "start_command", "start_stable_command"])]
     new_binary: Option<PathBuf>,
@@ -183,6 +195,15 @@ impl CanaryStartArgs {
             self.min_samples > 0 && self.slow_checks > 0 && self.idle_checks > 0,
             "--min-samples, --slow-checks and --idle-checks: give 1 or more"
         );
+        let interval = parse_seconds("--interval", self.interval)?;
+        let quarantine_window = parse_seconds("--quarantine-window", self.quarantine_window)?;
+        // One that is over before the next check would not be seen.
+        ensure!(
+            quarantine_window >= interval,
+            "--quarantine-window {}: give --interval ({}) or more",
+            self.quarantine_window,
+            self.interval
+        );
         let timeout = parse_seconds("--take-over-timeout", self.take_over_timeout)?;
         let take_over = match self.new_binary {
             None => None,
@@ -205,12 +226,12 @@ impl CanaryStartArgs {
             backend: self.backend,
             server: self.server,
             prometheus: self.prometheus,
-            host_series: self.host_series,
+            stable_series: self.stable_series,
             canary_series: self.canary_series,
             latency_window: parse_seconds("--latency-window", self.latency_window)?,
             shares: self.shares,
             step: parse_seconds("--step", self.step)?,
-            interval: parse_seconds("--interval", self.interval)?,
+            interval,
             deadline: parse_seconds("--deadline", self.deadline)?,
             baseline: match self.baseline_report {
                 Some(path) => BaselineSource::Synthetic(path),
@@ -224,7 +245,8 @@ impl CanaryStartArgs {
                 max_different: self.max_different,
                 max_error_share: self.max_errors / 100.0,
                 max_memory_bytes: f64::from(self.max_memory) * 1024.0 * 1024.0,
-                quarantine_window: Duration::from_mins(10),
+                quarantine_window,
+                quarantines_left_out: self.ignore_quarantine,
                 idle_checks: self.idle_checks,
             },
             take_over,
@@ -269,18 +291,22 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             HostCanary::start(&client, plan, &journal, &excluded, &stop, &mut tell)?
                 .resume(&stop)?
         }
-        CanaryCommand::Pause => return ask_canary(&client, &journal, CanaryOrder::Pause),
-        CanaryCommand::Promote => return ask_canary(&client, &journal, CanaryOrder::Promote),
+        CanaryCommand::Pause => return ask_canary(&client, &journal, CanaryOrder::Pause, args.json),
+        CanaryCommand::Promote => {
+            return ask_canary(&client, &journal, CanaryOrder::Promote, args.json);
+        }
         CanaryCommand::Resume => {
             let stop = watch_interrupts()?;
-            if send_request(&client, &journal, CanaryOrder::Resume, &stop)? {
+            let request = CanaryOrder::Resume;
+            if send_and_print(&client, &journal, request, &stop, args.json)? {
                 return Ok(ExitCode::SUCCESS);
             }
             HostCanary::take_up(&client, &journal, &mut tell)?.resume(&stop)?
         }
         CanaryCommand::Abort => {
             let stop = watch_interrupts()?;
-            if send_request(&client, &journal, CanaryOrder::Abort, &stop)? {
+            let request = CanaryOrder::Abort;
+            if send_and_print(&client, &journal, request, &stop, args.json)? {
                 return Ok(ExitCode::SUCCESS);
             }
             let canary = HostCanary::take_up(&client, &journal, &mut tell)?;
@@ -293,13 +319,31 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(report.promoted))
 }
 
+/// Asks something of the command that runs the canary, and prints that it was taken. Returns whether it was.
+fn send_and_print(
+    client: &HostClient,
+    journal: &std::path::Path,
+    request: CanaryOrder,
+    stop: &AtomicBool,
+    json: bool,
+) -> anyhow::Result<bool> {
+    let canary = read_state(client, journal)?;
+    let is_taken = send_request(client, journal, request, stop)?;
+    if is_taken && json {
+        let (id, version) = canary.map(|canary| (canary.id, canary.version)).unzip();
+        print_json(&json!({"request": request.as_str(), "id": id, "version": version}))?;
+    }
+    Ok(is_taken)
+}
+
 fn ask_canary(
     client: &HostClient,
     journal: &std::path::Path,
     request: CanaryOrder,
+    json: bool,
 ) -> anyhow::Result<ExitCode> {
     let stop = watch_interrupts()?;
-    if !send_request(client, journal, request, &stop)? {
+    if !send_and_print(client, journal, request, &stop, json)? {
         bail!(
             "the command that ran the canary has ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"
         );
@@ -370,10 +414,10 @@ fn show_status(
             "host      {} has {} % of the requests{}",
             state.version,
             state.share_pct,
-            if state.going_back.is_some() {
-                ", and goes back"
-            } else {
-                ""
+            match (&state.going_back, state.paused) {
+                (Some(_), _) => ", and goes back",
+                (None, true) => ", and keeps them: it is paused",
+                (None, false) => "",
             }
         ),
     }

@@ -101,6 +101,7 @@ pub(crate) fn run_command(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
         hz: args.hz,
         violation_every: args.violation_every,
     };
+    options.check()?;
     if args.dry_run {
         let steps = rehearse(&client, &options, &mut *channel)?;
         print_steps(&steps, args.json)?;

@@ -2,6 +2,7 @@
 //! back for its own reason; a command that was killed goes on or is undone.
 
 mod kills;
+mod measures;
 pub(crate) mod stage;
 mod supervisor;
 mod takeover;

@@ -12,7 +12,8 @@ use ark_tests::haproxy::Haproxy;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
 use ark_tests::redis::free_port;
 use ark_tests::{
-    Client, FAULT_VARIABLE, Host, TestDir, ark_program, newer_program, run_ark, trade, wait_until,
+    Client, FAULT_VARIABLE, Host, Random, TestDir, ark_program, newer_program, run_ark, trade,
+    wait_until,
 };
 use serde_json::Value;
 
@@ -100,9 +101,11 @@ impl CanaryFixture {
             ("canary", address.as_str(), 0),
         ];
         let haproxy = Haproxy::start_with_checks(&servers, checks);
+        let front_telemetry = stable.telemetry.clone();
         let start_prometheus = move || {
             Prometheus::start(PrometheusParts {
                 target: Some(&telemetry),
+                front: front_telemetry.as_deref(),
                 canary: Some(&canary_telemetry),
                 ..PrometheusParts::default()
             })
@@ -163,10 +166,10 @@ impl CanaryFixture {
             .arg("--haproxy")
             .arg(&self.haproxy.socket)
             .args(["--prometheus", &self.prometheus.url])
-            .args(["--interval", "1"])
             .args(["--latency-window", "5", "--min-samples", "8"]);
         // A test that is not about speed or silence goes by neither: a busy machine is slow, and its clients wait.
         for (option, value) in [
+            ("--interval", "1"),
             ("--step", "2"),
             ("--deadline", "60"),
             ("--max-p95", "20000"),
@@ -230,6 +233,15 @@ impl CanaryFixture {
         });
     }
 
+    /// How many decisions the stable front has judged, by Prometheus.
+    pub(crate) fn judged_by_stable(&self) -> f64 {
+        let url = "/api/v1/query?query=sum(ark_front_judged_total%7Bjob%3D%22ark-front%22%7D)";
+        let address = self.prometheus.url.trim_start_matches("http://");
+        let (_, answer) = Client::at(address).get(url);
+        let value = answer["data"]["result"][0]["value"][1].as_str();
+        value.and_then(|text| text.parse().ok()).unwrap_or(0.0)
+    }
+
     /// Runs a canary to its end. Returns its report.
     pub(crate) fn run_canary(&self, more: &[&str]) -> Value {
         read_report(self.start_command(more))
@@ -284,22 +296,35 @@ impl CanaryFixture {
 
     /// Sends proposals through `HAProxy` at 50 a second while `work` runs. Returns what it returns and the decisions, none of which failed.
     pub(crate) fn under_load<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
-        self.under_load_of(false, work)
+        self.under_load_of(Load::default(), work)
+    }
+
+    /// As [`Self::under_load`], of which so many percent are denied.
+    pub(crate) fn under_denied_load<T>(&self, denied_pct: u64, work: impl FnOnce() -> T) -> T {
+        let load = Load {
+            denied_pct,
+            ..Load::default()
+        };
+        self.under_load_of(load, work).0
     }
 
     /// As [`Self::under_load`], but requests may fail: the new version answers errors, or dies with them.
     pub(crate) fn under_failing_load<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
-        self.under_load_of(true, work)
+        let load = Load {
+            may_fail: true,
+            ..Load::default()
+        };
+        self.under_load_of(load, work)
     }
 
-    fn under_load_of<T>(&self, may_fail: bool, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
+    fn under_load_of<T>(&self, load: Load, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let senders: Vec<_> = (0..SENDERS)
                 .map(|sender| {
                     scope.spawn({
                         let stop = &stop;
-                        move || self.send_until(sender, may_fail, stop)
+                        move || self.send_until(sender, load, stop)
                     })
                 })
                 .collect();
@@ -318,7 +343,9 @@ impl CanaryFixture {
         })
     }
 
-    fn send_until(&self, sender: u32, may_fail: bool, stop: &AtomicBool) -> Vec<String> {
+    fn send_until(&self, sender: u32, load: Load, stop: &AtomicBool) -> Vec<String> {
+        // By chance, so that no turn of HAProxy's gives one front more of the denied ones.
+        let mut random = Random::from_seed(u64::from(sender) * 2 + 1);
         let mut client = Client::at(&self.haproxy.address);
         let mut decided = Vec::new();
         for number in 0.. {
@@ -327,11 +354,13 @@ impl CanaryFixture {
             }
             let began = std::time::Instant::now();
             let symbol = format!("S{sender}-{number}");
-            match client.try_post("/v1/actions", &trade(&symbol, 0.000_1)) {
+            let is_denied = random.below(100) < load.denied_pct;
+            let size = if is_denied { 1.0 } else { 0.000_1 };
+            match client.try_post("/v1/actions", &trade(&symbol, size)) {
                 Ok((200, answer)) => {
                     decided.push(answer["decision_id"].as_str().expect("an id").to_owned());
                 }
-                failed => assert!(may_fail, "{symbol}: {failed:?}"),
+                failed => assert!(load.may_fail, "{symbol}: {failed:?}"),
             }
             std::thread::sleep(PAUSE.saturating_sub(began.elapsed()));
         }
@@ -389,6 +418,15 @@ impl Drop for CanaryFixture {
 
 fn is_of_pause(check: &str) -> bool {
     check.ends_with(" (paused)")
+}
+
+/// What is sent through `HAProxy`.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    /// Whether requests may fail.
+    may_fail: bool,
+    /// The share of proposals that every version denies, in percent.
+    denied_pct: u64,
 }
 
 /// Tells a load to end when it is dropped, also by a panic.

@@ -55,7 +55,7 @@ fn a_host_that_is_too_slow_for_the_rate_fails_the_proof_of_the_rate_alone() {
 fn a_host_that_takes_no_reports_of_executions_fails_the_proof_that_nothing_is_open_alone() {
     let dir = TestDir::new(CONFIG);
     let host = dir.start();
-    let short = ["--duration", "2", "--hz", "4"];
+    let short = ["--duration", "4", "--hz", "4"];
     // Reports get to no call of the host's, from the first tick on.
     let url = start_altering_requests(
         &host.address,
@@ -71,10 +71,10 @@ fn a_host_that_takes_no_reports_of_executions_fails_the_proof_that_nothing_is_op
     );
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        find_detail(&report, "nothing-open").contains("6 proposals may be open"),
+        find_detail(&report, "nothing-open").contains("12 proposals may be open"),
         "{report:#}"
     );
-    assert_eq!(open_orders(&dir.data()).0, 6);
+    assert_eq!(open_orders(&dir.data()).0, 12);
     // Its journal has them still, and the next run that can takes them back. The journal is of the address that the run was made against.
     let journal = dir.path().join("synthetic.journal");
     let text = std::fs::read_to_string(&journal).expect("the journal");

@@ -114,6 +114,9 @@ fn a_healthy_host_does_what_it_must_and_nothing_stays_open() {
         (&json!(16), &json!(16))
     );
     assert_eq!(report["signals_through"], "HTTP");
+    // The rate was held, so it is the one that was asked for, but for the lateness of one tick.
+    let hz = report["hz"].as_f64().expect("a rate");
+    assert!((hz - 4.0).abs() < 0.3, "{hz}");
     assert_eq!(
         (&report["injected"], &report["denied"], &report["approved"]),
         (&json!(4), &json!(4), &json!(12))
@@ -134,7 +137,7 @@ fn each_proof_fails_for_its_own_reason() {
     let dir = TestDir::new(CONFIG);
     copy_agent(&guests_dir(), "kyle", &dir.agents());
     let host = dir.start();
-    let short = ["--duration", "2", "--hz", "4"];
+    let short = ["--duration", "4", "--hz", "4"];
     for (from, to, after, proof) in [
         // A trace that never becomes complete.
         ("\"complete\":true", "\"complete\":null", 0, "traces"),
@@ -172,11 +175,24 @@ fn each_proof_fails_for_its_own_reason() {
         .spawn()
         .expect("ark starts");
     wait_until("the load has begun", || last_decision() != before);
-    let (status, answer) = client.post("/v1/agents/kyle/quarantine", &json!({"reason": "a test"}));
-    assert_eq!(status, 200, "{answer}");
+    // It is over at once: nothing is in force when the run ends.
+    for order in ["quarantine", "restore"] {
+        let path = format!("/v1/agents/kyle/{order}");
+        let (status, answer) = client.post(&path, &json!({"reason": "a test"}));
+        assert_eq!(status, 200, "{answer}");
+    }
+    let (_, status) = client.get("/v1/watchdog");
+    assert_eq!(status["quarantines"], json!([]), "{status}");
     let report = read_report(&mut running);
     assert_eq!(failed_proofs(&report), ["quarantine"], "{report:#}");
+    assert!(
+        report.to_string().contains("put into quarantine: kyle"),
+        "{report:#}"
+    );
     assert_eq!(running.wait().expect("its end").code(), Some(1));
+    // One of before the run is none of the run.
+    let (report, _) = run(&url_of(&host), &dir, &short);
+    assert_eq!(failed_proofs(&report), [""; 0], "{report:#}");
 }
 
 #[test]
@@ -185,16 +201,16 @@ fn held_trades_of_the_load_are_rejected() {
     let host = dir.start();
     // Once the rehearsal is over, the valid proposals have a leverage that waits for an approval.
     let url = start_altering_requests(&host.address, "\"leverage\":1.0", "\"leverage\":1.8", 4);
-    let (report, output) = run(&url, &dir, &["--duration", "2", "--hz", "4"]);
+    let (report, output) = run(&url, &dir, &["--duration", "4", "--hz", "4"]);
     assert_eq!(
         failed_proofs(&report),
         ["outcomes"],
         "{report:#} {output:?}"
     );
-    assert_eq!(report["held"], 6, "{report:#}");
+    assert_eq!(report["held"], 12, "{report:#}");
     let (_, waiting) = Client::new(&host).get("/v1/approvals?limit=500");
     let approvals = waiting["approvals"].as_array().expect("a list");
-    assert_eq!(approvals.len(), 6, "{waiting}");
+    assert_eq!(approvals.len(), 12, "{waiting}");
     assert!(
         approvals.iter().all(|one| one["status"] == "rejected"),
         "{waiting}"
@@ -228,9 +244,20 @@ fn a_host_that_cannot_be_driven_is_refused_with_the_remedy() {
     let host = dir.start();
     for (more, url, told) in [
         (
-            &["--duration", "1"][..],
+            &["--duration", "20"][..],
             url_of(&host),
             "--submitter synthetic",
+        ),
+        // Too few ticks for one violation of each kind.
+        (
+            &["--duration", "3"],
+            url_of(&host),
+            "a run of 3 ticks has too few: 16 are needed",
+        ),
+        (
+            &["--duration", "15", "--dry-run"],
+            url_of(&host),
+            "16 are needed",
         ),
         (&["--hz", "0"], url_of(&host), "--hz 0"),
         (&["--duration", "0"], url_of(&host), "--duration 0"),

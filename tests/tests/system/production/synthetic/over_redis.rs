@@ -192,7 +192,7 @@ fn a_redis_or_a_configuration_without_the_stream_is_refused_with_the_remedy() {
         ),
     ] {
         dir.configure(&config);
-        let (_, output) = run_over_redis(&url, &dir, &["--duration", "1"]);
+        let (_, output) = run_over_redis(&url, &dir, &["--duration", "20"]);
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
             !output.status.success() && errors.contains(told),

@@ -1,0 +1,112 @@
+//! What a canary is compared with, and what it counts: the requests of the fronts alone, and every quarantine since it began.
+
+use std::process::Command;
+
+use ark_tests::{Client, ark_program, copy_agent, guests_dir, trade, wait_until};
+use serde_json::json;
+
+use super::stage::{Stage, wait_report};
+use super::tripwires::assert_goes_back;
+
+/// The violations of a load of which some is denied raise no alert.
+const CONFIG: &str = "[watchdog]\nviolations_per_minute = 100000\n";
+/// The time before, and a bound that chance does not pass in a few checks.
+const COMPARED: [&str; 4] = ["--baseline", "60", "--sigmas", "4"];
+
+#[test]
+fn what_agents_decide_beside_the_requests_neither_accuses_nor_excuses_a_version() {
+    let stage = Stage::start(CONFIG, "");
+    // Without a request of the fronts there is nothing to compare with, whatever else was decided.
+    let decide = |count: usize| {
+        let mut client = Client::at(&stage.owner);
+        for number in 0..count {
+            let (status, answer) =
+                client.post("/v1/actions", &trade(&format!("A{number}"), 0.000_1));
+            assert_eq!(status, 200, "{answer}");
+        }
+    };
+    decide(50);
+    let output = stage.start_command(&COMPARED).output().expect("ark starts");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && errors.contains("--baseline-report"),
+        "{errors}"
+    );
+    stage.under_denied_load(30, || {
+        // What agents decide passes no front: 10 times as much as the requests, all of it approved.
+        wait_until("the fronts have judged some", || {
+            decide(100);
+            stage.judged_by_stable() > 300.0
+        });
+        let report = stage.run_canary(&COMPARED);
+        assert_eq!(report["promoted"], true, "{report:#}");
+        let started = stage
+            .steps()
+            .into_iter()
+            .find(|step| step["step"] == "started");
+        let baseline = started.expect("a step")["figures"]["baseline"].clone();
+        let count = |name: &str| baseline[name].as_f64().expect("a count");
+        let share = count("denied") / count("decisions");
+        assert!((0.2..0.4).contains(&share), "{baseline}");
+        stage.haproxy.set_weights(&[("stable", 100), ("canary", 0)]);
+        stage.wait_counted();
+        stage.set_fault("denies");
+        let may_differ = ["--max-different", "1000000"];
+        let more = [&COMPARED[..], &may_differ[..]].concat();
+        assert_goes_back(&stage, &more, "denials", || {});
+        stage.set_fault("");
+    });
+}
+
+#[test]
+fn a_quarantine_that_is_lifted_between_two_checks_counts_and_that_of_a_validation_does_not() {
+    let stage = Stage::start_with_agents("", |agents| copy_agent(&guests_dir(), "kyle", agents));
+    let mut client = Client::at(&stage.owner);
+    let mut quarantine_and_restore = || {
+        for order in ["quarantine", "restore"] {
+            let path = format!("/v1/agents/kyle/{order}");
+            let (status, answer) = client.post(&path, &json!({"reason": "a test"}));
+            assert_eq!(status, 200, "{answer}");
+        }
+        let (_, status) = client.get("/v1/watchdog");
+        assert_eq!(status["quarantines"], json!([]), "{status}");
+    };
+    // One of before it began does not count.
+    quarantine_and_restore();
+    stage.under_load(|| {
+        assert_goes_back(&stage, &[], "quarantine", &mut quarantine_and_restore);
+        let reason = stage.steps()[0]["reason"].to_string();
+        assert!(reason.contains("in quarantine: kyle"), "{reason}");
+        // `ark validate` puts its probe into quarantine, and an operator may leave out other agents.
+        let left_out = "validation-probe,kyle";
+        let more = [
+            "--shares",
+            "100",
+            "--step",
+            "600",
+            "--ignore-quarantine",
+            left_out,
+        ];
+        let canary = stage.spawn_canary(&more);
+        wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+        quarantine_and_restore();
+        let validated = Command::new(ark_program())
+            .args(["validate", "--category", "isolation", "--url"])
+            .arg(format!("http://{}", stage.owner))
+            .arg("--journal")
+            .arg(stage.dir.path().join("validate.journal"))
+            .output()
+            .expect("ark starts");
+        assert!(validated.status.success(), "{validated:?}");
+        let (_, alerts) = Client::at(&stage.owner).get("/v1/watchdog/alerts?kind=quarantined");
+        assert!(alerts.to_string().contains("validation-probe"), "{alerts}");
+        let seen = stage.checks().len();
+        wait_until("two checks have followed", || {
+            stage.checks().len() > seen + 1
+        });
+        let (taken, errors) = stage.ask("promote");
+        assert!(taken, "{errors}");
+        let report = wait_report(canary);
+        assert_eq!(report["promoted"], true, "{report:#}");
+    });
+}
