@@ -32,6 +32,14 @@ pub(crate) enum RecordFault {
         /// What is wrong with it.
         problem: String,
     },
+    /// A revision of state is not as it was written, or is gone.
+    #[error("revision {seq} of the state's history {problem}")]
+    Revision {
+        /// The revision, by its place in the history of all agents.
+        seq: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A decision has another result now.
     #[error("{different} of {decisions} decisions have another result now, e.g. {example}")]
     Different {
@@ -50,6 +58,19 @@ pub(crate) fn verify_audit_log(data_dir: &Path) -> Result<u64, RecordFault> {
     match report.fault {
         None => Ok(report.rows),
         Some(fault) => Err(RecordFault::Row {
+            seq: fault.seq,
+            problem: fault.problem,
+        }),
+    }
+}
+
+/// Checks every revision of every agent's state, and the values against them. Returns how many there are. Secrets are compared as they are kept,
+/// without their key.
+pub(crate) fn verify_state_history(data_dir: &Path) -> Result<u64, RecordFault> {
+    let report = ReadOnlyStore::open(data_dir)?.check_state(None)?;
+    match report.fault {
+        None => Ok(report.revisions),
+        Some(fault) => Err(RecordFault::Revision {
             seq: fault.seq,
             problem: fault.problem,
         }),

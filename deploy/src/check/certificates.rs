@@ -24,11 +24,18 @@ pub(super) fn check_tls(inputs: &CheckInputs, lines: &mut CheckLines) {
         return;
     };
     match Tls::load(files.clone()) {
-        Ok(_) => lines.ok(format!(
-            "{} with {}",
-            files.certificate.display(),
-            files.key.display()
-        )),
+        Ok(_) => {
+            let user = &inputs.host_user;
+            user.check_file(&files.certificate, "0644", lines);
+            user.check_secret(&files.key, "0600", lines);
+            if lines.is_good() {
+                lines.ok(format!(
+                    "{} with {}",
+                    files.certificate.display(),
+                    files.key.display()
+                ));
+            }
+        }
         Err(error) => lines.fail(
             error.to_string(),
             "tls.certificate is a PEM file with the chain, tls.key one of mode 0600 with its own key",

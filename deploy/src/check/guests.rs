@@ -20,7 +20,7 @@ use super::settings::permissions;
 /// The mode of a Graveyard's file.
 const GRAVEYARD_MODE: u32 = 0o444;
 
-/// The directories of agents and policies are there.
+/// The directories of agents and policies are there, and nobody else can change what is in them, declared policies and keys of signatures.
 pub(super) fn check_agents_directory(inputs: &CheckInputs, lines: &mut CheckLines) {
     let config = &inputs.config;
     let directories = [
@@ -37,12 +37,19 @@ pub(super) fn check_agents_directory(inputs: &CheckInputs, lines: &mut CheckLine
                     "make the directory readable for the user that runs the host, or correct {key}"
                 ),
             ),
-            Ok(_) if permissions(dir).is_some_and(|mode| mode & 0o002 != 0) => lines.fail(
-                format!("{key} {path} can be written to by every user"),
-                format!("chmod o-w {path}"),
-            ),
-            Ok(manifests) => lines.ok(format!("{key} {path}: {} manifests", manifests.len())),
+            Ok(manifests) => {
+                let before = lines.found.len();
+                inputs.host_user.check_files(dir, lines);
+                if lines.found.len() == before {
+                    lines.ok(format!("{key} {path}: {} manifests", manifests.len()));
+                }
+            }
         }
+    }
+    let declared = config.policies.iter().map(|policy| &policy.file);
+    let keys = [&config.agent_signature_keys, &config.policy_signature_keys];
+    for file in declared.chain(keys.into_iter().flatten()) {
+        inputs.host_user.check_file(file, "go-w", lines);
     }
 }
 
@@ -71,6 +78,12 @@ pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
     let _ = inputs
         .graveyard
         .set(Arc::clone(graveyard.policy.identity()));
+    if let GraveyardSource::File(path) = source {
+        inputs.host_user.check_file(path, "0444", lines);
+        if !lines.is_good() {
+            return;
+        }
+    }
     if let GraveyardSource::File(path) = source
         && let Some(mode) = permissions(path).filter(|mode| *mode != GRAVEYARD_MODE)
     {

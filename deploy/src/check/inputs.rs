@@ -12,11 +12,14 @@ use ark_store::{
 };
 
 use super::CheckOptions;
+use super::access::HostUser;
 
 /// The configuration, what it was read from, and what several checks need.
 pub(super) struct CheckInputs {
     pub(super) options: CheckOptions,
     pub(super) config: Config,
+    /// The user that the host runs as.
+    pub(super) host_user: HostUser,
     pub(super) layers: Layers,
     /// The key that encrypts secrets; `None`: the environment names none.
     pub(super) secret_key: Result<Option<SecretKey>, SecretKeyError>,
@@ -32,6 +35,7 @@ impl CheckInputs {
         Self {
             options,
             running_host: find_running_host(&config.store.dir),
+            host_user: HostUser::find(&config.store.dir),
             config,
             layers,
             secret_key: SecretKey::from_environment(),

@@ -6,6 +6,7 @@
 //!
 //! Reading order: [`run_checks`], the table [`CHECKS`], then the rooms in its order.
 
+mod access;
 mod certificates;
 mod data_directory;
 mod database;
@@ -60,7 +61,7 @@ pub enum Scope {
 type CheckRow = (&'static str, Scope, fn(&CheckInputs, &mut CheckLines));
 
 /// The checks after that of the configuration itself, in their order.
-const CHECKS: [CheckRow; 23] = [
+const CHECKS: [CheckRow; 24] = [
     ("env-file", Scope::Configuration, settings::check_env_file),
     (
         "config-file",
@@ -111,6 +112,7 @@ const CHECKS: [CheckRow; 23] = [
         Scope::Everything,
         monitoring::check_monitoring,
     ),
+    ("traces", Scope::Everything, monitoring::check_traces),
     ("snapshot", Scope::Everything, snapshots::check_snapshot),
 ];
 

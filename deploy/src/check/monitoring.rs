@@ -1,6 +1,8 @@
 //! Prometheus: whether it is there, scrapes the host, has ARK's rules, and somebody hears its alerts.
 
 use std::collections::BTreeSet;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -15,6 +17,8 @@ const RULES: [&str; 3] = [
     include_str!("../../prometheus/rules/burn-rates.yml"),
     include_str!("../../prometheus/rules/recording.yml"),
 ];
+/// How long a connection to the collector of traces may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// How many missing rules are named.
 const MAX_NAMED: usize = 3;
 
@@ -65,6 +69,54 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
             targets.len()
         ));
     }
+}
+
+/// Where traces are sent to, somebody listens.
+pub(super) fn check_traces(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let Some(endpoint) = inputs.config.telemetry.otlp_endpoint.as_deref() else {
+        return;
+    };
+    let Some(address) = find_address(endpoint) else {
+        return lines.fail(
+            "telemetry.otlp_endpoint is no address of a collector",
+            "give one like http://127.0.0.1:4318/v1/traces",
+        );
+    };
+    match connect(&address) {
+        Ok(()) => lines.ok(format!("somebody listens on {address} for traces")),
+        Err(error) => lines.fail(
+            format!("nobody takes the traces on {address}: {error}"),
+            "start the collector, or correct telemetry.otlp_endpoint",
+        ),
+    }
+}
+
+/// Host and port of an address, without user and password.
+fn find_address(endpoint: &str) -> Option<String> {
+    let (scheme, rest) = endpoint.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let after_brackets = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
+    let has_port = after_brackets.contains(':');
+    let port = if scheme == "https" { 443 } else { 80 };
+    match (host.is_empty(), has_port) {
+        (true, _) => None,
+        (false, true) => Some(host.to_owned()),
+        (false, false) => Some(format!("{host}:{port}")),
+    }
+}
+
+fn connect(address: &str) -> std::io::Result<()> {
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for each in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&each, TIMEOUT) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// The names of the rules in a file of rules.
@@ -122,7 +174,21 @@ fn check_rules(data: &Value, lines: &mut CheckLines) {
 
 #[cfg(test)]
 mod tests {
-    use super::{RULES, list_rules};
+    use super::{RULES, find_address, list_rules};
+
+    #[test]
+    fn the_address_of_a_collector_is_found_in_its_endpoint() {
+        for (endpoint, address) in [
+            ("http://127.0.0.1:4318/v1/traces", Some("127.0.0.1:4318")),
+            ("https://u:p@c.example/v1", Some("c.example:443")),
+            ("http://[::1]/v1", Some("[::1]:80")),
+            ("http://[::1]:4318", Some("[::1]:4318")),
+            ("c.example", None),
+            ("http:///v1", None),
+        ] {
+            assert_eq!(find_address(endpoint).as_deref(), address, "{endpoint}");
+        }
+    }
 
     #[test]
     fn the_rules_are_found_by_their_names() {

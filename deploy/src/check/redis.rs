@@ -1,6 +1,5 @@
 //! The Redis, where one is configured: whether it answers, and whether it keeps what producers were told it has.
 
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use ark_host::redis::{RedisLink, RedisSettings};
@@ -19,7 +18,7 @@ pub(super) fn check_redis(inputs: &CheckInputs, lines: &mut CheckLines) {
         return;
     };
     let settings = &config.settings;
-    check_password_file(settings, lines);
+    check_password_file(inputs, settings, lines);
     let mut link = RedisLink::new(settings.clone(), TIMEOUT);
     let connection = match link.connect() {
         Ok(connection) => connection,
@@ -46,7 +45,7 @@ pub(super) fn check_redis(inputs: &CheckInputs, lines: &mut CheckLines) {
 }
 
 /// The file with the password is the host's alone, and the password is not short.
-fn check_password_file(settings: &RedisSettings, lines: &mut CheckLines) {
+fn check_password_file(inputs: &CheckInputs, settings: &RedisSettings, lines: &mut CheckLines) {
     let Some(path) = &settings.password_file else {
         return;
     };
@@ -55,13 +54,7 @@ fn check_password_file(settings: &RedisSettings, lines: &mut CheckLines) {
         return;
     };
     let shown = path.display();
-    let mode = std::fs::metadata(path).map_or(0, |found| found.mode() & 0o777);
-    if mode & 0o077 != 0 {
-        lines.fail(
-            format!("redis.password_file {shown} has mode {mode:04o}: others can read it"),
-            format!("chmod 0400 {shown}"),
-        );
-    }
+    inputs.host_user.check_secret(path, "0400", lines);
     if text.trim().len() < MIN_PASSWORD_BYTES {
         lines.warn(
             format!("the password in {shown} has fewer than {MIN_PASSWORD_BYTES} characters"),

@@ -1,5 +1,7 @@
 //! The key that encrypts secrets, and the tokens of the API.
 
+use std::path::Path;
+
 use ark_model::ids::Millis;
 use ark_model::principal::Role;
 use ark_model::printable::format_count;
@@ -11,8 +13,12 @@ use super::line::CheckLines;
 /// How long before its end a token should be replaced, in milliseconds.
 const TOKEN_NOTICE_MS: u64 = 7 * 86_400_000;
 
-/// The key is there, is a key, is the host's alone, and was drawn.
+/// The variable that names the file of the key.
+const KEY_FILE_VARIABLE: &str = "ARK_SECRET_KEY_FILE";
+
+/// The key is there, is a key, is the host's alone, and was drawn; so is the key of the fleet, which is another one.
 pub(super) fn check_secret_key(inputs: &CheckInputs, lines: &mut CheckLines) {
+    check_fleet_key(inputs, lines);
     let key = match &inputs.secret_key {
         Err(error) => {
             return lines.fail(
@@ -46,8 +52,45 @@ pub(super) fn check_secret_key(inputs: &CheckInputs, lines: &mut CheckLines) {
             "the key that encrypts secrets is no random one: it can be guessed",
             "make one with `openssl rand -hex 32`; `ark state rekey` encrypts what is kept with it",
         );
-    } else {
+    }
+    if let Some(file) = std::env::var_os(KEY_FILE_VARIABLE).filter(|file| !file.is_empty()) {
+        inputs
+            .host_user
+            .check_secret(Path::new(&file), "0400", lines);
+    }
+    if lines.is_good() {
         lines.ok(format!("the key {} encrypts secrets", key.id()));
+    }
+}
+
+/// The key of the fleet was drawn, is not the one that encrypts secrets, and is the host's alone. Its form and mode are the configuration's.
+fn check_fleet_key(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let Some(fleet) = &inputs.config.watchdog.fleet else {
+        return;
+    };
+    if fleet.key.is_guessable() {
+        lines.fail(
+            "the key of the fleet (watchdog.fleet_key_file) is no random one: whoever guesses it can halt every host, and end a halt",
+            "make one with `openssl rand -hex 32`, and give it to every host of the fleet",
+        );
+    }
+    if inputs
+        .usable_key()
+        .is_some_and(|key| key.id() == fleet.key.id())
+    {
+        lines.fail(
+            "the key of the fleet (watchdog.fleet_key_file) is the key that encrypts secrets: every host of the fleet could decrypt them",
+            "make another one for the fleet with `openssl rand -hex 32`",
+        );
+    }
+    let values = inputs.layers.lines();
+    let file = values
+        .iter()
+        .find(|line| line.key == "watchdog.fleet_key_file");
+    if let Some(file) = file.and_then(|line| line.value.as_ref()?.as_str()) {
+        inputs
+            .host_user
+            .check_secret(Path::new(file), "0400", lines);
     }
 }
 

@@ -35,18 +35,14 @@ pub(super) fn check_env_file(inputs: &CheckInputs, lines: &mut CheckLines) {
         Some(Ok(file)) => file,
     };
     let path = file.path.display();
-    if let Some(mode) = permissions(&file.path) {
-        if mode & 0o022 != 0 {
-            lines.fail(
-                format!("{path} has mode {mode:04o}: others can change it"),
-                format!("chmod 0600 {path}"),
-            );
-        } else if mode & 0o077 != 0 && holds_secret(file) {
-            lines.fail(
-                format!("{path} holds a secret and has mode {mode:04o}: others can read it"),
-                format!("chmod 0600 {path}"),
-            );
-        }
+    inputs.host_user.check_unchanged(&file.path, "0640", lines);
+    if holds_secret(file)
+        && let Ok(Some(problem)) = inputs.host_user.find_reader(&file.path)
+    {
+        lines.fail(
+            format!("{problem}, and it holds a secret"),
+            format!("chmod 0600 {path}, or 0640 with the group of the host"),
+        );
     }
     if lines.is_good() {
         lines.ok(format!("{path}: {} variables", file.variables.len()));
@@ -87,19 +83,16 @@ pub(super) fn check_config_file(inputs: &CheckInputs, lines: &mut CheckLines) {
         let value = line.value.as_ref().and_then(Value::as_str);
         value.is_some_and(holds_password)
     });
-    if mode & 0o022 != 0 {
+    inputs.host_user.check_file(file, "0640", lines);
+    if has_password && let Ok(Some(problem)) = inputs.host_user.find_reader(file) {
         lines.fail(
-            format!("{path} has mode {mode:04o}: others can change it"),
-            format!("chmod 0640 {path}"),
-        );
-    } else if has_password && mode & 0o004 != 0 {
-        lines.fail(
-            format!("{path} holds a password and has mode {mode:04o}: others can read it"),
+            format!("{problem}, and it holds a password"),
             format!(
                 "chmod 0640 {path}, or keep the password in a file of its own (redis.password_file)"
             ),
         );
-    } else {
+    }
+    if lines.is_good() {
         lines.ok(format!("{path} has mode {mode:04o}"));
     }
 }

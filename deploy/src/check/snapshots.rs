@@ -8,7 +8,7 @@ use ark_model::ids::Millis;
 use ark_store::{RestoreReport, restore_snapshot};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::snapshots::find_latest;
+use crate::snapshots::{find_latest, read_manifest};
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
@@ -19,6 +19,9 @@ const MAX_AGE_MS: u64 = 86_400_000;
 const MAX_AHEAD_MS: u64 = 60_000;
 /// The directory beside the snapshots into which the last one is restored. It is removed when the check ends, or by the next check.
 const RESTORE_DIR: &str = ".ark-check-restore";
+
+/// What to do about a snapshot of another host.
+const SNAPSHOT_REMEDY: &str = "take one of this host's data directory, and keep those of other hosts in directories of their own";
 
 /// Why it is not known whether a snapshot restores.
 enum Untried {
@@ -64,6 +67,13 @@ pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
             remedy,
         );
     }
+    for place in [dir, path] {
+        inputs.host_user.check_files(place, lines);
+    }
+    check_origin(inputs, path, lines);
+    if !lines.is_good() {
+        return;
+    }
     match try_restore(inputs, dir, path) {
         Ok(Ok(report)) => lines.ok(format!(
             "{shown}, {} min old, restores: {} audit rows",
@@ -85,6 +95,39 @@ pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
             ),
             "let this user write to the directory of the snapshots, which needs room for one more",
         ),
+    }
+}
+
+/// The snapshot is one of this host: the last row of its audit log is in this data directory's.
+fn check_origin(inputs: &CheckInputs, snapshot: &Path, lines: &mut CheckLines) {
+    let Some(manifest) = read_manifest(snapshot) else {
+        return;
+    };
+    // A database that is not there, or that cannot be read, has a line of its own.
+    let Ok(Some(store)) = inputs.open_database() else {
+        return;
+    };
+    let head = manifest.audit;
+    let (Ok(found), Ok(base)) = (store.audit_hash(head.seq), store.audit_base()) else {
+        return;
+    };
+    let shown = snapshot.display();
+    if head.seq <= base.seq {
+        // What is older than the archive cannot be compared, but for the archive's own last row.
+        if head.seq == base.seq && head.hash != base.hash {
+            lines.fail(
+                format!("the last snapshot, {shown}, is of another host"),
+                SNAPSHOT_REMEDY,
+            );
+        }
+    } else if found != Some(head.hash) {
+        lines.fail(
+            format!(
+                "the last snapshot, {shown}, is of another host: row {} of its audit log is not in this data directory's",
+                head.seq
+            ),
+            SNAPSHOT_REMEDY,
+        );
     }
 }
 

@@ -21,7 +21,9 @@ pub(super) fn check_webhooks(inputs: &CheckInputs, lines: &mut CheckLines) {
                 ),
                 "when every consumer has the first one, take the others out",
             ),
-            Ok(_) => {}
+            Ok(_) => inputs
+                .host_user
+                .check_secret(&webhook.secret_file, "0400", lines),
             Err(error) => lines.fail(
                 format!("the webhook {name}: {error}"),
                 format!("correct {file}"),

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, JournalError, JournalOwner};
 
-pub use report::{CaseResult, CaseStatus, ValidationReport};
+pub use report::{CaseCounts, CaseResult, CaseStatus, ValidationReport};
 
 use probe::ValidationProbe;
 
@@ -125,7 +125,7 @@ const fn case(
 
 /// The tests in their order. The probe is put into quarantine last, and taken out again.
 #[rustfmt::skip]
-const CASES: [TestCase; 19] = [
+const CASES: [TestCase; 20] = [
     case("ethics", "position-size", ethics::test_position_size),
     case("ethics", "leverage", ethics::test_leverage),
     case("ethics", "stop-loss", ethics::test_stop_loss),
@@ -143,6 +143,7 @@ const CASES: [TestCase; 19] = [
     case("beyond", "ready", beyond::test_ready),
     case("beyond", "events-resume", beyond::test_events_resume),
     case("beyond", "audit-log", beyond::test_chain),
+    case("beyond", "state-history", beyond::test_state_chain),
     case("beyond", "replay", beyond::test_replay),
     case("beyond", "objectives", beyond::test_objectives),
 ];
@@ -180,7 +181,7 @@ fn select_cases(categories: &[String]) -> Result<Vec<&'static TestCase>, Validat
     let is_wanted = |case: &&TestCase| {
         categories.is_empty() || categories.iter().any(|wanted| wanted == case.category)
     };
-    static ALL: [TestCase; 19] = CASES;
+    static ALL: [TestCase; 20] = CASES;
     Ok(ALL.iter().filter(is_wanted).collect())
 }
 
@@ -233,7 +234,7 @@ pub fn validate_host(
         run: Millis::now(),
     };
     let mut results = Vec::new();
-    for case in cases {
+    for case in &cases {
         if uploaded.is_err() || stop.load(Ordering::Relaxed) {
             break;
         }
@@ -248,5 +249,33 @@ pub fn validate_host(
     probe().remove()?;
     journal.clear()?;
     uploaded?;
-    Ok(ValidationReport::new(results, stop.load(Ordering::Relaxed)))
+    let interrupted = results.len() < cases.len() || stop.load(Ordering::Relaxed);
+    for case in cases.iter().skip(results.len()) {
+        let reason = "the validation was interrupted before it".to_owned();
+        let outcome = Ok(TestOutcome::Skipped(reason));
+        results.push(CaseResult::new(case, outcome, Duration::ZERO));
+    }
+    Ok(ValidationReport::new(results, interrupted, None))
+}
+
+/// The report of a validation that ended with an error: what was made by then, and the rest of the categories' tests as not made.
+///
+/// # Errors
+/// There is no such category.
+pub fn report_error(
+    categories: &[String],
+    made: Vec<CaseResult>,
+    error: &ValidateError,
+) -> Result<ValidationReport, ValidateError> {
+    let mut results = made;
+    for case in select_cases(categories)?.iter().skip(results.len()) {
+        let reason = "the validation ended before it with an error".to_owned();
+        let outcome = Ok(TestOutcome::Skipped(reason));
+        results.push(CaseResult::new(case, outcome, Duration::ZERO));
+    }
+    Ok(ValidationReport::new(
+        results,
+        false,
+        Some(error.to_string()),
+    ))
 }

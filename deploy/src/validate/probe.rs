@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use ark_client::MAX_PAGE;
 use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, ClientError, HostClient, join_path};
 use ark_model::ids::Digest;
@@ -22,6 +21,8 @@ const ECHO_TOPIC: &str = "validation.echo";
 const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/validation-probe.wasm"));
 /// Why everything is done, for the audit log.
 const REASON: &str = "ark validate";
+/// How many pages of the probe's keys are read at most; it has a handful.
+const MAX_PAGES: u32 = 20;
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -74,20 +75,23 @@ impl ValidationProbe<'_> {
             &[],
             &Value::Null,
         )?)?;
-        let state = self.client.get(&join_path(&["v1", "state", PROBE]))?;
-        for line in array_field(&ignore_missing(state)?, "keys") {
-            self.delete_key(text_field(line, "key"))?;
+        let path = join_path(&["v1", "state", PROBE]);
+        if self.client.get(&path)?.status == 404 {
+            return Ok(());
+        }
+        for line in self.client.read_list(&path, "keys", MAX_PAGES)?.rows {
+            self.delete_key(text_field(&line, "key"))?;
         }
         Ok(())
     }
 
     /// Whether a host has the probe already, by an earlier run whose journal is elsewhere.
     pub(super) fn is_there(&self) -> Result<bool, ClientError> {
-        let path = format!("/v1/agents?limit={MAX_PAGE}");
-        let agents = self.client.get(&path)?.into_success()?;
-        Ok(array_field(&agents, "agents")
-            .iter()
-            .any(|agent| text_field(agent, "name") == PROBE))
+        let answer = self.client.get(&join_path(&["v1", "agents", PROBE]))?;
+        match answer.status {
+            404 => Ok(false),
+            _ => answer.into_success().map(|_| true),
+        }
     }
 
     pub(super) fn is_quarantined(&self) -> Result<bool, ClientError> {
@@ -95,16 +99,6 @@ impl ValidationProbe<'_> {
         Ok(array_field(&status, "quarantines")
             .iter()
             .any(|one| text_field(one, "agent") == PROBE))
-    }
-
-    /// The probe as the watchdog sees it; `None`: it does not serve.
-    pub(super) fn watchdog_view(&self) -> Result<Option<Value>, ClientError> {
-        let status = self.client.get("/v1/watchdog")?.into_success()?;
-        let agents = array_field(&status, "agents").iter();
-        Ok(agents
-            .into_iter()
-            .find(|agent| text_field(agent, "name") == PROBE)
-            .cloned())
     }
 
     /// Orders something of the probe: `quarantine` or `restore`.

@@ -55,23 +55,47 @@ impl CaseResult {
     }
 }
 
+/// How many tests ended in each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CaseCounts {
+    /// Tests that passed.
+    pub passed: usize,
+    /// Tests that failed.
+    pub failed: usize,
+    /// Tests that were not made; none of them counts as passed.
+    pub skipped: usize,
+}
+
 /// The result of a validation.
 #[derive(Debug, Clone, Serialize)]
 pub struct ValidationReport {
-    /// Whether it went to its end and no test failed.
+    /// Whether it went to its end, a test passed and none failed.
     pub passed: bool,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
+    /// Why it ended early; absent: it did not, or it was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How many tests ended in each way.
+    pub counts: CaseCounts,
     /// The results, in the order of the tests.
     pub cases: Vec<CaseResult>,
 }
 
 impl ValidationReport {
-    pub(super) fn new(cases: Vec<CaseResult>, interrupted: bool) -> Self {
-        let fails = |case: &CaseResult| case.status == CaseStatus::Failed;
+    pub(super) fn new(cases: Vec<CaseResult>, interrupted: bool, error: Option<String>) -> Self {
+        let count = |status| cases.iter().filter(|case| case.status == status).count();
+        let counts = CaseCounts {
+            passed: count(CaseStatus::Passed),
+            failed: count(CaseStatus::Failed),
+            skipped: count(CaseStatus::Skipped),
+        };
+        let is_ended = !interrupted && error.is_none();
         Self {
-            passed: !interrupted && !cases.iter().any(fails),
+            passed: is_ended && counts.passed > 0 && counts.failed == 0,
             interrupted,
+            error,
+            counts,
             cases,
         }
     }
@@ -79,22 +103,24 @@ impl ValidationReport {
     /// How many tests ended so.
     #[must_use]
     pub fn count(&self, status: CaseStatus) -> usize {
-        self.cases
-            .iter()
-            .filter(|case| case.status == status)
-            .count()
+        match status {
+            CaseStatus::Passed => self.counts.passed,
+            CaseStatus::Failed => self.counts.failed,
+            CaseStatus::Skipped => self.counts.skipped,
+        }
     }
 
     /// The report as `JUnit` XML, as CI systems read it.
     #[must_use]
     pub fn to_junit(&self) -> String {
         let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
+        let errors = usize::from(self.error.is_some());
         let seconds: f64 = self.cases.iter().map(|case| case.seconds).sum();
         // Writing to a `String` cannot fail.
         let _ = writeln!(
             xml,
-            "<testsuites><testsuite name=\"ark validate\" tests=\"{}\" failures=\"{}\" skipped=\"{}\" errors=\"0\" time=\"{seconds:.3}\">",
-            self.cases.len(),
+            "<testsuites><testsuite name=\"ark validate\" tests=\"{}\" failures=\"{}\" skipped=\"{}\" errors=\"{errors}\" time=\"{seconds:.3}\">",
+            self.cases.len() + errors,
             self.count(CaseStatus::Failed),
             self.count(CaseStatus::Skipped),
         );
@@ -111,6 +137,13 @@ impl ValidationReport {
                 CaseStatus::Skipped => write!(xml, "<skipped message=\"{detail}\"/>"),
             };
             xml.push_str("</testcase>\n");
+        }
+        if let Some(error) = &self.error {
+            let _ = writeln!(
+                xml,
+                "<testcase classname=\"validation\" name=\"host\" time=\"0.000\"><error message=\"{}\"/></testcase>",
+                escape_xml(error)
+            );
         }
         xml.push_str("</testsuite></testsuites>\n");
         xml
@@ -156,6 +189,7 @@ mod tests {
                 result("c", CaseStatus::Skipped, "no address"),
             ],
             false,
+            None,
         );
         assert!(!report.passed);
         let xml = report.to_junit();

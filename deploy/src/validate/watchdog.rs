@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ark_client::members::array_field;
+use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, ClientError};
 use serde_json::{Value, json};
 
@@ -15,7 +15,9 @@ const ALERT_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How many heartbeats are waited for.
 const WATCHED_HEARTBEATS: u32 = 3;
-/// How long after its time a heartbeat may come, or another interval if that is longer: it waits for a thread and for the other agents.
+/// How many checks of the Graveyard are waited for.
+const WATCHED_CHECKS: u32 = 2;
+/// How long after its time a heartbeat or a check may come, or another interval if that is longer: it waits for a thread and for the other agents.
 const SLACK: Duration = Duration::from_secs(3);
 
 fn last_alert(bench: &TestContext<'_>) -> Result<u64, ClientError> {
@@ -64,24 +66,92 @@ pub(super) fn test_missed_heartbeat(bench: &TestContext<'_>) -> Result<TestOutco
     }
 }
 
-/// The watchdog beats, and takes the probe's heartbeat in each of its intervals.
+/// A loop of the watchdog while its rounds are timed.
+struct TimedLoop {
+    /// What each of its rounds does.
+    what: &'static str,
+    /// The interval that the host states.
+    interval: Duration,
+    /// How long ago its last round was when the host was last asked.
+    last: Option<Duration>,
+    /// The longest time that was seen.
+    longest: Duration,
+    rounds: u32,
+    /// How many rounds are waited for.
+    wanted: u32,
+}
+
+impl TimedLoop {
+    fn new(
+        status: &Value,
+        (name, what): (&str, &'static str),
+        wanted: u32,
+    ) -> Result<Self, CaseFailure> {
+        let interval = status
+            .pointer(&format!("/intervals/{name}"))
+            .and_then(Value::as_u64);
+        let interval = interval.ok_or_else(|| format!("the status states no interval {name}"))?;
+        Ok(Self {
+            what,
+            interval: Duration::from_millis(interval),
+            last: None,
+            longest: Duration::ZERO,
+            rounds: 0,
+            wanted,
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.rounds >= self.wanted
+    }
+
+    /// Takes how long ago the last round was. Too long ago fails the test.
+    fn take_age(&mut self, age: Duration) -> Result<(), CaseFailure> {
+        if age > self.interval + self.interval.max(SLACK) {
+            return Err(format!(
+                "no {} for {:.1} s, and the interval is {:.1} s",
+                self.what,
+                age.as_secs_f64(),
+                self.interval.as_secs_f64()
+            )
+            .into());
+        }
+        self.rounds += u32::from(self.last.is_some_and(|last| age < last));
+        self.last = Some(age);
+        self.longest = self.longest.max(age);
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "a {} after {:.1} s at most, in intervals of {:.1} s",
+            self.what,
+            self.longest.as_secs_f64(),
+            self.interval.as_secs_f64()
+        )
+    }
+}
+
+/// The watchdog beats, takes the probe's heartbeat in each of its intervals, and checks the Graveyard in each of those.
 pub(super) fn test_intervals(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
-    let status = bench
-        .client
-        .get("/v1/watchdog")
-        .and_then(Answer::into_success)?;
+    let status = read_status(bench)?;
     if status.get("beating") != Some(&Value::Bool(true)) {
         return Err("the watchdog does not beat".into());
     }
-    let interval = status
-        .pointer("/intervals/agents_ms")
-        .and_then(Value::as_u64);
-    let interval = Duration::from_millis(interval.ok_or("the status states no interval")?);
-    let bound = interval + interval.max(SLACK);
+    let mut heartbeats = TimedLoop::new(
+        &status,
+        ("agents_ms", "heartbeat of the probe"),
+        WATCHED_HEARTBEATS,
+    )?;
+    let mut checks = TimedLoop::new(
+        &status,
+        ("graveyard_ms", "check of the Graveyard"),
+        WATCHED_CHECKS,
+    )?;
     // From the next heartbeat on: the tests before this one may have stopped the heart.
     let (mut last, started) = (None, Instant::now());
     let seen = bench.probe.wait_for(|| {
-        let age = last_sign(bench)?;
+        let age = last_sign(&read_status(bench)?);
         let is_new = last.is_some_and(|last| age.is_some_and(|age| age < last));
         last = age;
         Ok(is_new.then_some(()))
@@ -93,34 +163,38 @@ pub(super) fn test_intervals(bench: &TestContext<'_>) -> Result<TestOutcome, Cas
         )
         .into());
     }
-    // Each round ends with a heartbeat, or when it is so late that the test fails.
-    let (mut longest, mut heartbeats) = (Duration::ZERO, 0);
-    while heartbeats < WATCHED_HEARTBEATS {
-        let age = last_sign(bench)?.ok_or("the probe does not serve")?;
-        if age > bound {
-            return Err(format!(
-                "no heartbeat for {:.1} s, and the interval is {:.1} s",
-                age.as_secs_f64(),
-                interval.as_secs_f64()
-            )
-            .into());
-        }
-        heartbeats += u32::from(last.is_some_and(|last| age < last));
-        last = Some(age);
-        longest = longest.max(age);
+    heartbeats.last = last;
+    // Each round ends with a sign, or when that is so late that the test fails.
+    while !(heartbeats.is_done() && checks.is_done()) {
+        let status = read_status(bench)?;
+        heartbeats.take_age(last_sign(&status).ok_or("the probe does not serve")?)?;
+        let checked = read_millis(&status, "/last_check_ms_ago");
+        checks
+            .take_age(checked.ok_or("the status does not say when the Graveyard was checked")?)?;
         std::thread::sleep(PAUSE);
     }
     Ok(TestOutcome::Passed(format!(
-        "a heartbeat after {:.1} s at most, in intervals of {:.1} s",
-        longest.as_secs_f64(),
-        interval.as_secs_f64()
+        "{}; {}",
+        heartbeats.describe(),
+        checks.describe()
     )))
 }
 
-/// How long ago the probe gave a sign of life.
-fn last_sign(bench: &TestContext<'_>) -> Result<Option<Duration>, ClientError> {
-    let watchdog_view = bench.probe.watchdog_view()?;
-    let age = watchdog_view
-        .and_then(|watchdog_view| watchdog_view.pointer("/health/last_sign_ms_ago")?.as_u64());
-    Ok(age.map(Duration::from_millis))
+fn read_status(bench: &TestContext<'_>) -> Result<Value, ClientError> {
+    bench
+        .client
+        .get("/v1/watchdog")
+        .and_then(Answer::into_success)
+}
+
+fn read_millis(value: &Value, pointer: &str) -> Option<Duration> {
+    let millis = value.pointer(pointer)?.as_u64()?;
+    Some(Duration::from_millis(millis))
+}
+
+/// How long ago the probe gave a sign of life; `None`: it does not serve.
+fn last_sign(status: &Value) -> Option<Duration> {
+    let mut agents = array_field(status, "agents").iter();
+    let probe = agents.find(|agent| text_field(agent, "name") == PROBE)?;
+    read_millis(probe, "/health/last_sign_ms_ago")
 }

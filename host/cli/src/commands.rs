@@ -15,6 +15,7 @@ use crate::client::{self, agents, policies, state};
 use crate::operate::{self, capsules, data};
 use crate::output::{self, print_notice};
 use crate::registry::{self, AgentRegistryCommand, PolicyRegistryCommand};
+use crate::usage::UsageError;
 use crate::{demo, environment, explain, production, serve, time};
 
 /// ARK runs agents that nobody has to trust: every action is a proposal that pinned rules judge first.
@@ -167,6 +168,9 @@ fn describe_error(error: &anyhow::Error) -> String {
     text
 }
 
+/// The exit code of a wrong command line; clap's is the same.
+const WRONG_COMMAND_LINE: u8 = 2;
+
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
     let code = match parse_command_line() {
@@ -176,7 +180,10 @@ pub(crate) fn run() -> ExitCode {
             }
             run_command(cli.command).unwrap_or_else(|error| {
                 print_notice!("{}", describe_error(&error));
-                ExitCode::FAILURE
+                match error.downcast_ref::<UsageError>() {
+                    Some(_) => ExitCode::from(WRONG_COMMAND_LINE),
+                    None => ExitCode::FAILURE,
+                }
             })
         }
         Err(answer) => print_answer(&answer),

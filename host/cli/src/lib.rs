@@ -27,6 +27,7 @@ mod production;
 mod registry;
 mod serve;
 mod time;
+mod usage;
 
 use std::process::ExitCode;
 

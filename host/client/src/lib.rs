@@ -12,6 +12,7 @@ mod connection;
 mod error;
 pub mod members;
 mod operation;
+mod pages;
 mod path;
 mod tls_failure;
 
@@ -20,4 +21,5 @@ pub use ark_model::page::MAX_PAGE;
 pub use connection::{AwaitedWork, Endpoint, HostClient, OutgoingBody};
 pub use error::ClientError;
 pub use operation::UploadStage;
+pub use pages::ListRows;
 pub use path::{escape_query, join_path};

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use ark_client::MAX_PAGE;
+use anyhow::bail;
 use ark_client::{Answer, HostClient};
 use ark_deploy::canary::{
     BaselineSource, CanaryOrder, CanaryPlan, CanaryReport, ExcludedJournals, HealthBounds,
@@ -19,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
+use crate::usage::{UsageError, ensure_usage};
 
 use super::host_commands::parse_seconds;
 use super::interrupts::watch_interrupts;
@@ -174,24 +174,24 @@ struct CanaryStartArgs {
 impl CanaryStartArgs {
     fn into_plan(self) -> anyhow::Result<CanaryPlan> {
         let growing = self.shares.windows(2).all(|pair| pair[0] < pair[1]);
-        ensure!(
+        ensure_usage!(
             growing
                 && self.shares.first().is_some_and(|first| *first > 0)
                 && self.shares.last() == Some(&100),
             "--shares {:?}: give growing numbers from 1 to 100, the last 100",
             self.shares
         );
-        ensure!(
+        ensure_usage!(
             self.sigmas.is_finite() && (0.0..=10.0).contains(&self.sigmas),
             "--sigmas {}: give 0 to 10",
             self.sigmas
         );
-        ensure!(
+        ensure_usage!(
             (0.0..=100.0).contains(&self.max_errors),
             "--max-errors {}: give 0 to 100",
             self.max_errors
         );
-        ensure!(
+        ensure_usage!(
             self.min_samples > 0 && self.slow_checks > 0 && self.idle_checks > 0,
             "--min-samples, --slow-checks and --idle-checks: give 1 or more"
         );
@@ -209,13 +209,14 @@ impl CanaryStartArgs {
             None => None,
             Some(new_binary) => {
                 let needed = "--new-binary needs --data-dir, --snapshots, --stop-command, --start-command and --start-stable-command";
+                let missing = || UsageError::new(needed);
                 Some(TakeOverPlan {
                     new_binary,
-                    data_dir: self.data_dir.context(needed)?,
-                    snapshots: self.snapshots.context(needed)?,
-                    stop_command: self.stop_command.context(needed)?,
-                    start_command: self.start_command.context(needed)?,
-                    start_stable_command: self.start_stable_command.context(needed)?,
+                    data_dir: self.data_dir.ok_or_else(missing)?,
+                    snapshots: self.snapshots.ok_or_else(missing)?,
+                    stop_command: self.stop_command.ok_or_else(missing)?,
+                    start_command: self.start_command.ok_or_else(missing)?,
+                    start_stable_command: self.start_stable_command.ok_or_else(missing)?,
                     timeout,
                 })
             }
@@ -380,6 +381,9 @@ fn print_report(report: &CanaryReport, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many pages of agents, and of policies, are looked through for canaries.
+const MAX_PAGES: u32 = 200;
+
 /// Shows all canaries.
 fn show_status(
     client: &HostClient,
@@ -389,18 +393,16 @@ fn show_status(
     let state = read_state(client, journal)?;
     let read = |path: &str| client.get(path).and_then(Answer::into_success);
     let steps = read("/v1/deployments?limit=20")?;
-    let agents = read(&format!("/v1/agents?limit={MAX_PAGE}"))?;
-    let policies = read(&format!("/v1/policies?limit={MAX_PAGE}"))?;
-    let on_trial = |body: &Value, list: &str, member: &str| -> Vec<Value> {
-        let items = body.get(list).and_then(Value::as_array);
-        let items = items.into_iter().flatten();
-        items
+    let on_trial = |list: &str, member: &str| -> anyhow::Result<Vec<Value>> {
+        let items = client.read_list(&format!("/v1/{list}"), list, MAX_PAGES)?;
+        let items = items.rows.iter();
+        Ok(items
             .filter(|item| item.get(member).is_some_and(|trial| !trial.is_null()))
             .map(|item| json!({"name": item.get("name"), member: item.get(member)}))
-            .collect()
+            .collect())
     };
-    let agents = on_trial(&agents, "agents", "canary");
-    let policies = on_trial(&policies, "policies", "shadow");
+    let agents = on_trial("agents", "canary")?;
+    let policies = on_trial("policies", "shadow")?;
     let steps = steps.get("steps").cloned().unwrap_or_default();
     if json {
         print_json(

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
 use ark_deploy::exchange::{HostControl, ValidationPlan};
 use ark_deploy::haproxy::HaproxyAddress;
 use ark_deploy::rollback::TrafficPlan;
 use clap::Args;
+
+use crate::usage::{UsageError, ensure_usage};
 
 /// How long what does not look for a signal may hold up the end of a command that exchanges the host.
 pub(super) const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
@@ -19,7 +20,7 @@ const MAX_SECONDS: f64 = 1e7;
 /// # Errors
 /// The value is not above 0, or too large.
 pub(super) fn parse_seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
-    ensure!(
+    ensure_usage!(
         value > 0.0 && value <= MAX_SECONDS,
         "{option} {value}: give more than 0 and at most {MAX_SECONDS} seconds"
     );
@@ -75,15 +76,15 @@ impl HostPlaceArgs {
     pub(super) fn control(&self, option: &str, start: Option<&str>) -> anyhow::Result<HostControl> {
         if let Some(unit) = &self.unit {
             let control = HostControl::of_unit(unit, self.program.clone());
-            return control.map_err(|error| anyhow::anyhow!("--unit: {error}"));
+            return control.map_err(|error| UsageError(format!("--unit: {error}")).into());
         }
         Ok(HostControl::Commands {
             stop: self
                 .stop_command
                 .clone()
-                .context("give --stop-command, or --unit")?,
+                .ok_or_else(|| UsageError::new("give --stop-command, or --unit"))?,
             start: start
-                .with_context(|| format!("give {option}, or --unit"))?
+                .ok_or_else(|| UsageError(format!("give {option}, or --unit")))?
                 .to_owned(),
         })
     }
@@ -118,7 +119,7 @@ impl TrafficArgs {
             return Ok(None);
         };
         let growing = self.shares.windows(2).all(|pair| pair[0] < pair[1]);
-        ensure!(
+        ensure_usage!(
             growing
                 && self.shares.first().is_some_and(|first| *first > 0)
                 && self.shares.last() == Some(&100),
@@ -155,7 +156,7 @@ pub(super) struct ValidationArgs {
 
 impl ValidationArgs {
     pub(super) fn into_plan(self, journal: &Path) -> anyhow::Result<Option<ValidationPlan>> {
-        ark_deploy::validate::list_cases(&self.category)?;
+        ark_deploy::validate::list_cases(&self.category).map_err(UsageError::new)?;
         Ok(if self.no_validation {
             None
         } else {

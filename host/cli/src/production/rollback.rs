@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
 use ark_client::HostClient;
 use ark_deploy::exchange::HostClients;
 use ark_deploy::rollback::{
@@ -16,6 +15,7 @@ use crate::args::configured_data_dir;
 use crate::client::connection::Connection;
 use crate::output::{exit_code, print_empty, print_json, print_line, print_notice};
 use crate::time::format_moment;
+use crate::usage::{UsageError, ensure_usage};
 
 use super::host_commands::{
     HostPlaceArgs, INTERRUPT_GRACE, TrafficArgs, ValidationArgs, parse_seconds,
@@ -99,13 +99,13 @@ impl RollbackStartArgs {
     /// What is asked for; `None`: nothing, so that a rollback that was begun goes on.
     fn into_plan(self, client: &HostClient) -> anyhow::Result<Option<RollbackPlan>> {
         let Some(binary) = self.stable_binary else {
-            ensure!(
+            ensure_usage!(
                 self.place.is_empty() && self.start_command.is_none(),
                 "give --stable-binary, the `ark` of the stable version"
             );
             return Ok(None);
         };
-        ensure!(
+        ensure_usage!(
             (1..=1000).contains(&self.health_tries),
             "--health-tries {}: give 1 to 1000",
             self.health_tries
@@ -123,7 +123,10 @@ impl RollbackStartArgs {
                 Some(dir) => dir,
                 None => configured_data_dir(None)?,
             },
-            snapshots: self.place.snapshots.context("give --snapshots")?,
+            snapshots: self
+                .place
+                .snapshots
+                .ok_or_else(|| UsageError::new("give --snapshots"))?,
             snapshot: self.snapshot,
             control,
             timeout,
@@ -170,7 +173,8 @@ pub(crate) fn run_command(args: RollbackArgs) -> anyhow::Result<ExitCode> {
     let (dry_run, accepted) = (args.start.dry_run, args.start.accept_loss_of_decisions);
     let plan = args.start.into_plan(&client)?;
     if dry_run {
-        let plan = plan.context("--dry-run: give the options of a rollback")?;
+        let plan =
+            plan.ok_or_else(|| UsageError::new("--dry-run: give the options of a rollback"))?;
         print_steps(&rehearse(&client, plan, accepted)?, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }

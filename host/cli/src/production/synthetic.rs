@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use ark_deploy::redis_signals::RedisSignals;
 use ark_deploy::synthetic::{
     HttpSignals, RunProgress, SignalChannel, SyntheticOptions, SyntheticReport, rehearse,
@@ -16,6 +16,7 @@ use clap::Args;
 
 use crate::client::connection::Connection;
 use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice};
+use crate::usage::ensure_usage;
 
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
@@ -65,17 +66,17 @@ pub(crate) struct SyntheticArgs {
 }
 
 pub(crate) fn run_command(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
-    ensure!(
+    ensure_usage!(
         args.hz > 0.0 && args.hz <= MAX_HZ,
         "--hz {}: give more than 0, and at most {MAX_HZ}",
         args.hz
     );
-    ensure!(
+    ensure_usage!(
         (1..=MAX_SECONDS).contains(&args.duration),
         "--duration {}: give 1 to {MAX_SECONDS} seconds",
         args.duration
     );
-    ensure!(
+    ensure_usage!(
         args.violation_every >= 2,
         "--violation-every {}: give 2 or more",
         args.violation_every

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use ark_client::HostClient;
 use ark_deploy::exchange::HostClients;
 use ark_deploy::rollback::AcceptedLoss;
@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::args::configured_data_dir;
 use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
+use crate::usage::{UsageError, ensure_usage};
 
 use super::host_commands::{HostPlaceArgs, INTERRUPT_GRACE, ValidationArgs};
 use super::interrupts::watch_interrupts_within;
@@ -85,7 +86,7 @@ impl UpgradeArgs {
     /// What is asked for; `None`: nothing, so that an upgrade that was begun goes on.
     fn into_plan(self, client: &HostClient) -> anyhow::Result<Option<UpgradePlan>> {
         let Some(new_binary) = self.new_binary else {
-            ensure!(
+            ensure_usage!(
                 self.place.is_empty() && self.start_command.is_none(),
                 "give the `ark` of the new version"
             );
@@ -111,7 +112,7 @@ impl UpgradeArgs {
             if let Some(file) = file {
                 let file = file
                     .to_str()
-                    .with_context(|| format!("{option}: the path is not UTF-8"))?;
+                    .ok_or_else(|| UsageError(format!("{option}: the path is not UTF-8")))?;
                 check_args.extend([option.to_owned(), file.to_owned()]);
             }
         }
@@ -125,7 +126,10 @@ impl UpgradeArgs {
             new_binary,
             stable_binary,
             data_dir,
-            snapshots: self.place.snapshots.context("give --snapshots")?,
+            snapshots: self
+                .place
+                .snapshots
+                .ok_or_else(|| UsageError::new("give --snapshots"))?,
             control,
             stable_control,
             check_args,
@@ -153,7 +157,8 @@ pub(crate) fn run_command(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
     let accepted = args.accept_loss_of_decisions;
     let plan = args.into_plan(&client)?;
     if dry_run {
-        let plan = plan.context("--dry-run: give the `ark` of the new version")?;
+        let plan =
+            plan.ok_or_else(|| UsageError::new("--dry-run: give the `ark` of the new version"))?;
         print_steps(&rehearse(&client, plan)?, json)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,16 +1,21 @@
 //! `ark validate`: the tests that a host must pass after a deployment.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use ark_deploy::validate::{CaseResult, CaseStatus, ValidateOptions, list_cases, validate_host};
+use anyhow::Context;
+use ark_deploy::validate::{
+    CaseResult, CaseStatus, ValidateOptions, ValidationReport, list_cases, report_error,
+    validate_host,
+};
 use clap::Args;
 
 use crate::client::connection::Connection;
 use crate::output::{StatusLine, exit_code, print_json, print_line};
+use crate::usage::{UsageError, ensure_usage};
 
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
@@ -53,12 +58,12 @@ pub(crate) struct ValidateArgs {
 }
 
 pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
-    ensure!(
+    ensure_usage!(
         (1..=MAX_PATIENCE).contains(&args.patience),
         "--patience {}: give 1 to {MAX_PATIENCE} seconds",
         args.patience
     );
-    let cases = list_cases(&args.category)?;
+    let cases = list_cases(&args.category).map_err(UsageError::new)?;
     if args.dry_run {
         if args.json {
             print_json(&cases)?;
@@ -71,6 +76,14 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
             }
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(path) = &args.junit {
+        // Before anything is asked of the host: its results would be lost.
+        File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(|error| UsageError(format!("--junit {}: {error}", path.display())))?;
     }
     let client = args.connection.client()?;
     let submitter = match &args.submitter_token_file {
@@ -89,7 +102,8 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
     };
     let stop = watch_interrupts()?;
     let line = RefCell::new(StatusLine::on_terminal());
-    let report = validate_host(
+    let results = RefCell::new(Vec::new());
+    let validated = validate_host(
         &client,
         &submitter,
         &options,
@@ -100,6 +114,7 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
             }
         },
         &mut |result| {
+            results.borrow_mut().push(result.clone());
             if !args.json {
                 if let Some(line) = line.borrow_mut().as_mut() {
                     line.clear();
@@ -107,28 +122,43 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
                 print_result(result);
             }
         },
-    )?;
+    );
     drop(line);
+    let (report, error) = match validated {
+        Ok(report) => (report, None),
+        Err(error) => {
+            let report = report_error(&options.categories, results.take(), &error)?;
+            (report, Some(error))
+        }
+    };
+    print_report(&report, args.json)?;
     if let Some(path) = &args.junit {
         std::fs::write(path, report.to_junit())
             .with_context(|| format!("--junit {}", path.display()))?;
     }
-    if args.json {
-        print_json(&report)?;
+    match error {
+        None => Ok(exit_code(report.passed)),
+        Some(error) => Err(error.into()),
+    }
+}
+
+fn print_report(report: &ValidationReport, json: bool) -> anyhow::Result<()> {
+    if json {
+        print_json(report)?;
     } else {
         print_line!(
             "{} passed, {} failed, {} skipped{}",
             report.count(CaseStatus::Passed),
             report.count(CaseStatus::Failed),
             report.count(CaseStatus::Skipped),
-            if report.interrupted {
-                "; INTERRUPTED: the rest was not tested"
-            } else {
-                ""
+            match (report.interrupted, &report.error) {
+                (true, _) => "; INTERRUPTED: the rest was not tested",
+                (false, Some(_)) => "; ENDED EARLY: the rest was not tested",
+                (false, None) => "",
             }
         );
     }
-    Ok(exit_code(report.passed))
+    Ok(())
 }
 
 fn print_result(result: &CaseResult) {

@@ -198,6 +198,13 @@ impl Guards {
         self.halted.load(Ordering::Acquire)
     }
 
+    /// Returns how long ago the watchdog gave its last heartbeat; `None`: it gave none yet.
+    #[must_use]
+    pub fn last_heartbeat_age(&self, now: Millis) -> Option<Duration> {
+        let last = self.last_heartbeat.load(Ordering::Acquire);
+        (last != 0).then(|| Duration::from_millis(now.0.saturating_sub(last)))
+    }
+
     /// Returns whether the watchdog gave a heartbeat within [`HEARTBEAT_TIMEOUT`].
     #[must_use]
     pub fn watchdog_beating(&self, now: Millis) -> bool {

@@ -5,7 +5,7 @@ use std::process::Command;
 use ark_tests::{Client, ark_program, copy_agent, guests_dir, trade, wait_until};
 use serde_json::json;
 
-use super::stage::{Stage, wait_report};
+use super::stage::{CanaryFixture, wait_report};
 use super::tripwires::assert_goes_back;
 
 /// The violations of a load of which some is denied raise no alert.
@@ -15,7 +15,7 @@ const COMPARED: [&str; 4] = ["--baseline", "60", "--sigmas", "4"];
 
 #[test]
 fn what_agents_decide_beside_the_requests_neither_accuses_nor_excuses_a_version() {
-    let stage = Stage::start(CONFIG, "");
+    let stage = CanaryFixture::start(CONFIG, "");
     // Without a request of the fronts there is nothing to compare with, whatever else was decided.
     let decide = |count: usize| {
         let mut client = Client::at(&stage.owner);
@@ -60,7 +60,7 @@ fn what_agents_decide_beside_the_requests_neither_accuses_nor_excuses_a_version(
 
 #[test]
 fn a_quarantine_that_is_lifted_between_two_checks_counts_and_that_of_a_validation_does_not() {
-    let stage = Stage::start_with_agents("", |agents| copy_agent(&guests_dir(), "kyle", agents));
+    let stage = CanaryFixture::start_with_agents("", |agents| copy_agent(&guests_dir(), "kyle", agents));
     let mut client = Client::at(&stage.owner);
     let mut quarantine_and_restore = || {
         for order in ["quarantine", "restore"] {

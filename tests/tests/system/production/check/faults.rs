@@ -3,15 +3,17 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::{chown, lchown, symlink};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use ark_tests::base64;
 use ark_tests::redis::free_port;
-use ark_tests::sha256;
+use ark_tests::{TestDir, make_token, run_ark, sha256};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::Value;
 
-use super::site::{CheckFixture, KEY, PASSWORD, Site, set_mode, write_with_mode};
+use super::site::{CheckFixture, KEY, PASSWORD, Site, set_mode, text, write_with_mode};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -99,6 +101,67 @@ fn days_from_now(days: u64) -> impl Fn(&mut CertificateParams) {
     }
 }
 
+/// Puts the configuration into a directory of this mode.
+fn move_config(site: &Site, mode: u32) {
+    site.write_config();
+    fs::create_dir(site.at("open")).expect("a directory");
+    fs::rename(site.at("ark.toml"), site.at("open/ark.toml")).expect("a file");
+    set_mode(&site.at("open"), mode);
+    symlink("open/ark.toml", site.at("ark.toml")).expect("a link");
+}
+
+/// Makes the host one of a fleet with this key.
+fn join_fleet(site: &mut Site, key: &str) {
+    let file = site.at("fleet.key");
+    write_with_mode(&file, key, 0o400);
+    let _ = write!(
+        site.end,
+        "[watchdog]\nfleet = \"ark:orders\"\nfleet_key_file = \"{}\"\n",
+        file.display()
+    );
+}
+
+/// Gives a file to a user who is neither root nor the host's.
+fn give_away(site: &Site, name: &str) {
+    site.write_config();
+    chown(site.at(name), Some(STRANGER), None).expect("a file of another user");
+}
+
+/// A user who is not the host's.
+const STRANGER: u32 = 65_534;
+
+/// What only root can plant.
+#[rustfmt::skip]
+pub(super) const FAULTS_OF_ROOT: &[PlantedFault] = &[
+    ("a configuration of another user", "config-file", true, |_, site| give_away(site, "ark.toml")),
+    ("an environment of another user", "env-file", true, |_, site| give_away(site, "env")),
+    ("a key of another user", "secret-key", true, |_, site| give_away(site, "secret.key")),
+    ("a key of TLS of another user", "tls", true, |_, site| give_away(site, "key.pem")),
+    ("a key of TLS that a foreign group can read", "tls", true, |_, site| {
+        chown(site.at("key.pem"), None, Some(STRANGER)).expect("a file of another group");
+        set_mode(&site.at("key.pem"), 0o640);
+    }),
+    ("a directory of agents of another user", "agents-directory", true, |_, site| give_away(site, "agents")),
+    ("a directory of policies of another user", "agents-directory", true, |_, site| give_away(site, "policies")),
+    ("a snapshot of another user", "snapshot", true, |_, site| give_away(site, "snapshots/last")),
+    ("keys that the user of the host cannot read", "secret-key", true, |_, site| {
+        site.write_config();
+        let of_host = |path: &Path, mode| {
+            chown(path, Some(STRANGER), Some(STRANGER)).expect("a file of the host");
+            set_mode(path, mode);
+        };
+        of_host(site.dir.path(), 0o755);
+        of_host(&site.at("data"), 0o700);
+        for entry in fs::read_dir(site.at("data")).expect("a directory").flatten() {
+            lchown(entry.path(), Some(STRANGER), Some(STRANGER)).expect("a file of the host");
+        }
+        let _ = fs::remove_file(site.at("data/cache"));
+        for (name, mode) in [("ark.toml", 0o640), ("env", 0o600), ("key.pem", 0o600), ("redis-password", 0o400), ("policies", 0o755), ("snapshots", 0o755), ("snapshots/last", 0o755)] {
+            of_host(&site.at(name), mode);
+        }
+    }),
+];
+
 #[rustfmt::skip]
 pub(super) const FAULTS: &[PlantedFault] = &[
     ("a key that does not exist", "configuration", true, |_, site| "listne = \"x\"\n".clone_into(&mut site.top)),
@@ -111,9 +174,31 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     }),
     ("a configuration that others can change", "config-file", true, |_, site| { site.write_config(); set_mode(&site.at("ark.toml"), 0o666); }),
     ("a password in a configuration that others can read", "config-file", true, |_, site| {
-        site.end = format!("[telemetry]\notlp_endpoint = \"http://u:{PASSWORD}@127.0.0.1:4318/v1/traces\"\n");
+        // Somebody listens there.
+        site.end = format!("[telemetry]\notlp_endpoint = \"http://u:{PASSWORD}@127.0.0.1:{}/v1/traces\"\n", site.redis_port);
         site.write_config();
         set_mode(&site.at("ark.toml"), 0o644);
+    }),
+    ("a configuration in a directory that others can write to", "config-file", true, |_, site| move_config(site, 0o777)),
+    ("an environment that others can change", "env-file", true, |_, site| { site.write_config(); set_mode(&site.at("env"), 0o620); }),
+    ("a key of the fleet of zeros", "secret-key", true, |_, site| join_fleet(site, &"0".repeat(64))),
+    ("a key of the fleet that is the key of secrets", "secret-key", true, |_, site| join_fleet(site, KEY)),
+    ("agents that a group can add to", "agents-directory", true, |_, site| set_mode(&site.at("agents"), 0o775)),
+    ("an agent that others can change", "agents-directory", true, |_, site| set_mode(&site.at("agents/kyle.wasm"), 0o666)),
+    ("a manifest that others can change", "agents-directory", true, |_, site| set_mode(&site.at("agents/kyle.toml"), 0o666)),
+    ("a policy that others can change", "agents-directory", true, |_, site| set_mode(&site.at("policies/market-hours.wasm"), 0o666)),
+    ("a collector of traces that is not there", "traces", true, |_, site| {
+        site.end = format!("[telemetry]\notlp_endpoint = \"http://127.0.0.1:{}/v1/traces\"\n", free_port());
+    }),
+    ("a directory of snapshots that others can write to", "snapshot", true, |_, site| set_mode(&site.at("snapshots"), 0o777)),
+    ("a snapshot that others can change", "snapshot", true, |_, site| set_mode(&site.at("snapshots/last/ark.db"), 0o666)),
+    ("a snapshot of another host", "snapshot", true, |_, site| {
+        let other = TestDir::new("");
+        let _ = make_token(&other.data(), "eve", "admin", &[]);
+        fs::remove_dir_all(site.at("snapshots/last")).expect("a directory");
+        let (to, data) = (text(&site.at("snapshots/last")), text(&other.data()));
+        let made = run_ark(&["state", "snapshot", &to, "--data-dir", &data]);
+        assert!(made.status.success(), "{made:?}");
     }),
     ("a line of the environment that is no variable", "env-file", true, |_, site| site.environment = format!("{}ARK_LISTEN\n", site.environment)),
     ("an unknown variable in the environment's file", "env-file", true, |_, site| site.environment = format!("{}ARK_LISTN=127.0.0.1:1\n", site.environment)),

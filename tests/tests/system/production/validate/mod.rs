@@ -1,6 +1,7 @@
 //! `ark validate` on real hosts: a healthy one passes every test, one that is broken in one way fails the test for it, and nothing is left
 //! behind.
 
+mod ends;
 mod planted;
 
 use std::process::{Command, Output, Stdio};
@@ -14,7 +15,8 @@ use serde_json::{Value, json};
 use super::altering::start_altering;
 
 /// A watchdog that looks often, so that the tests need not wait for it.
-const CONFIG: &str = "[watchdog]\nheartbeat_ms = 300\nheartbeat_deadline_ms = 10_000\n";
+const CONFIG: &str =
+    "[watchdog]\nheartbeat_ms = 300\nheartbeat_deadline_ms = 10_000\ngraveyard_ms = 500\n";
 /// The tests that must pass after a deployment.
 const THIRTEEN: [&str; 13] = [
     "ethics/position-size",
@@ -32,7 +34,7 @@ const THIRTEEN: [&str; 13] = [
     "isolation/nothing-delivered",
 ];
 
-fn command(url: &str, dir: &TestDir, more: &[&str]) -> Command {
+pub(super) fn command(url: &str, dir: &TestDir, more: &[&str]) -> Command {
     let mut command = Command::new(ark_program());
     command
         .args(["validate", "--json", "--url", url, "--journal"])
@@ -141,10 +143,14 @@ fn a_healthy_host_passes_every_test_with_an_operators_token() {
             .all(|case| passed.iter().any(|one| one == case)),
         "{passed:?}"
     );
-    assert_eq!(passed.len(), 19, "{passed:?}");
+    assert_eq!(passed.len(), 20, "{passed:?}");
+    assert_eq!(
+        report["counts"],
+        json!({"passed": 20, "failed": 0, "skipped": 0})
+    );
     let xml = std::fs::read_to_string(&junit).expect("JUnit XML");
     assert!(
-        xml.contains("tests=\"19\" failures=\"0\" skipped=\"0\""),
+        xml.contains("tests=\"20\" failures=\"0\" skipped=\"0\" errors=\"0\""),
         "{xml}"
     );
     let mut client = Client::with_token(&host, &token);
@@ -232,7 +238,11 @@ fn a_host_that_is_broken_in_one_way_fails_the_test_for_it() {
     let data = data.to_str().expect("UTF-8");
     let more = ["--category", "beyond", "--data-dir", data];
     let (report, _) = validate(&url_of(&host), &dir, &more);
-    assert_eq!(cases(&report, "failed"), ["beyond/audit-log"], "{report:#}");
+    assert_eq!(
+        cases(&report, "failed"),
+        ["beyond/audit-log", "beyond/state-history"],
+        "{report:#}"
+    );
     assert_eq!(host.terminate(), Some(0));
     // A watchdog that never isolates.
     let dir = TestDir::new(&format!(

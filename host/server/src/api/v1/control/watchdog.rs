@@ -95,6 +95,8 @@ struct WatchdogStatus {
     halted: bool,
     pin_holds: bool,
     beating: bool,
+    /// How long ago the Graveyard was last checked against its pin, in milliseconds; `null`: not yet.
+    last_check_ms_ago: Option<u64>,
     /// Whether every limit held when it was probed at the start.
     probed: bool,
     probes: Vec<ProbeView>,
@@ -254,6 +256,10 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
         halted: api.guards.is_halted(),
         pin_holds: api.guards.pin_holds(),
         beating: api.guards.watchdog_beating(Millis::now()),
+        last_check_ms_ago: api
+            .guards
+            .last_heartbeat_age(Millis::now())
+            .map(whole_millis),
         probed: api.watchdog.limits_hold(),
         probes: convert_rows(api.watchdog.probes().to_vec()),
         limits: api.agents.ceiling().limits.clone(),

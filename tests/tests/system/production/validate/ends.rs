@@ -1,0 +1,229 @@
+//! `ark validate` on a host with a long history, without a host, with a file that cannot be written; and what is wrong with a command line of
+//! production.
+
+use std::process::Command;
+
+use ark_tests::redis::free_port;
+use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir};
+use serde_json::json;
+
+use super::{CONFIG, assert_nothing_left, cases, command, start_altering, url_of, validate};
+
+#[test]
+fn a_history_longer_than_a_page_passes_and_its_gap_is_found() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    let url = url_of(&host);
+    let of_state = ["--category", "state"];
+    let (report, _) = validate(&url, &dir, &of_state);
+    assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
+    // As many runs leave it: more revisions than a page of the API has.
+    let mut client = Client::new(&host);
+    for value in 0..510 {
+        let path = "/v1/state/validation-probe/history";
+        let (status, answer) = client.send("PUT", path, &json!({"value": value}));
+        assert_eq!(status, 200, "{answer}");
+    }
+    for _ in 0..2 {
+        let (report, output) = validate(&url, &dir, &of_state);
+        assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
+        assert!(output.status.success(), "{report:#}");
+    }
+    assert_nothing_left(&mut client, &dir);
+    // A gap on the second page.
+    let database = rusqlite::Connection::open(dir.data().join("ark.db")).expect("the database");
+    let gone = database.execute(
+        "DELETE FROM state_history WHERE agent = 'validation-probe' AND key = 'history' AND revision = 3",
+        [],
+    );
+    assert_eq!(gone.expect("a deletion"), 1);
+    drop(database);
+    let (report, _) = validate(&url, &dir, &of_state);
+    let failed = cases(&report, "failed");
+    assert_eq!(failed, ["state/history-contiguous"], "{report:#}");
+}
+
+#[test]
+fn a_gap_in_the_history_of_another_agent_is_found_in_the_data_directory() {
+    let dir = TestDir::new(CONFIG);
+    copy_agent(&guests_dir(), "kyle", &dir.agents());
+    let host = dir.start();
+    let url = url_of(&host);
+    let mut client = Client::new(&host);
+    for value in 1..=3 {
+        let (status, answer) = client.send("PUT", "/v1/state/kyle/seen", &json!({"value": value}));
+        assert_eq!(status, 200, "{answer}");
+    }
+    let data = dir.data();
+    let data = data.to_str().expect("UTF-8");
+    let with_data = ["--category", "beyond", "--data-dir", data];
+    let (report, _) = validate(&url, &dir, &with_data);
+    assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
+    let database = rusqlite::Connection::open(dir.data().join("ark.db")).expect("the database");
+    let gone = database.execute(
+        "DELETE FROM state_history WHERE agent = 'kyle' AND key = 'seen' AND revision = 2",
+        [],
+    );
+    assert_eq!(gone.expect("a deletion"), 1);
+    drop(database);
+    let (report, output) = validate(&url, &dir, &with_data);
+    let failed = cases(&report, "failed");
+    assert_eq!(failed, ["beyond/state-history"], "{report:#}");
+    assert_eq!(output.status.code(), Some(1));
+    // Without the directory the report says that nobody looked, and counts it as that.
+    let junit = dir.path().join("junit.xml");
+    let junit_text = junit.to_str().expect("UTF-8");
+    let of_beyond = ["--category", "beyond", "--junit", junit_text];
+    let (report, _) = validate(&url, &dir, &of_beyond);
+    assert_eq!(
+        report["counts"],
+        json!({"passed": 3, "failed": 0, "skipped": 4}),
+        "{report:#}"
+    );
+    let xml = std::fs::read_to_string(&junit).expect("JUnit XML");
+    assert!(
+        xml.contains("tests=\"7\" failures=\"0\" skipped=\"4\" errors=\"0\"")
+            && xml.matches("<skipped message=").count() == 4,
+        "{xml}"
+    );
+    let all = report["cases"].as_array().expect("cases").iter();
+    let found = all.clone().find(|case| case["name"] == "state-history");
+    let found = found.expect("the test");
+    assert_eq!(found["status"], "skipped", "{found}");
+    let detail = found["detail"].as_str().expect("text");
+    assert!(detail.contains("was not looked at"), "{detail}");
+}
+
+#[test]
+fn a_loop_that_is_slower_than_it_says_and_probes_that_are_not_there_fail_their_tests() {
+    let dir = TestDir::new(&CONFIG.replace("graveyard_ms = 500", "graveyard_ms = 20_000"));
+    let host = dir.start();
+    for (from, to, failing) in [
+        // A loop that takes 20 s, and is said to take half a second.
+        (
+            "\"graveyard_ms\":20000",
+            "\"graveyard_ms\":  500",
+            "watchdog/intervals",
+        ),
+        (
+            "\"last_check_ms_ago\":",
+            "\"last_check_ms_agx\":",
+            "watchdog/intervals",
+        ),
+        ("\"probes\":[", "\"probex\":[", "beyond/ready"),
+    ] {
+        let url = start_altering(&host.address, from, to, 0);
+        let category = failing.split('/').next().expect("a category");
+        let (report, output) = validate(&url, &dir, &["--category", category]);
+        assert_eq!(cases(&report, "failed"), [failing], "{from}: {report:#}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
+fn a_host_that_does_not_answer_and_a_file_that_cannot_be_written_are_told_in_time() {
+    let dir = TestDir::new(CONFIG);
+    let junit = dir.path().join("junit.xml");
+    let junit_text = junit.to_str().expect("UTF-8");
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let (report, output) = validate(&url, &dir, &["--junit", junit_text]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(report["passed"], false, "{report:#}");
+    let error = report["error"].as_str().expect("an error");
+    assert!(!error.is_empty(), "{report:#}");
+    assert_eq!(
+        report["counts"],
+        json!({"passed": 0, "failed": 0, "skipped": 20})
+    );
+    let xml = std::fs::read_to_string(&junit).expect("JUnit XML");
+    assert!(
+        xml.contains("tests=\"21\" failures=\"0\" skipped=\"20\" errors=\"1\"")
+            && xml.contains("<error message="),
+        "{xml}"
+    );
+    // Nothing is asked of a host whose results nobody would get.
+    let host = dir.start();
+    let more = ["--junit", "/nonexistent/x.xml"];
+    let output = command(&url_of(&host), &dir, &more)
+        .output()
+        .expect("ark starts");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("--junit /nonexistent/x.xml"), "{told}");
+    // The probe never kept anything.
+    let path = "/v1/state/validation-probe/history/history";
+    let (status, history) = Client::new(&host).get(path);
+    assert_eq!(status, 404, "{history}");
+}
+
+#[test]
+fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
+    let dir = TestDir::new("");
+    let canary = [
+        "canary",
+        "start",
+        "--name",
+        "next",
+        "--haproxy",
+        "127.0.0.1:9",
+        "--prometheus",
+        "http://127.0.0.1:9",
+    ];
+    let rollback = ["rollback", "--snapshots", "s", "--stable-binary", "ark"];
+    let commands = ["--stop-command", "true", "--start-command", "true"];
+    let with = |first: &[&'static str], more: &[&'static str]| [first, more].concat();
+    let wrong: Vec<(Vec<&str>, &str)> = vec![
+        (vec!["synthetic", "--duration", "0"], "--duration 0"),
+        (vec!["synthetic", "--hz", "0"], "--hz 0"),
+        (
+            vec!["synthetic", "--violation-every", "1"],
+            "--violation-every 1",
+        ),
+        (vec!["validate", "--patience", "0"], "--patience 0"),
+        (vec!["validate", "--category", "nope"], "nope"),
+        (vec!["validate", "--junit", "/nonexistent/x.xml"], "--junit"),
+        (with(&canary, &["--shares", "50,10"]), "--shares"),
+        (with(&canary, &["--sigmas", "11"]), "--sigmas"),
+        (with(&canary, &["--max-errors", "101"]), "--max-errors"),
+        (with(&canary, &["--min-samples", "0"]), "--min-samples"),
+        (with(&canary, &["--step", "0"]), "--step 0"),
+        (with(&canary, &["--new-binary", "ark"]), "--data-dir"),
+        (
+            vec!["rollback", "--stop-command", "true"],
+            "--stable-binary",
+        ),
+        (with(&rollback, &[]), "--stop-command"),
+        (
+            with(&with(&rollback, &commands), &["--health-tries", "0"]),
+            "--health-tries 0",
+        ),
+        (
+            with(&with(&rollback, &commands), &["--timeout", "0"]),
+            "--timeout 0",
+        ),
+        (
+            with(&with(&rollback, &commands), &["--category", "nope"]),
+            "nope",
+        ),
+        (vec!["rollback", "--dry-run"], "--dry-run"),
+        (vec!["upgrade", "ark", "--snapshots", "s"], "--stop-command"),
+        (
+            with(&["upgrade", "ark"], &commands),
+            "--start-stable-command",
+        ),
+        (vec!["upgrade", "--stop-command", "true"], "the new version"),
+        (vec!["upgrade", "--dry-run"], "--dry-run"),
+        (vec!["check", "--strict=2"], "--strict"),
+    ];
+    for (arguments, named) in wrong {
+        let output = Command::new(ark_program())
+            .args(&arguments)
+            .env("XDG_STATE_HOME", dir.path())
+            .current_dir(dir.path())
+            .output()
+            .expect("ark starts");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(named), "{arguments:?}: {told}");
+    }
+}
