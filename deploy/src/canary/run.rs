@@ -306,7 +306,7 @@ impl<'a> HostCanary<'a> {
     }
 
     fn set_paused(&mut self, paused: bool) -> Result<(), CanaryError> {
-        self.journal.record(&JournalEntry::Paused(paused))?;
+        self.journal.record(&CanaryEntry::Paused(paused))?;
         self.state.paused = paused;
         Ok(())
     }

@@ -25,7 +25,9 @@ use crate::journal::Journal;
 use crate::runner::RunMark;
 use crate::validate::ValidationReport;
 
-use super::database::{AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, covers, decide_way};
+use super::database::{
+    AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, covers, decide_way,
+};
 use super::error::RollbackError;
 use super::journal::{
     PastRollback, PastStep, RollbackEntry, RollbackStart, RollbackState, RollbackStep, read_entries,

@@ -198,7 +198,7 @@ impl CanaryStartArgs {
         let interval = parse_seconds("--interval", self.interval)?;
         let quarantine_window = parse_seconds("--quarantine-window", self.quarantine_window)?;
         // One that is over before the next check would not be seen.
-        ensure!(
+        ensure_usage!(
             quarantine_window >= interval,
             "--quarantine-window {}: give --interval ({}) or more",
             self.quarantine_window,
@@ -292,7 +292,9 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             HostCanary::start(&client, plan, &journal, &excluded, &stop, &mut tell)?
                 .resume(&stop)?
         }
-        CanaryCommand::Pause => return ask_canary(&client, &journal, CanaryOrder::Pause, args.json),
+        CanaryCommand::Pause => {
+            return ask_canary(&client, &journal, CanaryOrder::Pause, args.json);
+        }
         CanaryCommand::Promote => {
             return ask_canary(&client, &journal, CanaryOrder::Promote, args.json);
         }

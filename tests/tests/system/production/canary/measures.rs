@@ -60,7 +60,8 @@ fn what_agents_decide_beside_the_requests_neither_accuses_nor_excuses_a_version(
 
 #[test]
 fn a_quarantine_that_is_lifted_between_two_checks_counts_and_that_of_a_validation_does_not() {
-    let stage = CanaryFixture::start_with_agents("", |agents| copy_agent(&guests_dir(), "kyle", agents));
+    let stage =
+        CanaryFixture::start_with_agents("", |agents| copy_agent(&guests_dir(), "kyle", agents));
     let mut client = Client::at(&stage.owner);
     let mut quarantine_and_restore = || {
         for order in ["quarantine", "restore"] {
