@@ -237,7 +237,7 @@ fn assert_once(data: &Path, known: &AcknowledgedDecisions) {
         .expect("kyle's statistics");
     let statistics: Value = serde_json::from_str(&statistics).expect("JSON");
     assert_eq!((revision, &statistics["ticks"]), (done, &json!(done)));
-    let gaps = "SELECT count_rows(*) FROM (SELECT max(revision) AS last, count_rows(*) AS all_of_them, min(revision) AS first
+    let gaps = "SELECT count(*) FROM (SELECT max(revision) AS last, count(*) AS all_of_them, min(revision) AS first
                 FROM state_history GROUP BY agent, key) WHERE last <> all_of_them OR first <> 1";
     assert_eq!(count_rows(&database, gaps), 0, "a history has a gap");
 }
