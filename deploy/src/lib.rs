@@ -38,3 +38,5 @@ mod snapshots;
 pub mod synthetic;
 pub mod upgrade;
 pub mod validate;
+
+pub use quarantines::{SYNTHETIC_REQUESTER, VALIDATION_PROBE};

@@ -12,8 +12,10 @@ use ark_client::{Answer, ClientError, HostClient, MAX_PAGE, escape_query};
 use ark_model::ids::Millis;
 use serde_json::Value;
 
-/// The agent that `ark validate` uploads, puts into quarantine and removes.
-pub(crate) const VALIDATION_PROBE: &str = "validation-probe";
+/// The agent that `ark validate` uploads, puts into quarantine and removes. The alerts on agents in `deploy/prometheus/rules` leave it out.
+pub const VALIDATION_PROBE: &str = "validation-probe";
+/// In whose name `ark synthetic` proposes, unless `--agent` says another. It is no agent, so that no alert on agents is about it.
+pub const SYNTHETIC_REQUESTER: &str = "synthetic";
 /// The kind of an alert that is raised with a quarantine.
 const ALERT_KIND: &str = "quarantined";
 /// The most pages that are read: more than a host keeps alerts.

@@ -29,6 +29,8 @@ pub struct PrometheusParts<'a> {
     pub rules: bool,
     /// Whether it is told of an Alertmanager (which need not be there).
     pub alertmanager: bool,
+    /// The external label with which the links of alerts begin.
+    pub runbook_base: Option<&'a str>,
 }
 
 impl Prometheus {
@@ -39,7 +41,10 @@ impl Prometheus {
     #[must_use]
     pub fn start(parts: PrometheusParts<'_>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut config = "global: {scrape_interval: 1s, evaluation_interval: 5s}\n".to_owned();
+        let mut config = "global:\n  scrape_interval: 1s\n  evaluation_interval: 5s\n".to_owned();
+        if let Some(base) = parts.runbook_base {
+            let _ = writeln!(config, "  external_labels: {{runbook_base: \"{base}\"}}");
+        }
         if parts.rules {
             let rules = checkout_path("deploy/prometheus/rules");
             let rules = rules.canonicalize().expect("the rules");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use ark_client::members::text_field;
 use serde_json::Value;
 
 use crate::prometheus::PrometheusClient;
@@ -17,6 +18,10 @@ const RULES: [&str; 3] = [
     include_str!("../../prometheus/rules/burn-rates.yml"),
     include_str!("../../prometheus/rules/recording.yml"),
 ];
+/// The external label with which the links of alerts to the runbook begin.
+const RUNBOOK_LABEL: &str = "runbook_base";
+/// What it says in the configurations that ARK ships.
+const RUNBOOK_PLACEHOLDER: &str = "https://docs.example.com/ark";
 /// How long a connection to the collector of traces may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How many missing rules are named.
@@ -33,9 +38,9 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
         let rules = prometheus.ask("/api/v1/rules")?;
         let managers = prometheus.ask("/api/v1/alertmanagers")?;
         let targets = prometheus.query("up{job=\"ark\"}")?;
-        Ok((rules, managers, targets))
+        Ok((prometheus, rules, managers, targets))
     });
-    let (rules, managers, targets) = match asked {
+    let (prometheus, rules, managers, targets) = match asked {
         Ok(asked) => asked,
         Err(error) => {
             return lines.fail(
@@ -45,6 +50,9 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
         }
     };
     check_rules(&rules, lines);
+    // One that does not show its configuration (what only speaks Prometheus' API) is no fault by itself.
+    let config = prometheus.ask("/api/v1/status/config").unwrap_or_default();
+    check_runbook_base(text_field(&config, "yaml"), lines);
     let is_empty = |list: Option<&Value>| list.and_then(Value::as_array).is_none_or(Vec::is_empty);
     if is_empty(managers.get("activeAlertmanagers")) {
         lines.warn(
@@ -69,6 +77,48 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
             targets.len()
         ));
     }
+}
+
+/// The links of alerts to the runbook lead to a page of the operator's own.
+fn check_runbook_base(config: &str, lines: &mut CheckLines) {
+    let remedy = format!(
+        "publish the book (mdbook build docs) and give its address, e.g. {RUNBOOK_PLACEHOLDER}, as global.external_labels.{RUNBOOK_LABEL} of Prometheus"
+    );
+    match find_external_label(config, RUNBOOK_LABEL) {
+        None => lines.warn(
+            format!(
+                "Prometheus has no external label {RUNBOOK_LABEL}, so the links of alerts to the runbook lead nowhere"
+            ),
+            remedy,
+        ),
+        Some(RUNBOOK_PLACEHOLDER) => lines.warn(
+            format!(
+                "the external label {RUNBOOK_LABEL} of Prometheus is still that of the example, so the links of alerts to the runbook lead nowhere"
+            ),
+            remedy,
+        ),
+        Some(base) if find_address(base).is_none() || !base.starts_with("http") => lines.warn(
+            format!(
+                "the external label {RUNBOOK_LABEL} of Prometheus is no address of a page ({base}), so the links of alerts to the runbook lead nowhere"
+            ),
+            remedy,
+        ),
+        Some(_) => {}
+    }
+}
+
+/// The value of an external label in a configuration, in the form in which Prometheus shows it: one label a line, indented below
+/// `external_labels`.
+fn find_external_label<'a>(config: &'a str, name: &str) -> Option<&'a str> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut lines = config.lines();
+    let head = lines.find(|line| line.trim() == "external_labels:")?;
+    let labels = lines.take_while(|line| indent(line) > indent(head));
+    let mut values = labels.filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
+    values
+        .next()
+        .map(|value| value.trim().trim_matches(['"', '\'']))
+        .filter(|value| !value.is_empty())
 }
 
 /// Where traces are sent to, somebody listens.
@@ -174,7 +224,96 @@ fn check_rules(data: &Value, lines: &mut CheckLines) {
 
 #[cfg(test)]
 mod tests {
-    use super::{RULES, find_address, list_rules};
+    use super::{
+        RULES, RUNBOOK_LABEL, RUNBOOK_PLACEHOLDER, find_address, find_external_label, list_rules,
+    };
+    use crate::{SYNTHETIC_REQUESTER, VALIDATION_PROBE};
+
+    /// The configurations of Prometheus that ARK ships.
+    const CONFIGURATIONS: [&str; 2] = [
+        include_str!("../../prometheus/prometheus.yml"),
+        include_str!("../../compose/prometheus.yml"),
+    ];
+
+    #[test]
+    fn the_base_of_the_runbook_is_found_in_a_configuration() {
+        for (config, found) in [
+            (
+                "global:\n  external_labels:\n    runbook_base: https://a.b/ark\nrule_files: []\n",
+                Some("https://a.b/ark"),
+            ),
+            (
+                "global:\n  external_labels:\n    a: b\n    runbook_base: \"https://a.b\"\n",
+                Some("https://a.b"),
+            ),
+            (
+                "global:\n  external_labels:\n    runbook_base: \"\"\n",
+                None,
+            ),
+            (
+                "global:\n  external_labels:\n    a: b\nalerting:\n  runbook_base: https://a.b\n",
+                None,
+            ),
+            ("global:\n  scrape_interval: 5s\n", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                find_external_label(config, RUNBOOK_LABEL),
+                found,
+                "{config}"
+            );
+        }
+        for shipped in CONFIGURATIONS {
+            assert_eq!(
+                find_external_label(shipped, RUNBOOK_LABEL),
+                Some(RUNBOOK_PLACEHOLDER)
+            );
+        }
+    }
+
+    /// The alerts in the files of rules: name and expression.
+    fn list_alerts() -> Vec<(&'static str, String)> {
+        let alerts = RULES
+            .into_iter()
+            .flat_map(|file| file.split("- alert: ").skip(1));
+        alerts
+            .map(|alert| {
+                let (name, rest) = alert.split_once('\n').unwrap();
+                let (_, expression) = rest.split_once("expr: |\n").unwrap();
+                let (expression, _) = expression.split_once(" for: ").unwrap();
+                (name, expression.trim().to_owned())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn no_alert_on_agents_is_about_the_probe_of_a_validation() {
+        let left_out = format!("{{agent!=\"{VALIDATION_PROBE}\"}}");
+        // An agent is on trial there, and the probe never is.
+        let on_trial = "{deployment=\"canary\"}";
+        let mut of_agents = 0;
+        for (name, expression) in list_alerts() {
+            assert!(
+                !expression.contains(SYNTHETIC_REQUESTER),
+                "{name}: {expression}"
+            );
+            let is_canary = expression.contains(on_trial);
+            for metric in ["ark_agent_", "ark:agent_"] {
+                for (at, _) in expression.match_indices(metric) {
+                    of_agents += 1;
+                    let rest = &expression[at..];
+                    let end =
+                        rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+                    let selector = &rest[end.unwrap_or(rest.len())..];
+                    assert!(
+                        is_canary || selector.starts_with(&left_out),
+                        "{name}: {expression}"
+                    );
+                }
+            }
+        }
+        assert!(of_agents >= 8, "{of_agents} selections of agents");
+    }
 
     #[test]
     fn the_address_of_a_collector_is_found_in_its_endpoint() {

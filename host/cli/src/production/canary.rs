@@ -13,6 +13,7 @@ use ark_deploy::canary::{
 };
 use ark_deploy::exchange::find_migration;
 use ark_deploy::haproxy::HaproxyAddress;
+use ark_deploy::{SYNTHETIC_REQUESTER, VALIDATION_PROBE};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -135,7 +136,7 @@ struct CanaryStartArgs {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "validation-probe,synthetic",
+        default_values = [VALIDATION_PROBE, SYNTHETIC_REQUESTER],
         value_name = "NAME"
     )]
     ignore_quarantine: Vec<String>,

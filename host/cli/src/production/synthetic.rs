@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use ark_deploy::SYNTHETIC_REQUESTER;
 use ark_deploy::redis_signals::RedisSignals;
 use ark_deploy::synthetic::{
     HttpSignals, RunProgress, SignalChannel, SyntheticOptions, SyntheticReport, rehearse,
@@ -44,7 +45,7 @@ pub(crate) struct SyntheticArgs {
     #[arg(long, default_value_t = 10, value_name = "N")]
     violation_every: u64,
     /// The name that proposes. The host must know it: `submitters` in ark.toml.
-    #[arg(long, default_value = "synthetic", value_name = "NAME")]
+    #[arg(long, default_value = SYNTHETIC_REQUESTER, value_name = "NAME")]
     agent: String,
     /// The topic of the signals, which no agent should subscribe to.
     #[arg(long, default_value = "synthetic.tick")]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use ark_deploy::VALIDATION_PROBE;
 use ark_deploy::validate::{
     CaseResult, CaseStatus, ValidateOptions, ValidationReport, list_cases, report_error,
     validate_host,
@@ -69,7 +70,7 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
             print_json(&cases)?;
         } else {
             print_line!(
-                "the agent validation-probe is uploaded, used by these tests, and removed:"
+                "the agent {VALIDATION_PROBE} is uploaded, used by these tests, and removed:"
             );
             for case in cases {
                 print_line!("{case}");

@@ -289,6 +289,14 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("no Prometheus", "monitoring", false, |_, site| { site.arguments.drain(..2); }),
     ("a Prometheus that is down", "monitoring", true, |_, site| site.arguments[1] = format!("http://127.0.0.1:{}", free_port())),
     ("a Prometheus without rules", "monitoring", true, |stage, site| site.arguments[1].clone_from(&stage.bare.url)),
+    ("a Prometheus whose alerts lead to no runbook", "monitoring", false, |stage, site| {
+        site.arguments[1].clone_from(&stage.without_book.url);
+        site.is_told = |found| found.contains("no external label runbook_base");
+    }),
+    ("a Prometheus whose alerts lead to the example's address", "monitoring", false, |stage, site| {
+        site.arguments[1].clone_from(&stage.with_example_book.url);
+        site.is_told = |found| found.contains("still that of the example");
+    }),
     ("no snapshot", "snapshot", true, |_, site| fs::remove_dir_all(site.at("snapshots/last")).expect("a directory")),
     ("an old snapshot", "snapshot", true, |_, site| date_snapshot(site, |now| now - 2 * 86_400_000)),
     ("a snapshot from the future", "snapshot", true, |_, site| date_snapshot(site, |now| now + 86_400_000)),

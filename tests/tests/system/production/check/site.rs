@@ -31,6 +31,9 @@ pub(super) struct CheckFixture {
     pub(super) forgetful: Redis,
     pub(super) prometheus: Prometheus,
     pub(super) bare: Prometheus,
+    /// One with everything but a base for the links of alerts that is the operator's own.
+    pub(super) without_book: Prometheus,
+    pub(super) with_example_book: Prometheus,
     pub(super) authority: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -79,6 +82,12 @@ impl CheckFixture {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
+        let watched = PrometheusParts {
+            target: Some("127.0.0.1:9"),
+            rules: true,
+            alertmanager: true,
+            ..PrometheusParts::default()
+        };
         let stage = Self {
             dir: TestDir::new(""),
             redis: Redis::start_with(
@@ -87,10 +96,13 @@ impl CheckFixture {
             ),
             forgetful: Redis::start_with(free_port(), &["--requirepass", PASSWORD]),
             prometheus: Prometheus::start(PrometheusParts {
-                target: Some("127.0.0.1:9"),
-                rules: true,
-                alertmanager: true,
-                ..PrometheusParts::default()
+                runbook_base: Some("https://book.ark.test/ark"),
+                ..watched
+            }),
+            without_book: Prometheus::start(watched),
+            with_example_book: Prometheus::start(PrometheusParts {
+                runbook_base: Some("https://docs.example.com/ark"),
+                ..watched
             }),
             bare: Prometheus::start(PrometheusParts {
                 alertmanager: true,
