@@ -168,7 +168,7 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`].
-    pub fn read<E: DeserializeOwned>(
+    pub fn read_entries<E: DeserializeOwned>(
         path: &Path,
         owner: &JournalOwner,
     ) -> Result<Vec<E>, JournalError> {
@@ -221,14 +221,15 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`].
-    pub fn record(&mut self, entry: &impl Serialize) -> Result<(), JournalError> {
-        self.append(entry).map_err(|cause| JournalError::File {
-            path: self.path.clone(),
-            cause,
-        })
+    pub fn record_entry(&mut self, entry: &impl Serialize) -> Result<(), JournalError> {
+        self.append_entry(entry)
+            .map_err(|cause| JournalError::File {
+                path: self.path.clone(),
+                cause,
+            })
     }
 
-    fn append(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
+    fn append_entry(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
         let header = if self.is_empty { &self.header } else { "" };
         let line = format!("{header}{}\n", serde_json::to_string(entry)?);
         let end = self.file.stream_position()?;
@@ -250,7 +251,7 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`].
-    pub fn clear(&mut self) -> Result<(), JournalError> {
+    pub fn clear_entries(&mut self) -> Result<(), JournalError> {
         let cleared = self
             .file
             .set_len(0)
@@ -299,7 +300,7 @@ fn read_lines<E: DeserializeOwned>(
 mod tests {
     use super::*;
 
-    fn owner() -> JournalOwner {
+    fn build_owner() -> JournalOwner {
         JournalOwner {
             command: "ark synthetic",
             host: "http://127.0.0.1:8000".to_owned(),
@@ -307,7 +308,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> Result<(Journal, Vec<u32>), JournalError> {
-        Journal::open(path, &owner())
+        Journal::open(path, &build_owner())
     }
 
     #[test]
@@ -316,25 +317,28 @@ mod tests {
         let path = dir.path().join("state/journal");
         let (mut journal, found) = open(&path).unwrap();
         assert!(found.is_empty());
-        journal.record(&1).unwrap();
-        journal.record(&2).unwrap();
+        journal.record_entry(&1).unwrap();
+        journal.record_entry(&2).unwrap();
         assert!(matches!(open(&path), Err(JournalError::InUse { .. })));
-        assert_eq!(Journal::read::<u32>(&path, &owner()).unwrap(), [1, 2]);
+        assert_eq!(
+            Journal::read_entries::<u32>(&path, &build_owner()).unwrap(),
+            [1, 2]
+        );
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"3").unwrap();
         drop(file);
         let (mut journal, found) = open(&path).unwrap();
         assert_eq!(found, [1, 2]);
-        journal.record(&4).unwrap();
+        journal.record_entry(&4).unwrap();
         drop(journal);
         let (mut journal, found) = open(&path).unwrap();
         assert_eq!(found, [1, 2, 4]);
-        journal.clear().unwrap();
+        journal.clear_entries().unwrap();
         drop(journal);
         let (mut journal, found) = open(&path).unwrap();
         assert!(found.is_empty());
-        journal.record(&5).unwrap();
+        journal.record_entry(&5).unwrap();
         drop(journal);
         assert_eq!(open(&path).unwrap().1, [5]);
         // Cut off at any byte, it is the journal still.
@@ -343,7 +347,7 @@ mod tests {
             std::fs::write(&path, &text[..length]).unwrap();
             let (mut journal, found) = open(&path).unwrap();
             assert!(found.is_empty(), "{length}");
-            journal.record(&6).unwrap();
+            journal.record_entry(&6).unwrap();
             drop(journal);
             assert_eq!(open(&path).unwrap().1, [6]);
         }
@@ -355,10 +359,10 @@ mod tests {
         let path = dir.path().join("ark.toml");
         let another = JournalOwner {
             host: "http://127.0.0.1:8001".to_owned(),
-            ..owner()
+            ..build_owner()
         };
         let (mut journal, _) = Journal::open::<u32>(&path, &another).unwrap();
-        journal.record(&1).unwrap();
+        journal.record_entry(&1).unwrap();
         drop(journal);
         let of_another_host = std::fs::read(&path).unwrap();
         for content in [
@@ -385,7 +389,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let (mut journal, _) = open(&path).unwrap();
-        journal.record(&1).unwrap();
+        journal.record_entry(&1).unwrap();
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"x\n2\n").unwrap();
@@ -402,7 +406,7 @@ mod tests {
         ] {
             let text = [&begin[..header], lines].concat();
             std::fs::write(&path, &text).unwrap();
-            let read = Journal::read::<u32>(&path, &owner()).unwrap_err();
+            let read = Journal::read_entries::<u32>(&path, &build_owner()).unwrap_err();
             for refused in [open(&path).unwrap_err(), read] {
                 let JournalError::Damaged { line: found, .. } = refused else {
                     panic!("{refused}");
@@ -415,7 +419,7 @@ mod tests {
         file.set_len(MAX_JOURNAL * 2).unwrap();
         for refused in [
             open(&path).unwrap_err(),
-            Journal::read::<u32>(&path, &owner()).unwrap_err(),
+            Journal::read_entries::<u32>(&path, &build_owner()).unwrap_err(),
         ] {
             assert!(refused.to_string().contains("more than"), "{refused}");
         }

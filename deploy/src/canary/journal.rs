@@ -88,7 +88,7 @@ pub struct CanaryState {
 
 impl CanaryState {
     /// A canary without a share.
-    pub(super) fn of(begin: &CanaryStart) -> Self {
+    pub(super) fn from_start(begin: &CanaryStart) -> Self {
         Self {
             id: begin.id.clone(),
             version: begin.plan.version.clone(),
@@ -103,13 +103,13 @@ impl CanaryState {
     }
 
     /// Takes a share over, which ends a pause.
-    pub(super) const fn give(&mut self, share_pct: u32) {
+    pub(super) const fn set_share(&mut self, share_pct: u32) {
         self.share_pct = share_pct;
         self.paused = false;
     }
 
     /// Takes a step of the take-over over.
-    pub(super) fn enter(&mut self, phase: TakeOverStep) {
+    pub(super) fn enter_step(&mut self, phase: TakeOverStep) {
         self.take_over = Some(phase);
         self.was_stopped |= phase >= TakeOverStep::Stop;
     }
@@ -121,11 +121,11 @@ pub(super) fn read_entries(entries: &[CanaryEntry]) -> Option<(CanaryStart, Cana
     for entry in entries {
         match (entry, &mut found) {
             (CanaryEntry::Started(begin), found) => {
-                *found = Some((CanaryStart::clone(begin), CanaryState::of(begin)));
+                *found = Some((CanaryStart::clone(begin), CanaryState::from_start(begin)));
             }
-            (CanaryEntry::Share(share), Some((_, state))) => state.give(*share),
+            (CanaryEntry::Share(share), Some((_, state))) => state.set_share(*share),
             (CanaryEntry::Paused(paused), Some((_, state))) => state.paused = *paused,
-            (CanaryEntry::TakingOver(phase), Some((_, state))) => state.enter(*phase),
+            (CanaryEntry::TakingOver(phase), Some((_, state))) => state.enter_step(*phase),
             (
                 CanaryEntry::Replayed {
                     snapshot,

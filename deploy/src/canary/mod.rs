@@ -27,7 +27,7 @@ pub use measure::Figures;
 pub use plan::{
     Baseline, BaselineSource, CanaryPlan, ExcludedJournals, HealthBounds, TakeOverPlan,
 };
-pub use prepare::rehearse;
+pub use prepare::rehearse_canary;
 pub use report::CanaryReport;
 pub(crate) use requests::end_silent;
 pub use requests::{CanaryOrder, read_state, send_request};

@@ -83,7 +83,7 @@ pub struct ExcludedJournals {
 }
 
 impl ExcludedJournals {
-    pub(super) fn all(&self) -> [OtherJournal<'_>; 2] {
+    pub(super) fn list_journals(&self) -> [OtherJournal<'_>; 2] {
         [
             (ExchangeKind::Upgrade, &self.upgrade),
             (ExchangeKind::Rollback, &self.rollback),
@@ -92,9 +92,9 @@ impl ExcludedJournals {
     }
 
     /// Refuses where one of them is under way.
-    pub(super) fn refuse(&self, client: &HostClient) -> Result<(), ExclusionError> {
-        let mut all = self.all().into_iter();
-        all.try_for_each(|other| other.refuse(client))
+    pub(super) fn refuse_others(&self, client: &HostClient) -> Result<(), ExclusionError> {
+        let mut all = self.list_journals().into_iter();
+        all.try_for_each(|other| other.refuse_other(client))
     }
 }
 
@@ -138,7 +138,7 @@ pub struct CanaryPlan {
 impl CanaryPlan {
     /// The steps, for people.
     #[must_use]
-    pub fn describe(&self) -> Vec<String> {
+    pub fn describe_steps(&self) -> Vec<String> {
         let mut steps: Vec<String> = self
             .shares
             .iter()

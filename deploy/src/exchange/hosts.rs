@@ -52,7 +52,7 @@ impl HostExchange<'_> {
     ///
     /// Repeated after a kill at any point it comes to the same end: whatever serves by then, also a host that somebody started meanwhile, has ended
     /// before the database is kept, unless it is the new version.
-    pub(crate) fn run<E: From<ExchangeError>>(
+    pub(crate) fn exchange_hosts<E: From<ExchangeError>>(
         &self,
         begun: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<Exchanged, E> {
@@ -64,7 +64,7 @@ impl HostExchange<'_> {
         }
         let mut watch = HostWatch::before_start(self.data_dir);
         run_command(self.start_command, self.lock, self.timeout, self.stop)?;
-        let check = || self.wanted.check(self.data_dir);
+        let check = || self.wanted.check_serving(self.data_dir);
         let serving = wait_ready(self.client, &mut watch, self.timeout, self.stop, &check)?;
         Ok(Exchanged {
             pause: (!self.is_running).then(|| started.elapsed()),

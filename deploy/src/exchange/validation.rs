@@ -43,7 +43,7 @@ pub(crate) enum Validated {
 
 impl ValidationPlan {
     /// Validates the host. `data_dir`: the data directory, where this program can read its record.
-    pub(crate) fn run(
+    pub(crate) fn run_validation(
         &self,
         clients: HostClients<'_>,
         data_dir: Option<PathBuf>,

@@ -25,4 +25,4 @@ pub use error::RollbackError;
 pub use journal::{PastRollback, PastStep, RollbackStep, SetAside, read_history};
 pub use plan::{RollbackPlan, TrafficPlan};
 pub(crate) use run::give_up_for_upgrade;
-pub use run::{Rollback, RollbackReport, rehearse};
+pub use run::{Rollback, RollbackReport, rehearse_rollback};

@@ -54,10 +54,11 @@ impl Rollback<'_> {
             }
             let serving = || {
                 wanted
-                    .check(&plan.data_dir)
+                    .check_serving(&plan.data_dir)
                     .map_err(|error| error.to_string())
             };
-            match read_health(self.client()).and_then(|good| Ok(format!("{good}; {}", serving()?)))
+            match read_health(self.current_client())
+                .and_then(|good| Ok(format!("{good}; {}", serving()?)))
             {
                 Ok(detail) => {
                     let again = if was_started_again {

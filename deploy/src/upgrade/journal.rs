@@ -112,7 +112,7 @@ pub(super) struct UpgradeState {
 }
 
 impl UpgradeState {
-    pub(super) const fn of(begin: UpgradeStart) -> Self {
+    pub(super) const fn from_start(begin: UpgradeStart) -> Self {
         Self {
             begin,
             phase: None,
@@ -123,7 +123,7 @@ impl UpgradeState {
     }
 
     /// Takes an entry over.
-    pub(super) fn apply(&mut self, entry: &UpgradeEntry) {
+    pub(super) fn apply_entry(&mut self, entry: &UpgradeEntry) {
         match entry {
             UpgradeEntry::Started(_) => {}
             UpgradeEntry::Phase(phase) => {
@@ -144,9 +144,9 @@ pub(super) fn read_entries(entries: &[UpgradeEntry]) -> Option<UpgradeState> {
     let mut found = None;
     for entry in entries {
         if let UpgradeEntry::Started(begin) = entry {
-            found = Some(UpgradeState::of(UpgradeStart::clone(begin)));
+            found = Some(UpgradeState::from_start(UpgradeStart::clone(begin)));
         } else if let Some(state) = &mut found {
-            state.apply(entry);
+            state.apply_entry(entry);
         }
     }
     found

@@ -18,4 +18,4 @@ mod tests;
 
 pub use error::UpgradeError;
 pub use journal::{UpgradePlan, UpgradeStep};
-pub use run::{Upgrade, UpgradeReport, rehearse};
+pub use run::{Upgrade, UpgradeReport, rehearse_upgrade};

@@ -9,7 +9,7 @@ use anyhow::bail;
 use ark_client::{Answer, HostClient};
 use ark_deploy::canary::{
     BaselineSource, CanaryOrder, CanaryPlan, CanaryReport, ExcludedJournals, HealthBounds,
-    HostCanary, TakeOverPlan, read_state, rehearse, send_request,
+    HostCanary, TakeOverPlan, read_state, rehearse_canary, send_request,
 };
 use ark_deploy::exchange::find_migration;
 use ark_deploy::haproxy::HaproxyAddress;
@@ -282,10 +282,10 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             if let Some(take_over) = &plan.take_over
                 && let Some(migration) = find_migration(&take_over.new_binary, &take_over.data_dir)?
             {
-                print_notice!("{}", migration.describe());
+                print_notice!("{}", migration.describe_migration());
             }
             if dry_run {
-                let steps = rehearse(&client, plan, &excluded)?;
+                let steps = rehearse_canary(&client, plan, &excluded)?;
                 print_steps(&steps, args.json)?;
                 return Ok(ExitCode::SUCCESS);
             }

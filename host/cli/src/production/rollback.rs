@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use ark_client::HostClient;
 use ark_deploy::exchange::HostClients;
 use ark_deploy::rollback::{
-    AcceptedLoss, PastRollback, Rollback, RollbackPlan, RollbackReport, read_history, rehearse,
+    AcceptedLoss, PastRollback, Rollback, RollbackPlan, RollbackReport, read_history,
+    rehearse_rollback,
 };
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -175,7 +176,7 @@ pub(crate) fn run_command(args: RollbackArgs) -> anyhow::Result<ExitCode> {
     if dry_run {
         let plan =
             plan.ok_or_else(|| UsageError::new("--dry-run: give the options of a rollback"))?;
-        print_steps(&rehearse(&client, plan, accepted)?, args.json)?;
+        print_steps(&rehearse_rollback(&client, plan, accepted)?, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = watch_interrupts_within(INTERRUPT_GRACE)?;
@@ -185,7 +186,8 @@ pub(crate) fn run_command(args: RollbackArgs) -> anyhow::Result<ExitCode> {
         client: &client,
         submitter: &submitter,
     };
-    let report = Rollback::open(clients, &journal, plan, accepted, &stop, &mut tell)?.run(&stop)?;
+    let report =
+        Rollback::open(clients, &journal, plan, accepted, &stop, &mut tell)?.run_steps(&stop)?;
     print_report(&report, args.json)?;
     Ok(exit_code(report.past.passed))
 }

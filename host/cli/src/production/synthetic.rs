@@ -8,7 +8,7 @@ use anyhow::Context;
 use ark_deploy::SYNTHETIC_REQUESTER;
 use ark_deploy::redis_signals::RedisSignals;
 use ark_deploy::synthetic::{
-    HttpSignals, RunProgress, SignalChannel, SyntheticOptions, SyntheticReport, rehearse,
+    HttpSignals, RunProgress, SignalChannel, SyntheticOptions, SyntheticReport, rehearse_run,
     run_synthetic,
 };
 use ark_host::config::{Config, Layers, Overrides};
@@ -103,9 +103,9 @@ pub(crate) fn run_command(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
         hz: args.hz,
         violation_every: args.violation_every,
     };
-    options.check()?;
+    options.check_options()?;
     if args.dry_run {
-        let steps = rehearse(&client, &options, &mut *channel)?;
+        let steps = rehearse_run(&client, &options, &mut *channel)?;
         print_steps(&steps, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use ark_client::HostClient;
 use ark_deploy::exchange::HostClients;
 use ark_deploy::rollback::AcceptedLoss;
-use ark_deploy::upgrade::{Upgrade, UpgradePlan, UpgradeReport, rehearse};
+use ark_deploy::upgrade::{Upgrade, UpgradePlan, UpgradeReport, rehearse_upgrade};
 use clap::Args;
 use serde_json::Value;
 
@@ -159,7 +159,7 @@ pub(crate) fn run_command(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
     if dry_run {
         let plan =
             plan.ok_or_else(|| UsageError::new("--dry-run: give the `ark` of the new version"))?;
-        print_steps(&rehearse(&client, plan)?, json)?;
+        print_steps(&rehearse_upgrade(&client, plan)?, json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = watch_interrupts_within(INTERRUPT_GRACE)?;
@@ -171,11 +171,11 @@ pub(crate) fn run_command(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
     };
     let upgrade = Upgrade::open(clients, &journal, plan, accepted, &stop, &mut tell)?;
     let report = if keep {
-        upgrade.keep()?
+        upgrade.keep_version()?
     } else if back {
-        upgrade.undo(&stop)?
+        upgrade.undo_upgrade(&stop)?
     } else {
-        upgrade.run(&stop)?
+        upgrade.run_steps(&stop)?
     };
     print_report(&report, json)?;
     Ok(exit_code(report.upgraded != back))
