@@ -3,7 +3,7 @@
 //! sockets of systemd, and what operators install.
 
 mod activation;
-mod altering;
+pub(crate) mod altering;
 mod canary;
 mod check;
 mod compose;
