@@ -109,8 +109,6 @@ impl Engine {
             .relaxed_simd_deterministic(true)
             .wasm_memory64(false)
             .memory_init_cow(true)
-            // For debuggers of the process only: the backtraces of traps walk frame pointers. Without it cached code is smaller, and so read sooner.
-            .native_unwind_info(false)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling_config(config)));
         match &config.cache_dir {
             Some(dir) if is_of_other_user(dir) => {
