@@ -18,6 +18,7 @@ mod image;
 mod installation;
 mod interruptions;
 mod monitoring;
+mod package;
 mod rollback;
 mod root;
 mod synthetic;
