@@ -30,7 +30,7 @@ fn read_output(output: &Output) -> String {
 }
 
 /// A program of the environment that `cargo xtask test` makes.
-fn find_validator(name: &str) -> Command {
+pub(super) fn find_validator(name: &str) -> Command {
     let program = checkout_path("target/venv-deployment/bin").join(name);
     assert!(
         program.exists(),

@@ -17,6 +17,7 @@ mod host_kills;
 mod image;
 mod installation;
 mod interruptions;
+mod manifests;
 mod monitoring;
 mod package;
 mod rollback;

@@ -7,6 +7,7 @@
 
 mod arm64;
 mod buildah;
+mod kubernetes;
 mod neighbours;
 
 use std::collections::BTreeMap;
@@ -454,4 +455,5 @@ fn the_image_holds_what_it_must_and_runs_as_its_user() {
         ),
     );
     neighbours::run_as_compose_does(&buildah, &tag);
+    kubernetes::run_as_kubernetes_does(&buildah, &tag);
 }
