@@ -108,6 +108,54 @@ fn the_unit_is_hardened_and_names_what_there_is() {
     assert!(read_file("deploy/systemd/ark.sysusers").contains(&format!("u {} ", user[0])));
 }
 
+/// The files below a directory whose names end so.
+fn list_sources(dir: &Path, end: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(list_sources(&path, end));
+        } else if path.extension().is_some_and(|it| it == end) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn what_tests_say_to_install_is_installed_by_ci() {
+    // Of every Debian.
+    const ESSENTIAL: [&str; 1] = ["dpkg"];
+    let ci = read_file(".ci/run");
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let installed: BTreeSet<&str> = ci.split(|c| !is_part(c)).collect();
+    let mut named = BTreeSet::new();
+    for path in [
+        checkout_path("tests/src"),
+        checkout_path("tests/tests/system"),
+    ]
+    .iter()
+    .flat_map(|dir| list_sources(dir, "rs"))
+    {
+        let text = fs::read_to_string(path).expect("a source");
+        let told = text.split("apt-get install ").skip(1);
+        let asked = text.split("find_program(").skip(1);
+        let asked = asked.filter_map(|rest| rest.split(')').next()?.rsplit('"').nth(1));
+        for name in told.chain(asked) {
+            let name = name.split(|c| !is_part(c)).next().expect("a name");
+            named.insert(name.to_owned());
+        }
+    }
+    named.remove("");
+    assert!(named.len() >= 6, "{named:?}");
+    for name in named {
+        assert!(
+            installed.contains(name.as_str()) || ESSENTIAL.contains(&name.as_str()),
+            ".ci/run does not install {name}"
+        );
+    }
+}
+
 #[test]
 fn a_credential_of_systemd_is_a_key_file() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -323,24 +371,10 @@ fn the_redis_of_compose_keeps_its_data_and_asks_for_its_password() {
     redis.wait().expect("its end");
 }
 
-/// The manifests below a directory.
-fn list_manifests(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).expect("a directory").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(list_manifests(&path));
-        } else if path.extension().is_some_and(|end| end == "yaml") {
-            found.push(path);
-        }
-    }
-    found
-}
-
 #[test]
 fn the_kubernetes_manifests_have_their_form_and_are_all_used() {
     let root = checkout_path("deploy/kubernetes");
-    let (lists, resources): (Vec<PathBuf>, Vec<PathBuf>) = list_manifests(&root)
+    let (lists, resources): (Vec<PathBuf>, Vec<PathBuf>) = list_sources(&root, "yaml")
         .into_iter()
         .partition(|path| path.ends_with("kustomization.yaml"));
     let checked = find_validator("kubernetes-validate")

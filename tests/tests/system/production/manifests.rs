@@ -309,7 +309,8 @@ fn the_objects_of_kubernetes_have_what_they_name() {
         .find(|object| object["kind"] == "Service" && object["metadata"]["name"] == name.as_str());
     let ports = &service.expect("the owner's service")["spec"]["ports"];
     let mut ports = ports.as_array().expect("ports").iter();
-    assert!(ports.any(|one| one["port"].to_string() == port), "{port}");
+    let port: u16 = port.parse().expect("a port");
+    assert!(ports.any(|one| one["port"] == port), "{port}");
     // What the guide names is there.
     let guide = read_file("docs/installation.md");
     for dir in ["storage", "bootstrap"] {
