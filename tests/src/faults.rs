@@ -86,11 +86,15 @@ pub fn build_fault_library(dir: &Path) -> PathBuf {
     library
 }
 
-/// Where Debian's package `faketime` puts the library for programs with threads; `None`: it is not installed.
+/// Where Debian's package `faketime` puts the library for programs with threads.
+///
+/// # Panics
+/// It is not installed.
 #[must_use]
-pub fn find_faketime() -> Option<PathBuf> {
+pub fn find_faketime() -> PathBuf {
     ["x86_64-linux-gnu", "aarch64-linux-gnu"]
         .iter()
         .map(|triple| PathBuf::from(format!("/usr/lib/{triple}/faketime/libfaketimeMT.so.1")))
         .find(|path| path.is_file())
+        .expect("faketime; install it with `apt-get install faketime`")
 }

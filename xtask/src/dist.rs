@@ -13,20 +13,35 @@ use serde_json::Value;
 
 use crate::graveyard::sha256_hex;
 use crate::hermetic::Workspace;
-use crate::process::{cargo_in, has_cargo_subcommand, read_output, run_command};
+use crate::process::{cargo_in, read_output, run_command, take_turn};
 
-/// Where everything is written, from the root of the workspace.
+/// Where everything is written by default, from the root of the workspace.
 const DIST: &str = "target/dist";
-/// What is packed, below [`DIST`]; the assets of the package (host/cli/Cargo.toml) are taken from here.
-const STAGE: &str = "stage";
+/// What is packed is put here first, from the root of the workspace; the assets of the package (host/cli/Cargo.toml) are taken from here.
+const STAGE: &str = "target/dist-stage";
+/// The commands of cargo that are used, below a directory of their own ([`TOOLS_DIR`]), so that every machine packs with the same ones.
+const TOOLS: [Tool; 2] = [CARGO_DEB, CARGO_SBOM];
+const CARGO_DEB: Tool = Tool {
+    name: "cargo-deb",
+    subcommand: "deb",
+    version: "3.8.0",
+};
+const CARGO_SBOM: Tool = Tool {
+    name: "cargo-sbom",
+    subcommand: "sbom",
+    version: "0.10.0",
+};
+/// Where they are installed, from the root of the workspace.
+const TOOLS_DIR: &str = "target/tools";
 /// Files that are packed as they are: from where, where below the stage, with which mode.
-const FILES: [(&str, &str, u32); 9] = [
+const FILES: [(&str, &str, u32); 10] = [
     // A host refuses a Graveyard that can be written to.
     ("policies/graveyard.wasm", "graveyard.wasm", 0o444),
     ("policies/graveyard.lock", "graveyard.lock", 0o644),
     ("deploy/systemd/ark.service", "ark.service", 0o644),
     ("deploy/systemd/ark.socket", "ark.socket", 0o644),
     ("deploy/systemd/ark.sysusers", "ark.sysusers", 0o644),
+    ("deploy/systemd/ark.tmpfiles", "ark.tmpfiles", 0o644),
     (
         "deploy/env.production.example",
         "env.production.example",
@@ -47,20 +62,36 @@ pub struct DistArgs {
     /// A program that is built already [default: it is built with the release profile].
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    /// Where everything is written: a directory that is empty, or that is made [default: target/dist, which is emptied].
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Compress less: for tests.
+    #[arg(long)]
+    fast: bool,
 }
 
-/// Writes packages, list of parts and checksums to target/dist.
+/// A command of cargo that this one needs.
+struct Tool {
+    /// The name of its package and its program.
+    name: &'static str,
+    subcommand: &'static str,
+    version: &'static str,
+}
+
+/// Writes packages, list of parts and checksums.
 ///
 /// # Errors
 /// A build fails, a tool cannot be installed, or a file cannot be written.
 pub fn build_distribution(args: &DistArgs) -> Result<()> {
     let root = Workspace::find()?.root;
-    let dist = root.join(DIST);
-    if dist.exists() {
-        fs::remove_dir_all(&dist).with_context(|| dist.display().to_string())?;
-    }
-    let stage = dist.join(STAGE);
-    fs::create_dir_all(&stage)?;
+    let dist = match &args.output {
+        Some(dist) => make_empty(dist)?,
+        None => empty_directory(&root.join(DIST))?,
+    };
+    install_tools(&root)?;
+    // Two of these commands would stage in the same place, so they take turns.
+    let _turn = take_turn(&root, "dist.lock")?;
+    let stage = empty_directory(&root.join(STAGE))?;
     let program = match &args.program {
         Some(program) => program.clone(),
         None => build_program(&root)?,
@@ -72,18 +103,84 @@ pub fn build_distribution(args: &DistArgs) -> Result<()> {
     let version = read_version(&stage.join("ark"))?;
     write_sbom(&root, &dist.join(format!("ark-{version}.cdx.json")))?;
     println!("== 3 of 4: the Debian package");
-    install_subcommand("deb", "cargo-deb")?;
+    let mut deb = CARGO_DEB.command(&root);
+    deb.args(["--package", "ark-cli", "--no-build", "--no-strip"]);
+    if args.fast {
+        deb.arg("--fast");
+    }
     run_command(
-        cargo_in(&root)
-            .args(["deb", "--package", "ark-cli", "--no-build", "--no-strip"])
-            .arg("--output")
+        deb.arg("--output")
             .arg(&dist)
             .env("SOURCE_DATE_EPOCH", &moment),
     )?;
     println!("== 4 of 4: the tarball and the checksums");
-    write_tarball(&dist, &version, &moment)?;
+    let level = if args.fast { 1 } else { 9 };
+    write_tarball(&stage, &dist, &version, &moment, level)?;
     fs::remove_dir_all(&stage)?;
     write_checksums(&dist)
+}
+
+/// Makes a directory where there is none yet, or takes one without files. Returns its full path.
+fn make_empty(dir: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    ensure!(
+        fs::read_dir(dir)?.next().is_none(),
+        "{} is not empty: give another directory, or empty it",
+        dir.display()
+    );
+    dir.canonicalize()
+        .with_context(|| dir.display().to_string())
+}
+
+/// Makes a directory of this command's own, without what an earlier run left there.
+fn empty_directory(dir: &Path) -> Result<PathBuf> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| dir.display().to_string())?;
+    }
+    make_empty(dir)
+}
+
+impl Tool {
+    fn program(&self, root: &Path) -> PathBuf {
+        root.join(TOOLS_DIR).join("bin").join(self.name)
+    }
+
+    /// The command, as cargo runs it.
+    fn command(&self, root: &Path) -> Command {
+        let mut command = Command::new(self.program(root));
+        command.arg(self.subcommand).current_dir(root);
+        command
+    }
+
+    fn is_installed(&self, root: &Path) -> bool {
+        let mut command = self.command(root);
+        let said = command.arg("--version").output();
+        said.is_ok_and(|said| {
+            let said = String::from_utf8_lossy(&said.stdout).into_owned();
+            said.split_whitespace().any(|word| word == self.version)
+        })
+    }
+}
+
+/// Installs the commands of cargo that a distribution needs, where they are missing or of another version.
+///
+/// # Errors
+/// One cannot be downloaded or built.
+pub fn install_tools(root: &Path) -> Result<()> {
+    for tool in &TOOLS {
+        if tool.is_installed(root) {
+            continue;
+        }
+        let mut install = cargo_in(root);
+        install
+            // They run for seconds, and are built for longer.
+            .args(["install", "--locked", "--debug", "--force", "--version"])
+            .args([tool.version, tool.name, "--root"])
+            .arg(root.join(TOOLS_DIR))
+            .env("CARGO_PROFILE_DEV_DEBUG", "false");
+        run_command(&mut install)?;
+    }
+    Ok(())
 }
 
 /// Builds the program as it is released. Returns where it is.
@@ -162,9 +259,8 @@ fn read_version(ark: &Path) -> Result<String> {
 
 /// Writes a list of every crate in the program (`CycloneDX`), without what names this machine, its user or this moment.
 fn write_sbom(root: &Path, path: &Path) -> Result<()> {
-    install_subcommand("sbom", "cargo-sbom")?;
-    let mut list = cargo_in(root);
-    list.args(["sbom", "--cargo-package", "ark-cli"]);
+    let mut list = CARGO_SBOM.command(root);
+    list.args(["--cargo-package", "ark-cli"]);
     let made = read_output(list.args(["--output-format", "cyclone_dx_json_1_4"]))?;
     let mut sbom: Value = serde_json::from_str(&made).context("what cargo-sbom prints")?;
     make_reproducible(&mut sbom);
@@ -192,29 +288,23 @@ fn make_reproducible(sbom: &mut Value) {
     }
 }
 
-fn install_subcommand(subcommand: &str, package: &str) -> Result<()> {
-    if has_cargo_subcommand(subcommand) {
-        return Ok(());
-    }
-    run_command(Command::new("cargo").args(["install", package, "--locked"]))
-}
-
-/// Packs the stage as a directory of its own.
-fn write_tarball(dist: &Path, version: &str, moment: &str) -> Result<()> {
+/// Packs the stage as a directory of its own. `level`: of the compression, 1 to 9.
+fn write_tarball(stage: &Path, dist: &Path, version: &str, moment: &str, level: u8) -> Result<()> {
+    let stage_name = stage.file_name().context("a name")?;
     let name = format!("ark-{version}-{}-linux", std::env::consts::ARCH);
     let mut tar = Command::new("tar");
     tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner"])
         .arg("--format=gnu")
         .arg(format!("--mtime=@{moment}"))
-        .arg(format!("--transform=s,^{STAGE},{name},"))
+        .arg(format!("--transform=s,^{},{name},", stage_name.display()))
         // Without the moment of packing in the head of the compression.
-        .arg("--use-compress-program=gzip --no-name -9")
+        .arg(format!("--use-compress-program=gzip --no-name -{level}"))
         .arg("--create")
         .arg("--file")
         .arg(dist.join(format!("{name}.tar.gz")))
         .arg("--directory")
-        .arg(dist)
-        .arg(STAGE);
+        .arg(stage.parent().context("a directory")?)
+        .arg(stage_name);
     run_command(&mut tar)
 }
 
@@ -273,7 +363,7 @@ mod tests {
             .map(|asset| {
                 let text = |index: usize| asset[index].as_str().unwrap().to_owned();
                 let path = text(0);
-                let staged = path.strip_prefix("../../target/dist/stage/");
+                let staged = path.strip_prefix(&format!("../../{STAGE}/"));
                 (staged.unwrap().to_owned(), text(2))
             })
             .collect();

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::dist::{check_program, find_moment};
 use crate::hermetic::Workspace;
-use crate::process::{read_output, run_command};
+use crate::process::{read_output, run_command, take_turn};
 
 /// Where a program that is built already is put, from the root of the workspace: alone of `target` it is in the build's context.
 const PREBUILT: &str = "target/image/ark";
@@ -180,7 +180,7 @@ pub fn build_image(args: &ImageArgs) -> Result<()> {
     // Two builds would have the same file in their contexts, so they take turns.
     let mut turn = None;
     if let Some(program) = &args.program {
-        turn = Some(take_turn(&root)?);
+        turn = Some(take_turn(&root, "image.lock")?);
         check_machine(program, platform)?;
         check_program(program)?;
         let prefix = if platform == machine {
@@ -230,16 +230,6 @@ fn without_tag(name: &str) -> &str {
         Some((name, tag)) if !tag.contains('/') => name,
         _ => name,
     }
-}
-
-/// Waits until no other build uses [`PREBUILT`]. The turn ends when what is returned is dropped.
-fn take_turn(root: &Path) -> Result<fs::File> {
-    let directory = root.join("target");
-    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-    let path = directory.join("image.lock");
-    let file = fs::File::create(&path).with_context(|| path.display().to_string())?;
-    file.lock().with_context(|| path.display().to_string())?;
-    Ok(file)
 }
 
 /// Puts the program where the build finds it; without what a debugger reads, where there is a tool that takes it out.

@@ -42,7 +42,7 @@ enum Command {
         args: Vec<String>,
     },
     /// Writes what operators install to target/dist: a Debian package, a tarball, a list of all parts, checksums; installs cargo-deb and
-    /// cargo-sbom where they are missing.
+    /// cargo-sbom below target/tools where they are missing.
     Dist(dist::DistArgs),
     /// Fuzzes the code that reads untrusted bytes; installs cargo-fuzz where it is missing. Needs a C++ compiler.
     Fuzz(fuzz::FuzzArgs),
@@ -52,7 +52,7 @@ enum Command {
     Guests,
     /// Builds the container image of Dockerfile.arch by buildah or podman, for one platform, and pushes it where that is asked for.
     Image(image::ImageArgs),
-    /// Checks the spelling, and the dependencies: licences, versions, sources, and whether they are used.
+    /// Checks the spelling, shell scripts, and the dependencies: licences, versions, sources, and whether they are used.
     Lint,
     /// Checks the host's structure: no circle of files, no import against the order of its layers.
     Structure,

@@ -1,5 +1,6 @@
 //! Running other programs, and failing with the command that failed.
 
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -38,6 +39,19 @@ pub fn read_output(command: &mut Command) -> Result<String> {
         .with_context(|| format!("cannot run {shown}"))?;
     ensure!(output.status.success(), "{shown} failed: {}", output.status);
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Waits until no other process holds a lock below `target`. The turn ends when what is returned is dropped.
+///
+/// # Errors
+/// The file of the lock cannot be made.
+pub fn take_turn(root: &Path, lock: &str) -> Result<File> {
+    let directory = root.join("target");
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let path = directory.join(lock);
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    file.lock().with_context(|| path.display().to_string())?;
+    Ok(file)
 }
 
 /// Returns whether `cargo <subcommand> --version` succeeds.

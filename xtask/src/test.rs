@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::dist;
 use crate::guests;
 use crate::hermetic::Workspace;
 use crate::process::{cargo_in, has_cargo_subcommand, run_command};
@@ -19,7 +20,7 @@ pub fn run_tests(args: &[String]) -> Result<()> {
     let workspace = Workspace::find()?;
     let root = &workspace.root;
     println!(
-        "== 1 of 5: programs from PyPI, for the tests of the HTTP API, of events and of deployments"
+        "== 1 of 5: programs from PyPI and of cargo, for the tests of the HTTP API, of events, of deployments and of packages"
     );
     for requirements in [
         &SCHEMATHESIS,
@@ -32,6 +33,11 @@ pub fn run_tests(args: &[String]) -> Result<()> {
             Err(problem) if !args.is_empty() => eprintln!("{problem:#}"),
             result => result.map(drop)?,
         }
+    }
+    // The test of what operators install needs them; built beside other tests they would take the processor from these.
+    match dist::install_tools(root) {
+        Err(problem) if !args.is_empty() => eprintln!("{problem:#}"),
+        result => result?,
     }
     println!("== 2 of 5: guests: agents and policies, those of the tests too");
     guests::build_all(&workspace)?;

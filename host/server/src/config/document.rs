@@ -27,7 +27,8 @@ pub fn render_documentation() -> String {
 
 /// What stands before the variables of the example.
 const ENV_INTRODUCTION: &str = "\
-# The environment of a host in production. Copy it to /etc/ark/env (mode 0600), take # away where a value is yours to give, and check it:
+# The environment of a host in production. Copy it to /etc/ark/env (mode 0640, of root and the group of the
+# host), take # away where a value is yours to give, and check it as the user of the host:
 #     ark check --env-file /etc/ark/env
 # `ark serve --env-file FILE` reads it. A line is NAME=value; lists and tables are written as TOML. What stands behind # is the default. Keys that
 # are set in ark.toml need no variable. systemd (EnvironmentFile=), Docker (--env-file) and Compose (env_file:) read such files too, each by rules

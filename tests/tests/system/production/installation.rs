@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use ark_tests::artefacts::checkout_path;
+use ark_tests::programs::find_program;
 use ark_tests::redis::free_port;
 use ark_tests::{Client, TestDir, ark_program, run_ark, wait_until};
 use serde_json::{Value, json};
@@ -29,21 +30,13 @@ fn read_output(output: &Output) -> String {
 }
 
 /// A program of the environment that `cargo xtask test` makes.
-fn find_validator(name: &str) -> Command {
+pub(super) fn find_validator(name: &str) -> Command {
     let program = checkout_path("target/venv-deployment/bin").join(name);
     assert!(
         program.exists(),
         "{name} is not installed; run the tests with `cargo xtask test`"
     );
     Command::new(program)
-}
-
-fn is_installed(program: &str) -> bool {
-    let found = Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status();
-    found.is_ok_and(|status| status.success())
 }
 
 /// Has the host read variables of the environment and nothing else. Unknown ones and values of the wrong form are refused.
@@ -61,20 +54,18 @@ fn assert_host_takes<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>
 #[test]
 fn the_unit_is_hardened_and_names_what_there_is() {
     let unit = read_file("deploy/systemd/ark.service");
-    if is_installed("systemd-analyze") {
-        // Exposure in tenths: 2.0 is what is promised.
-        let rated = Command::new("systemd-analyze")
-            .args(["security", "--offline=true", "--threshold=20"])
-            .arg(checkout_path("deploy/systemd/ark.service"))
-            .output()
-            .expect("systemd-analyze starts");
-        assert!(rated.status.success(), "{}", read_output(&rated));
-        assert!(
-            read_output(&rated).contains("exposure level"),
-            "{}",
-            read_output(&rated)
-        );
-    }
+    // Exposure in tenths: 2.0 is what is promised.
+    let rated = find_program("systemd-analyze", "systemd")
+        .args(["security", "--offline=true", "--threshold=20"])
+        .arg(checkout_path("deploy/systemd/ark.service"))
+        .output()
+        .expect("systemd-analyze starts");
+    assert!(rated.status.success(), "{}", read_output(&rated));
+    assert!(
+        read_output(&rated).contains("exposure level"),
+        "{}",
+        read_output(&rated)
+    );
     let values = |key: &str| -> Vec<String> {
         let start = format!("{key}=");
         let lines = unit.lines().filter_map(|line| line.strip_prefix(&start));
@@ -115,6 +106,54 @@ fn the_unit_is_hardened_and_names_what_there_is() {
     assert_eq!(loaded, named);
     let user = values("User");
     assert!(read_file("deploy/systemd/ark.sysusers").contains(&format!("u {} ", user[0])));
+}
+
+/// The files below a directory whose names end so.
+fn list_sources(dir: &Path, end: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(list_sources(&path, end));
+        } else if path.extension().is_some_and(|it| it == end) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn what_tests_say_to_install_is_installed_by_ci() {
+    // Of every Debian.
+    const ESSENTIAL: [&str; 1] = ["dpkg"];
+    let ci = read_file(".ci/run");
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let installed: BTreeSet<&str> = ci.split(|c| !is_part(c)).collect();
+    let mut named = BTreeSet::new();
+    for path in [
+        checkout_path("tests/src"),
+        checkout_path("tests/tests/system"),
+    ]
+    .iter()
+    .flat_map(|dir| list_sources(dir, "rs"))
+    {
+        let text = fs::read_to_string(path).expect("a source");
+        let told = text.split("apt-get install ").skip(1);
+        let asked = text.split("find_program(").skip(1);
+        let asked = asked.filter_map(|rest| rest.split(')').next()?.rsplit('"').nth(1));
+        for name in told.chain(asked) {
+            let name = name.split(|c| !is_part(c)).next().expect("a name");
+            named.insert(name.to_owned());
+        }
+    }
+    named.remove("");
+    assert!(named.len() >= 6, "{named:?}");
+    for name in named {
+        assert!(
+            installed.contains(name.as_str()) || ESSENTIAL.contains(&name.as_str()),
+            ".ci/run does not install {name}"
+        );
+    }
 }
 
 #[test]
@@ -199,6 +238,66 @@ fn the_compose_file_has_its_form_and_names_what_there_is() {
     }
 }
 
+/// The files that Compose mounts as secrets, from the root of the project.
+pub(super) fn secrets_of_compose() -> Vec<String> {
+    let text = read_file("deploy/compose.yaml");
+    let (_, secrets) = text.split_once("\nsecrets:\n").expect("secrets");
+    let (secrets, _) = secrets.split_once("\n\n").expect("their end");
+    let lines = secrets.lines().filter(|line| !line.trim().starts_with('#'));
+    lines
+        .map(|line| {
+            let (_, file) = line
+                .split_once("{file: \"${ARK_SECRETS:-./")
+                .unwrap_or_else(|| panic!("{line}: no file below the directory of secrets"));
+            let file = file.strip_suffix("\"}").expect("the end of a file");
+            format!("deploy/{}", file.replacen('}', "", 1))
+        })
+        .collect()
+}
+
+#[test]
+fn secrets_of_compose_are_ignored_by_git_and_made_by_the_guide() {
+    let secrets = secrets_of_compose();
+    assert!(secrets.len() >= 9, "{secrets:?}");
+    let guide = read_file("docs/installation.md");
+    let (_, guide) = guide.split_once("### Compose").expect("the guide");
+    let (guide, _) = guide.split_once("### Kubernetes").expect("its end");
+    // What the guide makes besides, on the way to the others.
+    let beside = ["host-ca.key", "host.csr", "host.ext"];
+    let beside = beside.map(|name| format!("deploy/compose/secrets/{name}"));
+    for path in secrets.iter().chain(&beside) {
+        let name = path.rsplit('/').next().expect("a name");
+        assert!(guide.contains(name), "the guide does not make {path}");
+        let ignored = Command::new("git")
+            .args(["check-ignore", "--quiet", "--no-index", path])
+            .current_dir(checkout_path(""))
+            .status()
+            .expect("git starts");
+        assert!(ignored.success(), "git would take {path}");
+    }
+    // No file of the project is in their directory.
+    let listed = Command::new("git")
+        .args(["ls-files", "--", "deploy/compose/secrets"])
+        .current_dir(checkout_path(""))
+        .output()
+        .expect("git starts");
+    assert!(listed.status.success() && listed.stdout.is_empty());
+    // What the guide's commands write is in that directory: they go there, or name it.
+    let (_, commands) = guide.split_once("```sh").expect("commands");
+    let (commands, _) = commands.split_once("```").expect("their end");
+    let mut is_there = false;
+    for line in commands.lines() {
+        is_there |= line.ends_with("cd secrets");
+        is_there &= !line.starts_with("cd ../");
+        let written = line.split(" > ").nth(1);
+        let written = written.and_then(|rest| rest.split(' ').next());
+        assert!(
+            is_there || written.is_none_or(|it| it.starts_with("deploy/compose/secrets/")),
+            "{line}"
+        );
+    }
+}
+
 #[test]
 fn the_prometheus_of_compose_has_its_rules() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -210,7 +309,7 @@ fn the_prometheus_of_compose_has_its_rules() {
     .expect("a file");
     std::os::unix::fs::symlink(checkout_path("deploy/prometheus/rules"), at("rules"))
         .expect("a link");
-    let checked = Command::new("promtool")
+    let checked = find_program("promtool", "prometheus")
         .args(["check", "config"])
         .arg(at("prometheus.yml"))
         .output()
@@ -272,24 +371,10 @@ fn the_redis_of_compose_keeps_its_data_and_asks_for_its_password() {
     redis.wait().expect("its end");
 }
 
-/// The manifests below a directory.
-fn list_manifests(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).expect("a directory").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(list_manifests(&path));
-        } else if path.extension().is_some_and(|end| end == "yaml") {
-            found.push(path);
-        }
-    }
-    found
-}
-
 #[test]
 fn the_kubernetes_manifests_have_their_form_and_are_all_used() {
     let root = checkout_path("deploy/kubernetes");
-    let (lists, resources): (Vec<PathBuf>, Vec<PathBuf>) = list_manifests(&root)
+    let (lists, resources): (Vec<PathBuf>, Vec<PathBuf>) = list_sources(&root, "yaml")
         .into_iter()
         .partition(|path| path.ends_with("kustomization.yaml"));
     let checked = find_validator("kubernetes-validate")

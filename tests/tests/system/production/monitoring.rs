@@ -312,10 +312,8 @@ fn the_monitoring_of_compose_sees_host_and_front_and_tells_of_a_halt() {
     let (_, told) = told.expect("a notification");
     assert_eq!(told["receiver"], "team", "{told:#}");
     // The link begins with the base of the configuration, which is no label of the alert.
-    let halted = told["alerts"].as_array().expect("alerts").iter();
-    let halted = halted
-        .filter(|alert| alert["labels"]["alertname"] == "ArkHalted")
-        .next_back();
+    let mut alerts = told["alerts"].as_array().expect("alerts").iter();
+    let halted = alerts.find(|alert| alert["labels"]["alertname"] == "ArkHalted");
     let halted = halted.expect("the alert");
     assert_eq!(
         halted["annotations"]["runbook_url"], "https://docs.example.com/ark/runbook.html#arkhalted",

@@ -3,30 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use ark_tests::artefacts::checkout_path;
+use ark_tests::programs::find_program;
 use ark_tests::{Client, Host, copy_agent, guests_dir, take_turn, trade, wait_for, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 fn deploy_dir() -> PathBuf {
     checkout_path("deploy")
-}
-
-/// A program of the Debian packages.
-fn find_tool(name: &str, package: &str) -> Command {
-    let found = Command::new(name)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    assert!(
-        found.is_ok_and(|status| status.success()),
-        "{name} is not installed and these tests need it: apt-get install {package}"
-    );
-    Command::new(name)
 }
 
 /// A Prometheus in a directory of its own, on a free port. It is killed when it is dropped.
@@ -91,7 +78,7 @@ impl ScrapingPrometheus {
             .port();
         let address = format!("127.0.0.1:{port}");
         let log = std::fs::File::create(dir.path().join("log")).expect("a log");
-        let child = find_tool("prometheus", "prometheus")
+        let child = find_program("prometheus", "prometheus")
             .current_dir(dir.path())
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
             .arg(format!("--web.listen-address={address}"))
@@ -157,7 +144,7 @@ impl ScrapingPrometheus {
 }
 
 fn run_promtool(args: &[&str]) {
-    let output = find_tool("promtool", "prometheus")
+    let output = find_program("promtool", "prometheus")
         .current_dir(deploy_dir().join("prometheus"))
         .args(args)
         .output()
@@ -192,7 +179,7 @@ fn the_rules_are_valid_and_each_alert_fires_where_it_must_and_not_where_it_must_
 
 #[test]
 fn the_example_of_alertmanager_is_valid() {
-    let output = find_tool("amtool", "prometheus-alertmanager")
+    let output = find_program("amtool", "prometheus-alertmanager")
         .arg("check-config")
         .arg(deploy_dir().join("alertmanager/alertmanager.yml"))
         .output()

@@ -296,8 +296,8 @@ impl Site {
             preload(&mut command, &build_fault_library(self.dir.path()));
             command.envs(self.disk.iter().copied());
         }
-        if let Some(library) = find_faketime().filter(|_| self.clock_shift != 0) {
-            preload(&mut command, &library);
+        if self.clock_shift != 0 {
+            preload(&mut command, &find_faketime());
             command
                 .env("FAKETIME", format!("{:+}", self.clock_shift))
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")

@@ -129,6 +129,11 @@ fn an_image_for_another_machine_is_made_without_running_its_base() {
     let container = buildah.run(&["from", "--pull-never", "--arch=arm64", "ark:arm64"]);
     let files = PathBuf::from(buildah.run(&["mount", &container]));
     let bytes = assert_contents(&files, "lib/ld-linux-aarch64.so.1");
+    // Program, loader and libraries are of the other machine.
+    for file in ["usr/bin/ark", "lib/ld-linux-aarch64.so.1"] {
+        let header = finish(Command::new("readelf").arg("-h").arg(files.join(file)));
+        assert!(header.contains("AArch64"), "{file}: {header}");
+    }
     let answer = finish(&mut emulate_program(&files, &["version"]));
     assert!(answer.starts_with("ark "), "{answer}");
     if is_real {

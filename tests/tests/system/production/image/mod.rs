@@ -7,6 +7,7 @@
 
 mod arm64;
 mod buildah;
+mod kubernetes;
 mod neighbours;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use ark_tests::registry::DockerRegistry;
 use ark_tests::{Client, ark_program, wait_until};
 use serde_json::{Value, json};
 
+use super::installation::secrets_of_compose;
 use buildah::{Buildah, Contained, MOMENT, finish};
 
 /// The user of the image.
@@ -324,6 +326,48 @@ fn a_program_that_would_not_start_in_the_image_is_refused() {
 }
 
 #[test]
+fn secrets_and_what_is_built_are_left_out_of_the_build() {
+    if find_base("TEST_IMAGE_BASE").is_none() {
+        return;
+    }
+    let buildah = Buildah::new();
+    let context = buildah.path("context");
+    let secrets = secrets_of_compose();
+    let left_out = ["target/debug/ark", ".git/config", "fuzz/corpus/a"].map(str::to_owned);
+    let taken = [
+        "Cargo.toml",
+        "deploy/compose/prometheus.yml",
+        "target/image/ark",
+    ];
+    let taken = taken.map(str::to_owned);
+    for path in secrets.iter().chain(&left_out).chain(&taken) {
+        let path = context.join(path);
+        fs::create_dir_all(path.with_file_name("")).expect("a directory");
+        fs::write(path, "x").expect("a file");
+    }
+    let ignored = checkout_path(".dockerignore");
+    fs::copy(ignored, context.join(".dockerignore")).expect("a copy");
+    let recipe = buildah.path("Dockerfile");
+    fs::write(&recipe, "FROM scratch\nCOPY . /\n").expect("a recipe");
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    buildah.run(&[
+        "build",
+        "--quiet",
+        "--tag=context",
+        "--file",
+        &text(&recipe),
+        &text(&context),
+    ]);
+    let (_, files) = buildah.make_container("context");
+    for path in &taken {
+        assert!(files.join(path).is_file(), "{path} is not in the build");
+    }
+    for path in secrets.iter().chain(&left_out) {
+        assert!(!files.join(path).exists(), "{path} is in the build");
+    }
+}
+
+#[test]
 fn the_image_holds_what_it_must_and_runs_as_its_user() {
     let Some(base) = find_base("TEST_IMAGE_BASE") else {
         return;
@@ -411,4 +455,5 @@ fn the_image_holds_what_it_must_and_runs_as_its_user() {
         ),
     );
     neighbours::run_as_compose_does(&buildah, &tag);
+    kubernetes::run_as_kubernetes_does(&buildah, &tag);
 }

@@ -18,8 +18,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ark_tests::{Client, Host, Random, ark_program, trade, wait_for};
 use serde_json::json;
 
-use ark_tests::faults::find_faketime;
-
 use faults::{FAULTS, StorageFault, filler, inflict, set_mode};
 use place::{FaultFixture, find_rescued};
 
@@ -313,7 +311,6 @@ fn acknowledged_decisions_survive_or_are_reported_lost() {
         // Every kind comes, in an order of its own for each seed.
         let fault = match *random.pick(&FAULTS) {
             StorageFault::FillDisk if disk.is_none() => StorageFault::Nothing,
-            StorageFault::SetClock if find_faketime().is_none() => StorageFault::Nothing,
             fault => fault,
         };
         let result = run_round(place, fault, &mut random);

@@ -46,12 +46,8 @@ impl FaultFixture {
 
     pub(super) fn start(&self) -> Result<Host, String> {
         let library = find_faketime();
-        let library = library
-            .as_deref()
-            .and_then(Path::to_str)
-            .unwrap_or_default();
         let environment = [
-            ("LD_PRELOAD", library),
+            ("LD_PRELOAD", library.to_str().expect("UTF-8")),
             (
                 "FAKETIME_TIMESTAMP_FILE",
                 self.clock.to_str().expect("UTF-8"),
@@ -60,12 +56,7 @@ impl FaultFixture {
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
             ("DONT_FAKE_MONOTONIC", "1"),
         ];
-        let environment = if library.is_empty() {
-            &[][..]
-        } else {
-            &environment
-        };
-        Host::try_start_halted(&self.data, &[], environment)
+        Host::try_start_halted(&self.data, &[], &environment)
     }
 
     /// Runs a command on the data directory. Returns what it says when it fails.
