@@ -1,6 +1,5 @@
 //! Prometheus: whether it is there, scrapes the host, has ARK's rules, and somebody hears its alerts.
 
-use std::collections::BTreeSet;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -10,17 +9,10 @@ use crate::prometheus::PrometheusClient;
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
+use super::rules::check_rules;
 
-/// The rules that ARK ships.
-const RULES: [&str; 3] = [
-    include_str!("../../prometheus/rules/alerts.yml"),
-    include_str!("../../prometheus/rules/burn-rates.yml"),
-    include_str!("../../prometheus/rules/recording.yml"),
-];
 /// How long a connection to the collector of traces may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How many missing rules are named.
-const MAX_NAMED: usize = 3;
 
 pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
     let Some(url) = inputs.options.prometheus.as_deref() else {
@@ -33,9 +25,9 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
         let rules = prometheus.read_data("/api/v1/rules")?;
         let managers = prometheus.read_data("/api/v1/alertmanagers")?;
         let targets = prometheus.query_values("up{job=\"ark\"}")?;
-        Ok((rules, managers, targets))
+        Ok((prometheus, rules, managers, targets))
     });
-    let (rules, managers, targets) = match asked {
+    let (prometheus, rules, managers, targets) = match asked {
         Ok(asked) => asked,
         Err(error) => {
             return lines.add_error(
@@ -44,7 +36,7 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
             );
         }
     };
-    check_rules(&rules, lines);
+    check_rules(&prometheus, &rules, lines);
     let is_empty = |list: Option<&Value>| list.and_then(Value::as_array).is_none_or(Vec::is_empty);
     if is_empty(managers.get("activeAlertmanagers")) {
         lines.add_warning(
@@ -119,62 +111,9 @@ fn connect_to(address: &str) -> std::io::Result<()> {
     Err(last)
 }
 
-/// The names of the rules in a file of rules.
-fn list_rules(file: &str) -> impl Iterator<Item = &str> {
-    file.lines().filter_map(|line| {
-        let line = line.trim_start();
-        line.strip_prefix("- alert: ")
-            .or_else(|| line.strip_prefix("- record: "))
-    })
-}
-
-fn check_rules(data: &Value, lines: &mut CheckLines) {
-    let groups = data
-        .get("groups")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let rules: Vec<&Value> = groups
-        .filter_map(|group| group.get("rules")?.as_array())
-        .flatten()
-        .collect();
-    let text = |rule: &Value, name: &str| {
-        rule.get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let loaded: BTreeSet<String> = rules.iter().map(|rule| text(rule, "name")).collect();
-    let missing: Vec<&str> = RULES
-        .into_iter()
-        .flat_map(list_rules)
-        .filter(|name| !loaded.contains(*name))
-        .collect();
-    if !missing.is_empty() {
-        lines.add_error(
-            format!(
-                "Prometheus lacks {} of ARK's rules, e.g. {}",
-                missing.len(),
-                missing[..missing.len().min(MAX_NAMED)].join(", ")
-            ),
-            "load deploy/prometheus/rules/*.yml (rule_files)",
-        );
-    }
-    for rule in rules.iter().filter(|rule| text(rule, "health") == "err") {
-        lines.add_error(
-            format!(
-                "the rule {} cannot be evaluated: {}",
-                text(rule, "name"),
-                text(rule, "lastError")
-            ),
-            "load the rules of this release (deploy/prometheus/rules)",
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{RULES, find_address, list_rules};
+    use super::find_address;
 
     #[test]
     fn the_address_of_a_collector_is_found_in_its_endpoint() {
@@ -187,19 +126,6 @@ mod tests {
             ("http:///v1", None),
         ] {
             assert_eq!(find_address(endpoint).as_deref(), address, "{endpoint}");
-        }
-    }
-
-    #[test]
-    fn the_rules_are_found_by_their_names() {
-        let names: Vec<&str> = RULES.into_iter().flat_map(list_rules).collect();
-        assert!(names.len() > 40, "{names:?}");
-        for name in [
-            "ArkDown",
-            "ArkAvailabilityBurnFast",
-            "ark:decisions:rate_5m",
-        ] {
-            assert!(names.contains(&name), "{name}");
         }
     }
 }

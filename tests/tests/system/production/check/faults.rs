@@ -289,6 +289,13 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("no Prometheus", "monitoring", false, |_, site| { site.arguments.drain(..2); }),
     ("a Prometheus that is down", "monitoring", true, |_, site| site.arguments[1] = format!("http://127.0.0.1:{}", free_port())),
     ("a Prometheus without rules", "monitoring", true, |stage, site| site.arguments[1].clone_from(&stage.bare.url)),
+    ("a Prometheus with other rules", "monitoring", false, |stage, site| {
+        site.arguments[1].clone_from(&stage.altered.url);
+        site.is_told = |text| {
+            let parts = ["has 2 of ARK's rules otherwise", "ArkDown (for 420 s, not 60 s)", "ArkHalted (another expression)"];
+            parts.iter().all(|part| text.contains(part))
+        };
+    }),
     ("no snapshot", "snapshot", true, |_, site| fs::remove_dir_all(site.at("snapshots/last")).expect("a directory")),
     ("an old snapshot", "snapshot", true, |_, site| date_snapshot(site, |now| now - 2 * 86_400_000)),
     ("a snapshot from the future", "snapshot", true, |_, site| date_snapshot(site, |now| now + 86_400_000)),
