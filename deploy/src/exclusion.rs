@@ -223,6 +223,19 @@ fn read_last(entries: &[Value]) -> Option<(String, Option<Millis>)> {
     last
 }
 
+/// Refuses where a process runs the own exchange of this journal. Changes nothing.
+pub(crate) fn refuse_run(
+    client: &HostClient,
+    kind: ExchangeKind,
+    path: &Path,
+) -> Result<(), ExclusionError> {
+    if find_runner(path) == Runner::None {
+        return Ok(());
+    }
+    let entries = Journal::read_entries::<Value>(path, &kind.owner_for(client))?;
+    Err(OtherJournal { kind, path }.describe_other(read_last(&entries)))
+}
+
 /// Refuses where one of these exchanges is under way, and returns what keeps them from beginning until it is dropped.
 pub(crate) fn hold_others(
     client: &HostClient,

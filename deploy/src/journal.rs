@@ -10,7 +10,8 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +19,10 @@ use crate::durable::{make_directory, sync_entry};
 
 /// The most bytes of the entries of a journal: that of rollbacks is their history, with a few thousand bytes each.
 const MAX_JOURNAL: u64 = 64 << 20;
+
+/// The room that an exchange reserves in its journal before the host is stopped, in bytes: its entries from there on have a few hundred bytes each,
+/// one that begins a rollback has a few thousand.
+pub(crate) const EXCHANGE_ROOM: u64 = 128 << 10;
 
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -152,9 +157,12 @@ impl Journal {
         }
         // What comes next must not be joined to a line that was cut off.
         let kept = if is_empty { 0 } else { header.len() + whole };
-        file.set_len(kept as u64)
-            .and_then(|()| file.seek(SeekFrom::End(0)))
-            .map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        if length != kept as u64 {
+            file.set_len(kept as u64).map_err(failed)?;
+        }
+        // Room that is reserved behind the end would be given up by a change of the length.
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
         let journal = Self {
             path: path.to_owned(),
             file,
@@ -215,6 +223,33 @@ impl Journal {
             path: self.path.clone(),
             cause,
         })
+    }
+
+    /// Reserves room on disk behind the last entry, so that so many bytes of further ones need none. It stays reserved when the journal is closed and
+    /// opened again, until [`Self::release_room`] or [`Self::clear_entries`]. A file system that reserves nothing is no error.
+    ///
+    /// # Errors
+    /// [`JournalError::File`]: there is no such room.
+    pub(crate) fn reserve_room(&self, bytes: u64) -> Result<(), JournalError> {
+        let reserved = self.file.metadata().and_then(|found| {
+            match fallocate(&self.file, FallocateFlags::KEEP_SIZE, found.len(), bytes) {
+                Ok(()) => self.file.sync_all(),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        });
+        reserved.map_err(|cause| JournalError::File {
+            path: self.path.clone(),
+            cause,
+        })
+    }
+
+    /// Gives back the room that is reserved and was not needed. What cannot be given back is no error.
+    pub(crate) fn release_room(&self) {
+        let _released = self
+            .file
+            .metadata()
+            .and_then(|found| self.file.set_len(found.len()));
     }
 
     /// Adds an entry, which is on disk when this returns.
@@ -298,6 +333,8 @@ fn read_lines<E: DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn build_owner() -> JournalOwner {
@@ -423,5 +460,30 @@ mod tests {
         ] {
             assert!(refused.to_string().contains("more than"), "{refused}");
         }
+    }
+
+    #[test]
+    fn reserved_room_outlives_the_process_and_is_used_by_entries_and_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        // Blocks of 512 bytes, whatever those of the file system are.
+        let blocks = || std::fs::metadata(&path).unwrap().blocks();
+        let (mut journal, _) = open(&path).unwrap();
+        journal.record_entry(&1).unwrap();
+        let before = blocks();
+        journal.reserve_room(EXCHANGE_ROOM).unwrap();
+        let reserved = blocks();
+        assert!(reserved >= before + (EXCHANGE_ROOM >> 10), "{reserved}");
+        drop(journal);
+        let (mut journal, entries) = open(&path).unwrap();
+        assert_eq!((entries, blocks()), (vec![1], reserved));
+        for entry in 0..500 {
+            journal.record_entry(&entry).unwrap();
+        }
+        assert_eq!(blocks(), reserved, "no entry needs more room");
+        journal.release_room();
+        assert!(blocks() < reserved);
+        drop(journal);
+        assert_eq!(open(&path).unwrap().1.len(), 501);
     }
 }

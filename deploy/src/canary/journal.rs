@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
+use crate::exchange::serving::Serving;
+
 use super::plan::{Baseline, CanaryPlan};
 use super::tripwires::Tripwire;
 
@@ -21,6 +23,19 @@ pub enum TakeOverStep {
     Stop,
     /// The new host is started.
     Start,
+}
+
+impl TakeOverStep {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Replay => "replay",
+            Self::Stop => "stop",
+            Self::Start => "start",
+        }
+    }
 }
 
 /// An entry: what is about to be done.
@@ -100,6 +115,18 @@ impl CanaryState {
             going_back: None,
             tripwire: None,
         }
+    }
+
+    /// Whether an earlier run started the new version, and it serves: it is left as it is.
+    pub(super) fn is_running(&self, serving: &Serving) -> bool {
+        self.take_over == Some(TakeOverStep::Start) && *serving == Serving::Wanted
+    }
+
+    /// Whether what the replay found holds still. While no other version serves, nothing is decided after it.
+    pub(super) fn is_replayed(&self, serving: &Serving) -> bool {
+        let is_valid =
+            self.is_running(serving) || (self.was_stopped && *serving == Serving::Nothing);
+        is_valid && self.replayed.is_some()
     }
 
     /// Takes a share over, which ends a pause.

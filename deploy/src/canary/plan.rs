@@ -134,37 +134,3 @@ pub struct CanaryPlan {
     /// How the data is taken over; `None`: it is not.
     pub take_over: Option<TakeOverPlan>,
 }
-
-impl CanaryPlan {
-    /// The steps, for people.
-    #[must_use]
-    pub fn describe_steps(&self) -> Vec<String> {
-        let mut steps: Vec<String> = self
-            .shares
-            .iter()
-            .map(|share| {
-                format!(
-                    "{share} % of the requests to {}/{} for {:?}, checked every {:?}",
-                    self.backend, self.server, self.step, self.interval
-                )
-            })
-            .collect();
-        match &self.take_over {
-            None => steps.push("the data is not taken over: the host stays the old one".to_owned()),
-            Some(plan) => {
-                steps.push(format!("a snapshot in {}", plan.snapshots.display()));
-                steps.push(format!(
-                    "{} judges the recorded decisions again",
-                    plan.new_binary.display()
-                ));
-                steps.push(format!("stop the host: {}", plan.stop_command));
-                steps.push(format!("start the new version: {}", plan.start_command));
-                steps.push(format!(
-                    "or back, if it is not ready within {:?}: {}",
-                    plan.timeout, plan.start_stable_command
-                ));
-            }
-        }
-        steps
-    }
-}

@@ -11,7 +11,7 @@ use crate::haproxy::{HaproxyClient, ServerStatus};
 use super::error::CanaryError;
 use super::journal::CanaryStart;
 use super::measure::Meter;
-use super::plan::{CanaryPlan, ExcludedJournals};
+use super::plan::CanaryPlan;
 
 /// Checks `HAProxy`, front, host and Prometheus, and reads what is there before.
 pub(super) fn prepare_canary(
@@ -75,24 +75,4 @@ pub(super) fn prepare_canary(
         weights,
         front_started,
     })
-}
-
-/// Checks everything that a canary needs, and changes nothing. Returns the steps, for people.
-///
-/// # Errors
-/// Something is missing, or an upgrade or a rollback is under way.
-pub fn rehearse_canary(
-    client: &HostClient,
-    plan: CanaryPlan,
-    excluded: &ExcludedJournals,
-) -> Result<Vec<String>, CanaryError> {
-    excluded.refuse_others(client)?;
-    let begin = prepare_canary(client, plan)?;
-    let baseline = begin.baseline;
-    let mut steps = vec![format!(
-        "before: {} of {} decisions denied",
-        baseline.denied, baseline.decisions
-    )];
-    steps.extend(begin.plan.describe_steps());
-    Ok(steps)
 }

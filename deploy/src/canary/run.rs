@@ -9,15 +9,16 @@ use ark_store::is_restore_pending;
 use serde_json::{Value, json};
 
 use crate::exchange::ExchangeError;
+use crate::exchange::control::HostAction;
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepQueue, StepRecord};
-use crate::exchange::serving::{Serving, WantedProgram};
+use crate::exchange::serving::WantedProgram;
 use crate::exchange::token::TokenFile;
 use crate::exchange::traffic::{set_weights, weigh_servers};
 use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
 use crate::haproxy::HaproxyClient;
-use crate::journal::Journal;
+use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::runner::RunMark;
 
 use super::error::CanaryError;
@@ -231,16 +232,17 @@ impl<'a> HostCanary<'a> {
     ) -> Result<TakeOver, CanaryError> {
         let id = self.begin.id.clone();
         let wanted = WantedProgram::from_binary(&plan.new_binary)?;
-        let (reached, serving) = (self.state.take_over, wanted.find_serving(&plan.data_dir));
-        let is_running = reached == Some(TakeOverStep::Start) && serving == Serving::Wanted;
-        // While no other version serves, nothing is decided after the replay.
-        let is_valid = is_running || (self.state.was_stopped && serving == Serving::Nothing);
+        let serving = wanted.find_serving(&plan.data_dir);
+        let is_running = self.state.is_running(&serving);
+        let is_valid = self.state.is_replayed(&serving);
         let replayed = self.state.replayed.clone().filter(|_| is_valid);
         let (snapshot, decisions) = match replayed {
             Some(replayed) => replayed,
             None => self.replay_snapshot(plan, stop)?,
         };
         if !is_running {
+            // From here on no host may be there: no entry may lack room.
+            self.journal.reserve_room(EXCHANGE_ROOM)?;
             self.enter_step(TakeOverStep::Stop)?;
         }
         let client = self.client;
@@ -253,8 +255,8 @@ impl<'a> HostCanary<'a> {
             new_binary: &plan.new_binary,
             data_dir: &plan.data_dir,
             kept: &kept_path(&plan.snapshots, &id),
-            stop_command: &plan.stop_command,
-            start_command: &plan.start_command,
+            stop_actions: &[HostAction::Shell(plan.stop_command.clone())],
+            start_actions: &[HostAction::Shell(plan.start_command.clone())],
             timeout: plan.timeout,
             stop,
         };
@@ -326,6 +328,7 @@ impl<'a> HostCanary<'a> {
             first,
             slow: 0,
             idle: 0,
+            away: 0,
         };
         let mut started = Instant::now();
         let mut promoted = false;
@@ -352,13 +355,10 @@ impl<'a> HostCanary<'a> {
             }
             let (measurement, figures) = match meter.read_figures(&plan, since) {
                 Ok(figures) => (step.judge_figures(&figures), Some(figures)),
-                Err(error) => (
-                    Measurement {
-                        result: MeasurementResult::Error,
-                        reason: error.to_string(),
-                    },
-                    None,
-                ),
+                Err(error) => {
+                    let is_host_away = client.get("/healthz").is_err();
+                    (step.judge_error(is_host_away, error.to_string()), None)
+                }
             };
             let paused = self.state.paused;
             self.tell_check(share, paused, &measurement, figures.as_ref());

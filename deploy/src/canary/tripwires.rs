@@ -5,12 +5,17 @@ use serde::{Deserialize, Serialize};
 use super::measure::Figures;
 use super::plan::{Baseline, HealthBounds};
 
+/// In how many checks in a row the host may not answer: one may be a restart.
+const HOST_AWAY_CHECKS: u32 = 2;
+
 /// What sends all requests back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tripwire {
     /// The front cannot be reached, or its checks fail.
     Down,
+    /// The host that the front works for has ended, and is not started again.
+    HostDown,
     /// Its process is another one.
     Restart,
     /// It gets no request.
@@ -43,6 +48,7 @@ impl Tripwire {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Down => "down",
+            Self::HostDown => "host-down",
             Self::Restart => "restart",
             Self::NoTraffic => "no-traffic",
             Self::Quarantine => "quarantine",
@@ -92,11 +98,30 @@ pub(super) struct StepWatch<'a> {
     pub(super) last_sessions: u64,
     pub(super) slow: u32,
     pub(super) idle: u32,
+    /// In how many checks in a row the host did not answer.
+    pub(super) away: u32,
 }
 
 impl StepWatch<'_> {
+    /// Judges a check that could not be made. `is_host_away`: the host does not answer either.
+    pub(super) fn judge_error(&mut self, is_host_away: bool, problem: String) -> Measurement {
+        self.away = if is_host_away { self.away + 1 } else { 0 };
+        if self.away >= HOST_AWAY_CHECKS {
+            let reason = format!(
+                "the host does not answer in {} checks in a row: {problem}",
+                self.away
+            );
+            return build_failure(Tripwire::HostDown, reason);
+        }
+        Measurement {
+            result: MeasurementResult::Error,
+            reason: problem,
+        }
+    }
+
     /// Judges the figures of a check.
     pub(super) fn judge_figures(&mut self, now: &Figures) -> Measurement {
+        self.away = 0;
         let first = self.first.get_or_insert_with(|| now.clone()).clone();
         let limits = self.limits;
         let idle = now.server.sessions <= self.last_sessions;
@@ -346,6 +371,7 @@ mod tests {
             last_sessions: 0,
             slow: 0,
             idle: 0,
+            away: 0,
         }
     }
 
@@ -405,6 +431,25 @@ mod tests {
         );
         let silent = step.judge_figures(&build_figures(0)).result;
         assert_eq!(silent, MeasurementResult::Failure(Tripwire::NoTraffic));
+    }
+
+    #[test]
+    fn a_host_that_stays_away_is_a_fault_and_one_that_comes_back_is_none() {
+        let limits = build_bounds();
+        let mut step = build_watch(&limits);
+        let mut judge = |is_away| step.judge_error(is_away, "no answer".to_owned()).result;
+        assert_eq!(judge(true), MeasurementResult::Error);
+        // Prometheus alone.
+        assert_eq!(judge(false), MeasurementResult::Error);
+        assert_eq!(judge(true), MeasurementResult::Error);
+        assert_eq!(judge(true), MeasurementResult::Failure(Tripwire::HostDown));
+        let mut step = build_watch(&limits);
+        for _ in 0..3 {
+            let away = step.judge_error(true, "no answer".to_owned());
+            assert_eq!(away.result, MeasurementResult::Error);
+            let back = step.judge_figures(&build_figures(100));
+            assert_eq!(back.result, MeasurementResult::Success);
+        }
     }
 
     #[test]

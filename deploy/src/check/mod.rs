@@ -17,6 +17,7 @@ mod listeners;
 mod machine;
 mod monitoring;
 mod redis;
+mod rules;
 mod secrets;
 mod settings;
 mod snapshots;

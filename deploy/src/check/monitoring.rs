@@ -1,6 +1,5 @@
 //! Prometheus: whether it is there, scrapes the host, has ARK's rules, and somebody hears its alerts.
 
-use std::collections::BTreeSet;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -11,21 +10,14 @@ use crate::prometheus::PrometheusClient;
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
+use super::rules::check_rules;
 
-/// The rules that ARK ships.
-const RULES: [&str; 3] = [
-    include_str!("../../prometheus/rules/alerts.yml"),
-    include_str!("../../prometheus/rules/burn-rates.yml"),
-    include_str!("../../prometheus/rules/recording.yml"),
-];
 /// The external label with which the links of alerts to the runbook begin.
 const RUNBOOK_LABEL: &str = "runbook_base";
 /// What it says in the configurations that ARK ships.
 const RUNBOOK_PLACEHOLDER: &str = "https://docs.example.com/ark";
 /// How long a connection to the collector of traces may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How many missing rules are named.
-const MAX_NAMED: usize = 3;
 
 pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
     let Some(url) = inputs.options.prometheus.as_deref() else {
@@ -49,9 +41,11 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
             );
         }
     };
-    check_rules(&rules, lines);
+    check_rules(&prometheus, &rules, lines);
     // One that does not show its configuration (what only speaks Prometheus' API) is no fault by itself.
-    let config = prometheus.read_data("/api/v1/status/config").unwrap_or_default();
+    let config = prometheus
+        .read_data("/api/v1/status/config")
+        .unwrap_or_default();
     check_runbook_base(text_field(&config, "yaml"), lines);
     let is_empty = |list: Option<&Value>| list.and_then(Value::as_array).is_none_or(Vec::is_empty);
     if is_empty(managers.get("activeAlertmanagers")) {
@@ -169,64 +163,10 @@ fn connect_to(address: &str) -> std::io::Result<()> {
     Err(last)
 }
 
-/// The names of the rules in a file of rules.
-fn list_rules(file: &str) -> impl Iterator<Item = &str> {
-    file.lines().filter_map(|line| {
-        let line = line.trim_start();
-        line.strip_prefix("- alert: ")
-            .or_else(|| line.strip_prefix("- record: "))
-    })
-}
-
-fn check_rules(data: &Value, lines: &mut CheckLines) {
-    let groups = data
-        .get("groups")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let rules: Vec<&Value> = groups
-        .filter_map(|group| group.get("rules")?.as_array())
-        .flatten()
-        .collect();
-    let text = |rule: &Value, name: &str| {
-        rule.get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let loaded: BTreeSet<String> = rules.iter().map(|rule| text(rule, "name")).collect();
-    let missing: Vec<&str> = RULES
-        .into_iter()
-        .flat_map(list_rules)
-        .filter(|name| !loaded.contains(*name))
-        .collect();
-    if !missing.is_empty() {
-        lines.add_error(
-            format!(
-                "Prometheus lacks {} of ARK's rules, e.g. {}",
-                missing.len(),
-                missing[..missing.len().min(MAX_NAMED)].join(", ")
-            ),
-            "load deploy/prometheus/rules/*.yml (rule_files)",
-        );
-    }
-    for rule in rules.iter().filter(|rule| text(rule, "health") == "err") {
-        lines.add_error(
-            format!(
-                "the rule {} cannot be evaluated: {}",
-                text(rule, "name"),
-                text(rule, "lastError")
-            ),
-            "load the rules of this release (deploy/prometheus/rules)",
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{
-        RULES, RUNBOOK_LABEL, RUNBOOK_PLACEHOLDER, find_address, find_external_label, list_rules,
-    };
+    use super::super::rules::RULES;
+    use super::{RUNBOOK_LABEL, RUNBOOK_PLACEHOLDER, find_address, find_external_label};
     use crate::{SYNTHETIC_REQUESTER, VALIDATION_PROBE};
 
     /// The configurations of Prometheus that ARK ships.
@@ -326,19 +266,6 @@ mod tests {
             ("http:///v1", None),
         ] {
             assert_eq!(find_address(endpoint).as_deref(), address, "{endpoint}");
-        }
-    }
-
-    #[test]
-    fn the_rules_are_found_by_their_names() {
-        let names: Vec<&str> = RULES.into_iter().flat_map(list_rules).collect();
-        assert!(names.len() > 40, "{names:?}");
-        for name in [
-            "ArkDown",
-            "ArkAvailabilityBurnFast",
-            "ark:decisions:rate_5m",
-        ] {
-            assert!(names.contains(&name), "{name}");
         }
     }
 }

@@ -154,7 +154,7 @@ pub struct PastRollback {
 
 /// Where a rollback stands that has not ended.
 #[derive(Debug, Clone)]
-pub(super) struct RollbackState {
+pub(crate) struct RollbackState {
     pub(super) begin: RollbackStart,
     pub(super) damage: Option<String>,
     /// How often the database was set aside: part of the name of the restore.
@@ -173,6 +173,18 @@ impl RollbackState {
             is_restoring: false,
             past,
         }
+    }
+
+    /// Has these steps be taken again by another run. What was started may have ended meanwhile, or an operator may have started the newer version,
+    /// which may have judged more: what serves in the end is what that run starts.
+    pub(super) fn forget_repeated(&mut self) {
+        let again = [
+            RollbackStep::Database,
+            RollbackStep::Start,
+            RollbackStep::Health,
+            RollbackStep::Validation,
+        ];
+        self.past.steps.retain(|done| !again.contains(&done.step));
     }
 
     /// Whether a step was taken.

@@ -12,16 +12,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::canary::{CanaryError, CanaryOrder, HostCanary, end_silent, read_state, send_request};
-use crate::exchange::commands::run_command;
+use crate::exchange::control::run_actions;
 use crate::exchange::database::{make_snapshot, restore_over};
 use crate::exchange::record::{StepRecord, post_step};
-use crate::exchange::serving::HostWatch;
+use crate::exchange::serving::{HostWatch, is_ready};
 use crate::exchange::token::TokenFile;
-use crate::exchange::validation::{Validated, describe_validation};
+use crate::exchange::validation::Validated;
 use crate::exchange::version::ask_version;
 use crate::exchange::{ExchangeError, HostClients};
 use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own};
-use crate::journal::Journal;
+use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::runner::RunMark;
 use crate::validate::ValidationReport;
 
@@ -72,7 +72,7 @@ pub struct Rollback<'a> {
 }
 
 /// Asks the stable version and the database. Returns what is known when a rollback begins, and what will happen to the database.
-fn prepare_rollback(
+pub(super) fn prepare_rollback(
     client: &HostClient,
     plan: RollbackPlan,
     accepted: Option<AcceptedLoss>,
@@ -103,53 +103,6 @@ fn prepare_rollback(
         weights,
     };
     Ok((begin, way))
-}
-
-/// Checks what a rollback needs, and changes nothing. Returns its steps, for people.
-///
-/// # Errors
-/// Something is missing.
-pub fn rehearse_rollback(
-    client: &HostClient,
-    plan: RollbackPlan,
-    accepted: Option<AcceptedLoss>,
-) -> Result<Vec<String>, RollbackError> {
-    let upgrades = excluded_upgrades(plan.upgrade_journal.as_deref());
-    upgrades.map_or(Ok(()), |other| other.refuse_other(client))?;
-    let canary = read_state(client, &plan.canary_journal)?;
-    let (begin, way) = prepare_rollback(client, plan, accepted)?;
-    let plan = &begin.plan;
-    let traffic = plan.traffic.as_ref().map_or_else(
-        || "no HAProxy is named: the host has all requests".to_owned(),
-        |traffic| {
-            format!(
-                "{} of {} gets {:?} %",
-                traffic.server, traffic.backend, traffic.shares
-            )
-        },
-    );
-    Ok(vec![
-        canary.map_or_else(
-            || "canary: none is under way".to_owned(),
-            |canary| format!("canary: {} is undone", canary.id),
-        ),
-        format!(
-            "backup: the database is copied to {}",
-            plan.snapshots.display()
-        ),
-        format!(
-            "database: {}; then {way}",
-            plan.control
-                .stop_command(&plan.binary, matches!(way, DatabaseChoice::Restore(_)))
-        ),
-        format!("start: {}", plan.control.start_command(&plan.binary)),
-        format!(
-            "health: {} checks at most, every {:?}",
-            plan.tries, plan.pause
-        ),
-        format!("traffic: {traffic}"),
-        describe_validation(plan.validation.as_ref()),
-    ])
 }
 
 /// Ends the way back of an upgrade, if one is under way, since an operator stays with the newer version.
@@ -225,15 +178,7 @@ impl<'a> Rollback<'a> {
             }
             (Some(mut state), _) if state.past.ended_at_ms.is_none() => {
                 tell("goes-on", json!({"reason": state.begin.id}));
-                // What was started may have ended meanwhile, or an operator may have started the newer version, which may have judged more: what
-                // serves in the end is what this run starts.
-                let again = [
-                    RollbackStep::Database,
-                    RollbackStep::Start,
-                    RollbackStep::Health,
-                    RollbackStep::Validation,
-                ];
-                state.past.steps.retain(|done| !again.contains(&done.step));
+                state.forget_repeated();
                 state
             }
             (Some(state), _) if waited => return Err(RollbackError::Ended(state.begin.id)),
@@ -278,6 +223,9 @@ impl<'a> Rollback<'a> {
             if stop.load(Ordering::Relaxed) {
                 return Err(RollbackError::Interrupted);
             }
+            if step == RollbackStep::Database {
+                self.reserve_room()?;
+            }
             self.journal.record_entry(&RollbackEntry::Step(step))?;
             (self.tell)(step.as_str(), Value::Null);
             match self.take_step(step, stop) {
@@ -309,6 +257,14 @@ impl<'a> Rollback<'a> {
             }
         }
         self.finish_rollback()
+    }
+
+    /// Reserves the room of the entries from the stop of the host on. Where no host serves, a full disk does not hold up its start.
+    fn reserve_room(&self) -> Result<(), RollbackError> {
+        match self.journal.reserve_room(EXCHANGE_ROOM) {
+            Err(error) if is_ready(self.current_client()) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     fn note_entry(&mut self, entry: &RollbackEntry) -> Result<(), RollbackError> {
@@ -464,8 +420,8 @@ impl<'a> Rollback<'a> {
         is_exclusive: bool,
         stop: &AtomicBool,
     ) -> Result<(), RollbackError> {
-        let command = plan.control.stop_command(&plan.binary, is_exclusive);
-        run_command(&command, &self.journal.share_lock()?, plan.timeout, stop)?;
+        let actions = plan.control.stop_actions(&plan.binary, is_exclusive);
+        run_actions(&actions, &self.journal.share_lock()?, plan.timeout, stop)?;
         Ok(())
     }
 
@@ -492,10 +448,10 @@ impl<'a> Rollback<'a> {
         let data_dir = (*schema == current_schema()).then(|| plan.data_dir.clone());
         // The token of an administrator may propose, too; the submitter's went with the database.
         let clients = HostClients {
-            client: self.current_client(),
+            client: self.admin.as_ref().unwrap_or(self.clients.client),
             submitter: self.admin.as_ref().unwrap_or(self.clients.submitter),
         };
-        let (report, result) = wanted.run_validation(clients, data_dir, stop)?;
+        let (report, result) = wanted.run_validation(clients, data_dir, stop, &mut *self.tell)?;
         self.validation = Some(report);
         let detail = match result {
             Validated::Passed(detail) => detail,
@@ -561,6 +517,7 @@ impl<'a> Rollback<'a> {
             passed,
             result,
         })?;
+        self.journal.release_room();
         let token_file = self.token_file().into_path();
         Ok(RollbackReport {
             past: self.state.past,

@@ -18,11 +18,11 @@ use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::serving::{HostWatch, Serving, WantedProgram, has_gone, is_ready, wait_ready};
 use crate::exchange::token::TokenFile;
-use crate::exchange::validation::{Validated, describe_validation};
+use crate::exchange::validation::Validated;
 use crate::exchange::version::{ask_version, hash_file};
 use crate::exchange::{ExchangeError, HostClients, HostControl, Migration, find_migration};
 use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{EXCHANGE_ROOM, Journal, JournalError};
 use crate::rollback::{
     AcceptedLoss, Rollback, RollbackError, RollbackPlan, RollbackReport, give_up_for_upgrade,
 };
@@ -81,7 +81,7 @@ pub struct Upgrade<'a> {
 }
 
 /// The journals of what may not be under way beside an upgrade.
-fn list_excluded(plan: &UpgradePlan) -> [OtherJournal<'_>; 2] {
+pub(super) fn list_excluded(plan: &UpgradePlan) -> [OtherJournal<'_>; 2] {
     [
         (ExchangeKind::Canary, &plan.canary_journal),
         (ExchangeKind::Rollback, &plan.rollback_journal),
@@ -90,7 +90,7 @@ fn list_excluded(plan: &UpgradePlan) -> [OtherJournal<'_>; 2] {
 }
 
 /// Asks host, versions and canaries. Returns what is known when an upgrade begins.
-fn prepare_upgrade(
+pub(super) fn prepare_upgrade(
     client: &HostClient,
     plan: UpgradePlan,
 ) -> Result<(UpgradeStart, Option<Migration>), UpgradeError> {
@@ -130,44 +130,6 @@ fn prepare_upgrade(
         },
     };
     Ok((begin, migration))
-}
-
-/// Checks what an upgrade needs, and changes nothing. Returns its steps, for people.
-///
-/// # Errors
-/// Something is missing.
-pub fn rehearse_upgrade(
-    client: &HostClient,
-    plan: UpgradePlan,
-) -> Result<Vec<String>, UpgradeError> {
-    let (begin, migration) = prepare_upgrade(client, plan)?;
-    let plan = &begin.plan;
-    let new = plan.new_binary.display();
-    let is_exclusive = migration.is_some();
-    let mut steps = vec![
-        [
-            &format!("check: {new} check --data-dir {}", plan.data_dir.display()),
-            plan.check_args.join(" ").as_str(),
-        ]
-        .join(" ")
-        .trim_end()
-        .to_owned(),
-        format!("snapshot: in {}", plan.snapshots.display()),
-        format!("replay: {new} judges its decisions again"),
-        format!(
-            "stop: {}",
-            plan.control.stop_command(&plan.new_binary, is_exclusive)
-        ),
-    ];
-    steps.extend(migration.map(|migration| migration.describe_migration()));
-    steps.push(format!(
-        "start: {}",
-        plan.control.start_command(&plan.new_binary)
-    ));
-    steps.push(describe_validation(plan.validation.as_ref()));
-    let back = plan.stable_control.start_command(&plan.stable_binary);
-    steps.push(format!("or back, by the steps of `ark rollback`: {back}"));
-    Ok(steps)
 }
 
 impl<'a> Upgrade<'a> {
@@ -270,16 +232,14 @@ impl<'a> Upgrade<'a> {
     pub fn keep_version(mut self) -> Result<UpgradeReport, UpgradeError> {
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
         // A connection to a unit's socket may have started it before the step was announced.
-        let may_run = self.state.phase >= Some(UpgradeStep::Start)
-            || (self.state.was_stopped
-                && self.wanted_program().find_serving(&plan.data_dir) == Serving::Wanted);
-        if !may_run {
+        let serving = self.state.wanted().find_serving(&plan.data_dir);
+        if !self.state.may_run(&serving) {
             return Err(UpgradeError::NotStarted(id));
         }
         if !is_ready(self.clients.client) {
             return Err(UpgradeError::NotServing);
         }
-        let serving = self.wanted_program().check_serving(&plan.data_dir)?;
+        let serving = self.state.wanted().check_serving(&plan.data_dir)?;
         give_up_for_upgrade(self.clients.client, &plan.rollback_journal, &id)?;
         let was = self.state.going_back.as_ref().map_or_else(
             || "it had not ended".to_owned(),
@@ -288,13 +248,6 @@ impl<'a> Upgrade<'a> {
         let reason = format!("an operator stays with the new version; {was}; {serving}");
         self.record_step("kept", &reason);
         self.finish_upgrade(true, reason, None)
-    }
-
-    /// The program of the new version.
-    fn wanted_program(&self) -> WantedProgram {
-        let UpgradeStart { plan, build, .. } = &self.state.begin;
-        let name = format!("{} ({})", plan.version, plan.new_binary.display());
-        WantedProgram::of_build(name, *build)
     }
 
     /// Announces a step.
@@ -315,11 +268,9 @@ impl<'a> Upgrade<'a> {
 
     fn take_steps(&mut self, stop: &AtomicBool) -> Result<(), UpgradeError> {
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
-        let reached = self.state.phase;
-        let serving = self.wanted_program().find_serving(&plan.data_dir);
-        // Until the host is stopped nothing has changed, and everything is looked at again; likewise where somebody has started another version
-        // since, which may have judged more.
-        if reached < Some(UpgradeStep::Stop) || matches!(serving, Serving::Other(_)) {
+        let serving = self.state.wanted().find_serving(&plan.data_dir);
+        let is_running = self.state.is_running(&serving);
+        if self.state.looks_again(&serving) {
             self.enter_step(UpgradeStep::Check, stop)?;
             keep_program(&plan)?;
             let found = check_machine(&plan, stop)?;
@@ -334,13 +285,22 @@ impl<'a> Upgrade<'a> {
                 decisions,
             })?;
         }
-        let is_running = reached >= Some(UpgradeStep::Start) && serving == Serving::Wanted;
         if !is_running {
+            self.reserve_room(&plan)?;
             self.enter_step(UpgradeStep::Stop, stop)?;
         }
         self.exchange_hosts(&id, &plan, is_running, stop)?;
         self.enter_step(UpgradeStep::Validation, stop)?;
         self.validate_host(&plan, stop)
+    }
+
+    /// Reserves the room of the entries from the stop of the host on, also of the way back, so that no full disk leaves it without a host.
+    fn reserve_room(&self, plan: &UpgradePlan) -> Result<(), UpgradeError> {
+        self.journal.reserve_room(EXCHANGE_ROOM)?;
+        match open_way_back(self.clients.client, plan)? {
+            Some(journal) => Ok(journal.reserve_room(EXCHANGE_ROOM)?),
+            None => Ok(()),
+        }
     }
 
     /// Exchanges the hosts. `is_running`: an earlier run started the new version, and it serves.
@@ -356,15 +316,15 @@ impl<'a> Upgrade<'a> {
         let is_exclusive = find_migration(&plan.new_binary, &plan.data_dir)?.is_some();
         let lock = self.journal.share_lock()?;
         let exchange = HostExchange {
-            wanted: &self.wanted_program(),
+            wanted: &self.state.wanted(),
             is_running,
             client: self.clients.client,
             lock: &lock,
             new_binary: &plan.new_binary,
             data_dir: &plan.data_dir,
             kept: &kept_path(&plan.snapshots, id),
-            stop_command: &plan.control.stop_command(&plan.new_binary, is_exclusive),
-            start_command: &plan.control.start_command(&plan.new_binary),
+            stop_actions: &plan.control.stop_actions(&plan.new_binary, is_exclusive),
+            start_actions: &plan.control.start_actions(&plan.new_binary),
             timeout: plan.timeout,
             stop,
         };
@@ -387,20 +347,21 @@ impl<'a> Upgrade<'a> {
             return Ok(());
         };
         // The record may have a schema that this program cannot read; the new version has replayed it.
-        let (report, result) = match wanted.run_validation(self.clients, None, stop) {
-            Ok(run) => run,
-            Err(_) if has_gone(self.clients.client, &plan.data_dir) => {
-                let ended = HostWatch::over_running(&plan.data_dir).ended();
-                return Err(UpgradeError::Validation(ended.to_string()));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let (report, result) =
+            match wanted.run_validation(self.clients, None, stop, &mut *self.tell) {
+                Ok(run) => run,
+                Err(_) if has_gone(self.clients.client, &plan.data_dir) => {
+                    let ended = HostWatch::over_running(&plan.data_dir).ended();
+                    return Err(UpgradeError::Validation(ended.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            };
         self.validation = Some(report);
         match result {
             Validated::Passed(detail) => {
                 // What was validated must be what serves on.
                 let mut watch = HostWatch::over_running(&plan.data_dir);
-                let check = || self.wanted_program().check_serving(&plan.data_dir);
+                let check = || self.state.wanted().check_serving(&plan.data_dir);
                 wait_ready(self.clients.client, &mut watch, plan.timeout, stop, &check)?;
                 self.record_step("validation", &detail);
                 Ok(())
@@ -437,25 +398,8 @@ impl<'a> Upgrade<'a> {
         };
         self.record_entry(&UpgradeEntry::GoingBack(reason.clone()))
             .map_err(|error| not_back(error.into()))?;
-        let UpgradeStart { id, plan, .. } = self.state.begin.clone();
-        let kept = kept_path(&plan.snapshots, &id);
-        let back = RollbackPlan {
-            version: String::new(),
-            reason: format!("{id}: {reason}"),
-            upgrade: Some(id),
-            binary: plan.stable_binary,
-            data_dir: plan.data_dir,
-            snapshots: plan.snapshots,
-            snapshot: kept.exists().then_some(kept),
-            control: plan.stable_control,
-            timeout: plan.timeout,
-            tries: HEALTH_TRIES,
-            pause: HEALTH_PAUSE,
-            traffic: None,
-            validation: plan.validation,
-            canary_journal: plan.canary_journal,
-            upgrade_journal: None,
-        };
+        let back = plan_way_back(&self.state.begin, &reason);
+        let plan = self.state.begin.plan.clone();
         let (clients, path) = (self.clients, &plan.rollback_journal);
         let tell = &mut *self.tell;
         let report = Rollback::open(clients, path, Some(back), self.accepted, stop, tell)
@@ -475,6 +419,9 @@ impl<'a> Upgrade<'a> {
         rollback: Option<RollbackReport>,
     ) -> Result<UpgradeReport, UpgradeError> {
         self.journal.clear_entries()?;
+        if let Ok(Some(journal)) = open_way_back(self.clients.client, &self.state.begin.plan) {
+            journal.release_room();
+        }
         let (snapshot, replayed) = self.state.replayed.unzip();
         Ok(UpgradeReport {
             id: self.state.begin.id,
@@ -512,8 +459,44 @@ impl<'a> Upgrade<'a> {
     }
 }
 
+/// The rollback that an upgrade becomes.
+pub(super) fn plan_way_back(begin: &UpgradeStart, reason: &str) -> RollbackPlan {
+    let UpgradeStart { id, plan, .. } = begin.clone();
+    let kept = kept_path(&plan.snapshots, &id);
+    RollbackPlan {
+        version: String::new(),
+        reason: format!("{id}: {reason}"),
+        upgrade: Some(id),
+        binary: plan.stable_binary,
+        data_dir: plan.data_dir,
+        snapshots: plan.snapshots,
+        snapshot: kept.exists().then_some(kept),
+        control: plan.stable_control,
+        timeout: plan.timeout,
+        tries: HEALTH_TRIES,
+        pause: HEALTH_PAUSE,
+        traffic: None,
+        validation: plan.validation,
+        canary_journal: plan.canary_journal,
+        upgrade_journal: None,
+    }
+}
+
+/// The journal of the rollback that a failed upgrade becomes; `None`: another process looks at it.
+fn open_way_back(client: &HostClient, plan: &UpgradePlan) -> Result<Option<Journal>, UpgradeError> {
+    let owner = ExchangeKind::Rollback.owner_for(client);
+    match Journal::open::<Value>(&plan.rollback_journal, &owner) {
+        Ok((journal, _)) => Ok(Some(journal)),
+        Err(JournalError::InUse { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Goes on with a file that is the version with which the upgrade was begun, wherever that is now.
-fn take_same_version(begin: &mut UpgradeStart, binary: PathBuf) -> Result<(), UpgradeError> {
+pub(super) fn take_same_version(
+    begin: &mut UpgradeStart,
+    binary: PathBuf,
+) -> Result<(), UpgradeError> {
     let is_same = match begin.digest {
         Some(digest) => hash_file(&binary)? == digest,
         // The journal is of a program that knew the path alone.

@@ -27,7 +27,7 @@ fn agents_policies_and_tokens_are_listed_beyond_the_first_page() {
     let dir = TestDir::new("");
     let admin = make_token(&dir.data(), "ada", "admin", &[]);
     for name in ["ben", "cem"] {
-        make_token(&dir.data(), name, "reader", &[]);
+        let _ = make_token(&dir.data(), name, "reader", &[]);
     }
     for agent in ["joey", "kenny", "kyle"] {
         copy_agent(&guests_dir(), agent, &dir.agents());
