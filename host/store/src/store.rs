@@ -22,6 +22,7 @@ use crate::offline::{begin_halt, check_recent_rows};
 use crate::reader::Reader;
 use crate::schema;
 use crate::secrets::SecretKey;
+use crate::tables::audit::write_missing_rows;
 use crate::unit::{CommitCallback, Receipt, Unit};
 use crate::usage::UsageBook;
 use crate::writer::{self, QueuedUnit, WriterConnections, WriterMessage, WriterOptions};
@@ -77,6 +78,10 @@ impl Store {
             cause,
         })?;
         check_recent(&connection, &path)?;
+        if let Err(error) = write_missing_rows(&mut connection) {
+            // E.g. a full disk. Lists derive them, and the writer writes them once it can.
+            tracing::warn!(%error, "lines of the session log and the index of decisions are not written yet");
+        }
         let usage = UsageBook::load(&connection)
             .map(Arc::new)
             .map_err(|error| OpenError::from_sqlite(&path, error))?;

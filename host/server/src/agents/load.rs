@@ -16,6 +16,9 @@ use ark_model::ids::{Millis, Name};
 use ark_runtime::{Agent, Engine, Limits, LoadError, Manifest, ManifestError, Quotas};
 use ark_store::{AgentChange, AgentVersion, CommitError, ReadError, Reader, Rollout, Store, Unit};
 
+/// This many agents are loaded at a time at most: each takes memory while it is compiled.
+const MAX_LOADERS: usize = 8;
+
 /// What the operator allows every agent, and demands of it. A manifest can only tighten it.
 #[derive(Debug, Clone, Default)]
 pub struct Ceiling {
@@ -236,7 +239,8 @@ fn load_directory(
     }
     let results = load_side_by_side(&wanted, |path| load_agent(engine, path, ceiling));
     for (path, result) in wanted.into_iter().zip(results) {
-        match result {
+        // A guest is asked for its metadata within its deadline, which it may miss while others are loaded beside it: it is asked once more, alone.
+        match result.or_else(|_| load_agent(engine, &path, ceiling)) {
             Ok(agent) => loaded.agents.push(Arc::new(agent)),
             Err(error) => loaded.record_refusal(path, &error),
         }
@@ -244,7 +248,8 @@ fn load_directory(
     Ok(())
 }
 
-/// Loads agents on as many threads as there are processors, and returns the results in the order of the manifests.
+/// Loads agents on as many threads as there are processors, [`MAX_LOADERS`] at most, and returns the results in the order of the manifests. Where no
+/// thread can be started, fewer do it.
 fn load_side_by_side<T: Send>(manifests: &[PathBuf], load: impl Fn(&Path) -> T + Sync) -> Vec<T> {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let next = AtomicUsize::new(0);
@@ -259,8 +264,11 @@ fn load_side_by_side<T: Send>(manifests: &[PathBuf], load: impl Fn(&Path) -> T +
         }
     };
     let mut results = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..processors.min(manifests.len()))
-            .map(|_| scope.spawn(load_some))
+        let others: Vec<_> = (1..processors.min(manifests.len()).min(MAX_LOADERS))
+            .filter_map(|number| {
+                let thread = std::thread::Builder::new().name(format!("ark-load-{number}"));
+                thread.spawn_scoped(scope, load_some).ok()
+            })
             .collect();
         let mut results = load_some();
         for other in others {

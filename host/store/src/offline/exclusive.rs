@@ -18,7 +18,7 @@ use crate::operator_change::{NewToken, TokenChange};
 use crate::schema::{self, UnmigratedConnection};
 use crate::secrets::SecretKey;
 use crate::tables::audit::{
-    AuditEntry, AuditKind, append_entry, read_audit_head, write_missing_rows,
+    AuditEntry, AuditKind, append_entry, read_audit_head, write_missing_rows, write_rows_until,
 };
 use crate::tables::control::{
     ControlChange, TokenSecret, write_control_change, write_token_change,
@@ -69,7 +69,8 @@ impl OfflineStore {
         unmigrated: UnmigratedConnection,
         secret_key: Option<&SecretKey>,
     ) -> Result<Self, MaintenanceError> {
-        let connection = unmigrated.migrate(&database_path(dir), secret_key)?;
+        let mut connection = unmigrated.migrate(&database_path(dir), secret_key)?;
+        write_missing_rows(&mut connection)?;
         // What is replaced or deleted must not be found in the file afterwards.
         connection.query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))?;
         Ok(Self {
@@ -185,5 +186,5 @@ pub(super) fn record_maintenance(
     };
     let mut head = read_audit_head(connection)?;
     append_entry(connection, &mut head, &entry, None)?;
-    write_missing_rows(connection)
+    write_rows_until(connection, head.seq)
 }

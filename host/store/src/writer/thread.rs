@@ -295,10 +295,7 @@ impl Writer {
                 WriterMessage::Recover(_) | WriterMessage::Stop => {}
             }
         }
-        if let Err(error) = self.write_derived_rows() {
-            tracing::warn!(%error, "the session log's last lines were not written; the next start derives them");
-            self.roll_back();
-        }
+        self.write_derived_rows();
         self.checkpointer.stop();
         self.finish_rescue();
         self.anchor_heads();
@@ -419,7 +416,7 @@ impl Writer {
         let committed = results.iter().filter_map(|result| result.as_ref().ok());
         let usages = committed.map(|receipt| &receipt.usage);
         self.options.usage.save_totals(&self.connection, usages)?;
-        let writes_derived = self.derived.are_due();
+        let writes_derived = self.writes_derived(units, reserve_only);
         if writes_derived {
             self.derived.write(&self.connection, self.heads.audit.seq)?;
         }
@@ -432,19 +429,39 @@ impl Writer {
         if writes_derived {
             self.derived.clear();
         }
+        self.derived.forget_excess();
         Ok(results)
     }
 
-    /// Writes what is derived from the audit log in a transaction of its own, so that the next start need not derive it.
-    fn write_derived_rows(&mut self) -> rusqlite::Result<()> {
+    /// Whether derived rows are written with the transaction under way. Where room is scarce they are not, so that they keep out nothing that still
+    /// finds room, least of all an order that halts.
+    fn writes_derived(&self, units: &[QueuedUnit], reserve_only: bool) -> bool {
+        let has_room = || {
+            !reserve_only
+                && self.options.health.is_writable()
+                && !units.iter().any(|queued| queued.unit.tightens())
+        };
+        self.derived.are_needed() || (self.derived.are_many() && has_room())
+    }
+
+    /// Writes what is derived from the audit log in a transaction of its own, so that neither lists nor the next start need derive it.
+    fn write_derived_rows(&mut self) {
         if self.derived.is_empty() || self.options.health.loss().is_some() {
-            return Ok(());
+            return;
         }
-        let transaction = self.connection.unchecked_transaction()?;
-        self.derived.write(&transaction, self.heads.audit.seq)?;
-        transaction.commit()?;
-        self.derived.clear();
-        Ok(())
+        let until = self.heads.audit.seq;
+        let written = self
+            .connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .and_then(|()| self.derived.write(&self.connection, until))
+            .and_then(|()| self.connection.execute_batch("COMMIT"));
+        match written {
+            Ok(()) => self.derived.clear(),
+            Err(error) => {
+                tracing::warn!(%error, "lines of the session log are not written yet; lists derive them");
+                self.roll_back();
+            }
+        }
     }
 
     /// Begins a transaction that writes. Another process's lock is waited for shortly, and not at all while it made the last commit fail.
@@ -527,6 +544,9 @@ impl Writer {
             }
             if let Err(error) = self.check_reserve() {
                 tracing::warn!(%error, "the size of the database cannot be read");
+            }
+            if !self.options.reserve_only.load(Ordering::Acquire) {
+                self.write_derived_rows();
             }
             self.checkpoint_when_due();
             return;

@@ -25,9 +25,12 @@ pub(crate) struct Documents {
 }
 
 /// The bytes of both.
-struct RenderedDocuments {
-    json: Bytes,
-    page: Bytes,
+#[derive(Clone)]
+pub(crate) struct RenderedDocuments {
+    /// The document as JSON.
+    pub(super) json: Bytes,
+    /// The document as a page to read.
+    pub(super) page: Bytes,
 }
 
 impl Documents {
@@ -39,17 +42,13 @@ impl Documents {
         }
     }
 
-    /// The document as JSON. The first call of this or of [`Self::render_page`] makes both, which takes some ten milliseconds.
-    pub(super) fn render_json(&self) -> Bytes {
-        self.render().json.clone()
+    /// Both, if they are made already.
+    pub(super) fn rendered(&self) -> Option<&RenderedDocuments> {
+        self.rendered.get()
     }
 
-    /// The document as a page to read.
-    pub(super) fn render_page(&self) -> Bytes {
-        self.render().page.clone()
-    }
-
-    fn render(&self) -> &RenderedDocuments {
+    /// Makes both unless they are made, which takes some ten milliseconds.
+    pub(super) fn render(&self) -> &RenderedDocuments {
         self.rendered.get_or_init(|| {
             let document = build_document(&self.routes);
             RenderedDocuments {

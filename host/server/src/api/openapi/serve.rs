@@ -1,5 +1,7 @@
 //! The calls that serve the document: `/openapi.json`, `/docs` and `/`. None needs a token.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -7,8 +9,9 @@ use utoipa_axum::routes;
 
 use crate::api::http::preconditions::tagged_bytes;
 use crate::api::http::problem::Problem;
-use crate::api::state::{DescribedRoutes, Shared};
+use crate::api::state::{Api, DescribedRoutes, Shared};
 
+use super::document::RenderedDocuments;
 use super::page::content_security_policy;
 
 pub(crate) fn list_routes() -> DescribedRoutes {
@@ -18,14 +21,24 @@ pub(crate) fn list_routes() -> DescribedRoutes {
         .routes(routes!(lead_to_page))
 }
 
+/// Returns the documents. Only while there are none yet it takes one of the threads that may block: anyone may ask.
+async fn render_documents(api: &Arc<Api>) -> Result<RenderedDocuments, Problem> {
+    match api.documents.rendered() {
+        Some(documents) => Ok(documents.clone()),
+        None => api.run_blocking(|api| api.documents.render().clone()).await,
+    }
+}
+
 /// The document of this API
 ///
 /// To generate clients from, say.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "about",
     responses((status = 200, description = "The document.", body = serde_json::Value, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn serve_document(State(api): Shared) -> Result<Response, Problem> {
-    let json = api.run_blocking(|api| api.documents.render_json()).await?;
-    Ok(tagged_bytes("application/json", json))
+    Ok(tagged_bytes(
+        "application/json",
+        render_documents(&api).await?.json,
+    ))
 }
 
 /// Leads to the page
@@ -42,7 +55,7 @@ async fn lead_to_page() -> Response {
 #[utoipa::path(get, path = "/docs", operation_id = "docs", tag = "about",
     responses((status = 200, description = "The page.", content_type = "text/html", body = String, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn serve_page(State(api): Shared) -> Result<Response, Problem> {
-    let page = api.run_blocking(|api| api.documents.render_page()).await?;
+    let page = render_documents(&api).await?.page;
     let mut response = tagged_bytes("text/html; charset=utf-8", page);
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::from_str(&content_security_policy()) {

@@ -16,12 +16,14 @@ use serde_json::Value;
 use crate::error::ReadError;
 use crate::query::{
     MAX_SEQ, execute_cached, json_column, malformed_column, millis_column, parse_column,
-    select_row, to_json_text,
+    select_row, select_rows, to_json_text,
 };
 use crate::reader::Reader;
 
 use super::audit_log::AuditKind;
-use super::derived::{read_derived_until, read_underived_rows};
+use super::derived::{
+    UnderivedRow, derive_indexed_fields, read_derived_until, read_underived_rows,
+};
 
 /// The most rows of the index that one page is looked for in.
 const SCANNED_ROWS: usize = 50_000;
@@ -166,13 +168,18 @@ pub(crate) fn fill_decision_index(connection: &Connection) -> rusqlite::Result<(
     Ok(())
 }
 
-/// The metadata of all policies that judged, by digest.
+/// The metadata of all policies that judged, by digest. What cannot be read is left out.
 pub(super) fn read_policies(
     connection: &Connection,
 ) -> rusqlite::Result<HashMap<String, Metadata>> {
-    let mut statement = connection.prepare("SELECT digest, metadata FROM policies")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, json_column(row, 1)?)))?;
-    rows.collect()
+    let rows = select_rows(
+        connection,
+        "SELECT digest, metadata FROM policies",
+        [],
+        |row| Ok((row.get(0)?, json_column(row, 1).ok())),
+    )?;
+    let readable = |(digest, metadata): (String, Option<Metadata>)| Some((digest, metadata?));
+    Ok(rows.into_iter().filter_map(readable).collect())
 }
 
 /// What a recorded decision concerned. What cannot be read of a record is left out.
@@ -250,6 +257,28 @@ fn read_candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
 }
 
 impl Candidate {
+    fn from_unwritten(
+        row: UnderivedRow,
+        latest_at: Millis,
+        subject: IndexedFields,
+    ) -> rusqlite::Result<Self> {
+        let fired = match subject.fired.as_slice() {
+            [] => None,
+            fired => Some(to_json_text(&fired)?),
+        };
+        Ok(Self {
+            seq: row.seq,
+            at: row.at,
+            latest_at,
+            agent: row.agent.map(|agent| agent.as_str().to_owned()),
+            action_type: row.action_type,
+            outcome: row.outcome.map(|outcome| outcome.as_str().to_owned()),
+            symbol: subject.symbol,
+            size: subject.size,
+            fired,
+        })
+    }
+
     /// The line, if the decision matches.
     fn match_filter(
         self,
@@ -305,75 +334,107 @@ impl Candidate {
     }
 }
 
-/// The rows before `before` that are not written yet, latest first, of the filter's instruments and its trace.
-fn derive_missing_decisions(
-    connection: &Connection,
-    filter: &DecisionFilter,
-    before: u64,
-) -> rusqlite::Result<Vec<Candidate>> {
-    let rows = read_underived_rows(connection, read_derived_until(connection)?)?;
-    if rows.is_empty() {
-        return Ok(Vec::new());
+/// The decisions without a row in the index, of which the body is read only when they are asked for.
+struct UnwrittenDecisions<'a> {
+    connection: &'a Connection,
+    instruments: Option<&'a [InstrumentKey]>,
+    /// Those that may match, latest first, each with the latest time of it and all before it.
+    rows: std::vec::IntoIter<(UnderivedRow, Millis)>,
+    policies: Option<HashMap<String, Metadata>>,
+}
+
+impl<'a> UnwrittenDecisions<'a> {
+    fn find(
+        connection: &'a Connection,
+        filter: &'a DecisionFilter,
+        before: u64,
+    ) -> rusqlite::Result<Self> {
+        let rows = read_underived_rows(connection, read_derived_until(connection)?)?;
+        let mut latest_at = if rows.is_empty() {
+            Millis::default()
+        } else {
+            read_latest_at(connection)?
+        };
+        let mut found = Vec::new();
+        for row in rows.into_iter().rev() {
+            if row.kind != AuditKind::Decision {
+                continue;
+            }
+            latest_at = latest_at.max(row.at);
+            if row.seq < before && filter.may_match(&row) {
+                found.push((row, latest_at));
+            }
+        }
+        found.reverse();
+        Ok(Self {
+            connection,
+            instruments: filter.instruments.as_deref(),
+            rows: found.into_iter(),
+            policies: None,
+        })
     }
-    let policies = read_policies(connection)?;
-    let mut latest_at: Millis = select_row(
+
+    /// The next one of the instruments, which is the latest that is left.
+    fn take_next(&mut self) -> rusqlite::Result<Option<Candidate>> {
+        while let Some((row, latest_at)) = self.rows.next() {
+            let policies = match &mut self.policies {
+                Some(policies) => policies,
+                none => none.insert(read_policies(self.connection)?),
+            };
+            let Some(subject) = derive_indexed_fields(self.connection, row.seq, policies)? else {
+                continue;
+            };
+            let instrument = subject.symbol.as_deref().map(InstrumentKey::from_symbol);
+            let is_of = |keys: &[InstrumentKey]| {
+                instrument
+                    .as_ref()
+                    .is_some_and(|instrument| keys.contains(instrument))
+            };
+            if self.instruments.is_none_or(is_of) {
+                return Candidate::from_unwritten(row, latest_at, subject).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The latest time in the index.
+fn read_latest_at(connection: &Connection) -> rusqlite::Result<Millis> {
+    let latest_at = select_row(
         connection,
         "SELECT latest_at FROM decision_index ORDER BY seq DESC LIMIT 1",
         [],
         |row| millis_column(row, 0),
-    )?
-    .unwrap_or_default();
-    let mut missing = Vec::new();
-    for row in rows.into_iter().rev() {
-        if row.kind != AuditKind::Decision {
-            continue;
-        }
-        latest_at = latest_at.max(row.at);
-        let subject = find_indexed_fields(&row.body, &policies);
-        let is_of = |keys: &Vec<InstrumentKey>| {
-            let instrument = subject.symbol.as_deref().map(InstrumentKey::from_symbol);
-            instrument.is_some_and(|instrument| keys.contains(&instrument))
-        };
-        if row.seq >= before
-            || !filter.instruments.as_ref().is_none_or(is_of)
-            || (filter.trace_id.is_some() && filter.trace_id != row.trace_id)
-        {
-            continue;
-        }
-        let fired = match subject.fired.as_slice() {
-            [] => None,
-            fired => Some(to_json_text(&fired)?),
-        };
-        missing.push(Candidate {
-            seq: row.seq,
-            at: row.at,
-            latest_at,
-            agent: row.agent.map(|agent| agent.as_str().to_owned()),
-            action_type: row.action_type,
-            outcome: row.outcome.map(|outcome| outcome.as_str().to_owned()),
-            symbol: subject.symbol,
-            size: subject.size,
-            fired,
-        });
+    )?;
+    Ok(latest_at.unwrap_or_default())
+}
+
+impl DecisionFilter {
+    /// Whether a decision may match, by what is known without its body.
+    fn may_match(&self, row: &UnderivedRow) -> bool {
+        (self.agent.is_none() || self.agent == row.agent)
+            && (self.outcome.is_none() || self.outcome == row.outcome)
+            && (self.action_type.is_none() || self.action_type == row.action_type)
+            && (self.trace_id.is_none() || self.trace_id == row.trace_id)
+            && self.since.is_none_or(|since| row.at >= since)
+            && self.until.is_none_or(|until| row.at < until)
     }
-    missing.reverse();
-    Ok(missing)
 }
 
 /// Rows of the index in descending order: those that are not written yet, then those of one query for each key of the instrument.
 struct Candidates<'a> {
-    missing: std::vec::IntoIter<Candidate>,
+    unwritten: UnwrittenDecisions<'a>,
     parts: Vec<(Option<Candidate>, Rows<'a>)>,
 }
 
 impl<'a> Candidates<'a> {
     fn begin(
-        connection: &Connection,
+        connection: &'a Connection,
         statements: &'a mut [CachedStatement<'_>],
-        filter: &DecisionFilter,
+        filter: &'a DecisionFilter,
         before: u64,
     ) -> rusqlite::Result<Self> {
-        let missing = derive_missing_decisions(connection, filter, before)?.into_iter();
+        let unwritten = UnwrittenDecisions::find(connection, filter, before)?;
         let mut parts = Vec::with_capacity(statements.len());
         let trace_id = filter.trace_id.map(|id| id.to_string());
         for (index, statement) in statements.iter_mut().enumerate() {
@@ -382,13 +443,13 @@ impl<'a> Candidates<'a> {
             let mut rows = statement.query(params![before, instrument, trace_id])?;
             parts.push((rows.next()?.map(read_candidate).transpose()?, rows));
         }
-        Ok(Self { missing, parts })
+        Ok(Self { unwritten, parts })
     }
 
     /// The next row, which is the latest that is left.
     fn take_next(&mut self) -> rusqlite::Result<Option<Candidate>> {
-        if let Some(missing) = self.missing.next() {
-            return Ok(Some(missing));
+        if let Some(unwritten) = self.unwritten.take_next()? {
+            return Ok(Some(unwritten));
         }
         let latest = self
             .parts

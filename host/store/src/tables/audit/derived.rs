@@ -7,26 +7,36 @@
 //! the audit log by whoever reads a list, so that a list lacks nothing, also after a crash. A line that cannot be derived, that of an
 //! invocation, is written in the transaction of what it tells of, behind the lines before it.
 
+use std::collections::HashMap;
+
 use ark_model::decision::Outcome;
-use ark_model::ids::{Name, TraceId};
+use ark_model::ids::{Millis, Name, TraceId};
+use ark_model::verdict::Metadata;
 use rusqlite::{Connection, Row};
 
-use crate::query::{execute_cached, select_rows, select_value};
+use crate::query::{
+    execute_cached, malformed_column, millis_column, parse_column, select_row, select_rows,
+    select_value,
+};
 use crate::tables::signals::{DeliveryCompletion, DeliveryResult};
 
 use super::audit_log::{
     AuditEntry, AuditKind, AuditRow, audit_columns, read_audit_head, read_audit_row,
 };
 use super::decision_index::{
-    IndexedFields, find_indexed_fields, read_policies, write_decision_row,
+    IndexedFields, find_indexed_fields, parse_outcome, read_policies, write_decision_row,
 };
 use super::session_log::{SessionLine, write_session_line};
 
 /// This many rows are written at once. More would lengthen the commit that writes them, fewer would write more pages for each.
 const WRITTEN_AT_ONCE: usize = 128;
+/// This many rows are kept at most. Where the database takes no more they are forgotten, and derived from the audit log when they are written.
+const MAX_KEPT: usize = 1_024;
 
 /// The derived rows of an audit row, or of an invocation.
 struct DerivedRow {
+    /// The audit row; `None`: an invocation.
+    seq: Option<u64>,
     line: SessionLine,
     decision: Option<IndexedDecision>,
 }
@@ -70,7 +80,11 @@ impl DerivedRows {
             trace_id: entry.trace_id,
             reference: entry.id.to_string(),
         };
-        self.rows.push(DerivedRow { line, decision });
+        self.rows.push(DerivedRow {
+            seq: Some(seq),
+            line,
+            decision,
+        });
     }
 
     /// Adds the line of an invocation that handled its signal. A failed invocation has an audit row, and so a line, of its own.
@@ -91,8 +105,11 @@ impl DerivedRows {
             trace_id,
             reference: delivery.signal.to_string(),
         };
-        let decision = None;
-        self.rows.push(DerivedRow { line, decision });
+        self.rows.push(DerivedRow {
+            seq: None,
+            line,
+            decision: None,
+        });
         self.invocations += 1;
     }
 
@@ -110,9 +127,14 @@ impl DerivedRows {
         self.invocations = mark.invocations;
     }
 
-    /// Whether the rows must be written with the transaction under way.
-    pub(crate) fn are_due(&self) -> bool {
-        self.invocations > 0 || self.rows.len() >= WRITTEN_AT_ONCE
+    /// Whether the rows are many.
+    pub(crate) fn are_many(&self) -> bool {
+        self.rows.len() >= WRITTEN_AT_ONCE
+    }
+
+    /// Whether some of the rows cannot be derived again, so that they must be written with the transaction under way.
+    pub(crate) fn are_needed(&self) -> bool {
+        self.invocations > 0
     }
 
     /// Whether there is no row.
@@ -120,15 +142,25 @@ impl DerivedRows {
         self.rows.is_empty()
     }
 
-    /// Writes the rows, which end with those of the audit row `until`. They stay until [`DerivedRows::clear`]: the transaction may fail.
+    /// Writes the rows, which end with those of the audit row `until`, behind those of earlier audit rows that lack theirs. They stay until
+    /// [`DerivedRows::clear`]: the transaction may fail.
     pub(crate) fn write(&self, connection: &Connection, until: u64) -> rusqlite::Result<()> {
+        let first = self.rows.iter().find_map(|row| row.seq);
+        write_rows_until(connection, first.map_or(until, |first| first - 1))?;
         for row in &self.rows {
             row.write(connection)?;
         }
         write_derived_until(connection, until)
     }
 
-    /// Forgets the rows, since they are written and committed.
+    /// Forgets rows that were not written, once they are too many to be kept.
+    pub(crate) fn forget_excess(&mut self) {
+        if self.rows.len() > MAX_KEPT && self.invocations == 0 {
+            self.clear();
+        }
+    }
+
+    /// Forgets the rows, since they are written and committed, or are to be derived again.
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.invocations = 0;
@@ -152,7 +184,11 @@ impl DerivedRow {
             trace_id: row.trace_id,
             reference: row.id,
         };
-        Self { line, decision }
+        Self {
+            seq: Some(row.seq),
+            line,
+            decision,
+        }
     }
 
     fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
@@ -190,48 +226,105 @@ fn write_derived_until(connection: &Connection, until: u64) -> rusqlite::Result<
     execute_cached(connection, "UPDATE derived_until SET seq = ?1", [until]).map(drop)
 }
 
-/// Writes the derived rows of all audit rows that lack them: after a crash, and after maintenance. Within the caller's transaction.
-pub(crate) fn write_missing_rows(connection: &Connection) -> rusqlite::Result<()> {
-    let until = read_derived_until(connection)?;
+/// Writes the derived rows of all audit rows that lack them, in a transaction of its own: what a crash leaves.
+pub(crate) fn write_missing_rows(connection: &mut Connection) -> rusqlite::Result<()> {
     let head = read_audit_head(connection)?;
-    if head.seq <= until {
+    if head.seq <= read_derived_until(connection)? {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    write_rows_until(&transaction, head.seq)?;
+    transaction.commit()
+}
+
+/// Writes the derived rows of the audit rows up to `last` that lack them. Within the caller's transaction.
+pub(crate) fn write_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> {
+    let until = read_derived_until(connection)?;
+    if last <= until {
         return Ok(());
     }
     let policies = read_policies(connection)?;
     let columns = audit_columns(connection)?;
-    let sql = format!("SELECT {columns} FROM audit_log WHERE seq > ?1 ORDER BY seq");
+    let sql = format!("SELECT {columns} FROM audit_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq");
     let mut statement = connection.prepare(&sql)?;
-    let mut rows = statement.query([until])?;
+    let mut rows = statement.query([until, last])?;
     while let Some(row) = rows.next()? {
-        if let Some(row) = read_if_readable(row)? {
+        if let Some(row) = skip_unreadable(read_audit_row(row))? {
             DerivedRow::from_audit_row(row, |body| find_indexed_fields(body, &policies))
                 .write(connection)?;
         }
     }
-    write_derived_until(connection, head.seq)
+    write_derived_until(connection, last)
 }
 
-/// The audit rows behind `until`, latest first, which have no derived rows yet.
+/// What a row of the log has beside its body.
+pub(super) struct UnderivedRow {
+    pub(super) seq: u64,
+    pub(super) at: Millis,
+    pub(super) kind: AuditKind,
+    pub(super) id: String,
+    pub(super) trace_id: Option<TraceId>,
+    pub(super) agent: Option<Name>,
+    pub(super) action_type: Option<String>,
+    pub(super) outcome: Option<Outcome>,
+}
+
+/// The audit rows behind `until`, latest first, which have no derived rows yet. There are [`MAX_KEPT`] and those of one commit at most, unless a disk has been full.
 pub(super) fn read_underived_rows(
     connection: &Connection,
     until: u64,
-) -> rusqlite::Result<Vec<AuditRow>> {
-    let columns = audit_columns(connection)?;
-    let sql = format!("SELECT {columns} FROM audit_log WHERE seq > ?1 ORDER BY seq DESC");
-    let rows = select_rows(connection, &sql, [until], read_if_readable)?;
+) -> rusqlite::Result<Vec<UnderivedRow>> {
+    let read = |row: &Row<'_>| {
+        let kind: String = row.get(2)?;
+        let outcome: Option<String> = row.get(7)?;
+        Ok(UnderivedRow {
+            seq: row.get(0)?,
+            at: millis_column(row, 1)?,
+            kind: kind.parse().map_err(|_| malformed_column(2, &kind))?,
+            id: row.get(3)?,
+            trace_id: parse_column(row, 4)?,
+            agent: parse_column(row, 5)?,
+            action_type: row.get(6)?,
+            outcome: outcome.map(|text| parse_outcome(&text)).transpose()?,
+        })
+    };
+    let rows = select_rows(
+        connection,
+        "SELECT seq, at, kind, id, trace_id, agent, action_type, outcome FROM audit_log WHERE seq > ?1 ORDER BY seq DESC",
+        [until],
+        |row| skip_unreadable(read(row)),
+    )?;
     Ok(rows.into_iter().flatten().collect())
 }
 
-/// Reads a row of the log; `None` when somebody has changed it into what no row can be. It then has no line in a list; what verifies the log
-/// reports it.
-fn read_if_readable(row: &Row<'_>) -> rusqlite::Result<Option<AuditRow>> {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
-    match read_audit_row(row) {
+/// What the index holds of the decision in an audit row; `None`: the row cannot be read.
+pub(super) fn derive_indexed_fields(
+    connection: &Connection,
+    seq: u64,
+    policies: &HashMap<String, Metadata>,
+) -> rusqlite::Result<Option<IndexedFields>> {
+    let columns = audit_columns(connection)?;
+    let sql = format!("SELECT {columns} FROM audit_log WHERE seq = ?1");
+    let row = select_row(connection, &sql, [seq], |row| {
+        skip_unreadable(read_audit_row(row))
+    })?;
+    Ok(row
+        .flatten()
+        .map(|row| find_indexed_fields(&row.body, policies)))
+}
+
+/// Leaves out a row that somebody has changed into what no row can be. It then has no line in a list; what verifies the log reports it.
+fn skip_unreadable<T>(row: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
+    };
+    match row {
         Ok(row) => Ok(Some(row)),
         Err(
             error @ (FromSqlConversionFailure(..)
             | IntegralValueOutOfRange(..)
-            | InvalidColumnType(..)),
+            | InvalidColumnType(..)
+            | Utf8Error(..)),
         ) => {
             tracing::warn!(%error, "a row of the audit log cannot be read");
             Ok(None)

@@ -16,7 +16,7 @@ pub(crate) use audit_log::{
 };
 pub use decision_index::{DecisionFilter, DecisionLine, FiredRule, IndexPage, IndexedFields};
 pub(crate) use decision_index::{delete_decision_rows_until, fill_decision_index};
-pub(crate) use derived::{DerivedRows, write_missing_rows};
+pub(crate) use derived::{DerivedRows, write_missing_rows, write_rows_until};
 pub use events::{EventCursor, EventRows};
 pub(crate) use packing::{BodyPacker, delete_unused_dictionaries};
 pub use session_log::{SessionLogFilter, SessionLogRow};

@@ -12,8 +12,7 @@ use crate::query::{
 };
 use crate::reader::Reader;
 
-use super::audit_log::AuditRow;
-use super::derived::{describe_result, read_derived_until, read_underived_rows};
+use super::derived::{UnderivedRow, describe_result, read_derived_until, read_underived_rows};
 
 /// A line of the session log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +99,7 @@ fn read_session_row(row: &Row<'_>) -> rusqlite::Result<SessionLogRow> {
 }
 
 /// The line of an audit row that has none yet.
-fn derive_line(seq: u64, row: AuditRow) -> SessionLogRow {
+fn derive_line(seq: u64, row: UnderivedRow) -> SessionLogRow {
     SessionLogRow {
         seq,
         at_ms: row.at,
