@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    fn write(text: &'static str) -> impl FnOnce(&mut File) -> io::Result<()> {
+    fn write_text(text: &'static str) -> impl FnOnce(&mut File) -> io::Result<()> {
         move |file| file.write_all(text.as_bytes())
     }
 
@@ -80,7 +80,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
         let names = || std::fs::read_dir(dir.path()).unwrap().count();
-        place_file(&at("a"), write("1")).unwrap();
+        place_file(&at("a"), write_text("1")).unwrap();
         assert_eq!((read("a").as_str(), names()), ("1", 1));
         assert_eq!(std::fs::metadata(at("a")).unwrap().mode() & 0o777, 0o600);
         // What fails on the way changes nothing and leaves nothing.
@@ -101,15 +101,15 @@ mod tests {
         assert_eq!((read("a").as_str(), read("other").as_str()), ("3", "mine"));
         assert_eq!(std::fs::metadata(at("a")).unwrap().mode() & 0o777, 0o755);
         symlink(at("other"), at("link")).unwrap();
-        place_file(&at("link"), write("4")).unwrap();
+        place_file(&at("link"), write_text("4")).unwrap();
         assert_eq!(
             (read("link").as_str(), read("other").as_str()),
             ("4", "mine")
         );
-        assert!(place_file(&at("none/a"), write("5")).is_err());
+        assert!(place_file(&at("none/a"), write_text("5")).is_err());
         make_directory(&at("x/y/z")).unwrap();
         make_directory(&at("x/y/z")).unwrap();
-        place_file(&at("x/y/z/a"), write("6")).unwrap();
+        place_file(&at("x/y/z/a"), write_text("6")).unwrap();
         move_entry(&at("x/y/z"), &at("x/y/w")).unwrap();
         assert_eq!(read("x/y/w/a"), "6");
         assert!(make_directory(&at("a/b")).is_err(), "a file is in the way");

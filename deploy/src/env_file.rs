@@ -60,7 +60,7 @@ impl EnvFile {
     ///
     /// # Errors
     /// See [`EnvFileError`]; what is wrong with the content names the line.
-    pub fn read(path: &Path) -> Result<Self, EnvFileError> {
+    pub fn read_file(path: &Path) -> Result<Self, EnvFileError> {
         let unreadable = |cause| EnvFileError::Unreadable {
             path: path.to_owned(),
             cause,
@@ -138,16 +138,16 @@ fn check_variable(name: &str, value: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<EnvFile, String> {
+    fn read_text(text: &str) -> Result<EnvFile, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        EnvFile::read(file.path()).map_err(|error| error.to_string())
+        EnvFile::read_file(file.path()).map_err(|error| error.to_string())
     }
 
     #[test]
     fn values_are_taken_as_they_stand() {
         let text = "# a comment\n\nARK_LISTEN=127.0.0.1:1\n ARK_DATA_DIR = \"/var/lib/a b\"\nPASSWORD='a\"$b#'\nEMPTY=\n";
-        let file = read(text).unwrap();
+        let file = read_text(text).unwrap();
         let found: Vec<_> = file
             .variables
             .iter()
@@ -176,7 +176,7 @@ mod tests {
             ("ARK_LISTN=127.0.0.1:1", "did you mean `ARK_LISTEN`?"),
             ("ARK_CAPACITY_WORKERS=many", "capacity.workers"),
         ] {
-            let error = read(text).unwrap_err();
+            let error = read_text(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");
         }
     }

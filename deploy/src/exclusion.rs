@@ -164,16 +164,16 @@ pub(crate) struct OtherJournal<'a> {
 
 impl OtherJournal<'_> {
     /// Refuses where the exchange of this journal is under way, as it is now. Changes nothing.
-    pub(crate) fn refuse(self, client: &HostClient) -> Result<(), ExclusionError> {
-        let entries = Journal::read::<Value>(self.path, &self.kind.owner_for(client))?;
+    pub(crate) fn refuse_other(self, client: &HostClient) -> Result<(), ExclusionError> {
+        let entries = Journal::read_entries::<Value>(self.path, &self.kind.owner_for(client))?;
         match read_last(&entries) {
             None => Ok(()),
-            found => Err(self.describe(found)),
+            found => Err(self.describe_other(found)),
         }
     }
 
     /// Holds the journal, so that no exchange of its kind begins, unless one is under way.
-    fn hold(self, client: &HostClient) -> Result<Journal, ExclusionError> {
+    fn hold_journal(self, client: &HostClient) -> Result<Journal, ExclusionError> {
         let owner = self.kind.owner_for(client);
         let ends = Instant::now() + BEGINNING;
         loop {
@@ -181,22 +181,22 @@ impl OtherJournal<'_> {
                 Ok((journal, entries)) => {
                     return match read_last(&entries) {
                         None => Ok(journal),
-                        found => Err(self.describe(found)),
+                        found => Err(self.describe_other(found)),
                     };
                 }
                 Err(JournalError::InUse { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            self.refuse(client)?;
+            self.refuse_other(client)?;
             // Who only looks at it holds it for a moment; who begins has said who runs it.
             if find_runner(self.path) != Runner::None || Instant::now() > ends {
-                return Err(self.describe(None));
+                return Err(self.describe_other(None));
             }
             std::thread::sleep(PAUSE);
         }
     }
 
-    fn describe(self, found: Option<(String, Option<Millis>)>) -> ExclusionError {
+    fn describe_other(self, found: Option<(String, Option<Millis>)>) -> ExclusionError {
         let (id, since) = found.unzip();
         ExclusionError::UnderWay(Box::new(UnderWay {
             kind: self.kind,
@@ -223,12 +223,28 @@ fn read_last(entries: &[Value]) -> Option<(String, Option<Millis>)> {
     last
 }
 
+/// Refuses where a process runs the own exchange of this journal. Changes nothing.
+pub(crate) fn refuse_run(
+    client: &HostClient,
+    kind: ExchangeKind,
+    path: &Path,
+) -> Result<(), ExclusionError> {
+    if find_runner(path) == Runner::None {
+        return Ok(());
+    }
+    let entries = Journal::read_entries::<Value>(path, &kind.owner_for(client))?;
+    Err(OtherJournal { kind, path }.describe_other(read_last(&entries)))
+}
+
 /// Refuses where one of these exchanges is under way, and returns what keeps them from beginning until it is dropped.
 pub(crate) fn hold_others(
     client: &HostClient,
     others: &[OtherJournal<'_>],
 ) -> Result<Vec<Journal>, ExclusionError> {
-    others.iter().map(|other| other.hold(client)).collect()
+    others
+        .iter()
+        .map(|other| other.hold_journal(client))
+        .collect()
 }
 
 /// The own journal of an exchange that this process runs from now on.
@@ -255,7 +271,7 @@ pub(crate) fn open_own<E: DeserializeOwned>(
             Ok((journal, entries)) => {
                 return Ok(OwnJournal {
                     journal,
-                    mark: RunMark::set(path),
+                    mark: RunMark::set_mark(path),
                     entries,
                     waited,
                 });
@@ -264,8 +280,8 @@ pub(crate) fn open_own<E: DeserializeOwned>(
             Err(error) => return Err(error.into()),
         }
         if find_runner(path) != Runner::None {
-            let entries = Journal::read::<Value>(path, &kind.owner_for(client))?;
-            return Err(own.describe(read_last(&entries)));
+            let entries = Journal::read_entries::<Value>(path, &kind.owner_for(client))?;
+            return Err(own.describe_other(read_last(&entries)));
         }
         if stop.load(Ordering::Relaxed) {
             return Err(ExclusionError::Interrupted);
@@ -285,7 +301,7 @@ mod tests {
 
     use super::*;
 
-    fn client() -> HostClient {
+    fn build_client() -> HostClient {
         let endpoint = Endpoint {
             url: "http://127.0.0.1:9".to_owned(),
             token: None,
@@ -300,21 +316,21 @@ mod tests {
         ExchangeKind::Rollback,
     ];
 
-    fn place(dir: &Path, kind: ExchangeKind) -> PathBuf {
+    fn journal_path(dir: &Path, kind: ExchangeKind) -> PathBuf {
         dir.join(kind.command().replace(' ', "-"))
     }
 
     #[test]
     fn what_is_under_way_is_named_with_its_age_and_its_remedy() {
-        let (dir, client) = (tempfile::tempdir().unwrap(), client());
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
         for (kind, remedy) in KINDS.into_iter().zip([
             "`ark canary resume` goes on with it, `ark canary abort` undoes it",
             "`ark upgrade` goes on with it, `ark upgrade --back` undoes it",
             "end it with `ark rollback --journal ",
         ]) {
-            let path = place(dir.path(), kind);
+            let path = journal_path(dir.path(), kind);
             let other = OtherJournal { kind, path: &path };
-            other.refuse(&client).unwrap();
+            other.refuse_other(&client).unwrap();
             assert!(!path.exists(), "a look changes nothing");
             let open = || Journal::open::<Value>(&path, &kind.owner_for(&client)).unwrap();
             let (mut journal, _) = open();
@@ -322,11 +338,11 @@ mod tests {
             let refused = hold_others(&client, &[other]).unwrap_err().to_string();
             assert!(refused.contains("is beginning"), "{refused}");
             let began = json!({"started": {"id": "x-1", "began_at": 1_790_000_000_123_u64}});
-            journal.record(&began).unwrap();
-            journal.record(&json!({"phase": "check"})).unwrap();
+            journal.record_entry(&began).unwrap();
+            journal.record_entry(&json!({"phase": "check"})).unwrap();
             drop(journal);
             for refused in [
-                other.refuse(&client).unwrap_err(),
+                other.refuse_other(&client).unwrap_err(),
                 hold_others(&client, &[other]).map(drop).unwrap_err(),
             ] {
                 let refused = refused.to_string();
@@ -341,7 +357,7 @@ mod tests {
             }
             let (mut journal, entries) = open();
             assert_eq!(entries.len(), 2);
-            journal.record(&json!({"finished": {}})).unwrap();
+            journal.record_entry(&json!({"finished": {}})).unwrap();
             drop(journal);
             let held = hold_others(&client, &[other]).unwrap();
             assert!(matches!(
@@ -355,25 +371,25 @@ mod tests {
 
     #[test]
     fn of_those_that_begin_at_the_same_moment_one_at_most_begins() {
-        let (dir, client) = (tempfile::tempdir().unwrap(), client());
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
         let mut begun = 0;
         for _ in 0..20 {
             let gate = std::sync::Barrier::new(KINDS.len());
             let begin = |kind: ExchangeKind| {
-                let paths = KINDS.map(|kind| place(dir.path(), kind));
+                let paths = KINDS.map(|kind| journal_path(dir.path(), kind));
                 let all = KINDS.iter().zip(&paths);
                 let others = all.filter(|(one, _)| **one != kind);
                 let others = others.map(|(kind, path)| OtherJournal { kind: *kind, path });
                 let others: Vec<_> = others.collect();
                 gate.wait();
                 let stop = AtomicBool::new(false);
-                let own = open_own::<Value>(&client, kind, &place(dir.path(), kind), &stop);
+                let own = open_own::<Value>(&client, kind, &journal_path(dir.path(), kind), &stop);
                 let Ok(mut own) = own else { return false };
                 let Ok(held) = hold_others(&client, &others) else {
                     return false;
                 };
                 let began = json!({"started": {"id": "x", "began_at": 1}});
-                own.journal.record(&began).unwrap();
+                own.journal.record_entry(&began).unwrap();
                 drop(held);
                 true
             };
@@ -385,11 +401,11 @@ mod tests {
             assert!(found <= 1, "{found} have begun");
             begun += found;
             for kind in KINDS {
-                let path = place(dir.path(), kind);
+                let path = journal_path(dir.path(), kind);
                 let owner = kind.owner_for(&client);
                 let (mut journal, entries) = Journal::open::<Value>(&path, &owner).unwrap();
                 assert!(entries.len() <= 1);
-                journal.clear().unwrap();
+                journal.clear_entries().unwrap();
             }
         }
         println!("{begun} of 20 rounds had one that began");
@@ -397,7 +413,7 @@ mod tests {
 
     #[test]
     fn what_outlives_its_run_is_waited_for_until_a_signal() {
-        let (dir, client) = (tempfile::tempdir().unwrap(), client());
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
         let (kind, path) = (ExchangeKind::Upgrade, dir.path().join("journal"));
         let (journal, _) = Journal::open::<Value>(&path, &kind.owner_for(&client)).unwrap();
         // A command of a run that has ended, so that nobody marks it.

@@ -222,8 +222,9 @@ impl HaproxyClient {
         check_name(backend)?;
         // 4: servers; -1: all of them.
         let command = format!("show stat {backend} 4 -1");
-        let answer = self.ask(&command)?;
-        let servers = parse_servers(&answer).ok_or_else(|| self.explain(&command, &answer))?;
+        let answer = self.send_command(&command)?;
+        let servers =
+            parse_servers(&answer).ok_or_else(|| self.explain_answer(&command, &answer))?;
         if servers.is_empty() {
             // A frontend has none.
             return Err(HaproxyError::NoBackend {
@@ -256,7 +257,7 @@ impl HaproxyClient {
     /// # Errors
     /// See [`HaproxyError`]. The balancing algorithm must be a dynamic one (`roundrobin`, `leastconn`, `random`).
     pub fn set_weight(&self, backend: &str, server: &str, weight: u32) -> Result<(), HaproxyError> {
-        self.change(backend, server, &format!("weight {weight}"))
+        self.change_server(backend, server, &format!("weight {weight}"))
     }
 
     /// Drains a server, takes it out of service or puts it into service again.
@@ -269,14 +270,14 @@ impl HaproxyClient {
         server: &str,
         state: ServerState,
     ) -> Result<(), HaproxyError> {
-        self.change(backend, server, &format!("state {}", state.as_str()))
+        self.change_server(backend, server, &format!("state {}", state.as_str()))
     }
 
-    fn change(&self, backend: &str, server: &str, change: &str) -> Result<(), HaproxyError> {
+    fn change_server(&self, backend: &str, server: &str, change: &str) -> Result<(), HaproxyError> {
         check_name(backend)?;
         check_name(server)?;
         let command = format!("set server {backend}/{server} {change}");
-        let answer = self.ask(&command)?;
+        let answer = self.send_command(&command)?;
         if answer.trim().is_empty() {
             return Ok(());
         }
@@ -284,11 +285,11 @@ impl HaproxyClient {
             // The error names those that there are.
             self.show_server(backend, server)?;
         }
-        Err(self.explain(&command, &answer))
+        Err(self.explain_answer(&command, &answer))
     }
 
     /// What an answer that is not the wanted one says.
-    fn explain(&self, command: &str, answer: &str) -> HaproxyError {
+    fn explain_answer(&self, command: &str, answer: &str) -> HaproxyError {
         let answer = answer.trim();
         let address = self.address.clone();
         if answer.starts_with("Permission denied") {
@@ -309,7 +310,7 @@ impl HaproxyClient {
     }
 
     /// Sends a command and returns its answer.
-    fn ask(&self, command: &str) -> Result<String, HaproxyError> {
+    fn send_command(&self, command: &str) -> Result<String, HaproxyError> {
         let unreachable = |cause| HaproxyError::Unreachable {
             address: self.address.clone(),
             cause,
@@ -324,7 +325,7 @@ impl HaproxyClient {
                 })
             }
             HaproxyAddress::Tcp(address) => {
-                let stream = connect(address).map_err(unreachable)?;
+                let stream = connect_to(address).map_err(unreachable)?;
                 send_command(stream, command, deadline, |stream, left| {
                     stream.set_read_timeout(Some(left))?;
                     stream.set_write_timeout(Some(left))
@@ -352,7 +353,7 @@ impl HaproxyClient {
     }
 }
 
-fn connect(address: &str) -> std::io::Result<TcpStream> {
+fn connect_to(address: &str) -> std::io::Result<TcpStream> {
     let mut failure = std::io::Error::other("the name has no address");
     for address in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, TIMEOUT) {

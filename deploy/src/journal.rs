@@ -10,7 +10,8 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +19,10 @@ use crate::durable::{make_directory, sync_entry};
 
 /// The most bytes of the entries of a journal: that of rollbacks is their history, with a few thousand bytes each.
 const MAX_JOURNAL: u64 = 64 << 20;
+
+/// The room that an exchange reserves in its journal before the host is stopped, in bytes: its entries from there on have a few hundred bytes each,
+/// one that begins a rollback has a few thousand.
+pub(crate) const EXCHANGE_ROOM: u64 = 128 << 10;
 
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -152,9 +157,12 @@ impl Journal {
         }
         // What comes next must not be joined to a line that was cut off.
         let kept = if is_empty { 0 } else { header.len() + whole };
-        file.set_len(kept as u64)
-            .and_then(|()| file.seek(SeekFrom::End(0)))
-            .map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        if length != kept as u64 {
+            file.set_len(kept as u64).map_err(failed)?;
+        }
+        // Room that is reserved behind the end would be given up by a change of the length.
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
         let journal = Self {
             path: path.to_owned(),
             file,
@@ -168,7 +176,7 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`].
-    pub fn read<E: DeserializeOwned>(
+    pub fn read_entries<E: DeserializeOwned>(
         path: &Path,
         owner: &JournalOwner,
     ) -> Result<Vec<E>, JournalError> {
@@ -217,18 +225,46 @@ impl Journal {
         })
     }
 
-    /// Adds an entry, which is on disk when this returns.
+    /// Reserves room on disk behind the last entry, so that so many bytes of further ones need none. It stays reserved when the journal is closed and
+    /// opened again, until [`Self::release_room`] or [`Self::clear_entries`]. A file system that reserves nothing is no error.
     ///
     /// # Errors
-    /// See [`JournalError`].
-    pub fn record(&mut self, entry: &impl Serialize) -> Result<(), JournalError> {
-        self.append(entry).map_err(|cause| JournalError::File {
+    /// [`JournalError::File`]: there is no such room.
+    pub(crate) fn reserve_room(&self, bytes: u64) -> Result<(), JournalError> {
+        let reserved = self.file.metadata().and_then(|found| {
+            match fallocate(&self.file, FallocateFlags::KEEP_SIZE, found.len(), bytes) {
+                Ok(()) => self.file.sync_all(),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        });
+        reserved.map_err(|cause| JournalError::File {
             path: self.path.clone(),
             cause,
         })
     }
 
-    fn append(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
+    /// Gives back the room that is reserved and was not needed. What cannot be given back is no error.
+    pub(crate) fn release_room(&self) {
+        let _released = self
+            .file
+            .metadata()
+            .and_then(|found| self.file.set_len(found.len()));
+    }
+
+    /// Adds an entry, which is on disk when this returns.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn record_entry(&mut self, entry: &impl Serialize) -> Result<(), JournalError> {
+        self.append_entry(entry)
+            .map_err(|cause| JournalError::File {
+                path: self.path.clone(),
+                cause,
+            })
+    }
+
+    fn append_entry(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
         let header = if self.is_empty { &self.header } else { "" };
         let line = format!("{header}{}\n", serde_json::to_string(entry)?);
         let end = self.file.stream_position()?;
@@ -250,7 +286,7 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`].
-    pub fn clear(&mut self) -> Result<(), JournalError> {
+    pub fn clear_entries(&mut self) -> Result<(), JournalError> {
         let cleared = self
             .file
             .set_len(0)
@@ -297,9 +333,11 @@ fn read_lines<E: DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
-    fn owner() -> JournalOwner {
+    fn build_owner() -> JournalOwner {
         JournalOwner {
             command: "ark synthetic",
             host: "http://127.0.0.1:8000".to_owned(),
@@ -307,7 +345,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> Result<(Journal, Vec<u32>), JournalError> {
-        Journal::open(path, &owner())
+        Journal::open(path, &build_owner())
     }
 
     #[test]
@@ -316,25 +354,28 @@ mod tests {
         let path = dir.path().join("state/journal");
         let (mut journal, found) = open(&path).unwrap();
         assert!(found.is_empty());
-        journal.record(&1).unwrap();
-        journal.record(&2).unwrap();
+        journal.record_entry(&1).unwrap();
+        journal.record_entry(&2).unwrap();
         assert!(matches!(open(&path), Err(JournalError::InUse { .. })));
-        assert_eq!(Journal::read::<u32>(&path, &owner()).unwrap(), [1, 2]);
+        assert_eq!(
+            Journal::read_entries::<u32>(&path, &build_owner()).unwrap(),
+            [1, 2]
+        );
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"3").unwrap();
         drop(file);
         let (mut journal, found) = open(&path).unwrap();
         assert_eq!(found, [1, 2]);
-        journal.record(&4).unwrap();
+        journal.record_entry(&4).unwrap();
         drop(journal);
         let (mut journal, found) = open(&path).unwrap();
         assert_eq!(found, [1, 2, 4]);
-        journal.clear().unwrap();
+        journal.clear_entries().unwrap();
         drop(journal);
         let (mut journal, found) = open(&path).unwrap();
         assert!(found.is_empty());
-        journal.record(&5).unwrap();
+        journal.record_entry(&5).unwrap();
         drop(journal);
         assert_eq!(open(&path).unwrap().1, [5]);
         // Cut off at any byte, it is the journal still.
@@ -343,7 +384,7 @@ mod tests {
             std::fs::write(&path, &text[..length]).unwrap();
             let (mut journal, found) = open(&path).unwrap();
             assert!(found.is_empty(), "{length}");
-            journal.record(&6).unwrap();
+            journal.record_entry(&6).unwrap();
             drop(journal);
             assert_eq!(open(&path).unwrap().1, [6]);
         }
@@ -355,10 +396,10 @@ mod tests {
         let path = dir.path().join("ark.toml");
         let another = JournalOwner {
             host: "http://127.0.0.1:8001".to_owned(),
-            ..owner()
+            ..build_owner()
         };
         let (mut journal, _) = Journal::open::<u32>(&path, &another).unwrap();
-        journal.record(&1).unwrap();
+        journal.record_entry(&1).unwrap();
         drop(journal);
         let of_another_host = std::fs::read(&path).unwrap();
         for content in [
@@ -385,7 +426,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let (mut journal, _) = open(&path).unwrap();
-        journal.record(&1).unwrap();
+        journal.record_entry(&1).unwrap();
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"x\n2\n").unwrap();
@@ -402,7 +443,7 @@ mod tests {
         ] {
             let text = [&begin[..header], lines].concat();
             std::fs::write(&path, &text).unwrap();
-            let read = Journal::read::<u32>(&path, &owner()).unwrap_err();
+            let read = Journal::read_entries::<u32>(&path, &build_owner()).unwrap_err();
             for refused in [open(&path).unwrap_err(), read] {
                 let JournalError::Damaged { line: found, .. } = refused else {
                     panic!("{refused}");
@@ -415,9 +456,34 @@ mod tests {
         file.set_len(MAX_JOURNAL * 2).unwrap();
         for refused in [
             open(&path).unwrap_err(),
-            Journal::read::<u32>(&path, &owner()).unwrap_err(),
+            Journal::read_entries::<u32>(&path, &build_owner()).unwrap_err(),
         ] {
             assert!(refused.to_string().contains("more than"), "{refused}");
         }
+    }
+
+    #[test]
+    fn reserved_room_outlives_the_process_and_is_used_by_entries_and_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        // Blocks of 512 bytes, whatever those of the file system are.
+        let blocks = || std::fs::metadata(&path).unwrap().blocks();
+        let (mut journal, _) = open(&path).unwrap();
+        journal.record_entry(&1).unwrap();
+        let before = blocks();
+        journal.reserve_room(EXCHANGE_ROOM).unwrap();
+        let reserved = blocks();
+        assert!(reserved >= before + (EXCHANGE_ROOM >> 10), "{reserved}");
+        drop(journal);
+        let (mut journal, entries) = open(&path).unwrap();
+        assert_eq!((entries, blocks()), (vec![1], reserved));
+        for entry in 0..500 {
+            journal.record_entry(&entry).unwrap();
+        }
+        assert_eq!(blocks(), reserved, "no entry needs more room");
+        journal.release_room();
+        assert!(blocks() < reserved);
+        drop(journal);
+        assert_eq!(open(&path).unwrap().1.len(), 501);
     }
 }

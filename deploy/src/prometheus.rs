@@ -26,7 +26,7 @@ impl PrometheusClient {
     ///
     /// # Errors
     /// It does not answer, or answers with an error.
-    pub(crate) fn ask(&self, path: &str) -> Result<Value, ClientError> {
+    pub(crate) fn read_data(&self, path: &str) -> Result<Value, ClientError> {
         let mut body = self.client.get(path)?.into_success()?;
         Ok(body.get_mut("data").map(Value::take).unwrap_or_default())
     }
@@ -34,9 +34,9 @@ impl PrometheusClient {
     /// The values of an instant query.
     ///
     /// # Errors
-    /// As [`PrometheusClient::ask`].
-    pub(crate) fn query(&self, expression: &str) -> Result<Vec<f64>, ClientError> {
-        let data = self.ask(&format!("/api/v1/query?query={}", escape_query(expression)))?;
+    /// As [`PrometheusClient::read_data`].
+    pub(crate) fn query_values(&self, expression: &str) -> Result<Vec<f64>, ClientError> {
+        let data = self.read_data(&format!("/api/v1/query?query={}", escape_query(expression)))?;
         let rows = data.get("result").and_then(Value::as_array);
         let value = |row: &Value| row.get("value")?.get(1)?.as_str()?.parse().ok();
         Ok(rows.into_iter().flatten().filter_map(value).collect())

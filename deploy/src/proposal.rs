@@ -46,7 +46,7 @@ pub(crate) struct SyntheticProposal {
 
 impl SyntheticProposal {
     /// A trade of an agent in an instrument; with a violation, it breaks that rule and no other.
-    pub(crate) fn trade(
+    pub(crate) fn build_trade(
         agent: &str,
         symbol: &str,
         entry_price: f64,

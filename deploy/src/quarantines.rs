@@ -35,7 +35,7 @@ impl QuarantineMark {
     ///
     /// # Errors
     /// The host does not answer.
-    pub(crate) fn read(client: &HostClient) -> Result<Self, ClientError> {
+    pub(crate) fn read_host(client: &HostClient) -> Result<Self, ClientError> {
         let page = read_alerts(client, 1, "")?;
         let last = array_field(&page, "alerts").first();
         Ok(Self::Seen {

@@ -78,7 +78,10 @@ impl RedisSignals {
     }
 
     /// Runs a command; a failure closes the connection, and the next command opens another.
-    fn run<T: redis::FromRedisValue>(&mut self, command: &redis::Cmd) -> Result<T, LinkError> {
+    fn run_command<T: redis::FromRedisValue>(
+        &mut self,
+        command: &redis::Cmd,
+    ) -> Result<T, LinkError> {
         let answered = match self.link.connect() {
             Ok(connection) => command.query(connection).map_err(LinkError::from),
             Err(error) => return Err(error),
@@ -92,10 +95,10 @@ impl RedisSignals {
 
     fn find_reader(&mut self) -> Result<(), RedisSignalsError> {
         let stream = self.stream.stream.clone();
-        let exists: bool = self.run(redis::cmd("EXISTS").arg(&stream))?;
+        let exists: bool = self.run_command(redis::cmd("EXISTS").arg(&stream))?;
         // Each group is a list of names and values in turn, the first of which are "name" and its name.
         let groups: Vec<BTreeMap<String, redis::Value>> = if exists {
-            self.run(redis::cmd("XINFO").arg("GROUPS").arg(&stream))?
+            self.run_command(redis::cmd("XINFO").arg("GROUPS").arg(&stream))?
         } else {
             Vec::new()
         };
@@ -130,7 +133,7 @@ impl SignalChannel for RedisSignals {
         for (name, value) in make_entry(&self.stream, signal, &trace_id) {
             add.arg(name).arg(value);
         }
-        let added: Result<String, _> = self.run(&add);
+        let added: Result<String, _> = self.run_command(&add);
         added.map_err(|error| error.to_string())?;
         Ok(SentSignal {
             trace_id,

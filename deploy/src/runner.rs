@@ -45,7 +45,7 @@ fn mark_path(journal: &Path) -> PathBuf {
 impl RunMark {
     /// Marks that this process runs what the journal is of, whose lock it holds. `None`: the file cannot be made, e.g. on a full disk, which keeps
     /// nobody from a way back.
-    pub(crate) fn set(journal: &Path) -> Option<Self> {
+    pub(crate) fn set_mark(journal: &Path) -> Option<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -131,7 +131,7 @@ mod tests {
             std::thread::sleep(PAUSE);
         }
         assert_eq!(find_runner(&journal), found);
-        assert!(RunMark::set(&journal).is_none(), "it is held");
+        assert!(RunMark::set_mark(&journal).is_none(), "it is held");
         assert!(!is_stopped(other.id()));
         rustix::process::kill_process(Pid::from_child(&other), Signal::STOP).unwrap();
         while !is_stopped(other.id()) && Instant::now() < ends {
@@ -147,7 +147,7 @@ mod tests {
         end_runner(&journal, other.id()).unwrap();
         assert!(!other.wait().unwrap().success());
         assert_eq!(find_runner(&journal), Runner::None);
-        let mark = RunMark::set(&journal).unwrap();
+        let mark = RunMark::set_mark(&journal).unwrap();
         assert_eq!(find_runner(&journal), Runner::Hidden);
         drop(mark);
         assert_eq!(find_runner(&journal), Runner::None);

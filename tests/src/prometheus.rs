@@ -27,6 +27,8 @@ pub struct PrometheusParts<'a> {
     pub canary: Option<&'a str>,
     /// Whether it has the rules of `deploy/prometheus`.
     pub rules: bool,
+    /// A directory with other rules than those.
+    pub other_rules: Option<&'a Path>,
     /// Whether it is told of an Alertmanager (which need not be there).
     pub alertmanager: bool,
     /// The external label with which the links of alerts begin.
@@ -48,6 +50,9 @@ impl Prometheus {
         if parts.rules {
             let rules = checkout_path("deploy/prometheus/rules");
             let rules = rules.canonicalize().expect("the rules");
+            let _ = writeln!(config, "rule_files: [\"{}/*.yml\"]", rules.display());
+        }
+        if let Some(rules) = parts.other_rules {
             let _ = writeln!(config, "rule_files: [\"{}/*.yml\"]", rules.display());
         }
         if parts.alertmanager {

@@ -81,6 +81,11 @@ pub enum CanaryError {
     /// A signal ended the run.
     #[error("interrupted while it waited for the command that runs the canary")]
     Interrupted,
+    /// No process runs the canary that could take the order.
+    #[error(
+        "the command that ran the canary has ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"
+    )]
+    NotRun,
     /// No canary is under way.
     #[error("no canary is under way for {0}")]
     None(String),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
+use crate::exchange::serving::Serving;
+
 use super::plan::{Baseline, CanaryPlan};
 use super::tripwires::Tripwire;
 
@@ -21,6 +23,19 @@ pub enum TakeOverStep {
     Stop,
     /// The new host is started.
     Start,
+}
+
+impl TakeOverStep {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Replay => "replay",
+            Self::Stop => "stop",
+            Self::Start => "start",
+        }
+    }
 }
 
 /// An entry: what is about to be done.
@@ -88,7 +103,7 @@ pub struct CanaryState {
 
 impl CanaryState {
     /// A canary without a share.
-    pub(super) fn of(begin: &CanaryStart) -> Self {
+    pub(super) fn from_start(begin: &CanaryStart) -> Self {
         Self {
             id: begin.id.clone(),
             version: begin.plan.version.clone(),
@@ -102,14 +117,26 @@ impl CanaryState {
         }
     }
 
+    /// Whether an earlier run started the new version, and it serves: it is left as it is.
+    pub(super) fn is_running(&self, serving: &Serving) -> bool {
+        self.take_over == Some(TakeOverStep::Start) && *serving == Serving::Wanted
+    }
+
+    /// Whether what the replay found holds still. While no other version serves, nothing is decided after it.
+    pub(super) fn is_replayed(&self, serving: &Serving) -> bool {
+        let is_valid =
+            self.is_running(serving) || (self.was_stopped && *serving == Serving::Nothing);
+        is_valid && self.replayed.is_some()
+    }
+
     /// Takes a share over, which ends a pause.
-    pub(super) const fn give(&mut self, share_pct: u32) {
+    pub(super) const fn set_share(&mut self, share_pct: u32) {
         self.share_pct = share_pct;
         self.paused = false;
     }
 
     /// Takes a step of the take-over over.
-    pub(super) fn enter(&mut self, phase: TakeOverStep) {
+    pub(super) fn enter_step(&mut self, phase: TakeOverStep) {
         self.take_over = Some(phase);
         self.was_stopped |= phase >= TakeOverStep::Stop;
     }
@@ -121,11 +148,11 @@ pub(super) fn read_entries(entries: &[CanaryEntry]) -> Option<(CanaryStart, Cana
     for entry in entries {
         match (entry, &mut found) {
             (CanaryEntry::Started(begin), found) => {
-                *found = Some((CanaryStart::clone(begin), CanaryState::of(begin)));
+                *found = Some((CanaryStart::clone(begin), CanaryState::from_start(begin)));
             }
-            (CanaryEntry::Share(share), Some((_, state))) => state.give(*share),
+            (CanaryEntry::Share(share), Some((_, state))) => state.set_share(*share),
             (CanaryEntry::Paused(paused), Some((_, state))) => state.paused = *paused,
-            (CanaryEntry::TakingOver(phase), Some((_, state))) => state.enter(*phase),
+            (CanaryEntry::TakingOver(phase), Some((_, state))) => state.enter_step(*phase),
             (
                 CanaryEntry::Replayed {
                     snapshot,

@@ -65,37 +65,41 @@ impl<'a> Meter<'a> {
     }
 
     /// The only value of a query; `None`: there is none, or it is no number.
-    fn ask(&self, expression: &str) -> Result<Option<f64>, ClientError> {
-        let values = self.prometheus.query(expression)?;
+    fn query_value(&self, expression: &str) -> Result<Option<f64>, ClientError> {
+        let values = self.prometheus.query_values(expression)?;
         Ok(values.first().copied().filter(|value| value.is_finite()))
     }
 
-    fn count(&self, expression: &str) -> Result<Option<u64>, ClientError> {
-        let value = self.ask(expression)?;
+    fn query_count(&self, expression: &str) -> Result<Option<u64>, ClientError> {
+        let value = self.query_value(expression)?;
         Ok(value.map(to_count))
     }
 
     /// Reads the figures now. `since`: quarantines of before do not count.
-    pub(super) fn read(&self, plan: &CanaryPlan, since: Millis) -> Result<Figures, MeasureError> {
+    pub(super) fn read_figures(
+        &self,
+        plan: &CanaryPlan,
+        since: Millis,
+    ) -> Result<Figures, MeasureError> {
         let series = &plan.canary_series;
         let window = plan.latency_window.as_secs().max(1);
         let window_ms =
             u64::try_from(plan.limits.quarantine_window.as_millis()).unwrap_or(u64::MAX);
         let from = since.max(Millis(Millis::now().0.saturating_sub(window_ms)));
         Ok(Figures {
-            judged: self.count(&format!("sum(ark_front_judged_total{{{series}}})"))?,
-            denied: self.count(&format!(
+            judged: self.query_count(&format!("sum(ark_front_judged_total{{{series}}})"))?,
+            denied: self.query_count(&format!(
                 "sum(ark_front_judged_total{{{series},outcome=\"denied\"}})"
             ))?,
-            different: self.count(&format!(
+            different: self.query_count(&format!(
                 "sum(ark_front_verdicts_total{{{series},result=\"different\"}})"
             ))?,
             p95_ms: self
-                .ask(&format!(
+                .query_value(&format!(
                     "1000 * histogram_quantile(0.95, sum by (le) (rate(ark_front_request_duration_seconds_bucket{{{series}}}[{window}s])))"
                 ))?,
-            memory_bytes: self.ask(&format!("max(process_resident_memory_bytes{{{series}}})"))?,
-            front_started: self.ask(&format!("max(process_start_time_seconds{{{series}}})"))?,
+            memory_bytes: self.query_value(&format!("max(process_resident_memory_bytes{{{series}}})"))?,
+            front_started: self.query_value(&format!("max(process_start_time_seconds{{{series}}})"))?,
             quarantined: read_quarantines(
                 self.client,
                 &QuarantineMark::Moment(from),
@@ -142,7 +146,7 @@ impl<'a> Meter<'a> {
     fn ask_baseline(&self, plan: &CanaryPlan, time: Duration) -> Result<Baseline, MeasureError> {
         let (series, window) = (&plan.stable_series, time.as_secs().max(1));
         let increase = |labels: &str| {
-            self.ask(&format!(
+            self.query_value(&format!(
                 "sum(increase(ark_front_judged_total{{{series}{labels}}}[{window}s]))"
             ))
         };

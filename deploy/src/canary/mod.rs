@@ -15,6 +15,7 @@ mod journal;
 mod measure;
 mod plan;
 mod prepare;
+mod rehearsal;
 mod report;
 mod requests;
 mod run;
@@ -27,7 +28,7 @@ pub use measure::Figures;
 pub use plan::{
     Baseline, BaselineSource, CanaryPlan, ExcludedJournals, HealthBounds, TakeOverPlan,
 };
-pub use prepare::rehearse;
+pub use rehearsal::{rehearse_canary, rehearse_order};
 pub use report::CanaryReport;
 pub(crate) use requests::end_silent;
 pub use requests::{CanaryOrder, read_state, send_request};

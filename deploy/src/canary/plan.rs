@@ -83,7 +83,7 @@ pub struct ExcludedJournals {
 }
 
 impl ExcludedJournals {
-    pub(super) fn all(&self) -> [OtherJournal<'_>; 2] {
+    pub(super) fn list_journals(&self) -> [OtherJournal<'_>; 2] {
         [
             (ExchangeKind::Upgrade, &self.upgrade),
             (ExchangeKind::Rollback, &self.rollback),
@@ -92,9 +92,9 @@ impl ExcludedJournals {
     }
 
     /// Refuses where one of them is under way.
-    pub(super) fn refuse(&self, client: &HostClient) -> Result<(), ExclusionError> {
-        let mut all = self.all().into_iter();
-        all.try_for_each(|other| other.refuse(client))
+    pub(super) fn refuse_others(&self, client: &HostClient) -> Result<(), ExclusionError> {
+        let mut all = self.list_journals().into_iter();
+        all.try_for_each(|other| other.refuse_other(client))
     }
 }
 
@@ -133,38 +133,4 @@ pub struct CanaryPlan {
     pub limits: HealthBounds,
     /// How the data is taken over; `None`: it is not.
     pub take_over: Option<TakeOverPlan>,
-}
-
-impl CanaryPlan {
-    /// The steps, for people.
-    #[must_use]
-    pub fn describe(&self) -> Vec<String> {
-        let mut steps: Vec<String> = self
-            .shares
-            .iter()
-            .map(|share| {
-                format!(
-                    "{share} % of the requests to {}/{} for {:?}, checked every {:?}",
-                    self.backend, self.server, self.step, self.interval
-                )
-            })
-            .collect();
-        match &self.take_over {
-            None => steps.push("the data is not taken over: the host stays the old one".to_owned()),
-            Some(plan) => {
-                steps.push(format!("a snapshot in {}", plan.snapshots.display()));
-                steps.push(format!(
-                    "{} judges the recorded decisions again",
-                    plan.new_binary.display()
-                ));
-                steps.push(format!("stop the host: {}", plan.stop_command));
-                steps.push(format!("start the new version: {}", plan.start_command));
-                steps.push(format!(
-                    "or back, if it is not ready within {:?}: {}",
-                    plan.timeout, plan.start_stable_command
-                ));
-            }
-        }
-        steps
-    }
 }

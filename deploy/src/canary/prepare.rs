@@ -11,10 +11,13 @@ use crate::haproxy::{HaproxyClient, ServerStatus};
 use super::error::CanaryError;
 use super::journal::CanaryStart;
 use super::measure::Meter;
-use super::plan::{CanaryPlan, ExcludedJournals};
+use super::plan::CanaryPlan;
 
 /// Checks `HAProxy`, front, host and Prometheus, and reads what is there before.
-pub(super) fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<CanaryStart, CanaryError> {
+pub(super) fn prepare_canary(
+    client: &HostClient,
+    plan: CanaryPlan,
+) -> Result<CanaryStart, CanaryError> {
     let ready = client.get("/readyz")?;
     if ready.status != 200 {
         return Err(CanaryError::Front(format!(
@@ -53,7 +56,7 @@ pub(super) fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<CanarySta
     let meter = Meter::new(client, &plan)?;
     let baseline = meter.read_baseline(&plan)?;
     let began_at = Millis::now();
-    let figures = meter.read(&plan, began_at)?;
+    let figures = meter.read_figures(&plan, began_at)?;
     let front_started = figures.front_started.ok_or_else(|| {
         CanaryError::Front(format!(
             "Prometheus has no process_start_time_seconds{{{}}}: does it scrape the front of the new version?",
@@ -72,24 +75,4 @@ pub(super) fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<CanarySta
         weights,
         front_started,
     })
-}
-
-/// Checks everything that a canary needs, and changes nothing. Returns the steps, for people.
-///
-/// # Errors
-/// Something is missing, or an upgrade or a rollback is under way.
-pub fn rehearse(
-    client: &HostClient,
-    plan: CanaryPlan,
-    excluded: &ExcludedJournals,
-) -> Result<Vec<String>, CanaryError> {
-    excluded.refuse(client)?;
-    let begin = prepare(client, plan)?;
-    let baseline = begin.baseline;
-    let mut steps = vec![format!(
-        "before: {} of {} decisions denied",
-        baseline.denied, baseline.decisions
-    )];
-    steps.extend(begin.plan.describe());
-    Ok(steps)
 }

@@ -67,7 +67,8 @@ pub(super) fn request_path(journal: &Path) -> PathBuf {
 /// # Errors
 /// The journal cannot be read.
 pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState>, CanaryError> {
-    let entries = Journal::read::<CanaryEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
+    let entries =
+        Journal::read_entries::<CanaryEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
     Ok(read_entries(&entries).map(|(_, state)| state))
 }
 
@@ -86,7 +87,7 @@ pub fn send_request(
         return Err(CanaryError::None(client.url().to_owned()));
     }
     let file = request_path(path);
-    let sent = send(client, path, request, &file, stop);
+    let sent = write_request(client, path, request, &file, stop);
     if !matches!(sent, Ok(true)) {
         // Nobody is to take it later.
         let _ = std::fs::remove_file(&file);
@@ -94,7 +95,7 @@ pub fn send_request(
     sent
 }
 
-fn send(
+fn write_request(
     client: &HostClient,
     path: &Path,
     request: CanaryOrder,

@@ -9,22 +9,23 @@ use ark_store::is_restore_pending;
 use serde_json::{Value, json};
 
 use crate::exchange::ExchangeError;
+use crate::exchange::control::HostAction;
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepQueue, StepRecord};
-use crate::exchange::serving::{Serving, WantedProgram};
+use crate::exchange::serving::WantedProgram;
 use crate::exchange::token::TokenFile;
 use crate::exchange::traffic::{set_weights, weigh_servers};
 use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
 use crate::haproxy::HaproxyClient;
-use crate::journal::Journal;
+use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::runner::RunMark;
 
 use super::error::CanaryError;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
 use super::measure::{Figures, Meter};
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
-use super::prepare::prepare;
+use super::prepare::prepare_canary;
 use super::report::CanaryReport;
 use super::requests::{CanaryOrder, request_path};
 use super::takeover::{TakeOver, begin_way_back, bring_stable_back, find_host_to_bring_back};
@@ -79,19 +80,19 @@ impl<'a> HostCanary<'a> {
             kind: ExchangeKind::Canary,
             path,
         };
-        own.refuse(client)?;
-        excluded.refuse(client)?;
+        own.refuse_other(client)?;
+        excluded.refuse_others(client)?;
         let OwnJournal {
             mut journal, mark, ..
         } = open_own::<CanaryEntry>(client, own.kind, path, stop)?;
         // Another one may have begun and ended in between, or begun and been killed.
-        own.refuse(client)?;
-        let begin = prepare(client, plan)?;
+        own.refuse_other(client)?;
+        let begin = prepare_canary(client, plan)?;
         let _ = std::fs::remove_file(request_path(path));
-        let held = hold_others(client, &excluded.all())?;
-        journal.record(&CanaryEntry::Started(Box::new(begin.clone())))?;
+        let held = hold_others(client, &excluded.list_journals())?;
+        journal.record_entry(&CanaryEntry::Started(Box::new(begin.clone())))?;
         drop(held);
-        let state = CanaryState::of(&begin);
+        let state = CanaryState::from_start(&begin);
         let mut canary = Self {
             client,
             admin: None,
@@ -109,7 +110,7 @@ impl<'a> HostCanary<'a> {
             "{} of {} decisions were denied before",
             baseline.denied, baseline.decisions
         );
-        canary.record("started", &reason, &json!({"baseline": baseline}));
+        canary.record_step("started", &reason, &json!({"baseline": baseline}));
         Ok(canary)
     }
 
@@ -124,7 +125,7 @@ impl<'a> HostCanary<'a> {
     ) -> Result<Self, CanaryError> {
         let (journal, entries) =
             Journal::open::<CanaryEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
-        let mark = RunMark::set(path);
+        let mark = RunMark::set_mark(path);
         let found = read_entries(&entries);
         let (begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
         let _ = std::fs::remove_file(request_path(path));
@@ -154,8 +155,8 @@ impl<'a> HostCanary<'a> {
             let tripwire = self.state.tripwire;
             return self.go_back(tripwire, &reason, &never);
         }
-        match self.advance(stop) {
-            Ok(take_over) => self.finish(take_over),
+        match self.take_steps(stop) {
+            Ok(take_over) => self.finish_canary(take_over),
             Err(Stop::Back(tripwire, reason)) => self.go_back(Some(tripwire), &reason, &never),
             // Whatever it is, the stable version serves again.
             Err(Stop::Failed(error)) => {
@@ -202,12 +203,12 @@ impl<'a> HostCanary<'a> {
         )?;
         let tripwire = Tripwire::Aborted;
         let text = format!("{}: a rollback", tripwire.as_str());
-        self.record("went-back", &text, &json!({"tripwire": tripwire}));
-        self.journal.clear()?;
+        self.record_step("went-back", &text, &json!({"tripwire": tripwire}));
+        self.journal.clear_entries()?;
         Ok(has_begun)
     }
 
-    fn advance(&mut self, stop: &AtomicBool) -> Result<Option<TakeOver>, Stop> {
+    fn take_steps(&mut self, stop: &AtomicBool) -> Result<Option<TakeOver>, Stop> {
         if self.state.take_over.is_none() {
             for share in self.begin.plan.shares.clone() {
                 // A share that was given before the process ended is measured again.
@@ -230,18 +231,19 @@ impl<'a> HostCanary<'a> {
         stop: &AtomicBool,
     ) -> Result<TakeOver, CanaryError> {
         let id = self.begin.id.clone();
-        let wanted = WantedProgram::of(&plan.new_binary)?;
-        let (reached, serving) = (self.state.take_over, wanted.look(&plan.data_dir));
-        let is_running = reached == Some(TakeOverStep::Start) && serving == Serving::Wanted;
-        // While no other version serves, nothing is decided after the replay.
-        let is_valid = is_running || (self.state.was_stopped && serving == Serving::Nothing);
+        let wanted = WantedProgram::from_binary(&plan.new_binary)?;
+        let serving = wanted.find_serving(&plan.data_dir);
+        let is_running = self.state.is_running(&serving);
+        let is_valid = self.state.is_replayed(&serving);
         let replayed = self.state.replayed.clone().filter(|_| is_valid);
         let (snapshot, decisions) = match replayed {
             Some(replayed) => replayed,
-            None => self.replay(plan, stop)?,
+            None => self.replay_snapshot(plan, stop)?,
         };
         if !is_running {
-            self.enter(TakeOverStep::Stop)?;
+            // From here on no host may be there: no entry may lack room.
+            self.journal.reserve_room(EXCHANGE_ROOM)?;
+            self.enter_step(TakeOverStep::Stop)?;
         }
         let client = self.client;
         let lock = self.journal.share_lock()?;
@@ -253,12 +255,13 @@ impl<'a> HostCanary<'a> {
             new_binary: &plan.new_binary,
             data_dir: &plan.data_dir,
             kept: &kept_path(&plan.snapshots, &id),
-            stop_command: &plan.stop_command,
-            start_command: &plan.start_command,
+            stop_actions: &[HostAction::Shell(plan.stop_command.clone())],
+            start_actions: &[HostAction::Shell(plan.start_command.clone())],
             timeout: plan.timeout,
             stop,
         };
-        let done = exchange.run::<CanaryError>(&mut || self.enter(TakeOverStep::Start))?;
+        let done =
+            exchange.exchange_hosts::<CanaryError>(&mut || self.enter_step(TakeOverStep::Start))?;
         let pause = done.pause.map(|pause| pause.as_millis());
         Ok(TakeOver {
             snapshot,
@@ -269,16 +272,16 @@ impl<'a> HostCanary<'a> {
     }
 
     /// Has the new version judge the decisions of a snapshot again. Returns the snapshot, and how many there are.
-    fn replay(
+    fn replay_snapshot(
         &mut self,
         plan: &TakeOverPlan,
         stop: &AtomicBool,
     ) -> Result<(PathBuf, u64), CanaryError> {
-        self.enter(TakeOverStep::Snapshot)?;
+        self.enter_step(TakeOverStep::Snapshot)?;
         let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &self.begin.id)?;
-        self.enter(TakeOverStep::Replay)?;
+        self.enter_step(TakeOverStep::Replay)?;
         let decisions = replay_snapshot(&plan.new_binary, &snapshot, stop)?;
-        self.journal.record(&CanaryEntry::Replayed {
+        self.journal.record_entry(&CanaryEntry::Replayed {
             snapshot: snapshot.clone(),
             decisions,
         })?;
@@ -286,27 +289,27 @@ impl<'a> HostCanary<'a> {
         Ok((snapshot, decisions))
     }
 
-    fn enter(&mut self, phase: TakeOverStep) -> Result<(), CanaryError> {
-        self.journal.record(&CanaryEntry::TakingOver(phase))?;
-        self.state.enter(phase);
+    fn enter_step(&mut self, phase: TakeOverStep) -> Result<(), CanaryError> {
+        self.journal.record_entry(&CanaryEntry::TakingOver(phase))?;
+        self.state.enter_step(phase);
         (self.tell)("take-over", json!({"phase": phase}));
         Ok(())
     }
 
     fn give_share(&mut self, share: u32) -> Result<(), CanaryError> {
-        self.journal.record(&CanaryEntry::Share(share))?;
-        self.state.give(share);
+        self.journal.record_entry(&CanaryEntry::Share(share))?;
+        self.state.set_share(share);
         let plan = &self.begin.plan;
         let weights = weigh_servers(&self.begin.weights, &plan.server, share);
         let haproxy = HaproxyClient::new(plan.haproxy.clone());
         set_weights(&haproxy, &plan.backend, &weights)?;
         let reason = format!("{share} % of the requests");
-        self.record("share", &reason, &json!({"weights": weights}));
+        self.record_step("share", &reason, &json!({"weights": weights}));
         Ok(())
     }
 
     fn set_paused(&mut self, paused: bool) -> Result<(), CanaryError> {
-        self.journal.record(&CanaryEntry::Paused(paused))?;
+        self.journal.record_entry(&CanaryEntry::Paused(paused))?;
         self.state.paused = paused;
         Ok(())
     }
@@ -316,7 +319,7 @@ impl<'a> HostCanary<'a> {
         let (client, plan) = (self.client, self.begin.plan.clone());
         let since = self.begin.began_at;
         let meter = Meter::new(client, &plan)?;
-        let first = meter.read(&plan, since).ok();
+        let first = meter.read_figures(&plan, since).ok();
         let mut step = StepWatch {
             limits: &plan.limits,
             baseline: self.begin.baseline,
@@ -325,39 +328,37 @@ impl<'a> HostCanary<'a> {
             first,
             slow: 0,
             idle: 0,
+            away: 0,
         };
         let mut started = Instant::now();
         let mut promoted = false;
         loop {
-            match self.wait(plan.interval, stop) {
+            match self.wait_for_order(plan.interval, stop) {
                 Some(CanaryOrder::Abort) => {
                     return Err(Stop::Back(Tripwire::Aborted, "an operator ended it".into()));
                 }
                 Some(CanaryOrder::Pause) => {
                     self.set_paused(true)?;
-                    self.record("paused", "an operator keeps the share", &Value::Null);
+                    self.record_step("paused", "an operator keeps the share", &Value::Null);
                 }
                 Some(CanaryOrder::Resume) => {
                     self.set_paused(false)?;
-                    self.record("resumed", "an operator ended the pause", &Value::Null);
+                    self.record_step("resumed", "an operator ended the pause", &Value::Null);
                     started = Instant::now();
                 }
                 Some(CanaryOrder::Promote) => {
                     promoted = true;
                     let reason = "an operator goes on at the next success";
-                    self.record("promote", reason, &Value::Null);
+                    self.record_step("promote", reason, &Value::Null);
                 }
                 None => {}
             }
-            let (measurement, figures) = match meter.read(&plan, since) {
-                Ok(figures) => (step.judge(&figures), Some(figures)),
-                Err(error) => (
-                    Measurement {
-                        result: MeasurementResult::Error,
-                        reason: error.to_string(),
-                    },
-                    None,
-                ),
+            let (measurement, figures) = match meter.read_figures(&plan, since) {
+                Ok(figures) => (step.judge_figures(&figures), Some(figures)),
+                Err(error) => {
+                    let is_host_away = client.get("/healthz").is_err();
+                    (step.judge_error(is_host_away, error.to_string()), None)
+                }
             };
             let paused = self.state.paused;
             self.tell_check(share, paused, &measurement, figures.as_ref());
@@ -365,12 +366,12 @@ impl<'a> HostCanary<'a> {
             let tripwire = match measurement.result {
                 MeasurementResult::Success if over || promoted => {
                     let reason = format!("{share} % is healthy: {}", measurement.reason);
-                    self.record("healthy", &reason, &json!(figures));
+                    self.record_step("healthy", &reason, &json!(figures));
                     return Ok(());
                 }
                 MeasurementResult::Success => continue,
                 MeasurementResult::Failure(tripwire) => {
-                    self.record("tripwire", &measurement.reason, &json!(figures));
+                    self.record_step("tripwire", &measurement.reason, &json!(figures));
                     return Err(Stop::Back(tripwire, measurement.reason));
                 }
                 MeasurementResult::Inconclusive => Tripwire::Inconclusive,
@@ -383,7 +384,7 @@ impl<'a> HostCanary<'a> {
     }
 
     /// Waits for the next check. Returns what is asked of the run meanwhile.
-    fn wait(&self, time: Duration, stop: &AtomicBool) -> Option<CanaryOrder> {
+    fn wait_for_order(&self, time: Duration, stop: &AtomicBool) -> Option<CanaryOrder> {
         let until = Instant::now() + time;
         let file = request_path(&self.path);
         while Instant::now() < until {
@@ -415,7 +416,7 @@ impl<'a> HostCanary<'a> {
         );
     }
 
-    fn finish(mut self, take_over: Option<TakeOver>) -> Result<CanaryReport, CanaryError> {
+    fn finish_canary(mut self, take_over: Option<TakeOver>) -> Result<CanaryReport, CanaryError> {
         let reason = match &take_over {
             None => "it has all requests; the host is the old one".to_owned(),
             Some(done) => {
@@ -429,8 +430,8 @@ impl<'a> HostCanary<'a> {
                 )
             }
         };
-        self.record("promoted", &reason, &json!({"take_over": take_over}));
-        self.journal.clear()?;
+        self.record_step("promoted", &reason, &json!({"take_over": take_over}));
+        self.journal.clear_entries()?;
         Ok(self.into_report(true, None, reason, take_over))
     }
 
@@ -458,14 +459,14 @@ impl<'a> HostCanary<'a> {
         let haproxy = HaproxyClient::new(plan.haproxy.clone());
         let weighed = set_weights(&haproxy, &plan.backend, &self.begin.weights);
         let noted = if is_new {
-            self.journal.record(&CanaryEntry::GoingBack {
+            self.journal.record_entry(&CanaryEntry::GoingBack {
                 tripwire,
                 reason: reason.to_owned(),
             })
         } else {
             Ok(())
         };
-        let token_file = TokenFile::beside(&self.path, &self.begin.id);
+        let token_file = TokenFile::place_beside(&self.path, &self.begin.id);
         if let Some(plan) = &take_over {
             let lock = self.journal.share_lock()?;
             // Whatever failed before: without it no host serves.
@@ -478,16 +479,16 @@ impl<'a> HostCanary<'a> {
         }
         noted?;
         weighed?;
-        self.admin = token_file.client(self.client)?;
+        self.admin = token_file.read_client(self.client)?;
         if self.admin.is_some() {
-            (self.tell)("token", json!({"reason": token_file.describe()}));
+            (self.tell)("token", json!({"reason": token_file.describe_token()}));
         }
         let text = tripwire.map_or_else(
             || reason.to_owned(),
             |tripwire| format!("{}: {reason}", tripwire.as_str()),
         );
-        self.record("went-back", &text, &json!({"tripwire": tripwire}));
-        self.journal.clear()?;
+        self.record_step("went-back", &text, &json!({"tripwire": tripwire}));
+        self.journal.clear_entries()?;
         let token_file = self.admin.is_some().then(|| token_file.into_path());
         let mut report = self.into_report(false, tripwire, reason.to_owned(), None);
         report.token_file = token_file;
@@ -516,7 +517,7 @@ impl<'a> HostCanary<'a> {
     }
 
     /// Records a step at the host. A host that does not take it does not hold up the canary.
-    fn record(&mut self, step: &str, reason: &str, figures: &Value) {
+    fn record_step(&mut self, step: &str, reason: &str, figures: &Value) {
         (self.tell)(
             step,
             json!({"share_pct": self.state.share_pct, "reason": reason}),
@@ -533,6 +534,6 @@ impl<'a> HostCanary<'a> {
             figures,
         };
         let client = self.admin.as_ref().unwrap_or(self.client);
-        self.records_waiting.post(client, key, &record);
+        self.records_waiting.post_step(client, key, &record);
     }
 }

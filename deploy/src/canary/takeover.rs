@@ -92,9 +92,9 @@ pub(super) fn bring_stable_back(
     let mut watch = HostWatch::before_start(&plan.data_dir);
     run_command(&plan.start_stable_command, lock, plan.timeout, stop)?;
     // Where the new version cannot be asked any more, that a host is ready must do.
-    let new = WantedProgram::of(&plan.new_binary).ok();
-    let new = new.filter(|new| stable_build.is_some_and(|stable| !new.is(stable)));
-    let check = || match new.as_ref().map(|new| new.look(&plan.data_dir)) {
+    let new = WantedProgram::from_binary(&plan.new_binary).ok();
+    let new = new.filter(|new| stable_build.is_some_and(|stable| !new.is_build(stable)));
+    let check = || match new.as_ref().map(|new| new.find_serving(&plan.data_dir)) {
         Some(Serving::Wanted) => Err(ExchangeError::OtherVersion {
             wanted: "the stable version".to_owned(),
             found: format!("it is {} still", plan.new_binary.display()),

@@ -5,12 +5,17 @@ use serde::{Deserialize, Serialize};
 use super::measure::Figures;
 use super::plan::{Baseline, HealthBounds};
 
+/// In how many checks in a row the host may not answer: one may be a restart.
+const HOST_AWAY_CHECKS: u32 = 2;
+
 /// What sends all requests back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tripwire {
     /// The front cannot be reached, or its checks fail.
     Down,
+    /// The host that the front works for has ended, and is not started again.
+    HostDown,
     /// Its process is another one.
     Restart,
     /// It gets no request.
@@ -43,6 +48,7 @@ impl Tripwire {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Down => "down",
+            Self::HostDown => "host-down",
             Self::Restart => "restart",
             Self::NoTraffic => "no-traffic",
             Self::Quarantine => "quarantine",
@@ -92,11 +98,30 @@ pub(super) struct StepWatch<'a> {
     pub(super) last_sessions: u64,
     pub(super) slow: u32,
     pub(super) idle: u32,
+    /// In how many checks in a row the host did not answer.
+    pub(super) away: u32,
 }
 
 impl StepWatch<'_> {
+    /// Judges a check that could not be made. `is_host_away`: the host does not answer either.
+    pub(super) fn judge_error(&mut self, is_host_away: bool, problem: String) -> Measurement {
+        self.away = if is_host_away { self.away + 1 } else { 0 };
+        if self.away >= HOST_AWAY_CHECKS {
+            let reason = format!(
+                "the host does not answer in {} checks in a row: {problem}",
+                self.away
+            );
+            return build_failure(Tripwire::HostDown, reason);
+        }
+        Measurement {
+            result: MeasurementResult::Error,
+            reason: problem,
+        }
+    }
+
     /// Judges the figures of a check.
-    pub(super) fn judge(&mut self, now: &Figures) -> Measurement {
+    pub(super) fn judge_figures(&mut self, now: &Figures) -> Measurement {
+        self.away = 0;
         let first = self.first.get_or_insert_with(|| now.clone()).clone();
         let limits = self.limits;
         let idle = now.server.sessions <= self.last_sessions;
@@ -108,23 +133,27 @@ impl StepWatch<'_> {
         if let Some(failure) = self.find_failure(&first, now) {
             return failure;
         }
-        let (Some(judged), Some(p95)) = (self.count(&first, now, |one| one.judged), now.p95_ms)
+        let (Some(judged), Some(p95)) =
+            (self.count_since(&first, now, |one| one.judged), now.p95_ms)
         else {
-            return inconclusive("Prometheus has no figures of the front".to_owned());
+            return build_inconclusive("Prometheus has no figures of the front".to_owned());
         };
         if now.memory_bytes.is_none() || now.front_started.is_none() || now.denied.is_none() {
-            return inconclusive("Prometheus lacks figures of the front".to_owned());
+            return build_inconclusive("Prometheus lacks figures of the front".to_owned());
         }
         if judged < limits.min_samples {
-            return inconclusive(format!(
+            return build_inconclusive(format!(
                 "{judged} decisions judged, {} are needed",
                 limits.min_samples
             ));
         }
         if is_slow {
-            return inconclusive(format!("p95 is {p95:.0} ms, {} checks in a row", self.slow));
+            return build_inconclusive(format!(
+                "p95 is {p95:.0} ms, {} checks in a row",
+                self.slow
+            ));
         }
-        let denied = self.count(&first, now, |one| one.denied).unwrap_or(0);
+        let denied = self.count_since(&first, now, |one| one.denied).unwrap_or(0);
         Measurement {
             result: MeasurementResult::Success,
             reason: format!("{judged} decisions, {denied} denied, p95 {p95:.0} ms"),
@@ -133,7 +162,7 @@ impl StepWatch<'_> {
 
     /// By how much a count grew in this step.
     #[expect(clippy::unused_self, reason = "it is a figure of the step")]
-    fn count(
+    fn count_since(
         &self,
         first: &Figures,
         now: &Figures,
@@ -148,11 +177,11 @@ impl StepWatch<'_> {
         let since = |of: fn(&Figures) -> u64| of(now).saturating_sub(of(first));
         if !server.is_up() {
             let problem = format!("HAProxy says {} ({})", server.status, server.check);
-            return Some(failure(Tripwire::Down, problem));
+            return Some(build_failure(Tripwire::Down, problem));
         }
         let lost = since(|one| one.server.connection_errors);
         if lost > 0 {
-            return Some(failure(
+            return Some(build_failure(
                 Tripwire::Down,
                 format!("{lost} connections to it failed"),
             ));
@@ -161,61 +190,66 @@ impl StepWatch<'_> {
             && (started - self.front_started).abs() > 1.0
         {
             let problem = "the front was started again".to_owned();
-            return Some(failure(Tripwire::Restart, problem));
+            return Some(build_failure(Tripwire::Restart, problem));
         }
         if !now.quarantined.is_empty() {
             let problem = format!("in quarantine: {}", now.quarantined.join(", "));
-            return Some(failure(Tripwire::Quarantine, problem));
+            return Some(build_failure(Tripwire::Quarantine, problem));
         }
-        let different = self.count(first, now, |one| one.different).unwrap_or(0);
+        let different = self
+            .count_since(first, now, |one| one.different)
+            .unwrap_or(0);
         if different > limits.max_different {
             let problem = format!(
                 "{different} decisions are judged otherwise, {} may be; GET /verdicts of the front lists them",
                 limits.max_different
             );
-            return Some(failure(Tripwire::Verdicts, problem));
+            return Some(build_failure(Tripwire::Verdicts, problem));
         }
-        let judged = self.count(first, now, |one| one.judged).unwrap_or(0);
-        let denied = self.count(first, now, |one| one.denied).unwrap_or(0);
+        let judged = self.count_since(first, now, |one| one.judged).unwrap_or(0);
+        let denied = self.count_since(first, now, |one| one.denied).unwrap_or(0);
         if judged >= limits.min_samples
             && let Some(problem) = find_more_denials(self.baseline, (judged, denied), limits.sigmas)
         {
-            return Some(failure(Tripwire::Denials, problem));
+            return Some(build_failure(Tripwire::Denials, problem));
         }
         let sessions = since(|one| one.server.sessions);
         let errors = since(|one| one.server.server_errors + one.server.response_errors);
         // A single failure in few requests says nothing.
         if errors >= 3 && errors as f64 > limits.max_error_share * sessions as f64 {
             let problem = format!("{errors} of {sessions} requests failed");
-            return Some(failure(Tripwire::Errors, problem));
+            return Some(build_failure(Tripwire::Errors, problem));
         }
         if let Some(memory) = now.memory_bytes
             && memory > limits.max_memory_bytes
         {
             let mib = memory / (1024.0 * 1024.0);
-            return Some(failure(Tripwire::Memory, format!("it holds {mib:.0} MiB")));
+            return Some(build_failure(
+                Tripwire::Memory,
+                format!("it holds {mib:.0} MiB"),
+            ));
         }
         if self.slow >= limits.slow_checks {
             let p95 = now.p95_ms.unwrap_or_default();
             let problem = format!("p95 is {p95:.0} ms in {} checks in a row", self.slow);
-            return Some(failure(Tripwire::Latency, problem));
+            return Some(build_failure(Tripwire::Latency, problem));
         }
         if self.idle >= limits.idle_checks {
             let problem = format!("no request in {} checks in a row", self.idle);
-            return Some(failure(Tripwire::NoTraffic, problem));
+            return Some(build_failure(Tripwire::NoTraffic, problem));
         }
         None
     }
 }
 
-const fn failure(tripwire: Tripwire, reason: String) -> Measurement {
+const fn build_failure(tripwire: Tripwire, reason: String) -> Measurement {
     Measurement {
         result: MeasurementResult::Failure(tripwire),
         reason,
     }
 }
 
-const fn inconclusive(reason: String) -> Measurement {
+const fn build_inconclusive(reason: String) -> Measurement {
     Measurement {
         result: MeasurementResult::Inconclusive,
         reason,
@@ -285,7 +319,7 @@ mod tests {
 
     use super::*;
 
-    fn limits() -> HealthBounds {
+    fn build_bounds() -> HealthBounds {
         HealthBounds {
             min_samples: 30,
             sigmas: 3.0,
@@ -300,7 +334,7 @@ mod tests {
         }
     }
 
-    fn figures(requests: u64) -> Figures {
+    fn build_figures(requests: u64) -> Figures {
         Figures {
             judged: Some(requests),
             denied: Some(requests / 10),
@@ -325,7 +359,7 @@ mod tests {
         }
     }
 
-    fn watch(limits: &HealthBounds) -> StepWatch<'_> {
+    fn build_watch(limits: &HealthBounds) -> StepWatch<'_> {
         StepWatch {
             limits,
             baseline: Baseline {
@@ -333,18 +367,21 @@ mod tests {
                 denied: 100,
             },
             front_started: 1000.0,
-            first: Some(figures(0)),
+            first: Some(build_figures(0)),
             last_sessions: 0,
             slow: 0,
             idle: 0,
+            away: 0,
         }
     }
 
     #[test]
     fn each_fault_has_its_own_tripwire_and_a_good_front_none() {
-        let limits = limits();
+        let limits = build_bounds();
         assert_eq!(
-            watch(&limits).judge(&figures(100)).result,
+            build_watch(&limits)
+                .judge_figures(&build_figures(100))
+                .result,
             MeasurementResult::Success
         );
         type Change = fn(&mut Figures);
@@ -361,9 +398,9 @@ mod tests {
             (Tripwire::Memory, |one| one.memory_bytes = Some(2e9)),
         ];
         for (tripwire, change) in faults {
-            let mut faulty = figures(100);
+            let mut faulty = build_figures(100);
             change(&mut faulty);
-            let found = watch(&limits).judge(&faulty);
+            let found = build_watch(&limits).judge_figures(&faulty);
             assert_eq!(
                 found.result,
                 MeasurementResult::Failure(tripwire),
@@ -375,30 +412,49 @@ mod tests {
 
     #[test]
     fn slowness_and_silence_are_faults_when_they_last() {
-        let limits = limits();
-        let mut step = watch(&limits);
+        let limits = build_bounds();
+        let mut step = build_watch(&limits);
         for requests in [100, 200, 300] {
-            let mut slow = figures(requests);
+            let mut slow = build_figures(requests);
             slow.p95_ms = Some(500.0);
             let expected = if requests == 300 {
                 MeasurementResult::Failure(Tripwire::Latency)
             } else {
                 MeasurementResult::Inconclusive
             };
-            assert_eq!(step.judge(&slow).result, expected);
+            assert_eq!(step.judge_figures(&slow).result, expected);
         }
-        let mut step = watch(&limits);
+        let mut step = build_watch(&limits);
         assert_eq!(
-            step.judge(&figures(0)).result,
+            step.judge_figures(&build_figures(0)).result,
             MeasurementResult::Inconclusive
         );
-        let silent = step.judge(&figures(0)).result;
+        let silent = step.judge_figures(&build_figures(0)).result;
         assert_eq!(silent, MeasurementResult::Failure(Tripwire::NoTraffic));
     }
 
     #[test]
+    fn a_host_that_stays_away_is_a_fault_and_one_that_comes_back_is_none() {
+        let limits = build_bounds();
+        let mut step = build_watch(&limits);
+        let mut judge = |is_away| step.judge_error(is_away, "no answer".to_owned()).result;
+        assert_eq!(judge(true), MeasurementResult::Error);
+        // Prometheus alone.
+        assert_eq!(judge(false), MeasurementResult::Error);
+        assert_eq!(judge(true), MeasurementResult::Error);
+        assert_eq!(judge(true), MeasurementResult::Failure(Tripwire::HostDown));
+        let mut step = build_watch(&limits);
+        for _ in 0..3 {
+            let away = step.judge_error(true, "no answer".to_owned());
+            assert_eq!(away.result, MeasurementResult::Error);
+            let back = step.judge_figures(&build_figures(100));
+            assert_eq!(back.result, MeasurementResult::Success);
+        }
+    }
+
+    #[test]
     fn too_few_samples_are_inconclusive() {
-        let limits = limits();
+        let limits = build_bounds();
         let lacking: [fn(&mut Figures); 5] = [
             |one| one.judged = None,
             |one| one.denied = None,
@@ -407,9 +463,9 @@ mod tests {
             |one| one.front_started = None,
         ];
         for change in lacking {
-            let mut figures = figures(100);
+            let mut figures = build_figures(100);
             change(&mut figures);
-            let found = watch(&limits).judge(&figures);
+            let found = build_watch(&limits).judge_figures(&figures);
             assert_eq!(
                 found.result,
                 MeasurementResult::Inconclusive,
@@ -418,7 +474,9 @@ mod tests {
             );
         }
         assert_eq!(
-            watch(&limits).judge(&figures(29)).result,
+            build_watch(&limits)
+                .judge_figures(&build_figures(29))
+                .result,
             MeasurementResult::Inconclusive
         );
     }

@@ -26,7 +26,7 @@ pub(super) struct HostUser {
 }
 
 impl HostUser {
-    pub(super) fn find(data_dir: &Path) -> Self {
+    pub(super) fn find_user(data_dir: &Path) -> Self {
         let own = geteuid();
         if own.is_root()
             && let Ok(found) = std::fs::metadata(data_dir)
@@ -177,7 +177,7 @@ impl HostUser {
     pub(super) fn check_unchanged(&self, path: &Path, mode: &str, lines: &mut CheckLines) {
         match self.find_changer(path) {
             Ok(None) => {}
-            Ok(Some(problem)) => lines.fail(
+            Ok(Some(problem)) => lines.add_error(
                 problem,
                 format!(
                     "give it to root or to the user of the host (chown), chmod {mode} {}, and let nobody else write to the directories above it",
@@ -192,7 +192,7 @@ impl HostUser {
     pub(super) fn check_secret(&self, path: &Path, mode: &str, lines: &mut CheckLines) {
         match self.find_reader(path) {
             Ok(None) => self.check_file(path, mode, lines),
-            Ok(Some(problem)) => lines.fail(
+            Ok(Some(problem)) => lines.add_error(
                 problem,
                 format!(
                     "chmod {mode} {}, and give it to the user of the host (chown)",
@@ -207,7 +207,7 @@ impl HostUser {
     fn check_readable(&self, path: &Path, lines: &mut CheckLines) {
         match self.find_obstacle(path) {
             Ok(None) => {}
-            Ok(Some(problem)) => lines.fail(
+            Ok(Some(problem)) => lines.add_error(
                 problem,
                 "give it to the user of the host (chown), or let systemd pass it on (LoadCredential=) and check as that user",
             ),
@@ -242,7 +242,7 @@ fn is_read_only(path: &Path) -> bool {
 /// A path that is not there has a line of its own already.
 fn skip_unseen(path: &Path, error: &io::Error, lines: &mut CheckLines) {
     if error.kind() != io::ErrorKind::NotFound {
-        lines.skip(
+        lines.add_skipped(
             format!("who can change {} is not known: {error}", path.display()),
             "run the check as the user that runs the host, or as root",
         );

@@ -19,7 +19,7 @@ const DAY_SECONDS: i64 = 86_400;
 pub(super) fn check_tls(inputs: &CheckInputs, lines: &mut CheckLines) {
     let Some(files) = &inputs.config.access.tls else {
         if inputs.config.access.behind_proxy {
-            lines.ok("a proxy ends TLS (behind_proxy)");
+            lines.add_ok("a proxy ends TLS (behind_proxy)");
         }
         return;
     };
@@ -29,14 +29,14 @@ pub(super) fn check_tls(inputs: &CheckInputs, lines: &mut CheckLines) {
             user.check_file(&files.certificate, "0644", lines);
             user.check_secret(&files.key, "0600", lines);
             if lines.is_good() {
-                lines.ok(format!(
+                lines.add_ok(format!(
                     "{} with {}",
                     files.certificate.display(),
                     files.key.display()
                 ));
             }
         }
-        Err(error) => lines.fail(
+        Err(error) => lines.add_error(
             error.to_string(),
             "tls.certificate is a PEM file with the chain, tls.key one of mode 0600 with its own key",
         ),
@@ -49,7 +49,7 @@ pub(super) fn check_certificate(inputs: &CheckInputs, lines: &mut CheckLines) {
         return;
     };
     let Some(chain) = read_chain(&files.certificate) else {
-        return lines.skip(
+        return lines.add_skipped(
             format!(
                 "{} holds no certificate to look at",
                 files.certificate.display()
@@ -66,7 +66,7 @@ pub(super) fn check_certificate(inputs: &CheckInputs, lines: &mut CheckLines) {
         .first()
         .filter(|_| certificates.len() == chain.len())
     else {
-        return lines.fail(
+        return lines.add_error(
             format!("{path} holds what is no X.509 certificate"),
             "have it issued again",
         );
@@ -81,14 +81,14 @@ pub(super) fn check_certificate(inputs: &CheckInputs, lines: &mut CheckLines) {
         _ => true,
     });
     if !is_chain {
-        lines.fail(
+        lines.add_error(
             format!("{path}: a certificate is not issued by the one behind it"),
             "put the host's certificate first, each followed by that of its issuer",
         );
     }
     if lines.is_good() {
         let days = (leaf.validity().not_after.timestamp() - now) / DAY_SECONDS;
-        lines.ok(format!(
+        lines.add_ok(format!(
             "{}, for {} more",
             leaf.subject(),
             format_count(days, "day", "days")
@@ -111,21 +111,21 @@ fn read_chain(path: &Path) -> Option<Vec<Pem>> {
 /// Whether clients will take the certificate as a server's.
 fn check_use(leaf: &X509Certificate<'_>, path: &str, lines: &mut CheckLines) {
     if leaf.is_ca() {
-        lines.fail(
+        lines.add_error(
             format!("{path}: the first certificate is an authority's, not a host's"),
             "have the authority issue a certificate for the host (CA:FALSE), and put that first",
         );
     }
     let names = leaf.subject_alternative_name().ok().flatten();
     if names.is_none_or(|names| names.value.general_names.is_empty()) {
-        lines.fail(
+        lines.add_error(
             format!("{path}: the certificate names no host (subjectAltName); clients refuse it"),
             "have it issued with the names and addresses that clients use",
         );
     }
     let usage = leaf.extended_key_usage().ok().flatten();
     if usage.is_some_and(|usage| !usage.value.server_auth && !usage.value.any) {
-        lines.fail(
+        lines.add_error(
             format!("{path}: the certificate is not for servers (extendedKeyUsage)"),
             "have it issued with serverAuth",
         );
@@ -137,17 +137,17 @@ fn check_dates(certificate: &X509Certificate<'_>, now: i64, path: &str, lines: &
     let validity = certificate.validity();
     let left = validity.not_after.timestamp() - now;
     if validity.not_before.timestamp() > now {
-        lines.fail(
+        lines.add_error(
             format!("{path}: {subject} holds only from {}", validity.not_before),
             "check the clock, or have the certificate issued again",
         );
     } else if left < 0 {
-        lines.fail(
+        lines.add_error(
             format!("{path}: {subject} has expired at {}", validity.not_after),
             "renew it; a running host reads the new files by itself",
         );
     } else if left < NOTICE_DAYS * DAY_SECONDS {
-        lines.warn(
+        lines.add_warning(
             format!(
                 "{path}: {subject} expires in {}",
                 format_count(left / DAY_SECONDS, "day", "days")

@@ -47,13 +47,13 @@ pub(super) fn check_directory(inputs: &CheckInputs, lines: &mut CheckLines) {
     let existing = existing_directory(dir);
     let path = dir.display();
     if dir.exists() && !dir.is_dir() {
-        return lines.fail(
+        return lines.add_error(
             format!("{path} is no directory"),
             "set data_dir to a directory, or move the file away",
         );
     }
     if let Err(error) = access(&existing, Access::WRITE_OK | Access::EXEC_OK) {
-        return lines.fail(
+        return lines.add_error(
             format!("{} cannot be written to: {error}", existing.display()),
             "run the check as the user that runs the host, and give it the directory (chown)",
         );
@@ -61,13 +61,13 @@ pub(super) fn check_directory(inputs: &CheckInputs, lines: &mut CheckLines) {
     if let Ok(found) = statfs(&existing) {
         let kind = u64::try_from(found.f_type).unwrap_or_default();
         if let Some((_, name)) = REMOTE.iter().find(|(magic, _)| *magic == kind) {
-            lines.fail(
+            lines.add_error(
                 format!("{path} is on {name}, where a database in WAL mode is not safe"),
                 "put data_dir on a disk of this machine",
             );
         }
     } else {
-        lines.skip(
+        lines.add_skipped(
             format!("the kind of file system of {path} cannot be asked for"),
             "see that it is a disk of this machine (`stat -f`)",
         );
@@ -76,7 +76,7 @@ pub(super) fn check_directory(inputs: &CheckInputs, lines: &mut CheckLines) {
         check_rights(dir, lines);
     }
     if lines.is_good() {
-        lines.ok(if dir.is_dir() {
+        lines.add_ok(if dir.is_dir() {
             format!("{path} is the host's alone")
         } else {
             format!("{path} will be made")
@@ -106,7 +106,7 @@ fn check_rights(dir: &Path, lines: &mut CheckLines) {
             Ok(found) => found,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => {
-                lines.skip(
+                lines.add_skipped(
                     format!("{shown} cannot be looked at: {error}"),
                     "run the check as the user that runs the host",
                 );
@@ -118,13 +118,13 @@ fn check_rights(dir: &Path, lines: &mut CheckLines) {
         let open_bits = if found.is_dir() { 0o077 } else { 0o022 };
         if mode & open_bits != 0 {
             let right = if found.is_dir() { "0700" } else { "0600" };
-            lines.fail(
+            lines.add_error(
                 format!("{shown} has mode {mode:04o}: others can use it"),
                 format!("chmod {right} {shown}"),
             );
         }
         if found.uid() != user {
-            lines.fail(
+            lines.add_error(
                 format!("{shown} belongs to user {}, not to {user}", found.uid()),
                 format!(
                     "chown it to the user that runs the host: chown -R USER {}",
@@ -139,7 +139,7 @@ fn check_rights(dir: &Path, lines: &mut CheckLines) {
 pub(super) fn check_space(inputs: &CheckInputs, lines: &mut CheckLines) {
     let dir = inputs.data_dir();
     let Ok(disk) = statvfs(existing_directory(dir)) else {
-        return lines.warn("the free space cannot be asked for", "look at it with `df`");
+        return lines.add_warning("the free space cannot be asked for", "look at it with `df`");
     };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let size = |name: &str| std::fs::metadata(dir.join(name)).map_or(0, |found| found.len());
@@ -151,17 +151,17 @@ pub(super) fn check_space(inputs: &CheckInputs, lines: &mut CheckLines) {
         .map_or(LITTLE_FREE, |limit| limit.saturating_sub(used));
     let (free_mb, wanted_mb) = (free / 1_000_000, still_wanted / 1_000_000);
     if free < LEAST_FREE {
-        lines.fail(
+        lines.add_error(
             format!("{free_mb} MB are free: a host without room approves nothing"),
             "make room, or move data_dir to a larger disk",
         );
     } else if free < still_wanted {
-        lines.warn(
+        lines.add_warning(
             format!("{free_mb} MB are free, and the database may still grow by {wanted_mb} MB"),
             "make room, or set capacity.max_database_bytes to what the disk has",
         );
     } else {
-        lines.ok(format!("{free_mb} MB are free"));
+        lines.add_ok(format!("{free_mb} MB are free"));
     }
 }
 
@@ -170,7 +170,7 @@ pub(super) fn check_sync(inputs: &CheckInputs, lines: &mut CheckLines) {
     let dir = existing_directory(inputs.data_dir());
     let kind = statfs(&dir).map_or(0, |found| u64::try_from(found.f_type).unwrap_or_default());
     if let Some((_, name)) = IN_MEMORY.iter().find(|(magic, _)| *magic == kind) {
-        return lines.fail(
+        return lines.add_error(
             format!(
                 "{} is in memory ({name}): a power cut loses every decision",
                 dir.display()
@@ -181,7 +181,7 @@ pub(super) fn check_sync(inputs: &CheckInputs, lines: &mut CheckLines) {
     let took = match measure_sync(&dir) {
         Ok(took) => took,
         Err(error) => {
-            return lines.fail(
+            return lines.add_error(
                 format!("nothing can be written in {}: {error}", dir.display()),
                 "run the check as the user that runs the host, and see the line `disk-space`",
             );
@@ -189,19 +189,19 @@ pub(super) fn check_sync(inputs: &CheckInputs, lines: &mut CheckLines) {
     };
     let took_ms = took.as_secs_f64() * 1000.0;
     if took > SLOW_SYNC {
-        lines.warn(
+        lines.add_warning(
             format!(
                 "a write takes {took_ms:.1} ms until it is on disk, and each decision waits for one"
             ),
             "use a disk with a protected write cache, or one that fewer programs write to",
         );
     } else if took < IMPOSSIBLE_SYNC {
-        lines.warn(
+        lines.add_warning(
             format!("a write is said to be on disk after {took_ms:.3} ms, which no disk can do"),
             "let the file system sync (no `nobarrier`, no volatile overlay, no eatmydata): a power cut would lose decisions",
         );
     } else {
-        lines.ok(format!("a write is on disk after {took_ms:.1} ms"));
+        lines.add_ok(format!("a write is on disk after {took_ms:.1} ms"));
     }
 }
 

@@ -18,11 +18,11 @@ pub(super) fn check_database(inputs: &CheckInputs, lines: &mut CheckLines) {
                     "restore a snapshot with `ark state restore --replace`, or find the database that belongs here"
                 }
             };
-            return lines.fail(error.to_string(), remedy);
+            return lines.add_error(error.to_string(), remedy);
         }
     };
     if !found && inputs.config.store.require_database {
-        return lines.fail(
+        return lines.add_error(
             format!(
                 "there is none in {}, and require_database is set",
                 dir.display()
@@ -31,7 +31,7 @@ pub(super) fn check_database(inputs: &CheckInputs, lines: &mut CheckLines) {
         );
     }
     if !found {
-        return lines.ok("there is none yet; the first start makes it");
+        return lines.add_ok("there is none yet; the first start makes it");
     }
     let checked = ReadOnlyStore::open(dir).map_err(|error| error.to_string());
     let checked = checked.and_then(|store| {
@@ -40,22 +40,22 @@ pub(super) fn check_database(inputs: &CheckInputs, lines: &mut CheckLines) {
         Ok((pages, journal_mode))
     });
     match checked {
-        Err(error) | Ok((Some(error), _)) => lines.fail(
+        Err(error) | Ok((Some(error), _)) => lines.add_error(
             format!("the database is damaged: {error}"),
             "stop the host, keep the files, and restore a snapshot with `ark state restore --replace`",
         ),
-        Ok((None, journal_mode)) if journal_mode != "wal" => lines.warn(
+        Ok((None, journal_mode)) if journal_mode != "wal" => lines.add_warning(
             format!("the journal mode is {journal_mode}, not the write-ahead log: no host has opened this database since it was made"),
             "a start changes it; if a host runs, another program has changed it: restart the host",
         ),
-        Ok((None, _)) => lines.ok("sound, in WAL mode"),
+        Ok((None, _)) => lines.add_ok("sound, in WAL mode"),
     }
 }
 
 /// The database to check; `None`: there is none yet, or it cannot be opened, which is said.
 fn open_for_check(inputs: &CheckInputs, lines: &mut CheckLines) -> Option<ReadOnlyStore> {
     inputs.open_database().unwrap_or_else(|error| {
-        lines.skip(
+        lines.add_skipped(
             format!("the database cannot be opened: {error}"),
             "see the line `database`",
         );
@@ -69,14 +69,14 @@ pub(super) fn check_audit_log(inputs: &CheckInputs, lines: &mut CheckLines) {
         return;
     };
     match store.verify_audit_log() {
-        Err(error) => lines.fail(error.to_string(), "see the line `database`"),
+        Err(error) => lines.add_error(error.to_string(), "see the line `database`"),
         Ok(report) => match report.fault {
-            None => lines.ok(format!(
+            None => lines.add_ok(format!(
                 "{}, {}",
                 format_count(report.rows, "row", "rows"),
                 format_count(report.anchors, "anchor", "anchors")
             )),
-            Some(fault) => lines.fail(
+            Some(fault) => lines.add_error(
                 format!("row {} {}", fault.seq, fault.problem),
                 "keep a copy as evidence, find out who wrote to the file, and restore a snapshot",
             ),
@@ -91,15 +91,15 @@ pub(super) fn check_state(inputs: &CheckInputs, lines: &mut CheckLines) {
     };
     match store.check_state(inputs.usable_key()) {
         // The audit log of an earlier schema can be checked, its state only after the migration.
-        Err(error) => lines.warn(error.to_string(), "see the line `database`"),
+        Err(error) => lines.add_warning(error.to_string(), "see the line `database`"),
         Ok(report) => {
             if let Some(fault) = report.fault {
-                lines.fail(
+                lines.add_error(
                     format!("revision {} {}", fault.seq, fault.problem),
                     "keep a copy as evidence, and restore a snapshot; a secret that does not decrypt needs its own key",
                 );
             } else if report.secrets_unchecked > 0 {
-                lines.fail(
+                lines.add_error(
                     format!(
                         "the key of {} is not given, so whether they decrypt is not known",
                         format_count(
@@ -111,7 +111,7 @@ pub(super) fn check_state(inputs: &CheckInputs, lines: &mut CheckLines) {
                     "name the file of the key in ARK_SECRET_KEY_FILE",
                 );
             } else {
-                lines.ok(format!(
+                lines.add_ok(format!(
                     "{} of {}, {}",
                     format_count(report.revisions, "revision", "revisions"),
                     format_count(report.keys, "key", "keys"),

@@ -15,7 +15,7 @@ use ark_store::{ReadError, Reader};
 use super::describe_source;
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::settings::permissions;
+use super::settings::read_permissions;
 
 /// The mode of a Graveyard's file.
 const GRAVEYARD_MODE: u32 = 0o444;
@@ -31,7 +31,7 @@ pub(super) fn check_agents_directory(inputs: &CheckInputs, lines: &mut CheckLine
         let Some(dir) = dir else { continue };
         let path = dir.display();
         match list_manifests(dir) {
-            Err(error) => lines.fail(
+            Err(error) => lines.add_error(
                 format!("{key} {path}: {error}"),
                 format!(
                     "make the directory readable for the user that runs the host, or correct {key}"
@@ -41,7 +41,7 @@ pub(super) fn check_agents_directory(inputs: &CheckInputs, lines: &mut CheckLine
                 let before = lines.found.len();
                 inputs.host_user.check_files(dir, lines);
                 if lines.found.len() == before {
-                    lines.ok(format!("{key} {path}: {} manifests", manifests.len()));
+                    lines.add_ok(format!("{key} {path}: {} manifests", manifests.len()));
                 }
             }
         }
@@ -57,10 +57,10 @@ pub(super) fn check_agents_directory(inputs: &CheckInputs, lines: &mut CheckLine
 pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
     let source = &inputs.config.graveyard;
     let remedy = "install the released graveyard.wasm with mode 0444 (install -m 0444)";
-    let engine = match inputs.engine() {
+    let engine = match inputs.load_engine() {
         Ok(engine) => engine,
         Err(error) => {
-            return lines.fail(
+            return lines.add_error(
                 error.to_string(),
                 "run it on a machine and kernel that the release supports",
             );
@@ -72,7 +72,7 @@ pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
     });
     let (pin, graveyard) = match loaded {
         Ok(loaded) => loaded,
-        Err(error) => return lines.fail(error.to_string(), remedy),
+        Err(error) => return lines.add_error(error.to_string(), remedy),
     };
     // Once: the identity is only kept for the checks of policies.
     let _ = inputs
@@ -85,9 +85,9 @@ pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
         }
     }
     if let GraveyardSource::File(path) = source
-        && let Some(mode) = permissions(path).filter(|mode| *mode != GRAVEYARD_MODE)
+        && let Some(mode) = read_permissions(path).filter(|mode| *mode != GRAVEYARD_MODE)
     {
-        return lines.warn(
+        return lines.add_warning(
             format!(
                 "{} has mode {mode:04o}, not {GRAVEYARD_MODE:04o}",
                 path.display()
@@ -95,7 +95,7 @@ pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
             format!("chmod 0444 {}", path.display()),
         );
     }
-    lines.ok(format!(
+    lines.add_ok(format!(
         "{}: the pin {} holds, {} test vectors pass",
         describe_source(source),
         pin.digest(),
@@ -105,8 +105,8 @@ pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
 
 /// Every agent and operator policy that a start would load can be loaded.
 pub(super) fn check_guests(inputs: &CheckInputs, lines: &mut CheckLines) {
-    let Ok(engine) = inputs.engine() else {
-        return lines.skip(
+    let Ok(engine) = inputs.load_engine() else {
+        return lines.add_skipped(
             "nothing was loaded, since there is no engine to load it with",
             "see the line `graveyard`",
         );
@@ -114,7 +114,7 @@ pub(super) fn check_guests(inputs: &CheckInputs, lines: &mut CheckLines) {
     let store = match inputs.open_database() {
         Ok(store) => store,
         Err(error) => {
-            return lines.skip(
+            return lines.add_skipped(
                 format!("nothing was loaded, since what was uploaded is not known: {error}"),
                 "see the line `database`",
             );
@@ -124,7 +124,7 @@ pub(super) fn check_guests(inputs: &CheckInputs, lines: &mut CheckLines) {
     let agents = check_agents(inputs, engine, store, lines);
     let policies = check_operator_policies(inputs, engine, store, lines);
     if lines.is_good() {
-        lines.ok(format!(
+        lines.add_ok(format!(
             "{} and {} can be loaded",
             format_count(agents, "agent", "agents"),
             format_count(policies, "operator policy", "operator policies")
@@ -133,7 +133,7 @@ pub(super) fn check_guests(inputs: &CheckInputs, lines: &mut CheckLines) {
 }
 
 fn skip_uploaded(error: &ReadError, lines: &mut CheckLines) {
-    lines.skip(
+    lines.add_skipped(
         format!("what was uploaded cannot be read: {error}"),
         "see the line `database`; a database of an earlier version of ARK can be checked after its first start",
     );
@@ -142,7 +142,7 @@ fn skip_uploaded(error: &ReadError, lines: &mut CheckLines) {
 /// Reads the keys that may sign; none of them where one cannot be used.
 fn read_signers(key: &str, files: &[PathBuf], lines: &mut CheckLines) -> Signers {
     Signers::read(files).unwrap_or_else(|error| {
-        lines.fail(
+        lines.add_error(
             format!("signatures.{key}: {error}"),
             "give PEM files with public keys; the host would not start",
         );
@@ -175,7 +175,7 @@ fn check_agents(
         check_grants(inputs, &origin, manifest, lines);
         let name = manifest.name.to_string();
         if let Some(other) = serving.insert(name.clone(), origin.clone()) {
-            lines.fail(
+            lines.add_error(
                 format!("{other} and {origin} name the same agent {name}"),
                 "give one of them another name, or take it out: the host would not start",
             );
@@ -189,7 +189,7 @@ fn check_agents(
         let origin = path.display().to_string();
         match load_agent(engine, &path, &ceiling) {
             Ok(agent) => add(origin, &agent, lines),
-            Err(error) => lines.fail(
+            Err(error) => lines.add_error(
                 format!("agent {origin}: {error}"),
                 "build it again (`ark agent build`), or take the manifest out; the host would leave it out",
             ),
@@ -203,7 +203,7 @@ fn check_agents(
         if let Some(number) = rollout.serving.filter(|number| *number > 0) {
             match load_uploaded(engine, store, name, number, &ceiling) {
                 Ok(agent) => add(format!("version {number} of {name}"), &agent, lines),
-                Err(error) => lines.fail(
+                Err(error) => lines.add_error(
                     format!("agent {name} (uploaded version {number}): {error}"),
                     format!("upload it again (`ark agent upload`), or roll another version out (`ark agent rollout {name} N`); the host would leave it out"),
                 ),
@@ -219,7 +219,7 @@ fn check_agents(
         let origin = format!("agent {name} (version {}, on trial)", canary.number);
         match loaded {
             Ok(agent) => check_grants(inputs, &origin, agent.manifest(), lines),
-            Err(error) => lines.fail(
+            Err(error) => lines.add_error(
                 format!("{origin}: {error}"),
                 format!("end the trial (`ark agent canary {name} --end`), or try another version; the host would leave it out"),
             ),
@@ -233,7 +233,7 @@ fn list_directory(dir: Option<&Path>, lines: &mut CheckLines) -> Vec<PathBuf> {
     match dir.map(list_manifests).transpose() {
         Ok(manifests) => manifests.unwrap_or_default(),
         Err(error) => {
-            lines.skip(
+            lines.add_skipped(
                 format!("the agents of agents_dir were not loaded: {error}"),
                 "see the line `agents-directory`",
             );
@@ -248,7 +248,7 @@ fn check_grants(inputs: &CheckInputs, origin: &str, manifest: &Manifest, lines: 
     for (index, action_type) in manifest.actions.iter().enumerate() {
         let known = action_types.check_known(&format!("actions[{index}]"), action_type);
         if let Err(problem) = known {
-            lines.warn(
+            lines.add_warning(
                 format!("{origin}: {}: {}", problem.field, problem.problem),
                 problem.remedy,
             );
@@ -265,7 +265,7 @@ fn check_operator_policies(
 ) -> usize {
     let config = &inputs.config;
     let Some(graveyard) = inputs.graveyard.get() else {
-        lines.skip(
+        lines.add_skipped(
             "the operator policies were not loaded, since the Graveyard cannot be loaded",
             "see the line `graveyard`",
         );
@@ -288,7 +288,7 @@ fn check_operator_policies(
         }
     };
     for (file, problem) in found.refused {
-        lines.fail(
+        lines.add_error(
             format!("operator policy {}: {problem}", file.display()),
             "correct its declaration or its file; the host would not start",
         );
@@ -304,13 +304,13 @@ fn check_operator_policies(
             PolicyMode::Enforce => ("enforced", "the host would deny everything"),
             PolicyMode::Shadow => ("on trial", "the host would not ask it"),
         };
-        lines.fail(
+        lines.add_error(
             format!("operator policy {policy} (uploaded version {number}, {place}): {error}"),
             format!("upload it again (`ark policy upload`), or delete it (`ark policy delete {policy}`); {effect}"),
         );
     }
     if found.in_force > config.max_policies {
-        lines.fail(
+        lines.add_error(
             format!(
                 "{} operator policies are to be in force; capacity.policies allows {}",
                 found.in_force, config.max_policies

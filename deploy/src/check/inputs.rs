@@ -35,7 +35,7 @@ impl CheckInputs {
         Self {
             options,
             running_host: find_running_host(&config.store.dir),
-            host_user: HostUser::find(&config.store.dir),
+            host_user: HostUser::find_user(&config.store.dir),
             config,
             layers,
             secret_key: SecretKey::from_environment(),
@@ -65,7 +65,7 @@ impl CheckInputs {
     }
 
     /// The engine that a start would make. A cache of compiled modules is used if there is one, and never made.
-    pub(super) fn engine(&self) -> Result<&Engine, &EngineError> {
+    pub(super) fn load_engine(&self) -> Result<&Engine, &EngineError> {
         let made = self.engine.get_or_init(|| {
             let cache = self.config.engine.cache_dir.clone();
             Engine::new(&EngineConfig {

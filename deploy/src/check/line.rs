@@ -56,7 +56,7 @@ impl Status {
 }
 
 impl CheckLines {
-    pub(super) fn of(check: &'static str) -> Self {
+    pub(super) fn for_check(check: &'static str) -> Self {
         Self {
             check,
             found: Vec::new(),
@@ -68,24 +68,24 @@ impl CheckLines {
         self.found.iter().all(|found| found.status == Status::Ok)
     }
 
-    pub(super) fn ok(&mut self, found: impl Into<String>) {
-        self.add(Status::Ok, found.into(), None);
+    pub(super) fn add_ok(&mut self, found: impl Into<String>) {
+        self.add_line(Status::Ok, found.into(), None);
     }
 
-    pub(super) fn warn(&mut self, found: impl Into<String>, remedy: impl Into<String>) {
-        self.add(Status::Warning, found.into(), Some(remedy.into()));
+    pub(super) fn add_warning(&mut self, found: impl Into<String>, remedy: impl Into<String>) {
+        self.add_line(Status::Warning, found.into(), Some(remedy.into()));
     }
 
     /// Says that the check, or a part of it, was not made.
-    pub(super) fn skip(&mut self, found: impl Into<String>, remedy: impl Into<String>) {
-        self.add(Status::Skipped, found.into(), Some(remedy.into()));
+    pub(super) fn add_skipped(&mut self, found: impl Into<String>, remedy: impl Into<String>) {
+        self.add_line(Status::Skipped, found.into(), Some(remedy.into()));
     }
 
-    pub(super) fn fail(&mut self, found: impl Into<String>, remedy: impl Into<String>) {
-        self.add(Status::Error, found.into(), Some(remedy.into()));
+    pub(super) fn add_error(&mut self, found: impl Into<String>, remedy: impl Into<String>) {
+        self.add_line(Status::Error, found.into(), Some(remedy.into()));
     }
 
-    fn add(&mut self, status: Status, found: String, remedy: Option<String>) {
+    fn add_line(&mut self, status: Status, found: String, remedy: Option<String>) {
         self.found.push(CheckLine {
             check: self.check,
             status,

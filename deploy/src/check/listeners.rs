@@ -25,13 +25,13 @@ pub(super) fn check_listeners(inputs: &CheckInputs, lines: &mut CheckLines) {
             || api.ip().is_unspecified()
             || telemetry.ip().is_unspecified();
         if api.port() != 0 && api.port() == telemetry.port() && same_place {
-            lines.fail(
+            lines.add_error(
                 format!("listen ({api}) and telemetry_listen ({telemetry}) are one port"),
                 "give telemetry_listen a port of its own, e.g. 127.0.0.1:9090",
             );
         }
         if !telemetry.ip().is_loopback() {
-            lines.warn(
+            lines.add_warning(
                 format!("telemetry_listen is {telemetry}: other machines can read metrics, which ask for no token"),
                 "let only Prometheus reach the port (firewall), or listen on 127.0.0.1",
             );
@@ -42,7 +42,7 @@ pub(super) fn check_listeners(inputs: &CheckInputs, lines: &mut CheckLines) {
             .iter()
             .map(|(key, address)| format!("{key} {address}"))
             .collect();
-        lines.ok(shown.join(", "));
+        lines.add_ok(shown.join(", "));
     }
 }
 
@@ -52,24 +52,24 @@ pub(super) fn check_ports(inputs: &CheckInputs, lines: &mut CheckLines) {
         let bound = TcpListener::bind(address);
         match (&inputs.running_host, bound) {
             (_, Ok(_)) if address.port() == 0 => {}
-            (Some(pid), Ok(_)) => lines.warn(
+            (Some(pid), Ok(_)) => lines.add_warning(
                 format!("the host of the data directory (process {pid}) does not listen on {key} {address}"),
                 "it was started with another configuration; restart it, or check the one it runs with",
             ),
             (None, Ok(_)) => {}
             (Some(_), Err(error)) if error.kind() == ErrorKind::AddrInUse => {}
-            (None, Err(error)) if error.kind() == ErrorKind::AddrInUse => lines.fail(
+            (None, Err(error)) if error.kind() == ErrorKind::AddrInUse => lines.add_error(
                 format!("{key} {address} is in use by another process"),
                 format!("stop what listens there (ss -ltnp), or set {key} to another port"),
             ),
-            (_, Err(error)) => lines.fail(
+            (_, Err(error)) => lines.add_error(
                 format!("{key} {address} cannot be listened on: {error}"),
                 format!("set {key} to an address of this machine and a port that its user may use"),
             ),
         }
     }
     if lines.is_good() {
-        lines.ok(match &inputs.running_host {
+        lines.add_ok(match &inputs.running_host {
             Some(pid) => {
                 format!("in use, while the host of the data directory runs (process {pid})")
             }

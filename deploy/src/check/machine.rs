@@ -28,12 +28,12 @@ pub(super) fn check_open_files(inputs: &CheckInputs, lines: &mut CheckLines) {
         .saturating_add(OTHER_FILES);
     let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     if most < wanted {
-        lines.warn(
+        lines.add_warning(
             format!("{most} files may be open, and {connections} connections need {wanted}"),
             format!("raise the hard limit (LimitNOFILE={wanted} in the unit, ulimit -n), or lower capacity.connections"),
         );
     } else {
-        lines.ok(format!("room for {connections} connections"));
+        lines.add_ok(format!("room for {connections} connections"));
     }
 }
 
@@ -45,7 +45,7 @@ pub(super) fn check_clock(inputs: &CheckInputs, lines: &mut CheckLines) {
         since.unwrap_or_default().as_secs_f64()
     };
     if now() < EARLIEST_SECONDS as f64 {
-        return lines.fail("the clock is years behind", remedy);
+        return lines.add_error("the clock is years behind", remedy);
     }
     let mut compared = Vec::new();
     let last = inputs
@@ -56,7 +56,7 @@ pub(super) fn check_clock(inputs: &CheckInputs, lines: &mut CheckLines) {
     if let Some(Millis(last)) = last {
         let ahead = last as f64 / 1000.0 - now();
         if ahead > MAX_DRIFT_SECONDS {
-            lines.fail(
+            lines.add_error(
                 format!("the last audit row is {ahead:.0} s ahead of the clock"),
                 remedy,
             );
@@ -67,7 +67,7 @@ pub(super) fn check_clock(inputs: &CheckInputs, lines: &mut CheckLines) {
         let Some(theirs) = theirs else { return };
         let drift = (theirs - asked_at).abs();
         if drift > MAX_DRIFT_SECONDS {
-            lines.warn(
+            lines.add_warning(
                 format!("the clock and that of {who} are {drift:.1} s apart"),
                 remedy,
             );
@@ -77,12 +77,15 @@ pub(super) fn check_clock(inputs: &CheckInputs, lines: &mut CheckLines) {
     compare("the Redis", ask_redis(inputs), now());
     let prometheus = inputs.options.prometheus.as_deref();
     let theirs = prometheus.and_then(|url| {
-        let values = PrometheusClient::new(url).ok()?.query("time()").ok()?;
+        let values = PrometheusClient::new(url)
+            .ok()?
+            .query_values("time()")
+            .ok()?;
         values.first().copied()
     });
     compare("Prometheus", theirs, now());
     if lines.is_good() {
-        lines.ok(match compared[..] {
+        lines.add_ok(match compared[..] {
             [] => "there is nothing to compare it with".to_owned(),
             _ => format!("agrees with {}", compared.join(", ")),
         });

@@ -17,6 +17,7 @@ mod listeners;
 mod machine;
 mod monitoring;
 mod redis;
+mod rules;
 mod secrets;
 mod settings;
 mod snapshots;
@@ -133,26 +134,26 @@ pub fn run_checks(
         }
     };
     begun("configuration");
-    let mut lines = CheckLines::of("configuration");
+    let mut lines = CheckLines::for_check("configuration");
     let layers = Layers::read(options.config.as_deref(), &options.overrides);
     let read = layers.and_then(|layers| Ok((Config::from_layers(&layers)?, layers)));
     let (config, layers) = match read {
         Ok(read) => read,
         Err(error) => {
-            lines.fail(
+            lines.add_error(
                 error.to_string(),
                 "correct the configuration; `ark config docs` describes every key",
             );
             add(lines);
             if let Some(Err(error)) = &options.env_file {
-                let mut lines = CheckLines::of("env-file");
+                let mut lines = CheckLines::for_check("env-file");
                 settings::refuse_env_file(error, &mut lines);
                 add(lines);
             }
             return all;
         }
     };
-    lines.ok(format!(
+    lines.add_ok(format!(
         "{}, data in {}, listening on {}",
         describe_file(options.config.as_deref()),
         config.store.dir.display(),
@@ -165,7 +166,7 @@ pub fn run_checks(
             continue;
         }
         begun(name);
-        let mut lines = CheckLines::of(name);
+        let mut lines = CheckLines::for_check(name);
         check(&inputs, &mut lines);
         add(lines);
     }

@@ -1,6 +1,5 @@
 //! Prometheus: whether it is there, scrapes the host, has ARK's rules, and somebody hears its alerts.
 
-use std::collections::BTreeSet;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -11,68 +10,63 @@ use crate::prometheus::PrometheusClient;
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
+use super::rules::check_rules;
 
-/// The rules that ARK ships.
-const RULES: [&str; 3] = [
-    include_str!("../../prometheus/rules/alerts.yml"),
-    include_str!("../../prometheus/rules/burn-rates.yml"),
-    include_str!("../../prometheus/rules/recording.yml"),
-];
 /// The external label with which the links of alerts to the runbook begin.
 const RUNBOOK_LABEL: &str = "runbook_base";
 /// What it says in the configurations that ARK ships.
 const RUNBOOK_PLACEHOLDER: &str = "https://docs.example.com/ark";
 /// How long a connection to the collector of traces may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How many missing rules are named.
-const MAX_NAMED: usize = 3;
 
 pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
     let Some(url) = inputs.options.prometheus.as_deref() else {
-        return lines.warn(
+        return lines.add_warning(
             "no Prometheus is named, so nobody may notice when the host fails",
             "run one with deploy/prometheus, and name it: --prometheus URL or ARK_PROMETHEUS",
         );
     };
     let asked = PrometheusClient::new(url).and_then(|prometheus| {
-        let rules = prometheus.ask("/api/v1/rules")?;
-        let managers = prometheus.ask("/api/v1/alertmanagers")?;
-        let targets = prometheus.query("up{job=\"ark\"}")?;
+        let rules = prometheus.read_data("/api/v1/rules")?;
+        let managers = prometheus.read_data("/api/v1/alertmanagers")?;
+        let targets = prometheus.query_values("up{job=\"ark\"}")?;
         Ok((prometheus, rules, managers, targets))
     });
     let (prometheus, rules, managers, targets) = match asked {
         Ok(asked) => asked,
         Err(error) => {
-            return lines.fail(
+            return lines.add_error(
                 format!("Prometheus at {url} cannot be asked: {error}"),
                 "start it, or correct --prometheus",
             );
         }
     };
-    check_rules(&rules, lines);
+    check_rules(&prometheus, &rules, lines);
     // One that does not show its configuration (what only speaks Prometheus' API) is no fault by itself.
-    let config = prometheus.ask("/api/v1/status/config").unwrap_or_default();
+    let config = prometheus
+        .read_data("/api/v1/status/config")
+        .unwrap_or_default();
     check_runbook_base(text_field(&config, "yaml"), lines);
     let is_empty = |list: Option<&Value>| list.and_then(Value::as_array).is_none_or(Vec::is_empty);
     if is_empty(managers.get("activeAlertmanagers")) {
-        lines.warn(
+        lines.add_warning(
             "Prometheus sends its alerts to no Alertmanager",
             "name one in its configuration (alerting.alertmanagers)",
         );
     }
     if targets.is_empty() {
-        lines.fail(
+        lines.add_error(
             "Prometheus scrapes no host (job ark)",
             "add the address of telemetry_listen to the job `ark` of its configuration",
         );
     } else if inputs.running_host.is_some() && targets.iter().all(|up| *up < 1.0) {
-        lines.fail(
+        lines.add_error(
             "Prometheus does not reach the host that runs here (job ark is down)",
             "correct the job's target: it is the address of telemetry_listen",
         );
     }
     if lines.is_good() {
-        lines.ok(format!(
+        lines.add_ok(format!(
             "{url} has all rules and scrapes {} hosts",
             targets.len()
         ));
@@ -85,19 +79,19 @@ fn check_runbook_base(config: &str, lines: &mut CheckLines) {
         "publish the book (mdbook build docs) and give its address, e.g. {RUNBOOK_PLACEHOLDER}, as global.external_labels.{RUNBOOK_LABEL} of Prometheus"
     );
     match find_external_label(config, RUNBOOK_LABEL) {
-        None => lines.warn(
+        None => lines.add_warning(
             format!(
                 "Prometheus has no external label {RUNBOOK_LABEL}, so the links of alerts to the runbook lead nowhere"
             ),
             remedy,
         ),
-        Some(RUNBOOK_PLACEHOLDER) => lines.warn(
+        Some(RUNBOOK_PLACEHOLDER) => lines.add_warning(
             format!(
                 "the external label {RUNBOOK_LABEL} of Prometheus is still that of the example, so the links of alerts to the runbook lead nowhere"
             ),
             remedy,
         ),
-        Some(base) if find_address(base).is_none() || !base.starts_with("http") => lines.warn(
+        Some(base) if find_address(base).is_none() || !base.starts_with("http") => lines.add_warning(
             format!(
                 "the external label {RUNBOOK_LABEL} of Prometheus is no address of a page ({base}), so the links of alerts to the runbook lead nowhere"
             ),
@@ -127,14 +121,14 @@ pub(super) fn check_traces(inputs: &CheckInputs, lines: &mut CheckLines) {
         return;
     };
     let Some(address) = find_address(endpoint) else {
-        return lines.fail(
+        return lines.add_error(
             "telemetry.otlp_endpoint is no address of a collector",
             "give one like http://127.0.0.1:4318/v1/traces",
         );
     };
-    match connect(&address) {
-        Ok(()) => lines.ok(format!("somebody listens on {address} for traces")),
-        Err(error) => lines.fail(
+    match connect_to(&address) {
+        Ok(()) => lines.add_ok(format!("somebody listens on {address} for traces")),
+        Err(error) => lines.add_error(
             format!("nobody takes the traces on {address}: {error}"),
             "start the collector, or correct telemetry.otlp_endpoint",
         ),
@@ -158,7 +152,7 @@ fn find_address(endpoint: &str) -> Option<String> {
     }
 }
 
-fn connect(address: &str) -> std::io::Result<()> {
+fn connect_to(address: &str) -> std::io::Result<()> {
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     for each in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&each, TIMEOUT) {
@@ -169,64 +163,10 @@ fn connect(address: &str) -> std::io::Result<()> {
     Err(last)
 }
 
-/// The names of the rules in a file of rules.
-fn list_rules(file: &str) -> impl Iterator<Item = &str> {
-    file.lines().filter_map(|line| {
-        let line = line.trim_start();
-        line.strip_prefix("- alert: ")
-            .or_else(|| line.strip_prefix("- record: "))
-    })
-}
-
-fn check_rules(data: &Value, lines: &mut CheckLines) {
-    let groups = data
-        .get("groups")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let rules: Vec<&Value> = groups
-        .filter_map(|group| group.get("rules")?.as_array())
-        .flatten()
-        .collect();
-    let text = |rule: &Value, name: &str| {
-        rule.get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let loaded: BTreeSet<String> = rules.iter().map(|rule| text(rule, "name")).collect();
-    let missing: Vec<&str> = RULES
-        .into_iter()
-        .flat_map(list_rules)
-        .filter(|name| !loaded.contains(*name))
-        .collect();
-    if !missing.is_empty() {
-        lines.fail(
-            format!(
-                "Prometheus lacks {} of ARK's rules, e.g. {}",
-                missing.len(),
-                missing[..missing.len().min(MAX_NAMED)].join(", ")
-            ),
-            "load deploy/prometheus/rules/*.yml (rule_files)",
-        );
-    }
-    for rule in rules.iter().filter(|rule| text(rule, "health") == "err") {
-        lines.fail(
-            format!(
-                "the rule {} cannot be evaluated: {}",
-                text(rule, "name"),
-                text(rule, "lastError")
-            ),
-            "load the rules of this release (deploy/prometheus/rules)",
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{
-        RULES, RUNBOOK_LABEL, RUNBOOK_PLACEHOLDER, find_address, find_external_label, list_rules,
-    };
+    use super::super::rules::RULES;
+    use super::{RUNBOOK_LABEL, RUNBOOK_PLACEHOLDER, find_address, find_external_label};
     use crate::{SYNTHETIC_REQUESTER, VALIDATION_PROBE};
 
     /// The configurations of Prometheus that ARK ships.
@@ -326,19 +266,6 @@ mod tests {
             ("http:///v1", None),
         ] {
             assert_eq!(find_address(endpoint).as_deref(), address, "{endpoint}");
-        }
-    }
-
-    #[test]
-    fn the_rules_are_found_by_their_names() {
-        let names: Vec<&str> = RULES.into_iter().flat_map(list_rules).collect();
-        assert!(names.len() > 40, "{names:?}");
-        for name in [
-            "ArkDown",
-            "ArkAvailabilityBurnFast",
-            "ark:decisions:rate_5m",
-        ] {
-            assert!(names.contains(&name), "{name}");
         }
     }
 }

@@ -23,21 +23,21 @@ pub(super) fn check_redis(inputs: &CheckInputs, lines: &mut CheckLines) {
     let connection = match link.connect() {
         Ok(connection) => connection,
         Err(error) => {
-            return lines.fail(
+            return lines.add_error(
                 error.to_string(),
                 "start the Redis, or correct [redis]: url, username, password_file, ca_file",
             );
         }
     };
     if let Err(error) = redis::cmd("PING").exec(connection) {
-        return lines.fail(
+        return lines.add_error(
             format!("the Redis does not answer: {error}"),
             "start the Redis, and give the user of [redis] the right to it",
         );
     }
     check_persistence(connection, lines);
     if lines.is_good() {
-        lines.ok(format!(
+        lines.add_ok(format!(
             "answers and keeps its data; {} streams are read",
             config.signals.len()
         ));
@@ -56,7 +56,7 @@ fn check_password_file(inputs: &CheckInputs, settings: &RedisSettings, lines: &m
     let shown = path.display();
     inputs.host_user.check_secret(path, "0400", lines);
     if text.trim().len() < MIN_PASSWORD_BYTES {
-        lines.warn(
+        lines.add_warning(
             format!("the password in {shown} has fewer than {MIN_PASSWORD_BYTES} characters"),
             "make a longer one (openssl rand -base64 24) and set it in the Redis too",
         );
@@ -83,7 +83,7 @@ fn check_persistence(connection: &mut Connection, lines: &mut CheckLines) {
         read("maxmemory-policy"),
     );
     let (Some(log), Some(saves), Some(sync), Some(memory), Some(eviction)) = settings else {
-        return lines.warn(
+        return lines.add_warning(
             "the Redis does not show its settings (CONFIG GET), so whether it keeps its data is not known",
             "look at appendonly, appendfsync and maxmemory-policy in its configuration, or allow the user +config|get",
         );
@@ -91,22 +91,22 @@ fn check_persistence(connection: &mut Connection, lines: &mut CheckLines) {
     let remedy =
         "set appendonly yes and appendfsync everysec or always in the configuration of the Redis";
     match (log.as_str(), saves.is_empty(), sync.as_str()) {
-        ("yes", _, "no") => lines.warn(
+        ("yes", _, "no") => lines.add_warning(
             "the Redis leaves it to the system when its log is on disk (appendfsync no): a power cut loses entries",
             remedy,
         ),
         ("yes", _, _) => {}
-        (_, true, _) => lines.fail(
+        (_, true, _) => lines.add_error(
             "the Redis keeps nothing over its end (appendonly no, no save): entries that the host has not read are lost",
             remedy,
         ),
-        (_, false, _) => lines.warn(
+        (_, false, _) => lines.add_warning(
             format!("the Redis keeps what was there at its last save ({saves}) only (appendonly no)"),
             remedy,
         ),
     }
     if memory != "0" && eviction != "noeviction" {
-        lines.fail(
+        lines.add_error(
             format!("the Redis drops keys when its memory is full (maxmemory-policy {eviction}): streams can vanish"),
             "set maxmemory-policy noeviction",
         );

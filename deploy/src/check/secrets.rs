@@ -21,26 +21,26 @@ pub(super) fn check_secret_key(inputs: &CheckInputs, lines: &mut CheckLines) {
     check_fleet_key(inputs, lines);
     let key = match &inputs.secret_key {
         Err(error) => {
-            return lines.fail(
+            return lines.add_error(
                 error.to_string(),
                 "ARK_SECRET_KEY_FILE names a file of mode 0400 with 64 hexadecimal digits (openssl rand -hex 32)",
             );
         }
         Ok(None) if matches!(inputs.options.env_file, Some(Err(_))) => {
-            return lines.skip(
+            return lines.add_skipped(
                 "whether there is a key is not known, since the file of the environment cannot be read",
                 "see the line `env-file`",
             );
         }
         Ok(None) if let Some(count) = count_secrets(inputs) => {
             let secrets = format_count(count, "secret", "secrets");
-            return lines.fail(
+            return lines.add_error(
                 format!("there is no key, and the database holds {secrets} that no agent can read without theirs"),
                 "name the file of the key that they were encrypted with in ARK_SECRET_KEY_FILE; if it is lost, give the agents their secrets again under a new one",
             );
         }
         Ok(None) => {
-            return lines.warn(
+            return lines.add_warning(
                 "there is no key, so agents can keep no secrets",
                 "make one (openssl rand -hex 32), keep a copy elsewhere, and name its file in ARK_SECRET_KEY_FILE",
             );
@@ -48,7 +48,7 @@ pub(super) fn check_secret_key(inputs: &CheckInputs, lines: &mut CheckLines) {
         Ok(Some(key)) => key,
     };
     if key.is_guessable() {
-        lines.fail(
+        lines.add_error(
             "the key that encrypts secrets is no random one: it can be guessed",
             "make one with `openssl rand -hex 32`; `ark state rekey` encrypts what is kept with it",
         );
@@ -59,7 +59,7 @@ pub(super) fn check_secret_key(inputs: &CheckInputs, lines: &mut CheckLines) {
             .check_secret(Path::new(&file), "0400", lines);
     }
     if lines.is_good() {
-        lines.ok(format!("the key {} encrypts secrets", key.id()));
+        lines.add_ok(format!("the key {} encrypts secrets", key.id()));
     }
 }
 
@@ -69,7 +69,7 @@ fn check_fleet_key(inputs: &CheckInputs, lines: &mut CheckLines) {
         return;
     };
     if fleet.key.is_guessable() {
-        lines.fail(
+        lines.add_error(
             "the key of the fleet (watchdog.fleet_key_file) is no random one: whoever guesses it can halt every host, and end a halt",
             "make one with `openssl rand -hex 32`, and give it to every host of the fleet",
         );
@@ -78,7 +78,7 @@ fn check_fleet_key(inputs: &CheckInputs, lines: &mut CheckLines) {
         .usable_key()
         .is_some_and(|key| key.id() == fleet.key.id())
     {
-        lines.fail(
+        lines.add_error(
             "the key of the fleet (watchdog.fleet_key_file) is the key that encrypts secrets: every host of the fleet could decrypt them",
             "make another one for the fleet with `openssl rand -hex 32`",
         );
@@ -111,7 +111,7 @@ pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
     let tokens: Vec<TokenRow> = match tokens {
         Ok(tokens) => tokens,
         Err(error) => {
-            return lines.skip(
+            return lines.add_skipped(
                 format!("the tokens cannot be read: {error}"),
                 "see the line `database` of `ark check`",
             );
@@ -123,9 +123,9 @@ pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
     );
     if tokens.is_empty() {
         if config.access.is_exposed(config.listen) {
-            lines.fail("other machines could reach the API, and there is no token: `ark serve` refuses to start", make);
+            lines.add_error("other machines could reach the API, and there is no token: `ark serve` refuses to start", make);
         } else {
-            lines.warn(
+            lines.add_warning(
                 "there is no token: every user of this machine is an administrator",
                 make,
             );
@@ -138,7 +138,7 @@ pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
         .filter(|token| token.status(now) == "live")
         .collect();
     if !live.iter().any(|token| token.role == Role::Admin) {
-        lines.warn(
+        lines.add_warning(
             "no administrator's token is live: nobody can make or revoke tokens over the API",
             make,
         );
@@ -146,7 +146,7 @@ pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
     for token in &live {
         let end = token.expires_at.map(|end| end.0.saturating_sub(now.0));
         if let Some(left) = end.filter(|left| *left < TOKEN_NOTICE_MS) {
-            lines.warn(
+            lines.add_warning(
                 format!("the token {} expires in {} h", token.name, left / 3_600_000),
                 "make another one under a new name and give it to everybody who uses this one",
             );
@@ -157,7 +157,7 @@ pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
             .iter()
             .filter(|token| token.expires_at.is_none())
             .count();
-        lines.ok(format!(
+        lines.add_ok(format!(
             "{} of {} tokens are live, {lasting} of them for ever",
             live.len(),
             tokens.len()

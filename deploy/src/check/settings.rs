@@ -15,13 +15,13 @@ use super::line::CheckLines;
 const SECRET_VARIABLES: [&str; 2] = ["ARK_SECRET_KEY", "ARK_TOKEN"];
 
 /// The bits of a file's permissions; `None`: it cannot be looked at.
-pub(super) fn permissions(path: &Path) -> Option<u32> {
+pub(super) fn read_permissions(path: &Path) -> Option<u32> {
     Some(std::fs::metadata(path).ok()?.mode() & 0o7777)
 }
 
 /// Says that a file of environment variables cannot be used.
 pub(super) fn refuse_env_file(error: &EnvFileError, lines: &mut CheckLines) {
-    lines.fail(
+    lines.add_error(
         error.to_string(),
         "correct the line; deploy/env.production.example documents every variable",
     );
@@ -39,13 +39,13 @@ pub(super) fn check_env_file(inputs: &CheckInputs, lines: &mut CheckLines) {
     if holds_secret(file)
         && let Ok(Some(problem)) = inputs.host_user.find_reader(&file.path)
     {
-        lines.fail(
+        lines.add_error(
             format!("{problem}, and it holds a secret"),
             format!("chmod 0600 {path}, or 0640 with the group of the host"),
         );
     }
     if lines.is_good() {
-        lines.ok(format!("{path}: {} variables", file.variables.len()));
+        lines.add_ok(format!("{path}: {} variables", file.variables.len()));
     }
 }
 
@@ -71,7 +71,7 @@ fn holds_password(text: &str) -> bool {
 pub(super) fn check_config_file(inputs: &CheckInputs, lines: &mut CheckLines) {
     let file = inputs.options.config.as_deref();
     let file = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
-    let Some(mode) = permissions(file) else {
+    let Some(mode) = read_permissions(file) else {
         return;
     };
     let path = file.display();
@@ -85,7 +85,7 @@ pub(super) fn check_config_file(inputs: &CheckInputs, lines: &mut CheckLines) {
     });
     inputs.host_user.check_file(file, "0640", lines);
     if has_password && let Ok(Some(problem)) = inputs.host_user.find_reader(file) {
-        lines.fail(
+        lines.add_error(
             format!("{problem}, and it holds a password"),
             format!(
                 "chmod 0640 {path}, or keep the password in a file of its own (redis.password_file)"
@@ -93,6 +93,6 @@ pub(super) fn check_config_file(inputs: &CheckInputs, lines: &mut CheckLines) {
         );
     }
     if lines.is_good() {
-        lines.ok(format!("{path} has mode {mode:04o}"));
+        lines.add_ok(format!("{path} has mode {mode:04o}"));
     }
 }

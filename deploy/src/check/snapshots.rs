@@ -34,16 +34,16 @@ enum Untried {
 pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
     let remedy = "take one every day: ark state snapshot DIR/NAME --data-dir …, and keep a copy on another machine";
     let Some(dir) = inputs.options.snapshots.as_deref() else {
-        return lines.warn(
+        return lines.add_warning(
             "no directory of snapshots is named, so a lost disk may lose every decision",
             format!("{remedy}; name the directory with --snapshots DIR or ARK_SNAPSHOTS"),
         );
     };
     let (path, made_at) = match find_latest(dir, |_| true) {
         Ok(Some((path, manifest))) => (path, manifest.made_at_ms),
-        Ok(None) => return lines.fail(format!("{} holds no snapshot", dir.display()), remedy),
+        Ok(None) => return lines.add_error(format!("{} holds no snapshot", dir.display()), remedy),
         Err(error) => {
-            return lines.fail(
+            return lines.add_error(
                 format!("{}: {error}", dir.display()),
                 "name the directory of the snapshots, readable for this user, with --snapshots",
             );
@@ -52,7 +52,7 @@ pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
     let (path, now) = (path.as_path(), Millis::now().0);
     let shown = path.display();
     if made_at.0 > now.saturating_add(MAX_AHEAD_MS) {
-        return lines.fail(
+        return lines.add_error(
             format!(
                 "the last snapshot, {shown}, is dated {} s ahead of the clock, so its age is not known",
                 (made_at.0 - now) / 1000
@@ -62,7 +62,7 @@ pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
     }
     let age = now.saturating_sub(made_at.0);
     if age > MAX_AGE_MS {
-        return lines.fail(
+        return lines.add_error(
             format!("the last snapshot, {shown}, is {} h old", age / 3_600_000),
             remedy,
         );
@@ -75,20 +75,20 @@ pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
         return;
     }
     match try_restore(inputs, dir, path) {
-        Ok(Ok(report)) => lines.ok(format!(
+        Ok(Ok(report)) => lines.add_ok(format!(
             "{shown}, {} min old, restores: {} audit rows",
             age / 60_000,
             report.manifest.audit.seq
         )),
-        Ok(Err(problem)) => lines.fail(
+        Ok(Err(problem)) => lines.add_error(
             format!("the last snapshot, {shown}, does not restore: {problem}"),
             "take another one, and keep this one until that restores",
         ),
-        Err(Untried::InUse) => lines.skip(
+        Err(Untried::InUse) => lines.add_skipped(
             "another check restores the last snapshot at this moment",
             "wait for its end, and check again",
         ),
-        Err(Untried::NoPlace(error)) => lines.skip(
+        Err(Untried::NoPlace(error)) => lines.add_skipped(
             format!(
                 "the last snapshot, {shown}, was not restored: {}: {error}",
                 dir.join(RESTORE_DIR).display()
@@ -115,13 +115,13 @@ fn check_origin(inputs: &CheckInputs, snapshot: &Path, lines: &mut CheckLines) {
     if head.seq <= base.seq {
         // What is older than the archive cannot be compared, but for the archive's own last row.
         if head.seq == base.seq && head.hash != base.hash {
-            lines.fail(
+            lines.add_error(
                 format!("the last snapshot, {shown}, is of another host"),
                 SNAPSHOT_REMEDY,
             );
         }
     } else if found != Some(head.hash) {
-        lines.fail(
+        lines.add_error(
             format!(
                 "the last snapshot, {shown}, is of another host: row {} of its audit log is not in this data directory's",
                 head.seq

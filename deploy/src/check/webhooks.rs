@@ -14,7 +14,7 @@ pub(super) fn check_webhooks(inputs: &CheckInputs, lines: &mut CheckLines) {
     for webhook in webhooks {
         let (name, file) = (&webhook.name, webhook.secret_file.display());
         match WebhookSecrets::read(&webhook.secret_file) {
-            Ok(secrets) if secrets.count() > 1 => lines.warn(
+            Ok(secrets) if secrets.count() > 1 => lines.add_warning(
                 format!(
                     "{} secrets in {file} sign for the webhook {name}",
                     secrets.count()
@@ -24,20 +24,20 @@ pub(super) fn check_webhooks(inputs: &CheckInputs, lines: &mut CheckLines) {
             Ok(_) => inputs
                 .host_user
                 .check_secret(&webhook.secret_file, "0400", lines),
-            Err(error) => lines.fail(
+            Err(error) => lines.add_error(
                 format!("the webhook {name}: {error}"),
                 format!("correct {file}"),
             ),
         }
         if let Err(error) = check_authorities(webhook) {
-            lines.fail(
+            lines.add_error(
                 format!("the webhook {name}: ca_file {error}"),
                 "name a PEM file with the authorities of the receiver, or leave ca_file out for the public ones",
             );
         }
     }
     if lines.is_good() {
-        lines.ok(format!(
+        lines.add_ok(format!(
             "{} webhooks, each with a secret of its own file",
             webhooks.len()
         ));

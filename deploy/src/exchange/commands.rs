@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde::Deserialize;
 
@@ -24,6 +27,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const MAX_QUOTED: usize = 500;
 /// The most bytes that a command may print, to standard output and to standard error. A report of `ark audit replay` or `ark check` has far fewer.
 const MAX_PRINTED: u64 = 16 << 20;
+/// The room that the output of a command has on disk at least, in bytes.
+const OUTPUT_ROOM: u64 = 64 << 10;
 /// How long a version may take to say which one it is.
 pub(super) const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a version may take to check the machine: it compiles agents and reads the whole audit log.
@@ -183,10 +188,36 @@ fn quote_end(text: &[u8]) -> String {
         .to_owned()
 }
 
-/// Runs the command in `$0` in an inner shell. The standard input of this outer shell is a handle of the journal's lock; the inner shell and what it
-/// starts get `/dev/null` in its place. `exit $?` keeps the outer shell from replacing itself with the inner one. So the lock is held until the
-/// command has ended, and no process that the command leaves running holds it any longer.
-const LOCKED_SHELL: &str = "sh -c \"$0\" </dev/null; exit $?";
+/// Runs the program in `$0` with the arguments behind it. The standard input of this shell is a handle of the journal's lock; the program and what
+/// that starts get `/dev/null` in its place. `exit $?` keeps the shell from replacing itself with the program. So the lock is held until the program
+/// has ended, and no process that it leaves running holds it any longer.
+const LOCKED_PROGRAM: &str = "\"$0\" \"$@\" </dev/null; exit $?";
+
+/// How a program ended that was run.
+pub(crate) struct ProgramEnd {
+    command: String,
+    status: ExitStatus,
+    /// The end of what it printed.
+    said: String,
+}
+
+impl ProgramEnd {
+    /// Whether it succeeded.
+    pub(crate) fn has_succeeded(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Makes the error of one that failed.
+    pub(crate) fn into_success(self) -> Result<(), ExchangeError> {
+        if self.has_succeeded() {
+            return Ok(());
+        }
+        Err(ExchangeError::Command {
+            command: self.command,
+            problem: format!("fails ({}): {}", self.status, self.said),
+        })
+    }
+}
 
 /// Runs a shell's command, in a process group of its own: it goes on if this process is killed, and holds the journal's lock until it has ended.
 /// One that takes longer than `timeout`, that prints too much, or that an operator interrupts is ended with its whole group.
@@ -196,41 +227,81 @@ pub(crate) fn run_command(
     timeout: Duration,
     stop: &AtomicBool,
 ) -> Result<(), ExchangeError> {
+    run_locked(command, &["sh", "-c", command], lock, timeout, stop)?.into_success()
+}
+
+/// Runs a program with these arguments, as [`run_command`] does.
+pub(crate) fn run_program(
+    program: &str,
+    args: &[&str],
+    lock: &File,
+    timeout: Duration,
+    stop: &AtomicBool,
+) -> Result<ProgramEnd, ExchangeError> {
+    let words = [&[program], args].concat();
+    run_locked(&words.join(" "), &words, lock, timeout, stop)
+}
+
+/// Runs a program with its arguments. `command` names it in messages.
+fn run_locked(
+    command: &str,
+    words: &[&str],
+    lock: &File,
+    timeout: Duration,
+    stop: &AtomicBool,
+) -> Result<ProgramEnd, ExchangeError> {
     let failed = |problem: String| ExchangeError::Command {
         command: command.to_owned(),
         problem,
     };
-    // A file, and no pipe: what the command leaves running may keep it.
-    let output = tempfile::NamedTempFile::new().map_err(|error| {
-        failed(format!(
-            "is not run: there is no room for what it prints in {}: {error}; make room there",
-            std::env::temp_dir().display()
-        ))
-    })?;
-    let handle = || output.reopen().map_err(|error| failed(error.to_string()));
-    let lock = lock
-        .try_clone()
-        .map_err(|error| failed(error.to_string()))?;
+    let output = open_output()
+        .map_err(|error| failed(format!("is not run: its output has no place: {error}")))?;
+    let copy = |file: &File| file.try_clone().map_err(|error| failed(error.to_string()));
     let mut child = Command::new("sh")
-        .args(["-c", LOCKED_SHELL, command])
-        .stdin(lock)
-        .stdout(handle()?)
-        .stderr(handle()?)
+        .args(["-c", LOCKED_PROGRAM])
+        .args(words)
+        .stdin(copy(lock)?)
+        .stdout(copy(&output)?)
+        .stderr(copy(&output)?)
         .process_group(0)
         .spawn()
         .map_err(|error| failed(format!("cannot be run: {error}")))?;
     let has_room = || {
-        let found = output.as_file().metadata();
+        let found = output.metadata();
         found.map_or(true, |found| found.len() <= MAX_PRINTED)
     };
     let ended = wait_bounded(&mut child, timeout, stop, &has_room);
     let status = describe_end(command, timeout, ended)?;
-    if status.success() {
-        return Ok(());
+    Ok(ProgramEnd {
+        command: command.to_owned(),
+        status,
+        said: read_end(&output),
+    })
+}
+
+/// A place for what a command prints: a file, and no pipe, since what the command leaves running may keep it. Where the disk has no room it is in
+/// memory, so that a full disk keeps no command from being run.
+fn open_output() -> std::io::Result<File> {
+    let on_disk = tempfile::tempfile().ok();
+    let has_room = |file: &File| {
+        matches!(
+            fallocate(file, FallocateFlags::KEEP_SIZE, 0, OUTPUT_ROOM),
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS)
+        )
+    };
+    match on_disk.filter(has_room) {
+        Some(file) => Ok(file),
+        None => Ok(memfd_create("output", MemfdFlags::CLOEXEC)?.into()),
     }
-    let mut said = Vec::new();
-    let _read = output.as_file().take(MAX_PRINTED).read_to_end(&mut said);
-    Err(failed(format!("fails ({status}): {}", quote_end(&said))))
+}
+
+/// The end of what was printed to a file.
+fn read_end(output: &File) -> String {
+    let length = output.metadata().map_or(0, |found| found.len());
+    let mut said = vec![0; MAX_QUOTED];
+    let read = output.read_at(&mut said, length.saturating_sub(MAX_QUOTED as u64));
+    said.truncate(read.unwrap_or(0));
+    quote_end(&said)
 }
 
 /// Ends the process group of a child, and waits until it has ended: what it would still do must not happen beside the way back.

@@ -1,10 +1,24 @@
-//! How the host of this machine is stopped and started: by commands of the operator's, or as a unit of systemd.
+//! How the host of this machine is stopped and started: by commands of the operator's, or as a unit of systemd. A unit is stopped and started by
+//! `systemctl`, which is given its arguments as they are, and its program is exchanged by this one: no shell reads a path.
 
+use std::fmt;
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::durable::parent_of;
+use crate::durable::{place_file, sync_entry};
+
+use super::commands::{run_command, run_program};
+use super::error::ExchangeError;
+use super::version::hash_file;
+
+/// The mode of a program that is put in its place.
+const PROGRAM_MODE: u32 = 0o755;
 
 /// How the host is stopped, and started with a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,100 +57,227 @@ impl HostControl {
         })
     }
 
-    /// The command that stops the host. `binary`: the version that is started next. `is_exclusive`: nothing may be started until
-    /// [`Self::start_command`] has it started, so that a socket unit, which would start it at the next connection, is stopped too.
-    pub(crate) fn stop_command(&self, binary: &Path, is_exclusive: bool) -> String {
+    /// What stops the host. `binary`: the version that is started next. `is_exclusive`: nothing may be started until [`Self::start_actions`] has it
+    /// started, so that a socket unit, which would start it at the next connection, is stopped too.
+    pub(crate) fn stop_actions(&self, binary: &Path, is_exclusive: bool) -> Vec<HostAction> {
         match self {
-            Self::Commands { stop, .. } => stop.clone(),
+            Self::Commands { stop, .. } => vec![HostAction::Shell(stop.clone())],
             Self::Unit { unit, program } => {
                 let first = if is_exclusive {
                     // The program stays until the next version is started: if that is called off, the unit starts what the database belongs to.
-                    format!(
-                        "if systemctl cat {unit}.socket >/dev/null 2>&1; then systemctl stop {unit}.socket; fi"
-                    )
+                    HostAction::socket("stop", unit)
                 } else {
                     // What a connection to the socket starts is the next version.
-                    install_command(binary, program)
+                    HostAction::install(binary, program)
                 };
-                format!("{first} && systemctl stop {unit}.service")
+                vec![first, HostAction::service("stop", unit)]
             }
         }
     }
 
-    /// The command that starts the version.
-    pub(crate) fn start_command(&self, binary: &Path) -> String {
+    /// What starts the version.
+    pub(crate) fn start_actions(&self, binary: &Path) -> Vec<HostAction> {
         match self {
-            Self::Commands { start, .. } => start.clone(),
-            Self::Unit { unit, program } => {
-                let install = install_command(binary, program);
-                format!(
-                    "{install} && if systemctl cat {unit}.socket >/dev/null 2>&1; then systemctl start {unit}.socket; fi && systemctl start {unit}.service"
-                )
+            Self::Commands { start, .. } => vec![HostAction::Shell(start.clone())],
+            Self::Unit { unit, program } => vec![
+                HostAction::install(binary, program),
+                HostAction::socket("start", unit),
+                HostAction::service("start", unit),
+            ],
+        }
+    }
+}
+
+/// One thing that is done to stop or start a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HostAction {
+    /// A command of the operator's is run by `sh -c`.
+    Shell(String),
+    /// A version takes the place of a program, as a whole or not at all, also while that runs and over a power cut.
+    Install {
+        /// The version.
+        binary: PathBuf,
+        /// The program whose place it takes.
+        program: PathBuf,
+    },
+    /// A unit is stopped or started by `systemctl`.
+    Systemctl {
+        /// `stop` or `start`.
+        verb: &'static str,
+        /// The unit, with its kind.
+        unit: String,
+        /// Where there is no such unit, nothing is done.
+        is_optional: bool,
+    },
+}
+
+impl HostAction {
+    fn install(binary: &Path, program: &Path) -> Self {
+        Self::Install {
+            binary: binary.to_owned(),
+            program: program.to_owned(),
+        }
+    }
+
+    fn service(verb: &'static str, unit: &str) -> Self {
+        Self::Systemctl {
+            verb,
+            unit: format!("{unit}.service"),
+            is_optional: false,
+        }
+    }
+
+    fn socket(verb: &'static str, unit: &str) -> Self {
+        Self::Systemctl {
+            verb,
+            unit: format!("{unit}.socket"),
+            is_optional: true,
+        }
+    }
+
+    fn run(&self, lock: &File, timeout: Duration, stop: &AtomicBool) -> Result<(), ExchangeError> {
+        match self {
+            Self::Shell(command) => run_command(command, lock, timeout, stop),
+            Self::Install { binary, program } => install_program(binary, program),
+            Self::Systemctl {
+                verb,
+                unit,
+                is_optional,
+            } => {
+                if *is_optional && !has_unit(unit, lock, timeout, stop)? {
+                    return Ok(());
+                }
+                run_program("systemctl", &[verb, unit], lock, timeout, stop)?.into_success()
             }
         }
     }
 }
 
-/// The command that puts a version in the place of a program, as a whole or not at all, also while that runs and over a power cut.
-fn install_command(binary: &Path, program: &Path) -> String {
-    let dir = quote(parent_of(program));
-    let (binary, program) = (quote(binary), quote(program));
-    format!(
-        "{{ cmp -s {binary} {program} || {{ cp -f {binary} {program}.new && chmod 0755 {program}.new && sync {program}.new && mv -f {program}.new {program}; }}; }} && sync {dir}"
-    )
+impl fmt::Display for HostAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shell(command) => write!(f, "{command}"),
+            Self::Install { binary, program } => write!(
+                f,
+                "{} takes the place of {}",
+                binary.display(),
+                program.display()
+            ),
+            Self::Systemctl {
+                verb,
+                unit,
+                is_optional,
+            } => {
+                let condition = if *is_optional { " if there is one" } else { "" };
+                write!(f, "systemctl {verb} {unit}{condition}")
+            }
+        }
+    }
 }
 
-/// A path as one word of a shell's command.
-fn quote(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+/// Does these things in their order, each for `timeout` at most. The first that fails is the last; all may be done again.
+pub(crate) fn run_actions(
+    actions: &[HostAction],
+    lock: &File,
+    timeout: Duration,
+    stop: &AtomicBool,
+) -> Result<(), ExchangeError> {
+    let mut actions = actions.iter();
+    actions.try_for_each(|action| action.run(lock, timeout, stop))
+}
+
+/// What is done, in words.
+pub(crate) fn describe_actions(actions: &[HostAction]) -> String {
+    let actions: Vec<String> = actions.iter().map(ToString::to_string).collect();
+    actions.join(", then ")
+}
+
+/// Whether systemd knows a unit. Changes nothing.
+pub(crate) fn has_unit(
+    unit: &str,
+    lock: &File,
+    timeout: Duration,
+    stop: &AtomicBool,
+) -> Result<bool, ExchangeError> {
+    let shown = run_program("systemctl", &["cat", unit], lock, timeout, stop)?;
+    Ok(shown.has_succeeded())
+}
+
+/// Puts a version in the place of a program. One that is there already is only made to last.
+fn install_program(binary: &Path, program: &Path) -> Result<(), ExchangeError> {
+    let wanted = hash_file(binary)?;
+    if hash_file(program).is_ok_and(|found| found == wanted) {
+        return sync_entry(program).map_err(ExchangeError::for_file(program));
+    }
+    place_file(program, |file| {
+        io::copy(&mut File::open(binary)?, file)?;
+        file.set_permissions(Permissions::from_mode(PROGRAM_MODE))
+    })
+    .map_err(ExchangeError::for_file(program))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
     #[test]
     fn a_unit_is_stopped_and_started_with_the_version_in_its_place() {
+        let (new, program) = (Path::new("/opt/it's new"), Path::new("/usr/bin/ark"));
+        let control = HostControl::of_unit("ark.service", program.into()).unwrap();
+        for (actions, expected) in [
+            (
+                control.stop_actions(new, false),
+                "/opt/it's new takes the place of /usr/bin/ark, then systemctl stop ark.service",
+            ),
+            // Where nothing may be started in between, the program is exchanged at the start.
+            (
+                control.stop_actions(new, true),
+                "systemctl stop ark.socket if there is one, then systemctl stop ark.service",
+            ),
+            (
+                control.start_actions(new),
+                "/opt/it's new takes the place of /usr/bin/ark, then systemctl start ark.socket if there is one, then systemctl start ark.service",
+            ),
+        ] {
+            assert_eq!(describe_actions(&actions), expected);
+        }
+        for name in ["", "-x", "a b", "a;b", "ark/..", "$(x)"] {
+            assert!(
+                HostControl::of_unit(name, program.into()).is_err(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_version_takes_the_place_of_a_program_whole_whatever_its_name_is() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        std::fs::write(at("it's new"), "2").unwrap();
-        std::fs::write(at("ark"), "1").unwrap();
-        // What stands for systemctl: there is a socket unit, and every call is kept.
-        let log = at("log").display().to_string();
-        let script = format!("systemctl() {{ echo \"$*\" >>{log}; }}\n");
-        let run = |command: &str| {
-            let status = std::process::Command::new("sh")
-                .args(["-c", &format!("{script}{command}")])
-                .status();
-            assert!(status.unwrap().success(), "{command}");
-        };
-        let control = HostControl::of_unit("ark.service", at("ark")).unwrap();
-        run(&control.stop_command(&at("it's new"), false));
-        assert_eq!(std::fs::read_to_string(at("ark")).unwrap(), "2");
-        // Where nothing may be started in between, the program is exchanged at the start.
-        std::fs::write(at("ark"), "1").unwrap();
-        run(&control.stop_command(&at("it's new"), true));
-        assert_eq!(std::fs::read_to_string(at("ark")).unwrap(), "1");
-        run(&control.start_command(&at("it's new")));
-        assert_eq!(std::fs::read_to_string(at("ark")).unwrap(), "2");
-        let said = std::fs::read_to_string(at("log")).unwrap();
-        // What `cat` prints is not shown: its standard output is redirected, and the log is a file of its own.
-        let calls: Vec<&str> = said
-            .lines()
-            .filter(|line| !line.starts_with("cat"))
-            .collect();
-        assert_eq!(
-            calls,
-            [
-                "stop ark.service",
-                "stop ark.socket",
-                "stop ark.service",
-                "start ark.socket",
-                "start ark.service"
-            ]
-        );
-        for name in ["", "-x", "a b", "a;b", "ark/..", "$(x)"] {
-            assert!(HostControl::of_unit(name, at("ark")).is_err(), "{name}");
+        let lock = File::create(at("lock")).unwrap();
+        let (never, limit) = (AtomicBool::new(false), Duration::from_secs(60));
+        for name in ["it's new", "$(touch x)", "a;b", "-rf"] {
+            std::fs::write(at(name), name).unwrap();
+            for _ in 0..2 {
+                let install = [HostAction::install(&at(name), &at("ark"))];
+                run_actions(&install, &lock, limit, &never).unwrap();
+                assert_eq!(std::fs::read_to_string(at("ark")).unwrap(), name);
+                let mode = std::fs::metadata(at("ark")).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, PROGRAM_MODE);
+            }
         }
+        let refused = install_program(&at("none"), &at("ark")).unwrap_err();
+        assert!(refused.to_string().contains("none"), "{refused}");
+        assert_eq!(std::fs::read_to_string(at("ark")).unwrap(), "-rf");
+        // What comes after a failure is not done.
+        let shell = |text: String| HostAction::Shell(text);
+        let made = at("made");
+        let actions = [
+            shell("exit 3".to_owned()),
+            shell(format!("echo >{}", made.display())),
+        ];
+        assert!(run_actions(&actions, &lock, limit, &never).is_err());
+        assert!(!made.exists());
     }
 }

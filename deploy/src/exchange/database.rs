@@ -30,7 +30,7 @@ pub struct Migration {
 impl Migration {
     /// What the way back needs, for people.
     #[must_use]
-    pub fn describe(&self) -> String {
+    pub fn describe_migration(&self) -> String {
         format!(
             "the new version migrates the database from schema {} to {}, which this version cannot open: until the new version has judged the way back is the snapshot that is made when the old host has ended, and loses no decision; after that it is `ark rollback` to that snapshot, which needs a number of decisions that may be lost to the ledger",
             self.from, self.to
@@ -220,7 +220,7 @@ pub(crate) fn restore_over(
     token_file: &TokenFile,
 ) -> Result<RestoreReport, ExchangeError> {
     let key = ark_store::SecretKey::from_environment().ok().flatten();
-    let mut keep = |token: &str| token_file.write(token);
+    let mut keep = |token: &str| token_file.write_token(token);
     restore_snapshot_keeping(snapshot, data_dir, true, key.as_ref(), label, &mut keep)
         .map_err(ExchangeError::for_copy(data_dir))
 }

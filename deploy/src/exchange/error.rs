@@ -9,6 +9,9 @@ use ark_store::MaintenanceError;
 /// Why an exchange, or the way back from it, does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
+    /// A dry run found what the run would fail for.
+    #[error("nothing was changed; the run would fail: {}", .0.join("; "))]
+    Rehearsal(Vec<String>),
     /// A command cannot be run, fails, or takes too long.
     #[error("`{command}` {problem}")]
     Command {

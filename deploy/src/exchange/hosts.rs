@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
 
-use super::commands::run_command;
+use super::control::{HostAction, run_actions};
 use super::database::keep_before_migration;
 use super::error::ExchangeError;
 use super::serving::{HostWatch, WantedProgram, wait_ready};
@@ -28,10 +28,10 @@ pub(crate) struct HostExchange<'a> {
     pub(crate) data_dir: &'a Path,
     /// Where the database is kept if it will be migrated.
     pub(crate) kept: &'a Path,
-    /// Stops the host that runs.
-    pub(crate) stop_command: &'a str,
-    /// Starts the new version.
-    pub(crate) start_command: &'a str,
+    /// Stop the host that runs.
+    pub(crate) stop_actions: &'a [HostAction],
+    /// Start the new version.
+    pub(crate) start_actions: &'a [HostAction],
     /// How long each command, and the start, may take.
     pub(crate) timeout: Duration,
     /// Whether an operator interrupts the run.
@@ -52,19 +52,19 @@ impl HostExchange<'_> {
     ///
     /// Repeated after a kill at any point it comes to the same end: whatever serves by then, also a host that somebody started meanwhile, has ended
     /// before the database is kept, unless it is the new version.
-    pub(crate) fn run<E: From<ExchangeError>>(
+    pub(crate) fn exchange_hosts<E: From<ExchangeError>>(
         &self,
         begun: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<Exchanged, E> {
         let started = Instant::now();
         if !self.is_running {
-            run_command(self.stop_command, self.lock, self.timeout, self.stop)?;
+            run_actions(self.stop_actions, self.lock, self.timeout, self.stop)?;
             keep_before_migration(self.new_binary, self.data_dir, self.kept)?;
             begun()?;
         }
         let mut watch = HostWatch::before_start(self.data_dir);
-        run_command(self.start_command, self.lock, self.timeout, self.stop)?;
-        let check = || self.wanted.check(self.data_dir);
+        run_actions(self.start_actions, self.lock, self.timeout, self.stop)?;
+        let check = || self.wanted.check_serving(self.data_dir);
         let serving = wait_ready(self.client, &mut watch, self.timeout, self.stop, &check)?;
         Ok(Exchanged {
             pause: (!self.is_running).then(|| started.elapsed()),

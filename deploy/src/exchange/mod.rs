@@ -26,16 +26,17 @@
 //! A command that was begun goes on when the process that ran it is killed, and holds the journal's lock: who goes on waits for its end. A journal
 //! is cleared, or its end noted, after the last effect.
 //!
-//! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`version`] (what one says of itself), [`control`] (how a host is stopped and started), [`database`] (snapshots, replay, migration), [`token`] (what a restore makes),
-//! [`serving`] (which version serves), [`hosts`] (stop, start, ready), [`validation`], [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
+//! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`version`] (what one says of itself), [`control`] (how a host is stopped and started, by `sh -c` or by argument vectors), [`database`] (snapshots, replay, migration), [`token`] (what a restore makes),
+//! [`serving`] (which version serves), [`hosts`] (stop, start, ready), [`validation`], [`preflight`] (what a dry run looks at), [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
 //!
 //! Must not know: journals' entries, arguments, how anything is printed.
 
 pub(crate) mod commands;
-mod control;
+pub(crate) mod control;
 pub(crate) mod database;
 mod error;
 pub(crate) mod hosts;
+pub(crate) mod preflight;
 pub(crate) mod record;
 pub(crate) mod serving;
 pub(crate) mod token;

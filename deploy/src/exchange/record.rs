@@ -82,7 +82,7 @@ struct WaitingStep {
 
 impl StepQueue {
     /// Has the host record those that wait and this one, each once for its key.
-    pub(crate) fn post(&mut self, client: &HostClient, key: String, step: &StepRecord<'_>) {
+    pub(crate) fn post_step(&mut self, client: &HostClient, key: String, step: &StepRecord<'_>) {
         self.waiting.push_back(WaitingStep {
             name: step.step.to_owned(),
             key,

@@ -52,7 +52,7 @@ pub(crate) enum Serving {
 
 impl WantedProgram {
     /// Asks a version of `ark` which program it becomes.
-    pub(crate) fn of(binary: &Path) -> Result<Self, ExchangeError> {
+    pub(crate) fn from_binary(binary: &Path) -> Result<Self, ExchangeError> {
         let shown = ask_version(binary)?;
         Ok(Self {
             name: format!("{} ({})", shown.version, binary.display()),
@@ -71,14 +71,14 @@ impl WantedProgram {
     }
 
     /// Looks at which program serves a data directory.
-    pub(crate) fn look(&self, data_dir: &Path) -> Serving {
-        let found = match RunningProgram::find(data_dir) {
+    pub(crate) fn find_serving(&self, data_dir: &Path) -> Serving {
+        let found = match RunningProgram::find_program(data_dir) {
             Ok(Some(found)) => found,
             Ok(None) => return Serving::Nothing,
             Err(problem) => return Serving::Unknown(problem),
         };
         let RunningProgram { pid, path, digest } = found;
-        if self.is(digest) {
+        if self.is_build(digest) {
             return Serving::Wanted;
         }
         let path = path.display();
@@ -95,13 +95,13 @@ impl WantedProgram {
         }
     }
 
-    /// As [`Self::look`], for a host that is ready. Returns a description for the operator.
+    /// As [`Self::find_serving`], for a host that is ready. Returns a description for the operator.
     ///
     /// # Errors
     /// Another version serves, or nothing serves the data directory.
-    pub(crate) fn check(&self, data_dir: &Path) -> Result<String, ExchangeError> {
+    pub(crate) fn check_serving(&self, data_dir: &Path) -> Result<String, ExchangeError> {
         let wanted = || self.name.clone();
-        match self.look(data_dir) {
+        match self.find_serving(data_dir) {
             Serving::Wanted => Ok(format!("{} serves", self.name)),
             Serving::Unknown(problem) => Ok(format!(
                 "which version serves cannot be told here: {problem}"
@@ -118,7 +118,7 @@ impl WantedProgram {
     }
 
     /// Whether this is the program of that digest.
-    pub(crate) fn is(&self, build: Digest) -> bool {
+    pub(crate) fn is_build(&self, build: Digest) -> bool {
         [self.build, self.file].contains(&Some(build))
     }
 }
@@ -179,7 +179,7 @@ impl HostWatch {
     }
 
     /// Why a host is not ready, as far as its process tells.
-    fn describe(&self) -> String {
+    fn describe_host(&self) -> String {
         let dir = self.data_dir.display();
         match find_host_process(&self.data_dir) {
             HostProcess::None => format!("no process holds {dir}"),
@@ -224,7 +224,7 @@ pub(crate) fn wait_ready(
         if Instant::now() > ends {
             return Err(ExchangeError::NotReady {
                 timeout,
-                found: watch.describe(),
+                found: watch.describe_host(),
             });
         }
         let looks_again = Instant::now() + pause;
@@ -253,7 +253,7 @@ pub(crate) fn has_gone(client: &HostClient, data_dir: &Path) -> bool {
 
 /// The digest of the program that serves a data directory, for a later look; `None`: none serves, or it cannot be told.
 pub(crate) fn find_build(data_dir: &Path) -> Option<Digest> {
-    let found = RunningProgram::find(data_dir).ok().flatten();
+    let found = RunningProgram::find_program(data_dir).ok().flatten();
     found.map(|program| program.digest)
 }
 
@@ -266,7 +266,7 @@ struct RunningProgram {
 
 impl RunningProgram {
     /// The program of the process that holds a data directory; `None`: none holds it.
-    fn find(data_dir: &Path) -> Result<Option<Self>, String> {
+    fn find_program(data_dir: &Path) -> Result<Option<Self>, String> {
         let pid = match find_host_process(data_dir) {
             HostProcess::None => return Ok(None),
             HostProcess::Found(pid) => pid,
@@ -334,7 +334,7 @@ mod tests {
         let other = Digest::hash_bytes(b"another");
         let look = |build, file| {
             let name = "2.0.0".to_owned();
-            WantedProgram { name, build, file }.look(&data)
+            WantedProgram { name, build, file }.find_serving(&data)
         };
         assert_eq!(look(Some(own), None), Serving::Nothing);
         let store = Store::open(&StoreConfig::in_dir(data.clone())).unwrap();

@@ -18,7 +18,7 @@ pub(crate) struct TokenFile(PathBuf);
 
 impl TokenFile {
     /// The file of the token of a deployment, beside its journal.
-    pub(crate) fn beside(journal: &Path, id: &str) -> Self {
+    pub(crate) fn place_beside(journal: &Path, id: &str) -> Self {
         Self(journal.with_file_name(format!("{id}-admin.token")))
     }
 
@@ -28,7 +28,7 @@ impl TokenFile {
     }
 
     /// The description for the operator.
-    pub(crate) fn describe(&self) -> String {
+    pub(crate) fn describe_token(&self) -> String {
         format!(
             "the snapshot has no token; a new one of an administrator is in {}",
             self.0.display()
@@ -36,7 +36,7 @@ impl TokenFile {
     }
 
     /// Writes a token to the file, which its owner alone can read. It is on disk when this returns.
-    pub(crate) fn write(&self, token: &str) -> Result<(), MaintenanceError> {
+    pub(crate) fn write_token(&self, token: &str) -> Result<(), MaintenanceError> {
         place_file(&self.0, |file| writeln!(file, "{token}")).map_err(|cause| {
             MaintenanceError::File {
                 path: self.0.clone(),
@@ -46,7 +46,10 @@ impl TokenFile {
     }
 
     /// A client with the token that a restore kept; `None`: none was made.
-    pub(crate) fn client(&self, client: &HostClient) -> Result<Option<HostClient>, ExchangeError> {
+    pub(crate) fn read_client(
+        &self,
+        client: &HostClient,
+    ) -> Result<Option<HostClient>, ExchangeError> {
         match std::fs::read_to_string(&self.0) {
             Ok(token) => {
                 let client = client.with_token(token.trim());

@@ -71,7 +71,7 @@ pub(crate) fn set_weights(
 mod tests {
     use super::*;
 
-    fn weights(of: &[(&str, u32)]) -> BTreeMap<String, u32> {
+    fn collect_weights(of: &[(&str, u32)]) -> BTreeMap<String, u32> {
         of.iter()
             .map(|(name, weight)| ((*name).to_owned(), *weight))
             .collect()
@@ -80,9 +80,9 @@ mod tests {
     #[test]
     fn a_server_gets_its_share_and_the_others_keep_their_proportion() {
         for before in [
-            weights(&[("canary", 0), ("one", 100)]),
-            weights(&[("canary", 0), ("one", 100), ("two", 50)]),
-            weights(&[("canary", 0), ("one", 256), ("two", 256), ("three", 1)]),
+            collect_weights(&[("canary", 0), ("one", 100)]),
+            collect_weights(&[("canary", 0), ("one", 100), ("two", 50)]),
+            collect_weights(&[("canary", 0), ("one", 256), ("two", 256), ("three", 1)]),
         ] {
             for share in [1, 10, 25, 50, 99] {
                 let found = weigh_servers(&before, "canary", share);
@@ -93,7 +93,11 @@ mod tests {
                 assert!(found.values().all(|weight| *weight > 0), "{found:?}");
             }
         }
-        let all = weigh_servers(&weights(&[("canary", 0), ("one", 100)]), "canary", 100);
-        assert_eq!(all, weights(&[("canary", 256), ("one", 0)]));
+        let all = weigh_servers(
+            &collect_weights(&[("canary", 0), ("one", 100)]),
+            "canary",
+            100,
+        );
+        assert_eq!(all, collect_weights(&[("canary", 256), ("one", 0)]));
     }
 }

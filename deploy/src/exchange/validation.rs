@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use ark_client::HostClient;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::validate::{
-    CaseStatus, ValidateError, ValidateOptions, ValidationReport, validate_host,
+    CaseResult, CaseStatus, ValidateError, ValidateOptions, ValidationReport, validate_host,
 };
 
 /// Who asks the host.
@@ -42,12 +43,13 @@ pub(crate) enum Validated {
 }
 
 impl ValidationPlan {
-    /// Validates the host. `data_dir`: the data directory, where this program can read its record.
-    pub(crate) fn run(
+    /// Validates the host. `data_dir`: the data directory, where this program can read its record. `tell` is told the result of each test.
+    pub(crate) fn run_validation(
         &self,
         clients: HostClients<'_>,
         data_dir: Option<PathBuf>,
         stop: &AtomicBool,
+        tell: &mut dyn FnMut(&str, Value),
     ) -> Result<(ValidationReport, Validated), ValidateError> {
         let options = ValidateOptions {
             categories: self.categories.clone(),
@@ -57,7 +59,14 @@ impl ValidationPlan {
             patience: self.patience,
         };
         let HostClients { client, submitter } = clients;
-        let report = validate_host(client, submitter, &options, stop, &mut |_| {}, &mut |_| {})?;
+        let mut told = |case: &CaseResult| {
+            let reason = format!("{}/{}: {}", case.category, case.name, case.detail);
+            tell(
+                "validation",
+                json!({"result": case.status, "reason": reason}),
+            );
+        };
+        let report = validate_host(client, submitter, &options, stop, &mut |_| {}, &mut told)?;
         let failed: Vec<String> = report
             .cases
             .iter()

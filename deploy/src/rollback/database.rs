@@ -157,7 +157,7 @@ pub(super) fn check_accepted(
 }
 
 /// Whether an earlier run's acceptance, with which it began to set `begun` aside, is one of `aside`, too.
-pub(super) fn covers(begun: &SetAside, aside: &SetAside) -> bool {
+pub(super) fn covers_loss(begun: &SetAside, aside: &SetAside) -> bool {
     let has_no_more = match (begun.decisions, aside.decisions) {
         (Some(begun), Some(now)) => now <= begun,
         (None, None) => true,
@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    fn plan(dir: &Path, snapshot: Option<&Path>) -> RollbackPlan {
+    fn build_plan(dir: &Path, snapshot: Option<&Path>) -> RollbackPlan {
         RollbackPlan {
             version: "1".to_owned(),
             reason: "it is slow".to_owned(),
@@ -231,7 +231,7 @@ mod tests {
         let text = std::fs::read_to_string(&manifest).unwrap();
         // The database is damaged, so that a snapshot must take its place.
         let decide = |snapshot: Option<&Path>| {
-            let plan = plan(dir.path(), snapshot);
+            let plan = build_plan(dir.path(), snapshot);
             decide_way(&plan, current_schema(), Some("a page is broken"))
         };
         let found = |way: Result<DatabaseChoice, RollbackError>| match way {

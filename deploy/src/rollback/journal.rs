@@ -154,7 +154,7 @@ pub struct PastRollback {
 
 /// Where a rollback stands that has not ended.
 #[derive(Debug, Clone)]
-pub(super) struct RollbackState {
+pub(crate) struct RollbackState {
     pub(super) begin: RollbackStart,
     pub(super) damage: Option<String>,
     /// How often the database was set aside: part of the name of the restore.
@@ -165,7 +165,7 @@ pub(super) struct RollbackState {
 }
 
 impl RollbackState {
-    pub(super) const fn of(begin: RollbackStart, past: PastRollback) -> Self {
+    pub(super) const fn from_start(begin: RollbackStart, past: PastRollback) -> Self {
         Self {
             begin,
             damage: None,
@@ -173,6 +173,18 @@ impl RollbackState {
             is_restoring: false,
             past,
         }
+    }
+
+    /// Has these steps be taken again by another run. What was started may have ended meanwhile, or an operator may have started the newer version,
+    /// which may have judged more: what serves in the end is what that run starts.
+    pub(super) fn forget_repeated(&mut self) {
+        let again = [
+            RollbackStep::Database,
+            RollbackStep::Start,
+            RollbackStep::Health,
+            RollbackStep::Validation,
+        ];
+        self.past.steps.retain(|done| !again.contains(&done.step));
     }
 
     /// Whether a step was taken.
@@ -195,7 +207,7 @@ impl RollbackState {
     }
 
     /// Takes an entry over.
-    pub(super) fn apply(&mut self, entry: &RollbackEntry) {
+    pub(super) fn apply_entry(&mut self, entry: &RollbackEntry) {
         match entry {
             RollbackEntry::Started(_) | RollbackEntry::Step(_) => {}
             RollbackEntry::Damaged(problem) => self.damage = Some(problem.clone()),
@@ -232,7 +244,7 @@ impl RollbackState {
 }
 
 impl PastRollback {
-    pub(super) fn of(begin: &RollbackStart) -> Self {
+    pub(super) fn from_start(begin: &RollbackStart) -> Self {
         Self {
             id: begin.id.clone(),
             version: begin.plan.version.clone(),
@@ -254,12 +266,12 @@ pub(super) fn read_entries(entries: &[RollbackEntry]) -> Vec<RollbackState> {
     let mut found: Vec<RollbackState> = Vec::new();
     for entry in entries {
         if let RollbackEntry::Started(begin) = entry {
-            found.push(RollbackState::of(
+            found.push(RollbackState::from_start(
                 RollbackStart::clone(begin),
-                PastRollback::of(begin),
+                PastRollback::from_start(begin),
             ));
         } else if let Some(last) = found.last_mut() {
-            last.apply(entry);
+            last.apply_entry(entry);
         }
     }
     found
@@ -270,7 +282,8 @@ pub(super) fn read_entries(entries: &[RollbackEntry]) -> Vec<RollbackState> {
 /// # Errors
 /// The journal cannot be read.
 pub fn read_history(client: &HostClient, path: &Path) -> Result<Vec<PastRollback>, JournalError> {
-    let entries = Journal::read::<RollbackEntry>(path, &ExchangeKind::Rollback.owner_for(client))?;
+    let entries =
+        Journal::read_entries::<RollbackEntry>(path, &ExchangeKind::Rollback.owner_for(client))?;
     let states = read_entries(&entries).into_iter();
     Ok(states.map(|state| state.past).collect())
 }

@@ -14,6 +14,7 @@ mod error;
 mod health;
 mod journal;
 mod plan;
+mod rehearsal;
 mod run;
 mod stable_host;
 #[cfg(test)]
@@ -24,5 +25,7 @@ pub use database::{AcceptedLoss, DatabaseChoice};
 pub use error::RollbackError;
 pub use journal::{PastRollback, PastStep, RollbackStep, SetAside, read_history};
 pub use plan::{RollbackPlan, TrafficPlan};
+pub use rehearsal::rehearse_rollback;
+pub(crate) use rehearsal::{describe_rollback, read_way_back};
 pub(crate) use run::give_up_for_upgrade;
-pub use run::{Rollback, RollbackReport, rehearse};
+pub use run::{Rollback, RollbackReport};

@@ -12,21 +12,21 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::canary::{CanaryError, CanaryOrder, HostCanary, end_silent, read_state, send_request};
-use crate::exchange::commands::run_command;
+use crate::exchange::control::run_actions;
 use crate::exchange::database::{make_snapshot, restore_over};
 use crate::exchange::record::{StepRecord, post_step};
-use crate::exchange::serving::HostWatch;
+use crate::exchange::serving::{HostWatch, is_ready};
 use crate::exchange::token::TokenFile;
-use crate::exchange::validation::{Validated, describe_validation};
+use crate::exchange::validation::Validated;
 use crate::exchange::version::ask_version;
 use crate::exchange::{ExchangeError, HostClients};
 use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own};
-use crate::journal::Journal;
+use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::runner::RunMark;
 use crate::validate::ValidationReport;
 
 use super::database::{
-    AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, covers, decide_way,
+    AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, covers_loss, decide_way,
 };
 use super::error::RollbackError;
 use super::journal::{
@@ -72,7 +72,7 @@ pub struct Rollback<'a> {
 }
 
 /// Asks the stable version and the database. Returns what is known when a rollback begins, and what will happen to the database.
-fn prepare(
+pub(super) fn prepare_rollback(
     client: &HostClient,
     plan: RollbackPlan,
     accepted: Option<AcceptedLoss>,
@@ -105,53 +105,6 @@ fn prepare(
     Ok((begin, way))
 }
 
-/// Checks what a rollback needs, and changes nothing. Returns its steps, for people.
-///
-/// # Errors
-/// Something is missing.
-pub fn rehearse(
-    client: &HostClient,
-    plan: RollbackPlan,
-    accepted: Option<AcceptedLoss>,
-) -> Result<Vec<String>, RollbackError> {
-    let upgrades = excluded_upgrades(plan.upgrade_journal.as_deref());
-    upgrades.map_or(Ok(()), |other| other.refuse(client))?;
-    let canary = read_state(client, &plan.canary_journal)?;
-    let (begin, way) = prepare(client, plan, accepted)?;
-    let plan = &begin.plan;
-    let traffic = plan.traffic.as_ref().map_or_else(
-        || "no HAProxy is named: the host has all requests".to_owned(),
-        |traffic| {
-            format!(
-                "{} of {} gets {:?} %",
-                traffic.server, traffic.backend, traffic.shares
-            )
-        },
-    );
-    Ok(vec![
-        canary.map_or_else(
-            || "canary: none is under way".to_owned(),
-            |canary| format!("canary: {} is undone", canary.id),
-        ),
-        format!(
-            "backup: the database is copied to {}",
-            plan.snapshots.display()
-        ),
-        format!(
-            "database: {}; then {way}",
-            plan.control
-                .stop_command(&plan.binary, matches!(way, DatabaseChoice::Restore(_)))
-        ),
-        format!("start: {}", plan.control.start_command(&plan.binary)),
-        format!(
-            "health: {} checks at most, every {:?}",
-            plan.tries, plan.pause
-        ),
-        format!("traffic: {traffic}"),
-        describe_validation(plan.validation.as_ref()),
-    ])
-}
-
 /// Ends the way back of an upgrade, if one is under way, since an operator stays with the newer version.
 ///
 /// # Errors
@@ -181,7 +134,7 @@ pub(crate) fn give_up_for_upgrade(
     if last.past.ended_at_ms.is_some() {
         return Ok(());
     }
-    journal.record(&RollbackEntry::Finished {
+    journal.record_entry(&RollbackEntry::Finished {
         at_ms: Millis::now(),
         passed: false,
         result: "given up: an operator stays with the newer version".to_owned(),
@@ -225,15 +178,7 @@ impl<'a> Rollback<'a> {
             }
             (Some(mut state), _) if state.past.ended_at_ms.is_none() => {
                 tell("goes-on", json!({"reason": state.begin.id}));
-                // What was started may have ended meanwhile, or an operator may have started the newer version, which may have judged more: what
-                // serves in the end is what this run starts.
-                let again = [
-                    RollbackStep::Database,
-                    RollbackStep::Start,
-                    RollbackStep::Health,
-                    RollbackStep::Validation,
-                ];
-                state.past.steps.retain(|done| !again.contains(&done.step));
+                state.forget_repeated();
                 state
             }
             (Some(state), _) if waited => return Err(RollbackError::Ended(state.begin.id)),
@@ -241,17 +186,17 @@ impl<'a> Rollback<'a> {
             (_, Some(plan)) => {
                 let upgrade_journal = plan.upgrade_journal.clone();
                 let upgrades = excluded_upgrades(upgrade_journal.as_deref());
-                upgrades.map_or(Ok(()), |other| other.refuse(clients.client))?;
-                let (begin, way) = prepare(clients.client, plan, accepted)?;
+                upgrades.map_or(Ok(()), |other| other.refuse_other(clients.client))?;
+                let (begin, way) = prepare_rollback(clients.client, plan, accepted)?;
                 tell("way", json!({"reason": way.to_string()}));
                 let held = hold_others(clients.client, upgrades.as_slice())?;
-                journal.record(&RollbackEntry::Started(Box::new(begin.clone())))?;
+                journal.record_entry(&RollbackEntry::Started(Box::new(begin.clone())))?;
                 drop(held);
-                let past = PastRollback::of(&begin);
-                RollbackState::of(begin, past)
+                let past = PastRollback::from_start(&begin);
+                RollbackState::from_start(begin, past)
             }
         };
-        let admin = TokenFile::beside(path, &state.begin.id).client(clients.client)?;
+        let admin = TokenFile::place_beside(path, &state.begin.id).read_client(clients.client)?;
         Ok(Self {
             clients,
             journal,
@@ -270,7 +215,7 @@ impl<'a> Rollback<'a> {
     ///
     /// # Errors
     /// A step failed, or `stop` was set: the next run takes it again.
-    pub fn run(mut self, stop: &AtomicBool) -> Result<RollbackReport, RollbackError> {
+    pub fn run_steps(mut self, stop: &AtomicBool) -> Result<RollbackReport, RollbackError> {
         for step in RollbackStep::ALL {
             if self.state.is_done(step) {
                 continue;
@@ -278,14 +223,17 @@ impl<'a> Rollback<'a> {
             if stop.load(Ordering::Relaxed) {
                 return Err(RollbackError::Interrupted);
             }
-            self.journal.record(&RollbackEntry::Step(step))?;
+            if step == RollbackStep::Database {
+                self.reserve_room()?;
+            }
+            self.journal.record_entry(&RollbackEntry::Step(step))?;
             (self.tell)(step.as_str(), Value::Null);
-            match self.take(step, stop) {
+            match self.take_step(step, stop) {
                 Ok(detail) => {
                     let passed = step != RollbackStep::Validation
                         || self.validation.as_ref().is_none_or(|report| report.passed);
                     (self.tell)(step.as_str(), json!({"reason": detail}));
-                    self.enter(&RollbackEntry::Done(PastStep {
+                    self.note_entry(&RollbackEntry::Done(PastStep {
                         step,
                         at_ms: Millis::now(),
                         passed,
@@ -296,7 +244,8 @@ impl<'a> Rollback<'a> {
                 Err(error) => {
                     let problem = error.to_string();
                     // Why the step failed is what counts, also where a full disk takes no entry.
-                    if let Err(unnoted) = self.enter(&RollbackEntry::Failed { step, problem }) {
+                    if let Err(unnoted) = self.note_entry(&RollbackEntry::Failed { step, problem })
+                    {
                         (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
                     }
                     if error.is_interruption() {
@@ -307,21 +256,33 @@ impl<'a> Rollback<'a> {
                 }
             }
         }
-        self.finish()
+        self.finish_rollback()
     }
 
-    fn enter(&mut self, entry: &RollbackEntry) -> Result<(), RollbackError> {
-        self.journal.record(entry)?;
-        self.state.apply(entry);
+    /// Reserves the room of the entries from the stop of the host on. Where no host serves, a full disk does not hold up its start.
+    fn reserve_room(&self) -> Result<(), RollbackError> {
+        match self.journal.reserve_room(EXCHANGE_ROOM) {
+            Err(error) if is_ready(self.current_client()) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_entry(&mut self, entry: &RollbackEntry) -> Result<(), RollbackError> {
+        self.journal.record_entry(entry)?;
+        self.state.apply_entry(entry);
         Ok(())
     }
 
     /// Operates the host, with the token that the restore made if it made one.
-    pub(super) fn client(&self) -> &HostClient {
+    pub(super) fn current_client(&self) -> &HostClient {
         self.admin.as_ref().unwrap_or(self.clients.client)
     }
 
-    fn take(&mut self, step: RollbackStep, stop: &AtomicBool) -> Result<String, RollbackError> {
+    fn take_step(
+        &mut self,
+        step: RollbackStep,
+        stop: &AtomicBool,
+    ) -> Result<String, RollbackError> {
         match step {
             RollbackStep::Canary => self.undo_canary(stop),
             RollbackStep::Backup => self.back_up(),
@@ -342,7 +303,7 @@ impl<'a> Rollback<'a> {
                     told,
                 )
             }
-            RollbackStep::Validation => self.validate(stop),
+            RollbackStep::Validation => self.validate_host(stop),
         }
     }
 
@@ -390,7 +351,7 @@ impl<'a> Rollback<'a> {
                 ..
             }))) => {
                 let detail = format!("it cannot be copied, and is kept as it is: {finding}");
-                self.enter(&RollbackEntry::Damaged(finding))?;
+                self.note_entry(&RollbackEntry::Damaged(finding))?;
                 Ok(detail)
             }
             // No host serves, and what is replaced is kept aside: the copy is not worth more time without a host.
@@ -405,7 +366,7 @@ impl<'a> Rollback<'a> {
     fn stop_and_restore(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
         let RollbackStart { plan, schema, .. } = self.state.begin.clone();
         if let Some(kept) = self.state.find_unnoted_restore() {
-            self.enter(&RollbackEntry::KeptAside(kept))?;
+            self.note_entry(&RollbackEntry::KeptAside(kept))?;
         }
         let begun = self.state.past.set_aside.clone();
         // The damaged database was replaced.
@@ -431,11 +392,11 @@ impl<'a> Rollback<'a> {
                     }
                     // What was accepted counts once.
                     let begun = begun.filter(|_| !is_replaced);
-                    if !begun.is_some_and(|begun| covers(&begun, &aside)) {
+                    if !begun.is_some_and(|begun| covers_loss(&begun, &aside)) {
                         check_accepted(&aside, self.accepted, true)?;
                     }
                     (self.tell)("database", json!({"reason": aside.to_string()}));
-                    self.enter(&RollbackEntry::SettingAside(aside.clone()))?;
+                    self.note_entry(&RollbackEntry::SettingAside(aside.clone()))?;
                     aside
                 }
             },
@@ -444,12 +405,12 @@ impl<'a> Rollback<'a> {
         let label = self.state.restore_label();
         let restored = restore_over(&aside.snapshot, &plan.data_dir, &label, &token_file)?;
         if restored.token.is_some() {
-            (self.tell)("token", json!({"reason": token_file.describe()}));
-            self.admin = token_file.client(self.clients.client)?;
+            (self.tell)("token", json!({"reason": token_file.describe_token()}));
+            self.admin = token_file.read_client(self.clients.client)?;
         }
         let kept = restored.moved_aside.unwrap_or_default();
         let detail = format!("{aside}; it is kept in {}", kept.display());
-        self.enter(&RollbackEntry::KeptAside(kept))?;
+        self.note_entry(&RollbackEntry::KeptAside(kept))?;
         Ok(detail)
     }
 
@@ -459,8 +420,8 @@ impl<'a> Rollback<'a> {
         is_exclusive: bool,
         stop: &AtomicBool,
     ) -> Result<(), RollbackError> {
-        let command = plan.control.stop_command(&plan.binary, is_exclusive);
-        run_command(&command, &self.journal.share_lock()?, plan.timeout, stop)?;
+        let actions = plan.control.stop_actions(&plan.binary, is_exclusive);
+        run_actions(&actions, &self.journal.share_lock()?, plan.timeout, stop)?;
         Ok(())
     }
 
@@ -475,10 +436,10 @@ impl<'a> Rollback<'a> {
     }
 
     fn token_file(&self) -> TokenFile {
-        TokenFile::beside(self.journal.path(), &self.state.begin.id)
+        TokenFile::place_beside(self.journal.path(), &self.state.begin.id)
     }
 
-    fn validate(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
+    fn validate_host(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
         let RollbackStart { plan, schema, .. } = &self.state.begin;
         let Some(wanted) = &plan.validation else {
             return Ok("none is wanted".to_owned());
@@ -487,10 +448,10 @@ impl<'a> Rollback<'a> {
         let data_dir = (*schema == current_schema()).then(|| plan.data_dir.clone());
         // The token of an administrator may propose, too; the submitter's went with the database.
         let clients = HostClients {
-            client: self.client(),
+            client: self.admin.as_ref().unwrap_or(self.clients.client),
             submitter: self.admin.as_ref().unwrap_or(self.clients.submitter),
         };
-        let (report, result) = wanted.run(clients, data_dir, stop)?;
+        let (report, result) = wanted.run_validation(clients, data_dir, stop, &mut *self.tell)?;
         self.validation = Some(report);
         let detail = match result {
             Validated::Passed(detail) => detail,
@@ -511,14 +472,14 @@ impl<'a> Rollback<'a> {
             }
             let name = done.step.as_str();
             let key = format!("{name}-{}", done.at_ms.0);
-            if self.post(&key, name, &done.detail).is_err() {
+            if self.post_step(&key, name, &done.detail).is_err() {
                 return;
             }
             self.recorded.push(done.step);
         }
     }
 
-    fn post(&self, key: &str, step: &str, reason: &str) -> Result<(), ClientError> {
+    fn post_step(&self, key: &str, step: &str, reason: &str) -> Result<(), ClientError> {
         let RollbackStart { id, plan, .. } = &self.state.begin;
         let record = StepRecord {
             deployment: id,
@@ -529,10 +490,10 @@ impl<'a> Rollback<'a> {
             reason,
             figures: &Value::Null,
         };
-        post_step(self.client(), &format!("{id}-{key}"), &record)
+        post_step(self.current_client(), &format!("{id}-{key}"), &record)
     }
 
-    fn finish(mut self) -> Result<RollbackReport, RollbackError> {
+    fn finish_rollback(mut self) -> Result<RollbackReport, RollbackError> {
         let passed = self.state.past.steps.iter().all(|step| step.passed);
         let result = if passed {
             "the stable version serves".to_owned()
@@ -548,14 +509,15 @@ impl<'a> Rollback<'a> {
             .filter(|done| !self.recorded.contains(&done.step))
             .map(|step| step.step.as_str().to_owned())
             .collect();
-        if let Err(error) = self.post("end", "rolled-back", &result) {
+        if let Err(error) = self.post_step("end", "rolled-back", &result) {
             unrecorded.push(format!("rolled-back: {error}"));
         }
-        self.enter(&RollbackEntry::Finished {
+        self.note_entry(&RollbackEntry::Finished {
             at_ms: Millis::now(),
             passed,
             result,
         })?;
+        self.journal.release_room();
         let token_file = self.token_file().into_path();
         Ok(RollbackReport {
             past: self.state.past,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::exchange::commands::run_command;
+use crate::exchange::control::{describe_actions, run_actions};
 use crate::exchange::serving::{HostWatch, WantedProgram};
 
 use super::error::RollbackError;
@@ -16,10 +16,10 @@ use super::run::{Rollback, TICK};
 impl Rollback<'_> {
     pub(super) fn start_host(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
         let plan = &self.state.begin.plan;
-        let command = plan.control.start_command(&plan.binary);
+        let actions = plan.control.start_actions(&plan.binary);
         self.watch = Some(HostWatch::before_start(&plan.data_dir));
-        run_command(&command, &self.journal.share_lock()?, plan.timeout, stop)?;
-        Ok(command)
+        run_actions(&actions, &self.journal.share_lock()?, plan.timeout, stop)?;
+        Ok(describe_actions(&actions))
     }
 
     /// Starts the host again if it has ended and no process manager does. Returns whether it did.
@@ -54,10 +54,11 @@ impl Rollback<'_> {
             }
             let serving = || {
                 wanted
-                    .check(&plan.data_dir)
+                    .check_serving(&plan.data_dir)
                     .map_err(|error| error.to_string())
             };
-            match read_health(self.client()).and_then(|good| Ok(format!("{good}; {}", serving()?)))
+            match read_health(self.current_client())
+                .and_then(|good| Ok(format!("{good}; {}", serving()?)))
             {
                 Ok(detail) => {
                     let again = if was_started_again {

@@ -16,7 +16,7 @@ use super::journal::{RollbackEntry, RollbackStart};
 use super::{Rollback, RollbackError, RollbackPlan, RollbackStep};
 
 /// A client of a host that nobody asks.
-fn client() -> HostClient {
+fn build_client() -> HostClient {
     let endpoint = Endpoint {
         url: "http://127.0.0.1:9".to_owned(),
         token: None,
@@ -26,7 +26,7 @@ fn client() -> HostClient {
 }
 
 /// `upgrade`: whose way back it is.
-fn plan(dir: &Path, upgrade: Option<&str>) -> RollbackPlan {
+fn build_plan(dir: &Path, upgrade: Option<&str>) -> RollbackPlan {
     RollbackPlan {
         version: "1".to_owned(),
         reason: "it is slow".to_owned(),
@@ -56,7 +56,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
     let begun = |id: &str, upgrade| {
         RollbackEntry::Started(Box::new(RollbackStart {
             id: id.to_owned(),
-            plan: plan(dir.path(), upgrade),
+            plan: build_plan(dir.path(), upgrade),
             began_at: Millis(1),
             schema: 1,
             build: None,
@@ -106,12 +106,12 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
     ];
     for (number, (entries, wanted, expected)) in entries_and_ends.into_iter().enumerate() {
         let path = dir.path().join(format!("journal-{number}"));
-        let client = client();
+        let client = build_client();
         let (mut journal, _) =
             Journal::open::<RollbackEntry>(&path, &ExchangeKind::Rollback.owner_for(&client))
                 .unwrap();
         for entry in &entries {
-            journal.record(entry).unwrap();
+            journal.record_entry(entry).unwrap();
         }
         drop(journal);
         let before = std::fs::read(&path).unwrap();
@@ -124,7 +124,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
             client: &client,
             submitter: &client,
         };
-        let wanted = wanted.map(|upgrade| plan(dir.path(), upgrade));
+        let wanted = wanted.map(|upgrade| build_plan(dir.path(), upgrade));
         let stop = AtomicBool::new(false);
         let opened = Rollback::open(clients, &path, wanted, None, &stop, &mut tell).map(drop);
         match expected {

@@ -65,9 +65,9 @@ impl SyntheticOptions {
     ///
     /// # Errors
     /// [`SyntheticError::TooShort`].
-    pub fn check(&self) -> Result<(), SyntheticError> {
+    pub fn check_options(&self) -> Result<(), SyntheticError> {
         let plan = Plan::new(self);
-        let (ticks, needed) = (plan.ticks(), plan.needed_ticks());
+        let (ticks, needed) = (plan.count_ticks(), plan.needed_ticks());
         if ticks < needed {
             return Err(SyntheticError::TooShort {
                 ticks,
@@ -161,12 +161,12 @@ pub enum SyntheticError {
 ///
 /// # Errors
 /// See [`SyntheticError`].
-pub fn rehearse(
+pub fn rehearse_run(
     client: &HostClient,
     options: &SyntheticOptions,
     channel: &mut dyn SignalChannel,
 ) -> Result<Vec<String>, SyntheticError> {
-    options.check()?;
+    options.check_options()?;
     let mut steps = Vec::new();
     let ready = client.get("/readyz")?;
     if ready.status != 200 {
@@ -181,7 +181,7 @@ pub fn rehearse(
     })?;
     steps.push(format!("signals go through {}", channel.describe()));
     let plan = Plan::new(options);
-    for proposal in plan.examples() {
+    for proposal in plan.list_examples() {
         let answer = client.send_json("POST", "/v1/actions?dry_run=true", &[], &proposal.action)?;
         if answer.status != 200 {
             let problem = match answer.into_success() {
@@ -211,7 +211,7 @@ pub fn rehearse(
     }
     steps.push(format!(
         "to do: {} ticks in {:.0} s, each a signal on {} and a proposal of {}, one in {} a violation",
-        plan.ticks(),
+        plan.count_ticks(),
         options.duration.as_secs_f64(),
         options.topic,
         options.agent,
@@ -232,17 +232,17 @@ pub fn run_synthetic(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(RunProgress),
 ) -> Result<SyntheticReport, SyntheticError> {
-    options.check()?;
+    options.check_options()?;
     let mut orders = MarketOrders::open(client, &options.journal, &options.agent)?;
-    rehearse(client, options, channel)?;
-    let before = QuarantineMark::read(client)?;
-    let positions = PositionWatch::start(client, options.duration)?;
-    let traces = TraceReader::start(client.clone());
+    rehearse_run(client, options, channel)?;
+    let before = QuarantineMark::read_host(client)?;
+    let positions = PositionWatch::start_watch(client, options.duration)?;
+    let traces = TraceReader::start_reader(client.clone());
     let mut observed = Observations::default();
     let plan = Plan::new(options);
     let started = Instant::now();
     let mut first_sent = None;
-    for tick in 0..plan.ticks() {
+    for tick in 0..plan.count_ticks() {
         let due = started + plan.due_after(tick);
         if !wait_until(due, stop) {
             observed.interrupted = true;
@@ -251,29 +251,29 @@ pub fn run_synthetic(
         observed.lateness.push(due.elapsed());
         let first_sent = *first_sent.get_or_insert_with(Instant::now);
         observed.sending = first_sent.elapsed();
-        let proposal = plan.proposal(tick);
+        let proposal = plan.build_proposal(tick);
         let signal = send_signal(channel, &options.topic, &proposal, tick, &mut observed);
         let sent = signal.and_then(|signal| {
             propose_in_trace(client, &proposal, tick, signal, &mut orders, &mut observed)
         });
         let latency = observed.proposals.last().copied().unwrap_or_default();
         if let Some(sent) = sent {
-            traces.follow(sent);
+            traces.follow_tick(sent);
         }
         progress(RunProgress {
             sent: tick + 1,
-            ticks: plan.ticks(),
+            ticks: plan.count_ticks(),
             failures: observed.failures.len(),
             latency,
         });
     }
     observed.elapsed = started.elapsed();
-    observed.ticks = plan.ticks();
+    observed.ticks = plan.count_ticks();
     observed.period = plan.due_after(1);
     // What could not be taken back in its tick is tried again now, at the end, and by the next run.
     orders.cancel_all(client);
-    traces.finish(&mut observed);
-    positions.finish(client, options, &mut orders, &mut observed);
+    traces.finish_reader(&mut observed);
+    positions.finish_watch(client, options, &mut orders, &mut observed);
     observed.left_open = orders.cancel_all(client);
     // The load breaks rules on purpose, and a validation beside it puts its probe into quarantine.
     let left_out = [options.agent.clone(), VALIDATION_PROBE.to_owned()];
@@ -312,7 +312,7 @@ fn send_signal(
     let sent = channel.send(&TickSignal { topic, tick, kind });
     observed.signals.push(started.elapsed());
     sent.map_err(|error| {
-        observed.fail(tick, "", format!("the signal was not accepted: {error}"));
+        observed.add_failure(tick, "", format!("the signal was not accepted: {error}"));
     })
     .ok()
 }
@@ -329,10 +329,10 @@ fn propose_in_trace(
     let trace = signal.trace_id;
     let mut action = proposal.action.clone();
     action["trace_id"] = Value::from(trace.as_str());
-    let key = match orders.announce(&tick.to_string(), &action) {
+    let key = match orders.announce_order(&tick.to_string(), &action) {
         Ok(key) => key,
         Err(error) => {
-            observed.fail(tick, &trace, error.to_string());
+            observed.add_failure(tick, &trace, error.to_string());
             return None;
         }
     };
@@ -344,7 +344,7 @@ fn propose_in_trace(
     let decision = match answer {
         Ok(decision) => decision,
         Err(error) => {
-            observed.fail(
+            observed.add_failure(
                 tick,
                 &trace,
                 format!("the proposal was not judged: {error}"),
@@ -353,7 +353,7 @@ fn propose_in_trace(
         }
     };
     if text_field(&decision, "trace_id") != trace {
-        observed.fail(
+        observed.add_failure(
             tick,
             &trace,
             format!(
@@ -362,15 +362,15 @@ fn propose_in_trace(
             ),
         );
     }
-    observed.count(proposal, &decision);
+    observed.count_decision(proposal, &decision);
     if let Some(problem) = proposal.find_difference(&decision) {
-        observed.fail(tick, &trace, problem);
+        observed.add_failure(tick, &trace, problem);
     }
-    let reported = orders.settle(client, &key, &decision);
+    let reported = orders.settle_order(client, &key, &decision);
     if let Err(error) = &reported {
         let outcome = text_field(&decision, "outcome").to_owned();
         observed.untaken += 1;
-        observed.fail(
+        observed.add_failure(
             tick,
             &trace,
             format!("the {outcome} trade could not be taken back: {error}"),

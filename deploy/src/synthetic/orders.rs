@@ -73,7 +73,7 @@ impl MarketOrders {
         for key in orders.keys() {
             orders.find_and_cancel(client, &key)?;
         }
-        orders.journal.clear()?;
+        orders.journal.clear_entries()?;
         Ok(orders)
     }
 
@@ -83,13 +83,13 @@ impl MarketOrders {
 
     /// Notes that an action is about to be proposed. `name`: what tells it from the others of the run. Returns the idempotency key to propose it
     /// under.
-    pub(super) fn announce(
+    pub(super) fn announce_order(
         &mut self,
         name: &str,
         action: &Value,
     ) -> Result<String, SyntheticError> {
         let key = format!("{}-{name}", self.run);
-        self.journal.record(&OrderEntry::Proposing {
+        self.journal.record_entry(&OrderEntry::Proposing {
             key: key.clone(),
             action: action.clone(),
         })?;
@@ -98,7 +98,7 @@ impl MarketOrders {
     }
 
     /// Takes back what a decision left open, and notes that nothing of the proposal is. Returns whether an execution was reported.
-    pub(super) fn settle(
+    pub(super) fn settle_order(
         &mut self,
         client: &HostClient,
         key: &str,
@@ -107,13 +107,13 @@ impl MarketOrders {
         let id = text_field(decision, "decision_id");
         let reported = match text_field(decision, "outcome") {
             "approved" => {
-                cancel(client, id)?;
+                cancel_order(client, id)?;
                 true
             }
-            "held" => reject(client, id)?,
+            "held" => reject_approval(client, id)?,
             _ => false,
         };
-        self.journal.record(&OrderEntry::Settled {
+        self.journal.record_entry(&OrderEntry::Settled {
             key: key.to_owned(),
         })?;
         self.open.remove(key);
@@ -128,7 +128,7 @@ impl MarketOrders {
         }
         if self.open.is_empty() {
             // A journal that cannot be cleared says only what is settled.
-            let _ = self.journal.clear();
+            let _ = self.journal.clear_entries();
         }
         self.open.len()
     }
@@ -141,13 +141,13 @@ impl MarketOrders {
         let decision = client
             .send_json("POST", "/v1/actions", &[("Idempotency-Key", key)], action)
             .and_then(Answer::into_success)?;
-        self.settle(client, key, &decision).map(drop)
+        self.settle_order(client, key, &decision).map(drop)
     }
 }
 
 /// Rejects a held trade, so that nobody approves it later. One that somebody approved meanwhile is cancelled. Returns whether an execution was
 /// reported.
-fn reject(client: &HostClient, decision_id: &str) -> Result<bool, ClientError> {
+fn reject_approval(client: &HostClient, decision_id: &str) -> Result<bool, ClientError> {
     let path = join_path(&["v1", "approvals", decision_id]);
     let comment = json!({"comment": "synthetic load; it must not be carried out"});
     let answer = client.send_json("POST", &format!("{path}/reject"), &[], &comment)?;
@@ -162,8 +162,8 @@ fn reject(client: &HostClient, decision_id: &str) -> Result<bool, ClientError> {
             let path = join_path(&["v1", "decisions", second]);
             let decision = client.get(&path)?.into_success()?;
             match text_field(&decision, "outcome") {
-                "approved" => cancel(client, second).map(|()| true),
-                "held" => reject(client, second),
+                "approved" => cancel_order(client, second).map(|()| true),
+                "held" => reject_approval(client, second),
                 _ => Ok(false),
             }
         }
@@ -172,7 +172,7 @@ fn reject(client: &HostClient, decision_id: &str) -> Result<bool, ClientError> {
 }
 
 /// Reports an approved trade as cancelled.
-fn cancel(client: &HostClient, decision_id: &str) -> Result<(), ClientError> {
+fn cancel_order(client: &HostClient, decision_id: &str) -> Result<(), ClientError> {
     let report = json!({
         "execution_id": format!("ark-synthetic-{decision_id}"),
         "decision_id": decision_id,

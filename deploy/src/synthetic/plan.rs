@@ -33,7 +33,7 @@ impl<'a> Plan<'a> {
     }
 
     /// How many ticks there are, at least one.
-    pub(super) fn ticks(&self) -> u64 {
+    pub(super) fn count_ticks(&self) -> u64 {
         let ticks = (self.options.duration.as_secs_f64() * self.options.hz).round();
         // The command line bounds both factors.
         #[expect(
@@ -59,27 +59,27 @@ impl<'a> Plan<'a> {
     }
 
     /// The proposal of a tick: the last of every `violation_every` breaks a rule, each in its turn.
-    pub(super) fn proposal(&self, tick: u64) -> SyntheticProposal {
+    pub(super) fn build_proposal(&self, tick: u64) -> SyntheticProposal {
         let every = self.options.violation_every.max(2);
         if tick % every != every - 1 {
-            return self.make(tick, None);
+            return self.make_proposal(tick, None);
         }
         let turn = usize::try_from(tick / every).unwrap_or(0) % VIOLATIONS.len();
-        self.make(tick, VIOLATIONS.get(turn))
+        self.make_proposal(tick, VIOLATIONS.get(turn))
     }
 
     /// One proposal of each kind.
-    pub(super) fn examples(&self) -> impl Iterator<Item = SyntheticProposal> {
+    pub(super) fn list_examples(&self) -> impl Iterator<Item = SyntheticProposal> {
         let violations = VIOLATIONS.iter().map(Some);
         std::iter::once(None)
             .chain(violations)
-            .map(|violation| self.make(0, violation))
+            .map(|violation| self.make_proposal(0, violation))
     }
 
-    fn make(&self, tick: u64, violation: Option<&Violation>) -> SyntheticProposal {
+    fn make_proposal(&self, tick: u64, violation: Option<&Violation>) -> SyntheticProposal {
         // No two ticks propose the same, so that none looks like a repetition.
         let entry = 100.0 + ((self.offset + tick) % 100_000) as f64 / 1000.0;
-        SyntheticProposal::trade(
+        SyntheticProposal::build_trade(
             &self.options.agent,
             &format!("SYNTHETIC{}-TEST", tick % INSTRUMENTS),
             entry,
@@ -104,10 +104,10 @@ mod tests {
             journal: "journal".into(),
         };
         let plan = Plan::new(&options);
-        assert_eq!(plan.ticks(), 40);
+        assert_eq!(plan.count_ticks(), 40);
         assert_eq!(plan.due_after(3), Duration::from_secs(6));
-        let kinds: Vec<&str> = (0..plan.ticks())
-            .map(|tick| plan.proposal(tick).kind)
+        let kinds: Vec<&str> = (0..plan.count_ticks())
+            .map(|tick| plan.build_proposal(tick).kind)
             .collect();
         let injected: Vec<&str> = kinds
             .iter()
@@ -117,15 +117,15 @@ mod tests {
         let turn = ["oversized", "overleveraged", "unprotected", "unrewarding"];
         assert_eq!(injected, [turn, turn].concat());
         assert_eq!(kinds[4], "oversized");
-        assert!(options.check().is_ok());
+        assert!(options.check_options().is_ok());
         // 20 ticks are needed.
         for (seconds, is_enough) in [(1, false), (38, false), (40, true)] {
             let mut options = options.clone();
             options.duration = Duration::from_secs(seconds);
-            assert_eq!(options.check().is_ok(), is_enough, "{seconds} s");
+            assert_eq!(options.check_options().is_ok(), is_enough, "{seconds} s");
             let plan = Plan::new(&options);
-            let injected: std::collections::BTreeSet<_> = (0..plan.ticks())
-                .map(|tick| plan.proposal(tick).kind)
+            let injected: std::collections::BTreeSet<_> = (0..plan.count_ticks())
+                .map(|tick| plan.build_proposal(tick).kind)
                 .filter(|kind| *kind != "valid")
                 .collect();
             assert_eq!(injected.len() == turn.len(), is_enough, "{seconds} s");

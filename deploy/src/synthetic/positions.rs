@@ -37,7 +37,10 @@ pub(super) struct PositionWatch {
 
 impl PositionWatch {
     /// Opens the stream. `duration`: how long the run takes.
-    pub(super) fn start(client: &HostClient, duration: Duration) -> Result<Self, ClientError> {
+    pub(super) fn start_watch(
+        client: &HostClient,
+        duration: Duration,
+    ) -> Result<Self, ClientError> {
         let longest = duration * 2 + PATIENCE * 4;
         let stream = client.open_stream("/v1/events", &[], longest)?;
         let (sender, events) = channel();
@@ -74,7 +77,7 @@ impl PositionWatch {
     }
 
     /// Reads the stream up to a last decision, and compares it with what was sent.
-    pub(super) fn finish(
+    pub(super) fn finish_watch(
         self,
         client: &HostClient,
         options: &SyntheticOptions,
@@ -126,14 +129,14 @@ fn propose_mark(
         "reasoning": "the end of synthetic load; it must be denied",
     });
     let key = orders
-        .announce("end", &action)
+        .announce_order("end", &action)
         .map_err(|error| error.to_string())?;
     let decision = client
         .send_json("POST", "/v1/actions", &[("Idempotency-Key", &key)], &action)
         .and_then(Answer::into_success)
         .map_err(|error| format!("the last decision could not be made: {error}"))?;
     // A host that approves or holds this is broken; nothing of it may stay all the same. What fails now is tried again at the end of the run.
-    let _ = orders.settle(client, &key, &decision);
+    let _ = orders.settle_order(client, &key, &decision);
     Ok(text_field(&decision, "decision_id").to_owned())
 }
 

@@ -42,7 +42,7 @@ pub struct Latencies {
 
 impl Latencies {
     /// The percentiles of some times; zeroes if there are none.
-    fn of(times: &[Duration]) -> Self {
+    fn from_times(times: &[Duration]) -> Self {
         let mut sorted = times.to_vec();
         sorted.sort();
         let at = |percent: usize| {
@@ -141,7 +141,7 @@ pub(super) struct Observations {
 }
 
 impl Observations {
-    pub(super) fn fail(&mut self, tick: u64, trace: &str, problem: String) {
+    pub(super) fn add_failure(&mut self, tick: u64, trace: &str, problem: String) {
         self.failures.push(SyntheticFailure {
             tick,
             trace_id: trace.to_owned(),
@@ -150,7 +150,7 @@ impl Observations {
     }
 
     /// Counts a decision.
-    pub(super) fn count(&mut self, proposal: &SyntheticProposal, decision: &Value) {
+    pub(super) fn count_decision(&mut self, proposal: &SyntheticProposal, decision: &Value) {
         self.injected += usize::from(proposal.rule.is_some());
         match text_field(decision, "outcome") {
             "approved" => self.approved += 1,
@@ -262,8 +262,8 @@ impl SyntheticReport {
             approved: observed.approved,
             denied: observed.denied,
             held: observed.held,
-            proposals: Latencies::of(&observed.proposals),
-            signals: Latencies::of(&observed.signals),
+            proposals: Latencies::from_times(&observed.proposals),
+            signals: Latencies::from_times(&observed.signals),
             proofs,
             failures,
             failures_left_out,
@@ -324,12 +324,12 @@ mod tests {
     #[test]
     fn percentiles_are_times_that_were_seen() {
         let times: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
-        let found = Latencies::of(&times);
+        let found = Latencies::from_times(&times);
         assert_eq!(
             (found.p50_ms, found.p95_ms, found.p99_ms, found.max_ms),
             (50.0, 95.0, 99.0, 100.0)
         );
-        assert_eq!(Latencies::of(&[]).p99_ms, 0.0);
-        assert_eq!(Latencies::of(&times[..1]).p50_ms, 1.0);
+        assert_eq!(Latencies::from_times(&[]).p99_ms, 0.0);
+        assert_eq!(Latencies::from_times(&times[..1]).p50_ms, 1.0);
     }
 }

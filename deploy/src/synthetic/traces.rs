@@ -37,7 +37,7 @@ pub(super) struct TraceReader {
 }
 
 impl TraceReader {
-    pub(super) fn start(client: HostClient) -> Self {
+    pub(super) fn start_reader(client: HostClient) -> Self {
         let (ticks, sent) = channel();
         Self {
             ticks,
@@ -45,13 +45,13 @@ impl TraceReader {
         }
     }
 
-    pub(super) fn follow(&self, tick: SentTick) {
+    pub(super) fn follow_tick(&self, tick: SentTick) {
         // The thread reads until the sender is gone.
         let _ = self.ticks.send(tick);
     }
 
     /// Waits for the last trace.
-    pub(super) fn finish(self, observed: &mut Observations) {
+    pub(super) fn finish_reader(self, observed: &mut Observations) {
         drop(self.ticks);
         match self.thread.join() {
             Ok((complete, failures)) => {
@@ -59,7 +59,7 @@ impl TraceReader {
                 observed.trace_failures = failures.len();
                 observed.failures.extend(failures);
             }
-            Err(_) => observed.fail(0, "", "the traces could not be read".to_owned()),
+            Err(_) => observed.add_failure(0, "", "the traces could not be read".to_owned()),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
+use crate::exchange::serving::{Serving, WantedProgram};
 use crate::exchange::{HostControl, ValidationPlan};
 
 /// A step of an upgrade. In its order.
@@ -39,6 +40,17 @@ impl UpgradeStep {
             Self::Validation => "validation",
         }
     }
+}
+
+/// What is asked of an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpgradeVerb {
+    /// It begins, or goes on.
+    Run,
+    /// It is undone.
+    Back,
+    /// An operator stays with the new version.
+    Keep,
 }
 
 /// What an upgrade is run with: kept in its journal, so that another run can go on.
@@ -112,7 +124,7 @@ pub(super) struct UpgradeState {
 }
 
 impl UpgradeState {
-    pub(super) const fn of(begin: UpgradeStart) -> Self {
+    pub(super) const fn from_start(begin: UpgradeStart) -> Self {
         Self {
             begin,
             phase: None,
@@ -122,8 +134,31 @@ impl UpgradeState {
         }
     }
 
+    /// The program of the new version.
+    pub(super) fn wanted(&self) -> WantedProgram {
+        let UpgradeStart { plan, build, .. } = &self.begin;
+        let name = format!("{} ({})", plan.version, plan.new_binary.display());
+        WantedProgram::of_build(name, *build)
+    }
+
+    /// Whether check, snapshot and replay come next. Until the host is stopped nothing has changed, and everything is looked at again; likewise where
+    /// somebody has started another version since, which may have judged more.
+    pub(super) fn looks_again(&self, serving: &Serving) -> bool {
+        self.phase < Some(UpgradeStep::Stop) || matches!(serving, Serving::Other(_))
+    }
+
+    /// Whether an earlier run started the new version, and it serves: it is left as it is.
+    pub(super) fn is_running(&self, serving: &Serving) -> bool {
+        self.phase >= Some(UpgradeStep::Start) && *serving == Serving::Wanted
+    }
+
+    /// Whether the new version may have been started. A connection to a unit's socket may have done so before the step was announced.
+    pub(super) fn may_run(&self, serving: &Serving) -> bool {
+        self.phase >= Some(UpgradeStep::Start) || (self.was_stopped && *serving == Serving::Wanted)
+    }
+
     /// Takes an entry over.
-    pub(super) fn apply(&mut self, entry: &UpgradeEntry) {
+    pub(super) fn apply_entry(&mut self, entry: &UpgradeEntry) {
         match entry {
             UpgradeEntry::Started(_) => {}
             UpgradeEntry::Phase(phase) => {
@@ -144,9 +179,9 @@ pub(super) fn read_entries(entries: &[UpgradeEntry]) -> Option<UpgradeState> {
     let mut found = None;
     for entry in entries {
         if let UpgradeEntry::Started(begin) = entry {
-            found = Some(UpgradeState::of(UpgradeStart::clone(begin)));
+            found = Some(UpgradeState::from_start(UpgradeStart::clone(begin)));
         } else if let Some(state) = &mut found {
-            state.apply(entry);
+            state.apply_entry(entry);
         }
     }
     found

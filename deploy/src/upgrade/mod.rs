@@ -12,10 +12,12 @@
 
 mod error;
 mod journal;
+mod rehearsal;
 mod run;
 #[cfg(test)]
 mod tests;
 
 pub use error::UpgradeError;
-pub use journal::{UpgradePlan, UpgradeStep};
-pub use run::{Upgrade, UpgradeReport, rehearse};
+pub use journal::{UpgradePlan, UpgradeStep, UpgradeVerb};
+pub use rehearsal::rehearse_upgrade;
+pub use run::{Upgrade, UpgradeReport};

@@ -18,11 +18,11 @@ use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::serving::{HostWatch, Serving, WantedProgram, has_gone, is_ready, wait_ready};
 use crate::exchange::token::TokenFile;
-use crate::exchange::validation::{Validated, describe_validation};
+use crate::exchange::validation::Validated;
 use crate::exchange::version::{ask_version, hash_file};
 use crate::exchange::{ExchangeError, HostClients, HostControl, Migration, find_migration};
 use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{EXCHANGE_ROOM, Journal, JournalError};
 use crate::rollback::{
     AcceptedLoss, Rollback, RollbackError, RollbackPlan, RollbackReport, give_up_for_upgrade,
 };
@@ -81,7 +81,7 @@ pub struct Upgrade<'a> {
 }
 
 /// The journals of what may not be under way beside an upgrade.
-fn excluded(plan: &UpgradePlan) -> [OtherJournal<'_>; 2] {
+pub(super) fn list_excluded(plan: &UpgradePlan) -> [OtherJournal<'_>; 2] {
     [
         (ExchangeKind::Canary, &plan.canary_journal),
         (ExchangeKind::Rollback, &plan.rollback_journal),
@@ -90,20 +90,20 @@ fn excluded(plan: &UpgradePlan) -> [OtherJournal<'_>; 2] {
 }
 
 /// Asks host, versions and canaries. Returns what is known when an upgrade begins.
-fn prepare(
+pub(super) fn prepare_upgrade(
     client: &HostClient,
     plan: UpgradePlan,
 ) -> Result<(UpgradeStart, Option<Migration>), UpgradeError> {
-    for other in excluded(&plan) {
-        other.refuse(client)?;
+    for other in list_excluded(&plan) {
+        other.refuse_other(client)?;
     }
     let shown = ask_version(&plan.new_binary)?;
-    let stable = WantedProgram::of(&plan.stable_binary)?;
+    let stable = WantedProgram::from_binary(&plan.stable_binary)?;
     let migration = find_migration(&plan.new_binary, &plan.data_dir)?;
     if !is_ready(client) {
         return Err(UpgradeError::NotReady);
     }
-    if let Serving::Other(found) = stable.look(&plan.data_dir) {
+    if let Serving::Other(found) = stable.find_serving(&plan.data_dir) {
         return Err(UpgradeError::NotStable { found });
     }
     let id = format!("upgrade-{}", TraceId::fresh());
@@ -132,41 +132,6 @@ fn prepare(
     Ok((begin, migration))
 }
 
-/// Checks what an upgrade needs, and changes nothing. Returns its steps, for people.
-///
-/// # Errors
-/// Something is missing.
-pub fn rehearse(client: &HostClient, plan: UpgradePlan) -> Result<Vec<String>, UpgradeError> {
-    let (begin, migration) = prepare(client, plan)?;
-    let plan = &begin.plan;
-    let new = plan.new_binary.display();
-    let is_exclusive = migration.is_some();
-    let mut steps = vec![
-        [
-            &format!("check: {new} check --data-dir {}", plan.data_dir.display()),
-            plan.check_args.join(" ").as_str(),
-        ]
-        .join(" ")
-        .trim_end()
-        .to_owned(),
-        format!("snapshot: in {}", plan.snapshots.display()),
-        format!("replay: {new} judges its decisions again"),
-        format!(
-            "stop: {}",
-            plan.control.stop_command(&plan.new_binary, is_exclusive)
-        ),
-    ];
-    steps.extend(migration.map(|migration| migration.describe()));
-    steps.push(format!(
-        "start: {}",
-        plan.control.start_command(&plan.new_binary)
-    ));
-    steps.push(describe_validation(plan.validation.as_ref()));
-    let back = plan.stable_control.start_command(&plan.stable_binary);
-    steps.push(format!("or back, by the steps of `ark rollback`: {back}"));
-    Ok(steps)
-}
-
 impl<'a> Upgrade<'a> {
     /// Takes up the upgrade that is under way, whatever `plan` says; begins the one of `plan` if there is none. `accepted`: how many decisions of
     /// the new version may be set aside on the way back. `tell` is told each step.
@@ -183,7 +148,7 @@ impl<'a> Upgrade<'a> {
     ) -> Result<Self, UpgradeError> {
         let client = clients.client;
         let kind = ExchangeKind::Upgrade;
-        let before = Journal::read::<UpgradeEntry>(path, &kind.owner_for(client));
+        let before = Journal::read_entries::<UpgradeEntry>(path, &kind.owner_for(client));
         let was_under_way = read_entries(&before?).is_some();
         let OwnJournal {
             mut journal,
@@ -202,14 +167,17 @@ impl<'a> Upgrade<'a> {
             (None, _) if waited && was_under_way => return Err(UpgradeError::Ended),
             (None, None) => return Err(UpgradeError::None(client.url().to_owned())),
             (None, Some(plan)) => {
-                let (begin, migration) = prepare(client, plan)?;
+                let (begin, migration) = prepare_upgrade(client, plan)?;
                 if let Some(migration) = migration {
-                    tell("migration", json!({"reason": migration.describe()}));
+                    tell(
+                        "migration",
+                        json!({"reason": migration.describe_migration()}),
+                    );
                 }
-                let held = hold_others(client, &excluded(&begin.plan))?;
-                journal.record(&UpgradeEntry::Started(Box::new(begin.clone())))?;
+                let held = hold_others(client, &list_excluded(&begin.plan))?;
+                journal.record_entry(&UpgradeEntry::Started(Box::new(begin.clone())))?;
                 drop(held);
-                UpgradeState::of(begin)
+                UpgradeState::from_start(begin)
             }
         };
         Ok(Self {
@@ -230,17 +198,17 @@ impl<'a> Upgrade<'a> {
     ///
     /// # Errors
     /// It could be neither finished nor undone, or `stop` was set: the next run goes on.
-    pub fn run(mut self, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
+    pub fn run_steps(mut self, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
         if let Some(reason) = self.state.going_back.clone() {
             return self.go_back(reason, stop);
         }
         check_same_version(&self.state.begin)?;
-        match self.advance(stop) {
+        match self.take_steps(stop) {
             Ok(()) => {
                 let replayed = self.state.replayed.as_ref().map_or(0, |(_, count)| *count);
                 let reason = format!("the new version serves: {replayed} decisions replayed alike");
-                self.record("upgraded", &reason);
-                self.finish(true, reason, None)
+                self.record_step("upgraded", &reason);
+                self.finish_upgrade(true, reason, None)
             }
             Err(error) if error.is_interruption() => Err(UpgradeError::Interrupted),
             Err(error) => self.go_back(error.to_string(), stop),
@@ -250,8 +218,8 @@ impl<'a> Upgrade<'a> {
     /// Undoes what was begun.
     ///
     /// # Errors
-    /// As [`Self::run`].
-    pub fn undo(self, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
+    /// As [`Self::run_steps`].
+    pub fn undo_upgrade(self, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
         let reason = self.state.going_back.clone();
         let reason = reason.unwrap_or_else(|| "an operator undoes it".to_owned());
         self.go_back(reason, stop)
@@ -261,83 +229,82 @@ impl<'a> Upgrade<'a> {
     ///
     /// # Errors
     /// The new version was not started yet, no host is ready, or a way back has replaced the database. The upgrade is under way as before.
-    pub fn keep(mut self) -> Result<UpgradeReport, UpgradeError> {
+    pub fn keep_version(mut self) -> Result<UpgradeReport, UpgradeError> {
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
         // A connection to a unit's socket may have started it before the step was announced.
-        let may_run = self.state.phase >= Some(UpgradeStep::Start)
-            || (self.state.was_stopped && self.wanted().look(&plan.data_dir) == Serving::Wanted);
-        if !may_run {
+        let serving = self.state.wanted().find_serving(&plan.data_dir);
+        if !self.state.may_run(&serving) {
             return Err(UpgradeError::NotStarted(id));
         }
         if !is_ready(self.clients.client) {
             return Err(UpgradeError::NotServing);
         }
-        let serving = self.wanted().check(&plan.data_dir)?;
+        let serving = self.state.wanted().check_serving(&plan.data_dir)?;
         give_up_for_upgrade(self.clients.client, &plan.rollback_journal, &id)?;
         let was = self.state.going_back.as_ref().map_or_else(
             || "it had not ended".to_owned(),
             |reason| format!("it was going back for this reason: {reason}"),
         );
         let reason = format!("an operator stays with the new version; {was}; {serving}");
-        self.record("kept", &reason);
-        self.finish(true, reason, None)
-    }
-
-    /// The program of the new version.
-    fn wanted(&self) -> WantedProgram {
-        let UpgradeStart { plan, build, .. } = &self.state.begin;
-        let name = format!("{} ({})", plan.version, plan.new_binary.display());
-        WantedProgram::of_build(name, *build)
+        self.record_step("kept", &reason);
+        self.finish_upgrade(true, reason, None)
     }
 
     /// Announces a step.
-    fn enter(&mut self, phase: UpgradeStep, stop: &AtomicBool) -> Result<(), UpgradeError> {
+    fn enter_step(&mut self, phase: UpgradeStep, stop: &AtomicBool) -> Result<(), UpgradeError> {
         if stop.load(Ordering::Relaxed) {
             return Err(UpgradeError::Interrupted);
         }
-        self.note(&UpgradeEntry::Phase(phase))?;
+        self.record_entry(&UpgradeEntry::Phase(phase))?;
         (self.tell)(phase.as_str(), Value::Null);
         Ok(())
     }
 
-    fn note(&mut self, entry: &UpgradeEntry) -> Result<(), JournalError> {
-        self.journal.record(entry)?;
-        self.state.apply(entry);
+    fn record_entry(&mut self, entry: &UpgradeEntry) -> Result<(), JournalError> {
+        self.journal.record_entry(entry)?;
+        self.state.apply_entry(entry);
         Ok(())
     }
 
-    fn advance(&mut self, stop: &AtomicBool) -> Result<(), UpgradeError> {
+    fn take_steps(&mut self, stop: &AtomicBool) -> Result<(), UpgradeError> {
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
-        let reached = self.state.phase;
-        let serving = self.wanted().look(&plan.data_dir);
-        // Until the host is stopped nothing has changed, and everything is looked at again; likewise where somebody has started another version
-        // since, which may have judged more.
-        if reached < Some(UpgradeStep::Stop) || matches!(serving, Serving::Other(_)) {
-            self.enter(UpgradeStep::Check, stop)?;
+        let serving = self.state.wanted().find_serving(&plan.data_dir);
+        let is_running = self.state.is_running(&serving);
+        if self.state.looks_again(&serving) {
+            self.enter_step(UpgradeStep::Check, stop)?;
             keep_program(&plan)?;
             let found = check_machine(&plan, stop)?;
-            self.record("check", &found);
-            self.enter(UpgradeStep::Snapshot, stop)?;
+            self.record_step("check", &found);
+            self.enter_step(UpgradeStep::Snapshot, stop)?;
             let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
-            self.enter(UpgradeStep::Replay, stop)?;
+            self.enter_step(UpgradeStep::Replay, stop)?;
             let decisions = replay_snapshot(&plan.new_binary, &snapshot, stop)?;
-            self.record("replay", &format!("{decisions} decisions judged alike"));
-            self.note(&UpgradeEntry::Replayed {
+            self.record_step("replay", &format!("{decisions} decisions judged alike"));
+            self.record_entry(&UpgradeEntry::Replayed {
                 snapshot,
                 decisions,
             })?;
         }
-        let is_running = reached >= Some(UpgradeStep::Start) && serving == Serving::Wanted;
         if !is_running {
-            self.enter(UpgradeStep::Stop, stop)?;
+            self.reserve_room(&plan)?;
+            self.enter_step(UpgradeStep::Stop, stop)?;
         }
-        self.exchange(&id, &plan, is_running, stop)?;
-        self.enter(UpgradeStep::Validation, stop)?;
-        self.validate(&plan, stop)
+        self.exchange_hosts(&id, &plan, is_running, stop)?;
+        self.enter_step(UpgradeStep::Validation, stop)?;
+        self.validate_host(&plan, stop)
+    }
+
+    /// Reserves the room of the entries from the stop of the host on, also of the way back, so that no full disk leaves it without a host.
+    fn reserve_room(&self, plan: &UpgradePlan) -> Result<(), UpgradeError> {
+        self.journal.reserve_room(EXCHANGE_ROOM)?;
+        match open_way_back(self.clients.client, plan)? {
+            Some(journal) => Ok(journal.reserve_room(EXCHANGE_ROOM)?),
+            None => Ok(()),
+        }
     }
 
     /// Exchanges the hosts. `is_running`: an earlier run started the new version, and it serves.
-    fn exchange(
+    fn exchange_hosts(
         &mut self,
         id: &str,
         plan: &UpgradePlan,
@@ -349,20 +316,20 @@ impl<'a> Upgrade<'a> {
         let is_exclusive = find_migration(&plan.new_binary, &plan.data_dir)?.is_some();
         let lock = self.journal.share_lock()?;
         let exchange = HostExchange {
-            wanted: &self.wanted(),
+            wanted: &self.state.wanted(),
             is_running,
             client: self.clients.client,
             lock: &lock,
             new_binary: &plan.new_binary,
             data_dir: &plan.data_dir,
             kept: &kept_path(&plan.snapshots, id),
-            stop_command: &plan.control.stop_command(&plan.new_binary, is_exclusive),
-            start_command: &plan.control.start_command(&plan.new_binary),
+            stop_actions: &plan.control.stop_actions(&plan.new_binary, is_exclusive),
+            start_actions: &plan.control.start_actions(&plan.new_binary),
             timeout: plan.timeout,
             stop,
         };
-        let done = exchange.run::<UpgradeError>(&mut || {
-            self.note(&UpgradeEntry::Phase(UpgradeStep::Start))?;
+        let done = exchange.exchange_hosts::<UpgradeError>(&mut || {
+            self.record_entry(&UpgradeEntry::Phase(UpgradeStep::Start))?;
             (self.tell)(UpgradeStep::Start.as_str(), Value::Null);
             Ok(())
         })?;
@@ -371,31 +338,32 @@ impl<'a> Upgrade<'a> {
             || "ready, after another run".to_owned(),
             |pause| format!("ready {} ms after the order to stop", pause.as_millis()),
         );
-        self.record("start", &format!("{ready}; {}", done.serving));
+        self.record_step("start", &format!("{ready}; {}", done.serving));
         Ok(())
     }
 
-    fn validate(&mut self, plan: &UpgradePlan, stop: &AtomicBool) -> Result<(), UpgradeError> {
+    fn validate_host(&mut self, plan: &UpgradePlan, stop: &AtomicBool) -> Result<(), UpgradeError> {
         let Some(wanted) = &plan.validation else {
             return Ok(());
         };
         // The record may have a schema that this program cannot read; the new version has replayed it.
-        let (report, result) = match wanted.run(self.clients, None, stop) {
-            Ok(run) => run,
-            Err(_) if has_gone(self.clients.client, &plan.data_dir) => {
-                let ended = HostWatch::over_running(&plan.data_dir).ended();
-                return Err(UpgradeError::Validation(ended.to_string()));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let (report, result) =
+            match wanted.run_validation(self.clients, None, stop, &mut *self.tell) {
+                Ok(run) => run,
+                Err(_) if has_gone(self.clients.client, &plan.data_dir) => {
+                    let ended = HostWatch::over_running(&plan.data_dir).ended();
+                    return Err(UpgradeError::Validation(ended.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            };
         self.validation = Some(report);
         match result {
             Validated::Passed(detail) => {
                 // What was validated must be what serves on.
                 let mut watch = HostWatch::over_running(&plan.data_dir);
-                let check = || self.wanted().check(&plan.data_dir);
+                let check = || self.state.wanted().check_serving(&plan.data_dir);
                 wait_ready(self.clients.client, &mut watch, plan.timeout, stop, &check)?;
-                self.record("validation", &detail);
+                self.record_step("validation", &detail);
                 Ok(())
             }
             Validated::Failed(failed) => Err(UpgradeError::Validation(failed)),
@@ -419,8 +387,8 @@ impl<'a> Upgrade<'a> {
             }
             // A unit's program that was not kept yet is in its place still.
             if !is_gone || !plan.stable_binary.exists() {
-                self.record("went-back", &reason);
-                return self.finish(false, reason, None);
+                self.record_step("went-back", &reason);
+                return self.finish_upgrade(false, reason, None);
             }
         }
         // Where the journal takes no entry, e.g. on a full disk, it is said too why the upgrade goes back.
@@ -428,46 +396,32 @@ impl<'a> Upgrade<'a> {
             reason: reason.clone(),
             cause: Box::new(cause),
         };
-        self.note(&UpgradeEntry::GoingBack(reason.clone()))
+        self.record_entry(&UpgradeEntry::GoingBack(reason.clone()))
             .map_err(|error| not_back(error.into()))?;
-        let UpgradeStart { id, plan, .. } = self.state.begin.clone();
-        let kept = kept_path(&plan.snapshots, &id);
-        let back = RollbackPlan {
-            version: String::new(),
-            reason: format!("{id}: {reason}"),
-            upgrade: Some(id),
-            binary: plan.stable_binary,
-            data_dir: plan.data_dir,
-            snapshots: plan.snapshots,
-            snapshot: kept.exists().then_some(kept),
-            control: plan.stable_control,
-            timeout: plan.timeout,
-            tries: HEALTH_TRIES,
-            pause: HEALTH_PAUSE,
-            traffic: None,
-            validation: plan.validation,
-            canary_journal: plan.canary_journal,
-            upgrade_journal: None,
-        };
+        let back = plan_way_back(&self.state.begin, &reason);
+        let plan = self.state.begin.plan.clone();
         let (clients, path) = (self.clients, &plan.rollback_journal);
         let tell = &mut *self.tell;
         let report = Rollback::open(clients, path, Some(back), self.accepted, stop, tell)
-            .and_then(|rollback| rollback.run(stop))
+            .and_then(|rollback| rollback.run_steps(stop))
             .map_err(not_back)?;
         // The token of before went with the database.
-        let token_file = TokenFile::beside(path, &report.past.id);
-        self.admin = token_file.client(self.clients.client)?;
-        self.record("went-back", &reason);
-        self.finish(false, reason, Some(report))
+        let token_file = TokenFile::place_beside(path, &report.past.id);
+        self.admin = token_file.read_client(self.clients.client)?;
+        self.record_step("went-back", &reason);
+        self.finish_upgrade(false, reason, Some(report))
     }
 
-    fn finish(
+    fn finish_upgrade(
         mut self,
         upgraded: bool,
         reason: String,
         rollback: Option<RollbackReport>,
     ) -> Result<UpgradeReport, UpgradeError> {
-        self.journal.clear()?;
+        self.journal.clear_entries()?;
+        if let Ok(Some(journal)) = open_way_back(self.clients.client, &self.state.begin.plan) {
+            journal.release_room();
+        }
         let (snapshot, replayed) = self.state.replayed.unzip();
         Ok(UpgradeReport {
             id: self.state.begin.id,
@@ -486,7 +440,7 @@ impl<'a> Upgrade<'a> {
     }
 
     /// Records a step at the host. A host that does not take it does not hold up the upgrade.
-    fn record(&mut self, step: &str, reason: &str) {
+    fn record_step(&mut self, step: &str, reason: &str) {
         (self.tell)(step, json!({"reason": reason}));
         let UpgradeStart { id, plan, .. } = &self.state.begin;
         let record = StepRecord {
@@ -501,12 +455,48 @@ impl<'a> Upgrade<'a> {
         // A step of a run that was killed may be recorded again: it was taken again.
         let key = format!("{id}-{}", TraceId::fresh());
         let client = self.admin.as_ref().unwrap_or(self.clients.client);
-        self.records_waiting.post(client, key, &record);
+        self.records_waiting.post_step(client, key, &record);
+    }
+}
+
+/// The rollback that an upgrade becomes.
+pub(super) fn plan_way_back(begin: &UpgradeStart, reason: &str) -> RollbackPlan {
+    let UpgradeStart { id, plan, .. } = begin.clone();
+    let kept = kept_path(&plan.snapshots, &id);
+    RollbackPlan {
+        version: String::new(),
+        reason: format!("{id}: {reason}"),
+        upgrade: Some(id),
+        binary: plan.stable_binary,
+        data_dir: plan.data_dir,
+        snapshots: plan.snapshots,
+        snapshot: kept.exists().then_some(kept),
+        control: plan.stable_control,
+        timeout: plan.timeout,
+        tries: HEALTH_TRIES,
+        pause: HEALTH_PAUSE,
+        traffic: None,
+        validation: plan.validation,
+        canary_journal: plan.canary_journal,
+        upgrade_journal: None,
+    }
+}
+
+/// The journal of the rollback that a failed upgrade becomes; `None`: another process looks at it.
+fn open_way_back(client: &HostClient, plan: &UpgradePlan) -> Result<Option<Journal>, UpgradeError> {
+    let owner = ExchangeKind::Rollback.owner_for(client);
+    match Journal::open::<Value>(&plan.rollback_journal, &owner) {
+        Ok((journal, _)) => Ok(Some(journal)),
+        Err(JournalError::InUse { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Goes on with a file that is the version with which the upgrade was begun, wherever that is now.
-fn take_same_version(begin: &mut UpgradeStart, binary: PathBuf) -> Result<(), UpgradeError> {
+pub(super) fn take_same_version(
+    begin: &mut UpgradeStart,
+    binary: PathBuf,
+) -> Result<(), UpgradeError> {
     let is_same = match begin.digest {
         Some(digest) => hash_file(&binary)? == digest,
         // The journal is of a program that knew the path alone.

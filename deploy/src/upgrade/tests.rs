@@ -14,7 +14,7 @@ use super::journal::{UpgradeEntry, UpgradePlan, UpgradeStart};
 use super::{Upgrade, UpgradeError, UpgradeStep};
 
 /// A client of a host that nobody asks.
-fn client() -> HostClient {
+fn build_client() -> HostClient {
     let endpoint = Endpoint {
         url: "http://127.0.0.1:9".to_owned(),
         token: None,
@@ -23,7 +23,7 @@ fn client() -> HostClient {
     HostClient::new(&endpoint).unwrap()
 }
 
-fn plan(dir: &Path, binary: &str) -> UpgradePlan {
+fn build_plan(dir: &Path, binary: &str) -> UpgradePlan {
     let control = HostControl::Commands {
         stop: "true".to_owned(),
         start: "true".to_owned(),
@@ -54,7 +54,7 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
             began_at: None,
             digest: None,
             build: None,
-            plan: plan(dir.path(), binary),
+            plan: build_plan(dir.path(), binary),
         }))
     };
     // What the journal has, what is asked for, and what is taken up: the id of the upgrade, or why there is none.
@@ -93,12 +93,12 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
     ];
     for (number, (entries, wanted, expected)) in entries_and_ends.into_iter().enumerate() {
         let path = dir.path().join(format!("journal-{number}"));
-        let client = client();
+        let client = build_client();
         let (mut journal, _) =
             Journal::open::<UpgradeEntry>(&path, &ExchangeKind::Upgrade.owner_for(&client))
                 .unwrap();
         for entry in &entries {
-            journal.record(entry).unwrap();
+            journal.record_entry(entry).unwrap();
         }
         drop(journal);
         let before = std::fs::read(&path).unwrap();
@@ -111,7 +111,7 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
             client: &client,
             submitter: &client,
         };
-        let wanted = wanted.map(|binary| plan(dir.path(), binary));
+        let wanted = wanted.map(|binary| build_plan(dir.path(), binary));
         let stop = AtomicBool::new(false);
         let opened = Upgrade::open(clients, &path, wanted, None, &stop, &mut tell).map(drop);
         match expected {
@@ -157,7 +157,7 @@ fn a_new_version_is_known_by_what_its_program_holds() {
     {
         write("ark-2", holds_now);
         let path = dir.path().join(format!("journal-{number}"));
-        let client = client();
+        let client = build_client();
         let (mut journal, _) =
             Journal::open::<UpgradeEntry>(&path, &ExchangeKind::Upgrade.owner_for(&client))
                 .unwrap();
@@ -166,17 +166,17 @@ fn a_new_version_is_known_by_what_its_program_holds() {
             began_at: None,
             digest: Some(ark_model::ids::Digest::hash_bytes(b"two")),
             build: None,
-            plan: plan(dir.path(), &begun),
+            plan: build_plan(dir.path(), &begun),
         };
         journal
-            .record(&UpgradeEntry::Started(Box::new(started)))
+            .record_entry(&UpgradeEntry::Started(Box::new(started)))
             .unwrap();
         drop(journal);
         let clients = HostClients {
             client: &client,
             submitter: &client,
         };
-        let wanted = Some(plan(dir.path(), wanted));
+        let wanted = Some(build_plan(dir.path(), wanted));
         let stop = AtomicBool::new(false);
         let mut tell = |_: &str, _: serde_json::Value| {};
         let opened = Upgrade::open(clients, &path, wanted, None, &stop, &mut tell).map(drop);

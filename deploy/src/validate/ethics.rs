@@ -13,25 +13,25 @@ use super::{CaseFailure, TestContext, TestOutcome};
 const SYMBOL: &str = "VALIDATION-TEST";
 
 pub(super) fn test_position_size(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
-    deny(bench, &OVERSIZED)
+    deny_violation(bench, &OVERSIZED)
 }
 
 pub(super) fn test_leverage(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
-    deny(bench, &OVERLEVERAGED)
+    deny_violation(bench, &OVERLEVERAGED)
 }
 
 pub(super) fn test_stop_loss(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
-    deny(bench, &UNPROTECTED)
+    deny_violation(bench, &UNPROTECTED)
 }
 
-fn propose(bench: &TestContext<'_>, violation: Option<&Violation>) -> SyntheticProposal {
+fn build_proposal(bench: &TestContext<'_>, violation: Option<&Violation>) -> SyntheticProposal {
     // Another price in each run of an hour and a half.
     let price = 100.0 + (bench.run.0 % 5_000_000) as f64 / 1e5;
-    SyntheticProposal::trade(PROBE, SYMBOL, price, "a validation of the host", violation)
+    SyntheticProposal::build_trade(PROBE, SYMBOL, price, "a validation of the host", violation)
 }
 
 /// Proposes something. Returns the decision, if it is what it must be.
-fn judge(
+fn judge_proposal(
     bench: &TestContext<'_>,
     path: &str,
     proposal: &SyntheticProposal,
@@ -47,11 +47,14 @@ fn judge(
 }
 
 /// Proposes a trade that breaks a rule, on record. In a dry run first: a host that would approve it is not given the chance.
-fn deny(bench: &TestContext<'_>, violation: &Violation) -> Result<TestOutcome, CaseFailure> {
-    let proposal = propose(bench, Some(violation));
+fn deny_violation(
+    bench: &TestContext<'_>,
+    violation: &Violation,
+) -> Result<TestOutcome, CaseFailure> {
+    let proposal = build_proposal(bench, Some(violation));
     let mut decision = json!(null);
     for path in ["/v1/actions?dry_run=true", "/v1/actions"] {
-        decision = judge(bench, path, &proposal)?;
+        decision = judge_proposal(bench, path, &proposal)?;
     }
     Ok(TestOutcome::Passed(format!(
         "denied by {}: decision {}",
@@ -62,7 +65,7 @@ fn deny(bench: &TestContext<'_>, violation: &Violation) -> Result<TestOutcome, C
 
 /// A valid trade would be approved, and a valid message is, on record. The trade is a dry run, so that no position is opened.
 pub(super) fn test_valid_proposal(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
-    let trade = propose(bench, None);
+    let trade = build_proposal(bench, None);
     let message = SyntheticProposal {
         kind: "valid",
         rule: None,
@@ -78,7 +81,7 @@ pub(super) fn test_valid_proposal(bench: &TestContext<'_>) -> Result<TestOutcome
         ("/v1/actions?dry_run=true", &trade),
         ("/v1/actions", &message),
     ] {
-        decision = judge(bench, path, proposal)?;
+        decision = judge_proposal(bench, path, proposal)?;
     }
     let id = text_field(&decision, "decision_id");
     let recorded = bench.client.get(&format!("/v1/decisions/{id}"));

@@ -9,7 +9,7 @@ use super::{CaseFailure, TestContext, TestOutcome};
 
 /// Sends a signal that makes the probe send itself a message, and waits for the trace in which both were handled.
 fn follow_signal(bench: &TestContext<'_>) -> Result<(String, Value), CaseFailure> {
-    let accepted = bench.probe.signal(&format!("m{}", echo_of(bench)))?;
+    let accepted = bench.probe.send_signal(&format!("m{}", echo_of(bench)))?;
     let trace_id = text_field(&accepted, "trace_id").to_owned();
     let path = format!("/v1/traces/{trace_id}");
     let mut last = Value::Null;
@@ -20,7 +20,7 @@ fn follow_signal(bench: &TestContext<'_>) -> Result<(String, Value), CaseFailure
             return Ok(None);
         }
         let trace = answer.into_success()?;
-        let signals = steps(&trace, "signal").count();
+        let signals = list_steps(&trace, "signal").count();
         let is_whole = trace.get("complete") == Some(&Value::Bool(true)) && signals >= 2;
         Ok(is_whole.then_some(trace))
     });
@@ -28,7 +28,7 @@ fn follow_signal(bench: &TestContext<'_>) -> Result<(String, Value), CaseFailure
         Some(trace) => Ok((trace_id, trace)),
         None => Err(format!(
             "the trace {trace_id} did not become complete: {} signals, missing {}{}",
-            steps(&last, "signal").count(),
+            list_steps(&last, "signal").count(),
             last.get("missing").unwrap_or(&Value::Null),
             describe_refusals(&last)
         )
@@ -43,7 +43,7 @@ fn echo_of(bench: &TestContext<'_>) -> String {
 
 /// The decisions of a trace that are not approvals, with their reasons.
 fn describe_refusals(trace: &Value) -> String {
-    let refusals: Vec<String> = steps(trace, "decision")
+    let refusals: Vec<String> = list_steps(trace, "decision")
         .filter(|step| text_field(step, "outcome") != "approved")
         .map(|step| {
             let reasons = array_field(step, "reasons")
@@ -60,7 +60,7 @@ fn describe_refusals(trace: &Value) -> String {
     refusals.concat()
 }
 
-fn steps<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+fn list_steps<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
     array_field(trace, "steps")
         .iter()
         .filter(move |step| text_field(step, "step") == kind)
@@ -70,13 +70,13 @@ fn steps<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value>
 pub(super) fn test_end_to_end(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     bench.probe.delete_key("seen")?;
     let (trace_id, trace) = follow_signal(bench)?;
-    let mut decisions = steps(&trace, "decision");
+    let mut decisions = list_steps(&trace, "decision");
     if !decisions
         .any(|step| text_field(step, "agent") == PROBE && text_field(step, "outcome") == "approved")
     {
         return Err(format!("the trace {trace_id} has no approved decision of the probe").into());
     }
-    for signal in steps(&trace, "signal") {
+    for signal in list_steps(&trace, "signal") {
         let mut deliveries = array_field(signal, "deliveries").iter();
         if !deliveries
             .any(|one| text_field(one, "agent") == PROBE && text_field(one, "status") == "done")
@@ -108,7 +108,7 @@ pub(super) fn test_end_to_end(bench: &TestContext<'_>) -> Result<TestOutcome, Ca
 pub(super) fn test_one_trace(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let (trace_id, trace) = follow_signal(bench)?;
     let mut named = 1;
-    for step in steps(&trace, "decision") {
+    for step in list_steps(&trace, "decision") {
         let id = text_field(step, "decision_id");
         let decision = bench
             .client

@@ -32,13 +32,13 @@ pub(super) fn test_failing_agent(bench: &TestContext<'_>) -> Result<TestOutcome,
         if bench.probe.is_quarantined()? {
             break;
         }
-        bench.probe.signal("t")?;
+        bench.probe.send_signal("t")?;
     }
     let isolated = bench
         .probe
         .wait_for(|| Ok(bench.probe.is_quarantined()?.then_some(())));
     let isolated = isolated?;
-    bench.probe.post("restore")?;
+    bench.probe.post_order("restore")?;
     match isolated {
         Some(()) => Ok(TestOutcome::Passed(format!(
             "in quarantine after {allowed} failures at most"
@@ -54,9 +54,9 @@ pub(super) fn test_nothing_delivered(bench: &TestContext<'_>) -> Result<TestOutc
     bench.probe.delete_key("seen")?;
     bench
         .probe
-        .post("quarantine")
+        .post_order("quarantine")
         .and_then(Answer::into_success)?;
-    let accepted = bench.probe.signal("w")?;
+    let accepted = bench.probe.send_signal("w")?;
     let trace_id = text_field(&accepted, "trace_id").to_owned();
     let sent = Instant::now();
     let mut delivered = false;
@@ -73,7 +73,10 @@ pub(super) fn test_nothing_delivered(bench: &TestContext<'_>) -> Result<TestOutc
         .iter()
         .flat_map(|step| array_field(step, "deliveries"))
         .any(|one| text_field(one, "agent") == PROBE && text_field(one, "status") != "pending");
-    bench.probe.post("restore").and_then(Answer::into_success)?;
+    bench
+        .probe
+        .post_order("restore")
+        .and_then(Answer::into_success)?;
     if delivered || handled {
         return Err(
             format!("the probe was in quarantine and handled a signal: trace {trace_id}").into(),

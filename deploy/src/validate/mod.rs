@@ -111,7 +111,7 @@ struct TestCase {
     run: fn(&TestContext<'_>) -> Result<TestOutcome, CaseFailure>,
 }
 
-const fn case(
+const fn define_case(
     category: &'static str,
     name: &'static str,
     run: fn(&TestContext<'_>) -> Result<TestOutcome, CaseFailure>,
@@ -126,26 +126,26 @@ const fn case(
 /// The tests in their order. The probe is put into quarantine last, and taken out again.
 #[rustfmt::skip]
 const CASES: [TestCase; 20] = [
-    case("ethics", "position-size", ethics::test_position_size),
-    case("ethics", "leverage", ethics::test_leverage),
-    case("ethics", "stop-loss", ethics::test_stop_loss),
-    case("ethics", "valid-proposal", ethics::test_valid_proposal),
-    case("flow", "end-to-end", flow::test_end_to_end),
-    case("flow", "one-trace", flow::test_one_trace),
-    case("state", "history-contiguous", state::test_history),
-    case("state", "rollback", state::test_rollback),
-    case("state", "every-change-versioned", state::test_versions),
-    case("watchdog", "missed-heartbeat", watchdog::test_missed_heartbeat),
-    case("watchdog", "intervals", watchdog::test_intervals),
-    case("isolation", "failing-agent", isolation::test_failing_agent),
-    case("isolation", "nothing-delivered", isolation::test_nothing_delivered),
-    case("beyond", "pin-and-vectors", beyond::test_pin),
-    case("beyond", "ready", beyond::test_ready),
-    case("beyond", "events-resume", beyond::test_events_resume),
-    case("beyond", "audit-log", beyond::test_chain),
-    case("beyond", "state-history", beyond::test_state_chain),
-    case("beyond", "replay", beyond::test_replay),
-    case("beyond", "objectives", beyond::test_objectives),
+    define_case("ethics", "position-size", ethics::test_position_size),
+    define_case("ethics", "leverage", ethics::test_leverage),
+    define_case("ethics", "stop-loss", ethics::test_stop_loss),
+    define_case("ethics", "valid-proposal", ethics::test_valid_proposal),
+    define_case("flow", "end-to-end", flow::test_end_to_end),
+    define_case("flow", "one-trace", flow::test_one_trace),
+    define_case("state", "history-contiguous", state::test_history),
+    define_case("state", "rollback", state::test_rollback),
+    define_case("state", "every-change-versioned", state::test_versions),
+    define_case("watchdog", "missed-heartbeat", watchdog::test_missed_heartbeat),
+    define_case("watchdog", "intervals", watchdog::test_intervals),
+    define_case("isolation", "failing-agent", isolation::test_failing_agent),
+    define_case("isolation", "nothing-delivered", isolation::test_nothing_delivered),
+    define_case("beyond", "pin-and-vectors", beyond::test_pin),
+    define_case("beyond", "ready", beyond::test_ready),
+    define_case("beyond", "events-resume", beyond::test_events_resume),
+    define_case("beyond", "audit-log", beyond::test_chain),
+    define_case("beyond", "state-history", beyond::test_state_chain),
+    define_case("beyond", "replay", beyond::test_replay),
+    define_case("beyond", "objectives", beyond::test_objectives),
 ];
 
 /// The categories, in the order of their tests.
@@ -220,12 +220,12 @@ pub fn validate_host(
     let (mut journal, left) = Journal::open::<ProbeEntry>(&options.journal, &owner)?;
     if !left.is_empty() || probe().is_there()? {
         begun("removing what an earlier run left");
-        probe().remove()?;
-        journal.clear()?;
+        probe().remove_probe()?;
+        journal.clear_entries()?;
     }
-    journal.record(&ProbeEntry::Uploading)?;
+    journal.record_entry(&ProbeEntry::Uploading)?;
     begun("uploading the probe");
-    let uploaded = probe().upload();
+    let uploaded = probe().upload_probe();
     let bench = TestContext {
         client,
         submitter,
@@ -246,8 +246,8 @@ pub fn validate_host(
         results.push(result);
     }
     begun("removing the probe");
-    probe().remove()?;
-    journal.clear()?;
+    probe().remove_probe()?;
+    journal.clear_entries()?;
     uploaded?;
     let interrupted = results.len() < cases.len() || stop.load(Ordering::Relaxed);
     for case in cases.iter().skip(results.len()) {

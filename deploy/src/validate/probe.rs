@@ -36,7 +36,7 @@ pub(super) struct ValidationProbe<'a> {
 
 impl ValidationProbe<'_> {
     /// Uploads the probe, which serves from then on.
-    pub(super) fn upload(&self) -> Result<(), ClientError> {
+    pub(super) fn upload_probe(&self) -> Result<(), ClientError> {
         let body = json!({
             "manifest": {
                 "name": PROBE,
@@ -59,13 +59,13 @@ impl ValidationProbe<'_> {
 
     /// Takes everything back: quarantine, agent, state. What is not there is no failure. The versions of the agent, the history of its state and
     /// the audit log stay, as they do for every agent.
-    pub(super) fn remove(&self) -> Result<(), ClientError> {
+    pub(super) fn remove_probe(&self) -> Result<(), ClientError> {
         let ignore_missing = |answer: Answer| match answer.status {
             404 => Ok(Value::Null),
             _ => answer.into_success(),
         };
         if self.is_quarantined()? {
-            ignore_missing(self.post("restore")?)?;
+            ignore_missing(self.post_order("restore")?)?;
         }
         let path = join_path(&["v1", "agents", PROBE]);
         let query = format!("force=true&reason={}", ark_client::escape_query(REASON));
@@ -102,14 +102,14 @@ impl ValidationProbe<'_> {
     }
 
     /// Orders something of the probe: `quarantine` or `restore`.
-    pub(super) fn post(&self, order: &str) -> Result<Answer, ClientError> {
+    pub(super) fn post_order(&self, order: &str) -> Result<Answer, ClientError> {
         let path = join_path(&["v1", "agents", PROBE, order]);
         self.client
             .send_json("POST", &path, &[], &json!({"reason": REASON}))
     }
 
     /// Sends the probe a signal. Returns the answer: ids of signal and trace.
-    pub(super) fn signal(&self, payload: &str) -> Result<Value, ClientError> {
+    pub(super) fn send_signal(&self, payload: &str) -> Result<Value, ClientError> {
         let signal = json!({"topic": TOPIC, "payload": payload});
         self.submitter
             .send_json("POST", "/v1/signals", &[], &signal)?

@@ -51,7 +51,10 @@ pub(super) fn test_missed_heartbeat(bench: &TestContext<'_>) -> Result<TestOutco
     // The heart beats again, and a quarantine for its silence ends: the tests behind this one need the probe.
     bench.probe.delete_key("silent")?;
     if bench.probe.is_quarantined()? {
-        bench.probe.post("restore").and_then(Answer::into_success)?;
+        bench
+            .probe
+            .post_order("restore")
+            .and_then(Answer::into_success)?;
     }
     match noticed? {
         Some(after) => Ok(TestOutcome::Passed(format!(
@@ -122,7 +125,7 @@ impl TimedLoop {
         Ok(())
     }
 
-    fn describe(&self) -> String {
+    fn describe_bound(&self) -> String {
         format!(
             "a {} after {:.1} s at most, in intervals of {:.1} s",
             self.what,
@@ -175,8 +178,8 @@ pub(super) fn test_intervals(bench: &TestContext<'_>) -> Result<TestOutcome, Cas
     }
     Ok(TestOutcome::Passed(format!(
         "{}; {}",
-        heartbeats.describe(),
-        checks.describe()
+        heartbeats.describe_bound(),
+        checks.describe_bound()
     )))
 }
 

@@ -135,7 +135,7 @@ pub(crate) fn enter_env_file(
     let Some(path) = path else {
         return Ok(None);
     };
-    let file = match EnvFile::read(path) {
+    let file = match EnvFile::read_file(path) {
         Ok(file) => file,
         Err(error) => return Ok(Some(Err(error))),
     };

@@ -303,3 +303,59 @@ fn write_manual(dir: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)?;
     clap_mangen::generate_to(Cli::command(), dir)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    /// Adds the variables of a command's arguments, and of those of the commands below it.
+    fn add_variables(command: &clap::Command, found: &mut BTreeSet<String>) {
+        let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+        found.extend(variables.map(|name| name.to_str().expect("UTF-8").to_owned()));
+        for below in command.get_subcommands() {
+            add_variables(below, found);
+        }
+    }
+
+    #[test]
+    fn each_variable_of_an_argument_is_documented_and_in_the_example() {
+        let mut variables = BTreeSet::new();
+        add_variables(&Cli::command(), &mut variables);
+        // The system's own.
+        variables.remove("USER");
+        assert!(
+            variables.contains("ARK_HAPROXY") && variables.contains("ARK_URL"),
+            "{variables:?}"
+        );
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let read = |name: &str| fs::read_to_string(root.join(name)).expect("a file");
+        let (page, example) = (
+            read("docs/configuration.md"),
+            read("deploy/env.production.example"),
+        );
+        let is_set = |name: &str| {
+            let mut lines = example.lines().map(|line| line.trim_start_matches('#'));
+            lines.any(|line| line.starts_with(&format!("{name}=")))
+        };
+        for name in &variables {
+            let quoted = format!("`{name}`");
+            // The page lists the variables of keys by their keys.
+            let key = name.trim_start_matches("ARK_").to_lowercase();
+            assert!(
+                page.contains(&quoted) || page.contains(&format!("\n| `{key}` |")),
+                "docs/configuration.md lacks {name}; add it to OTHER_VARIABLES in host/server/src/config/layers.rs"
+            );
+            // A short name is in the comment of the full one.
+            assert!(
+                is_set(name) || example.contains(&quoted),
+                "deploy/env.production.example lacks {name}"
+            );
+        }
+    }
+}

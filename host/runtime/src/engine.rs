@@ -154,6 +154,8 @@ fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
         .total_core_instances(config.instances.saturating_mul(CORE_INSTANCES))
         .total_memories(config.instances.saturating_mul(2))
         .total_tables(config.instances.saturating_mul(TABLES))
+        // For calls of asynchronous functions, of which there are none. By default there are 1,000, each with a guard page of its own.
+        .total_stacks(0)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(8)
         .max_tables_per_component(32)

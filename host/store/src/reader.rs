@@ -52,6 +52,14 @@ impl Reader {
         Ok(result?)
     }
 
+    /// Runs queries on one of the connections, which all see the database of one moment.
+    pub(crate) fn with_snapshot<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ReadError> {
+        self.with_connection(|connection| query(&*connection.unchecked_transaction()?))
+    }
+
     /// Reads every row of a query.
     pub(crate) fn select_rows<T>(
         &self,

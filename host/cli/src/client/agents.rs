@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use ark_client::MAX_PAGE;
 use ark_client::members::{array_field, is_true, text_field};
 use ark_model::ids::Name;
 use ark_runtime::Manifest;
@@ -88,10 +87,9 @@ pub(crate) enum AgentVersionCommand {
 
 pub(crate) fn run_command(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
-        AgentVersionCommand::List { show } => show.show_answer(
-            ApiRequest::get(&["v1", "agents"]).with_query("limit", Some(MAX_PAGE)),
-            print_agents,
-        )?,
+        AgentVersionCommand::List { show } => {
+            show.show_list(&["v1", "agents"], "agents", print_agents)?;
+        }
         AgentVersionCommand::Show { agent, connection } => {
             print_json(&ApiRequest::get(&["v1", "agents", agent.as_str()]).send(&connection)?)?;
         }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use ark_client::{AwaitedWork, Endpoint, HostClient, OutgoingBody};
+use ark_client::{AwaitedWork, Endpoint, HostClient, MAX_PAGE, OutgoingBody, join_path};
 use ark_host::config::{Config, Layers, Overrides};
 use clap::Args;
 use serde_json::Value;
@@ -31,6 +31,11 @@ pub(crate) struct Connection {
     #[arg(long, global = true, env = "ARK_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
 }
+
+/// How many pages of a list are read at most.
+const MAX_LIST_PAGES: u32 = 200;
+/// How many rows these have.
+const MAX_ROWS: u64 = MAX_LIST_PAGES as u64 * MAX_PAGE;
 
 /// What is exchanged with a host, which decides how long it is waited for and what is shown meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +121,27 @@ impl Connection {
         };
         drop(progress);
         Ok(answer?.into_success().map_err(name_commands)?)
+    }
+
+    /// Reads a list to its end. Returns its first page, with the rows of all pages in its member `list`.
+    ///
+    /// # Errors
+    /// As [`Connection::send`]; or the list has more than [`MAX_ROWS`] rows.
+    pub(crate) fn read_list(&self, segments: &[&str], list: &str) -> anyhow::Result<Value> {
+        let path = join_path(segments);
+        let answer = self
+            .client()?
+            .read_list_answer(&path, list, MAX_LIST_PAGES)
+            .map_err(name_commands)?;
+        ensure!(
+            answer.get(list).is_some_and(Value::is_array),
+            "the host's answer holds no list of {list}"
+        );
+        ensure!(
+            answer.get("next_cursor").is_none_or(Value::is_null),
+            "the host has more than {MAX_ROWS} {list}; read {path} page by page"
+        );
+        Ok(answer)
     }
 
     fn bearer_token(&self) -> anyhow::Result<Option<String>> {

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use ark_client::ClientError;
-use ark_client::MAX_PAGE;
 use ark_client::members::{array_field, text_field};
 use ark_host::policies::PolicyManifest;
 use ark_model::ids::{Digest, Name};
@@ -147,10 +146,9 @@ impl ChangeArgs {
 
 pub(crate) fn run_command(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
-        PolicyVersionCommand::List { show } => show.show_answer(
-            ApiRequest::get(&["v1", "policies"]).with_query("limit", Some(MAX_PAGE)),
-            print_policies,
-        )?,
+        PolicyVersionCommand::List { show } => {
+            show.show_list(&["v1", "policies"], "policies", print_policies)?;
+        }
         PolicyVersionCommand::Show { policy, connection } => {
             print_json(&ApiRequest::get(&["v1", "policies", policy.as_str()]).send(&connection)?)?;
         }

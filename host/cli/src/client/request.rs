@@ -60,10 +60,28 @@ impl ShowArgs {
         print_answer: impl FnOnce(&Value),
     ) -> anyhow::Result<()> {
         let answer = request.send(&self.connection)?;
+        self.print(&answer, print_answer)
+    }
+
+    /// Reads a list to its end and prints it, as [`Self::show_answer`].
+    ///
+    /// # Errors
+    /// See [`Connection::read_list`].
+    pub(crate) fn show_list(
+        &self,
+        segments: &[&str],
+        list: &str,
+        print_answer: impl FnOnce(&Value),
+    ) -> anyhow::Result<()> {
+        let answer = self.connection.read_list(segments, list)?;
+        self.print(&answer, print_answer)
+    }
+
+    fn print(&self, answer: &Value, print_answer: impl FnOnce(&Value)) -> anyhow::Result<()> {
         if self.json {
-            print_json(&answer)?;
+            print_json(answer)?;
         } else {
-            print_answer(&answer);
+            print_answer(answer);
         }
         Ok(())
     }

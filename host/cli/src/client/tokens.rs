@@ -6,8 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use ark_client::MAX_PAGE;
+use anyhow::Context;
 use ark_client::members::{array_field, text_field};
 use ark_host::api::access::TABLE;
 use ark_host::api::{advise_on_lockout, agents_of, grants_of, token_view};
@@ -239,22 +238,8 @@ fn read_tokens(dir: &Path) -> anyhow::Result<Vec<Value>> {
 
 /// The tokens of a running host, by name.
 fn fetch_tokens(connection: &Connection) -> anyhow::Result<Vec<Value>> {
-    let mut tokens = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut answer = ApiRequest::get(&["v1", "tokens"])
-            .with_query("limit", Some(MAX_PAGE))
-            .with_query("cursor", cursor)
-            .send(connection)?;
-        match answer.get_mut("tokens").map(Value::take) {
-            Some(Value::Array(page)) => tokens.extend(page),
-            _ => bail!("the host's answer holds no list of tokens"),
-        }
-        cursor = answer["next_cursor"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            return Ok(tokens);
-        }
-    }
+    let answer = connection.read_list(&["v1", "tokens"], "tokens")?;
+    Ok(array_field(&answer, "tokens").to_vec())
 }
 
 /// Changes the tokens of a stopped host.

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::bail;
 use ark_client::{Answer, HostClient};
 use ark_deploy::canary::{
-    BaselineSource, CanaryOrder, CanaryPlan, CanaryReport, ExcludedJournals, HealthBounds,
-    HostCanary, TakeOverPlan, read_state, rehearse, send_request,
+    BaselineSource, CanaryError, CanaryOrder, CanaryPlan, CanaryReport, ExcludedJournals,
+    HealthBounds, HostCanary, TakeOverPlan, read_state, rehearse_canary, rehearse_order,
+    send_request,
 };
 use ark_deploy::exchange::find_migration;
 use ark_deploy::haproxy::HaproxyAddress;
@@ -48,13 +48,27 @@ enum CanaryCommand {
     /// Shows the canaries: the host's, and those of agents and policies.
     Status,
     /// Keeps the share that the new version has, and goes on checking.
-    Pause,
+    Pause(RehearsalArgs),
     /// Ends a pause; or goes on with a canary whose command was killed.
-    Resume,
+    Resume(RehearsalArgs),
     /// Goes on to the next share at the next check that is a success.
-    Promote,
+    Promote(RehearsalArgs),
     /// Moves all requests back to the stable fronts; after a kill, undoes what was begun.
-    Abort,
+    Abort(RehearsalArgs),
+}
+
+impl CanaryCommand {
+    /// The order that is only to be tried.
+    const fn find_rehearsed(&self) -> Option<CanaryOrder> {
+        let (args, order) = match self {
+            Self::Start(_) | Self::Status => return None,
+            Self::Pause(args) => (args, CanaryOrder::Pause),
+            Self::Resume(args) => (args, CanaryOrder::Resume),
+            Self::Promote(args) => (args, CanaryOrder::Promote),
+            Self::Abort(args) => (args, CanaryOrder::Abort),
+        };
+        if args.dry_run { Some(order) } else { None }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -167,7 +181,14 @@ struct CanaryStartArgs {
     /// How long each of these commands, and the start of a host, may take, in seconds. Fronts park requests for 30 s (`--hold-for`).
     #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
     take_over_timeout: f64,
-    /// Show the steps and check what they need. Nothing is changed.
+    #[command(flatten)]
+    rehearsal: RehearsalArgs,
+}
+
+/// Whether a command only says what it would do.
+#[derive(Debug, Args)]
+struct RehearsalArgs {
+    /// Show what would be done and check all that it needs. Nothing is changed.
     #[arg(long)]
     dry_run: bool,
 }
@@ -264,12 +285,16 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
     };
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
+    if let Some(order) = args.command.find_rehearsed() {
+        print_steps(&rehearse_order(&client, &journal, order)?, args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let report = match args.command {
         CanaryCommand::Status => {
             return show_status(&client, &journal, args.json);
         }
         CanaryCommand::Start(start) => {
-            let dry_run = start.dry_run;
+            let dry_run = start.rehearsal.dry_run;
             let place_of = |given: &Option<PathBuf>, command: &str| match given {
                 Some(path) => Ok(path.clone()),
                 None => default_journal(command, &client),
@@ -279,13 +304,14 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
                 rollback: place_of(&start.rollback_journal, "rollback")?,
             };
             let plan = start.into_plan()?;
-            if let Some(take_over) = &plan.take_over
+            if !dry_run
+                && let Some(take_over) = &plan.take_over
                 && let Some(migration) = find_migration(&take_over.new_binary, &take_over.data_dir)?
             {
-                print_notice!("{}", migration.describe());
+                print_notice!("{}", migration.describe_migration());
             }
             if dry_run {
-                let steps = rehearse(&client, plan, &excluded)?;
+                let steps = rehearse_canary(&client, plan, &journal, &excluded)?;
                 print_steps(&steps, args.json)?;
                 return Ok(ExitCode::SUCCESS);
             }
@@ -293,13 +319,13 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             HostCanary::start(&client, plan, &journal, &excluded, &stop, &mut tell)?
                 .resume(&stop)?
         }
-        CanaryCommand::Pause => {
+        CanaryCommand::Pause(_) => {
             return ask_canary(&client, &journal, CanaryOrder::Pause, args.json);
         }
-        CanaryCommand::Promote => {
+        CanaryCommand::Promote(_) => {
             return ask_canary(&client, &journal, CanaryOrder::Promote, args.json);
         }
-        CanaryCommand::Resume => {
+        CanaryCommand::Resume(_) => {
             let stop = watch_interrupts()?;
             let request = CanaryOrder::Resume;
             if send_and_print(&client, &journal, request, &stop, args.json)? {
@@ -307,7 +333,7 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             }
             HostCanary::take_up(&client, &journal, &mut tell)?.resume(&stop)?
         }
-        CanaryCommand::Abort => {
+        CanaryCommand::Abort(_) => {
             let stop = watch_interrupts()?;
             let request = CanaryOrder::Abort;
             if send_and_print(&client, &journal, request, &stop, args.json)? {
@@ -348,9 +374,7 @@ fn ask_canary(
 ) -> anyhow::Result<ExitCode> {
     let stop = watch_interrupts()?;
     if !send_and_print(client, journal, request, &stop, json)? {
-        bail!(
-            "the command that ran the canary has ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"
-        );
+        return Err(CanaryError::NotRun.into());
     }
     Ok(ExitCode::SUCCESS)
 }

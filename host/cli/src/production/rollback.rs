@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use ark_client::HostClient;
 use ark_deploy::exchange::HostClients;
 use ark_deploy::rollback::{
-    AcceptedLoss, PastRollback, Rollback, RollbackPlan, RollbackReport, read_history, rehearse,
+    AcceptedLoss, PastRollback, Rollback, RollbackPlan, RollbackReport, read_history,
+    rehearse_rollback,
 };
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -90,7 +91,7 @@ struct RollbackStartArgs {
     /// The journal of this host's upgrades, none of which may be under way, likewise.
     #[arg(long, value_name = "FILE")]
     upgrade_journal: Option<PathBuf>,
-    /// Show the steps and check what they need. Nothing is changed.
+    /// Show the steps that would be taken, also of a rollback that goes on, and check all that they need. Nothing is changed.
     #[arg(long)]
     dry_run: bool,
 }
@@ -172,20 +173,20 @@ pub(crate) fn run_command(args: RollbackArgs) -> anyhow::Result<ExitCode> {
     };
     let (dry_run, accepted) = (args.start.dry_run, args.start.accept_loss_of_decisions);
     let plan = args.start.into_plan(&client)?;
+    let clients = HostClients {
+        client: &client,
+        submitter: &submitter,
+    };
     if dry_run {
-        let plan =
-            plan.ok_or_else(|| UsageError::new("--dry-run: give the options of a rollback"))?;
-        print_steps(&rehearse(&client, plan, accepted)?, args.json)?;
+        let steps = rehearse_rollback(clients, &journal, plan, accepted)?;
+        print_steps(&steps, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = watch_interrupts_within(INTERRUPT_GRACE)?;
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
-    let clients = HostClients {
-        client: &client,
-        submitter: &submitter,
-    };
-    let report = Rollback::open(clients, &journal, plan, accepted, &stop, &mut tell)?.run(&stop)?;
+    let report =
+        Rollback::open(clients, &journal, plan, accepted, &stop, &mut tell)?.run_steps(&stop)?;
     print_report(&report, args.json)?;
     Ok(exit_code(report.past.passed))
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use ark_deploy::SYNTHETIC_REQUESTER;
 use ark_deploy::redis_signals::RedisSignals;
 use ark_deploy::synthetic::{
-    HttpSignals, RunProgress, SignalChannel, SyntheticOptions, SyntheticReport, rehearse,
+    HttpSignals, RunProgress, SignalChannel, SyntheticOptions, SyntheticReport, rehearse_run,
     run_synthetic,
 };
 use ark_host::config::{Config, Layers, Overrides};
@@ -27,8 +27,10 @@ use super::print_steps;
 const MAX_HZ: f64 = 100.0;
 /// The most seconds.
 const MAX_SECONDS: u64 = 86_400;
-/// Seconds between two progress lines for a user without a terminal.
+/// Seconds between two progress lines for a user without a terminal, at most: of a short run they come more often.
 const NOTICE_SECONDS: u64 = 30;
+/// How many such lines a run has at least, if it has as many seconds.
+const MIN_NOTICES: u64 = 10;
 
 /// The exit code is 0 if the host did what it must, 1 otherwise.
 #[derive(Debug, Args)]
@@ -103,23 +105,26 @@ pub(crate) fn run_command(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
         hz: args.hz,
         violation_every: args.violation_every,
     };
-    options.check()?;
+    options.check_options()?;
     if args.dry_run {
-        let steps = rehearse(&client, &options, &mut *channel)?;
+        let steps = rehearse_run(&client, &options, &mut *channel)?;
         print_steps(&steps, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = watch_interrupts()?;
     let mut line = StatusLine::on_terminal();
-    let mut told = 0;
+    let between = (args.duration / MIN_NOTICES).clamp(1, NOTICE_SECONDS);
+    let mut told = None;
     let report = run_synthetic(&client, &options, &mut *channel, &stop, &mut |progress| {
         let text = describe_progress(progress);
         // Whole ticks a second are enough to tell the time by.
         let seconds = Duration::from_secs_f64(progress.sent as f64 / options.hz).as_secs();
         if let Some(line) = &mut line {
             line.show(&text);
-        } else if seconds >= told + NOTICE_SECONDS {
-            told = seconds;
+        } else if progress.sent == progress.ticks
+            || told.is_none_or(|told| seconds >= told + between)
+        {
+            told = Some(seconds);
             print_notice!("{text}");
         }
     })?;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use ark_client::HostClient;
 use ark_deploy::exchange::HostClients;
 use ark_deploy::rollback::AcceptedLoss;
-use ark_deploy::upgrade::{Upgrade, UpgradePlan, UpgradeReport, rehearse};
+use ark_deploy::upgrade::{Upgrade, UpgradePlan, UpgradeReport, UpgradeVerb, rehearse_upgrade};
 use clap::Args;
 use serde_json::Value;
 
@@ -74,7 +74,7 @@ pub(crate) struct UpgradeArgs {
     /// The journal of this host's canaries, if it has another place than its own.
     #[arg(long, value_name = "FILE")]
     canary_journal: Option<PathBuf>,
-    /// Show the steps and check what they need. Nothing is changed.
+    /// Show the steps that would be taken, also of an upgrade that goes on or is undone, and check all that they need. Nothing is changed.
     #[arg(long)]
     dry_run: bool,
     /// Print JSON.
@@ -156,26 +156,29 @@ pub(crate) fn run_command(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
     let (json, dry_run, back, keep) = (args.json, args.dry_run, args.back, args.keep);
     let accepted = args.accept_loss_of_decisions;
     let plan = args.into_plan(&client)?;
+    let clients = HostClients {
+        client: &client,
+        submitter: &submitter,
+    };
     if dry_run {
-        let plan =
-            plan.ok_or_else(|| UsageError::new("--dry-run: give the `ark` of the new version"))?;
-        print_steps(&rehearse(&client, plan)?, json)?;
+        let verb = match (back, keep) {
+            (true, _) => UpgradeVerb::Back,
+            (_, true) => UpgradeVerb::Keep,
+            _ => UpgradeVerb::Run,
+        };
+        print_steps(&rehearse_upgrade(clients, &journal, plan, verb)?, json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = watch_interrupts_within(INTERRUPT_GRACE)?;
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
-    let clients = HostClients {
-        client: &client,
-        submitter: &submitter,
-    };
     let upgrade = Upgrade::open(clients, &journal, plan, accepted, &stop, &mut tell)?;
     let report = if keep {
-        upgrade.keep()?
+        upgrade.keep_version()?
     } else if back {
-        upgrade.undo(&stop)?
+        upgrade.undo_upgrade(&stop)?
     } else {
-        upgrade.run(&stop)?
+        upgrade.run_steps(&stop)?
     };
     print_report(&report, json)?;
     Ok(exit_code(report.upgraded != back))

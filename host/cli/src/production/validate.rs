@@ -15,7 +15,7 @@ use ark_deploy::validate::{
 use clap::Args;
 
 use crate::client::connection::Connection;
-use crate::output::{StatusLine, exit_code, print_json, print_line};
+use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice};
 use crate::usage::{UsageError, ensure_usage};
 
 use super::interrupts::watch_interrupts;
@@ -116,12 +116,17 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
         },
         &mut |result| {
             results.borrow_mut().push(result.clone());
-            if !args.json {
-                if let Some(line) = line.borrow_mut().as_mut() {
-                    line.clear();
+            if args.json {
+                // The report goes to standard output alone. A terminal has its line.
+                if line.borrow().is_none() {
+                    print_notice!("{}", describe_result(result));
                 }
-                print_result(result);
+                return;
             }
+            if let Some(line) = line.borrow_mut().as_mut() {
+                line.clear();
+            }
+            print_line!("{}", describe_result(result));
         },
     );
     drop(line);
@@ -162,16 +167,15 @@ fn print_report(report: &ValidationReport, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_result(result: &CaseResult) {
+/// The result of a test on one line.
+fn describe_result(result: &CaseResult) -> String {
     let status = match result.status {
         CaseStatus::Passed => "ok",
         CaseStatus::Failed => "FAILED",
         CaseStatus::Skipped => "skipped",
     };
-    print_line!(
+    format!(
         "{status:<8} {:<10} {:<23} {}",
-        result.category,
-        result.name,
-        result.detail
-    );
+        result.category, result.name, result.detail
+    )
 }

@@ -1,7 +1,9 @@
 //! What a start finds: the agents of the directory, and the uploaded versions that were rolled out or put on trial.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::changes::{
@@ -226,17 +228,51 @@ fn load_directory(
         dir: dir.to_owned(),
         source,
     })?;
-    for path in manifests {
-        if is_superseded(&path, rollouts) {
-            tracing::info!(manifest = %path.display(), "skipped: another version was rolled out, or the agent deleted");
-            continue;
-        }
-        match load_agent(engine, &path, ceiling) {
+    let (skipped, wanted): (Vec<_>, Vec<_>) = manifests
+        .into_iter()
+        .partition(|path| is_superseded(path, rollouts));
+    for path in skipped {
+        tracing::info!(manifest = %path.display(), "skipped: another version was rolled out, or the agent deleted");
+    }
+    let results = load_side_by_side(&wanted, |path| load_agent(engine, path, ceiling));
+    for (path, result) in wanted.into_iter().zip(results) {
+        match result {
             Ok(agent) => loaded.agents.push(Arc::new(agent)),
             Err(error) => loaded.record_refusal(path, &error),
         }
     }
     Ok(())
+}
+
+/// Loads agents on as many threads as there are processors, and returns the results in the order of the manifests.
+fn load_side_by_side<T: Send>(manifests: &[PathBuf], load: impl Fn(&Path) -> T + Sync) -> Vec<T> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicUsize::new(0);
+    let load_some = || {
+        let mut results = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(manifest) = manifests.get(index) else {
+                return results;
+            };
+            results.push((index, load(manifest)));
+        }
+    };
+    let mut results = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..processors.min(manifests.len()))
+            .map(|_| scope.spawn(load_some))
+            .collect();
+        let mut results = load_some();
+        for other in others {
+            match other.join() {
+                Ok(loaded) => results.extend(loaded),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        results
+    });
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Returns whether a start skips a manifest of the directory: another version of its agent was rolled out, or the agent was deleted.

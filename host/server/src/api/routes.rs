@@ -69,7 +69,7 @@ pub(super) fn build_routes(
     origins: &[HeaderValue],
 ) -> Routes {
     let (routes, described) = described_routes().split_for_parts();
-    let documents = Documents::from_routes(&described);
+    let documents = Documents::from_routes(described);
     let meters = Arc::clone(&deps.meters);
     let api = Arc::new(Api::new(
         deps,

@@ -22,12 +22,16 @@ pub const DEFAULT_FILE: &str = "ark.toml";
 /// The start of the name of each of ARK's environment variables.
 const VARIABLE_PREFIX: &str = "ARK_";
 /// Environment variables of ARK that are not keys, with their documentation.
-pub const OTHER_VARIABLES: [(&str, &str); 13] = [
+pub const OTHER_VARIABLES: [(&str, &str); 14] = [
     (
         "ARK_CA",
         "The certificate authority that commands trust when they talk to a host (`--ca`).",
     ),
     ("ARK_CONFIG", "The configuration file (`--config`)."),
+    (
+        "ARK_HAPROXY",
+        "The runtime socket of the `HAProxy` before the fronts, for `ark canary` and `ark rollback` (`--haproxy`): a path, or HOST:PORT.",
+    ),
     (
         "ARK_LOG",
         "Which log lines are written, in the syntax of `RUST_LOG`, e.g. `info` or `ark_host::router=debug`.",
@@ -58,7 +62,7 @@ pub const OTHER_VARIABLES: [(&str, &str); 13] = [
     ),
     (
         "ARK_SNAPSHOTS",
-        "The directory in which snapshots are kept (`ark check --snapshots`).",
+        "The directory in which snapshots are made and looked for, for `ark check`, `ark canary`, `ark upgrade` and `ark rollback` (`--snapshots`).",
     ),
     (
         "ARK_TOKEN",

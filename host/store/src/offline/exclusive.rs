@@ -18,7 +18,7 @@ use crate::operator_change::{NewToken, TokenChange};
 use crate::schema::{self, UnmigratedConnection};
 use crate::secrets::SecretKey;
 use crate::tables::audit::{
-    AuditEntry, AuditKind, append_entry, read_audit_head, write_audit_line,
+    AuditEntry, AuditKind, append_entry, read_audit_head, write_missing_rows,
 };
 use crate::tables::control::{
     ControlChange, TokenSecret, write_control_change, write_token_change,
@@ -185,5 +185,5 @@ pub(super) fn record_maintenance(
     };
     let mut head = read_audit_head(connection)?;
     append_entry(connection, &mut head, &entry, None)?;
-    write_audit_line(connection, &entry)
+    write_missing_rows(connection)
 }

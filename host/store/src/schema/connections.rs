@@ -13,6 +13,7 @@ use crate::error::OpenError;
 use crate::query::{is_interrupted, limit_statements};
 use crate::reader::Reader;
 use crate::secrets::SecretKey;
+use crate::tables::audit::write_missing_rows;
 
 use super::migrations::migrate_schema;
 use super::version::{check_version, current_schema, read_version};
@@ -60,6 +61,9 @@ impl UnmigratedConnection {
         set_pragma(&connection, "PRAGMA secure_delete = ON").map_err(failed)?;
         migrate_schema(&mut connection, path, found..current_schema(), secret_key)?;
         set_pragma(&connection, "PRAGMA secure_delete = OFF").map_err(failed)?;
+        let transaction = connection.transaction().map_err(failed)?;
+        write_missing_rows(&transaction).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
         if found > 0 && found < current_schema() {
             set_pragma(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
         }

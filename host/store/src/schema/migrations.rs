@@ -45,6 +45,7 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
         include_str!("v12_packed_bodies.sql"),
         include_str!("v12_ended_orders.sql"),
     ],
+    &[include_str!("v13_derived_rows.sql")],
 ];
 
 /// Why a migration step failed.

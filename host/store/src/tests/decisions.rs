@@ -20,37 +20,64 @@ fn make_fired_rule(rule: &str) -> FiredRule {
     }
 }
 
+/// The metadata of the policy of [`make_fired_rule`].
+pub(super) fn make_policy() -> PolicyRecord {
+    let metadata = r#"{"name":"graveyard","version":"1.0.0","rules":[
+        {"number":7,"name":"stop_loss_required","category":"risk","severity":"high","hold":false,"description":"A stop loss."}]}"#;
+    PolicyRecord {
+        digest: Digest::hash_bytes(b"judged"),
+        metadata_json: metadata.to_owned(),
+    }
+}
+
+/// A record that says what the index holds of it.
+fn make_record(subject: &IndexedFields) -> String {
+    let answers: Vec<_> = subject
+        .fired
+        .iter()
+        .map(|fired| serde_json::json!([fired.number, fired.answer, null]))
+        .collect();
+    serde_json::json!({
+        "action": {"parameters": {"symbol": subject.symbol, "position_size_pct": subject.size}},
+        "verdicts": [{"digest": make_policy().digest, "answers": answers}],
+    })
+    .to_string()
+}
+
 /// Decisions of some agents on some instruments, with a clock that is set back twice.
-fn make_decisions(count: u64) -> Vec<AuditEntry> {
+pub(super) fn make_decisions(count: u64) -> Vec<AuditEntry> {
     const OUTCOMES: [Outcome; 3] = [Outcome::Approved, Outcome::Held, Outcome::Denied];
     const SYMBOLS: [Option<&str>; 4] = [Some("BTC-USD"), Some("btc/usd"), Some("ETH-USD"), None];
     let trace = TraceId::fresh();
     (0..count)
         .map(|n| {
             let pick = usize::try_from(n * 7 + n / 5).unwrap();
+            let subject = IndexedFields {
+                symbol: SYMBOLS[pick % 4].map(str::to_owned),
+                size: (n % 2 == 0).then_some(0.05),
+                fired: if n % 9 == 0 {
+                    vec![make_fired_rule("stop_loss_required")]
+                } else {
+                    Vec::new()
+                },
+            };
             AuditEntry {
+                body: make_record(&subject),
                 trace_id: Some(if n % 11 == 0 { trace } else { TraceId::fresh() }),
                 agent: Some(make_name(["kenny", "joey"][pick % 2])),
                 outcome: Some(OUTCOMES[pick % 3]),
                 at: Millis(1_000 + n * 10 - if n % 100 > 60 { 300 } else { 0 }),
-                subject: Some(IndexedFields {
-                    symbol: SYMBOLS[pick % 4].map(str::to_owned),
-                    size: (n % 2 == 0).then_some(0.05),
-                    fired: if n % 9 == 0 {
-                        vec![make_fired_rule("stop_loss_required")]
-                    } else {
-                        Vec::new()
-                    },
-                }),
+                subject: Some(subject),
                 ..make_entry(AuditId::fresh())
             }
         })
         .collect()
 }
 
-fn commit(store: &Store, audit: Vec<AuditEntry>) {
+pub(super) fn commit(store: &Store, audit: Vec<AuditEntry>) {
     let unit = Unit {
         audit,
+        policies: vec![make_policy()],
         ..Unit::default()
     };
     store.commit(unit).unwrap();
@@ -153,12 +180,27 @@ fn matches_filter(filter: &DecisionFilter, made: &AuditEntry) -> bool {
 
 #[test]
 fn pages_of_any_filter_together_are_what_matches() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let made = make_decisions(400);
-    commit(&store, made.clone());
-    let filters = filters_for(&made);
-    for (number, filter) in filters.iter().enumerate() {
+    // How many decisions the commits have: of the last commit of the second the rows are not written yet, and of the third no row is.
+    for commits in [&[400][..], &[300, 100], &[50, 50]] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let made = make_decisions(commits.iter().sum());
+        let mut rest = made.clone().into_iter();
+        for count in commits {
+            let count = usize::try_from(*count).unwrap();
+            commit(&store, rest.by_ref().take(count).collect());
+        }
+        check_pages(&store, &made);
+        store.close();
+        drop(store);
+        // Now all are written.
+        check_pages(&open(dir.path()), &made);
+    }
+}
+
+/// Checks that the pages of each filter are the decisions that it means.
+fn check_pages(store: &Store, made: &[AuditEntry]) {
+    for (number, filter) in filters_for(made).iter().enumerate() {
         let expected: Vec<(u64, String)> = made
             .iter()
             .enumerate()

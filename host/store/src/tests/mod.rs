@@ -1,6 +1,7 @@
 //! Tests of the store through its public interface, on real data directories.
 
 mod decisions;
+mod derived;
 mod evidence;
 mod log;
 mod maintenance;

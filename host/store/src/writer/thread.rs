@@ -20,7 +20,7 @@ use crate::error::{CommitError, OpenError, StorageError, WriteError};
 use crate::health::StoreHealth;
 use crate::query::execute_cached;
 use crate::secrets::SecretKey;
-use crate::tables::audit::{BodyPacker, read_audit_head};
+use crate::tables::audit::{BodyPacker, DerivedRows, read_audit_head};
 use crate::tables::state::{delete_expired_memories, read_state_head};
 use crate::unit::{CommitCallback, Receipt, Unit};
 use crate::usage::{UnitUsage, UsageBook};
@@ -146,6 +146,7 @@ pub(crate) fn start_writer(
         options,
         heads,
         packer: BodyPacker::default(),
+        derived: DerivedRows::default(),
         anchored: heads,
         anchored_at: Instant::now(),
         anchors_bytes,
@@ -179,6 +180,8 @@ pub(super) struct Writer {
     pub(super) heads: Heads,
     /// Packs the bodies of decisions.
     packer: BodyPacker,
+    /// What is derived from the audit log and not written yet.
+    derived: DerivedRows,
     /// The heads that were anchored last, and when.
     pub(super) anchored: Heads,
     pub(super) anchored_at: Instant,
@@ -292,6 +295,10 @@ impl Writer {
                 WriterMessage::Recover(_) | WriterMessage::Stop => {}
             }
         }
+        if let Err(error) = self.write_derived_rows() {
+            tracing::warn!(%error, "the session log's last lines were not written; the next start derives them");
+            self.roll_back();
+        }
         self.checkpointer.stop();
         self.finish_rescue();
         self.anchor_heads();
@@ -322,11 +329,13 @@ impl Writer {
             return;
         }
         let before = self.heads;
+        let derived_before = self.derived.mark();
         let started = Instant::now();
         match self.run_transaction(&units) {
             Ok(results) => self.finish_commit(units, results, started),
             Err(cause) => {
                 self.heads = before;
+                self.derived.go_back(derived_before);
                 self.packer.forget();
                 self.roll_back();
                 self.fail_commit(&cause, units.len());
@@ -410,13 +419,32 @@ impl Writer {
         let committed = results.iter().filter_map(|result| result.as_ref().ok());
         let usages = committed.map(|receipt| &receipt.usage);
         self.options.usage.save_totals(&self.connection, usages)?;
+        let writes_derived = self.derived.are_due();
+        if writes_derived {
+            self.derived.write(&self.connection, self.heads.audit.seq)?;
+        }
         // What is acknowledged must be where the next start looks for it.
         self.options
             .files
             .check()
             .map_err(StorageError::FilesLost)?;
         execute_cached(&self.connection, "COMMIT", [])?;
+        if writes_derived {
+            self.derived.clear();
+        }
         Ok(results)
+    }
+
+    /// Writes what is derived from the audit log in a transaction of its own, so that the next start need not derive it.
+    fn write_derived_rows(&mut self) -> rusqlite::Result<()> {
+        if self.derived.is_empty() || self.options.health.loss().is_some() {
+            return Ok(());
+        }
+        let transaction = self.connection.unchecked_transaction()?;
+        self.derived.write(&transaction, self.heads.audit.seq)?;
+        transaction.commit()?;
+        self.derived.clear();
+        Ok(())
     }
 
     /// Begins a transaction that writes. Another process's lock is waited for shortly, and not at all while it made the last commit fail.
@@ -449,11 +477,13 @@ impl Writer {
         unit: &Unit,
     ) -> rusqlite::Result<Result<Receipt, CommitError>> {
         let heads = self.heads;
+        let derived = self.derived.mark();
         execute_cached(&self.connection, "SAVEPOINT unit", [])?;
         let result = self.write_one(unit)?;
         if result.is_err() {
             execute_cached(&self.connection, "ROLLBACK TO unit", [])?;
             self.heads = heads;
+            self.derived.go_back(derived);
         }
         execute_cached(&self.connection, "RELEASE unit", [])?;
         Ok(result)
@@ -465,7 +495,7 @@ impl Writer {
             &self.connection,
             secret_key,
             &mut self.heads,
-            &mut self.packer,
+            (&mut self.packer, &mut self.derived),
             unit,
         ) {
             Ok(receipt) => Ok(Ok(receipt)),

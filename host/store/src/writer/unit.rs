@@ -2,18 +2,14 @@
 //!
 //! The order of the steps matters: those that can refuse the unit come first, see [`Unit::needs_savepoint`].
 
-use ark_model::decision::Outcome;
-use ark_model::ids::{AuditId, Name};
+use ark_model::ids::AuditId;
 use ark_model::usage::QuotaHolder;
 use rusqlite::Connection;
 
 use crate::chain::ChainHead;
 use crate::error::{CommitError, WriteError};
 use crate::secrets::SecretKey;
-use crate::tables::audit::{
-    AuditEntry, AuditKind, BodyPacker, append_entry, write_audit_line, write_decision_row,
-    write_invocation_line,
-};
+use crate::tables::audit::{AuditEntry, AuditKind, BodyPacker, DerivedRows, append_entry};
 use crate::tables::control::{
     write_alert, write_control_change, write_fleet_cursor, write_redis_change, write_webhook_change,
 };
@@ -41,6 +37,16 @@ pub(super) struct Heads {
     pub(super) state: ChainHead,
 }
 
+/// Where audit rows are appended.
+pub(super) struct AuditLog<'a> {
+    /// The head of the log.
+    pub(super) head: &'a mut ChainHead,
+    /// Packs the bodies of decisions.
+    pub(super) packer: &'a mut BodyPacker,
+    /// Takes what is derived from the rows.
+    pub(super) derived: &'a mut DerivedRows,
+}
+
 /// Writes a unit within the caller's transaction, and moves the heads on.
 ///
 /// After an error the caller must roll back what was written and restore the heads.
@@ -48,10 +54,15 @@ pub(super) fn write_unit(
     connection: &Connection,
     secret_key: Option<&SecretKey>,
     heads: &mut Heads,
-    packer: &mut BodyPacker,
+    (packer, derived): (&mut BodyPacker, &mut DerivedRows),
     unit: &Unit,
 ) -> Result<Receipt, WriteError> {
     check_unit(connection, unit)?;
+    let mut log = AuditLog {
+        head: &mut heads.audit,
+        packer,
+        derived,
+    };
     let mut receipt = Receipt::default();
     let mut usage = UnitUsage::default();
     let agent = unit.agent.clone().map(QuotaHolder::Agent);
@@ -69,7 +80,7 @@ pub(super) fn write_unit(
     for change in &unit.operator_changes {
         let (number, entry) = apply_operator_change(&mut state, change, unit.trace_id)?;
         let counted = (state.charged_to, &mut *state.usage);
-        let seq = record_entry(connection, (&mut heads.audit, packer), &entry, counted)?;
+        let seq = record_entry(connection, &mut log, &entry, counted)?;
         receipt.audit_seqs.push(seq);
         receipt.operator_changes.push(number);
     }
@@ -87,19 +98,13 @@ pub(super) fn write_unit(
     }
     write_agent_data(&mut state, unit, &mut receipt)?;
     let counted = (charged_to, &mut usage);
-    write_signals(
-        connection,
-        (&mut heads.audit, packer),
-        unit,
-        &mut receipt,
-        counted,
-    )?;
+    write_signals(connection, &mut log, unit, &mut receipt, counted)?;
     if let Some(completion) = &unit.delivery {
-        write_invocation_line(connection, completion, unit.trace_id)?;
+        log.derived.add_invocation(completion, unit.trace_id);
     }
     for entry in &unit.audit {
         let counted = (charged_to, &mut usage);
-        let seq = record_entry(connection, (&mut heads.audit, packer), entry, counted)?;
+        let seq = record_entry(connection, &mut log, entry, counted)?;
         receipt.audit_seqs.push(seq);
     }
     write_plain_changes(connection, unit, &mut receipt)?;
@@ -159,26 +164,16 @@ fn check_unit(connection: &Connection, unit: &Unit) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Appends an entry to the audit log and to the session log, and counts it. Returns its number.
+/// Appends an entry to the audit log, notes what is derived from it, and counts it. Returns its number.
 fn record_entry(
     connection: &Connection,
-    (head, packer): (&mut ChainHead, &mut BodyPacker),
+    log: &mut AuditLog<'_>,
     entry: &AuditEntry,
     (charged_to, usage): (Option<&QuotaHolder>, &mut UnitUsage),
 ) -> rusqlite::Result<u64> {
     usage.add_audit_row(charged_to, &entry.body);
-    write_audit_line(connection, entry)?;
-    let seq = append_entry(connection, head, entry, Some(packer))?;
-    if entry.kind == AuditKind::Decision {
-        write_decision_row(
-            connection,
-            (seq, entry.at),
-            entry.agent.as_ref().map(Name::as_str),
-            entry.action_type.as_deref(),
-            entry.outcome.map(Outcome::as_str),
-            &entry.subject.clone().unwrap_or_default(),
-        )?;
-    }
+    let seq = append_entry(connection, log.head, entry, Some(log.packer))?;
+    log.derived.add_entry(seq, entry);
     Ok(seq)
 }
 
@@ -215,7 +210,7 @@ fn write_agent_data(
 /// Stores the unit's signals and deletes the outbox rows they carry out.
 fn write_signals(
     connection: &Connection,
-    (head, packer): (&mut ChainHead, &mut BodyPacker),
+    log: &mut AuditLog<'_>,
     unit: &Unit,
     receipt: &mut Receipt,
     (charged_to, usage): (Option<&QuotaHolder>, &mut UnitUsage),
@@ -225,12 +220,7 @@ fn write_signals(
         if written == SignalReceipt::Accepted
             && let Some(entry) = sender_entry(signal)
         {
-            record_entry(
-                connection,
-                (&mut *head, &mut *packer),
-                &entry,
-                (charged_to, &mut *usage),
-            )?;
+            record_entry(connection, log, &entry, (charged_to, &mut *usage))?;
         }
         receipt.signals.push(written);
     }

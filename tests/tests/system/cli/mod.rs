@@ -5,6 +5,7 @@ mod approvals;
 mod config;
 mod doctor;
 mod environment;
+mod lists;
 mod newcomer;
 mod output;
 mod policy_author;

@@ -3,10 +3,11 @@
 //! sockets of systemd, and what operators install.
 
 mod activation;
-mod altering;
+pub(crate) mod altering;
 mod canary;
 mod check;
 mod compose;
+mod dry_runs;
 mod exchange_kills;
 mod exchange_losses;
 mod exclusion;
@@ -20,6 +21,7 @@ mod interruptions;
 mod manifests;
 mod monitoring;
 mod package;
+mod progress;
 mod rollback;
 mod root;
 mod synthetic;

@@ -26,7 +26,7 @@ impl UnitFixture {
         std::fs::write(unit.path_of("start-unit.sh"), start).expect("a file");
         std::fs::create_dir(unit.path_of("bin")).expect("a directory");
         let systemctl = format!(
-            "#!/bin/sh\necho \"$*\" >>{calls}\ncase \"$1\" in cat) exit 1;; stop) {stop};; start) {start};; esac\n",
+            "#!/bin/sh\necho \"$*\" >>{calls}\ncase \"$1 $2\" in \"cat ark.service\") ;; cat*) exit 1;; esac\ncase \"$1\" in stop) {stop};; start) {start};; esac\n",
             calls = unit.path_of("calls").display(),
             stop = script(&unit.stage.dir, "stop"),
             start = script(&unit.stage.dir, "start-unit"),

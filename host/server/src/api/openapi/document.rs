@@ -3,6 +3,8 @@
 //! Routes and operations are registered together ([`utoipa_axum`]), so a served call is always in the document. What holds for many calls is
 //! added here: who may call (from the table of calls), what every request may carry, and the form of errors.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
@@ -16,20 +18,45 @@ use super::action_forms::all_forms;
 use super::moments::add_moments;
 use super::page::render_page;
 
-/// The document and its readable form.
+/// The document and its readable form, which are made when somebody asks for one of them: a start need not wait for them.
 pub(crate) struct Documents {
-    pub(super) json: Bytes,
-    pub(super) page: Bytes,
+    routes: OpenApi,
+    rendered: OnceLock<RenderedDocuments>,
+}
+
+/// The bytes of both.
+struct RenderedDocuments {
+    json: Bytes,
+    page: Bytes,
 }
 
 impl Documents {
-    /// Builds both from the descriptions of the routes.
-    pub(crate) fn from_routes(routes: &OpenApi) -> Self {
-        let document = build_document(routes);
+    /// Keeps the descriptions of the routes.
+    pub(crate) const fn from_routes(routes: OpenApi) -> Self {
         Self {
-            json: Bytes::from(document.to_string()),
-            page: Bytes::from(render_page(&document)),
+            routes,
+            rendered: OnceLock::new(),
         }
+    }
+
+    /// The document as JSON. The first call of this or of [`Self::render_page`] makes both, which takes some ten milliseconds.
+    pub(super) fn render_json(&self) -> Bytes {
+        self.render().json.clone()
+    }
+
+    /// The document as a page to read.
+    pub(super) fn render_page(&self) -> Bytes {
+        self.render().page.clone()
+    }
+
+    fn render(&self) -> &RenderedDocuments {
+        self.rendered.get_or_init(|| {
+            let document = build_document(&self.routes);
+            RenderedDocuments {
+                json: Bytes::from(document.to_string()),
+                page: Bytes::from(render_page(&document)),
+            }
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use utoipa_axum::routes;
 
 use crate::api::http::preconditions::tagged_bytes;
+use crate::api::http::problem::Problem;
 use crate::api::state::{DescribedRoutes, Shared};
 
 use super::page::content_security_policy;
@@ -22,8 +23,9 @@ pub(crate) fn list_routes() -> DescribedRoutes {
 /// To generate clients from, say.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "about",
     responses((status = 200, description = "The document.", body = serde_json::Value, headers(("ETag" = String, description = "The digest of the answer.")))))]
-async fn serve_document(State(api): Shared) -> Response {
-    tagged_bytes("application/json", api.documents.json.clone())
+async fn serve_document(State(api): Shared) -> Result<Response, Problem> {
+    let json = api.run_blocking(|api| api.documents.render_json()).await?;
+    Ok(tagged_bytes("application/json", json))
 }
 
 /// Leads to the page
@@ -39,8 +41,9 @@ async fn lead_to_page() -> Response {
 /// The document of this API as a page to read
 #[utoipa::path(get, path = "/docs", operation_id = "docs", tag = "about",
     responses((status = 200, description = "The page.", content_type = "text/html", body = String, headers(("ETag" = String, description = "The digest of the answer.")))))]
-async fn serve_page(State(api): Shared) -> Response {
-    let mut response = tagged_bytes("text/html; charset=utf-8", api.documents.page.clone());
+async fn serve_page(State(api): Shared) -> Result<Response, Problem> {
+    let page = api.run_blocking(|api| api.documents.render_page()).await?;
+    let mut response = tagged_bytes("text/html; charset=utf-8", page);
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::from_str(&content_security_policy()) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
@@ -53,5 +56,5 @@ async fn serve_page(State(api): Shared) -> Response {
         header::REFERRER_POLICY,
         HeaderValue::from_static("no-referrer"),
     );
-    response
+    Ok(response)
 }

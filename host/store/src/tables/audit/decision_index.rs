@@ -1,7 +1,7 @@
 //! The index of decisions: what lists of decisions show and search, without reading the records.
 //!
-//! Invariants: every decision in `audit_log` has its row here, written in the same transaction; a page costs a bounded number of rows, whatever
-//! its filter is. The index is derived: the audit log is the record.
+//! Invariants: every decision in `audit_log` has its row here, or is behind those that are written (`derived.rs`); a page costs a bounded number
+//! of rows, whatever its filter is. The index is derived: the audit log is the record.
 
 use std::collections::HashMap;
 
@@ -19,6 +19,9 @@ use crate::query::{
     select_row, to_json_text,
 };
 use crate::reader::Reader;
+
+use super::audit_log::AuditKind;
+use super::derived::{read_derived_until, read_underived_rows};
 
 /// The most rows of the index that one page is looked for in.
 const SCANNED_ROWS: usize = 50_000;
@@ -100,7 +103,7 @@ pub struct IndexPage {
 }
 
 /// Writes the row of a decision.
-pub(crate) fn write_decision_row(
+pub(super) fn write_decision_row(
     connection: &Connection,
     (seq, at): (u64, Millis),
     agent: Option<&str>,
@@ -164,14 +167,19 @@ pub(crate) fn fill_decision_index(connection: &Connection) -> rusqlite::Result<(
 }
 
 /// The metadata of all policies that judged, by digest.
-fn read_policies(connection: &Connection) -> rusqlite::Result<HashMap<String, Metadata>> {
+pub(super) fn read_policies(
+    connection: &Connection,
+) -> rusqlite::Result<HashMap<String, Metadata>> {
     let mut statement = connection.prepare("SELECT digest, metadata FROM policies")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, json_column(row, 1)?)))?;
     rows.collect()
 }
 
 /// What a recorded decision concerned. What cannot be read of a record is left out.
-fn find_indexed_fields(body: &str, policies: &HashMap<String, Metadata>) -> IndexedFields {
+pub(super) fn find_indexed_fields(
+    body: &str,
+    policies: &HashMap<String, Metadata>,
+) -> IndexedFields {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let parameters = &body["action"]["parameters"];
     let mut fired = Vec::new();
@@ -297,17 +305,75 @@ impl Candidate {
     }
 }
 
-/// Rows of the index in descending order, from one query for each key of the instrument.
+/// The rows before `before` that are not written yet, latest first, of the filter's instruments and its trace.
+fn derive_missing_decisions(
+    connection: &Connection,
+    filter: &DecisionFilter,
+    before: u64,
+) -> rusqlite::Result<Vec<Candidate>> {
+    let rows = read_underived_rows(connection, read_derived_until(connection)?)?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let policies = read_policies(connection)?;
+    let mut latest_at: Millis = select_row(
+        connection,
+        "SELECT latest_at FROM decision_index ORDER BY seq DESC LIMIT 1",
+        [],
+        |row| millis_column(row, 0),
+    )?
+    .unwrap_or_default();
+    let mut missing = Vec::new();
+    for row in rows.into_iter().rev() {
+        if row.kind != AuditKind::Decision {
+            continue;
+        }
+        latest_at = latest_at.max(row.at);
+        let subject = find_indexed_fields(&row.body, &policies);
+        let is_of = |keys: &Vec<InstrumentKey>| {
+            let instrument = subject.symbol.as_deref().map(InstrumentKey::from_symbol);
+            instrument.is_some_and(|instrument| keys.contains(&instrument))
+        };
+        if row.seq >= before
+            || !filter.instruments.as_ref().is_none_or(is_of)
+            || (filter.trace_id.is_some() && filter.trace_id != row.trace_id)
+        {
+            continue;
+        }
+        let fired = match subject.fired.as_slice() {
+            [] => None,
+            fired => Some(to_json_text(&fired)?),
+        };
+        missing.push(Candidate {
+            seq: row.seq,
+            at: row.at,
+            latest_at,
+            agent: row.agent.map(|agent| agent.as_str().to_owned()),
+            action_type: row.action_type,
+            outcome: row.outcome.map(|outcome| outcome.as_str().to_owned()),
+            symbol: subject.symbol,
+            size: subject.size,
+            fired,
+        });
+    }
+    missing.reverse();
+    Ok(missing)
+}
+
+/// Rows of the index in descending order: those that are not written yet, then those of one query for each key of the instrument.
 struct Candidates<'a> {
+    missing: std::vec::IntoIter<Candidate>,
     parts: Vec<(Option<Candidate>, Rows<'a>)>,
 }
 
 impl<'a> Candidates<'a> {
     fn begin(
+        connection: &Connection,
         statements: &'a mut [CachedStatement<'_>],
         filter: &DecisionFilter,
         before: u64,
     ) -> rusqlite::Result<Self> {
+        let missing = derive_missing_decisions(connection, filter, before)?.into_iter();
         let mut parts = Vec::with_capacity(statements.len());
         let trace_id = filter.trace_id.map(|id| id.to_string());
         for (index, statement) in statements.iter_mut().enumerate() {
@@ -316,11 +382,14 @@ impl<'a> Candidates<'a> {
             let mut rows = statement.query(params![before, instrument, trace_id])?;
             parts.push((rows.next()?.map(read_candidate).transpose()?, rows));
         }
-        Ok(Self { parts })
+        Ok(Self { missing, parts })
     }
 
     /// The next row, which is the latest that is left.
     fn take_next(&mut self) -> rusqlite::Result<Option<Candidate>> {
+        if let Some(missing) = self.missing.next() {
+            return Ok(Some(missing));
+        }
         let latest = self
             .parts
             .iter_mut()
@@ -361,12 +430,16 @@ impl Reader {
             "SELECT {COLUMNS} FROM decision_index WHERE seq < ?1 AND {condition} ORDER BY seq DESC"
         );
         let queries = filter.instruments.as_ref().map_or(1, Vec::len);
-        self.with_connection(|connection| {
+        self.with_snapshot(|connection| {
             let mut statements = (0..queries)
                 .map(|_| connection.prepare_cached(&sql))
                 .collect::<rusqlite::Result<Vec<_>>>()?;
-            let mut candidates =
-                Candidates::begin(&mut statements, filter, before.unwrap_or(MAX_SEQ))?;
+            let mut candidates = Candidates::begin(
+                connection,
+                &mut statements,
+                filter,
+                before.unwrap_or(MAX_SEQ),
+            )?;
             let mut lines = Vec::new();
             for looked_at in 1.. {
                 let Some(candidate) = candidates.take_next()? else {

@@ -3,6 +3,7 @@
 mod archives;
 mod audit_log;
 mod decision_index;
+mod derived;
 mod events;
 mod packing;
 mod session_log;
@@ -14,10 +15,8 @@ pub(crate) use audit_log::{
     read_chained_texts,
 };
 pub use decision_index::{DecisionFilter, DecisionLine, FiredRule, IndexPage, IndexedFields};
-pub(crate) use decision_index::{
-    delete_decision_rows_until, fill_decision_index, write_decision_row,
-};
+pub(crate) use decision_index::{delete_decision_rows_until, fill_decision_index};
+pub(crate) use derived::{DerivedRows, write_missing_rows};
 pub use events::{EventCursor, EventRows};
 pub(crate) use packing::{BodyPacker, delete_unused_dictionaries};
 pub use session_log::{SessionLogFilter, SessionLogRow};
-pub(crate) use session_log::{write_audit_line, write_invocation_line};

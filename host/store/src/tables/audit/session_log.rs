@@ -1,17 +1,19 @@
 //! The session log: one line for everything that was done, in order, for people to read and filter.
 //!
-//! A line is written in the transaction of what it tells of. The audit log is the evidence; this is its index, and it keeps its lines when
-//! audit rows are archived.
+//! The lines of audit rows are derived, see `derived.rs`; that of an invocation is written in the transaction of what it tells of. The audit
+//! log is the evidence; this is its index, and it keeps its lines when audit rows are archived.
 
 use ark_model::ids::{Millis, Name, TraceId};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::ReadError;
-use crate::query::{MAX_SEQ, execute_cached, millis_column, parse_column};
+use crate::query::{
+    MAX_SEQ, execute_cached, millis_column, parse_column, select_rows, select_value,
+};
 use crate::reader::Reader;
-use crate::tables::signals::{DeliveryCompletion, DeliveryResult};
 
-use super::audit_log::{AuditEntry, AuditKind};
+use super::audit_log::AuditRow;
+use super::derived::{describe_result, read_derived_until, read_underived_rows};
 
 /// A line of the session log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,56 +53,34 @@ pub struct SessionLogFilter {
     pub before: Option<u64>,
 }
 
-const INSERT_LINE: &str =
-    "INSERT INTO session_log (at, kind, agent, action_type, result, trace_id, reference)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-
-/// Writes the line of an invocation that handled its signal. A failed invocation has an audit row, and so a line, of its own.
-pub(crate) fn write_invocation_line(
-    connection: &Connection,
-    delivery: &DeliveryCompletion,
-    trace_id: Option<TraceId>,
-) -> rusqlite::Result<()> {
-    if matches!(delivery.result, DeliveryResult::Failed { .. }) {
-        return Ok(());
-    }
-    execute_cached(
-        connection,
-        INSERT_LINE,
-        params![
-            delivery.at.0,
-            "invocation",
-            delivery.agent.as_str(),
-            None::<&str>,
-            "handled",
-            trace_id.map(|id| id.to_string()),
-            delivery.signal.to_string()
-        ],
-    )
-    .map(drop)
+/// A line to be written.
+pub(super) struct SessionLine {
+    pub(super) at: Millis,
+    pub(super) kind: &'static str,
+    pub(super) agent: Option<Name>,
+    pub(super) action_type: Option<String>,
+    pub(super) result: &'static str,
+    pub(super) trace_id: Option<TraceId>,
+    pub(super) reference: String,
 }
 
-/// Writes the line of an audit row.
-pub(crate) fn write_audit_line(
+/// Writes a line behind the last one.
+pub(super) fn write_session_line(
     connection: &Connection,
-    entry: &AuditEntry,
+    line: &SessionLine,
 ) -> rusqlite::Result<()> {
-    let result = match (entry.outcome, entry.kind) {
-        (Some(outcome), _) => outcome.as_str(),
-        (None, AuditKind::Failure) => "failed",
-        (None, _) => "done",
-    };
     execute_cached(
         connection,
-        INSERT_LINE,
+        "INSERT INTO session_log (at, kind, agent, action_type, result, trace_id, reference)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
-            entry.at.0,
-            entry.kind.as_str(),
-            entry.agent.as_ref().map(Name::as_str),
-            entry.action_type,
-            result,
-            entry.trace_id.map(|id| id.to_string()),
-            entry.id.to_string()
+            line.at.0,
+            line.kind,
+            line.agent.as_ref().map(Name::as_str),
+            line.action_type,
+            line.result,
+            line.trace_id.map(|id| id.to_string()),
+            line.reference,
         ],
     )
     .map(drop)
@@ -119,31 +99,84 @@ fn read_session_row(row: &Row<'_>) -> rusqlite::Result<SessionLogRow> {
     })
 }
 
+/// The line of an audit row that has none yet.
+fn derive_line(seq: u64, row: AuditRow) -> SessionLogRow {
+    SessionLogRow {
+        seq,
+        at_ms: row.at,
+        kind: row.kind.as_str().to_owned(),
+        agent: row.agent,
+        action_type: row.action_type,
+        result: describe_result(row.kind, row.outcome).to_owned(),
+        trace_id: row.trace_id,
+        reference: row.id,
+    }
+}
+
+impl SessionLogFilter {
+    /// Whether a line matches; as the statement of [`Reader::session_page`] decides it for those in the table.
+    fn matches(&self, line: &SessionLogRow) -> bool {
+        self.before.is_none_or(|before| line.seq < before)
+            && (self.agent.is_none() || self.agent == line.agent)
+            && (self.action_type.is_none() || self.action_type == line.action_type)
+            && self
+                .result
+                .as_ref()
+                .is_none_or(|result| *result == line.result)
+            && self.since.is_none_or(|since| line.at_ms >= since)
+            && self.until.is_none_or(|until| line.at_ms < until)
+    }
+}
+
+/// The lines of the audit rows that have none yet, latest first. They have the numbers that they will be written with: no line of an invocation
+/// comes before them.
+fn derive_missing_lines(connection: &Connection) -> rusqlite::Result<Vec<SessionLogRow>> {
+    let until = read_derived_until(connection)?;
+    let written: u64 = select_value(
+        connection,
+        "SELECT coalesce(max(seq), 0) FROM session_log",
+        [],
+    )?;
+    let rows = read_underived_rows(connection, until)?;
+    let lines = rows
+        .into_iter()
+        .map(|row| derive_line(written + (row.seq - until), row));
+    Ok(lines.collect())
+}
+
 impl Reader {
     /// The lines that match, newest first, at most `limit`.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// The database cannot be read, or has an earlier schema.
     pub fn session_page(
         &self,
         filter: &SessionLogFilter,
         limit: u32,
     ) -> Result<Vec<SessionLogRow>, ReadError> {
-        let params = params![
-            filter.before.unwrap_or(MAX_SEQ),
-            filter.agent.as_ref().map(Name::as_str),
-            filter.action_type,
-            filter.result,
-            filter.since.unwrap_or_default().0,
-            filter.until.map_or(MAX_SEQ, |until| until.0),
-            limit
-        ];
-        self.select_rows(
-            "SELECT seq, at, kind, agent, action_type, result, trace_id, reference FROM session_log
-             WHERE seq < ?1 AND (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR action_type = ?3)
-             AND (?4 IS NULL OR result = ?4) AND at >= ?5 AND at < ?6 ORDER BY seq DESC LIMIT ?7",
-            params,
-            read_session_row,
-        )
+        self.require_current_schema()?;
+        self.with_snapshot(|connection| {
+            let mut lines = derive_missing_lines(connection)?;
+            lines.retain(|line| filter.matches(line));
+            lines.truncate(limit as usize);
+            let params = params![
+                filter.before.unwrap_or(MAX_SEQ),
+                filter.agent.as_ref().map(Name::as_str),
+                filter.action_type,
+                filter.result,
+                filter.since.unwrap_or_default().0,
+                filter.until.map_or(MAX_SEQ, |until| until.0),
+                limit as usize - lines.len(),
+            ];
+            lines.extend(select_rows(
+                connection,
+                "SELECT seq, at, kind, agent, action_type, result, trace_id, reference FROM session_log
+                 WHERE seq < ?1 AND (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR action_type = ?3)
+                 AND (?4 IS NULL OR result = ?4) AND at >= ?5 AND at < ?6 ORDER BY seq DESC LIMIT ?7",
+                params,
+                read_session_row,
+            )?);
+            Ok(lines)
+        })
     }
 }

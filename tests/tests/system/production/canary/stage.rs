@@ -140,7 +140,7 @@ impl CanaryFixture {
         self.dir.path().join("canary.journal")
     }
 
-    fn command(&self, verb: &str, more: &[&str]) -> Command {
+    pub(crate) fn command(&self, verb: &str, more: &[&str]) -> Command {
         let mut command = Command::new(ark_program());
         command
             .args(["canary", verb, "--json", "--url"])

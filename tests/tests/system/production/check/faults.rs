@@ -297,6 +297,13 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         site.arguments[1].clone_from(&stage.with_example_book.url);
         site.is_told = |found| found.contains("still that of the example");
     }),
+    ("a Prometheus with other rules", "monitoring", false, |stage, site| {
+        site.arguments[1].clone_from(&stage.altered.url);
+        site.is_told = |text| {
+            let parts = ["has 2 of ARK's rules otherwise", "ArkDown (for 420 s, not 60 s)", "ArkHalted (another expression)"];
+            parts.iter().all(|part| text.contains(part))
+        };
+    }),
     ("no snapshot", "snapshot", true, |_, site| fs::remove_dir_all(site.at("snapshots/last")).expect("a directory")),
     ("an old snapshot", "snapshot", true, |_, site| date_snapshot(site, |now| now - 2 * 86_400_000)),
     ("a snapshot from the future", "snapshot", true, |_, site| date_snapshot(site, |now| now + 86_400_000)),

@@ -34,6 +34,8 @@ pub(super) struct CheckFixture {
     /// One with everything but a base for the links of alerts that is the operator's own.
     pub(super) without_book: Prometheus,
     pub(super) with_example_book: Prometheus,
+    /// Its rules are others than this release's.
+    pub(super) altered: Prometheus,
     pub(super) authority: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -77,6 +79,39 @@ pub(super) fn text(path: &Path) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
+/// A Prometheus with the rules of this release, of which somebody changed an expression and a duration. Blanks are not an expression.
+fn start_altered_prometheus() -> Prometheus {
+    let rules = tempfile::tempdir().expect("a directory");
+    let shipped = checkout_path("deploy/prometheus/rules");
+    for entry in fs::read_dir(shipped).expect("the rules").flatten() {
+        let mut text = fs::read_to_string(entry.path()).expect("rules");
+        if entry.file_name() == "alerts.yml" {
+            for (from, to) in [
+                (
+                    "up{job=\"ark\"} == 0\n        for: 1m",
+                    "up{job=\"ark\"}   ==   0\n        for: 7m",
+                ),
+                ("ark_halted == 1", "ark_halted == 2"),
+                ("ark_ready == 0", "ark_ready  ==  0.0"),
+            ] {
+                let changed = text.replacen(from, to, 1);
+                assert_ne!(changed, text, "{from}");
+                text = changed;
+            }
+        }
+        fs::write(rules.path().join(entry.file_name()), text).expect("rules");
+    }
+    let prometheus = Prometheus::start(PrometheusParts {
+        target: Some("127.0.0.1:9"),
+        other_rules: Some(rules.path()),
+        alertmanager: true,
+        ..PrometheusParts::default()
+    });
+    // It has read them.
+    drop(rules);
+    prometheus
+}
+
 impl CheckFixture {
     pub(super) fn prepare() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
@@ -104,6 +139,7 @@ impl CheckFixture {
                 runbook_base: Some("https://docs.example.com/ark"),
                 ..watched
             }),
+            altered: start_altered_prometheus(),
             bare: Prometheus::start(PrometheusParts {
                 alertmanager: true,
                 ..PrometheusParts::default()

@@ -205,14 +205,12 @@ fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
             with(&with(&rollback, &commands), &["--category", "nope"]),
             "nope",
         ),
-        (vec!["rollback", "--dry-run"], "--dry-run"),
         (vec!["upgrade", "ark", "--snapshots", "s"], "--stop-command"),
         (
             with(&["upgrade", "ark"], &commands),
             "--start-stable-command",
         ),
         (vec!["upgrade", "--stop-command", "true"], "the new version"),
-        (vec!["upgrade", "--dry-run"], "--dry-run"),
         (vec!["check", "--strict=2"], "--strict"),
     ];
     for (arguments, named) in wrong {

@@ -1,0 +1,239 @@
+//! The dry run of a canary: what `start`, or an order to the canary that is under way, would do, and everything that would keep it from that. Nothing
+//! is changed.
+
+use std::path::Path;
+
+use ark_client::HostClient;
+
+use crate::exchange::find_migration;
+use crate::exchange::preflight::Preflight;
+use crate::exchange::serving::{Serving, WantedProgram};
+use crate::exclusion::ExchangeKind;
+use crate::haproxy::HaproxyClient;
+use crate::journal::Journal;
+use crate::runner::{Runner, find_runner};
+
+use super::error::CanaryError;
+use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
+use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
+use super::prepare::prepare_canary;
+use super::requests::CanaryOrder;
+use super::takeover::find_host_to_bring_back;
+
+/// Checks everything that a canary needs, and changes nothing. Returns the steps, one a line: their names are those of its journal. What is no step is
+/// `before` or `going-back`.
+///
+/// # Errors
+/// Something is missing, or a canary, an upgrade or a rollback is under way: the message names everything that was found.
+pub fn rehearse_canary(
+    client: &HostClient,
+    plan: CanaryPlan,
+    path: &Path,
+    excluded: &ExcludedJournals,
+) -> Result<Vec<String>, CanaryError> {
+    let kind = ExchangeKind::Canary;
+    // What is under way comes first: nothing else can be done about it here.
+    crate::exclusion::OtherJournal { kind, path }.refuse_other(client)?;
+    excluded.refuse_others(client)?;
+    let mut found = Preflight::default();
+    found.check_journal(kind, client, path);
+    check_take_over(client, plan.take_over.as_ref(), &mut found);
+    let prepared = found.take(prepare_canary(client, plan));
+    found.finish()?;
+    let Some(begin) = prepared else {
+        return Ok(Vec::new());
+    };
+    let baseline = begin.baseline;
+    let mut steps = vec![format!(
+        "before: {} of {} decisions denied",
+        baseline.denied, baseline.decisions
+    )];
+    steps.extend(list_shares(&begin.plan, 0));
+    match &begin.plan.take_over {
+        None => steps
+            .push("promoted: the data is not taken over, the host stays the old one".to_owned()),
+        Some(plan) => steps.extend(list_take_over(plan, true)),
+    }
+    steps.push("going-back: only if a check or a step fails".to_owned());
+    Ok(steps)
+}
+
+/// Checks what an order to the canary that is under way needs, and changes nothing. Returns what would be done, one a line.
+///
+/// # Errors
+/// No canary is under way, the order would be refused, or what it needs is missing.
+pub fn rehearse_order(
+    client: &HostClient,
+    path: &Path,
+    order: CanaryOrder,
+) -> Result<Vec<String>, CanaryError> {
+    let owner = ExchangeKind::Canary.owner_for(client);
+    let entries = Journal::read_entries::<CanaryEntry>(path, &owner)?;
+    let Some((begin, state)) = read_entries(&entries) else {
+        return Err(CanaryError::None(client.url().to_owned()));
+    };
+    let mut found = Preflight::default();
+    found.check_host(client, order != CanaryOrder::Abort);
+    let mut lines = match find_runner(path) {
+        Runner::None => {
+            found.check_journal(ExchangeKind::Canary, client, path);
+            list_taken_up(client, &begin, &state, order, &mut found)?
+        }
+        Runner::Process(pid) => vec![describe_order(&format!("process {pid}"), &state, order)],
+        Runner::Hidden => vec![describe_order(
+            "a process that cannot be seen from here",
+            &state,
+            order,
+        )],
+    };
+    lines.insert(0, format!("goes-on: {}", begin.id));
+    found.finish()?;
+    Ok(lines)
+}
+
+/// What the process that runs the canary would do.
+fn describe_order(process: &str, state: &CanaryState, order: CanaryOrder) -> String {
+    let share = state.share_pct;
+    let when = if state.take_over.is_some() {
+        ", at the end of the take-over"
+    } else {
+        ""
+    };
+    match order {
+        CanaryOrder::Pause if state.paused => {
+            format!("paused: {process} keeps the share of {share} % already")
+        }
+        CanaryOrder::Pause => format!("paused: {process} keeps the share of {share} %{when}"),
+        CanaryOrder::Resume if state.paused => {
+            format!("resumed: {process} ends the pause at {share} %, whose time begins anew")
+        }
+        CanaryOrder::Resume => format!("resumed: {process} runs it, and it is not paused"),
+        CanaryOrder::Promote => {
+            format!("promote: {process} goes on from {share} % at the next success{when}")
+        }
+        CanaryOrder::Abort => format!("going-back: {process} undoes it{when}"),
+    }
+}
+
+/// What this command would do, since no process runs the canary.
+fn list_taken_up(
+    client: &HostClient,
+    begin: &CanaryStart,
+    state: &CanaryState,
+    order: CanaryOrder,
+    found: &mut Preflight,
+) -> Result<Vec<String>, CanaryError> {
+    let plan = &begin.plan;
+    let haproxy = HaproxyClient::new(plan.haproxy.clone());
+    found.take(haproxy.show_server(&plan.backend, &plan.server));
+    let is_back = order == CanaryOrder::Abort || state.going_back.is_some();
+    match order {
+        CanaryOrder::Pause | CanaryOrder::Promote => return Err(CanaryError::NotRun),
+        CanaryOrder::Resume if !is_back => {}
+        CanaryOrder::Resume | CanaryOrder::Abort => {
+            let take_over = plan.take_over.clone();
+            let (take_over, ended) = find_host_to_bring_back(client, take_over, state.was_stopped);
+            check_take_over(client, take_over.as_ref(), found);
+            let reason = state
+                .going_back
+                .as_deref()
+                .unwrap_or("an operator ended it");
+            let mut lines = vec![format!("going-back: {reason}{ended}")];
+            lines.push(format!(
+                "went-back: the weights are {:?} again",
+                begin.weights
+            ));
+            lines.extend(take_over.map(|plan| {
+                format!(
+                    "went-back: {}, then {}",
+                    plan.stop_command, plan.start_stable_command
+                )
+            }));
+            return Ok(lines);
+        }
+    }
+    check_take_over(client, plan.take_over.as_ref(), found);
+    let mut lines = Vec::new();
+    if state.take_over.is_none() {
+        lines.extend(list_shares(plan, state.share_pct));
+    }
+    if let Some(plan) = &plan.take_over {
+        let serving = WantedProgram::from_binary(&plan.new_binary)
+            .map(|wanted| wanted.find_serving(&plan.data_dir));
+        let serving = found.take(serving).unwrap_or(Serving::Nothing);
+        let is_running = state.is_running(&serving);
+        if state.is_replayed(&serving) {
+            lines.extend(list_take_over(plan, !is_running).into_iter().skip(2));
+        } else {
+            lines.extend(list_take_over(plan, !is_running));
+        }
+    }
+    Ok(lines)
+}
+
+fn check_take_over(client: &HostClient, plan: Option<&TakeOverPlan>, found: &mut Preflight) {
+    found.check_host(client, false);
+    let Some(plan) = plan else {
+        return;
+    };
+    found.check_data_dir(&plan.data_dir);
+    // The snapshot, the copy in which its decisions are judged again, and what is kept before a migration.
+    found.check_snapshots(&plan.snapshots, &plan.data_dir, 3);
+    found.take(crate::exchange::version::ask_version(&plan.new_binary));
+    for command in [
+        &plan.stop_command,
+        &plan.start_command,
+        &plan.start_stable_command,
+    ] {
+        found.check_command(command);
+    }
+}
+
+/// The shares that are left. One that was given is measured again.
+fn list_shares(plan: &CanaryPlan, from: u32) -> Vec<String> {
+    let left = plan.shares.iter().filter(|share| **share >= from);
+    left.map(|share| {
+        format!(
+            "share: {share} % of the requests to {}/{} for {:?}, checked every {:?}",
+            plan.backend, plan.server, plan.step, plan.interval
+        )
+    })
+    .collect()
+}
+
+/// The steps of a take-over. `exchanges`: the host is stopped and the new version started.
+fn list_take_over(plan: &TakeOverPlan, exchanges: bool) -> Vec<String> {
+    let name = |step: TakeOverStep| step.as_str();
+    let mut steps = vec![
+        format!(
+            "{}: in {}",
+            name(TakeOverStep::Snapshot),
+            plan.snapshots.display()
+        ),
+        format!(
+            "{}: {} judges its decisions again",
+            name(TakeOverStep::Replay),
+            plan.new_binary.display()
+        ),
+    ];
+    if exchanges {
+        let migration = find_migration(&plan.new_binary, &plan.data_dir);
+        let kept = migration
+            .ok()
+            .flatten()
+            .map_or_else(String::new, |migration| {
+                format!("; {}", migration.describe_migration())
+            });
+        steps.push(format!(
+            "{}: {}{kept}",
+            name(TakeOverStep::Stop),
+            plan.stop_command
+        ));
+        steps.push(format!(
+            "{}: {}",
+            name(TakeOverStep::Start),
+            plan.start_command
+        ));
+    }
+    steps
+}

@@ -1,0 +1,331 @@
+//! What a dry run looks at: everything that can be found without a change. All problems are found, not the first alone.
+//!
+//! Invariant: nothing is made, written or stopped. What is run are versions of `ark` that say which one they are, `sh -n`, which reads a command and
+//! runs nothing, and `systemctl cat`.
+
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ark_client::{ClientError, HostClient};
+use rustix::fs::{Access, access, statvfs};
+use serde_json::{Value, json};
+
+use crate::exclusion::ExchangeKind;
+use crate::journal::{EXCHANGE_ROOM, Journal};
+
+use super::commands::run_program;
+use super::control::{HostControl, has_unit};
+use super::error::ExchangeError;
+use super::validation::{HostClients, ValidationPlan};
+
+/// How long what is run may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The files of a database, whose copy a snapshot is.
+const DATABASE_FILES: [&str; 2] = ["ark.db", "ark.db-wal"];
+
+/// The problems that were found.
+#[derive(Debug, Default)]
+pub(crate) struct Preflight {
+    problems: Vec<String>,
+}
+
+impl Preflight {
+    /// Takes over what went wrong, or returns what did not.
+    pub(crate) fn take<T, E: Display>(&mut self, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.add(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn add(&mut self, problem: String) {
+        // One cause may be found in two ways.
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// The end of the dry run: an error that names every problem.
+    pub(crate) fn finish(self) -> Result<(), ExchangeError> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        Err(ExchangeError::Rehearsal(self.problems))
+    }
+
+    /// A file that must be there and be readable. `option`: what names it.
+    pub(crate) fn check_file(&mut self, option: &str, file: &Path) {
+        let opened = File::open(file).and_then(|opened| opened.metadata());
+        match opened {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => self.add(format!("{option} {}: it is no file", file.display())),
+            Err(error) => self.add(format!("{option} {}: {error}", file.display())),
+        }
+    }
+
+    /// The data directory of a host on this machine.
+    pub(crate) fn check_data_dir(&mut self, data_dir: &Path) {
+        self.check_file(
+            "--data-dir: the database",
+            &data_dir.join(DATABASE_FILES[0]),
+        );
+        self.check_access("--data-dir", data_dir);
+    }
+
+    /// The place of snapshots: a directory, or one that can be made, with room for `copies` of the database.
+    pub(crate) fn check_snapshots(&mut self, snapshots: &Path, data_dir: &Path, copies: u64) {
+        if snapshots.exists() && !snapshots.is_dir() {
+            return self.add(format!(
+                "--snapshots {}: it is no directory",
+                snapshots.display()
+            ));
+        }
+        self.check_access("--snapshots", snapshots);
+        let size =
+            |name: &&str| std::fs::metadata(data_dir.join(name)).map_or(0, |found| found.len());
+        let needed: u64 = DATABASE_FILES.iter().map(size).sum();
+        self.check_room("--snapshots", snapshots, needed.saturating_mul(copies));
+    }
+
+    /// A snapshot that is to take the database's place.
+    pub(crate) fn check_snapshot(&mut self, snapshot: &Path) {
+        if crate::snapshots::read_manifest(snapshot).is_none() {
+            self.add(format!(
+                "--snapshot {}: it is no snapshot, or its manifest cannot be read",
+                snapshot.display()
+            ));
+        }
+    }
+
+    /// The journal of an exchange, or its place where there is none.
+    pub(crate) fn check_journal(&mut self, kind: ExchangeKind, client: &HostClient, path: &Path) {
+        self.take(Journal::read_entries::<Value>(
+            path,
+            &kind.owner_for(client),
+        ));
+        self.check_access("--journal", path);
+        self.check_room("--journal", path, EXCHANGE_ROOM);
+    }
+
+    /// Whether this process may write to a path, or make it.
+    fn check_access(&mut self, option: &str, path: &Path) {
+        let place = find_existing(path);
+        // What is made needs a directory.
+        let wanted = if place == path {
+            Access::WRITE_OK
+        } else if place.is_dir() {
+            Access::WRITE_OK | Access::EXEC_OK
+        } else {
+            return self.add(format!(
+                "{option} {}: {} is no directory",
+                path.display(),
+                place.display()
+            ));
+        };
+        if let Err(error) = access(&place, wanted) {
+            self.add(format!(
+                "{option} {}: {} cannot be written: {error}; run this as a user that may",
+                path.display(),
+                place.display()
+            ));
+        }
+    }
+
+    /// Whether the file system of a path has so many bytes left.
+    fn check_room(&mut self, option: &str, path: &Path, needed: u64) {
+        let place = find_existing(path);
+        // What cannot be asked is no problem of the run.
+        let Ok(found) = statvfs(&place) else {
+            return;
+        };
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        if free < needed {
+            self.add(format!(
+                "{option} {}: {free} bytes are free, and {needed} are needed; make room there",
+                path.display()
+            ));
+        }
+    }
+
+    /// How the host is stopped and started: commands that a shell can read, or a unit that there is and the place of its program.
+    pub(crate) fn check_control(&mut self, control: &HostControl) {
+        match control {
+            HostControl::Commands { stop, start } => {
+                for command in [stop, start] {
+                    self.check_command(command);
+                }
+            }
+            HostControl::Unit { unit, program } => {
+                let service = format!("{unit}.service");
+                let known = open_nothing()
+                    .and_then(|nothing| has_unit(&service, &nothing, TIMEOUT, &never()));
+                if self.take(known) == Some(false) {
+                    self.add(format!(
+                        "--unit {unit}: `systemctl cat {service}` finds no such unit"
+                    ));
+                }
+                self.check_file("--program", program);
+                let parent = crate::durable::parent_of(program);
+                self.check_access("--program", &parent.join("ark.partial"));
+            }
+        }
+    }
+
+    /// A command of the operator's: a shell can read it.
+    pub(crate) fn check_command(&mut self, command: &str) {
+        let read = open_nothing()
+            .and_then(|nothing| {
+                run_program("sh", &["-n", "-c", command], &nothing, TIMEOUT, &never())
+            })
+            .and_then(super::commands::ProgramEnd::into_success);
+        self.take(read);
+    }
+
+    /// The journal of a validation, and the token of who proposes in it.
+    pub(crate) fn check_validation(
+        &mut self,
+        plan: Option<&ValidationPlan>,
+        clients: HostClients<'_>,
+    ) {
+        let Some(plan) = plan else {
+            return;
+        };
+        self.check_access("the journal of the validation", &plan.journal);
+        self.check_token(
+            clients.submitter,
+            "/v1/actions",
+            "proposes in the validation",
+        );
+    }
+
+    /// Whether the host takes the token for what is recorded there. A host that does not answer is a problem only if `must_answer`. Returns whether it
+    /// answers.
+    pub(crate) fn check_host(&mut self, client: &HostClient, must_answer: bool) -> bool {
+        match client.get("/healthz") {
+            Ok(_) => {
+                self.check_token(client, "/v1/deployments", "records steps at the host");
+                true
+            }
+            Err(error) => {
+                if must_answer {
+                    self.add(error.to_string());
+                }
+                false
+            }
+        }
+    }
+
+    /// Whether a token may make this call: an empty request is refused for its form, which changes nothing, or for its token.
+    fn check_token(&mut self, client: &HostClient, path: &str, what: &str) {
+        let answer = client.send_json("POST", path, &[], &json!({}));
+        let Ok(answer) = answer else {
+            // That it does not answer is found elsewhere.
+            return;
+        };
+        if matches!(answer.status, 401 | 403) {
+            let error = answer.into_success().err();
+            let error = error.map_or_else(String::new, |error: ClientError| error.to_string());
+            self.add(format!("the token that {what}: {error}"));
+        }
+    }
+}
+
+/// The path itself, or the nearest directory above that is there.
+fn find_existing(path: &Path) -> PathBuf {
+    let mut above = path.ancestors();
+    let found = above.find(|path| path.as_os_str() != OsStr::new("") && path.exists());
+    found.unwrap_or(Path::new(".")).to_owned()
+}
+
+/// What stands for the lock of a journal, which nothing that is run here may hold.
+fn open_nothing() -> Result<File, ExchangeError> {
+    let nothing = Path::new("/dev/null");
+    File::open(nothing).map_err(ExchangeError::for_file(nothing))
+}
+
+/// What is run here ends by itself, or at its time-out.
+const fn never() -> AtomicBool {
+    AtomicBool::new(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found of one check.
+    fn problems(check: impl FnOnce(&mut Preflight)) -> String {
+        let mut found = Preflight::default();
+        check(&mut found);
+        found.problems.join("; ")
+    }
+
+    #[test]
+    fn what_is_not_as_it_must_be_is_named_with_its_option() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "").unwrap();
+        std::fs::create_dir(at("data")).unwrap();
+        std::fs::write(at("data/ark.db"), [0; 100]).unwrap();
+        type Check<'a> = Box<dyn FnOnce(&mut Preflight) + 'a>;
+        let checks: Vec<(Check<'_>, &str)> = vec![
+            (
+                Box::new(|found| found.check_file("--config", &at("file"))),
+                "",
+            ),
+            (
+                Box::new(|found| found.check_file("--config", &at("none"))),
+                "--config",
+            ),
+            (
+                Box::new(|found| found.check_file("--config", &at("data"))),
+                "it is no file",
+            ),
+            (Box::new(|found| found.check_data_dir(&at("data"))), ""),
+            (
+                Box::new(|found| found.check_data_dir(&at("none"))),
+                "--data-dir: the database",
+            ),
+            (
+                Box::new(|found| found.check_snapshots(&at("a/b/c"), &at("data"), 2)),
+                "",
+            ),
+            (
+                Box::new(|found| found.check_snapshots(&at("file"), &at("data"), 2)),
+                "--snapshots",
+            ),
+            (
+                Box::new(|found| found.check_snapshots(&at("file/a"), &at("data"), 2)),
+                "is no directory",
+            ),
+            (
+                Box::new(|found| found.check_snapshots(&at("a"), &at("data"), u64::MAX / 100)),
+                "make room there",
+            ),
+            (
+                Box::new(|found| found.check_snapshot(&at("data"))),
+                "--snapshot",
+            ),
+            (
+                Box::new(|found| found.check_command("systemctl stop ark")),
+                "",
+            ),
+            (
+                Box::new(|found| found.check_command("systemctl 'stop ark")),
+                "`sh -n -c systemctl 'stop ark`",
+            ),
+        ];
+        for (number, (check, expected)) in checks.into_iter().enumerate() {
+            let found = problems(check);
+            assert_eq!(found.is_empty(), expected.is_empty(), "{number}: {found}");
+            assert!(found.contains(expected), "{number}: {found}");
+        }
+        assert!(!at("a").exists(), "nothing is made");
+    }
+}

@@ -1,0 +1,250 @@
+//! Tests of the rows that are derived from the audit log and written later: lists show them at once, and nothing of them is lost or repeated.
+
+use std::path::Path;
+
+use ark_model::ids::{AuditId, Millis, SignalId, TraceId};
+use ark_model::signal::Signal;
+use rusqlite::Connection;
+
+use super::decisions::{commit, make_decisions};
+use super::{make_entry, make_name, open, set_value, verify_chains};
+use crate::*;
+
+/// All lines of the session log, newest first.
+fn read_lines(store: &Store) -> Vec<SessionLogRow> {
+    store
+        .session_page(&SessionLogFilter::default(), 10_000)
+        .unwrap()
+}
+
+/// All decisions, newest first.
+fn read_decisions(store: &Store) -> Vec<DecisionLine> {
+    let all = DecisionFilter::default();
+    store.decision_page(&all, None, 10_000).unwrap().lines
+}
+
+fn count_rows(dir: &Path, table: &str) -> u64 {
+    let connection = Connection::open(dir.join("ark.db")).unwrap();
+    let sql = format!("SELECT count(*) FROM {table}");
+    connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+}
+
+fn make_failure(at: u64) -> AuditEntry {
+    AuditEntry {
+        kind: AuditKind::Failure,
+        outcome: None,
+        action_type: None,
+        at: Millis(at),
+        ..make_entry(AuditId::fresh())
+    }
+}
+
+/// Has an agent accept a signal, then handle it and make a decision.
+fn commit_invocation(store: &Store, at: u64) {
+    let signal = Signal {
+        id: SignalId::fresh(),
+        topic: "market.tick".to_owned(),
+        payload_json: "{}".to_owned(),
+        trace_id: TraceId::fresh(),
+        sender: None,
+        causal_depth: 0,
+        expires_at: None,
+        accepted_at: Millis(at),
+    };
+    let accepted = Unit {
+        signals: vec![NewSignal {
+            by: None,
+            signal: signal.clone(),
+            key: None,
+            deliver_to: vec![make_name("joey")],
+            shed: Vec::new(),
+        }],
+        ..Unit::default()
+    };
+    store.commit(accepted).unwrap();
+    let handled = Unit {
+        agent: Some(make_name("joey")),
+        trace_id: Some(signal.trace_id),
+        delivery: Some(DeliveryCompletion {
+            signal: signal.id,
+            agent: make_name("joey"),
+            result: DeliveryResult::Done,
+            at: Millis(at),
+        }),
+        audit: make_decisions(1),
+        ..Unit::default()
+    };
+    store.commit(handled).unwrap();
+}
+
+/// Copies a data directory that is in use, as a crash leaves it: what is committed is in its files.
+fn copy_as_after_crash(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["ark.db", "ark.db-wal"] {
+        std::fs::copy(dir.join(name), copy.path().join(name)).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn lines_are_listed_before_they_are_written_and_keep_their_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit(&store, make_decisions(20));
+    commit(&store, vec![make_failure(2_000), make_failure(2_001)]);
+    assert_eq!(count_rows(dir.path(), "session_log"), 0);
+    assert_eq!(count_rows(dir.path(), "decision_index"), 0);
+    let lines = read_lines(&store);
+    let decisions = read_decisions(&store);
+    assert_eq!((lines.len(), decisions.len()), (22, 20));
+    let numbers: Vec<u64> = lines.iter().map(|line| line.seq).collect();
+    assert_eq!(numbers, (1..=22).rev().collect::<Vec<_>>());
+
+    // A line of an invocation cannot be derived: it is written at once, behind those before it.
+    commit_invocation(&store, 3_000);
+    assert_eq!(count_rows(dir.path(), "session_log"), 24);
+    assert_eq!(count_rows(dir.path(), "decision_index"), 21);
+    let after = read_lines(&store);
+    assert_eq!((after[1].kind.as_str(), after[1].seq), ("invocation", 23));
+    assert_eq!(after[2..], lines);
+    assert_eq!(read_decisions(&store)[1..], decisions);
+
+    // Many rows are written with the commit that makes them many.
+    commit(&store, make_decisions(100));
+    assert_eq!(count_rows(dir.path(), "session_log"), 24);
+    commit(&store, make_decisions(28));
+    assert_eq!(count_rows(dir.path(), "session_log"), 152);
+    assert_eq!(read_lines(&store)[128..], after);
+}
+
+#[test]
+fn a_crash_loses_and_repeats_no_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit_invocation(&store, 1_000);
+    commit(&store, make_decisions(30));
+    commit(&store, vec![make_failure(2_000)]);
+    let (lines, decisions) = (read_lines(&store), read_decisions(&store));
+    assert_eq!((lines.len(), decisions.len()), (33, 31));
+
+    let crashed = copy_as_after_crash(dir.path());
+    let reopened = open(crashed.path());
+    assert_eq!(count_rows(crashed.path(), "session_log"), 33);
+    assert_eq!(read_lines(&reopened), lines);
+    assert_eq!(read_decisions(&reopened), decisions);
+    reopened.close();
+
+    // A host that ends in order writes them itself.
+    store.close();
+    assert_eq!(count_rows(dir.path(), "session_log"), 33);
+    drop(store);
+    let again = open(dir.path());
+    assert_eq!(read_lines(&again), lines);
+    assert_eq!(read_decisions(&again), decisions);
+    assert_eq!(verify_chains(dir.path()).fault, None);
+}
+
+#[test]
+fn each_filter_means_the_same_before_and_after_lines_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit(&store, make_decisions(60));
+    commit(&store, vec![make_failure(1_200), make_failure(1_400)]);
+    let filters = || {
+        let all = SessionLogFilter::default;
+        [
+            all(),
+            SessionLogFilter {
+                agent: Some(make_name("joey")),
+                ..all()
+            },
+            SessionLogFilter {
+                action_type: Some("trade".to_owned()),
+                result: Some("held".to_owned()),
+                ..all()
+            },
+            SessionLogFilter {
+                result: Some("failed".to_owned()),
+                ..all()
+            },
+            SessionLogFilter {
+                since: Some(Millis(1_200)),
+                until: Some(Millis(1_400)),
+                ..all()
+            },
+            SessionLogFilter {
+                before: Some(31),
+                ..all()
+            },
+        ]
+    };
+    let read_all = |store: &Store| {
+        filters().map(|filter| [1, 5, 100].map(|limit| store.session_page(&filter, limit).unwrap()))
+    };
+    let before = read_all(&store);
+    store.close();
+    drop(store);
+    assert_eq!(count_rows(dir.path(), "session_log"), 62);
+    let after = read_all(&open(dir.path()));
+    assert_eq!(before, after);
+    let found = before.map(|pages| pages[2].len());
+    assert_eq!(found, [62, 24, 24, 2, 21, 30]);
+}
+
+#[test]
+fn what_is_refused_leaves_no_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit(&store, make_decisions(3));
+    let refused = Unit {
+        operator_changes: vec![AttributedChange {
+            by: "ada".to_owned(),
+            change: set_value("key", Some("1"), Some(7)),
+        }],
+        audit: make_decisions(1),
+        ..Unit::default()
+    };
+    store.commit(refused).unwrap_err();
+    commit(&store, make_decisions(2));
+    assert_eq!(read_lines(&store).len(), 5);
+    store.close();
+    assert_eq!(count_rows(dir.path(), "session_log"), 5);
+    assert_eq!(count_rows(dir.path(), "decision_index"), 5);
+}
+
+#[test]
+fn an_archive_keeps_the_lines_that_were_not_written_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit(&store, make_decisions(10));
+    let lines = read_lines(&store);
+    let crashed = copy_as_after_crash(dir.path());
+    let to = crashed.path().join("archive.jsonl");
+    archive_audit(crashed.path(), Millis(900_000), &to).unwrap();
+    let reopened = open(crashed.path());
+    assert_eq!(read_decisions(&reopened), []);
+    // One more, of the archiving itself.
+    assert_eq!(read_lines(&reopened)[1..], lines);
+}
+
+#[test]
+fn a_row_that_somebody_changed_hides_no_other_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit(&store, make_decisions(4));
+    Connection::open(dir.path().join("ark.db"))
+        .unwrap()
+        .execute_batch(
+            "UPDATE audit_log SET outcome = 'maybe' WHERE seq = 2;
+             UPDATE audit_log SET body = 'x', packed = NULL WHERE seq = 3",
+        )
+        .unwrap();
+    let decisions = read_decisions(&store);
+    let subjects: Vec<_> = decisions
+        .iter()
+        .map(|line| (line.seq, line.subject == IndexedFields::default()))
+        .collect();
+    assert_eq!(subjects, [(4, false), (3, true), (1, false)]);
+    assert_eq!(read_lines(&store).len(), 3);
+    assert!(verify_chains(dir.path()).fault.is_some());
+}

@@ -1,0 +1,59 @@
+//! With `--json` and without a terminal: progress is told on standard error while a command works, and standard output is one report.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use ark_tests::{TestDir, ark_program};
+use serde_json::Value;
+
+/// Runs a command. Returns the lines of its standard error that came before its report, and the report.
+fn run(dir: &TestDir, args: &[&str]) -> (Vec<String>, Value) {
+    let mut child = Command::new(ark_program())
+        .args(args)
+        .arg("--json")
+        .env("XDG_STATE_HOME", dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ark starts");
+    let stderr = child.stderr.take().expect("its errors");
+    let reader = std::thread::spawn(move || {
+        let lines = BufReader::new(stderr).lines();
+        lines.map_while(Result::ok).collect::<Vec<String>>()
+    });
+    let output = child.wait_with_output().expect("its end");
+    let told = reader.join().expect("no panic");
+    let report = serde_json::from_slice(&output.stdout);
+    let report = report.unwrap_or_else(|error| panic!("{error}: {told:#?}"));
+    (told, report)
+}
+
+#[test]
+fn a_validation_and_a_synthetic_run_tell_each_step_beside_the_report() {
+    let dir = TestDir::new("submitters = [\"api\", \"synthetic\"]\n");
+    let host = dir.start();
+    let url = format!("http://{}", host.address);
+    let (told, report) = run(&dir, &["validate", "--url", &url, "--category", "ethics"]);
+    let cases = report["cases"].as_array().expect("cases");
+    assert_eq!(cases.len(), 4, "{report:#}");
+    assert_eq!(told.len(), cases.len(), "{told:#?}");
+    for (line, case) in told.iter().zip(cases) {
+        let name = case["name"].as_str().expect("a name");
+        assert!(line.starts_with("ark: ok") && line.contains(name), "{line}");
+    }
+    let words = ["--duration", "8", "--hz", "2", "--violation-every", "4"];
+    let (told, report) = run(&dir, &[&["synthetic", "--url", &url][..], &words].concat());
+    assert_eq!(report["passed"], true, "{report:#}");
+    let ticks = report["ticks"].as_u64().expect("a number");
+    let counts: Vec<u64> = told
+        .iter()
+        .filter_map(|line| line.strip_prefix("ark: ")?.split(' ').next()?.parse().ok())
+        .collect();
+    assert!(counts.len() >= 5, "{told:#?}");
+    assert!(
+        counts.windows(2).all(|pair| pair[0] < pair[1]),
+        "{counts:?}"
+    );
+    assert_eq!(counts.last(), Some(&ticks), "{told:#?}");
+}
