@@ -16,6 +16,8 @@ use ark_tests::redis::free_port;
 use ark_tests::{Client, TestDir, ark_program, run_ark, wait_until};
 use serde_json::{Value, json};
 
+use super::manifests::read_probe;
+
 fn read_file(path: &str) -> String {
     let path = checkout_path(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -360,6 +362,20 @@ fn the_redis_of_compose_keeps_its_data_and_asks_for_its_password() {
         ask("correct-horse", &["PING"]).contains("PONG")
     });
     assert!(ask("wrong", &["PING"]).contains("NOAUTH"));
+    // The probe of the file says so too, and not with another password.
+    let (kind, probe) = read_probe("redis");
+    assert_eq!((kind.as_str(), probe.len()), ("CMD-SHELL", 1));
+    fs::write(at("other"), "wrong\n").expect("a file");
+    for (password, is_healthy) in [("password", true), ("other", false)] {
+        let path = at(password).display().to_string();
+        let script = probe[0]
+            .replace("/run/secrets/redis_server_password", &path)
+            .replace("redis-cli ", &format!("redis-cli -p {port} "));
+        assert!(script.contains(&path), "{script}");
+        let probed = Command::new("sh").args(["-c", &script]).output();
+        let status = probed.expect("sh starts").status;
+        assert_eq!(status.success(), is_healthy, "{script}");
+    }
     for (setting, value) in [("appendonly", "yes"), ("maxmemory-policy", "noeviction")] {
         let answer = ask("correct-horse", &["CONFIG", "GET", setting]);
         assert!(answer.contains(value), "{setting}: {answer}");

@@ -148,6 +148,54 @@ fn the_services_of_compose_reach_each_other_and_have_what_they_name() {
     }
 }
 
+/// Who owns each file below the directory of secrets, as the commands of the guide have it.
+fn list_owners() -> Vec<(String, String)> {
+    let guide = read_file("docs/installation.md");
+    let commands = guide.lines().flat_map(|line| line.split(" && "));
+    let changed = commands.filter_map(|command| command.strip_prefix("chown "));
+    changed
+        .flat_map(|words| {
+            let (owner, files) = words.split_once(' ').expect("an owner");
+            let files = files.split(' ').map(|file| {
+                let name = file.rsplit('/').next().expect("a name");
+                (name.to_owned(), owner.to_owned())
+            });
+            files.collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn each_secret_of_compose_belongs_to_the_user_of_its_container() {
+    let compose = read_documents("deploy/compose.yaml").remove(0);
+    let owners = list_owners();
+    let mut checked = 0;
+    for (name, service) in compose["services"].as_object().expect("services") {
+        let user = service["user"].as_str().expect("a user");
+        let user = user.split(':').next().expect("an id");
+        for secret in list_texts(&service["secrets"]) {
+            let file = compose["secrets"][&secret]["file"].as_str();
+            let file = file.and_then(|path| path.rsplit('/').next());
+            let file = file.expect("a file");
+            let owner = owners.iter().find(|(made, _)| made == file);
+            let (_, owner) = owner.unwrap_or_else(|| panic!("the guide gives {file} to nobody"));
+            assert_eq!(owner, user, "{name} reads {file}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 11, "{checked} secrets");
+}
+
+/// The probe of a service of Compose: how it is run, and its words.
+pub(super) fn read_probe(service: &str) -> (String, Vec<String>) {
+    let compose = read_documents("deploy/compose.yaml").remove(0);
+    let mut words = list_texts(&compose["services"][service]["healthcheck"]["test"]);
+    let kind = words.remove(0);
+    // Compose takes two for one.
+    let words = words.iter().map(|word| word.replace("$$", "$"));
+    (kind, words.collect())
+}
+
 /// Everything that the base of Kubernetes makes.
 fn list_objects() -> Vec<Value> {
     let files = [
@@ -256,8 +304,15 @@ fn the_objects_of_kubernetes_have_what_they_name() {
     let pods: Vec<Value> = ["statefulset.yaml", "front.yaml", "bootstrap/job.yaml"]
         .map(read_pod)
         .into();
+    let lists = ["kustomization.yaml", "bootstrap/kustomization.yaml"];
     for pod in &pods {
         check_pod(pod, &objects, &secrets);
+        // An overlay sets the image by this name.
+        for list in lists {
+            let list = read_documents(&format!("deploy/kubernetes/{list}")).remove(0);
+            let image = &pod["spec"]["containers"][0]["image"];
+            assert_eq!(list["images"][0]["name"], *image);
+        }
     }
     // Whatever selects pods selects some, on ports that they have.
     let select = |selector: &Value| -> Vec<&Value> {

@@ -73,6 +73,13 @@ impl Volumes<'_> {
     }
 }
 
+/// A container without a volume of its own. Beside one that is mounted at the same path, buildah would mount either.
+fn make_container(buildah: &Buildah, tag: &str) -> String {
+    let (container, _) = buildah.make_container(tag);
+    buildah.run(&["config", "--volume", "/var/lib/ark-", &container]);
+    container
+}
+
 fn list_arguments(pod: &Value) -> Vec<String> {
     list_texts(&pod["spec"]["containers"][0]["args"])
 }
@@ -115,7 +122,7 @@ pub(super) fn run_as_kubernetes_does(buildah: &Buildah, tag: &str) {
     volumes.write("ca/ca.crt", &fs::read_to_string(&trusted).expect("a file"));
 
     // The job, before the host has ever run.
-    let (container, _) = buildah.make_container(tag);
+    let container = make_container(buildah, tag);
     let job = read_pod("bootstrap/job.yaml");
     let options = volumes.list_options(&job, &[]);
     let made = finish(&mut run_program(
@@ -125,6 +132,10 @@ pub(super) fn run_as_kubernetes_does(buildah: &Buildah, tag: &str) {
         &list_arguments(&job),
     ));
     let admin = made.lines().last().expect("a token").trim().to_owned();
+    assert!(
+        root.join("data/data/ark.db").is_file(),
+        "the volume of the pods"
+    );
 
     let host = read_pod("statefulset.yaml");
     let (port, telemetry) = (free_port(), free_port());
@@ -165,7 +176,7 @@ pub(super) fn run_as_kubernetes_does(buildah: &Buildah, tag: &str) {
         let found = found.find(|it| it.starts_with(option)).expect(option);
         *found = format!("{option}{value}");
     }
-    let (front_container, _) = buildah.make_container(tag);
+    let front_container = make_container(buildah, tag);
     let options = volumes.list_options(&front, &[]);
     let front_started =
         Contained::start(run_program(buildah, &front_container, &options, &arguments));

@@ -18,6 +18,7 @@ use crate::production::compose::{
     NeighbourProcess, SECRETS, outcome, propose, read_front_arguments, start_haproxy,
 };
 use crate::production::installation::variables_of_compose;
+use crate::production::manifests::read_probe;
 use crate::production::monitoring::{Monitoring, Targets};
 
 /// Writes a secret that only this user may read, as docs/installation.md has it.
@@ -135,6 +136,15 @@ pub(super) fn run_as_compose_does(buildah: &Buildah, tag: &str) {
     let words = [&["front"][..], &arguments].concat();
     let _front = Contained::start(buildah.program(&front_container, &[mount], &words));
     wait_until("the front is ready", || is_ready(ports.front_telemetry));
+    let (kind, probe) = read_probe("front");
+    assert_eq!((kind.as_str(), probe[0].as_str()), ("CMD", "/usr/bin/ark"));
+    let telemetry = format!("127.0.0.1:{}", ports.front_telemetry);
+    let probe: Vec<String> = probe[1..]
+        .iter()
+        .map(|word| word.replace("127.0.0.1:9090", &telemetry))
+        .collect();
+    let probe: Vec<&str> = probe.iter().map(String::as_str).collect();
+    finish(&mut buildah.program(&front_container, &[], &probe));
 
     // No front of a new version is there, as without the profile `canary`.
     let stable = format!("127.0.0.1:{}", ports.front);
