@@ -444,10 +444,10 @@ mod tests {
         assert_eq!(judge(true), MeasurementResult::Error);
         assert_eq!(judge(true), MeasurementResult::Failure(Tripwire::HostDown));
         let mut step = build_watch(&limits);
-        for _ in 0..3 {
+        for round in 1..=3 {
             let away = step.judge_error(true, "no answer".to_owned());
             assert_eq!(away.result, MeasurementResult::Error);
-            let back = step.judge_figures(&build_figures(100));
+            let back = step.judge_figures(&build_figures(round * 100));
             assert_eq!(back.result, MeasurementResult::Success);
         }
     }

@@ -29,7 +29,8 @@ pub(super) struct ShippedRule {
     pending_s: u64,
 }
 
-/// The rules in a file of rules. The files are of this project, and of one form: `- alert:` or `- record:`, then `expr:` with a block, then `for:`.
+/// The rules in a file of rules. The files are of this project, and of one form: `- alert:` or `- record:`, then `expr:` with a
+/// block or a plain text, then `for:`.
 pub(super) fn list_rules(file: &'static str) -> Vec<ShippedRule> {
     let mut rules: Vec<ShippedRule> = Vec::new();
     // How far the lines of the expression are indented at least, while it is read.
@@ -55,6 +56,8 @@ pub(super) fn list_rules(file: &'static str) -> Vec<ShippedRule> {
             });
         } else if text.starts_with("expr: |") {
             block = Some(indent + 1);
+        } else if let (Some(inline), Some(rule)) = (text.strip_prefix("expr: "), rules.last_mut()) {
+            inline.clone_into(&mut rule.expression);
         } else if let (Some(time), Some(rule)) = (text.strip_prefix("for: "), rules.last_mut()) {
             rule.pending_s = parse_duration(time);
         }

@@ -23,7 +23,7 @@ use crate::exchange::{ExchangeError, HostClients};
 use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own};
 use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::runner::RunMark;
-use crate::validate::ValidationReport;
+use crate::validate::{ValidationReport, reserve_validation};
 
 use super::database::{
     AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, covers_loss, decide_way,
@@ -261,7 +261,13 @@ impl<'a> Rollback<'a> {
 
     /// Reserves the room of the entries from the stop of the host on. Where no host serves, a full disk does not hold up its start.
     fn reserve_room(&self) -> Result<(), RollbackError> {
-        match self.journal.reserve_room(EXCHANGE_ROOM) {
+        let validation = self.state.begin.plan.validation.as_ref();
+        let reserved = self.journal.reserve_room(EXCHANGE_ROOM).and_then(|()| {
+            validation.map_or(Ok(()), |plan| {
+                reserve_validation(self.current_client(), &plan.journal)
+            })
+        });
+        match reserved {
             Err(error) if is_ready(self.current_client()) => Err(error.into()),
             _ => Ok(()),
         }

@@ -27,7 +27,7 @@ use crate::rollback::{
     AcceptedLoss, Rollback, RollbackError, RollbackPlan, RollbackReport, give_up_for_upgrade,
 };
 use crate::runner::RunMark;
-use crate::validate::ValidationReport;
+use crate::validate::{ValidationReport, reserve_validation};
 
 use super::error::UpgradeError;
 use super::journal::{
@@ -296,8 +296,12 @@ impl<'a> Upgrade<'a> {
 
     /// Reserves the room of the entries from the stop of the host on, also of the way back, so that no full disk leaves it without a host.
     fn reserve_room(&self, plan: &UpgradePlan) -> Result<(), UpgradeError> {
+        let client = self.clients.client;
         self.journal.reserve_room(EXCHANGE_ROOM)?;
-        match open_way_back(self.clients.client, plan)? {
+        if let Some(validation) = &plan.validation {
+            reserve_validation(client, &validation.journal)?;
+        }
+        match open_way_back(client, plan)? {
             Some(journal) => Ok(journal.reserve_room(EXCHANGE_ROOM)?),
             None => Ok(()),
         }

@@ -17,7 +17,7 @@ mod report;
 mod state;
 mod watchdog;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,9 @@ use crate::journal::{Journal, JournalError, JournalOwner};
 pub use report::{CaseCounts, CaseResult, CaseStatus, ValidationReport};
 
 use probe::ValidationProbe;
+
+/// The room that a validation needs in its journal, in bytes.
+const VALIDATION_ROOM: u64 = 8 << 10;
 
 /// What is tested.
 #[derive(Debug, Clone)]
@@ -185,6 +188,24 @@ fn select_cases(categories: &[String]) -> Result<Vec<&'static TestCase>, Validat
     Ok(ALL.iter().filter(is_wanted).collect())
 }
 
+/// Whose journal that of a host's validations is.
+fn owner_for(client: &HostClient) -> JournalOwner {
+    JournalOwner {
+        command: "ark validate",
+        host: client.url().to_owned(),
+    }
+}
+
+/// Reserves the room of a validation in its journal, for one that must not fail for a disk that is filled meanwhile.
+pub(crate) fn reserve_validation(client: &HostClient, path: &Path) -> Result<(), JournalError> {
+    match Journal::open::<ProbeEntry>(path, &owner_for(client)) {
+        Ok((journal, _)) => journal.reserve_room(VALIDATION_ROOM),
+        // Another run has what it needs.
+        Err(JournalError::InUse { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A line of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -213,11 +234,7 @@ pub fn validate_host(
         submitter,
         patience: options.patience,
     };
-    let owner = JournalOwner {
-        command: "ark validate",
-        host: client.url().to_owned(),
-    };
-    let (mut journal, left) = Journal::open::<ProbeEntry>(&options.journal, &owner)?;
+    let (mut journal, left) = Journal::open::<ProbeEntry>(&options.journal, &owner_for(client))?;
     if !left.is_empty() || probe().is_there()? {
         begun("removing what an earlier run left");
         probe().remove_probe()?;

@@ -1,4 +1,4 @@
-//! Faults of a newer version, for the tests of `ark canary`, `ark upgrade` and `ark rollback`.
+//! Faults of a newer version, for the tests of `ark canary`, `ark upgrade`, `ark rollback` and `ark validate`.
 //!
 //! Invariant: this module is part of a program only with the cargo feature `faults`. The tests build a second program with it, `ark-next`; the
 //! released one is built without, and `cargo xtask dist` refuses a program that has it.
@@ -51,10 +51,18 @@ pub enum Fault {
     Restarts,
     /// The process is killed at a request, once.
     Dies,
+    /// What an invocation writes to the agent's state names another trace than the signal's.
+    LosesTraces,
+    /// The Graveyard that serves is not the pinned one, by what the host says of it.
+    OtherPin,
+    /// Missed heartbeats of agents are taken for good ones.
+    HearsAll,
+    /// The watchdog checks the Graveyard no more, and does not beat.
+    StopsBeating,
 }
 
 impl Fault {
-    const ALL: [(Self, &str); 7] = [
+    const ALL: [(Self, &str); 11] = [
         (Self::Denies, "denies"),
         (Self::Slow, "slow"),
         (Self::Errors, "errors"),
@@ -62,6 +70,10 @@ impl Fault {
         (Self::Garbles, "garbles"),
         (Self::Restarts, "restarts"),
         (Self::Dies, "dies"),
+        (Self::LosesTraces, "loses-traces"),
+        (Self::OtherPin, "other-pin"),
+        (Self::HearsAll, "hears-all"),
+        (Self::StopsBeating, "stops-beating"),
     ];
 }
 
@@ -78,6 +90,12 @@ pub fn find_fault() -> Option<Fault> {
     found.map(|(fault, _)| *fault)
 }
 
+/// Whether this process has a fault now.
+#[must_use]
+pub fn has_fault(fault: Fault) -> bool {
+    find_fault() == Some(fault)
+}
+
 /// Takes a request of a front, as a version with the fault of now does.
 ///
 /// # Errors
@@ -92,7 +110,8 @@ pub async fn take_request(request: Request) -> Result<Request, Response> {
         Some(Fault::Garbles) => return Ok(garble_signal(request).await),
         Some(Fault::Restarts) => end_once(Signal::TERM),
         Some(Fault::Dies) => end_once(Signal::KILL),
-        Some(Fault::Denies | Fault::Errors) | None => {}
+        // The others are faults of the host itself.
+        _ => {}
     }
     Ok(request)
 }

@@ -53,6 +53,8 @@ impl WatchdogState {
             Err(failure) if !failure.is_agents_fault() => return,
             Err(failure) => Some(redact_text(&failure.to_string())),
         };
+        #[cfg(feature = "faults")]
+        let missed = missed.filter(|_| !crate::faults::has_fault(crate::faults::Fault::HearsAll));
         let Some(health) = self.health_of(name) else {
             return;
         };

@@ -356,154 +356,112 @@ fn orders_to_a_canary_can_be_tried() {
     stage.assert_weights(100, 0);
 }
 
+/// What is changed of a command line that is good otherwise, and what is told. NONE is a path where nothing is, FILE a file, SILENT a program that says
+/// nothing.
+type Missing = (&'static [&'static str], &'static [&'static str]);
+
+#[rustfmt::skip]
+const OF_UPGRADES: [Missing; 12] = [
+    (&["--config", "NONE"], &["--config NONE"]),
+    (&["--env-file", "NONE"], &["--env-file NONE"]),
+    (&["--snapshots", "FILE"], &["--snapshots FILE", "is no directory"]),
+    (&["--snapshots", "FILE/snapshots"], &["--snapshots FILE", "is no directory"]),
+    (&["--data-dir", "NONE"], &["--data-dir", "NONE"]),
+    (&["--stable-binary", "NONE"], &["NONE version", "cannot be run"]),
+    (&["--stable-binary", "SILENT"], &["SILENT version", "says nothing that is understood"]),
+    (&["--stop-command", "stop 'it"], &["sh -n", "stop 'it"]),
+    (&["--start-command", "a; ) b"], &["sh -n", "a; ) b"]),
+    (&["--start-stable-command", "if x"], &["sh -n", "if x"]),
+    (&["--rollback-journal", "FILE"], &["FILE is not the journal of `ark rollback`"]),
+    // All at once.
+    (&["--config", "NONE", "--stop-command", "stop 'it", "--snapshots", "FILE"], &["--config NONE", "stop 'it", "--snapshots FILE"]),
+];
+#[rustfmt::skip]
+const OF_ROLLBACKS: [Missing; 8] = [
+    (&["--stable-binary", "NONE"], &["NONE version", "cannot be run"]),
+    (&["--snapshot", "NONE"], &["--snapshot NONE"]),
+    (&["--snapshots", "FILE"], &["--snapshots FILE", "is no directory"]),
+    (&["--data-dir", "NONE"], &["--data-dir", "NONE"]),
+    (&["--haproxy", "NONE"], &["NONE"]),
+    (&["--backend", "nobody"], &["nobody"]),
+    (&["--server", "nobody"], &["nobody"]),
+    (&["--start-command", "start 'it"], &["sh -n", "start 'it"]),
+];
+#[rustfmt::skip]
+const OF_CANARIES: [Missing; 9] = [
+    (&["--haproxy", "NONE"], &["NONE"]),
+    (&["--backend", "nobody"], &["nobody"]),
+    (&["--server", "nobody"], &["nobody"]),
+    (&["--prometheus", "http://127.0.0.1:9"], &["127.0.0.1:9"]),
+    (&["--baseline-report", "NONE"], &["there is no baseline: NONE"]),
+    (&["--new-binary", "NONE"], &["NONE version", "cannot be run"]),
+    (&["--data-dir", "NONE"], &["--data-dir", "NONE"]),
+    (&["--snapshots", "FILE"], &["--snapshots FILE", "is no directory"]),
+    (&["--start-stable-command", "x '"], &["sh -n", "x '"]),
+];
+
 #[test]
 fn a_dry_run_names_everything_that_the_run_would_fail_for() {
     let stage = CanaryFixture::start(upgrade::CONFIG, "");
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
-    let (none, file) = (path("none"), path("ark.toml"));
-    let below = path("ark.toml/snapshots");
     std::fs::write(path("silent"), "#!/bin/sh\nexit 3\n").expect("a file");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(path("silent"), mode).expect("a mode");
-    let silent = path("silent");
-    // What is changed of the command line that is good otherwise, and what is told. A later option takes the place of an earlier one.
-    let upgrades: Vec<(Vec<&str>, Vec<&str>)> = vec![
-        (vec!["--config", &none], vec!["--config", &none]),
-        (vec!["--env-file", &none], vec!["--env-file", &none]),
-        (
-            vec!["--snapshots", &file],
-            vec!["--snapshots", "is no directory"],
-        ),
-        (
-            vec!["--snapshots", &below],
-            vec!["--snapshots", "is no directory"],
-        ),
-        (vec!["--data-dir", &none], vec!["--data-dir", &none]),
-        (vec!["--stable-binary", &none], vec![&none, "cannot be run"]),
-        (
-            vec!["--stable-binary", &silent],
-            vec![&silent, "says nothing that is understood"],
-        ),
-        (
-            vec!["--stop-command", "stop 'it"],
-            vec!["sh -n", "stop 'it"],
-        ),
-        (vec!["--start-command", "a; ) b"], vec!["sh -n", "a; ) b"]),
-        (
-            vec!["--start-stable-command", "if x"],
-            vec!["sh -n", "if x"],
-        ),
-        (
-            vec!["--rollback-journal", &file],
-            vec![&file, "is not the journal of `ark rollback`"],
-        ),
-        // All at once.
-        (
-            vec![
-                "--config",
-                &none,
-                "--stop-command",
-                "stop 'it",
-                "--snapshots",
-                &file,
-            ],
-            vec!["--config", "stop 'it", "--snapshots"],
-        ),
-    ];
-    let rollbacks: Vec<(Vec<&str>, Vec<&str>)> = vec![
-        (vec!["--stable-binary", &none], vec![&none, "cannot be run"]),
-        (vec!["--snapshot", &none], vec!["--snapshot", &none]),
-        (
-            vec!["--snapshots", &file],
-            vec!["--snapshots", "is no directory"],
-        ),
-        (vec!["--data-dir", &none], vec!["--data-dir", &none]),
-        (vec!["--haproxy", &none], vec![&none]),
-        (vec!["--backend", "nobody"], vec!["nobody"]),
-        (vec!["--server", "nobody"], vec!["nobody"]),
-        (
-            vec!["--start-command", "start 'it"],
-            vec!["sh -n", "start 'it"],
-        ),
-    ];
-    let canaries: Vec<(Vec<&str>, Vec<&str>)> = vec![
-        (vec!["--haproxy", &none], vec![&none]),
-        (vec!["--backend", "nobody"], vec!["nobody"]),
-        (vec!["--server", "nobody"], vec!["nobody"]),
-        (
-            vec!["--prometheus", "http://127.0.0.1:9"],
-            vec!["127.0.0.1:9"],
-        ),
-        (
-            vec!["--baseline-report", &none],
-            vec!["there is no baseline", &none],
-        ),
-        (vec!["--new-binary", &none], vec![&none, "cannot be run"]),
-        (vec!["--data-dir", &none], vec!["--data-dir", &none]),
-        (
-            vec!["--snapshots", &file],
-            vec!["--snapshots", "is no directory"],
-        ),
-        (vec!["--start-stable-command", "x '"], vec!["sh -n", "x '"]),
-    ];
+    let fill_in = |texts: &[&str]| -> Vec<String> {
+        let texts = texts.iter().map(|text| {
+            text.replace("NONE", &path("none"))
+                .replace("FILE", &path("ark.toml"))
+                .replace("SILENT", &path("silent"))
+        });
+        texts.collect()
+    };
     let options = rollback::options(&stage);
     let canary = canary_options(&stage);
-    type Build<'a> = &'a dyn Fn(&[&str]) -> Command;
-    let kinds: [(Build<'_>, _); 3] = [
+    type Build<'a> = &'a dyn Fn() -> Command;
+    let kinds: [(Build<'_>, &[Missing]); 3] = [
+        (&|| upgrade::upgrade(&stage, &[]), &OF_UPGRADES),
         (
-            &|more| replace_options(upgrade::upgrade(&stage, &[]), more),
-            upgrades,
+            &|| rollback::command(&stage, &words(&options)),
+            &OF_ROLLBACKS,
         ),
-        (
-            &|more| replace_options(rollback::command(&stage, &words(&options)), more),
-            rollbacks,
-        ),
-        (
-            &|more| replace_options(stage.start_command(&words(&canary)), more),
-            canaries,
-        ),
+        (&|| stage.start_command(&words(&canary)), &OF_CANARIES),
     ];
     for (build, rows) in kinds {
         for (more, expected) in rows {
-            let refused = rehearse(&stage, build(&more));
+            let more = fill_in(more);
+            let refused = rehearse(&stage, replace_options(&build(), &words(&more)));
             let told = text_of(&refused.stderr);
             assert_eq!(refused.status.code(), Some(1), "{more:?}: {told}");
-            assert!(
-                expected.iter().all(|part| told.contains(part)),
-                "{more:?}: {expected:?}: {told}"
-            );
+            for part in fill_in(expected) {
+                assert!(told.contains(&part), "{more:?}: {part}: {told}");
+            }
         }
     }
-    // A unit that systemd does not know.
-    let unit = [
-        "upgrade",
-        &path("new-ark"),
-        "--dry-run",
-        "--unit",
-        "nobody",
-        "--program",
-        &file,
-        "--snapshots",
-        &path("snapshots"),
-        "--data-dir",
-        &path("data"),
-        "--url",
-    ];
+}
+
+#[test]
+fn a_dry_run_looks_for_the_unit() {
+    let stage = CanaryFixture::start(upgrade::CONFIG, "");
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let mut command = Command::new(ark_tests::ark_program());
     command
-        .args(unit)
+        .args(["upgrade", &path("new-ark"), "--unit", "nobody"])
+        .args(["--program", &ark_tests::ark_program().display().to_string()])
+        .args(["--snapshots", &path("snapshots")])
+        .args(["--data-dir", &path("data"), "--url"])
         .arg(format!("http://{}", stage.owner))
-        .env("XDG_STATE_HOME", stage.dir.path().join("state"));
-    let refused = run(command);
+        .env("XDG_STATE_HOME", path("state"));
+    let refused = rehearse(&stage, command);
     let told = text_of(&refused.stderr);
+    // Where there is no systemd, that is what is told.
     assert!(
-        !refused.status.success() && told.contains("nobody"),
+        !refused.status.success() && told.contains("nobody.service"),
         "{told}"
     );
 }
 
 /// The same command with other values of some options.
-fn replace_options(command: Command, more: &[&str]) -> Command {
+fn replace_options(command: &Command, more: &[&str]) -> Command {
     let mut arguments: Vec<String> = command
         .get_args()
         .map(|argument| argument.to_str().expect("UTF-8").to_owned())

@@ -285,6 +285,77 @@ fn an_upgrade_without_room_changes_nothing_or_goes_on_later() {
     }
 }
 
+/// A file system with little room.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts one. `None`: this user may not.
+    fn mount(place: &Path) -> Option<Self> {
+        std::fs::create_dir(place).expect("a directory");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(place)
+            .output();
+        let is_mounted = mounted.is_ok_and(|output| output.status.success());
+        is_mounted.then(|| Self(place.to_owned()))
+    }
+
+    /// Leaves no room.
+    fn fill(&self) {
+        let mut ballast = std::fs::File::create(self.0.join("ballast")).expect("a file");
+        for size in [1 << 16, 1] {
+            while std::io::Write::write_all(&mut ballast, &vec![1; size]).is_ok() {}
+        }
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("ballast")).expect("a file");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_disk_that_is_filled_while_the_host_is_stopped_leaves_no_upgrade_without_a_host() {
+    let stage = CanaryFixture::start(upgrade::CONFIG, "");
+    let at = |name: &str| stage.dir.path().join(name);
+    let Some(disk) = SmallDisk::mount(&at("small")) else {
+        println!("skipped: this user may mount no file system");
+        return;
+    };
+    // All journals are there: that of the upgrade, and those of its validation and its way back.
+    std::fs::create_dir(at("small/state")).expect("a directory");
+    std::os::unix::fs::symlink(at("small/state"), at("state")).expect("a link");
+    std::os::unix::fs::symlink(at("small/upgrade.journal"), at("upgrade.journal")).expect("a link");
+    let gates = Gates::install(&stage);
+    let start_new = std::fs::read_to_string(at("start-new.sh")).expect("a script");
+    for (script, serving) in [
+        (start_new.clone(), "new"),
+        ("echo it has no legs >&2; exit 7\n".to_owned(), "stable"),
+    ] {
+        std::fs::write(at("start-new.sh"), script).expect("a script");
+        gates.close("stop");
+        let begun = upgrade::upgrade(&stage, &[]).spawn().expect("ark starts");
+        gates.wait_held("stop");
+        disk.fill();
+        gates.open();
+        let output = begun.wait_with_output().expect("its end");
+        let report = upgrade::report_of(&output);
+        assert_eq!(report["upgraded"], serving == "new", "{report:#}");
+        assert!(
+            is_ready(&stage.owner) && stage.serving() == serving,
+            "{report:#}"
+        );
+        disk.make_room();
+        std::fs::write(at("start-new.sh"), &start_new).expect("a script");
+        upgrade::back_to_stable(&stage);
+    }
+}
+
 #[test]
 fn a_rollback_without_room_goes_on_later() {
     let stage = start_stage("");

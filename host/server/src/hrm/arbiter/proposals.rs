@@ -141,6 +141,10 @@ impl Arbiter {
         unit.truths = commit.truths;
         unit.agent = Some(commit.agent);
         unit.trace_id = Some(commit.signal.trace_id);
+        #[cfg(feature = "faults")]
+        if crate::faults::has_fault(crate::faults::Fault::LosesTraces) {
+            unit.trace_id = Some(ark_model::ids::TraceId::fresh());
+        }
         unit.at = now;
         let decisions = match self.decide_all(proposals, now, &mut unit) {
             Ok(decisions) => decisions,

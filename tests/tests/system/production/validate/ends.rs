@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use ark_tests::redis::free_port;
-use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir};
+use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir, wait_until};
 use serde_json::json;
 
 use super::{CONFIG, assert_nothing_left, cases, command, start_altering, url_of, validate};
@@ -54,6 +54,10 @@ fn a_gap_in_the_history_of_another_agent_is_found_in_the_data_directory() {
         let (status, answer) = client.send("PUT", "/v1/state/kyle/seen", &json!({"value": value}));
         assert_eq!(status, 200, "{answer}");
     }
+    // The watchdog checks the database once at the start, and would find what is taken out.
+    wait_until("the database was checked", || {
+        !client.get("/readyz").1["store_check"].is_null()
+    });
     let data = dir.data();
     let data = data.to_str().expect("UTF-8");
     let with_data = ["--category", "beyond", "--data-dir", data];
@@ -143,13 +147,13 @@ fn a_host_that_does_not_answer_and_a_file_that_cannot_be_written_are_told_in_tim
     );
     // Nothing is asked of a host whose results nobody would get.
     let host = dir.start();
-    let more = ["--junit", "/nonexistent/x.xml"];
+    let more = ["--junit", "/proc/none/x.xml"];
     let output = command(&url_of(&host), &dir, &more)
         .output()
         .expect("ark starts");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("--junit /nonexistent/x.xml"), "{told}");
+    assert!(told.contains("--junit /proc/none/x.xml"), "{told}");
     // The probe never kept anything.
     let path = "/v1/state/validation-probe/history/history";
     let (status, history) = Client::new(&host).get(path);
@@ -181,7 +185,7 @@ fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
         ),
         (vec!["validate", "--patience", "0"], "--patience 0"),
         (vec!["validate", "--category", "nope"], "nope"),
-        (vec!["validate", "--junit", "/nonexistent/x.xml"], "--junit"),
+        (vec!["validate", "--junit", "/proc/none/x.xml"], "--junit"),
         (with(&canary, &["--shares", "50,10"]), "--shares"),
         (with(&canary, &["--sigmas", "11"]), "--sigmas"),
         (with(&canary, &["--max-errors", "101"]), "--max-errors"),

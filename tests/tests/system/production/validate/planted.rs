@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ark_tests::faults::build_fault_library;
 use ark_tests::policies;
-use ark_tests::{Client, Host, TestDir, hostile_guests_dir, wait_until};
+use ark_tests::{
+    Client, FAULT_VARIABLE, Host, TestDir, hostile_guests_dir, newer_program, wait_until,
+};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -109,8 +111,6 @@ fn a_host_whose_answers_lack_one_thing_fails_the_test_for_it_alone() {
         ),
         // What was in force before a rollback.
         ("\"before\"", "\"befort\"", "state/rollback"),
-        // A watchdog that is off.
-        ("\"beating\":true", "\"beating\":null", "watchdog/intervals"),
         // Limits that do not hold.
         ("\"tripped\":true", "\"tripped\":null", "beyond/ready"),
     ] {
@@ -129,6 +129,50 @@ fn a_host_whose_answers_lack_one_thing_fails_the_test_for_it_alone() {
     let more = ["--category", "beyond", "--telemetry", &telemetry];
     let fault = ("objectives that are missed", "beyond/objectives");
     assert_only_fails(&url_of(&host), &dir, &more, fault);
+}
+
+#[test]
+fn a_version_with_one_fault_fails_the_test_for_it_alone() {
+    let dir = TestDir::new(CONFIG);
+    let fault_file = dir.path().join("fault");
+    let fault = fault_file.to_str().expect("UTF-8").to_owned();
+    let config = dir.config();
+    let host = Host::try_start_program(
+        &newer_program(),
+        &dir.data(),
+        &["--config", config.to_str().expect("UTF-8")],
+        &[(FAULT_VARIABLE, &fault)],
+    )
+    .expect("a host");
+    let url = url_of(&host);
+    // All categories, but where nothing is approved any more without a beat.
+    for (fault, more, failing) in [
+        ("", &[][..], None),
+        ("loses-traces", &[], Some("flow/one-trace")),
+        ("other-pin", &[], Some("beyond/pin-and-vectors")),
+        ("hears-all", &[], Some("watchdog/missed-heartbeat")),
+        (
+            "stops-beating",
+            &["--category", "watchdog"],
+            Some("watchdog/intervals"),
+        ),
+    ] {
+        std::fs::write(&fault_file, fault).expect("a file");
+        if fault == "stops-beating" {
+            wait_until("the watchdog does not beat", || {
+                Client::new(&host).get("/v1/watchdog").1["beating"] == false
+            });
+        }
+        match failing {
+            Some(failing) => assert_only_fails(&url, &dir, more, (fault, failing)),
+            None => {
+                let (report, _) = validate(&url, &dir, &["--patience", "20"]);
+                assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
+            }
+        }
+        std::fs::write(&fault_file, "").expect("a file");
+        assert_nothing_left(&mut Client::new(&host), &dir);
+    }
 }
 
 #[test]
