@@ -3,9 +3,8 @@
 //! The canonical row is seq, at, kind, id, `trace_id`, agent, `action_type`, outcome, body.
 
 use ark_model::decision::Outcome;
-use ark_model::ids::{AuditId, Digest, Millis, Name, TraceId};
+use ark_model::ids::{Digest, Millis, Name, TraceId};
 use rusqlite::{Connection, Params, Row, params};
-use serde::{Deserialize, Serialize};
 
 use crate::chain::{ChainHead, chain_hash};
 use crate::error::ReadError;
@@ -17,89 +16,8 @@ use crate::reader::Reader;
 use crate::schema::PACKED_BODIES_SINCE;
 
 use super::archives::archived_head;
-use super::decision_index::{IndexedFields, parse_outcome};
+use super::entry::{AuditEntry, AuditKind, AuditRow, parse_outcome};
 use super::packing::{BodyPacker, read_body};
-
-/// The kind of an audit row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[derive(strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
-#[strum(serialize_all = "snake_case")]
-pub enum AuditKind {
-    /// A decision.
-    Decision,
-    /// An invocation that failed: nothing of it was committed.
-    Failure,
-    /// An execution report.
-    Execution,
-    /// An order of an operator or of the watchdog: halt, resume, quarantine, restore.
-    Control,
-    /// A change by an operator.
-    Operator,
-    /// The resolution of an approval.
-    Approval,
-    /// A request for another Graveyard. It changes nothing by itself.
-    Amendment,
-    /// A step of a deployment: of a canary, a rollback, an upgrade.
-    Deployment,
-}
-
-impl AuditKind {
-    /// The kind as JSON and the database have it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
-/// A row to be appended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AuditEntry {
-    /// The kind.
-    pub kind: AuditKind,
-    /// The id: unique in the log. A decision's row has the id of the decision.
-    pub id: AuditId,
-    /// The trace the row belongs to.
-    pub trace_id: Option<TraceId>,
-    /// The agent the row is about.
-    pub agent: Option<Name>,
-    /// The type of the action, or the name of the operation.
-    pub action_type: Option<String>,
-    /// The outcome of the decision.
-    pub outcome: Option<Outcome>,
-    /// When it happened.
-    pub at: Millis,
-    /// Everything else, as canonical JSON.
-    pub body: String,
-    /// Of a decision: what the index of decisions holds of it. It is no part of the chain.
-    pub subject: Option<IndexedFields>,
-}
-
-/// A row of the log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuditRow {
-    /// The number: from 1, without a gap.
-    pub seq: u64,
-    /// The kind.
-    pub kind: AuditKind,
-    /// The id.
-    pub id: String,
-    /// The trace the row belongs to.
-    pub trace_id: Option<TraceId>,
-    /// The agent the row is about.
-    pub agent: Option<Name>,
-    /// The type of the action, or the name of the operation.
-    pub action_type: Option<String>,
-    /// The outcome of the decision.
-    pub outcome: Option<Outcome>,
-    /// When it happened.
-    pub at: Millis,
-    /// Everything else, as canonical JSON.
-    pub body: String,
-    /// The hash of the row in the chain.
-    pub hash: Digest,
-}
 
 /// Which rows to list. A row must match everything that is given.
 #[derive(Debug, Clone, Default)]

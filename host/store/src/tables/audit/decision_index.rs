@@ -10,7 +10,7 @@ use ark_model::ids::{Millis, Name, TraceId};
 use ark_model::instrument::InstrumentKey;
 use ark_model::verdict::{Metadata, RuleResult};
 use rusqlite::{CachedStatement, Connection, Row, Rows, params};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::ReadError;
@@ -20,37 +20,12 @@ use crate::query::{
 };
 use crate::reader::Reader;
 
-use super::audit_log::AuditKind;
-use super::derived::{
-    UnderivedRow, derive_indexed_fields, read_derived_until, read_underived_rows,
-};
+use super::audit_log::{audit_columns, read_audit_row};
+use super::entry::{AuditKind, FiredRule, IndexedFields, parse_outcome};
+use super::underived::{UnderivedRow, read_derived_until, read_underived_rows, skip_unreadable};
 
 /// The most rows of the index that one page is looked for in.
 const SCANNED_ROWS: usize = 50_000;
-
-/// A rule that warned, held, was violated or could not be evaluated.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FiredRule {
-    /// The name of the policy.
-    pub policy: String,
-    /// The number of the rule in the policy.
-    pub number: u16,
-    /// The name of the rule.
-    pub rule: String,
-    /// What it answered.
-    pub answer: RuleResult,
-}
-
-/// What the index holds of a decision beside the columns of its audit row.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct IndexedFields {
-    /// The instrument, in the proposer's spelling; absent: the action concerns none.
-    pub symbol: Option<String>,
-    /// The size as a fraction of capital; absent: the action has none, or concerns all of a position.
-    pub size: Option<f64>,
-    /// The rules that fired, in the order of the policies.
-    pub fired: Vec<FiredRule>,
-}
 
 /// Which decisions to list. A decision must match everything that is given.
 #[derive(Debug, Clone, Default)]
@@ -218,12 +193,20 @@ pub(super) fn find_indexed_fields(
     }
 }
 
-/// The outcome in the column 7 of the log, or of the index.
-pub(super) fn parse_outcome(text: &str) -> rusqlite::Result<Outcome> {
-    [Outcome::Approved, Outcome::Held, Outcome::Denied]
-        .into_iter()
-        .find(|outcome| outcome.as_str() == text)
-        .ok_or_else(|| malformed_column(7, text))
+/// What the index holds of the decision in an audit row; `None`: the row cannot be read.
+fn derive_indexed_fields(
+    connection: &Connection,
+    seq: u64,
+    policies: &HashMap<String, Metadata>,
+) -> rusqlite::Result<Option<IndexedFields>> {
+    let columns = audit_columns(connection)?;
+    let sql = format!("SELECT {columns} FROM audit_log WHERE seq = ?1");
+    let row = select_row(connection, &sql, [seq], |row| {
+        skip_unreadable(read_audit_row(row))
+    })?;
+    Ok(row
+        .flatten()
+        .map(|row| find_indexed_fields(&row.body, policies)))
 }
 
 /// The columns of the index, in the order that [`read_candidate`] reads them.

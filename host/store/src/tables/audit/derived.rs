@@ -7,26 +7,18 @@
 //! the audit log by whoever reads a list, so that a list lacks nothing, also after a crash. A line that cannot be derived, that of an
 //! invocation, is written in the transaction of what it tells of, behind the lines before it.
 
-use std::collections::HashMap;
-
 use ark_model::decision::Outcome;
-use ark_model::ids::{Millis, Name, TraceId};
-use ark_model::verdict::Metadata;
-use rusqlite::{Connection, Row};
+use ark_model::ids::{Name, TraceId};
+use rusqlite::Connection;
 
-use crate::query::{
-    execute_cached, malformed_column, millis_column, parse_column, select_row, select_rows,
-    select_value,
-};
+use crate::query::execute_cached;
 use crate::tables::signals::{DeliveryCompletion, DeliveryResult};
 
-use super::audit_log::{
-    AuditEntry, AuditKind, AuditRow, audit_columns, read_audit_head, read_audit_row,
-};
-use super::decision_index::{
-    IndexedFields, find_indexed_fields, parse_outcome, read_policies, write_decision_row,
-};
+use super::audit_log::{audit_columns, read_audit_head, read_audit_row};
+use super::decision_index::{find_indexed_fields, read_policies, write_decision_row};
+use super::entry::{AuditEntry, AuditKind, AuditRow, IndexedFields};
 use super::session_log::{SessionLine, write_session_line};
+use super::underived::{describe_result, read_derived_until, skip_unreadable};
 
 /// This many rows are written at once. More would lengthen the commit that writes them, fewer would write more pages for each.
 const WRITTEN_AT_ONCE: usize = 128;
@@ -208,20 +200,6 @@ impl DerivedRow {
     }
 }
 
-/// The result of an audit row, as its line of the session log has it.
-pub(super) fn describe_result(kind: AuditKind, outcome: Option<Outcome>) -> &'static str {
-    match (outcome, kind) {
-        (Some(outcome), _) => outcome.as_str(),
-        (None, AuditKind::Failure) => "failed",
-        (None, _) => "done",
-    }
-}
-
-/// The last audit row whose derived rows are written.
-pub(super) fn read_derived_until(connection: &Connection) -> rusqlite::Result<u64> {
-    select_value(connection, "SELECT seq FROM derived_until", [])
-}
-
 fn write_derived_until(connection: &Connection, until: u64) -> rusqlite::Result<()> {
     execute_cached(connection, "UPDATE derived_until SET seq = ?1", [until]).map(drop)
 }
@@ -255,80 +233,4 @@ pub(crate) fn write_rows_until(connection: &Connection, last: u64) -> rusqlite::
         }
     }
     write_derived_until(connection, last)
-}
-
-/// What a row of the log has beside its body.
-pub(super) struct UnderivedRow {
-    pub(super) seq: u64,
-    pub(super) at: Millis,
-    pub(super) kind: AuditKind,
-    pub(super) id: String,
-    pub(super) trace_id: Option<TraceId>,
-    pub(super) agent: Option<Name>,
-    pub(super) action_type: Option<String>,
-    pub(super) outcome: Option<Outcome>,
-}
-
-/// The audit rows behind `until`, latest first, which have no derived rows yet. There are [`MAX_KEPT`] and those of one commit at most, unless a disk has been full.
-pub(super) fn read_underived_rows(
-    connection: &Connection,
-    until: u64,
-) -> rusqlite::Result<Vec<UnderivedRow>> {
-    let read = |row: &Row<'_>| {
-        let kind: String = row.get(2)?;
-        let outcome: Option<String> = row.get(7)?;
-        Ok(UnderivedRow {
-            seq: row.get(0)?,
-            at: millis_column(row, 1)?,
-            kind: kind.parse().map_err(|_| malformed_column(2, &kind))?,
-            id: row.get(3)?,
-            trace_id: parse_column(row, 4)?,
-            agent: parse_column(row, 5)?,
-            action_type: row.get(6)?,
-            outcome: outcome.map(|text| parse_outcome(&text)).transpose()?,
-        })
-    };
-    let rows = select_rows(
-        connection,
-        "SELECT seq, at, kind, id, trace_id, agent, action_type, outcome FROM audit_log WHERE seq > ?1 ORDER BY seq DESC",
-        [until],
-        |row| skip_unreadable(read(row)),
-    )?;
-    Ok(rows.into_iter().flatten().collect())
-}
-
-/// What the index holds of the decision in an audit row; `None`: the row cannot be read.
-pub(super) fn derive_indexed_fields(
-    connection: &Connection,
-    seq: u64,
-    policies: &HashMap<String, Metadata>,
-) -> rusqlite::Result<Option<IndexedFields>> {
-    let columns = audit_columns(connection)?;
-    let sql = format!("SELECT {columns} FROM audit_log WHERE seq = ?1");
-    let row = select_row(connection, &sql, [seq], |row| {
-        skip_unreadable(read_audit_row(row))
-    })?;
-    Ok(row
-        .flatten()
-        .map(|row| find_indexed_fields(&row.body, policies)))
-}
-
-/// Leaves out a row that somebody has changed into what no row can be. It then has no line in a list; what verifies the log reports it.
-fn skip_unreadable<T>(row: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
-    use rusqlite::Error::{
-        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
-    };
-    match row {
-        Ok(row) => Ok(Some(row)),
-        Err(
-            error @ (FromSqlConversionFailure(..)
-            | IntegralValueOutOfRange(..)
-            | InvalidColumnType(..)
-            | Utf8Error(..)),
-        ) => {
-            tracing::warn!(%error, "a row of the audit log cannot be read");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }

@@ -11,7 +11,8 @@ use crate::query::{digest_column, select_rows, select_value};
 use crate::reader::Reader;
 use crate::tables::control::{ALERT_COLUMNS, AlertRow, read_alert};
 
-use super::audit_log::{AuditRow, audit_columns, read_audit_head, read_audit_row};
+use super::audit_log::{audit_columns, read_audit_head, read_audit_row};
+use super::entry::AuditRow;
 
 /// How far a follower has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,19 +4,22 @@ mod archives;
 mod audit_log;
 mod decision_index;
 mod derived;
+mod entry;
 mod events;
 mod packing;
 mod session_log;
+mod underived;
 
 pub(crate) use archives::{ArchiveRow, archived_head, insert_archive};
-pub use audit_log::{AuditEntry, AuditFilter, AuditKind, AuditRow, audit_row_hash};
+pub use audit_log::{AuditFilter, audit_row_hash};
 pub(crate) use audit_log::{
     append_entry, audit_columns, delete_rows_until, read_audit_head, read_audit_row,
     read_chained_texts,
 };
-pub use decision_index::{DecisionFilter, DecisionLine, FiredRule, IndexPage, IndexedFields};
+pub use decision_index::{DecisionFilter, DecisionLine, IndexPage};
 pub(crate) use decision_index::{delete_decision_rows_until, fill_decision_index};
 pub(crate) use derived::{DerivedRows, write_missing_rows, write_rows_until};
+pub use entry::{AuditEntry, AuditKind, AuditRow, FiredRule, IndexedFields};
 pub use events::{EventCursor, EventRows};
 pub(crate) use packing::{BodyPacker, delete_unused_dictionaries};
 pub use session_log::{SessionLogFilter, SessionLogRow};

@@ -12,7 +12,7 @@ use crate::query::{
 };
 use crate::reader::Reader;
 
-use super::derived::{UnderivedRow, describe_result, read_derived_until, read_underived_rows};
+use super::underived::{UnderivedRow, describe_result, read_derived_until, read_underived_rows};
 
 /// A line of the session log.
 #[derive(Debug, Clone, PartialEq, Eq)]
