@@ -47,4 +47,5 @@ pub(crate) mod version;
 pub use control::HostControl;
 pub use database::{Migration, find_migration};
 pub use error::ExchangeError;
+pub use preflight::rehearse_validation;
 pub use validation::{HostClients, ValidationPlan};

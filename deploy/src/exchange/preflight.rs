@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ark_client::{ClientError, HostClient};
+use ark_client::{ClientError, Endpoint, HostClient};
 use rustix::fs::{Access, access, statvfs};
 use serde_json::{Value, json};
 
 use crate::exclusion::ExchangeKind;
 use crate::journal::{EXCHANGE_ROOM, Journal};
+use crate::validate::ValidateOptions;
 
 use super::commands::run_program;
 use super::control::{HostControl, has_unit};
@@ -235,6 +236,42 @@ impl Preflight {
             self.add(format!("the token that {what}: {error}"));
         }
     }
+}
+
+/// Checks what a validation needs, and changes nothing. `junit`: the file that is to have its results.
+///
+/// # Errors
+/// Something is missing: the message names everything that was found.
+pub fn rehearse_validation(
+    clients: HostClients<'_>,
+    options: &ValidateOptions,
+    junit: Option<&Path>,
+) -> Result<(), ExchangeError> {
+    let mut found = Preflight::default();
+    if found.check_host(clients.client, true) {
+        let what = "proposes in the validation";
+        found.check_token(clients.submitter, "/v1/actions", what);
+    }
+    found.check_access("--journal", &options.journal);
+    if let Some(junit) = junit {
+        found.check_access("--junit", junit);
+    }
+    if let Some(data_dir) = &options.data_dir {
+        found.check_file(
+            "--data-dir: the database",
+            &data_dir.join(DATABASE_FILES[0]),
+        );
+    }
+    if let Some(telemetry) = &options.telemetry {
+        let endpoint = Endpoint {
+            url: telemetry.clone(),
+            token: None,
+            ca: None,
+        };
+        let asked = HostClient::new(&endpoint).and_then(|client| client.get("/slos"));
+        found.take(asked.map_err(|error| format!("--telemetry: {error}")));
+    }
+    found.finish()
 }
 
 /// The path itself, or the nearest directory above that is there.

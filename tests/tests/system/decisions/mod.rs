@@ -3,6 +3,7 @@
 mod action_types;
 mod approvals;
 mod clock;
+mod derived_rows;
 mod disguised;
 mod executions;
 mod explain;

@@ -42,6 +42,44 @@ fn a_validation_and_a_synthetic_run_tell_each_step_beside_the_report() {
         let name = case["name"].as_str().expect("a name");
         assert!(line.starts_with("ark: ok") && line.contains(name), "{line}");
     }
+    // A dry run of a validation names its tests, or what it would fail for, and makes no file.
+    let junit = dir.path().join("junit.xml").display().to_string();
+    let words = [
+        "validate",
+        "--url",
+        &url,
+        "--category",
+        "ethics",
+        "--dry-run",
+    ];
+    let (_, names) = run(&dir, &[&words[..], &["--junit", &junit]].concat());
+    assert_eq!(names.as_array().map(Vec::len), Some(4), "{names:#}");
+    assert!(!std::path::Path::new(&junit).exists());
+    let none = dir.path().join("none").display().to_string();
+    let below = dir.config().join("x.xml").display().to_string();
+    for more in [
+        ["--junit", &below],
+        ["--data-dir", &none],
+        ["--telemetry", "http://127.0.0.1:9"],
+        ["--url", "http://127.0.0.1:9"],
+    ] {
+        let mut words: Vec<&str> = words.to_vec();
+        if more[0] == "--url" {
+            words[2] = more[1];
+        } else {
+            words.extend(more);
+        }
+        let output = Command::new(ark_program())
+            .args(&words)
+            .env("XDG_STATE_HOME", dir.path())
+            .output()
+            .expect("ark starts");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(1) && told.contains(more[1]),
+            "{more:?}: {told}"
+        );
+    }
     let words = ["--duration", "8", "--hz", "2", "--violation-every", "4"];
     let (told, report) = run(&dir, &[&["synthetic", "--url", &url][..], &words].concat());
     assert_eq!(report["passed"], true, "{report:#}");
