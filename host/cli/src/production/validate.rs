@@ -7,11 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-<<<<<<< HEAD
 use ark_deploy::VALIDATION_PROBE;
-=======
 use ark_deploy::exchange::{HostClients, rehearse_validation};
->>>>>>> w-dry
 use ark_deploy::validate::{
     CaseResult, CaseStatus, ValidateOptions, ValidationReport, list_cases, report_error,
     validate_host,
@@ -69,24 +66,7 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
         args.patience
     );
     let cases = list_cases(&args.category).map_err(UsageError::new)?;
-<<<<<<< HEAD
-    if args.dry_run {
-        if args.json {
-            print_json(&cases)?;
-        } else {
-            print_line!(
-                "the agent {VALIDATION_PROBE} is uploaded, used by these tests, and removed:"
-            );
-            for case in cases {
-                print_line!("{case}");
-            }
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(path) = &args.junit {
-=======
     if let Some(path) = args.junit.as_ref().filter(|_| !args.dry_run) {
->>>>>>> w-dry
         // Before anything is asked of the host: its results would be lost.
         File::options()
             .create(true)
@@ -119,7 +99,7 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
             print_json(&cases)?;
         } else {
             print_line!(
-                "the agent validation-probe is uploaded, used by these tests, and removed:"
+                "the agent {VALIDATION_PROBE} is uploaded, used by these tests, and removed:"
             );
             for case in cases {
                 print_line!("{case}");
