@@ -359,7 +359,7 @@ impl<'a> UnwrittenDecisions<'a> {
 
     /// The next one of the instruments, which is the latest that is left.
     fn take_next(&mut self) -> rusqlite::Result<Option<Candidate>> {
-        while let Some((row, latest_at)) = self.rows.next() {
+        for (row, latest_at) in self.rows.by_ref() {
             let policies = match &mut self.policies {
                 Some(policies) => policies,
                 none => none.insert(read_policies(self.connection)?),
