@@ -4,6 +4,7 @@ mod alerts;
 mod attesting;
 mod checkpoint;
 mod checkpointer;
+mod derived;
 mod failures;
 mod loss;
 mod metering;

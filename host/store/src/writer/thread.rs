@@ -181,7 +181,7 @@ pub(super) struct Writer {
     /// Packs the bodies of decisions.
     packer: BodyPacker,
     /// What is derived from the audit log and not written yet.
-    derived: DerivedRows,
+    pub(super) derived: DerivedRows,
     /// The heads that were anchored last, and when.
     pub(super) anchored: Heads,
     pub(super) anchored_at: Instant,
@@ -433,37 +433,6 @@ impl Writer {
         Ok(results)
     }
 
-    /// Whether derived rows are written with the transaction under way. Where room is scarce they are not, so that they keep out nothing that still
-    /// finds room, least of all an order that halts.
-    fn writes_derived(&self, units: &[QueuedUnit], reserve_only: bool) -> bool {
-        let has_room = || {
-            !reserve_only
-                && self.options.health.is_writable()
-                && !units.iter().any(|queued| queued.unit.tightens())
-        };
-        self.derived.are_needed() || (self.derived.are_many() && has_room())
-    }
-
-    /// Writes what is derived from the audit log in a transaction of its own, so that neither lists nor the next start need derive it.
-    fn write_derived_rows(&mut self) {
-        if self.derived.is_empty() || self.options.health.loss().is_some() {
-            return;
-        }
-        let until = self.heads.audit.seq;
-        let written = self
-            .connection
-            .execute_batch("BEGIN IMMEDIATE")
-            .and_then(|()| self.derived.write(&self.connection, until))
-            .and_then(|()| self.connection.execute_batch("COMMIT"));
-        match written {
-            Ok(()) => self.derived.clear(),
-            Err(error) => {
-                tracing::warn!(%error, "lines of the session log are not written yet; lists derive them");
-                self.roll_back();
-            }
-        }
-    }
-
     /// Begins a transaction that writes. Another process's lock is waited for shortly, and not at all while it made the last commit fail.
     fn begin_transaction(&self) -> Result<(), StorageError> {
         let patience = if self.options.health.is_writable() {
@@ -522,7 +491,7 @@ impl Writer {
     }
 
     /// Ends a transaction that failed, unless `SQLite` has ended it.
-    fn roll_back(&self) {
+    pub(super) fn roll_back(&self) {
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
