@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::redis::free_port;
+use crate::ports::free_port;
 use crate::wait::wait_until;
 
 /// An `HAProxy` with one backend, `ark`, in a directory of its own. It is killed when it is dropped.

@@ -11,6 +11,7 @@ pub mod haproxy;
 pub mod host;
 mod module_cache;
 pub mod policies;
+pub mod ports;
 pub mod programs;
 pub mod prometheus;
 pub mod proxy;

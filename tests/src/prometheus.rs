@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::artefacts::checkout_path;
-use crate::redis::free_port;
+use crate::ports::free_port;
 use crate::wait::wait_until;
 
 /// A Prometheus in a directory of its own. It is killed when it is dropped.

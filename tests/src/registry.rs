@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use crate::redis::free_port;
+use crate::ports::free_port;
 use crate::wait::wait_until;
 
 /// The user of a registry with a password.

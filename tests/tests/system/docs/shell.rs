@@ -13,14 +13,13 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use ark_tests::ports::free_port;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::pages::{Block, BlockKind, list_pages, read_blocks, repository};
@@ -420,14 +419,4 @@ fn toolchain_home(variable: &str, folder: &str) -> OsString {
         let home = std::env::var_os("HOME").expect("a home directory");
         Path::new(&home).join(folder).into_os_string()
     })
-}
-
-/// A port that is free, outside of the range from which the system gives out ports by itself.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 1_000).unwrap_or(0) * 10;
-    (0..1_000)
-        .map(|_| 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
 }

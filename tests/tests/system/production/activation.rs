@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ark_tests::redis::free_port;
+use ark_tests::ports::free_port;
 use ark_tests::{Client, TestDir, ark_program, run_ark, trade, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use ark_tests::artefacts::checkout_path;
-use ark_tests::redis::free_port;
+use ark_tests::ports::free_port;
 use ark_tests::{Host, TestDir, make_token, trade, wait_until};
 use serde_json::Value;
 

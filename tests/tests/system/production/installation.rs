@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use ark_tests::artefacts::checkout_path;
+use ark_tests::ports::free_port;
 use ark_tests::programs::find_program;
-use ark_tests::redis::free_port;
 use ark_tests::{Client, TestDir, ark_program, run_ark, wait_until};
 use serde_json::{Value, json};
 

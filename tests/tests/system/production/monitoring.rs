@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use ark_tests::artefacts::checkout_path;
-use ark_tests::redis::free_port;
+use ark_tests::ports::free_port;
 use ark_tests::{Client, Host, PATIENCE, TestDir, make_token, wait_until};
 use serde_json::{Value, json};
 

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use ark_tests::ports::free_port;
 use ark_tests::proxy::Proxy;
-use ark_tests::redis::{Redis, RedisClient, free_port};
+use ark_tests::redis::{Redis, RedisClient};
 use ark_tests::{TestDir, wait_for, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 

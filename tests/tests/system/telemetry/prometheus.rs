@@ -7,6 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use ark_tests::artefacts::checkout_path;
+use ark_tests::ports::free_port;
 use ark_tests::programs::find_program;
 use ark_tests::{Client, Host, copy_agent, guests_dir, take_turn, trade, wait_for, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -72,11 +73,7 @@ impl ScrapingPrometheus {
              scrape_configs:\n  - job_name: ark\n    static_configs: [{{targets: [\"{target}\"]}}]\n"
         );
         std::fs::write(dir.path().join("prometheus.yml"), config).expect("a configuration");
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("127.0.0.1:{}", free_port());
         let log = std::fs::File::create(dir.path().join("log")).expect("a log");
         let child = find_program("prometheus", "prometheus")
             .current_dir(dir.path())

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ark_tests::haproxy::Haproxy;
+use ark_tests::ports::free_port;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
-use ark_tests::redis::free_port;
 use ark_tests::{
     Client, FAULT_VARIABLE, Host, Random, TestDir, ark_program, newer_program, run_ark, trade,
     wait_until,
@@ -412,6 +412,12 @@ impl CanaryFixture {
 
 impl Drop for CanaryFixture {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Why a host that a script starts is not there is nowhere else.
+            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            let lines: Vec<_> = log.lines().rev().take(20).collect();
+            eprintln!("the last lines of the hosts, latest first: {lines:#?}");
+        }
         sh(&script(&self.dir, "stop"));
     }
 }

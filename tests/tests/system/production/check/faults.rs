@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use ark_tests::base64;
-use ark_tests::redis::free_port;
+use ark_tests::ports::free_port;
 use ark_tests::{TestDir, make_token, run_ark, sha256};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::Value;

@@ -8,8 +8,8 @@ use std::fs;
 use std::process::Command;
 use std::sync::Mutex;
 
+use ark_tests::ports::free_port;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
-use ark_tests::redis::free_port;
 use ark_tests::{Host, TestDir, ark_program, make_token, run_ark};
 use serde_json::Value;
 

@@ -10,8 +10,9 @@ use std::process::Command;
 use ark_tests::artefacts::{checkout_path, mark_component};
 use ark_tests::faults::{build_fault_library, find_faketime};
 use ark_tests::policies::{moody_component, moody_name, put};
+use ark_tests::ports::free_port;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
-use ark_tests::redis::{Redis, free_port};
+use ark_tests::redis::Redis;
 use ark_tests::{
     Client, TestDir, ark_program, base64, copy_agent, guests_dir, make_token, policies_dir,
     run_ark, sha256, trade,

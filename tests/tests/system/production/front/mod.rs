@@ -11,6 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use ark_tests::ports::free_port;
 use ark_tests::telemetry::series_value;
 use ark_tests::{Client, Host, TestDir, wait_for, wait_until};
 use serde_json::Value;
@@ -125,12 +126,6 @@ pub(super) fn token_file(dir: &TestDir, name: &str, token: &str) -> String {
     let path = dir.path().join(name);
     write_key(&path, token);
     path.display().to_string()
-}
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 fn start_owner(dir: &TestDir, listen: &str) -> Option<Host> {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ark_tests::redis::free_port;
+use ark_tests::ports::free_port;
 use ark_tests::wait_until;
 
 use super::buildah::{Buildah, finish};

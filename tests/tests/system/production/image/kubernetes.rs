@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-use ark_tests::redis::free_port;
+use ark_tests::ports::free_port;
 use ark_tests::{Client, ark_program, wait_until};
 use serde_json::Value;
 

@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ark_tests::artefacts::checkout_path;
-use ark_tests::redis::free_port;
+use ark_tests::ports::free_port;
 use ark_tests::registry::DockerRegistry;
 use ark_tests::{Client, ark_program, wait_until};
 use serde_json::{Value, json};

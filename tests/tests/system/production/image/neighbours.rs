@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ark_tests::artefacts::checkout_path;
-use ark_tests::redis::free_port;
+use ark_tests::ports::free_port;
 use ark_tests::wait_until;
 
 use super::buildah::{Buildah, Contained, finish};

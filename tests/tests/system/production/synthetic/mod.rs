@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use ark_tests::redis::free_port;
+use ark_tests::ports::free_port;
 use ark_tests::{Client, Host, TestDir, ark_program, copy_agent, guests_dir, wait_for, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};

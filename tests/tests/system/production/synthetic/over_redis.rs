@@ -1,7 +1,8 @@
 //! The load with its signals through a real Redis: the same is proved as over HTTP, and a signal that gets lost, or comes twice, fails the proof of
 //! the traces.
 
-use ark_tests::redis::{Redis, RedisClient, free_port};
+use ark_tests::ports::free_port;
+use ark_tests::redis::{Redis, RedisClient};
 use ark_tests::{Client, TestDir, wait_for, wait_until};
 use serde_json::{Value, json};
 

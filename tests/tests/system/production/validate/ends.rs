@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use ark_tests::redis::free_port;
+use ark_tests::ports::free_port;
 use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir, wait_until};
 use serde_json::json;
 
