@@ -109,9 +109,8 @@ impl<'a> Manager<'a> {
             self.orders.push(asked.to_owned());
         }
         let has_succeeded = match asked {
-            "cat ark.service" | "cat ark.socket" => true,
             "is-active ark.socket" if self.listener.is_none() => return NOT_ACTIVE,
-            "is-active ark.socket" => true,
+            "cat ark.service" | "cat ark.socket" | "is-active ark.socket" => true,
             "start ark.service" => self.is_running() || self.start_service(),
             "stop ark.service" => {
                 self.stop_service();

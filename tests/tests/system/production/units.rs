@@ -217,7 +217,7 @@ fn a_socket_that_is_installed_and_not_active_is_never_started() {
         "1000",
     ]);
     assert_eq!(report["passed"], true, "{report:#}");
-    assert_eq!(report["kept_aside"].is_null(), false, "{report:#}");
+    assert!(!report["kept_aside"].is_null(), "{report:#}");
     let orders = unit.read_orders();
     assert!(!orders.contains(&started), "{orders:?}");
     assert_eq!(unit.read_socket(), "inactive");
