@@ -207,6 +207,11 @@ impl ProgramEnd {
         self.status.success()
     }
 
+    /// Its exit status; `None`: a signal ended it.
+    pub(super) fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
     /// Makes the error of one that failed.
     pub(crate) fn into_success(self) -> Result<(), ExchangeError> {
         if self.has_succeeded() {

@@ -1,5 +1,8 @@
 //! How the host of this machine is stopped and started: by commands of the operator's, or as a unit of systemd. A unit is stopped and started by
 //! `systemctl`, which is given its arguments as they are, and its program is exchanged by this one: no shell reads a path.
+//!
+//! A socket unit of the same name stays open while its service is exchanged, so that connections wait in its queue. It is stopped only where nothing
+//! may start the host meanwhile, and started again only if it was active when the exchange began: a package installs it, and an operator may not use it.
 
 use std::fmt;
 use std::fs::{File, Permissions};
@@ -19,6 +22,10 @@ use super::version::hash_file;
 
 /// The mode of a program that is put in its place.
 const PROGRAM_MODE: u32 = 0o755;
+/// How long `systemctl is-active` may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// The exit statuses of `systemctl is-active` for a unit that is not active, and for one that there is not.
+const NOT_ACTIVE: [i32; 2] = [3, 4];
 
 /// How the host is stopped, and started with a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +44,10 @@ pub enum HostControl {
         unit: String,
         /// The program that the unit starts: the version's takes its place.
         program: PathBuf,
+        /// Whether the socket unit was active when the exchange began; `None`: nobody has looked, also in a journal of an earlier program. It is
+        /// in the journal since a run that goes on may find the socket stopped by the run before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        has_active_socket: Option<bool>,
     },
 }
 
@@ -54,7 +65,27 @@ impl HostControl {
         Ok(Self::Unit {
             unit: unit.to_owned(),
             program,
+            has_active_socket: None,
         })
+    }
+
+    /// Notes whether the unit's socket is active, unless that was noted earlier. To be called before anything is stopped. Changes nothing.
+    ///
+    /// # Errors
+    /// `systemctl` does not say it.
+    pub(crate) fn note_socket(self) -> Result<Self, ExchangeError> {
+        match self {
+            Self::Unit {
+                unit,
+                program,
+                has_active_socket: None,
+            } => Ok(Self::Unit {
+                has_active_socket: Some(is_active(&format!("{unit}.socket"))?),
+                unit,
+                program,
+            }),
+            noted => Ok(noted),
+        }
     }
 
     /// What stops the host. `binary`: the version that is started next. `is_exclusive`: nothing may be started until [`Self::start_actions`] has it
@@ -62,10 +93,11 @@ impl HostControl {
     pub(crate) fn stop_actions(&self, binary: &Path, is_exclusive: bool) -> Vec<HostAction> {
         match self {
             Self::Commands { stop, .. } => vec![HostAction::Shell(stop.clone())],
-            Self::Unit { unit, program } => {
+            Self::Unit { unit, program, .. } => {
                 let first = if is_exclusive {
                     // The program stays until the next version is started: if that is called off, the unit starts what the database belongs to.
-                    HostAction::socket("stop", unit)
+                    // A socket that was activated since the exchange began is stopped, too.
+                    HostAction::stop_socket(unit)
                 } else {
                     // What a connection to the socket starts is the next version.
                     HostAction::install(binary, program)
@@ -79,11 +111,23 @@ impl HostControl {
     pub(crate) fn start_actions(&self, binary: &Path) -> Vec<HostAction> {
         match self {
             Self::Commands { start, .. } => vec![HostAction::Shell(start.clone())],
-            Self::Unit { unit, program } => vec![
-                HostAction::install(binary, program),
-                HostAction::socket("start", unit),
-                HostAction::service("start", unit),
-            ],
+            Self::Unit {
+                unit,
+                program,
+                has_active_socket,
+            } => {
+                let mut actions = vec![
+                    HostAction::install(binary, program),
+                    HostAction::ForgetFailures {
+                        unit: format!("{unit}.service"),
+                    },
+                ];
+                if *has_active_socket == Some(true) {
+                    actions.push(HostAction::start_socket(unit));
+                }
+                actions.push(HostAction::service("start", unit));
+                actions
+            }
         }
     }
 }
@@ -109,6 +153,12 @@ pub(crate) enum HostAction {
         /// Where there is no such unit, nothing is done.
         is_optional: bool,
     },
+    /// A unit's failed starts are forgotten. A version that does not start uses up what systemd allows in a while (`StartLimitBurst=`), and the next one
+    /// would be refused.
+    ForgetFailures {
+        /// The unit, with its kind.
+        unit: String,
+    },
 }
 
 impl HostAction {
@@ -127,11 +177,20 @@ impl HostAction {
         }
     }
 
-    fn socket(verb: &'static str, unit: &str) -> Self {
+    fn stop_socket(unit: &str) -> Self {
         Self::Systemctl {
-            verb,
+            verb: "stop",
             unit: format!("{unit}.socket"),
             is_optional: true,
+        }
+    }
+
+    /// Only for a socket that was active.
+    fn start_socket(unit: &str) -> Self {
+        Self::Systemctl {
+            verb: "start",
+            unit: format!("{unit}.socket"),
+            is_optional: false,
         }
     }
 
@@ -148,6 +207,10 @@ impl HostAction {
                     return Ok(());
                 }
                 run_program("systemctl", &[verb, unit], lock, timeout, stop)?.into_success()
+            }
+            Self::ForgetFailures { unit } => {
+                // It fails for a unit that is not loaded, which has no failures.
+                run_program("systemctl", &["reset-failed", unit], lock, timeout, stop).map(drop)
             }
         }
     }
@@ -171,6 +234,7 @@ impl fmt::Display for HostAction {
                 let condition = if *is_optional { " if there is one" } else { "" };
                 write!(f, "systemctl {verb} {unit}{condition}")
             }
+            Self::ForgetFailures { unit } => write!(f, "systemctl reset-failed {unit}"),
         }
     }
 }
@@ -203,6 +267,20 @@ pub(crate) fn has_unit(
     Ok(shown.has_succeeded())
 }
 
+/// Whether a unit is active; one that there is not is not. Changes nothing.
+fn is_active(unit: &str) -> Result<bool, ExchangeError> {
+    let nothing = Path::new("/dev/null");
+    // What stands for the lock of a journal, which a look does not hold.
+    let nothing = File::open(nothing).map_err(ExchangeError::for_file(nothing))?;
+    let never = AtomicBool::new(false);
+    let args = ["is-active", unit];
+    let looked = run_program("systemctl", &args, &nothing, LOOK_TIMEOUT, &never)?;
+    if looked.code().is_some_and(|code| NOT_ACTIVE.contains(&code)) {
+        return Ok(false);
+    }
+    looked.into_success().map(|()| true)
+}
+
 /// Puts a version in the place of a program. One that is there already is only made to last.
 fn install_program(binary: &Path, program: &Path) -> Result<(), ExchangeError> {
     let wanted = hash_file(binary)?;
@@ -226,6 +304,12 @@ mod tests {
     fn a_unit_is_stopped_and_started_with_the_version_in_its_place() {
         let (new, program) = (Path::new("/opt/it's new"), Path::new("/usr/bin/ark"));
         let control = HostControl::of_unit("ark.service", program.into()).unwrap();
+        let with_socket = |is_active| HostControl::Unit {
+            unit: "ark".to_owned(),
+            program: program.to_owned(),
+            has_active_socket: Some(is_active),
+        };
+        let without = "/opt/it's new takes the place of /usr/bin/ark, then systemctl reset-failed ark.service, then systemctl start ark.service";
         for (actions, expected) in [
             (
                 control.stop_actions(new, false),
@@ -236,13 +320,31 @@ mod tests {
                 control.stop_actions(new, true),
                 "systemctl stop ark.socket if there is one, then systemctl stop ark.service",
             ),
+            // The socket is started only if it was active.
             (
-                control.start_actions(new),
-                "/opt/it's new takes the place of /usr/bin/ark, then systemctl start ark.socket if there is one, then systemctl start ark.service",
+                with_socket(true).start_actions(new),
+                "/opt/it's new takes the place of /usr/bin/ark, then systemctl reset-failed ark.service, then systemctl start ark.socket, then systemctl start ark.service",
             ),
+            (with_socket(false).start_actions(new), without),
+            (control.start_actions(new), without),
         ] {
             assert_eq!(describe_actions(&actions), expected);
         }
+        // What was noted is not looked at again, and outlives the process.
+        for is_active in [true, false] {
+            let noted = with_socket(is_active);
+            let written = serde_json::to_string(&noted).unwrap();
+            assert_eq!(
+                serde_json::from_str::<HostControl>(&written).unwrap(),
+                noted
+            );
+            assert_eq!(noted.clone().note_socket().unwrap(), noted);
+        }
+        let earlier = r#"{"unit":{"unit":"ark","program":"/usr/bin/ark"}}"#;
+        assert_eq!(
+            serde_json::from_str::<HostControl>(earlier).unwrap(),
+            control
+        );
         for name in ["", "-x", "a b", "a;b", "ark/..", "$(x)"] {
             assert!(
                 HostControl::of_unit(name, program.into()).is_err(),

@@ -1,7 +1,7 @@
 //! What a dry run looks at: everything that can be found without a change. All problems are found, not the first alone.
 //!
 //! Invariant: nothing is made, written or stopped. What is run are versions of `ark` that say which one they are, `sh -n`, which reads a command and
-//! runs nothing, and `systemctl cat`.
+//! runs nothing, and `systemctl cat` and `is-active`.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -163,7 +163,7 @@ impl Preflight {
                     self.check_command(command);
                 }
             }
-            HostControl::Unit { unit, program } => {
+            HostControl::Unit { unit, program, .. } => {
                 let service = format!("{unit}.service");
                 let known = open_nothing()
                     .and_then(|nothing| has_unit(&service, &nothing, TIMEOUT, &never()));

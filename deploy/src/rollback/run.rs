@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use ark_client::{ClientError, HostClient};
 use ark_model::ids::{Millis, TraceId};
-use ark_store::{MaintenanceError, OpenError, current_schema, give_made, is_restore_pending};
+use ark_store::{
+    HostProcess, MaintenanceError, OpenError, current_schema, find_host_process, give_made,
+    is_restore_pending,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -95,6 +98,8 @@ pub(super) fn prepare_rollback(
             } else {
                 plan.version
             },
+            // That of an upgrade noted it before it stopped the host.
+            control: plan.control.note_socket()?,
             ..plan
         },
         began_at: Millis::now(),
@@ -472,6 +477,10 @@ impl<'a> Rollback<'a> {
 
     /// Has the host record the steps that were taken, each once; while it is away they wait.
     fn record_steps(&mut self) {
+        // The open socket of a unit takes a connection also while no host does: that would hold up the way back until its time-out.
+        if find_host_process(&self.state.begin.plan.data_dir) == HostProcess::None {
+            return;
+        }
         for done in &self.state.past.steps {
             if self.recorded.contains(&done.step) {
                 continue;

@@ -126,6 +126,8 @@ pub(super) fn prepare_upgrade(
                 plan.version
             },
             stable_binary,
+            control: plan.control.note_socket()?,
+            stable_control: plan.stable_control.note_socket()?,
             ..plan
         },
     };

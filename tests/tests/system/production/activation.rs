@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_tests::ports::free_port;
@@ -20,13 +21,18 @@ const PAUSE: Duration = Duration::from_millis(200);
 const RESTARTS: u32 = 4;
 
 /// Starts a host on a listener that this process keeps, as descriptor 3.
-fn start_activated(dir: &TestDir, listener: &TcpListener, notify: &str) -> Child {
+pub(super) fn start_activated(
+    program: &Path,
+    dir: &TestDir,
+    listener: &TcpListener,
+    notify: &str,
+) -> Child {
     let listener: OwnedFd = listener.try_clone().expect("a descriptor").into();
     let address = TcpListener::from(listener.try_clone().expect("a descriptor"));
     let address = address.local_addr().expect("an address").to_string();
     Command::new("sh")
         .args(["-c", "exec 3<&0 </dev/null; exec \"$@\"", "sh"])
-        .arg(ark_program())
+        .arg(program)
         .args([
             "serve",
             "--listen",
@@ -69,14 +75,14 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
     let patience = Some(Duration::from_mins(4));
     manager.set_read_timeout(patience).expect("a timeout");
     let notify = path.to_str().expect("UTF-8");
-    let mut host = start_activated(&dir, &listener, notify);
+    let mut host = start_activated(&ark_program(), &dir, &listener, notify);
     wait_told(&manager, "READY=1");
-    let stop = AtomicBool::new(false);
+    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let decided: BTreeSet<String> = std::thread::scope(|scope| {
         let senders: Vec<_> = (0..SENDERS)
             .map(|sender| {
-                let (stop, address) = (&stop, &address);
-                scope.spawn(move || send_until(address, sender, stop))
+                let (stop, address, sent) = (&stop, &address, &sent);
+                scope.spawn(move || send_until(address, sender, stop, sent))
             })
             .collect();
         let ending = EndLoad(&stop);
@@ -86,7 +92,7 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
             kill_process(pid, Signal::TERM).expect("SIGTERM");
             wait_told(&manager, "STOPPING=1");
             assert_eq!(host.wait().expect("its end").code(), Some(0));
-            host = start_activated(&dir, &listener, notify);
+            host = start_activated(&ark_program(), &dir, &listener, notify);
             wait_told(&manager, "READY=1");
         }
         std::thread::sleep(Duration::from_secs(1));
@@ -122,8 +128,13 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
     assert!(verified.status.success(), "{verified:?}");
 }
 
-/// Sends proposals, each on a connection of its own, which must be taken. Returns the decisions.
-fn send_until(address: &str, sender: u32, stop: &AtomicBool) -> Vec<String> {
+/// Sends proposals at 5 a second, each on a connection of its own, which must be taken. `sent` counts them. Returns the decisions.
+pub(super) fn send_until(
+    address: &str,
+    sender: u32,
+    stop: &AtomicBool,
+    sent: &AtomicUsize,
+) -> Vec<String> {
     let mut decided = Vec::new();
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -135,6 +146,7 @@ fn send_until(address: &str, sender: u32, stop: &AtomicBool) -> Vec<String> {
         let (status, answer) = answer.unwrap_or_else(|error| panic!("{symbol}: {error}"));
         assert_eq!(status, 200, "{symbol}: {answer}");
         decided.push(answer["decision_id"].as_str().expect("an id").to_owned());
+        sent.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(PAUSE.saturating_sub(began.elapsed()));
     }
     decided
@@ -144,14 +156,21 @@ fn send_until(address: &str, sender: u32, stop: &AtomicBool) -> Vec<String> {
 fn the_sockets_of_systemd_are_taken_in_their_order_and_checked() {
     let dir = TestDir::new("");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    // Another port than the configured one, and a socket for telemetry that is off.
-    for (count, telemetry, reason) in [
-        ("1", "off", "the same port"),
-        ("2", "off", "take the socket out of its unit"),
-        ("3", "off", "passes 3 sockets"),
+    let own = listener.local_addr().expect("an address").to_string();
+    let elsewhere = own.replace("127.0.0.1", "127.0.0.2");
+    // Another port than the configured one, another address, and a socket for telemetry that is off.
+    for (count, listen, telemetry, reason) in [
+        ("1", "127.0.0.1:1", "off", "the same address and port"),
+        ("1", elsewhere.as_str(), "off", "the same address and port"),
+        (
+            "2",
+            own.as_str(),
+            elsewhere.as_str(),
+            "`telemetry_listen` is 127.0.0.2",
+        ),
+        ("2", own.as_str(), "off", "take the socket out of its unit"),
+        ("3", own.as_str(), "off", "passes 3 sockets"),
     ] {
-        let own = listener.local_addr().expect("an address").to_string();
-        let listen = if count == "1" { "127.0.0.1:1" } else { &own };
         let passed: OwnedFd = listener.try_clone().expect("a descriptor").into();
         let output = Command::new("sh")
             .args(["-c", "exec 3<&0 4<&0 5<&0 </dev/null; exec \"$@\"", "sh"])

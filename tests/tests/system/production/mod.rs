@@ -14,6 +14,7 @@ mod exclusion;
 mod front;
 mod full_disk;
 mod gates;
+mod handover;
 mod host_kills;
 mod image;
 mod installation;

@@ -1,10 +1,11 @@
 //! `ark upgrade --unit` and `ark rollback --unit`: the version takes the place of the program that a unit starts. What stands for systemd is a
-//! script that starts and stops that program.
+//! script that starts and stops that program, and that knows of a socket unit whether it is installed and active. What holds a socket is in
+//! `handover.rs`.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use ark_tests::{ark_program, wait_until};
+use ark_tests::{ark_program, newer_program, wait_until};
 use serde_json::Value;
 
 use super::canary::stage::{CanaryFixture, is_ready, script, sh};
@@ -26,8 +27,18 @@ impl UnitFixture {
         std::fs::write(unit.path_of("start-unit.sh"), start).expect("a file");
         std::fs::create_dir(unit.path_of("bin")).expect("a directory");
         let systemctl = format!(
-            "#!/bin/sh\necho \"$*\" >>{calls}\ncase \"$1 $2\" in \"cat ark.service\") ;; cat*) exit 1;; esac\ncase \"$1\" in stop) {stop};; start) {start};; esac\n",
+            "#!/bin/sh\necho \"$*\" >>{calls}\ncase \"$1 $2\" in\n\
+             'cat ark.service') ;;\n\
+             'cat ark.socket') [ -e {socket} ] ;;\n\
+             'is-active ark.socket') [ -e {socket} ] || exit 4; grep -qx active {socket} || exit 3 ;;\n\
+             'stop ark.socket') echo inactive >{socket} ;;\n\
+             'start ark.socket') echo active >{socket} ;;\n\
+             'stop ark.service') while [ -e {hold} ]; do sleep 0.02; done; {stop} ;;\n\
+             'start ark.service') {start} ;;\n\
+             *) echo \"$*: unknown\"; exit 1 ;;\nesac\n",
             calls = unit.path_of("calls").display(),
+            socket = unit.path_of("socket").display(),
+            hold = unit.path_of("hold").display(),
             stop = script(&unit.stage.dir, "stop"),
             start = script(&unit.stage.dir, "start-unit"),
         );
@@ -62,11 +73,52 @@ impl UnitFixture {
         name.expect("a name").to_owned()
     }
 
-    fn run_ark(&self, verb: &str, more: &[&str]) -> Value {
+    /// A version with a later schema, which migrates the database.
+    fn write_later_program(&self, file: &str) {
+        let newer = newer_program().display().to_string();
+        let first = format!("export TEST_ARK_LATER_SCHEMA=1\nexec {newer} \"$@\"");
+        self.write_program(file, file, &first);
+    }
+
+    /// What the socket unit is: `active` or `inactive`.
+    fn set_socket(&self, state: &str) {
+        std::fs::write(self.path_of("socket"), format!("{state}\n")).expect("a file");
+    }
+
+    fn read_socket(&self) -> String {
+        let text = std::fs::read_to_string(self.path_of("socket")).expect("a file");
+        text.trim().to_owned()
+    }
+
+    /// The orders that `systemctl` got, but for questions.
+    fn read_orders(&self) -> Vec<String> {
+        let calls = std::fs::read_to_string(self.path_of("calls")).unwrap_or_default();
+        let is_order = |line: &&str| line.starts_with("start ") || line.starts_with("stop ");
+        calls.lines().filter(is_order).map(str::to_owned).collect()
+    }
+
+    fn forget_orders(&self) {
+        std::fs::write(self.path_of("calls"), "").expect("a file");
+    }
+
+    /// A command that needs no arguments of the host, since it goes on.
+    fn command(&self, verb: &str) -> Command {
         let path = std::env::var("PATH").expect("a path");
-        let output = Command::new(ark_program())
+        let mut command = Command::new(ark_program());
+        command
             .args([verb, "--json", "--url"])
             .arg(format!("http://{}", self.stage.owner))
+            .env("PATH", format!("{}:{path}", self.path_of("bin").display()))
+            .env("XDG_STATE_HOME", self.path_of("state"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn begin_command(&self, verb: &str, more: &[&str]) -> Command {
+        let mut command = self.command(verb);
+        command
             .args(["--unit", "ark.service", "--program"])
             .arg(self.path_of("ark"))
             .arg("--data-dir")
@@ -74,21 +126,29 @@ impl UnitFixture {
             .arg("--snapshots")
             .arg(self.path_of("snapshots"))
             .args(["--timeout", "20", "--category", "ethics"])
-            .args(more)
-            .env("PATH", format!("{}:{path}", self.path_of("bin").display()))
-            .env("XDG_STATE_HOME", self.path_of("state"))
-            .stdin(Stdio::null())
-            .output()
-            .expect("ark starts");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+            .args(more);
+        command
+    }
+
+    fn upgrade_command(&self, new: &str) -> Command {
+        let (new, config) = (self.path_of(new), self.stage.dir.config());
+        let text = |path: &PathBuf| path.display().to_string();
+        self.begin_command("upgrade", &[&text(&new), "--config", &text(&config)])
+    }
+
+    fn run_rollback(&self, more: &[&str]) -> Value {
+        run(self.begin_command("rollback", more))
     }
 
     fn run_upgrade(&self, new: &str) -> Value {
-        let (new, config) = (self.path_of(new), self.stage.dir.config());
-        let text = |path: &PathBuf| path.display().to_string();
-        self.run_ark("upgrade", &[&text(&new), "--config", &text(&config)])
+        run(self.upgrade_command(new))
     }
+}
+
+fn run(mut command: Command) -> Value {
+    let output = command.output().expect("ark starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 
 #[test]
@@ -111,16 +171,85 @@ fn a_version_takes_the_place_of_the_units_program_and_the_old_one_comes_back() {
         assert_eq!(unit.read_installed(), "second");
         // Back to the first one.
         let kept = kept.display().to_string();
-        let report = unit.run_ark("rollback", &["--stable-binary", &kept]);
+        let report = unit.run_rollback(&["--stable-binary", &kept]);
         assert_eq!(report["passed"], true, "{report:#}");
         assert_eq!(unit.read_installed(), "first");
     });
     assert!(decided.is_subset(&unit.stage.recorded()), "none is lost");
     unit.stage.assert_chain();
-    let calls = std::fs::read_to_string(unit.path_of("calls")).expect("calls");
+    let orders = unit.read_orders();
+    let is_of_service = |order: &String| order.ends_with(" ark.service");
+    assert!(orders.iter().all(is_of_service), "no socket: {orders:?}");
     assert!(
-        calls.contains("stop ark.service") && calls.contains("start ark.service"),
-        "{calls}"
+        orders.contains(&"stop ark.service".to_owned()),
+        "{orders:?}"
     );
-    assert!(!calls.contains("stop ark.socket"), "there is none: {calls}");
+}
+
+#[test]
+fn a_socket_that_is_installed_and_not_active_is_never_started() {
+    let unit = UnitFixture::start();
+    unit.set_socket("inactive");
+    unit.write_program("second", "second", "");
+    unit.write_program("failing", "failing", "case \"$1\" in serve) exit 7;; esac");
+    unit.write_later_program("later");
+    let started = "start ark.socket".to_owned();
+    // On the same schema, on a way back, and over a migration, for which nothing else may start the host.
+    for (new, is_upgraded) in [("second", true), ("failing", false), ("later", true)] {
+        let report = unit.run_upgrade(new);
+        assert_eq!(report["upgraded"], is_upgraded, "{new}: {report:#}");
+        let orders = unit.read_orders();
+        assert!(!orders.contains(&started), "{new}: {orders:?}");
+        assert_eq!(unit.read_socket(), "inactive", "{new}");
+    }
+    // Back to the version of before, with the database that was kept.
+    let kept = std::fs::read_dir(unit.path_of("snapshots")).expect("snapshots");
+    let kept = kept.flatten().map(|entry| entry.path());
+    let kept = kept.filter(|path| path.display().to_string().ends_with("-before-migration"));
+    let kept = kept.last().expect("the database").display().to_string();
+    let stable = unit.path_of("second").display().to_string();
+    let report = unit.run_rollback(&[
+        "--stable-binary",
+        &stable,
+        "--snapshot",
+        &kept,
+        "--accept-loss-of-decisions",
+        "1000",
+    ]);
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert!(!report["kept_aside"].is_null(), "{report:#}");
+    let orders = unit.read_orders();
+    assert!(!orders.contains(&started), "{orders:?}");
+    assert_eq!(unit.read_socket(), "inactive");
+}
+
+#[test]
+fn an_active_socket_is_closed_for_a_migration_alone_and_opened_again_also_after_a_kill() {
+    let unit = UnitFixture::start();
+    unit.set_socket("active");
+    unit.write_program("second", "second", "");
+    unit.write_later_program("later");
+    let report = unit.run_upgrade("second");
+    assert_eq!(report["upgraded"], true, "{report:#}");
+    let orders = ["stop ark.service", "start ark.socket", "start ark.service"];
+    assert_eq!(unit.read_orders(), orders, "it stays open");
+    assert_eq!(unit.read_socket(), "active");
+    // Killed when the socket is closed and the host about to be.
+    unit.forget_orders();
+    std::fs::write(unit.path_of("hold"), "").expect("a file");
+    let mut killed = unit.upgrade_command("later").spawn().expect("ark starts");
+    let stopped = ["stop ark.socket", "stop ark.service"];
+    wait_until("the host is about to be stopped", || {
+        assert!(killed.try_wait().expect("its state").is_none());
+        unit.read_orders() == stopped
+    });
+    assert_eq!(unit.read_socket(), "inactive");
+    killed.kill().expect("SIGKILL");
+    killed.wait().expect("its end");
+    unit.forget_orders();
+    std::fs::remove_file(unit.path_of("hold")).expect("a file");
+    let report = run(unit.command("upgrade"));
+    assert_eq!(report["upgraded"], true, "{report:#}");
+    assert_eq!(unit.read_orders(), [&stopped[..], &orders[1..]].concat());
+    assert_eq!(unit.read_socket(), "active");
 }
