@@ -183,8 +183,13 @@ pub struct ServerStatus {
     pub connection_errors: u64,
     /// Answers of it that broke off or were malformed.
     pub response_errors: u64,
-    /// Answers of it with a status of 500 to 599.
+    /// Answers of it with a status of 500 to 599 that reached a client.
     pub server_errors: u64,
+    /// Requests that it was given and that were sent again (`retry-on`): it broke the connection, did not answer in time, or answered with a status
+    /// upon which a request is repeated. No answer of theirs counts as one of it.
+    pub repeated: u64,
+    /// Requests that another server was given in its place: those repeated ones, and those that no connection to it could be made for.
+    pub redispatched: u64,
     /// How often its checks failed while it was up.
     pub failed_checks: u64,
     /// How often it went down.
@@ -198,6 +203,19 @@ impl ServerStatus {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.status.starts_with("UP") || self.status == "no check"
+    }
+
+    /// How many connections to it could not be made, also where another server got the request.
+    #[must_use]
+    pub const fn count_lost_connections(&self) -> u64 {
+        self.connection_errors + self.redispatched.saturating_sub(self.repeated)
+    }
+
+    /// How many requests it failed, also where another server answered them. One whose connection it resets and that is repeated is counted by
+    /// `HAProxy` twice, and here once.
+    #[must_use]
+    pub fn count_failures(&self) -> u64 {
+        self.server_errors + self.response_errors.max(self.repeated)
     }
 }
 
@@ -427,6 +445,8 @@ fn parse_servers(answer: &str) -> Option<Vec<ServerStatus>> {
                 connection_errors: count("econ"),
                 response_errors: count("eresp"),
                 server_errors: count("hrsp_5xx"),
+                repeated: count("wretr"),
+                redispatched: count("wredis"),
                 failed_checks: count("chkfail"),
                 times_down: count("chkdown"),
                 check: cell("check_status").unwrap_or_default().to_owned(),
@@ -466,11 +486,14 @@ mod tests {
 
     #[test]
     fn a_table_is_read_by_its_column_names() {
-        let answer = "# pxname,svname,scur,stot,econ,eresp,status,weight,chkfail,chkdown,check_status,hrsp_5xx,\n\
-            ark,stable,1,17,2,3,UP,100,0,0,L7OK,4,\nark,canary,,5,,,DOWN 1/2,0,1,1,L4CON,,\n\n";
+        let answer = "# pxname,svname,scur,stot,econ,eresp,wretr,wredis,status,weight,chkfail,chkdown,check_status,hrsp_5xx,\n\
+            ark,stable,1,17,2,3,5,6,UP,100,0,0,L7OK,4,\nark,canary,,5,,,,,DOWN 1/2,0,1,1,L4CON,,\n\n";
         let servers = parse_servers(answer).unwrap();
         assert_eq!(servers.len(), 2);
         assert_eq!((servers[0].sessions, servers[0].server_errors), (17, 4));
+        // 2 that failed for a client and 1 whose request went elsewhere; 4 answers, and 5 repeated requests of which 3 were reset.
+        assert_eq!(servers[0].count_lost_connections(), 3);
+        assert_eq!(servers[0].count_failures(), 9);
         assert!(servers[0].is_up() && !servers[1].is_up());
         assert!(parse_servers("No such proxy.\n").is_none());
         assert!(parse_servers("# svname\nx\n").is_none());

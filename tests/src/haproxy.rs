@@ -1,4 +1,5 @@
-//! A real `HAProxy` (Debian package `haproxy`) on a free port of this machine.
+//! A real `HAProxy` (Debian package `haproxy`) on a free port of this machine, with the backend of `deploy/compose/haproxy.cfg`: what is repeated at
+//! another front there is repeated here.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -6,8 +7,29 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use crate::artefacts::checkout_path;
 use crate::ports::free_port;
 use crate::wait::wait_until;
+
+/// How the backend of Compose's configuration begins and where its servers begin.
+const BACKEND: (&str, &str) = ("\nbackend ark\n", "  default-server ");
+
+/// The rules of Compose's backend for all of its servers, among them which requests are repeated.
+///
+/// # Panics
+/// The file is not there, or has no such backend.
+#[must_use]
+pub fn backend_rules() -> String {
+    let file = checkout_path("deploy/compose/haproxy.cfg");
+    let text = std::fs::read_to_string(file).expect("Compose's configuration");
+    let rules = text
+        .split_once(BACKEND.0)
+        .and_then(|(_, backend)| backend.split_once(BACKEND.1));
+    let (rules, _) = rules.expect("a backend with servers");
+    // A comment before the servers is about them.
+    let lines = rules.lines().filter(|line| !line.trim().starts_with('#'));
+    lines.fold(String::new(), |text, line| text + line + "\n")
+}
 
 /// An `HAProxy` with one backend, `ark`, in a directory of its own. It is killed when it is dropped.
 pub struct Haproxy {
@@ -22,34 +44,26 @@ pub struct Haproxy {
 }
 
 impl Haproxy {
-    /// Starts one before these servers (name, address, weight) and waits until all are up.
+    /// Starts one before these servers (name, address, weight) and waits until all are up. `checks`: the intervals of the health checks.
+    /// `answer_within`: the time in which a server must answer.
     ///
     /// # Panics
     /// There is no `haproxy`, or a server does not come up.
     #[must_use]
-    pub fn start(servers: &[(&str, &str, u32)]) -> Self {
-        Self::start_with_checks(servers, "inter 200ms fall 2 rise 1")
-    }
-
-    /// As [`Self::start`], with other intervals of the health checks.
-    ///
-    /// # Panics
-    /// As [`Self::start`].
-    #[must_use]
-    pub fn start_with_checks(servers: &[(&str, &str, u32)], checks: &str) -> Self {
+    pub fn start(servers: &[(&str, &str, u32)], checks: &str, answer_within: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let socket = dir.path().join("admin.sock");
         let user_socket = dir.path().join("user.sock");
         let address = format!("127.0.0.1:{}", free_port());
         let mut config = format!(
             "global\n stats socket {} mode 600 level admin\n stats socket {} mode 600 level user\n\
-             defaults\n mode http\n timeout connect 5s\n timeout client 10m\n timeout server 10m\n timeout queue 10m\n\
-             retries 3\n option redispatch 1\n\
+             defaults\n mode http\n timeout connect 5s\n timeout client 10m\n timeout server {answer_within}\n timeout queue 10m\n\
              frontend clients\n bind {address}\n default_backend ark\n\
-             backend ark\n balance roundrobin\n option httpchk GET /readyz\n\
+             backend ark\n{rules}\
              default-server check {checks} pool-purge-delay 1s\n",
             socket.display(),
-            user_socket.display()
+            user_socket.display(),
+            rules = backend_rules()
         );
         for (name, address, weight) in servers {
             let _ = writeln!(config, " server {name} {address} weight {weight}");

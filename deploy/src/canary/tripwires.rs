@@ -179,7 +179,7 @@ impl StepWatch<'_> {
             let problem = format!("HAProxy says {} ({})", server.status, server.check);
             return Some(build_failure(Tripwire::Down, problem));
         }
-        let lost = since(|one| one.server.connection_errors);
+        let lost = since(|one| one.server.count_lost_connections());
         if lost > 0 {
             return Some(build_failure(
                 Tripwire::Down,
@@ -214,7 +214,7 @@ impl StepWatch<'_> {
             return Some(build_failure(Tripwire::Denials, problem));
         }
         let sessions = since(|one| one.server.sessions);
-        let errors = since(|one| one.server.server_errors + one.server.response_errors);
+        let errors = since(|one| one.server.count_failures());
         // A single failure in few requests says nothing.
         if errors >= 3 && errors as f64 > limits.max_error_share * sessions as f64 {
             let problem = format!("{errors} of {sessions} requests failed");
@@ -352,6 +352,8 @@ mod tests {
                 connection_errors: 0,
                 response_errors: 0,
                 server_errors: 0,
+                repeated: 0,
+                redispatched: 0,
                 failed_checks: 0,
                 times_down: 0,
                 check: "L7OK".to_owned(),
@@ -385,9 +387,10 @@ mod tests {
             MeasurementResult::Success
         );
         type Change = fn(&mut Figures);
-        let faults: [(Tripwire, Change); 8] = [
+        let faults: [(Tripwire, Change); 10] = [
             (Tripwire::Down, |one| one.server.status = "DOWN".to_owned()),
             (Tripwire::Down, |one| one.server.connection_errors = 1),
+            (Tripwire::Down, |one| one.server.redispatched = 1),
             (Tripwire::Restart, |one| one.front_started = Some(2000.0)),
             (Tripwire::Quarantine, |one| {
                 one.quarantined = vec!["kyle".to_owned()];
@@ -395,6 +398,11 @@ mod tests {
             (Tripwire::Verdicts, |one| one.different = Some(1)),
             (Tripwire::Denials, |one| one.denied = Some(40)),
             (Tripwire::Errors, |one| one.server.server_errors = 5),
+            (Tripwire::Errors, |one| {
+                // Another front answered them.
+                one.server.repeated = 5;
+                one.server.redispatched = 5;
+            }),
             (Tripwire::Memory, |one| one.memory_bytes = Some(2e9)),
         ];
         for (tripwire, change) in faults {

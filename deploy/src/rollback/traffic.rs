@@ -90,11 +90,11 @@ fn watch_share(
             )));
         }
         let since = |of: fn(&ServerStatus) -> u64| of(&now).saturating_sub(of(&first));
-        let lost = since(|one| one.connection_errors);
+        let lost = since(ServerStatus::count_lost_connections);
         if lost > 0 {
             return Err(failed(format!("{lost} connections to it failed")));
         }
-        let errors = since(|one| one.server_errors + one.response_errors);
+        let errors = since(ServerStatus::count_failures);
         let sessions = since(|one| one.sessions);
         if errors >= MIN_ERRORS && errors as f64 > MAX_ERROR_SHARE * sessions as f64 {
             return Err(failed(format!("{errors} of {sessions} requests failed")));

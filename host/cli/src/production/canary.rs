@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ark_client::{Answer, HostClient};
+use ark_client::{Answer, ClientError, HostClient};
 use ark_deploy::canary::{
-    BaselineSource, CanaryError, CanaryOrder, CanaryPlan, CanaryReport, ExcludedJournals,
-    HealthBounds, HostCanary, TakeOverPlan, read_state, rehearse_canary, rehearse_order,
-    send_request,
+    BaselineSource, CanaryError, CanaryOrder, CanaryPlan, CanaryReport, CanaryState,
+    ExcludedJournals, HealthBounds, HostCanary, TakeOverPlan, read_state, rehearse_canary,
+    rehearse_order, send_request,
 };
 use ark_deploy::exchange::find_migration;
 use ark_deploy::haproxy::HaproxyAddress;
@@ -411,57 +411,101 @@ fn print_report(report: &CanaryReport, json: bool) -> anyhow::Result<()> {
 /// How many pages of agents, and of policies, are looked through for canaries.
 const MAX_PAGES: u32 = 200;
 
-/// Shows all canaries.
+/// What the host says of canaries.
+struct HostCanaries {
+    /// The last steps of deployments, newest first.
+    steps: Value,
+    /// The agents with a version on trial.
+    agents: Vec<Value>,
+    /// The policies with a version on trial.
+    policies: Vec<Value>,
+}
+
+impl HostCanaries {
+    fn read(client: &HostClient) -> Result<Self, ClientError> {
+        let steps = client
+            .get("/v1/deployments?limit=20")
+            .and_then(Answer::into_success)?;
+        let on_trial = |list: &str, member: &str| -> Result<Vec<Value>, ClientError> {
+            let items = client.read_list(&format!("/v1/{list}"), list, MAX_PAGES)?;
+            let items = items.rows.iter();
+            Ok(items
+                .filter(|item| item.get(member).is_some_and(|trial| !trial.is_null()))
+                .map(|item| json!({"name": item.get("name"), member: item.get(member)}))
+                .collect())
+        };
+        Ok(Self {
+            steps: steps.get("steps").cloned().unwrap_or_default(),
+            agents: on_trial("agents", "canary")?,
+            policies: on_trial("policies", "shadow")?,
+        })
+    }
+}
+
+/// Shows all canaries: the host's by its journal, which needs no host, and what the host says. Without that the exit code is not 0.
 fn show_status(
     client: &HostClient,
     journal: &std::path::Path,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let state = read_state(client, journal)?;
-    let read = |path: &str| client.get(path).and_then(Answer::into_success);
-    let steps = read("/v1/deployments?limit=20")?;
-    let on_trial = |list: &str, member: &str| -> anyhow::Result<Vec<Value>> {
-        let items = client.read_list(&format!("/v1/{list}"), list, MAX_PAGES)?;
-        let items = items.rows.iter();
-        Ok(items
-            .filter(|item| item.get(member).is_some_and(|trial| !trial.is_null()))
-            .map(|item| json!({"name": item.get("name"), member: item.get(member)}))
-            .collect())
-    };
-    let agents = on_trial("agents", "canary")?;
-    let policies = on_trial("policies", "shadow")?;
-    let steps = steps.get("steps").cloned().unwrap_or_default();
+    let read = HostCanaries::read(client).map_err(|error| match error {
+        ClientError::NoAnswer { .. } | ClientError::CutOff(_) => {
+            format!("the host does not answer: {error}")
+        }
+        other => format!("the host does not say it: {other}"),
+    });
     if json {
-        print_json(
-            &json!({"host": state, "steps": steps, "agents": agents, "policies": policies}),
-        )?;
-        return Ok(ExitCode::SUCCESS);
+        let (found, error) = (read.as_ref().ok(), read.as_ref().err());
+        let mut report = json!({
+            "host": state,
+            "steps": found.map(|found| &found.steps),
+            "agents": found.map(|found| &found.agents),
+            "policies": found.map(|found| &found.policies),
+        });
+        if let Some(error) = error {
+            report["error"] = json!(error);
+        }
+        print_json(&report)?;
+        return Ok(exit_code(read.is_ok()));
     }
     match &state {
         None => print_line!("host      no canary is under way"),
-        Some(state) => print_line!(
-            "host      {} has {} % of the requests{}",
-            state.version,
-            state.share_pct,
-            match (&state.going_back, state.paused) {
-                (Some(_), _) => ", and goes back",
-                (None, true) => ", and keeps them: it is paused",
-                (None, false) => "",
-            }
-        ),
+        Some(state) => print_line!("host      {}", describe_state(state)),
     }
-    for (kind, list) in [("agent", &agents), ("policy", &policies)] {
+    let found = match &read {
+        Ok(found) => found,
+        Err(error) => {
+            print_line!("error     {error}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    for (kind, list) in [("agent", &found.agents), ("policy", &found.policies)] {
         for item in list {
             print_line!("{kind:<9} {}", describe_trial(item));
         }
     }
-    for step in steps.as_array().into_iter().flatten() {
+    for step in found.steps.as_array().into_iter().flatten() {
         print_line!(
             "step      {}",
             describe_step(step["step"].as_str().unwrap_or_default(), step)
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the host's canary stands.
+fn describe_state(state: &CanaryState) -> String {
+    let doing = match (&state.going_back, state.paused, state.take_over) {
+        (Some(reason), ..) => format!(", and goes back: {reason}"),
+        (None, true, _) => ", and keeps them: it is paused".to_owned(),
+        (None, false, Some(step)) => format!(", and takes the data over ({})", step.as_str()),
+        (None, false, None) => String::new(),
+    };
+    format!(
+        "{} has {} % of the requests{doing}",
+        state.version, state.share_pct
+    )
 }
 
 /// An agent's or a policy's version on trial on one line.

@@ -1,8 +1,96 @@
 //! The command is killed; the canary goes on, or is undone.
 
 use ark_tests::wait_until;
+use serde_json::{Value, json};
 
-use super::stage::{CanaryFixture, is_ready};
+use super::stage::{CanaryFixture, is_ready, script, sh};
+
+#[test]
+fn a_canary_whose_command_was_killed_at_a_share_goes_on_to_the_take_over() {
+    let stage = CanaryFixture::start("", "");
+    let options = stage.take_over_options();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let (id, decided) = stage.under_load(|| {
+        let mut canary = stage.spawn_canary(&options);
+        let host = || stage.run_verb("status")["host"].clone();
+        wait_until("it has a share", || host()["share_pct"] == 25);
+        canary.kill().expect("SIGKILL");
+        canary.wait().expect("its end");
+        let id = host()["id"].as_str().expect("an id").to_owned();
+        let report = stage.run_verb("resume");
+        assert_eq!(report["promoted"], true, "{report:#}");
+        assert!(
+            report["take_over"]["pause_ms"].as_u64() > Some(0),
+            "{report:#}"
+        );
+        id
+    });
+    stage.assert_weights(0, 256);
+    assert_eq!(stage.serving(), "new");
+    assert!(is_ready(&stage.owner));
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
+    stage.assert_chain();
+    // It was one canary, whose shares grew: the one of the kill may have begun anew.
+    let steps = stage.steps();
+    assert!(steps.iter().all(|step| step["deployment"] == id.as_str()));
+    assert_eq!(steps[0]["step"], "promoted", "{steps:#?}");
+    let given = |step: &&Value| step["step"] == "share";
+    let mut shares: Vec<Value> = steps
+        .iter()
+        .rev()
+        .filter(given)
+        .map(|step| step["share_pct"].clone())
+        .collect();
+    shares.dedup();
+    assert_eq!(json!(shares), json!([10, 25, 50, 100]));
+    let status = stage.run_verb("status");
+    assert!(status["host"].is_null(), "{status:#}");
+}
+
+#[test]
+fn status_shows_the_canary_while_the_host_is_away() {
+    let stage = CanaryFixture::start("", "");
+    let mut canary = stage.spawn_canary(&["--step", "600"]);
+    wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+    canary.kill().expect("SIGKILL");
+    canary.wait().expect("its end");
+    sh(&script(&stage.dir, "stop"));
+    let shown = stage.command("status", &[]).output().expect("ark starts");
+    assert_eq!(shown.status.code(), Some(1));
+    let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert_eq!(shown["host"]["share_pct"], 10, "{shown:#}");
+    for list in ["steps", "agents", "policies"] {
+        assert!(shown[list].is_null(), "{shown:#}");
+    }
+    let error = shown["error"].as_str().expect("an error");
+    assert!(error.starts_with("the host does not answer: "), "{error}");
+    let mut command = std::process::Command::new(ark_tests::ark_program());
+    let url = format!("http://{}", stage.owner);
+    command.args(["canary", "status", "--url", &url, "--journal"]);
+    let shown = command.arg(stage.journal()).output().expect("ark starts");
+    assert_eq!(shown.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let [host, error] = text.lines().collect::<Vec<_>>()[..] else {
+        panic!("{text}");
+    };
+    assert_eq!(host, "host      2.0.0 has 10 % of the requests");
+    assert!(
+        error.starts_with("error     the host does not answer: "),
+        "{error}"
+    );
+    // With the host everything is there again, and the canary can be ended.
+    sh(&script(&stage.dir, "start"));
+    wait_until("the host is ready", || is_ready(&stage.owner));
+    let report = stage.run_verb("abort");
+    assert_eq!(report["promoted"], false, "{report:#}");
+    stage.assert_weights(100, 0);
+    let shown = stage.run_verb("status");
+    assert!(
+        shown["host"].is_null() && shown["error"].is_null(),
+        "{shown:#}"
+    );
+    assert_eq!(shown["steps"][0]["step"], "went-back", "{shown:#}");
+}
 
 #[test]
 fn a_canary_whose_command_was_killed_goes_on_or_is_undone() {

@@ -100,7 +100,7 @@ impl CanaryFixture {
             ("stable", stable.address.as_str(), 100),
             ("canary", address.as_str(), 0),
         ];
-        let haproxy = Haproxy::start_with_checks(&servers, checks);
+        let haproxy = Haproxy::start(&servers, checks, "10m");
         let front_telemetry = stable.telemetry.clone();
         let start_prometheus = move || {
             Prometheus::start(PrometheusParts {
@@ -308,7 +308,7 @@ impl CanaryFixture {
         self.under_load_of(load, work).0
     }
 
-    /// As [`Self::under_load`], but requests may fail: the new version answers errors, or dies with them.
+    /// As [`Self::under_load`], but requests may fail: a way back leaves the clients without a token.
     pub(crate) fn under_failing_load<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
         let load = Load {
             may_fail: true,
