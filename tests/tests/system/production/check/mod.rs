@@ -213,6 +213,21 @@ fn a_host_that_runs_is_checked_and_read_by_the_file_of_its_environment() {
             .contains(&host.pid().to_string()),
         "{report:#}"
     );
+    // The clock is good if this machine says that it is synchronised, whatever that is. The audit log and a Prometheus beside the host have the same clock.
+    let asked = Command::new("timedatectl")
+        .args(["show", "--property=NTPSynchronized", "--value"])
+        .output();
+    let is_synchronised = asked.is_ok_and(|asked| asked.stdout == b"yes\n");
+    let clock = line(&report, "clock");
+    let expected = if is_synchronised { "ok" } else { "warning" };
+    assert_eq!(clock["status"], expected, "{clock}");
+    assert!(
+        clock["found"]
+            .as_str()
+            .expect("text")
+            .contains("synchronised"),
+        "{clock}"
+    );
     // Without the flag the file of the environment names the port, and no host listens there.
     assert_eq!(line(&check(&[]), "ports")["status"], "warning");
     // What `ark serve` refuses, it refuses by the line.
