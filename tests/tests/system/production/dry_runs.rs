@@ -360,7 +360,7 @@ fn orders_to_a_canary_can_be_tried() {
 }
 
 /// What is changed of a command line that is good otherwise, and what is told. NONE is a path where nothing is, FILE a file, SILENT a program that says
-/// nothing, READER a socket of HAProxy that permits no change.
+/// nothing, READER a socket of `HAProxy` that permits no change.
 type Missing = (&'static [&'static str], &'static [&'static str]);
 
 #[rustfmt::skip]
@@ -448,7 +448,7 @@ fn a_dry_run_names_everything_that_the_run_would_fail_for() {
     }
 }
 
-/// Listens at a socket of its own, and passes each command on to HAProxy. Returns the path, and the commands so far.
+/// Listens at a socket of its own, and passes each command on to `HAProxy`. Returns the path, and the commands so far.
 fn record_commands(stage: &CanaryFixture) -> (PathBuf, Arc<Mutex<Vec<String>>>) {
     let path = stage.dir.path().join("recorded.sock");
     let listener = UnixListener::bind(&path).expect("a socket");
