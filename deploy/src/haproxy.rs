@@ -291,6 +291,21 @@ impl HaproxyClient {
         self.change_server(backend, server, &format!("state {}", state.as_str()))
     }
 
+    /// Whether the socket permits changes, without making one.
+    ///
+    /// # Errors
+    /// See [`HaproxyError`].
+    pub fn check_rights(&self) -> Result<(), HaproxyError> {
+        let answer = self.send_command("show cli level")?;
+        if answer.trim() == "admin" {
+            return Ok(());
+        }
+        Err(HaproxyError::Permission {
+            address: self.address.clone(),
+            command: "set server".to_owned(),
+        })
+    }
+
     fn change_server(&self, backend: &str, server: &str, change: &str) -> Result<(), HaproxyError> {
         check_name(backend)?;
         check_name(server)?;

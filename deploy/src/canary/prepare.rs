@@ -5,65 +5,154 @@ use std::collections::BTreeMap;
 use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
 
+use crate::exchange::preflight::Preflight;
 use crate::exchange::serving::find_build;
 use crate::haproxy::{HaproxyClient, ServerStatus};
+use crate::prometheus::PrometheusClient;
 
 use super::error::CanaryError;
 use super::journal::CanaryStart;
 use super::measure::Meter;
-use super::plan::CanaryPlan;
+use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
 /// Checks `HAProxy`, front, host and Prometheus, and reads what is there before.
 pub(super) fn prepare_canary(
     client: &HostClient,
     plan: CanaryPlan,
 ) -> Result<CanaryStart, CanaryError> {
-    let ready = client.get("/readyz")?;
-    if ready.status != 200 {
-        return Err(CanaryError::Front(format!(
-            "the host is not ready: {}",
-            ready.body
-        )));
-    }
+    check_ready(client)?;
     let haproxy = HaproxyClient::new(plan.haproxy.clone());
-    let server = haproxy.show_server(&plan.backend, &plan.server)?;
-    if !server.is_up() {
-        return Err(CanaryError::Front(format!(
-            "HAProxy says that {} is {}; start the front of the new version first",
-            plan.server, server.status
-        )));
-    }
-    if server.weight != 0 {
-        return Err(CanaryError::Front(format!(
-            "{} has weight {} already; give it `weight 0` in HAProxy's configuration",
-            plan.server, server.weight
-        )));
-    }
     let servers = haproxy.show_servers(&plan.backend)?;
-    let serves = |one: &ServerStatus| one.is_up() && one.weight > 0;
-    if !servers.iter().any(serves) {
-        return Err(CanaryError::Front(format!(
-            "no other server of {} is up: there would be no way back",
-            plan.backend
-        )));
+    let server = haproxy.show_server(&plan.backend, &plan.server)?;
+    let problems = find_server_problems(&plan, &server, &servers);
+    if let Some(problem) = problems.into_iter().next() {
+        return Err(problem);
     }
     // The rights of the socket show before the first request moves.
     haproxy.set_weight(&plan.backend, &plan.server, 0)?;
-    let weights: BTreeMap<String, u32> = servers
-        .into_iter()
-        .map(|server| (server.name, server.weight))
-        .collect();
-    let meter = Meter::new(client, &plan)?;
-    let baseline = meter.read_baseline(&plan)?;
+    let baseline = read_baseline(client, &plan)?;
     let began_at = Millis::now();
-    let figures = meter.read_figures(&plan, began_at)?;
-    let front_started = figures.front_started.ok_or_else(|| {
+    let front_started = find_front_start(client, &plan, began_at)?;
+    Ok(build_start(
+        plan,
+        &servers,
+        baseline,
+        began_at,
+        front_started,
+    ))
+}
+
+/// As [`prepare_canary`], and changes nothing: every problem goes to `found`.
+pub(super) fn rehearse_start(
+    client: &HostClient,
+    plan: CanaryPlan,
+    found: &mut Preflight,
+) -> Option<CanaryStart> {
+    found.take(check_ready(client));
+    let haproxy = HaproxyClient::new(plan.haproxy.clone());
+    let servers = found.take(haproxy.show_servers(&plan.backend));
+    if let Some(servers) = &servers {
+        found.take(haproxy.check_rights());
+        let server = haproxy.show_server(&plan.backend, &plan.server);
+        if let Some(server) = found.take(server) {
+            for problem in find_server_problems(&plan, &server, servers) {
+                found.take::<(), _>(Err(problem));
+            }
+        }
+    }
+    let began_at = Millis::now();
+    let asked =
+        PrometheusClient::new(&plan.prometheus).and_then(|asked| asked.query_values("vector(1)"));
+    let asked = asked.map_err(|error| format!("--prometheus {}: {error}", plan.prometheus));
+    // What is asked of it fails for that reason, once is enough.
+    let has_prometheus = found.take(asked).is_some();
+    let is_given = matches!(plan.baseline, BaselineSource::Synthetic(_));
+    let baseline = (has_prometheus || is_given)
+        .then(|| read_baseline(client, &plan))
+        .and_then(|read| found.take(read));
+    let front_started = has_prometheus
+        .then(|| find_front_start(client, &plan, began_at))
+        .and_then(|read| found.take(read));
+    Some(build_start(
+        plan,
+        &servers?,
+        baseline?,
+        began_at,
+        front_started?,
+    ))
+}
+
+fn check_ready(client: &HostClient) -> Result<(), CanaryError> {
+    let ready = client.get("/readyz")?;
+    if ready.status == 200 {
+        return Ok(());
+    }
+    Err(CanaryError::Front(format!(
+        "the host is not ready: {}",
+        ready.body
+    )))
+}
+
+/// What keeps a canary from moving requests to the server, and back.
+fn find_server_problems(
+    plan: &CanaryPlan,
+    server: &ServerStatus,
+    servers: &[ServerStatus],
+) -> Vec<CanaryError> {
+    let mut problems = Vec::new();
+    if !server.is_up() {
+        problems.push(format!(
+            "HAProxy says that {} is {}; start the front of the new version first",
+            plan.server, server.status
+        ));
+    }
+    if server.weight != 0 {
+        problems.push(format!(
+            "{} has weight {} already; give it `weight 0` in HAProxy's configuration",
+            plan.server, server.weight
+        ));
+    }
+    let is_way_back = |one: &ServerStatus| one.name != server.name && one.is_up() && one.weight > 0;
+    if !servers.iter().any(is_way_back) {
+        problems.push(format!(
+            "no other server of {} is up: there would be no way back",
+            plan.backend
+        ));
+    }
+    problems.into_iter().map(CanaryError::Front).collect()
+}
+
+fn read_baseline(client: &HostClient, plan: &CanaryPlan) -> Result<Baseline, CanaryError> {
+    Ok(Meter::new(client, plan)?.read_baseline(plan)?)
+}
+
+/// When the front of the new version was started, in seconds since 1970.
+fn find_front_start(
+    client: &HostClient,
+    plan: &CanaryPlan,
+    began_at: Millis,
+) -> Result<f64, CanaryError> {
+    let figures = Meter::new(client, plan)?.read_figures(plan, began_at)?;
+    figures.front_started.ok_or_else(|| {
         CanaryError::Front(format!(
             "Prometheus has no process_start_time_seconds{{{}}}: does it scrape the front of the new version?",
             plan.canary_series
         ))
-    })?;
-    Ok(CanaryStart {
+    })
+}
+
+fn build_start(
+    plan: CanaryPlan,
+    servers: &[ServerStatus],
+    baseline: Baseline,
+    began_at: Millis,
+    front_started: f64,
+) -> CanaryStart {
+    let weights: BTreeMap<String, u32> = servers
+        .iter()
+        .map(|server| (server.name.clone(), server.weight))
+        .collect();
+    CanaryStart {
         id: format!("canary-{}", TraceId::fresh()),
         baseline,
         began_at,
@@ -74,5 +163,5 @@ pub(super) fn prepare_canary(
         plan,
         weights,
         front_started,
-    })
+    }
 }

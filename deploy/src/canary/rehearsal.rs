@@ -16,7 +16,7 @@ use crate::runner::{Runner, find_runner};
 use super::error::CanaryError;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
-use super::prepare::prepare_canary;
+use super::prepare::rehearse_start;
 use super::requests::CanaryOrder;
 use super::takeover::find_host_to_bring_back;
 
@@ -38,7 +38,7 @@ pub fn rehearse_canary(
     let mut found = Preflight::default();
     found.check_journal(kind, client, path);
     check_take_over(client, plan.take_over.as_ref(), &mut found);
-    let prepared = found.take(prepare_canary(client, plan));
+    let prepared = rehearse_start(client, plan, &mut found);
     found.finish()?;
     let Some(begin) = prepared else {
         return Ok(Vec::new());

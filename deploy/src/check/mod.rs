@@ -61,6 +61,9 @@ pub enum Scope {
 /// A check: its name, the smallest scope that has it, and what makes it.
 type CheckRow = (&'static str, Scope, fn(&CheckInputs, &mut CheckLines));
 
+/// The first check, by whose result the others go.
+const CONFIGURATION: &str = "configuration";
+
 /// The checks after that of the configuration itself, in their order.
 const CHECKS: [CheckRow; 24] = [
     ("env-file", Scope::Configuration, settings::check_env_file),
@@ -117,6 +120,14 @@ const CHECKS: [CheckRow; 24] = [
     ("snapshot", Scope::Everything, snapshots::check_snapshot),
 ];
 
+/// The checks of a scope, in their order, by the names that their lines have.
+#[must_use]
+pub fn list_checks(scope: Scope) -> Vec<&'static str> {
+    let rows = CHECKS.iter().filter(|(_, smallest, _)| *smallest <= scope);
+    let names = rows.map(|(name, _, _)| *name);
+    std::iter::once(CONFIGURATION).chain(names).collect()
+}
+
 /// Makes the checks of a scope in their order. `begun` is told the name of each, `found` each line as it is found.
 ///
 /// A configuration that would be refused ends the checks: nothing else can be judged by it.
@@ -133,8 +144,8 @@ pub fn run_checks(
             all.push(line);
         }
     };
-    begun("configuration");
-    let mut lines = CheckLines::for_check("configuration");
+    begun(CONFIGURATION);
+    let mut lines = CheckLines::for_check(CONFIGURATION);
     let layers = Layers::read(options.config.as_deref(), &options.overrides);
     let read = layers.and_then(|layers| Ok((Config::from_layers(&layers)?, layers)));
     let (config, layers) = match read {

@@ -30,6 +30,10 @@ pub struct ValidationPlan {
     pub patience: Duration,
     /// The journal of the validation.
     pub journal: PathBuf,
+    /// The address of the host's telemetry, for its objectives; `None`: it is not known.
+    // An exchange that an earlier build began has none.
+    #[serde(default)]
+    pub telemetry: Option<String>,
 }
 
 /// The result of a validation, in words.
@@ -53,7 +57,7 @@ impl ValidationPlan {
     ) -> Result<(ValidationReport, Validated), ValidateError> {
         let options = ValidateOptions {
             categories: self.categories.clone(),
-            telemetry: None,
+            telemetry: self.telemetry.clone(),
             data_dir,
             journal: self.journal.clone(),
             patience: self.patience,
@@ -88,6 +92,12 @@ impl ValidationPlan {
 pub(crate) fn describe_validation(plan: Option<&ValidationPlan>) -> String {
     plan.map_or_else(
         || "validation: none is wanted".to_owned(),
-        |_| "validation: as `ark validate`".to_owned(),
+        |plan| {
+            let objectives = plan
+                .telemetry
+                .as_ref()
+                .map_or_else(String::new, |url| format!(", with the objectives at {url}"));
+            format!("validation: as `ark validate`{objectives}")
+        },
     )
 }

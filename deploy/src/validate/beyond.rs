@@ -190,7 +190,7 @@ pub(super) fn test_replay(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFa
 pub(super) fn test_objectives(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let Some(url) = &bench.options.telemetry else {
         return Ok(TestOutcome::Skipped(
-            "no address of the host's telemetry; give --telemetry URL".to_owned(),
+            "no address of the host's telemetry is known; give --telemetry URL".to_owned(),
         ));
     };
     let telemetry = HostClient::new(&Endpoint {
@@ -198,7 +198,11 @@ pub(super) fn test_objectives(bench: &TestContext<'_>) -> Result<TestOutcome, Ca
         token: None,
         ca: None,
     });
-    let shown = telemetry.and_then(|telemetry| telemetry.get("/slos")?.into_success())?;
+    let shown = telemetry
+        .and_then(|telemetry| telemetry.get("/slos")?.into_success())
+        .map_err(|error| {
+            format!("{error}; give the address of the host's telemetry with --telemetry URL, or --telemetry off for a host without it")
+        })?;
     let (mut seen, mut unknown) = (0, 0);
     for objective in array_field(&shown, "slos") {
         for window in array_field(objective, "windows") {

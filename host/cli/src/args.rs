@@ -114,12 +114,23 @@ impl DataDirArgs {
 /// # Errors
 /// The configuration is refused.
 pub(crate) fn configured_data_dir(file: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let named = std::env::var_os("ARK_CONFIG").filter(|file| !file.is_empty());
-    let file = file.or(named.as_deref().map(Path::new));
-    let layers = Layers::read(file, &Overrides::default());
-    let config = layers.and_then(|layers| Config::from_layers(&layers));
+    let config = read_local_config(file, &Overrides::default());
     let config = config.context("the data directory is not known; give it with --data-dir")?;
     Ok(config.store.dir)
+}
+
+/// The configuration of this machine, without the key that encrypts secrets. `file`: the configuration file, where one was named.
+///
+/// # Errors
+/// The configuration is refused.
+pub(crate) fn read_local_config(
+    file: Option<&Path>,
+    overrides: &Overrides,
+) -> anyhow::Result<Config> {
+    let named = std::env::var_os("ARK_CONFIG").filter(|file| !file.is_empty());
+    let file = file.or(named.as_deref().map(Path::new));
+    let layers = Layers::read(file, overrides)?;
+    Ok(Config::from_layers(&layers)?)
 }
 
 /// Takes over the variables of the file that an argument names, and returns the file. It is read as the environment is: once, at the start.

@@ -155,19 +155,6 @@ enum StateCommand {
     Data(data::DataCommand),
 }
 
-/// Returns an error with its causes, each said once: many messages hold their cause's already.
-fn describe_error(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
 /// The exit code of a wrong command line; clap's is the same.
 const WRONG_COMMAND_LINE: u8 = 2;
 
@@ -179,7 +166,7 @@ pub(crate) fn run() -> ExitCode {
                 time::print_in_utc();
             }
             run_command(cli.command).unwrap_or_else(|error| {
-                print_notice!("{}", describe_error(&error));
+                print_notice!("{}", output::describe_error(&error));
                 match error.downcast_ref::<UsageError>() {
                     Some(_) => ExitCode::from(WRONG_COMMAND_LINE),
                     None => ExitCode::FAILURE,
@@ -229,9 +216,14 @@ const NUMBER_PROBLEMS: [(&str, &str); 5] = [
 ];
 
 fn name_numbers(text: String) -> String {
-    NUMBER_PROBLEMS
+    let text = NUMBER_PROBLEMS
         .iter()
-        .fold(text, |text, (problem, told)| text.replace(problem, told))
+        .fold(text, |text, (problem, told)| text.replace(problem, told));
+    if text.contains("invalid value '-") {
+        // A negative number is a whole one, too.
+        return text.replace(": give a whole number", ": give a whole number, 0 or more");
+    }
+    text
 }
 
 /// Prints what clap answers in the place of a command, and returns the exit code.

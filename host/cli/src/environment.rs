@@ -9,7 +9,7 @@ use clap::builder::Resettable;
 use clap::{Arg, Command};
 
 /// Prepares the arguments of a command and of the commands below it: empty variables are not read, no value of a variable is shown in a help
-/// text, and a token file that `arguments` name comes before a token of the environment.
+/// text, a negative number is a value of the option before it, and a token file that `arguments` name comes before a token of the environment.
 pub(crate) fn apply_environment(command: Command, arguments: &[OsString]) -> Command {
     let names_token_file = arguments
         .iter()
@@ -21,7 +21,10 @@ pub(crate) fn apply_environment(command: Command, arguments: &[OsString]) -> Com
 fn prepare_arguments(command: Command, names_token_file: bool) -> Command {
     command
         .mut_args(|argument| {
-            let argument = argument.hide_env_values(true);
+            let mut argument = argument.hide_env_values(true);
+            if takes_number_option(&argument) {
+                argument = argument.allow_negative_numbers(true);
+            }
             let hidden = names_token_file && argument.get_id() == "token";
             if hidden || reads_empty_variable(&argument) {
                 argument.env(Resettable::Reset)
@@ -30,6 +33,11 @@ fn prepare_arguments(command: Command, names_token_file: bool) -> Command {
             }
         })
         .mut_subcommands(|command| prepare_arguments(command, names_token_file))
+}
+
+/// Whether a negative number behind the option is its value, so that the option says which values it takes.
+fn takes_number_option(argument: &Arg) -> bool {
+    !argument.is_positional() && argument.get_action().takes_values()
 }
 
 fn reads_empty_variable(argument: &Arg) -> bool {

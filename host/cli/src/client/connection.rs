@@ -169,7 +169,7 @@ fn read_token(file: &Path) -> anyhow::Result<String> {
 }
 
 /// The address by which this machine reaches a listener.
-pub(super) fn format_url(scheme: &str, mut listen: SocketAddr) -> String {
+pub(crate) fn format_url(scheme: &str, mut listen: SocketAddr) -> String {
     if listen.ip().is_unspecified() {
         listen.set_ip(Ipv4Addr::LOCALHOST.into());
     }

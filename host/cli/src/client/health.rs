@@ -13,7 +13,7 @@ use serde_json::json;
 use ureq::http::Request;
 
 use super::connection::format_url;
-use crate::output::{exit_code, print_json, print_line};
+use crate::output::{exit_code, print_json, print_line, report_failure};
 
 /// The exit code is 0 if the host says yes within the time, 1 otherwise. No token is needed.
 #[derive(Debug, Args)]
@@ -59,7 +59,8 @@ pub(crate) fn run_command(args: HealthArgs) -> anyhow::Result<ExitCode> {
         path,
         OutgoingBody::Text(String::new()),
         AwaitedWork::Probe(Duration::from_secs(args.timeout)),
-    )?;
+    );
+    let answer = report_failure(args.json, answer.map_err(Into::into))?;
     let passed = answer.status == 200;
     let url = format!("{}{path}", client.url());
     if args.json {

@@ -131,6 +131,30 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Returns an error with its causes, each said once: many messages hold their cause's already.
+pub(crate) fn describe_error(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// With `json`, prints the failure of a command that says whether something passed, so that its standard output has an answer in any case.
+///
+/// # Errors
+/// As `result`.
+pub(crate) fn report_failure<T>(json: bool, result: anyhow::Result<T>) -> anyhow::Result<T> {
+    if json && let Err(error) = &result {
+        print_json(&serde_json::json!({"passed": false, "error": describe_error(error)}))?;
+    }
+    result
+}
+
 /// Prints a value as one line of JSON.
 ///
 /// # Errors

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ark_deploy::check::{CheckLine, CheckOptions, Scope, Status, run_checks};
+use ark_deploy::check::{CheckLine, CheckOptions, Scope, Status, list_checks, run_checks};
 use ark_model::printable::format_count;
 use clap::Args;
 use serde_json::json;
 
 use crate::args::HostArgs;
-use crate::output::{StatusLine, exit_code, print_json, print_line};
+use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice};
 
 /// The exit code is 0 if nothing is an error and every check could be made, 1 otherwise.
 #[derive(Debug, Args)]
@@ -25,12 +25,26 @@ pub(crate) struct CheckArgs {
     /// Exit with 1 for warnings too.
     #[arg(long)]
     strict: bool,
+    /// List the checks, and make none.
+    #[arg(long)]
+    dry_run: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run_command(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    if args.dry_run {
+        let names = list_checks(Scope::Everything);
+        if args.json {
+            print_json(&names)?;
+        } else {
+            for name in names {
+                print_line!("{name}");
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let env_file = args.host.enter_env_file()?;
     let options = CheckOptions {
         config: args.host.config.clone(),
@@ -46,6 +60,9 @@ pub(crate) fn run_command(args: CheckArgs) -> anyhow::Result<ExitCode> {
         &mut |name| {
             if let Some(line) = line.borrow_mut().as_mut() {
                 line.show(&format!("checking: {name}"));
+            } else if args.json {
+                // The report goes to standard output alone.
+                print_notice!("checking: {name}");
             }
         },
         &mut |found| {

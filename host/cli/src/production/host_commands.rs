@@ -10,6 +10,8 @@ use clap::Args;
 
 use crate::usage::{UsageError, ensure_usage};
 
+use super::telemetry::{TelemetryChoice, find_exchanged_telemetry};
+
 /// How long what does not look for a signal may hold up the end of a command that exchanges the host.
 pub(super) const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 /// The longest time that an option gives, in seconds.
@@ -115,9 +117,7 @@ pub(super) struct TrafficArgs {
 
 impl TrafficArgs {
     pub(super) fn into_plan(self) -> anyhow::Result<Option<TrafficPlan>> {
-        let Some(haproxy) = self.haproxy else {
-            return Ok(None);
-        };
+        // Values are checked also where nothing goes by them.
         let growing = self.shares.windows(2).all(|pair| pair[0] < pair[1]);
         ensure_usage!(
             growing
@@ -126,13 +126,15 @@ impl TrafficArgs {
             "--shares {:?}: give growing numbers from 1 to 100, the last 100",
             self.shares
         );
-        Ok(Some(TrafficPlan {
+        let step = parse_seconds("--step", self.step)?;
+        let interval = parse_seconds("--interval", self.interval)?;
+        Ok(self.haproxy.map(|haproxy| TrafficPlan {
             haproxy,
             backend: self.backend,
             server: self.server,
             shares: self.shares,
-            step: parse_seconds("--step", self.step)?,
-            interval: parse_seconds("--interval", self.interval)?,
+            step,
+            interval,
         }))
     }
 }
@@ -149,14 +151,31 @@ pub(super) struct ValidationArgs {
     /// How long the validation waits for something that must come, in seconds.
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
     patience: f64,
+    /// The address of the host's telemetry, whose objectives the validation reads, or `off` [default: from the configuration, if it answers].
+    #[arg(long, value_name = "URL")]
+    telemetry: Option<TelemetryChoice>,
     /// A file with the token that proposes and sends signals in the validation [default: the same token].
     #[arg(long, value_name = "FILE")]
     pub(super) submitter_token_file: Option<PathBuf>,
 }
 
 impl ValidationArgs {
-    pub(super) fn into_plan(self, journal: &Path) -> anyhow::Result<Option<ValidationPlan>> {
+    /// Checks the values, also where no validation is planned.
+    pub(super) fn check_values(&self) -> anyhow::Result<()> {
         ark_deploy::validate::list_cases(&self.category).map_err(UsageError::new)?;
+        parse_seconds("--patience", self.patience)?;
+        Ok(())
+    }
+
+    /// `url`: the API of the host; `config` and `env_file`: the files that the host reads, where they were given.
+    pub(super) fn into_plan(
+        self,
+        journal: &Path,
+        url: &str,
+        config: Option<&Path>,
+        env_file: Option<&Path>,
+    ) -> anyhow::Result<Option<ValidationPlan>> {
+        self.check_values()?;
         Ok(if self.no_validation {
             None
         } else {
@@ -164,6 +183,7 @@ impl ValidationArgs {
                 categories: self.category,
                 patience: parse_seconds("--patience", self.patience)?,
                 journal: journal.to_owned(),
+                telemetry: find_exchanged_telemetry(self.telemetry, url, config, env_file),
             })
         })
     }

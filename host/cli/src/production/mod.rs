@@ -8,6 +8,7 @@ pub(crate) mod interrupts;
 mod journals;
 pub(crate) mod rollback;
 pub(crate) mod synthetic;
+mod telemetry;
 pub(crate) mod upgrade;
 pub(crate) mod validate;
 

@@ -99,6 +99,16 @@ struct RollbackStartArgs {
 impl RollbackStartArgs {
     /// What is asked for; `None`: nothing, so that a rollback that was begun goes on.
     fn into_plan(self, client: &HostClient) -> anyhow::Result<Option<RollbackPlan>> {
+        // Values are checked also where a rollback goes on, which has its own.
+        ensure_usage!(
+            (1..=1000).contains(&self.health_tries),
+            "--health-tries {}: give 1 to 1000",
+            self.health_tries
+        );
+        let pause = parse_seconds("--health-pause", self.health_pause)?;
+        let timeout = self.place.timeout()?;
+        let traffic = self.traffic.into_plan()?;
+        self.validation.check_values()?;
         let Some(binary) = self.stable_binary else {
             ensure_usage!(
                 self.place.is_empty() && self.start_command.is_none(),
@@ -106,15 +116,9 @@ impl RollbackStartArgs {
             );
             return Ok(None);
         };
-        ensure_usage!(
-            (1..=1000).contains(&self.health_tries),
-            "--health-tries {}: give 1 to 1000",
-            self.health_tries
-        );
         let control = self
             .place
             .control("--start-command", self.start_command.as_deref())?;
-        let timeout = self.place.timeout()?;
         Ok(Some(RollbackPlan {
             version: self.name,
             reason: self.reason,
@@ -132,11 +136,14 @@ impl RollbackStartArgs {
             control,
             timeout,
             tries: self.health_tries,
-            pause: parse_seconds("--health-pause", self.health_pause)?,
-            traffic: self.traffic.into_plan()?,
-            validation: self
-                .validation
-                .into_plan(&default_journal("validate", client)?)?,
+            pause,
+            traffic,
+            validation: self.validation.into_plan(
+                &default_journal("validate", client)?,
+                client.url(),
+                None,
+                None,
+            )?,
             canary_journal: match self.canary_journal {
                 Some(path) => path,
                 None => default_journal("canary", client)?,

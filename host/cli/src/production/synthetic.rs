@@ -16,8 +16,8 @@ use ark_model::printable::format_count;
 use clap::Args;
 
 use crate::client::connection::Connection;
-use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice};
-use crate::usage::ensure_usage;
+use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice, report_failure};
+use crate::usage::{UsageError, ensure_usage};
 
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
@@ -105,7 +105,7 @@ pub(crate) fn run_command(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
         hz: args.hz,
         violation_every: args.violation_every,
     };
-    options.check_options()?;
+    options.check_options().map_err(UsageError::new)?;
     if args.dry_run {
         let steps = rehearse_run(&client, &options, &mut *channel)?;
         print_steps(&steps, args.json)?;
@@ -115,7 +115,7 @@ pub(crate) fn run_command(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
     let mut line = StatusLine::on_terminal();
     let between = (args.duration / MIN_NOTICES).clamp(1, NOTICE_SECONDS);
     let mut told = None;
-    let report = run_synthetic(&client, &options, &mut *channel, &stop, &mut |progress| {
+    let driven = run_synthetic(&client, &options, &mut *channel, &stop, &mut |progress| {
         let text = describe_progress(progress);
         // Whole ticks a second are enough to tell the time by.
         let seconds = Duration::from_secs_f64(progress.sent as f64 / options.hz).as_secs();
@@ -127,8 +127,9 @@ pub(crate) fn run_command(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
             told = Some(seconds);
             print_notice!("{text}");
         }
-    })?;
+    });
     drop(line);
+    let report = report_failure(args.json, driven.map_err(Into::into))?;
     if args.json {
         print_json(&report)?;
     } else {

@@ -85,6 +85,8 @@ pub(crate) struct UpgradeArgs {
 impl UpgradeArgs {
     /// What is asked for; `None`: nothing, so that an upgrade that was begun goes on.
     fn into_plan(self, client: &HostClient) -> anyhow::Result<Option<UpgradePlan>> {
+        let timeout = self.place.timeout()?;
+        self.validation.check_values()?;
         let Some(new_binary) = self.new_binary else {
             ensure_usage!(
                 self.place.is_empty() && self.start_command.is_none(),
@@ -108,7 +110,7 @@ impl UpgradeArgs {
             None => configured_data_dir(self.config.as_deref())?,
         };
         let mut check_args = Vec::new();
-        for (option, file) in [("--config", self.config), ("--env-file", self.env_file)] {
+        for (option, file) in [("--config", &self.config), ("--env-file", &self.env_file)] {
             if let Some(file) = file {
                 let file = file
                     .to_str()
@@ -116,7 +118,6 @@ impl UpgradeArgs {
                 check_args.extend([option.to_owned(), file.to_owned()]);
             }
         }
-        let timeout = place.timeout()?;
         let or_default = |path: Option<PathBuf>, command: &str| match path {
             Some(path) => Ok(path),
             None => default_journal(command, client),
@@ -134,9 +135,12 @@ impl UpgradeArgs {
             stable_control,
             check_args,
             timeout,
-            validation: self
-                .validation
-                .into_plan(&default_journal("validate", client)?)?,
+            validation: self.validation.into_plan(
+                &default_journal("validate", client)?,
+                client.url(),
+                self.config.as_deref(),
+                self.env_file.as_deref(),
+            )?,
             rollback_journal: or_default(self.rollback_journal, "rollback")?,
             canary_journal: or_default(self.canary_journal, "canary")?,
         }))

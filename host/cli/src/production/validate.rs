@@ -21,6 +21,7 @@ use crate::usage::{UsageError, ensure_usage};
 
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
+use super::telemetry::{TelemetryChoice, find_telemetry};
 
 /// The longest patience, in seconds.
 const MAX_PATIENCE: u64 = 3600;
@@ -36,9 +37,9 @@ pub(crate) struct ValidateArgs {
     /// A category of tests: ethics, flow, state, watchdog, isolation, beyond; may be given more than once [default: all].
     #[arg(long, value_name = "CATEGORY")]
     category: Vec<String>,
-    /// The address of the host's telemetry, whose objectives are read.
+    /// The address of the host's telemetry, whose objectives are read, or `off` [default: from the configuration, where the API of that is asked].
     #[arg(long, value_name = "URL")]
-    telemetry: Option<String>,
+    telemetry: Option<TelemetryChoice>,
     /// The data directory of the host, on its own machine: the audit log is verified, and the last 1,000 decisions are judged again.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -51,7 +52,7 @@ pub(crate) struct ValidateArgs {
     /// The journal file. The next run reads it and removes what a killed run left [default: in the user's state directory, one for each host].
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
-    /// List the tests. Nothing is asked of the host.
+    /// List the tests, and try what they need: the host, the tokens, the journal and the files. Nothing is changed.
     #[arg(long)]
     dry_run: bool,
     /// Print JSON.
@@ -81,7 +82,7 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
     };
     let options = ValidateOptions {
         categories: args.category,
-        telemetry: args.telemetry,
+        telemetry: find_telemetry(args.telemetry, client.url()),
         data_dir: args.data_dir,
         journal: match args.journal {
             Some(journal) => journal,

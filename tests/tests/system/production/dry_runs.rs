@@ -2,8 +2,11 @@
 //! nothing. What a run does is told on standard error while it works; standard output has the report alone.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ark_tests::wait_until;
@@ -357,7 +360,7 @@ fn orders_to_a_canary_can_be_tried() {
 }
 
 /// What is changed of a command line that is good otherwise, and what is told. NONE is a path where nothing is, FILE a file, SILENT a program that says
-/// nothing.
+/// nothing, READER a socket of `HAProxy` that permits no change.
 type Missing = (&'static [&'static str], &'static [&'static str]);
 
 #[rustfmt::skip]
@@ -388,7 +391,7 @@ const OF_ROLLBACKS: [Missing; 8] = [
     (&["--start-command", "start 'it"], &["sh -n", "start 'it"]),
 ];
 #[rustfmt::skip]
-const OF_CANARIES: [Missing; 9] = [
+const OF_CANARIES: [Missing; 12] = [
     (&["--haproxy", "NONE"], &["NONE"]),
     (&["--backend", "nobody"], &["nobody"]),
     (&["--server", "nobody"], &["nobody"]),
@@ -398,6 +401,11 @@ const OF_CANARIES: [Missing; 9] = [
     (&["--data-dir", "NONE"], &["--data-dir", "NONE"]),
     (&["--snapshots", "FILE"], &["--snapshots FILE", "is no directory"]),
     (&["--start-stable-command", "x '"], &["sh -n", "x '"]),
+    (&["--haproxy", "READER"], &["`level admin`"]),
+    // All at once.
+    (&["--haproxy", "NONE", "--prometheus", "bogus"], &["NONE", "bogus"]),
+    (&["--server", "stable", "--baseline-report", "NONE", "--data-dir", "NONE"],
+        &["stable has weight 100", "no other server of ark is up", "there is no baseline: NONE", "--data-dir"]),
 ];
 
 #[test]
@@ -410,6 +418,7 @@ fn a_dry_run_names_everything_that_the_run_would_fail_for() {
     let fill_in = |texts: &[&str]| -> Vec<String> {
         let texts = texts.iter().map(|text| {
             text.replace("NONE", &path("none"))
+                .replace("READER", &stage.haproxy.user_socket.display().to_string())
                 .replace("FILE", &path("ark.toml"))
                 .replace("SILENT", &path("silent"))
         });
@@ -437,6 +446,44 @@ fn a_dry_run_names_everything_that_the_run_would_fail_for() {
             }
         }
     }
+}
+
+/// Listens at a socket of its own, and passes each command on to `HAProxy`. Returns the path, and the commands so far.
+fn record_commands(stage: &CanaryFixture) -> (PathBuf, Arc<Mutex<Vec<String>>>) {
+    let path = stage.dir.path().join("recorded.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let (seen, haproxy) = (Arc::default(), stage.haproxy.socket.clone());
+    let commands: Arc<Mutex<Vec<String>>> = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let mut command = String::new();
+            let read = BufReader::new(&client).read_line(&mut command);
+            let passed = read.and_then(|_| {
+                commands.lock().expect("no panic").push(command.clone());
+                let mut server = UnixStream::connect(&haproxy)?;
+                server.write_all(command.as_bytes())?;
+                std::io::copy(&mut server, &mut client)
+            });
+            passed.expect("a command");
+        }
+    });
+    (path, seen)
+}
+
+#[test]
+fn a_dry_run_of_a_canary_only_reads_from_haproxy() {
+    let stage = CanaryFixture::start(upgrade::CONFIG, "");
+    let canary = canary_options(&stage);
+    let (socket, commands) = record_commands(&stage);
+    let more = ["--haproxy", socket.to_str().expect("UTF-8")];
+    let begin = stage.start_command(&words(&canary));
+    lines_of(&rehearse(&stage, replace_options(&begin, &more)));
+    let commands = commands.lock().expect("no panic");
+    let is_read = |command: &String| command.starts_with("show ");
+    assert!(
+        !commands.is_empty() && commands.iter().all(is_read),
+        "{commands:#?}"
+    );
 }
 
 #[test]

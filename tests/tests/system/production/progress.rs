@@ -30,6 +30,69 @@ fn run(dir: &TestDir, args: &[&str]) -> (Vec<String>, Value) {
 }
 
 #[test]
+fn a_check_lists_its_checks_and_tells_each_beside_the_report() {
+    let dir = TestDir::new("");
+    let data = dir.data().display().to_string();
+    let config = dir.config().display().to_string();
+    let words = ["check", "--config", &config, "--data-dir", &data];
+    let (told, names) = run(&dir, &[&words[..], &["--dry-run"]].concat());
+    assert_eq!(told, [""; 0], "nothing is checked");
+    let names: Vec<&str> = names
+        .as_array()
+        .expect("names")
+        .iter()
+        .map(|name| name.as_str().expect("a name"))
+        .collect();
+    assert!(
+        !dir.data().join("ark.db").exists() && names.len() > 20,
+        "{names:?}"
+    );
+    let (told, report) = run(&dir, &words);
+    let expected = names.iter().map(|name| format!("ark: checking: {name}"));
+    assert_eq!(told, expected.collect::<Vec<_>>());
+    // The lines of the report have these names, in this order; what is not configured has none.
+    let found: Vec<&str> = report["lines"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .map(|line| line["check"].as_str().expect("a name"))
+        .collect();
+    let mut left = names.iter();
+    let mut last = "";
+    for check in &found {
+        let is_next = *check == last || left.any(|name| name == check);
+        assert!(is_next, "{check}: {report:#}");
+        last = check;
+    }
+    assert_eq!(found.first(), Some(&"configuration"), "{report:#}");
+    // For people the same names, one a line.
+    let mut listed = Command::new(ark_program());
+    let listed = listed.args(words).arg("--dry-run").output();
+    let listed = String::from_utf8(listed.expect("ark starts").stdout).expect("UTF-8");
+    assert_eq!(listed.lines().collect::<Vec<_>>(), names);
+}
+
+#[test]
+fn what_finds_no_host_says_so_in_its_json() {
+    let dir = TestDir::new("");
+    let url = "http://127.0.0.1:9";
+    for words in [
+        &["health", "--url", url][..],
+        &["synthetic", "--url", url, "--duration", "50"],
+        &["validate", "--url", url],
+    ] {
+        let (told, report) = run(&dir, words);
+        assert_eq!(report["passed"], false, "{words:?}: {report:#}");
+        let error = report["error"].as_str().expect("an error");
+        assert!(error.contains("127.0.0.1:9"), "{words:?}: {error}");
+        assert!(
+            told.iter().any(|line| line.contains("127.0.0.1:9")),
+            "{words:?}: {told:#?}"
+        );
+    }
+}
+
+#[test]
 fn a_validation_and_a_synthetic_run_tell_each_step_beside_the_report() {
     let dir = TestDir::new("submitters = [\"api\", \"synthetic\"]\n");
     let host = dir.start();

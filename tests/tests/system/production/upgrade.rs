@@ -99,6 +99,40 @@ pub(super) fn back_to_stable(stage: &CanaryFixture) {
 }
 
 #[test]
+fn the_validation_of_an_upgrade_reads_the_objectives_that_the_host_shows() {
+    let stage = CanaryFixture::start(CONFIG, "");
+    let start = std::fs::read_to_string(stage.dir.path().join("start.sh")).expect("a file");
+    let mut words = start
+        .split(' ')
+        .skip_while(|word| *word != "--telemetry-listen");
+    let telemetry = words.nth(1).expect("an address");
+    let env = stage.dir.path().join("env");
+    let write = |address: &str| {
+        std::fs::write(&env, format!("ARK_TELEMETRY_LISTEN={address}\n")).expect("a file");
+        std::fs::set_permissions(&env, Permissions::from_mode(0o600)).expect("a mode");
+    };
+    let env_file = env.to_str().expect("UTF-8");
+    let more = ["--env-file", env_file, "--category", "beyond"];
+    // What shows no objectives now would undo the upgrade.
+    for (address, is_read) in [(telemetry, true), ("127.0.0.1:9", false)] {
+        write(address);
+        let lines = run(upgrade(&stage, &[&more[..], &["--dry-run"]].concat()));
+        let expected = format!("with the objectives at http://{address}");
+        assert_eq!(lines.to_string().contains(&expected), is_read, "{lines:#}");
+    }
+    write(telemetry);
+    let report = run(upgrade(&stage, &more));
+    assert_eq!(report["upgraded"], true, "{report:#}");
+    let mut cases = report["validation"]["cases"]
+        .as_array()
+        .expect("cases")
+        .iter();
+    let case = cases.find(|case| case["name"] == "objectives");
+    let detail = case.expect("the test")["detail"].as_str().expect("text");
+    assert!(detail.contains("windows"), "{detail}");
+}
+
+#[test]
 fn a_good_version_serves_on_the_same_data_and_no_request_fails() {
     let stage = CanaryFixture::start(CONFIG, "");
     let lines = run(upgrade(&stage, &["--dry-run"]));

@@ -253,6 +253,22 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         date_snapshot(site, |now| now - 3650 * 86_400_000);
     }),
     ("a clock that is a minute ahead of its neighbours'", "clock", false, |_, site| site.clock_shift = 60),
+    ("a clock that is not synchronised", "clock", false, |_, site| {
+        site.timedatectl = "[ \"$*\" = 'show --property=NTPSynchronized --value' ] && echo no";
+        site.is_told = |found| found == "the clock is not synchronised";
+    }),
+    ("a machine that does not say whether its clock is synchronised", "clock", false, |_, site| {
+        site.timedatectl = "echo 'not booted with systemd' >&2; exit 1";
+        site.is_told = |found| found.contains("cannot be known") && found.contains("not booted with systemd");
+    }),
+    ("an answer about the clock that says nothing", "clock", false, |_, site| {
+        site.timedatectl = "echo maybe";
+        site.is_told = |found| found.contains("says \"maybe\"");
+    }),
+    ("an answer about the clock that does not come", "clock", false, |_, site| {
+        site.timedatectl = "exec sleep 1000";
+        site.is_told = |found| found.contains("cannot be known");
+    }),
     ("an interrupted restore", "database", true, |_, site| fs::write(site.at("data/restore.pending"), "").expect("a file")),
     ("a database that is gone", "database", true, |_, site| fs::remove_file(site.at("data/ark.db")).expect("a file")),
     ("another journal", "database", false, |_, site| {

@@ -123,6 +123,18 @@ fn each_planted_fault_is_found_by_its_own_line() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The clock is good if this machine says that it is synchronised, whatever that is. The audit log and a Prometheus beside the host have the same clock.
+fn assert_clock_of_this_machine(clock: &Value) {
+    let asked = Command::new("timedatectl")
+        .args(["show", "--property=NTPSynchronized", "--value"])
+        .output();
+    let is_synchronised = asked.is_ok_and(|asked| asked.stdout == b"yes\n");
+    let expected = if is_synchronised { "ok" } else { "warning" };
+    assert_eq!(clock["status"], expected, "{clock}");
+    let found = clock["found"].as_str().expect("text");
+    assert!(found.contains("synchronised"), "{clock}");
+}
+
 #[test]
 fn a_host_that_runs_is_checked_and_read_by_the_file_of_its_environment() {
     let dir = TestDir::new("");
@@ -213,6 +225,7 @@ fn a_host_that_runs_is_checked_and_read_by_the_file_of_its_environment() {
             .contains(&host.pid().to_string()),
         "{report:#}"
     );
+    assert_clock_of_this_machine(&line(&report, "clock"));
     // Without the flag the file of the environment names the port, and no host listens there.
     assert_eq!(line(&check(&[]), "ports")["status"], "warning");
     // What `ark serve` refuses, it refuses by the line.

@@ -58,6 +58,8 @@ pub(super) struct Site {
     pub(super) open_files: Option<u32>,
     /// How far the clock is shifted that the check reads, in seconds; 0: it reads the real one.
     pub(super) clock_shift: i64,
+    /// What `timedatectl` does in the check: a shell's commands. Machines that run tests may have none, or another answer.
+    pub(super) timedatectl: &'static str,
     /// What the library of faults is told, if the check runs with it.
     pub(super) disk: &'static [(&'static str, &'static str)],
     /// Whether what was found must be the planted fault's doing: the text of the line.
@@ -212,6 +214,7 @@ impl CheckFixture {
             environment: format!("ARK_SECRET_KEY_FILE={}\n", text(&at("secret.key"))),
             open_files: None,
             clock_shift: 0,
+            timedatectl: "echo yes",
             disk: &[],
             is_told: |_| true,
             taken: None,
@@ -329,6 +332,12 @@ impl Site {
         let preload = |command: &mut Command, library: &Path| {
             command.env("LD_PRELOAD", library);
         };
+        let programs = self.at("programs");
+        fs::create_dir_all(&programs).expect("a directory");
+        let script = format!("#!/bin/sh\n{}\n", self.timedatectl);
+        write_with_mode(&programs.join("timedatectl"), script, 0o755);
+        let path = std::env::var("PATH").expect("a path");
+        command.env("PATH", format!("{}:{path}", programs.display()));
         if !self.disk.is_empty() {
             preload(&mut command, &build_fault_library(self.dir.path()));
             command.envs(self.disk.iter().copied());

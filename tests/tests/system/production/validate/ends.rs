@@ -5,7 +5,7 @@ use std::process::Command;
 
 use ark_tests::ports::free_port;
 use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{CONFIG, assert_nothing_left, cases, command, start_altering, url_of, validate};
 
@@ -161,6 +161,55 @@ fn a_host_that_does_not_answer_and_a_file_that_cannot_be_written_are_told_in_tim
 }
 
 #[test]
+fn objectives_are_read_where_the_configuration_of_the_host_says() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    let telemetry = host.telemetry.as_deref().expect("telemetry is on");
+    let missed = start_altering(telemetry, "\"not_enough_data\"", "\"breached\"       ", 0);
+    let missed = missed.strip_prefix("http://").expect("an address");
+    // The configured API and telemetry, more arguments, whether the test fails, and what it says.
+    let rows: [(&str, &str, &[&str], bool, &str); 6] = [
+        (&host.address, telemetry, &[], false, "too little"),
+        (&host.address, missed, &[], true, "is missed over"),
+        (&host.address, "127.0.0.1:9", &[], true, "--telemetry off"),
+        (
+            &host.address,
+            missed,
+            &["--telemetry", "off"],
+            false,
+            "is known",
+        ),
+        (&host.address, "off", &[], false, "is known"),
+        // The configuration is of another host.
+        ("127.0.0.1:9", missed, &[], false, "is known"),
+    ];
+    for (listen, telemetry_listen, more, fails, detail) in rows {
+        let more = [&["--category", "beyond"], more].concat();
+        let output = command(&url_of(&host), &dir, &more)
+            .env("ARK_LISTEN", listen)
+            .env("ARK_TELEMETRY_LISTEN", telemetry_listen)
+            .output()
+            .expect("ark starts");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+        let mut all = report["cases"].as_array().expect("cases").iter();
+        let case = all.find(|case| case["name"] == "objectives");
+        let case = case.expect("the test");
+        assert_eq!(
+            case["status"] == "failed",
+            fails,
+            "{telemetry_listen}: {case}"
+        );
+        let told = case["detail"].as_str().expect("text");
+        // Enough may have been seen, which is no fault.
+        assert!(
+            told.contains(detail) || detail == "too little" && told.contains("windows is missed"),
+            "{telemetry_listen}: {case}"
+        );
+        assert_eq!(output.status.code(), Some(i32::from(fails)), "{report:#}");
+    }
+}
+
+#[test]
 fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
     let dir = TestDir::new("");
     let canary = [
@@ -182,6 +231,38 @@ fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
         (
             vec!["synthetic", "--violation-every", "1"],
             "--violation-every 1",
+        ),
+        (vec!["synthetic", "--duration", "5"], "longer --duration"),
+        (vec!["synthetic", "--hz", "-1"], "--hz -1: give more than 0"),
+        (
+            vec!["synthetic", "--duration", "-1"],
+            "give a whole number, 0 or more",
+        ),
+        (
+            vec!["validate", "--patience", "-5"],
+            "give a whole number, 0 or more",
+        ),
+        (vec!["validate", "--telemetry", "127.0.0.1:9090"], "http://"),
+        (vec!["rollback", "--shares", "0"], "--shares [0]"),
+        (vec!["rollback", "--health-tries", "0"], "--health-tries 0"),
+        (
+            vec!["rollback", "--health-pause", "-3"],
+            "--health-pause -3: give more than 0",
+        ),
+        (
+            vec!["rollback", "--step", "-1"],
+            "--step -1: give more than 0",
+        ),
+        (vec!["rollback", "--patience", "0"], "--patience 0"),
+        (vec!["rollback", "--category", "nope"], "nope"),
+        (vec!["upgrade", "--timeout", "-1"], "--timeout -1"),
+        (
+            with(&with(&rollback, &commands), &["--shares", "0"]),
+            "--shares [0]",
+        ),
+        (
+            with(&canary, &["--step", "-1"]),
+            "--step -1: give more than 0",
         ),
         (vec!["validate", "--patience", "0"], "--patience 0"),
         (vec!["validate", "--category", "nope"], "nope"),
