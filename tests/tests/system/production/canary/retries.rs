@@ -210,6 +210,7 @@ impl Stage {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of requests")]
 fn what_a_front_fails_another_one_answers_where_it_takes_effect_once() {
     let mut stage = Stage::start();
     let large = format!(r#"{{"rationale":"{}"}}"#, "x".repeat(20_000));
@@ -465,7 +466,7 @@ fn what_a_front_fails_another_one_answers_where_it_takes_effect_once() {
             passed,
         ),
     ] {
-        let case = format!("{failure:?}, {method} {path} {headers:?} {:.40}", body);
+        let case = format!("{failure:?}, {method} {path} {headers:?} {body:.40}");
         let mut send = |address: &str| {
             let answer = Client::at(address).request(method, path, headers, body.as_bytes());
             answer.expect("an answer").0
