@@ -152,6 +152,9 @@ pub async fn serve_api(
     Ok(())
 }
 
+/// How long a connection that was accepted before the host stops may take to send its request.
+const LATE_REQUESTS: Duration = Duration::from_millis(200);
+
 /// Serves calls on the connections of a listener until `stop` resolves, then accepts no more and waits for the running requests, for `drain` at
 /// most. `connections`: the most at the same time. `closing` becomes true with the end.
 pub(crate) async fn serve_connections(
@@ -244,6 +247,10 @@ pub(crate) async fn serve_connections(
     drop(server);
     if let Some(follower) = follower {
         follower.abort();
+    }
+    // A connection that was accepted last may not have sent its request yet: it would be closed without an answer.
+    if graceful.count() > 0 {
+        tokio::time::sleep(LATE_REQUESTS.min(drain)).await;
     }
     tokio::select! {
         () = graceful.shutdown() => {}
