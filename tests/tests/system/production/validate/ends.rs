@@ -4,10 +4,13 @@
 use std::process::Command;
 
 use ark_tests::ports::free_port;
-use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir, wait_until};
+use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir};
 use serde_json::{Value, json};
 
-use super::{CONFIG, assert_nothing_left, cases, command, start_altering, url_of, validate};
+use super::{
+    CONFIG, assert_nothing_left, cases, command, start_altering, url_of, validate,
+    wait_for_store_check,
+};
 
 #[test]
 fn a_history_longer_than_a_page_passes_and_its_gap_is_found() {
@@ -31,6 +34,7 @@ fn a_history_longer_than_a_page_passes_and_its_gap_is_found() {
     }
     assert_nothing_left(&mut client, &dir);
     // A gap on the second page.
+    wait_for_store_check(&host);
     let database = rusqlite::Connection::open(dir.data().join("ark.db")).expect("the database");
     let gone = database.execute(
         "DELETE FROM state_history WHERE agent = 'validation-probe' AND key = 'history' AND revision = 3",
@@ -54,10 +58,7 @@ fn a_gap_in_the_history_of_another_agent_is_found_in_the_data_directory() {
         let (status, answer) = client.send("PUT", "/v1/state/kyle/seen", &json!({"value": value}));
         assert_eq!(status, 200, "{answer}");
     }
-    // The watchdog checks the database once at the start, and would find what is taken out.
-    wait_until("the database was checked", || {
-        !client.get("/readyz").1["store_check"].is_null()
-    });
+    wait_for_store_check(&host);
     let data = dir.data();
     let data = data.to_str().expect("UTF-8");
     let with_data = ["--category", "beyond", "--data-dir", data];

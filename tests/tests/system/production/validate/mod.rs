@@ -66,6 +66,15 @@ pub(super) fn url_of(host: &Host) -> String {
     format!("http://{}", host.address)
 }
 
+/// Waits until the watchdog has checked the database, which it does once soon after the start. Whoever damages the database of a running host
+/// waits first: the watchdog would find the damage too, and the host would no longer be ready.
+pub(super) fn wait_for_store_check(host: &Host) {
+    let mut client = Client::new(host);
+    wait_until("the database was checked", || {
+        !client.get("/readyz").1["store_check"].is_null()
+    });
+}
+
 fn assert_nothing_left(client: &mut Client, dir: &TestDir) {
     let (_, agents) = client.get("/v1/agents");
     assert!(
@@ -203,6 +212,7 @@ fn a_host_that_is_broken_in_one_way_fails_the_test_for_it() {
         "{report:#}"
     );
     // A revision that somebody took out of the file, and a row that was changed, under the running host: a start would refuse both.
+    wait_for_store_check(&host);
     let (report, _) = validate(&url_of(&host), &dir, &["--category", "state"]);
     assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
     let database = rusqlite::Connection::open(dir.data().join("ark.db")).expect("the database");

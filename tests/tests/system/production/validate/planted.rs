@@ -12,7 +12,9 @@ use ark_tests::{
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::{CONFIG, assert_nothing_left, cases, start_altering, url_of, validate};
+use super::{
+    CONFIG, assert_nothing_left, cases, start_altering, url_of, validate, wait_for_store_check,
+};
 use crate::production::altering::start_altering_requests;
 
 /// Validates a host with a short patience, all categories or one, and compares what fails with what must.
@@ -59,10 +61,7 @@ fn a_database_that_loses_or_changes_one_thing_fails_the_test_for_it_alone() {
         let dir = TestDir::new(CONFIG);
         let host = dir.start();
         let url = url_of(&host);
-        // The watchdog checks the database once at the start, and would find what is planted.
-        wait_until("the database was checked", || {
-            !Client::new(&host).get("/readyz").1["store_check"].is_null()
-        });
+        wait_for_store_check(&host);
         let database = Connection::open(dir.data().join("ark.db")).expect("the database");
         database
             .busy_timeout(Duration::from_secs(60))
