@@ -1,6 +1,6 @@
 //! Queries a Prometheus over its HTTP API.
 
-use ark_client::{ClientError, Endpoint, HostClient, escape_query};
+use ark_client::{ClientError, HostClient, escape_query};
 use serde_json::Value;
 
 /// A Prometheus that is asked.
@@ -14,12 +14,9 @@ impl PrometheusClient {
     /// # Errors
     /// The address is none.
     pub(crate) fn new(url: &str) -> Result<Self, ClientError> {
-        let client = HostClient::new(&Endpoint {
-            url: url.to_owned(),
-            token: None,
-            ca: None,
-        })?;
-        Ok(Self { client })
+        Ok(Self {
+            client: HostClient::of_prometheus(url)?,
+        })
     }
 
     /// Asks the API for something and returns its `data`.

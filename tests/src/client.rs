@@ -32,10 +32,7 @@ impl Client {
     /// Returns a client of a host's API that sends a bearer token with every request.
     #[must_use]
     pub fn with_token(host: &Host, token: &str) -> Self {
-        Self {
-            authorization: Some(format!("Bearer {token}")),
-            ..Self::new(host)
-        }
+        Self::new(host).bearing(token)
     }
 
     /// Returns a client of the server at an address.
@@ -45,6 +42,15 @@ impl Client {
             address: address.to_owned(),
             authorization: None,
             stream: None,
+        }
+    }
+
+    /// Returns the client with a bearer token, which it sends with every request.
+    #[must_use]
+    pub fn bearing(self, token: &str) -> Self {
+        Self {
+            authorization: Some(format!("Bearer {token}")),
+            ..self
         }
     }
 

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use ark_model::ids::Digest;
+use ark_runtime::Pin;
+use ark_store::current_schema;
 use serde::Deserialize;
 
 use super::commands::{VERSION_TIMEOUT, ask_binary};
@@ -27,6 +29,17 @@ pub(crate) struct VersionShown {
     /// The digest of its program, which a wrapper may start; `None`: it is of before versions said it, and a script.
     #[serde(default)]
     pub(crate) build: Option<Digest>,
+    /// The digest of the Graveyard that it is pinned to; `None`: it is of before versions said it.
+    #[serde(default)]
+    pub(crate) graveyard: Option<Digest>,
+}
+
+impl VersionShown {
+    /// Whether this program can read what that version writes, and judge its decisions again.
+    pub(crate) fn is_readable(&self) -> bool {
+        let pin = Pin::compiled_in().ok().map(|pin| pin.digest());
+        self.schema == current_schema() && pin.is_some() && self.graveyard == pin
+    }
 }
 
 /// Asks a version of `ark` which one it is.

@@ -352,9 +352,11 @@ impl<'a> Upgrade<'a> {
         let Some(wanted) = &plan.validation else {
             return Ok(());
         };
-        // The record may have a schema that this program cannot read; the new version has replayed it.
+        // The record is read by this program, if it can; the new version has replayed it.
+        let is_readable = ask_version(&plan.new_binary).is_ok_and(|new| new.is_readable());
+        let data_dir = is_readable.then(|| plan.data_dir.clone());
         let (report, result) =
-            match wanted.run_validation(self.clients, None, stop, &mut *self.tell) {
+            match wanted.run_validation(self.clients, data_dir, stop, &mut *self.tell) {
                 Ok(run) => run,
                 Err(_) if has_gone(self.clients.client, &plan.data_dir) => {
                     let ended = HostWatch::over_running(&plan.data_dir).ended();

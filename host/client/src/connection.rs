@@ -61,9 +61,26 @@ pub struct Endpoint {
     pub ca: Option<PathBuf>,
 }
 
+/// Which server a client asks. Its errors say what to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Server {
+    Host,
+    Prometheus,
+}
+
+impl Server {
+    const fn describe(self) -> &'static str {
+        match self {
+            Self::Host => "a host of ARK",
+            Self::Prometheus => "a Prometheus",
+        }
+    }
+}
+
 /// A client of one host, which keeps its connections open between requests. Threads can share it.
 #[derive(Debug, Clone)]
 pub struct HostClient {
+    server: Server,
     url: String,
     authorization: Option<String>,
     proxy: Option<Proxy>,
@@ -94,6 +111,7 @@ impl HostClient {
             .build()
             .into();
         Ok(Self {
+            server: Server::Host,
             authorization: endpoint
                 .token
                 .as_ref()
@@ -101,6 +119,22 @@ impl HostClient {
             url,
             proxy,
             agent,
+        })
+    }
+
+    /// Makes a client of a Prometheus, whose API answers with JSON too. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The system's authorities cannot be used.
+    pub fn of_prometheus(url: &str) -> Result<Self, ClientError> {
+        let client = Self::new(&Endpoint {
+            url: url.to_owned(),
+            token: None,
+            ca: None,
+        })?;
+        Ok(Self {
+            server: Server::Prometheus,
+            ..client
         })
     }
 
@@ -158,7 +192,7 @@ impl HostClient {
         };
         let request = request.body(body).map_err(ClientError::Request)?;
         let response = self.run_request(request, Some(work.timeout()), work)?;
-        read_answer(&self.url, response)
+        self.read_answer(response)
     }
 
     /// Asks for something to read.
@@ -217,7 +251,7 @@ impl HostClient {
             .map_err(ClientError::Request)?;
         let response = self.run_request(request, Some(longest), AwaitedWork::Answer)?;
         if !response.status().is_success() {
-            read_answer(&self.url, response)?.into_success()?;
+            self.read_answer(response)?.into_success()?;
             return Ok(ureq::Body::builder().data(Vec::new()).into_reader());
         }
         Ok(response.into_body().into_reader())
@@ -244,12 +278,32 @@ impl HostClient {
             .build();
         self.agent.run(request).map_err(|source| {
             let unsent = is_unsent(&source);
+            let proxy = self.proxy.as_ref();
             ClientError::NoAnswer {
-                failure: describe_failure(&self.url, self.proxy.as_ref(), &source, work),
+                failure: match self.server {
+                    Server::Host => describe_failure(&self.url, proxy, &source, work),
+                    Server::Prometheus => describe_prometheus_failure(&self.url, proxy, &source),
+                },
                 unsent,
                 source,
             }
         })
+    }
+
+    fn read_answer(&self, mut response: Response<ureq::Body>) -> Result<Answer, ClientError> {
+        let status = response.status().as_u16();
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER_BYTES)
+            .read_to_string()
+            .map_err(ClientError::CutOff)?;
+        let body = serde_json::from_str(&text).map_err(|source| ClientError::NotJson {
+            wanted: self.server.describe(),
+            url: self.url.clone(),
+            source,
+        })?;
+        Ok(Answer { status, body })
     }
 }
 
@@ -280,13 +334,7 @@ fn describe_failure(
     error: &ureq::Error,
     work: AwaitedWork,
 ) -> String {
-    let through = proxy.map_or_else(String::new, |proxy| {
-        format!(
-            ", asked through the proxy {}:{} of the environment",
-            proxy.host(),
-            proxy.port()
-        )
-    });
+    let through = describe_proxy(proxy);
     let look = match work {
         AwaitedWork::Answer | AwaitedWork::Probe(_) => "look before you send it again",
         AwaitedWork::Compilation => {
@@ -319,6 +367,33 @@ fn describe_failure(
     }
 }
 
+/// As [`describe_failure`], of a Prometheus, which is only read.
+fn describe_prometheus_failure(url: &str, proxy: Option<&Proxy>, error: &ureq::Error) -> String {
+    let through = describe_proxy(proxy);
+    match error {
+        ureq::Error::Timeout(Timeout::Global) => format!(
+            "the Prometheus at {url}{through} has not answered within {} s: it is stuck, or has too much to do",
+            AwaitedWork::Answer.timeout().as_secs()
+        ),
+        error if is_unsent(error) && find_tls_error(error).is_none() => format!(
+            "nothing answers at {url}{through}; does Prometheus listen there? (--prometheus, ARK_PROMETHEUS)"
+        ),
+        _ => format!(
+            "what answers at {url}{through} cannot be asked as a Prometheus (--prometheus, ARK_PROMETHEUS)"
+        ),
+    }
+}
+
+fn describe_proxy(proxy: Option<&Proxy>) -> String {
+    proxy.map_or_else(String::new, |proxy| {
+        format!(
+            ", asked through the proxy {}:{} of the environment",
+            proxy.host(),
+            proxy.port()
+        )
+    })
+}
+
 /// Whether an error comes before a connection is there.
 fn is_unsent(error: &ureq::Error) -> bool {
     match error {
@@ -336,21 +411,6 @@ fn is_unsent(error: &ureq::Error) -> bool {
         ),
         _ => false,
     }
-}
-
-fn read_answer(url: &str, mut response: Response<ureq::Body>) -> Result<Answer, ClientError> {
-    let status = response.status().as_u16();
-    let text = response
-        .body_mut()
-        .with_config()
-        .limit(MAX_ANSWER_BYTES)
-        .read_to_string()
-        .map_err(ClientError::CutOff)?;
-    let body = serde_json::from_str(&text).map_err(|source| ClientError::NotJson {
-        url: url.to_owned(),
-        source,
-    })?;
-    Ok(Answer { status, body })
 }
 
 #[cfg(test)]

@@ -33,8 +33,10 @@ pub enum ClientError {
     #[error("the answer was cut off: {0}")]
     CutOff(#[source] ureq::Error),
     /// The answer is not JSON.
-    #[error("the answer of {url} is not JSON; is it a host of ARK? {source}")]
+    #[error("the answer of {url} is not JSON; is it {wanted}? {source}")]
     NotJson {
+        /// Which server was asked.
+        wanted: &'static str,
         /// The address.
         url: String,
         /// What the reader of JSON reports.

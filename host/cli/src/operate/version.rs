@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use ark_model::ids::Digest;
+use ark_runtime::Pin;
 use clap::Args;
 use serde_json::json;
 
@@ -22,7 +23,10 @@ pub(crate) fn run_command(args: &VersionArgs) -> anyhow::Result<ExitCode> {
         // A version that is wrapped is known by the program that it becomes.
         let program = std::fs::File::open("/proc/self/exe").context("/proc/self/exe")?;
         let (build, _) = Digest::hash_reader(program).context("/proc/self/exe")?;
-        print_json(&json!({"version": version, "schema": schema, "build": build}))?;
+        let graveyard = Pin::compiled_in()?.digest();
+        print_json(
+            &json!({"version": version, "schema": schema, "build": build, "graveyard": graveyard}),
+        )?;
     } else {
         print_line!("ark {version}, schema {schema} of the database");
     }

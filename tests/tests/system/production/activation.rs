@@ -82,7 +82,7 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
         let senders: Vec<_> = (0..SENDERS)
             .map(|sender| {
                 let (stop, address, sent) = (&stop, &address, &sent);
-                scope.spawn(move || send_until(address, sender, stop, sent))
+                scope.spawn(move || send_until(&|| Client::at(address), sender, stop, sent))
             })
             .collect();
         let ending = EndLoad(&stop);
@@ -128,9 +128,9 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
     assert!(verified.status.success(), "{verified:?}");
 }
 
-/// Sends proposals at 5 a second, each on a connection of its own, which must be taken. `sent` counts them. Returns the decisions.
+/// Sends proposals at 5 a second, each by a client of its own, whose connection must be taken. `sent` counts them. Returns the decisions.
 pub(super) fn send_until(
-    address: &str,
+    connect: &dyn Fn() -> Client,
     sender: u32,
     stop: &AtomicBool,
     sent: &AtomicUsize,
@@ -142,7 +142,7 @@ pub(super) fn send_until(
         }
         let began = Instant::now();
         let symbol = format!("S{sender}-{number}");
-        let answer = Client::at(address).try_post("/v1/actions", &trade(&symbol, 0.000_1));
+        let answer = connect().try_post("/v1/actions", &trade(&symbol, 0.000_1));
         let (status, answer) = answer.unwrap_or_else(|error| panic!("{symbol}: {error}"));
         assert_eq!(status, 200, "{symbol}: {answer}");
         decided.push(answer["decision_id"].as_str().expect("an id").to_owned());

@@ -277,7 +277,7 @@ fn an_upgrade_of_a_unit_with_a_socket_refuses_no_connection_and_fails_no_request
         let senders: Vec<_> = (0..SENDERS)
             .map(|sender| {
                 let (address, is_enough, sent) = (&address, &is_enough, &sent);
-                scope.spawn(move || send_until(address, sender, is_enough, sent))
+                scope.spawn(move || send_until(&|| Client::at(address), sender, is_enough, sent))
             })
             .collect();
         let end_load = EndLoad(&is_enough);

@@ -26,6 +26,7 @@ mod progress;
 mod rollback;
 mod root;
 mod synthetic;
+mod systemd;
 mod units;
 mod upgrade;
 mod validate;

@@ -1,0 +1,373 @@
+//! The package on a machine with a real systemd: installed by the commands of docs/installation.md, confined, reloaded, restarted and upgraded on an
+//! open socket, gone back to, started again at boot, removed.
+//!
+//! `TEST_SYSTEMD_BASE=DIR` switches it on: a root file system with systemd, dbus, sudo and openssl, which `.ci/run` makes (CONTRIBUTING.md says how). It
+//! needs root and a minute or two.
+
+mod machine;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use ark_tests::artefacts::checkout_path;
+use ark_tests::{Client, ark_program, newer_program, wait_until};
+use serde_json::{Value, json};
+
+use super::activation::send_until;
+use super::canary::stage::EndLoad;
+use crate::docs::pages::read_blocks;
+use machine::Machine;
+
+const PAGE: &str = "docs/installation.md";
+const API: &str = "127.0.0.1:8000";
+const TELEMETRY: &str = "127.0.0.1:9090";
+/// Requests a second are five times as many.
+const SENDERS: u32 = 10;
+/// An upgrade or a rollback as the guide gives it, with the tests that need no waiting.
+const EXCHANGE: &str = "--json --unit ark --data-dir /var/lib/ark --snapshots /var/backups/ark --category ethics --category beyond --timeout 240";
+
+/// The block of the guide that has a command.
+fn find_block(command: &str) -> String {
+    let blocks = read_blocks(PAGE);
+    let mut found = blocks.iter().filter(|block| block.text.contains(command));
+    let block = found.next().unwrap_or_else(|| panic!("{PAGE}: {command}"));
+    assert!(found.next().is_none(), "{PAGE}: {command} stands twice");
+    block.text.clone()
+}
+
+/// Writes what `cargo xtask dist` makes of the program of the tests.
+fn build_packages(dir: &Path) {
+    let built = Command::new(checkout_path("target/debug/xtask"))
+        .args(["dist", "--fast", "--program"])
+        .arg(ark_program())
+        .arg("--output")
+        .arg(dir)
+        .current_dir(checkout_path(""))
+        .output()
+        .expect("xtask starts");
+    let errors = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{errors}");
+}
+
+/// The host of the machine, and who may administer it.
+struct InstalledHost {
+    machine: Machine,
+    token: String,
+}
+
+impl InstalledHost {
+    /// Installs the package by the guide's own commands.
+    fn install(machine: Machine) -> Self {
+        let guide = find_block("apt-get install ./ark_");
+        let printed = machine.run(&format!("cd /root/dist\n{guide}"));
+        assert!(printed.contains("\n0 errors, 0 skipped, "), "{printed}");
+        assert!(printed.ends_with("/readyz: ok\n"), "{printed}");
+        // The only line without a blank, a colon or a quotation mark.
+        let is_token = |line: &&str| line.len() > 30 && line.bytes().all(|it| it > b' ' && !b":\"".contains(&it));
+        let token = printed.lines().find(is_token).expect("a token");
+        Self {
+            token: token.to_owned(),
+            machine,
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client::at(API).bearing(&self.token)
+    }
+
+    /// A property of the service.
+    fn property(&self, name: &str) -> String {
+        let script = format!("systemctl show --value --property={name} ark");
+        self.machine.run(&script).trim().to_owned()
+    }
+
+    fn is_active(&self, unit: &str) -> bool {
+        let output = self.machine.try_run(&format!("systemctl is-active {unit}"));
+        output.status.success()
+    }
+
+    /// Runs an exchange and returns its report.
+    fn exchange(&self, command: &str) -> Value {
+        let script = format!("ark {command} {EXCHANGE}");
+        let mut run = self.machine.command("sh");
+        run.args(["-euc", &script]).env("ARK_TOKEN", &self.token);
+        let output = run.output().expect("a shell");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let report = serde_json::from_slice(&output.stdout);
+        report.unwrap_or_else(|error| {
+            panic!("{script}: {error}: {errors}{}", self.machine.read_log())
+        })
+    }
+
+    /// Sends requests, each on a connection of its own which must be taken, until `work` is done. Returns its result and the decisions.
+    fn send_while<T>(&self, work: impl FnOnce(&dyn Fn()) -> T) -> (T, BTreeSet<String>) {
+        let (is_enough, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..SENDERS)
+                .map(|sender| {
+                    let (is_enough, sent) = (&is_enough, &sent);
+                    scope.spawn(move || {
+                        self.machine.enter_network();
+                        send_until(&|| self.client(), sender, is_enough, sent)
+                    })
+                })
+                .collect();
+            let end_load = EndLoad(&is_enough);
+            let wait_more = || {
+                let before = sent.load(Ordering::Relaxed);
+                wait_until("the host decides", || {
+                    sent.load(Ordering::Relaxed) > before + 50
+                });
+            };
+            wait_more();
+            let result = work(&wait_more);
+            wait_more();
+            drop(end_load);
+            let mut decided = BTreeSet::new();
+            for sender in senders {
+                for id in sender.join().expect("no request fails") {
+                    assert!(decided.insert(id.clone()), "{id}: twice");
+                }
+            }
+            (result, decided)
+        })
+    }
+
+    fn read_decisions(&self) -> BTreeSet<String> {
+        self.machine.call_inside(|| {
+            let mut client = self.client();
+            let (mut recorded, mut path) = (BTreeSet::new(), "/v1/decisions?limit=500".to_owned());
+            loop {
+                let (status, page) = client.get(&path);
+                assert_eq!(status, 200, "{page}");
+                for decision in page["decisions"].as_array().expect("decisions") {
+                    recorded.insert(decision["decision_id"].as_str().expect("an id").to_owned());
+                }
+                match page["next_cursor"].as_str() {
+                    Some(cursor) => path = format!("/v1/decisions?limit=500&cursor={cursor}"),
+                    None => return recorded,
+                }
+            }
+        })
+    }
+
+    fn assert_serves(&self, version: &str) {
+        let printed = self.machine.run("ark health --ready && ark version --json");
+        let said: Vec<&str> = printed.splitn(2, '\n').collect();
+        assert!(said[0].ends_with("/readyz: ok"), "{printed}");
+        let printed: Value = serde_json::from_str(said[1]).expect("JSON");
+        assert_eq!(printed["version"], version, "{printed}");
+    }
+}
+
+/// The kernel keeps from the process what the unit says, and it has its key.
+fn assert_confined(host: &InstalledHost) {
+    let pid = host.property("MainPID");
+    let status = host.machine.run(&format!("cat /proc/{pid}/status"));
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name}: {status}")).trim()
+    };
+    let user = host.machine.run("id -u ark");
+    for (name, value) in [
+        ("Uid:", format!("{0}\t{0}\t{0}\t{0}", user.trim())),
+        ("NoNewPrivs:", "1".to_owned()),
+        // A filter of system calls.
+        ("Seccomp:", "2".to_owned()),
+        ("CapEff:", "0000000000000000".to_owned()),
+        ("CapBnd:", "0000000000000000".to_owned()),
+    ] {
+        assert_eq!(field(name), value, "{name}");
+    }
+    // What it sees: its data may be written and nothing else may, other users' files are not there.
+    let inside = |script: &str| {
+        let enter = "nsenter --mount --root --wd --target";
+        let user = "setpriv --reuid=ark --regid=ark --init-groups";
+        host.machine
+            .try_run(&format!("{enter} {pid} -- {user} sh -euc '{script}'"))
+    };
+    for (script, is_possible) in [
+        ("touch /var/lib/ark/x && rm /var/lib/ark/x", true),
+        ("touch /usr/x", false),
+        ("touch /etc/ark/x", false),
+        ("ls /root/dist", false),
+        ("test -e /dev/kmsg", false),
+    ] {
+        let output = inside(script);
+        assert_eq!(output.status.success(), is_possible, "{script}: {output:?}");
+    }
+    // The key is what the administrator wrote, for this service alone.
+    let same = "cmp /etc/ark/secret.key /run/credentials/ark.service/secret.key";
+    let same = inside(same);
+    assert!(same.status.success(), "{same:?}");
+    let log = host.machine.read_log();
+    assert!(!log.contains("\"level\":\"ERROR\""), "{log}");
+}
+
+/// `systemctl reload` has the host read its configuration again.
+fn reload(host: &InstalledHost) {
+    let file = host.machine.path("/etc/ark/ark.toml");
+    fs::write(&file, "").expect("a file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("a mode");
+    host.machine
+        .run("echo ARK_CONFIG=/etc/ark/ark.toml >>/etc/ark/env; systemctl restart ark");
+    let process = host.property("MainPID");
+    fs::write(&file, "[limits]\ndeadline_ms = 777\n").expect("a file");
+    host.machine.run("systemctl reload ark");
+    wait_until("the host has read its configuration again", || {
+        let log = host.machine.read_log();
+        log.lines().any(|line| {
+            line.contains("limits.deadline_ms") && line.contains("its new value is in force")
+        })
+    });
+    assert_eq!(host.property("MainPID"), process);
+}
+
+/// The ports become systemd's, by the guide's own commands; then a restart refuses nothing.
+fn open_socket(host: &InstalledHost) {
+    assert!(!host.is_active("ark.socket"));
+    let guide = fs::read_to_string(checkout_path(PAGE)).expect("the guide");
+    for command in [
+        "systemctl stop ark",
+        "systemctl enable --now ark.socket",
+        "systemctl start ark",
+    ] {
+        assert!(guide.contains(&format!("`{command}`")), "{command}");
+        host.machine.run(command);
+    }
+    // Each start of this test counts for `StartLimitBurst=`, and a unit that exceeds it closes the socket.
+    host.machine.run("systemctl reset-failed ark");
+    let ((), decided) = host.send_while(|wait_more| {
+        for _ in 0..3 {
+            host.machine.run("systemctl restart ark");
+            wait_more();
+        }
+    });
+    let recorded = host.read_decisions();
+    assert!(decided.is_subset(&recorded), "none is lost");
+    // A connection starts the host that was stopped, also one to the telemetry.
+    host.machine.run("systemctl stop ark");
+    assert!(!host.is_active("ark"));
+    let (status, _) = host
+        .machine
+        .call_inside(|| Client::at(TELEMETRY).get("/slos"));
+    assert_eq!(status, 200);
+    assert!(host.is_active("ark"));
+}
+
+/// Places a version in the machine. `first` is what it does before it is itself.
+fn place_version(machine: &Machine, name: &str, first: &str) -> String {
+    // Not below /root or /home, which the unit hides.
+    let program = machine.path("/opt/ark-next");
+    if !program.exists() {
+        fs::copy(newer_program(), &program).expect("a copy");
+    }
+    let path = format!("/opt/{name}");
+    let text = format!("#!/bin/sh\n{first}\nexec /opt/ark-next \"$@\"\n");
+    fs::write(machine.path(&path), text).expect("a file");
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(machine.path(&path), mode).expect("a mode");
+    path
+}
+
+/// A new version takes the place of the old one beside clients none of which is refused.
+fn upgrade(host: &InstalledHost, stable: &str, newer: &str) {
+    let new = place_version(&host.machine, "good", "");
+    let (report, decided) = host.send_while(|_| host.exchange(&format!("upgrade {new}")));
+    assert_eq!(report["upgraded"], true, "{report:#}");
+    println!(
+        "{} requests beside an upgrade of the unit; {} ms without a host",
+        decided.len(),
+        report["pause_ms"]
+    );
+    // The record in the data directory is validated too.
+    let cases = report["validation"]["cases"].as_array().expect("cases");
+    for name in ["audit-log", "state-history", "replay"] {
+        let case = cases.iter().find(|case| case["name"] == name);
+        assert_eq!(case.expect("a test")["status"], "passed", "{report:#}");
+    }
+    assert!(decided.is_subset(&host.read_decisions()), "none is lost");
+    host.assert_serves(newer);
+
+    // One that does not serve is given up by systemd, and the version of before comes back.
+    let failing = "case $1 in serve) exit 7;; esac";
+    let failing = place_version(&host.machine, "failing", failing);
+    let report = host.exchange(&format!("upgrade {failing}"));
+    assert_eq!(report["upgraded"], false, "{report:#}");
+    assert_eq!(report["rollback"]["passed"], true, "{report:#}");
+    assert_eq!(report["unrecorded"], json!([]), "{report:#}");
+    host.assert_serves(newer);
+    assert!(host.is_active("ark.socket") && host.is_active("ark"));
+
+    let (report, decided) = host.send_while(|_| {
+        host.machine.run("cp /root/dist/stable/ark /opt/stable");
+        host.exchange("rollback --stable-binary /opt/stable")
+    });
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert!(decided.is_subset(&host.read_decisions()), "none is lost");
+    host.assert_serves(stable);
+}
+
+/// A version that migrates the database: the socket is closed while the old one could be started on it, and open afterwards.
+fn upgrade_with_migration(host: &InstalledHost, newer: &str) {
+    let before = host.read_decisions();
+    let later = place_version(&host.machine, "later", "export TEST_ARK_LATER_SCHEMA=1");
+    let report = host.exchange(&format!("upgrade {later}"));
+    assert_eq!(report["upgraded"], true, "{report:#}");
+    host.assert_serves(newer);
+    assert!(host.is_active("ark.socket") && host.is_active("ark"));
+    assert!(before.is_subset(&host.read_decisions()), "none is lost");
+}
+
+#[test]
+fn the_package_serves_is_upgraded_and_goes_back_on_a_machine_with_systemd() {
+    let Some(base) = std::env::var_os("TEST_SYSTEMD_BASE").map(PathBuf::from) else {
+        println!("TEST_SYSTEMD_BASE is not set, so no systemd is started");
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("root");
+    let copied = Command::new("cp").arg("-a").arg(&base).arg(&root).status();
+    assert!(copied.expect("cp").success());
+    let packages = root.join("root/dist");
+    build_packages(&packages);
+    fs::create_dir(packages.join("stable")).expect("a directory");
+    fs::copy(ark_program(), packages.join("stable/ark")).expect("a copy");
+
+    let host = InstalledHost::install(Machine::boot(&root));
+    let version = |program: &Path| {
+        let output = Command::new(program).args(["version", "--json"]).output();
+        let output = output.expect("it starts").stdout;
+        let version: Value = serde_json::from_slice(&output).expect("JSON");
+        version["version"].as_str().expect("a version").to_owned()
+    };
+    let (stable, newer) = (version(&ark_program()), version(&newer_program()));
+    assert_confined(&host);
+    reload(&host);
+    open_socket(&host);
+    upgrade(&host, &stable, &newer);
+
+    // The machine goes down without a word and comes up again.
+    let before = host.read_decisions();
+    let InstalledHost { machine, token } = host;
+    drop(machine);
+    let machine = Machine::boot(&root);
+    let host = InstalledHost { machine, token };
+    wait_until("the host is up again", || host.machine.has_listener(API));
+    assert_eq!(host.read_decisions(), before, "none is lost");
+    host.machine
+        .run("sudo -u ark ark audit verify --data-dir /var/lib/ark");
+
+    upgrade_with_migration(&host, &newer);
+    host.machine.run("apt-get remove --yes ark");
+    assert!(!host.is_active("ark") && !host.is_active("ark.socket"));
+    assert!(!host.machine.has_listener(API));
+    assert!(!host.machine.path("/usr/bin/ark").exists());
+    for kept in ["/var/lib/ark/ark.db", "/var/backups/ark/first", "/etc/ark/env"] {
+        assert!(host.machine.path(kept).exists(), "{kept}");
+    }
+}
