@@ -2,6 +2,6 @@
 
 mod limits;
 mod links;
-mod pages;
+pub(crate) mod pages;
 mod runbook;
-mod shell;
+pub(crate) mod shell;
