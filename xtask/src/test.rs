@@ -9,7 +9,8 @@ use crate::guests;
 use crate::hermetic::Workspace;
 use crate::process::{cargo_in, has_cargo_subcommand, run_command};
 use crate::python::{
-    CLIENT_GENERATOR, DEPLOYMENT_VALIDATORS, EVENT_READER, SCHEMATHESIS, install_requirements,
+    CLIENT_GENERATOR, DEPLOYMENT_VALIDATORS, EVENT_READER, KUSTOMIZE, SCHEMATHESIS,
+    install_requirements,
 };
 
 /// Builds everything once, then runs every test: with nextest where it is installed, otherwise with `cargo test`.
@@ -27,6 +28,7 @@ pub fn run_tests(args: &[String]) -> Result<()> {
         &CLIENT_GENERATOR,
         &EVENT_READER,
         &DEPLOYMENT_VALIDATORS,
+        &KUSTOMIZE,
     ] {
         match install_requirements(root, requirements) {
             // Tests that are chosen may need no Python: then its absence stops nobody.

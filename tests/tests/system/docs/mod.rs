@@ -4,4 +4,4 @@ mod limits;
 mod links;
 pub(crate) mod pages;
 mod runbook;
-mod shell;
+pub(crate) mod shell;

@@ -21,6 +21,11 @@ pub(crate) enum BlockKind {
     Run,
     /// A shell block that is not run.
     NotRun { reason: String },
+    /// A shell block that a test of its own runs, since it needs more than a shell.
+    RunByTest {
+        /// The source of the test, from `tests/tests/system`.
+        test: String,
+    },
     /// The expected output of the block above it.
     Output,
     /// Anything else, e.g. a configuration or a diagram.
@@ -72,7 +77,8 @@ pub(crate) fn read_blocks(page: &str) -> Vec<Block> {
             continue;
         };
         if let Some(block) = open.take() {
-            below_a_shell_block = matches!(block.kind, BlockKind::Run);
+            below_a_shell_block =
+                matches!(block.kind, BlockKind::Run | BlockKind::RunByTest { .. });
             blocks.push(block);
         } else {
             let at = format!("{page}:{number}");
@@ -87,18 +93,58 @@ pub(crate) fn read_blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
+/// A block that a test of its own runs.
+pub(crate) struct TestedBlock {
+    /// The commands.
+    pub(crate) commands: String,
+    /// What they print, as the page shows it; empty where it shows nothing.
+    pub(crate) output: String,
+}
+
+/// The block of a page whose fence names this test, by its source from `tests/tests/system`.
+///
+/// # Panics
+/// There is none, or several.
+pub(crate) fn read_tested_block(page: &str, test: &str) -> TestedBlock {
+    let mut found = Vec::new();
+    let mut is_below = false;
+    for block in read_blocks(page) {
+        match block.kind {
+            BlockKind::RunByTest { test: named } if named == test => {
+                is_below = true;
+                found.push(TestedBlock {
+                    commands: block.text,
+                    output: String::new(),
+                });
+            }
+            BlockKind::Output if is_below => {
+                is_below = false;
+                let tested = found.last_mut().expect("the block above it");
+                tested.output = block.text;
+            }
+            _ => is_below = false,
+        }
+    }
+    assert_eq!(found.len(), 1, "{page}: blocks that name {test}");
+    found.remove(0)
+}
+
 /// What the text behind an opening fence says of the block.
 fn parse_fence(info: &str, below_a_shell_block: bool, at: &str) -> BlockKind {
     let (language, rest) = info.split_once(' ').unwrap_or((info, ""));
     match language {
         "sh" if rest.is_empty() => BlockKind::Run,
         "sh" => {
-            let reason = rest
-                .strip_prefix("no-run=\"")
-                .and_then(|rest| rest.strip_suffix('"'));
-            let reason = reason.unwrap_or_else(|| panic!("{at}: write sh no-run=\"the reason\""));
-            BlockKind::NotRun {
-                reason: reason.to_owned(),
+            let attribute = rest
+                .strip_suffix('"')
+                .and_then(|rest| rest.split_once("=\""))
+                .map(|(name, value)| (name, value.to_owned()));
+            match attribute {
+                Some(("no-run", reason)) => BlockKind::NotRun { reason },
+                Some(("run-by", test)) => BlockKind::RunByTest { test },
+                _ => panic!(
+                    "{at}: write sh, sh no-run=\"the reason\" or sh run-by=\"the test's source\""
+                ),
             }
         }
         "text" | "json" if below_a_shell_block => BlockKind::Output,

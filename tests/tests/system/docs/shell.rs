@@ -6,6 +6,8 @@
 //!   and a line that is only `…` for any lines.
 //! * A block that is one `ark serve` or `ark front` command runs in the background, and the next block starts when the host or front is ready.
 //! * `cargo xtask demo` is what it becomes after its builds: `ark demo`.
+//! * A block fenced `sh run-by="SOURCE"` is run by another test, since it needs more than a shell: that of this source below `tests/tests/system`,
+//!   which reads the block from the page ([`read_tested_block`](super::pages::read_tested_block)).
 //! * A block fenced `sh no-run="reason"` is not run. There are few of them, and each says why.
 //!
 //! The pages of a newcomer's journeys ([`JOURNEYS`]) are timed: what each block took is recorded ([`crate::journeys`]), and CI prints it.
@@ -50,7 +52,7 @@ const JOURNEYS: [(&str, &[&str]); 3] = [
 /// The port of fronts in pages.
 const FRONT_PORT: u16 = 8010;
 /// The most blocks that may be marked as not run, over all pages.
-const MOST_NOT_RUN: usize = 10;
+const MOST_NOT_RUN: usize = 9;
 /// Everything a page does must be over in this time. It is a bound against waiting for ever, not a measurement.
 const PATIENCE: Duration = Duration::from_mins(15);
 
@@ -133,13 +135,19 @@ fn every_shell_block_is_run_or_says_why_not() {
             "{page}: list it in TESTED, with a test, if and only if it has blocks to run"
         );
         for block in blocks {
-            if let BlockKind::NotRun { reason } = block.kind {
-                assert!(
-                    reason.split_whitespace().count() >= 3,
-                    "{page}:{}: say in the fence why the block is not run",
-                    block.line
-                );
-                not_run.push(format!("{page}:{}: {reason}", block.line));
+            match block.kind {
+                BlockKind::NotRun { reason } => {
+                    assert!(
+                        reason.split_whitespace().count() >= 3,
+                        "{page}:{}: say in the fence why the block is not run",
+                        block.line
+                    );
+                    not_run.push(format!("{page}:{}: {reason}", block.line));
+                }
+                BlockKind::RunByTest { test } => {
+                    assert_reads_block(&test, &page, block.line);
+                }
+                BlockKind::Run | BlockKind::Output | BlockKind::Other => {}
             }
         }
     }
@@ -149,6 +157,22 @@ fn every_shell_block_is_run_or_says_why_not() {
         not_run.len(),
         not_run.join("\n")
     );
+}
+
+/// Checks that a test takes what it runs from the page.
+fn assert_reads_block(test: &str, page: &str, line: usize) {
+    let source = repository().join("tests/tests/system").join(test);
+    let source = fs::read_to_string(&source)
+        .unwrap_or_else(|error| panic!("{page}:{line}: {}: {error}", source.display()));
+    for part in ["read_tested_block(", "#[test]"] {
+        assert!(source.contains(part), "{page}:{line}: {test} has no {part}");
+    }
+    for text in [page, test] {
+        assert!(
+            source.contains(&format!("\"{text}\"")),
+            "{page}:{line}: {test} does not name {text}"
+        );
+    }
 }
 
 /// Runs the shell blocks of a page and compares what they print with the output blocks.
@@ -177,12 +201,15 @@ fn run_page(page: &str) {
         "{page}: each block that was run has its time"
     );
     record_journeys(page, &steps);
-    let mut above = 0;
+    // `None` below a block that another test runs, which compares its output.
+    let mut above = None;
     for block in &blocks {
         match block.kind {
-            BlockKind::Run => above = block.line,
+            BlockKind::Run => above = Some(block.line),
+            BlockKind::RunByTest { .. } => above = None,
             BlockKind::Output => {
-                let printed = output(above);
+                let Some(line) = above else { continue };
+                let printed = output(line);
                 if let Some(missing) = find_missing_line(&block.text, &printed) {
                     panic!(
                         "{page}:{}: the block above does not print `{missing}`, or not in this order. It prints:\n{printed}",
@@ -205,7 +232,7 @@ fn record_journeys(page: &str, steps: &[JourneyStep]) {
 }
 
 /// The first expected line that does not appear behind those before it.
-fn find_missing_line<'a>(expected: &'a str, printed: &str) -> Option<&'a str> {
+pub(crate) fn find_missing_line<'a>(expected: &'a str, printed: &str) -> Option<&'a str> {
     let mut printed = printed.lines();
     expected
         .lines()

@@ -23,7 +23,7 @@ fn read_file(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn read_output(output: &Output) -> String {
+pub(super) fn read_output(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -31,9 +31,17 @@ fn read_output(output: &Output) -> String {
     )
 }
 
-/// A program of the environment that `cargo xtask test` makes.
+/// A program of the environment with validators that `cargo xtask test` makes.
 pub(super) fn find_validator(name: &str) -> Command {
-    let program = checkout_path("target/venv-deployment/bin").join(name);
+    find_in_environment("venv-deployment", name)
+}
+
+/// A program of an environment for Python that `cargo xtask test` makes below `target`.
+pub(super) fn find_in_environment(environment: &str, name: &str) -> Command {
+    let program = checkout_path("target")
+        .join(environment)
+        .join("bin")
+        .join(name);
     assert!(
         program.exists(),
         "{name} is not installed; run the tests with `cargo xtask test`"
@@ -111,7 +119,7 @@ fn the_unit_is_hardened_and_names_what_there_is() {
 }
 
 /// The files below a directory whose names end so.
-fn list_sources(dir: &Path, end: &str) -> Vec<PathBuf> {
+pub(super) fn list_sources(dir: &Path, end: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).expect("a directory").flatten() {
         let path = entry.path();

@@ -197,7 +197,7 @@ pub(super) fn read_probe(service: &str) -> (String, Vec<String>) {
 }
 
 /// Everything that the base of Kubernetes makes.
-fn list_objects() -> Vec<Value> {
+pub(super) fn list_objects() -> Vec<Value> {
     let files = [
         "statefulset.yaml",
         "front.yaml",

@@ -19,6 +19,7 @@ mod host_kills;
 mod image;
 mod installation;
 mod interruptions;
+mod kustomize;
 mod manifests;
 mod monitoring;
 mod package;
