@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::activation::send_until;
 use super::canary::stage::EndLoad;
-use crate::docs::pages::read_blocks;
+use crate::docs::pages::read_tested_block;
 use machine::Machine;
 
 const PAGE: &str = "docs/installation.md";
@@ -29,15 +29,6 @@ const TELEMETRY: &str = "127.0.0.1:9090";
 const SENDERS: u32 = 10;
 /// An upgrade or a rollback as the guide gives it, with the tests that need no waiting.
 const EXCHANGE: &str = "--json --unit ark --data-dir /var/lib/ark --snapshots /var/backups/ark --category ethics --category beyond --timeout 240";
-
-/// The block of the guide that has a command.
-fn find_block(command: &str) -> String {
-    let blocks = read_blocks(PAGE);
-    let mut found = blocks.iter().filter(|block| block.text.contains(command));
-    let block = found.next().unwrap_or_else(|| panic!("{PAGE}: {command}"));
-    assert!(found.next().is_none(), "{PAGE}: {command} stands twice");
-    block.text.clone()
-}
 
 /// Writes what `cargo xtask dist` makes of the program of the tests.
 fn build_packages(dir: &Path) {
@@ -62,7 +53,7 @@ struct InstalledHost {
 impl InstalledHost {
     /// Installs the package by the guide's own commands.
     fn install(machine: Machine) -> Self {
-        let guide = find_block("apt-get install ./ark_");
+        let guide = read_tested_block(PAGE, "production/systemd/mod.rs").commands;
         let printed = machine.run(&format!("cd /root/dist\n{guide}"));
         assert!(printed.contains("\n0 errors, 0 skipped, "), "{printed}");
         assert!(printed.ends_with("/readyz: ok\n"), "{printed}");
