@@ -21,10 +21,13 @@ pub(super) fn read_permissions(path: &Path) -> Option<u32> {
 
 /// Says that a file of environment variables cannot be used.
 pub(super) fn refuse_env_file(error: &EnvFileError, lines: &mut CheckLines) {
-    lines.add_error(
-        error.to_string(),
-        "correct the line; deploy/env.production.example documents every variable",
-    );
+    let remedy = match error {
+        EnvFileError::Unreadable { .. } => "name a file that this user can read (--env-file)",
+        EnvFileError::Line { .. } => {
+            "correct the line; deploy/env.production.example documents every variable"
+        }
+    };
+    lines.add_error(error.to_string(), remedy);
 }
 
 /// The file can be read as one, and shows its secrets to nobody else.

@@ -186,7 +186,24 @@ impl Preflight {
                 run_program("sh", &["-n", "-c", command], &nothing, TIMEOUT, &never())
             })
             .and_then(super::commands::ProgramEnd::into_success);
-        self.take(read);
+        if self.take(read).is_some()
+            && let Some(program) = find_program_name(command)
+        {
+            self.check_program(command, program);
+        }
+    }
+
+    /// Whether the shell finds the program with which a command begins.
+    fn check_program(&mut self, command: &str, program: &str) {
+        let args = ["-c", "command -v \"$1\" >/dev/null", "sh", program];
+        let found = open_nothing()
+            .and_then(|nothing| run_program("sh", &args, &nothing, TIMEOUT, &never()))
+            .and_then(super::commands::ProgramEnd::into_success);
+        if found.is_err() {
+            self.add(format!(
+                "`{command}`: there is no program {program}; correct the command"
+            ));
+        }
     }
 
     /// The journal of a validation, and the token of who proposes in it.
@@ -292,6 +309,16 @@ const fn never() -> AtomicBool {
     AtomicBool::new(false)
 }
 
+/// The program with which a command of the shell begins; `None`: a variable, a quotation mark or the like keeps it from being read without running it.
+fn find_program_name(command: &str) -> Option<&str> {
+    let word = command
+        .split_whitespace()
+        .find(|word| !word.contains('='))?
+        .trim_end_matches(';');
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
+    (!word.is_empty() && word.chars().all(is_plain)).then_some(word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,12 +377,24 @@ mod tests {
                 "--snapshot",
             ),
             (
-                Box::new(|found| found.check_command("systemctl stop ark")),
+                Box::new(|found| found.check_command("sleep 0")),
                 "",
             ),
             (
                 Box::new(|found| found.check_command("systemctl 'stop ark")),
                 "`sh -n -c systemctl 'stop ark`",
+            ),
+            (
+                Box::new(|found| found.check_command("A=b ./typo.sh stop")),
+                "there is no program ./typo.sh",
+            ),
+            (
+                Box::new(|found| found.check_command("\"$STOP\" ark")),
+                "",
+            ),
+            (
+                Box::new(|found| found.check_command("if true; then true; fi")),
+                "",
             ),
         ];
         for (number, (check, expected)) in checks.into_iter().enumerate() {

@@ -13,6 +13,7 @@ use serde_json::json;
 use ureq::http::Request;
 
 use super::connection::format_url;
+use crate::args::enter_env_file;
 use crate::output::{exit_code, print_json, print_line, report_failure};
 
 /// The exit code is 0 if the host says yes within the time, 1 otherwise. No token is needed.
@@ -24,6 +25,9 @@ pub(crate) struct HealthArgs {
     /// The configuration file [default: `ark.toml` in the working directory, if there is one].
     #[arg(long, env = "ARK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A file of environment variables, as `ark serve` takes it. A variable that the environment has already comes before it.
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
     /// A PEM file with the certificate authority to trust [default: the public ones].
     #[arg(long, env = "ARK_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -39,6 +43,7 @@ pub(crate) struct HealthArgs {
 }
 
 pub(crate) fn run_command(args: HealthArgs) -> anyhow::Result<ExitCode> {
+    enter_env_file(args.env_file.as_deref())?.transpose()?;
     let url = match args.url {
         Some(url) => url,
         None => {

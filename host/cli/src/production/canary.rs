@@ -359,9 +359,12 @@ fn send_and_print(
 ) -> anyhow::Result<bool> {
     let canary = read_state(client, journal)?;
     let is_taken = send_request(client, journal, request, stop)?;
+    let (id, version) = canary.map(|canary| (canary.id, canary.version)).unzip();
     if is_taken && json {
-        let (id, version) = canary.map(|canary| (canary.id, canary.version)).unzip();
         print_json(&json!({"request": request.as_str(), "id": id, "version": version}))?;
+    } else if is_taken {
+        let version = version.as_deref().unwrap_or("the version");
+        print_line!("the canary of {version} has taken it: {}", request.as_str());
     }
     Ok(is_taken)
 }

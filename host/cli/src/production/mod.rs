@@ -21,6 +21,14 @@ fn describe_step(step: &str, detail: &Value) -> String {
     let text = |name: &str| match detail.get(name) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
+        // A variant with what is known of it, e.g. {"failure": "denials"}.
+        Some(Value::Object(parts)) => {
+            let parts = parts.iter().map(|(name, value)| {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                format!("{name} {value}")
+            });
+            parts.collect::<Vec<_>>().join(" ")
+        }
         Some(other) => other.to_string(),
     };
     let parts = ["share_pct", "phase", "result", "reason"];

@@ -126,11 +126,16 @@ fn read_token(path: &Path) -> Result<HeaderValue, FrontError> {
         path: path.to_owned(),
         reason,
     };
-    let is_open = is_open_to_all(path).map_err(|error| refused(error.to_string()))?;
+    let unreadable = |error: std::io::Error| {
+        refused(format!(
+            "the token for the owner cannot be read from it: {error}; correct front.token_file (--token-file)"
+        ))
+    };
+    let is_open = is_open_to_all(path).map_err(unreadable)?;
     if is_open {
         return Err(refused("is open to every user; chmod 0600 it".to_owned()));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let token = text.trim();
     if token.is_empty() {
         return Err(refused("is empty; write the token into it".to_owned()));

@@ -101,11 +101,11 @@ pub(crate) struct TestedBlock {
     pub(crate) output: String,
 }
 
-/// The block of a page whose fence names this test, by its source from `tests/tests/system`.
+/// The blocks of a page whose fences name this test, by its source from `tests/tests/system`, in their order.
 ///
 /// # Panics
-/// There is none, or several.
-pub(crate) fn read_tested_block(page: &str, test: &str) -> TestedBlock {
+/// There is none.
+pub(crate) fn read_tested_blocks(page: &str, test: &str) -> Vec<TestedBlock> {
     let mut found = Vec::new();
     let mut is_below = false;
     for block in read_blocks(page) {
@@ -125,8 +125,8 @@ pub(crate) fn read_tested_block(page: &str, test: &str) -> TestedBlock {
             _ => is_below = false,
         }
     }
-    assert_eq!(found.len(), 1, "{page}: blocks that name {test}");
-    found.remove(0)
+    assert!(!found.is_empty(), "{page}: no block names {test}");
+    found
 }
 
 /// What the text behind an opening fence says of the block.

@@ -7,7 +7,7 @@
 //! * A block that is one `ark serve` or `ark front` command runs in the background, and the next block starts when the host or front is ready.
 //! * `cargo xtask demo` is what it becomes after its builds: `ark demo`.
 //! * A block fenced `sh run-by="SOURCE"` is run by another test, since it needs more than a shell: that of this source below `tests/tests/system`,
-//!   which reads the block from the page ([`read_tested_block`](super::pages::read_tested_block)).
+//!   which reads the block from the page ([`read_tested_blocks`](super::pages::read_tested_blocks)).
 //! * A block fenced `sh no-run="reason"` is not run. There are few of them, and each says why.
 //!
 //! The pages of a newcomer's journeys ([`JOURNEYS`]) are timed: what each block took is recorded ([`crate::journeys`]), and CI prints it.
@@ -164,7 +164,7 @@ fn assert_reads_block(test: &str, page: &str, line: usize) {
     let source = repository().join("tests/tests/system").join(test);
     let source = fs::read_to_string(&source)
         .unwrap_or_else(|error| panic!("{page}:{line}: {}: {error}", source.display()));
-    for part in ["read_tested_block(", "#[test]"] {
+    for part in ["read_tested_blocks(", "#[test]"] {
         assert!(source.contains(part), "{page}:{line}: {test} has no {part}");
     }
     for text in [page, test] {

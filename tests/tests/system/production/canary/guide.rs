@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use ark_tests::{ark_program, wait_until};
 
 use super::stage::CanaryFixture;
-use crate::docs::pages::read_tested_block;
+use crate::docs::pages::read_tested_blocks;
 use crate::docs::shell::find_missing_line;
 
 const PAGE: &str = "docs/production.md";
@@ -119,7 +119,10 @@ fn serving_program(stage: &CanaryFixture) -> PathBuf {
 
 /// Runs the canary of the page under load. Returns whether it has succeeded, what it prints, and what the page says that it prints.
 fn run_guide(stage: &CanaryFixture) -> (bool, String, String) {
-    let block = read_tested_block(PAGE, TEST);
+    let blocks = read_tested_blocks(PAGE, TEST);
+    let [block] = &blocks[..] else {
+        panic!("{PAGE}: {} blocks name {TEST}", blocks.len())
+    };
     // It has the time before.
     LazyLock::force(&stage.prometheus);
     let script = format!("{} {BOUNDS}", place_on_stage(stage, &block.commands));
@@ -130,7 +133,7 @@ fn run_guide(stage: &CanaryFixture) -> (bool, String, String) {
     println!("{script}\n{printed}");
     assert_eq!(stage.recorded(), decided, "each once, and none lost");
     stage.assert_chain();
-    (has_succeeded, printed, block.output)
+    (has_succeeded, printed, block.output.clone())
 }
 
 /// What `systemctl` was told.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::activation::send_until;
 use super::canary::stage::EndLoad;
-use crate::docs::pages::read_tested_block;
+use crate::docs::pages::read_tested_blocks;
 use machine::Machine;
 
 const PAGE: &str = "docs/installation.md";
@@ -29,6 +29,16 @@ const TELEMETRY: &str = "127.0.0.1:9090";
 const SENDERS: u32 = 10;
 /// An upgrade or a rollback as the guide gives it, with the tests that need no waiting.
 const EXCHANGE: &str = "--json --unit ark --data-dir /var/lib/ark --snapshots /var/backups/ark --category ethics --category beyond --timeout 240";
+
+/// Runs a block of the guide beside the packages, and returns what it prints.
+fn run_guide(machine: &Machine, number: usize) -> String {
+    let blocks = read_tested_blocks(PAGE, "production/systemd/mod.rs");
+    let [install, place_beside] = &blocks[..] else {
+        panic!("{PAGE}: {} blocks", blocks.len())
+    };
+    let block = [install, place_beside][number];
+    machine.run(&format!("cd /root/dist\n{}", block.commands))
+}
 
 /// Writes what `cargo xtask dist` makes of the program of the tests.
 fn build_packages(dir: &Path) {
@@ -53,8 +63,7 @@ struct InstalledHost {
 impl InstalledHost {
     /// Installs the package by the guide's own commands.
     fn install(machine: Machine) -> Self {
-        let guide = read_tested_block(PAGE, "production/systemd/mod.rs").commands;
-        let printed = machine.run(&format!("cd /root/dist\n{guide}"));
+        let printed = run_guide(&machine, 0);
         assert!(printed.contains("\n0 errors, 0 skipped, "), "{printed}");
         assert!(printed.ends_with("/readyz: ok\n"), "{printed}");
         // The only line without a blank, a colon or a quotation mark.
@@ -294,10 +303,23 @@ fn upgrade(host: &InstalledHost, stable: &str, newer: &str) {
     host.assert_serves(newer);
     assert!(host.is_active("ark.socket") && host.is_active("ark"));
 
-    let (report, decided) = host.send_while(|_| {
-        host.machine.run("cp /root/dist/stable/ark /opt/stable");
-        host.exchange("rollback --stable-binary /opt/stable")
+    // A version is unpacked beside the others and put in the program's place by hand, too.
+    let packages = host.machine.path("/root/dist");
+    let tarball = fs::read_dir(&packages).expect("packages").find_map(|entry| {
+        let path = entry.expect("an entry").path();
+        path.to_str().filter(|path| path.ends_with(".tar.gz")).map(PathBuf::from)
     });
+    let unpacked = packages.join("ark-2.0.0-x86_64-linux.tar.gz");
+    fs::rename(tarball.expect("a tarball"), unpacked).expect("a name");
+    host.machine.run("systemctl stop ark.socket ark");
+    run_guide(&host.machine, 1);
+    host.assert_serves(stable);
+    host.machine.run("systemctl stop ark && systemctl start ark.socket ark");
+    let new = place_version(&host.machine, "good", "");
+    assert_eq!(host.exchange(&format!("upgrade {new}"))["upgraded"], true);
+
+    let (report, decided) =
+        host.send_while(|_| host.exchange("rollback --stable-binary /opt/ark-2.0.0/ark"));
     assert_eq!(report["passed"], true, "{report:#}");
     assert!(decided.is_subset(&host.read_decisions()), "none is lost");
     host.assert_serves(stable);
@@ -324,10 +346,7 @@ fn the_package_serves_is_upgraded_and_goes_back_on_a_machine_with_systemd() {
     let root = dir.path().join("root");
     let copied = Command::new("cp").arg("-a").arg(&base).arg(&root).status();
     assert!(copied.expect("cp").success());
-    let packages = root.join("root/dist");
-    build_packages(&packages);
-    fs::create_dir(packages.join("stable")).expect("a directory");
-    fs::copy(ark_program(), packages.join("stable/ark")).expect("a copy");
+    build_packages(&root.join("root/dist"));
 
     let host = InstalledHost::install(Machine::boot(&root));
     let version = |program: &Path| {
