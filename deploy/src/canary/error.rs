@@ -28,7 +28,8 @@ pub enum CanaryError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The take-over, or its way back, does not go on.
-    #[error(transparent)]
+    // Not transparent, so that the error is one of the causes: it has the list of what a dry run found.
+    #[error("{0}")]
     TakeOver(#[from] ExchangeError),
     /// The stable version does not come back.
     #[error(

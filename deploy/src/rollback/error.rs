@@ -21,7 +21,8 @@ pub enum RollbackError {
     #[error(transparent)]
     Exclusion(#[from] ExclusionError),
     /// A command, a snapshot or the stable version fails.
-    #[error(transparent)]
+    // Not transparent, so that the error is one of the causes: it has the list of what a dry run found.
+    #[error("{0}")]
     Exchange(#[from] ExchangeError),
     /// `HAProxy` refuses something.
     #[error(transparent)]

@@ -74,6 +74,23 @@ pub struct Rollback<'a> {
     pub(super) tell: &'a mut dyn FnMut(&str, Value),
 }
 
+/// Records the steps that are not recorded yet, in their order, until one cannot be: the next time begins with that one.
+pub(super) fn record_taken<E>(
+    taken: &[PastStep],
+    recorded: &mut Vec<RollbackStep>,
+    mut record: impl FnMut(&PastStep) -> Result<(), E>,
+) {
+    for done in taken {
+        if recorded.contains(&done.step) {
+            continue;
+        }
+        if record(done).is_err() {
+            return;
+        }
+        recorded.push(done.step);
+    }
+}
+
 /// Asks the stable version and the database. Returns what is known when a rollback begins, and what will happen to the database.
 pub(super) fn prepare_rollback(
     client: &HostClient,
@@ -481,17 +498,13 @@ impl<'a> Rollback<'a> {
         if find_host_process(&self.state.begin.plan.data_dir) == HostProcess::None {
             return;
         }
-        for done in &self.state.past.steps {
-            if self.recorded.contains(&done.step) {
-                continue;
-            }
+        let mut recorded = std::mem::take(&mut self.recorded);
+        record_taken(&self.state.past.steps, &mut recorded, |done| {
             let name = done.step.as_str();
             let key = format!("{name}-{}", done.at_ms.0);
-            if self.post_step(&key, name, &done.detail).is_err() {
-                return;
-            }
-            self.recorded.push(done.step);
-        }
+            self.post_step(&key, name, &done.detail)
+        });
+        self.recorded = recorded;
     }
 
     fn post_step(&self, key: &str, step: &str, reason: &str) -> Result<(), ClientError> {

@@ -12,7 +12,8 @@ use crate::exchange::{HostClients, HostControl};
 use crate::exclusion::ExchangeKind;
 use crate::journal::Journal;
 
-use super::journal::{RollbackEntry, RollbackStart};
+use super::journal::{PastStep, RollbackEntry, RollbackStart};
+use super::run::record_taken;
 use super::{Rollback, RollbackError, RollbackPlan, RollbackStep};
 
 /// A client of a host that nobody asks.
@@ -145,4 +146,47 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
         }
         assert_eq!(std::fs::read(&path).unwrap(), before, "case {number}");
     }
+}
+
+#[test]
+fn each_step_is_recorded_once_in_order_and_waits_while_the_host_is_away() {
+    let taken: Vec<PastStep> = RollbackStep::ALL
+        .into_iter()
+        .map(|step| PastStep {
+            step,
+            at_ms: Millis(1),
+            passed: true,
+            detail: String::new(),
+        })
+        .collect();
+    // How many steps are taken by then, how many more the host takes before it is away, and how many it is asked for.
+    let calls = [
+        (1, 9, 1),
+        (1, 9, 0),
+        // The host is away: the first that waits is tried, no other.
+        (3, 0, 1),
+        (4, 1, 2),
+        (4, 9, 2),
+        (7, 9, 3),
+        (7, 9, 0),
+    ];
+    let (mut recorded, mut asked) = (Vec::new(), Vec::new());
+    for (number, (count, room, expected)) in calls.into_iter().enumerate() {
+        let before = recorded.clone();
+        let mut left = room;
+        let mut tried = 0;
+        record_taken(&taken[..count], &mut recorded, |done| {
+            tried += 1;
+            assert!(!before.contains(&done.step), "case {number}: {done:?}");
+            if left == 0 {
+                return Err(());
+            }
+            left -= 1;
+            asked.push(done.step);
+            Ok(())
+        });
+        assert_eq!(tried, expected, "case {number}");
+    }
+    assert_eq!(asked, RollbackStep::ALL);
+    assert_eq!(recorded, asked);
 }

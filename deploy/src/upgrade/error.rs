@@ -15,7 +15,8 @@ pub enum UpgradeError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// A command, a snapshot or a version fails.
-    #[error(transparent)]
+    // Not transparent, so that the error is one of the causes: it has the list of what a dry run found.
+    #[error("{0}")]
     Exchange(#[from] ExchangeError),
     /// A canary, a rollback or another upgrade is under way.
     #[error(transparent)]

@@ -246,7 +246,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => production::check::run_command(args),
         Command::Health(args) => client::health::run_command(args),
         Command::Synthetic(args) => production::synthetic::run_command(args),
-        Command::Validate(args) => production::validate::run_command(args),
+        Command::Validate(args) => production::validate::run_command(&args),
         Command::Canary(args) => production::canary::run_command(args),
         Command::Upgrade(args) => production::upgrade::run_command(*args),
         Command::Rollback(args) => production::rollback::run_command(*args),

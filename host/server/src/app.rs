@@ -208,6 +208,12 @@ impl App {
         let engine = Engine::new(&config.engine)?;
         let graveyard = PinnedGraveyard::load(&engine, &config.graveyard, pin)?;
         let graveyard_vectors = graveyard.vectors;
+        #[cfg(feature = "faults")]
+        let graveyard_vectors = if crate::faults::has_fault(crate::faults::Fault::SkipsVectors) {
+            0
+        } else {
+            graveyard_vectors
+        };
         let graveyard_identity = Arc::clone(graveyard.policy.identity());
         record_graveyard_exchange(&store, &graveyard_identity)?;
         let policy_loader = PolicyLoader::new(

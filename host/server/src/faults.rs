@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ark_model::decision::PolicyVerdict;
+use ark_model::verdict::RuleResult;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -53,8 +55,14 @@ pub enum Fault {
     Dies,
     /// What an invocation writes to the agent's state names another trace than the signal's.
     LosesTraces,
-    /// The Graveyard that serves is not the pinned one, by what the host says of it.
-    OtherPin,
+    /// A violation of the rule of this name counts for nothing.
+    Overlooks(&'static str),
+    /// The Graveyard's test vectors are not run at the start.
+    SkipsVectors,
+    /// The limits are not probed at the start.
+    SkipsProbes,
+    /// Every event stream begins with the first event, whatever its client has seen.
+    RepeatsEvents,
     /// Missed heartbeats of agents are taken for good ones.
     HearsAll,
     /// The watchdog checks the Graveyard no more, and does not beat.
@@ -62,7 +70,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [(Self, &str); 11] = [
+    const ALL: [(Self, &str); 16] = [
         (Self::Denies, "denies"),
         (Self::Slow, "slow"),
         (Self::Errors, "errors"),
@@ -71,7 +79,18 @@ impl Fault {
         (Self::Restarts, "restarts"),
         (Self::Dies, "dies"),
         (Self::LosesTraces, "loses-traces"),
-        (Self::OtherPin, "other-pin"),
+        (
+            Self::Overlooks("max_position_size"),
+            "overlooks-max_position_size",
+        ),
+        (Self::Overlooks("max_leverage"), "overlooks-max_leverage"),
+        (
+            Self::Overlooks("require_stop_loss"),
+            "overlooks-require_stop_loss",
+        ),
+        (Self::SkipsVectors, "skips-vectors"),
+        (Self::SkipsProbes, "skips-probes"),
+        (Self::RepeatsEvents, "repeats-events"),
         (Self::HearsAll, "hears-all"),
         (Self::StopsBeating, "stops-beating"),
     ];
@@ -94,6 +113,23 @@ pub fn find_fault() -> Option<Fault> {
 #[must_use]
 pub fn has_fault(fault: Fault) -> bool {
     find_fault() == Some(fault)
+}
+
+/// Turns the violations of the rule that this process overlooks into passes.
+pub fn overlook_violations(verdicts: &mut [PolicyVerdict]) {
+    let Some(Fault::Overlooks(name)) = find_fault() else {
+        return;
+    };
+    for part in verdicts {
+        let mut rules = part.policy.metadata.rules.iter();
+        let rule = rules.find(|rule| rule.name == name).map(|rule| rule.number);
+        let answers = part.verdict.iter_mut();
+        for answer in answers.flat_map(|verdict| &mut verdict.answers) {
+            if Some(answer.rule) == rule && answer.answer == RuleResult::Violation {
+                answer.answer = RuleResult::Pass;
+            }
+        }
+    }
 }
 
 /// Takes a request of a front, as a version with the fault of now does.

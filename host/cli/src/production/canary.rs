@@ -24,7 +24,7 @@ use crate::usage::{UsageError, ensure_usage};
 use super::host_commands::parse_seconds;
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
-use super::{describe_step, print_steps};
+use super::{describe_step, print_steps, report_problems};
 
 #[derive(Debug, Args)]
 pub(crate) struct CanaryArgs {
@@ -278,6 +278,10 @@ impl CanaryStartArgs {
 }
 
 pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
+    report_problems(args.json, run_canary(args))
+}
+
+fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
     let client = args.connection.client()?;
     let journal = match args.journal {
         Some(journal) => journal,

@@ -11,6 +11,8 @@ use serde_json::json;
 use crate::args::HostArgs;
 use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice};
 
+use super::report_problems;
+
 /// The exit code is 0 if nothing is an error and every check could be made, 1 otherwise.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
@@ -34,6 +36,10 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) fn run_command(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    report_problems(args.json, make_checks(args))
+}
+
+fn make_checks(args: CheckArgs) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         let names = list_checks(Scope::Everything);
         if args.json {

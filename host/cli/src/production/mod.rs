@@ -12,9 +12,11 @@ mod telemetry;
 pub(crate) mod upgrade;
 pub(crate) mod validate;
 
-use serde_json::Value;
+use ark_deploy::exchange::ExchangeError;
+use serde_json::{Value, json};
 
-use crate::output::{print_json, print_line};
+use crate::output::{describe_error, print_json, print_line};
+use crate::usage::UsageError;
 
 /// A step of a deployment on one line.
 fn describe_step(step: &str, detail: &Value) -> String {
@@ -44,6 +46,35 @@ fn describe_step(step: &str, detail: &Value) -> String {
         line.push_str(" (paused)");
     }
     line
+}
+
+/// With `json`, prints the failure of a command that has printed no report, so that standard output has one in any case. A wrong command line has none,
+/// as where clap refuses it.
+///
+/// # Errors
+/// As `result`.
+fn report_problems<T>(json: bool, result: anyhow::Result<T>) -> anyhow::Result<T> {
+    if json
+        && let Err(error) = &result
+        && !error.is::<UsageError>()
+    {
+        print_json(&json!({
+            "passed": false,
+            "error": describe_error(error),
+            "problems": list_problems(error),
+        }))?;
+    }
+    result
+}
+
+/// Everything that a dry run found, one by one; of any other failure its error.
+fn list_problems(error: &anyhow::Error) -> Vec<String> {
+    let mut causes = error.chain();
+    let found = causes.find_map(|cause| match cause.downcast_ref() {
+        Some(ExchangeError::Rehearsal(problems)) => Some(problems.clone()),
+        _ => None,
+    });
+    found.unwrap_or_else(|| vec![describe_error(error)])
 }
 
 /// Prints what a dry run found would be done.

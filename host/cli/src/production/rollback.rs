@@ -23,7 +23,7 @@ use super::host_commands::{
 };
 use super::interrupts::watch_interrupts_within;
 use super::journals::default_journal;
-use super::{describe_step, print_steps};
+use super::{describe_step, print_steps, report_problems};
 
 /// The exit code is 0 if the stable version serves and passes its validation. Run it again after a kill: it goes on.
 #[derive(Debug, Args)]
@@ -157,6 +157,10 @@ impl RollbackStartArgs {
 }
 
 pub(crate) fn run_command(args: RollbackArgs) -> anyhow::Result<ExitCode> {
+    report_problems(args.json, run_rollback(args))
+}
+
+fn run_rollback(args: RollbackArgs) -> anyhow::Result<ExitCode> {
     let client = args.connection.client()?;
     let journal = match args.journal {
         Some(journal) => journal,

@@ -16,12 +16,12 @@ use ark_model::printable::format_count;
 use clap::Args;
 
 use crate::client::connection::Connection;
-use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice, report_failure};
+use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice};
 use crate::usage::{UsageError, ensure_usage};
 
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
-use super::print_steps;
+use super::{print_steps, report_problems};
 
 /// The most ticks a second.
 const MAX_HZ: f64 = 100.0;
@@ -69,6 +69,10 @@ pub(crate) struct SyntheticArgs {
 }
 
 pub(crate) fn run_command(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
+    report_problems(args.json, drive_host(args))
+}
+
+fn drive_host(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
     ensure_usage!(
         args.hz > 0.0 && args.hz <= MAX_HZ,
         "--hz {}: give more than 0, and at most {MAX_HZ}",
@@ -129,7 +133,7 @@ pub(crate) fn run_command(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
         }
     });
     drop(line);
-    let report = report_failure(args.json, driven.map_err(Into::into))?;
+    let report = driven?;
     if args.json {
         print_json(&report)?;
     } else {

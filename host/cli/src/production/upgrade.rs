@@ -19,7 +19,7 @@ use crate::usage::{UsageError, ensure_usage};
 use super::host_commands::{HostPlaceArgs, INTERRUPT_GRACE, ValidationArgs};
 use super::interrupts::watch_interrupts_within;
 use super::journals::default_journal;
-use super::{describe_step, print_steps};
+use super::{describe_step, print_steps, report_problems};
 
 /// The exit code is 0 if the new version serves and passes its validation. Run it again after a kill: it goes on.
 #[derive(Debug, Args)]
@@ -148,6 +148,10 @@ impl UpgradeArgs {
 }
 
 pub(crate) fn run_command(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
+    report_problems(args.json, run_upgrade(args))
+}
+
+fn run_upgrade(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
     let client = args.connection.client()?;
     let submitter = match &args.validation.submitter_token_file {
         Some(file) => args.connection.client_with_token(file)?,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use ark_client::HostClient;
 use ark_deploy::VALIDATION_PROBE;
 use ark_deploy::exchange::{HostClients, rehearse_validation};
 use ark_deploy::validate::{
@@ -21,6 +22,7 @@ use crate::usage::{UsageError, ensure_usage};
 
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
+use super::report_problems;
 use super::telemetry::{TelemetryChoice, find_telemetry};
 
 /// The longest patience, in seconds.
@@ -60,7 +62,7 @@ pub(crate) struct ValidateArgs {
     json: bool,
 }
 
-pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_command(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
     ensure_usage!(
         (1..=MAX_PATIENCE).contains(&args.patience),
         "--patience {}: give 1 to {MAX_PATIENCE} seconds",
@@ -75,27 +77,14 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
             .open(path)
             .map_err(|error| UsageError(format!("--junit {}: {error}", path.display())))?;
     }
-    let client = args.connection.client()?;
-    let submitter = match &args.submitter_token_file {
-        Some(file) => args.connection.client_with_token(file)?,
-        None => client.clone(),
-    };
-    let options = ValidateOptions {
-        categories: args.category,
-        telemetry: find_telemetry(args.telemetry, client.url()),
-        data_dir: args.data_dir,
-        journal: match args.journal {
-            Some(journal) => journal,
-            None => default_journal("validate", &client)?,
-        },
-        patience: Duration::from_secs(args.patience),
-    };
+    let (client, submitter, options) = report_problems(args.json, prepare_validation(args))?;
     if args.dry_run {
         let clients = HostClients {
             client: &client,
             submitter: &submitter,
         };
-        rehearse_validation(clients, &options, args.junit.as_deref())?;
+        let rehearsed = rehearse_validation(clients, &options, args.junit.as_deref());
+        report_problems(args.json, rehearsed.map_err(Into::into))?;
         if args.json {
             print_json(&cases)?;
         } else {
@@ -153,6 +142,28 @@ pub(crate) fn run_command(args: ValidateArgs) -> anyhow::Result<ExitCode> {
         None => Ok(exit_code(report.passed)),
         Some(error) => Err(error.into()),
     }
+}
+
+/// The clients of operator and submitter, and what is tested.
+fn prepare_validation(
+    args: &ValidateArgs,
+) -> anyhow::Result<(HostClient, HostClient, ValidateOptions)> {
+    let client = args.connection.client()?;
+    let submitter = match &args.submitter_token_file {
+        Some(file) => args.connection.client_with_token(file)?,
+        None => client.clone(),
+    };
+    let options = ValidateOptions {
+        categories: args.category.clone(),
+        telemetry: find_telemetry(args.telemetry.clone(), client.url()),
+        data_dir: args.data_dir.clone(),
+        journal: match &args.journal {
+            Some(journal) => journal.clone(),
+            None => default_journal("validate", &client)?,
+        },
+        patience: Duration::from_secs(args.patience),
+    };
+    Ok((client, submitter, options))
 }
 
 fn print_report(report: &ValidationReport, json: bool) -> anyhow::Result<()> {

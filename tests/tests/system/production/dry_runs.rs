@@ -441,8 +441,16 @@ fn a_dry_run_names_everything_that_the_run_would_fail_for() {
             let refused = rehearse(&stage, replace_options(&build(), &words(&more)));
             let told = text_of(&refused.stderr);
             assert_eq!(refused.status.code(), Some(1), "{more:?}: {told}");
+            let report: Value = serde_json::from_slice(&refused.stdout).expect("a report");
+            assert_eq!(report["passed"], false, "{more:?}: {report:#}");
+            let problems = report["problems"].as_array().expect("problems");
+            let problems: Vec<&str> = problems.iter().filter_map(Value::as_str).collect();
             for part in fill_in(expected) {
                 assert!(told.contains(&part), "{more:?}: {part}: {told}");
+                assert!(
+                    problems.iter().any(|problem| problem.contains(&part)),
+                    "{more:?}: {part}: {report:#}"
+                );
             }
         }
     }

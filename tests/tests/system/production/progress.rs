@@ -25,7 +25,10 @@ fn run(dir: &TestDir, args: &[&str]) -> (Vec<String>, Value) {
     let output = child.wait_with_output().expect("its end");
     let told = reader.join().expect("no panic");
     let report = serde_json::from_slice(&output.stdout);
-    let report = report.unwrap_or_else(|error| panic!("{error}: {told:#?}"));
+    let report: Value = report.unwrap_or_else(|error| panic!("{error}: {told:#?}"));
+    if report["passed"] == false {
+        assert_eq!(output.status.code(), Some(1), "{report:#}");
+    }
     (told, report)
 }
 
@@ -73,20 +76,85 @@ fn a_check_lists_its_checks_and_tells_each_beside_the_report() {
 }
 
 #[test]
-fn what_finds_no_host_says_so_in_its_json() {
+fn what_fails_without_a_report_of_its_own_says_so_in_its_json() {
     let dir = TestDir::new("");
+    // Nothing listens there.
     let url = "http://127.0.0.1:9";
-    for words in [
-        &["health", "--url", url][..],
-        &["synthetic", "--url", url, "--duration", "50"],
-        &["validate", "--url", url],
-    ] {
-        let (told, report) = run(&dir, words);
+    let none = dir.path().join("none").display().to_string();
+    let token_file = ["validate", "--url", url, "--submitter-token-file", &none];
+    let upgrade = [
+        "upgrade",
+        &none,
+        "--url",
+        url,
+        "--data-dir",
+        &none,
+        "--snapshots",
+        &none,
+        "--stop-command",
+        "true",
+        "--start-command",
+        "true",
+        "--start-stable-command",
+        "true",
+    ];
+    let rollback = [
+        "rollback",
+        "--url",
+        url,
+        "--stable-binary",
+        &none,
+        "--data-dir",
+        &none,
+        "--snapshots",
+        &none,
+        "--stop-command",
+        "true",
+        "--start-command",
+        "true",
+    ];
+    let canary = [
+        "canary",
+        "start",
+        "--url",
+        url,
+        "--name",
+        "next",
+        "--haproxy",
+        &none,
+        "--prometheus",
+        url,
+    ];
+    let pause = ["canary", "pause", "--url", url];
+    let synthetic = ["synthetic", "--url", url, "--duration", "50"];
+    let dry = ["--dry-run"];
+    // The command, and what its error names.
+    let rows: Vec<(Vec<&str>, &str)> = vec![
+        (vec!["health", "--url", url], "127.0.0.1:9"),
+        (synthetic.to_vec(), "127.0.0.1:9"),
+        ([&synthetic[..], &dry].concat(), "127.0.0.1:9"),
+        (vec!["validate", "--url", url], "127.0.0.1:9"),
+        (vec!["validate", "--url", url, "--dry-run"], "127.0.0.1:9"),
+        (token_file.to_vec(), &none),
+        ([&token_file[..], &dry].concat(), &none),
+        (upgrade.to_vec(), &none),
+        ([&upgrade[..], &dry].concat(), &none),
+        (rollback.to_vec(), &none),
+        ([&rollback[..], &dry].concat(), &none),
+        (rollback[..3].to_vec(), "no rollback of"),
+        ([&rollback[..3], &dry].concat(), "no rollback of"),
+        (canary.to_vec(), "127.0.0.1:9"),
+        ([&canary[..], &dry].concat(), &none),
+        (pause.to_vec(), "no canary is under way"),
+        ([&pause[..], &dry].concat(), "no canary is under way"),
+    ];
+    for (words, named) in rows {
+        let (told, report) = run(&dir, &words);
         assert_eq!(report["passed"], false, "{words:?}: {report:#}");
         let error = report["error"].as_str().expect("an error");
-        assert!(error.contains("127.0.0.1:9"), "{words:?}: {error}");
+        assert!(error.contains(named), "{words:?}: {error}");
         assert!(
-            told.iter().any(|line| line.contains("127.0.0.1:9")),
+            told.iter().any(|line| line.contains(named)),
             "{words:?}: {told:#?}"
         );
     }
@@ -132,15 +200,16 @@ fn a_validation_and_a_synthetic_run_tell_each_step_beside_the_report() {
         } else {
             words.extend(more);
         }
-        let output = Command::new(ark_program())
-            .args(&words)
-            .env("XDG_STATE_HOME", dir.path())
-            .output()
-            .expect("ark starts");
-        let told = String::from_utf8_lossy(&output.stderr);
+        let (told, report) = run(&dir, &words);
+        let problems = report["problems"].as_array().expect("problems");
         assert!(
-            output.status.code() == Some(1) && told.contains(more[1]),
-            "{more:?}: {told}"
+            report["passed"] == false
+                && told.concat().contains(more[1])
+                && problems.len() == 1
+                && problems[0]
+                    .as_str()
+                    .is_some_and(|one| one.contains(more[1])),
+            "{more:?}: {told:#?} {report:#}"
         );
     }
     let words = ["--duration", "8", "--hz", "2", "--violation-every", "4"];

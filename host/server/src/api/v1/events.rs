@@ -137,6 +137,12 @@ async fn follow_events(
         None => log.latest,
         Some((field, id)) => check_cursor(field, id.as_ref(), log.latest, log.first_audit_seq)?,
     };
+    #[cfg(feature = "faults")]
+    let cursor = if crate::faults::has_fault(crate::faults::Fault::RepeatsEvents) {
+        EventCursor::default()
+    } else {
+        cursor
+    };
     let filter = EventFilter::new(query.kinds.map(|kinds| kinds.0).as_deref(), query.agent);
     let stream = EventStream::new(api.feed.clone(), filter, cursor, place, api.closing.clone());
     let mut response = Body::from_stream(stream.into_chunks()).into_response();

@@ -1,5 +1,5 @@
-//! Hosts that are broken from outside, each in one way: by triggers that somebody put into the database, by a library that stands before the
-//! system's functions, by an agent, by a proxy that alters answers. Of all tests exactly the one for the fault fails.
+//! Hosts that are broken in one way each: by triggers that somebody put into the database, by faults of the program, by a library that stands before
+//! the system's functions, by an agent. Of all tests exactly the one for the fault fails.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,17 +13,8 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::{
-    CONFIG, assert_nothing_left, cases, start_altering, url_of, validate, wait_for_store_check,
+    CONFIG, assert_nothing_left, assert_only_fails, cases, url_of, validate, wait_for_store_check,
 };
-use crate::production::altering::start_altering_requests;
-
-/// Validates a host with a short patience, all categories or one, and compares what fails with what must.
-fn assert_only_fails(url: &str, dir: &TestDir, more: &[&str], (what, failing): (&str, &str)) {
-    let more = [&["--patience", "20"], more].concat();
-    let (report, output) = validate(url, dir, &more);
-    assert_eq!(cases(&report, "failed"), [failing], "{what}: {report:#}");
-    assert_eq!(output.status.code(), Some(1), "{what}");
-}
 
 /// A trigger on what the probe writes: its test, the event that it follows, the condition, and what it does.
 type Trigger = (
@@ -35,10 +26,16 @@ type Trigger = (
 );
 
 #[rustfmt::skip]
-const TRIGGERS: [Trigger; 5] = [
+const TRIGGERS: [Trigger; 7] = [
     ("flow/end-to-end", "a value that is kept as another one", "AFTER INSERT ON state_history",
         "NEW.agent = 'validation-probe' AND NEW.key = 'seen' AND NEW.value LIKE '\"w%'",
         "UPDATE state_history SET value = '\"v\"' WHERE seq = NEW.seq"),
+    ("flow/end-to-end", "a signal whose delivery is kept as another agent's", "AFTER UPDATE OF status ON deliveries",
+        "NEW.status = 'done' AND EXISTS (SELECT 1 FROM signals WHERE id = NEW.signal_id AND payload LIKE '\"m%')",
+        "UPDATE deliveries SET agent = 'nobody' WHERE signal_id = NEW.signal_id AND agent = NEW.agent"),
+    ("state/every-change-versioned", "revisions that lose their author", "AFTER INSERT ON state_history",
+        "NEW.agent = 'validation-probe' AND NEW.key = 'versions'",
+        "UPDATE state_history SET origin = '' WHERE seq = NEW.seq"),
     ("state/rollback", "revisions that are thrown away when the next one comes", "AFTER INSERT ON state_history",
         "NEW.agent = 'validation-probe' AND NEW.key = 'rollback'",
         "DELETE FROM state_history WHERE agent = NEW.agent AND key = NEW.key AND revision < NEW.revision"),
@@ -74,7 +71,9 @@ fn a_database_that_loses_or_changes_one_thing_fails_the_test_for_it_alone() {
         assert_only_fails(&url, &dir, &[], (what, failing));
         assert_nothing_left(&mut Client::new(&host), &dir);
         database
-            .execute_batch("DROP TRIGGER planted;")
+            .execute_batch(
+                "DROP TRIGGER planted; UPDATE state_history SET origin = 'nobody' WHERE origin = '';",
+            )
             .expect("no trigger");
         let category = failing.split('/').next().expect("a category");
         let (report, _) = validate(&url, &dir, &["--category", category]);
@@ -86,91 +85,66 @@ fn a_database_that_loses_or_changes_one_thing_fails_the_test_for_it_alone() {
     }
 }
 
-#[test]
-fn a_host_whose_answers_lack_one_thing_fails_the_test_for_it_alone() {
-    let dir = TestDir::new(CONFIG);
-    let host = dir.start();
-    for (from, to, failing) in [
-        // Rules that are not there, so that another one denies.
-        (
-            "\"rule\":\"max_position_size\"",
-            "\"rule\":\"max_position_sizf\"",
-            "ethics/position-size",
-        ),
-        (
-            "\"rule\":\"require_stop_loss\"",
-            "\"rule\":\"require_stop_lost\"",
-            "ethics/stop-loss",
-        ),
-        // A delivery that nobody completed.
-        (
-            "\"status\":\"done\"",
-            "\"status\":\"gone\"",
-            "flow/end-to-end",
-        ),
-        // What was in force before a rollback.
-        ("\"before\"", "\"befort\"", "state/rollback"),
-        // Limits that do not hold.
-        ("\"tripped\":true", "\"tripped\":null", "beyond/ready"),
-    ] {
-        let url = start_altering(&host.address, from, to, 0);
-        let category = failing.split('/').next().expect("a category");
-        assert_only_fails(&url, &dir, &["--category", category], (from, failing));
-        assert_nothing_left(&mut Client::new(&host), &dir);
-    }
-    // A host to which leverage is no risk: it would approve, in a dry run.
-    let url = start_altering_requests(&host.address, "\"leverage\":10.0", "\"leverage\":1.00", 0);
-    let fault = ("leverage that does not count", "ethics/leverage");
-    assert_only_fails(&url, &dir, &["--category", "ethics"], fault);
-    // Objectives that are missed.
-    let telemetry = host.telemetry.as_deref().expect("telemetry is on");
-    let telemetry = start_altering(telemetry, "\"not_enough_data\"", "\"breached\"       ", 0);
-    let more = ["--category", "beyond", "--telemetry", &telemetry];
-    let fault = ("objectives that are missed", "beyond/objectives");
-    assert_only_fails(&url_of(&host), &dir, &more, fault);
+/// Starts the newer version, whose faults the file switches on.
+fn start_newer(dir: &TestDir, fault_file: &Path) -> Host {
+    let config = dir.config();
+    Host::try_start_program(
+        &newer_program(),
+        &dir.data(),
+        &["--config", config.to_str().expect("UTF-8")],
+        &[(FAULT_VARIABLE, fault_file.to_str().expect("UTF-8"))],
+    )
+    .expect("a host")
 }
 
 #[test]
 fn a_version_with_one_fault_fails_the_test_for_it_alone() {
     let dir = TestDir::new(CONFIG);
     let fault_file = dir.path().join("fault");
-    let fault = fault_file.to_str().expect("UTF-8").to_owned();
-    let config = dir.config();
-    let host = Host::try_start_program(
-        &newer_program(),
-        &dir.data(),
-        &["--config", config.to_str().expect("UTF-8")],
-        &[(FAULT_VARIABLE, &fault)],
-    )
-    .expect("a host");
+    let set_fault = |fault: &str| std::fs::write(&fault_file, fault).expect("a file");
+    set_fault("");
+    let host = start_newer(&dir, &fault_file);
     let url = url_of(&host);
+    let (report, _) = validate(&url, &dir, &["--patience", "20"]);
+    assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
+    let of_watchdog = ["--category", "watchdog"];
     // All categories, but where nothing is approved any more without a beat.
     for (fault, more, failing) in [
-        ("", &[][..], None),
-        ("loses-traces", &[], Some("flow/one-trace")),
-        ("other-pin", &[], Some("beyond/pin-and-vectors")),
-        ("hears-all", &[], Some("watchdog/missed-heartbeat")),
         (
-            "stops-beating",
-            &["--category", "watchdog"],
-            Some("watchdog/intervals"),
+            "overlooks-max_position_size",
+            &[][..],
+            "ethics/position-size",
         ),
+        ("overlooks-max_leverage", &[], "ethics/leverage"),
+        ("overlooks-require_stop_loss", &[], "ethics/stop-loss"),
+        ("loses-traces", &[], "flow/one-trace"),
+        ("repeats-events", &[], "beyond/events-resume"),
+        ("hears-all", &[], "watchdog/missed-heartbeat"),
+        // The Graveyard is checked less often than the host says.
+        ("stops-beating", &of_watchdog, "watchdog/intervals"),
     ] {
-        std::fs::write(&fault_file, fault).expect("a file");
+        set_fault(fault);
+        assert_only_fails(&url, &dir, more, (fault, failing));
         if fault == "stops-beating" {
             wait_until("the watchdog does not beat", || {
                 Client::new(&host).get("/v1/watchdog").1["beating"] == false
             });
+            assert_only_fails(&url, &dir, more, (fault, failing));
         }
-        match failing {
-            Some(failing) => assert_only_fails(&url, &dir, more, (fault, failing)),
-            None => {
-                let (report, _) = validate(&url, &dir, &["--patience", "20"]);
-                assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
-            }
-        }
-        std::fs::write(&fault_file, "").expect("a file");
+        set_fault("");
         assert_nothing_left(&mut Client::new(&host), &dir);
+    }
+    assert_eq!(host.terminate(), Some(0));
+    // Faults of the start.
+    for (fault, failing) in [
+        ("skips-vectors", "beyond/pin-and-vectors"),
+        ("skips-probes", "beyond/ready"),
+    ] {
+        set_fault(fault);
+        let host = start_newer(&dir, &fault_file);
+        assert_only_fails(&url_of(&host), &dir, &[], (fault, failing));
+        assert_nothing_left(&mut Client::new(&host), &dir);
+        assert_eq!(host.terminate(), Some(0));
     }
 }
 

@@ -81,9 +81,6 @@ async fn show_graveyard(State(api): Shared, _: NoQuery) -> Result<Response, Prob
             sha256: policy.digest,
         })
         .collect();
-    let pin_holds = api.guards.pin_holds();
-    #[cfg(feature = "faults")]
-    let pin_holds = pin_holds && !crate::faults::has_fault(crate::faults::Fault::OtherPin);
     let graveyard = Graveyard {
         name: identity.metadata.name.clone(),
         version: identity.metadata.version.clone(),
@@ -92,7 +89,7 @@ async fn show_graveyard(State(api): Shared, _: NoQuery) -> Result<Response, Prob
             GraveyardSource::Embedded => GraveyardFrom::Embedded,
             GraveyardSource::File(path) => GraveyardFrom::File(path.clone()),
         },
-        pin_holds,
+        pin_holds: api.guards.pin_holds(),
         vectors_passed: api.graveyard_vectors,
         rules: identity.metadata.rules.clone(),
         operator_policies,
