@@ -11,6 +11,7 @@ mod dry_runs;
 mod exchange_kills;
 mod exchange_losses;
 mod exclusion;
+mod first_start;
 mod front;
 mod full_disk;
 mod gates;
