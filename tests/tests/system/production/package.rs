@@ -501,25 +501,32 @@ fn install_and_remove(deb: &Path, root: &Path) {
     }
 }
 
+/// Builds what operators install, of the program of the tests.
+fn dist_command(output: &Path) -> Command {
+    let mut build = Command::new(checkout_path("target/debug/xtask"));
+    build
+        .args(["dist", "--fast", "--program"])
+        .arg(ark_program())
+        .arg("--output")
+        .arg(output)
+        .current_dir(checkout_path(""))
+        .env("SOURCE_DATE_EPOCH", MOMENT);
+    build
+}
+
+/// Builds a Debian package, a tarball, a list of parts and checksums in a directory that is not there.
+pub(super) fn build_dist(output: &Path) {
+    finish(&mut dist_command(output));
+}
+
 #[test]
 fn what_operators_install_is_built_described_and_installed() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
-    let build = |output: &Path| {
-        let mut build = Command::new(checkout_path("target/debug/xtask"));
-        build
-            .args(["dist", "--fast", "--program"])
-            .arg(ark_program())
-            .arg("--output")
-            .arg(output)
-            .current_dir(checkout_path(""))
-            .env("SOURCE_DATE_EPOCH", MOMENT);
-        build
-    };
     let dist = at("dist");
-    finish(&mut build(&dist));
+    build_dist(&dist);
     // It empties nothing that it did not make.
-    let refused = build(&dist).output().expect("xtask starts");
+    let refused = dist_command(&dist).output().expect("xtask starts");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         !refused.status.success() && said.contains("is not empty"),

@@ -19,7 +19,9 @@ use serde_json::{Value, json};
 
 use super::activation::send_until;
 use super::canary::stage::EndLoad;
+use super::package::build_dist;
 use crate::docs::pages::read_tested_blocks;
+use crate::docs::shell::find_missing_line;
 use machine::Machine;
 
 const PAGE: &str = "docs/installation.md";
@@ -37,21 +39,10 @@ fn run_guide(machine: &Machine, number: usize) -> String {
         panic!("{PAGE}: {} blocks", blocks.len())
     };
     let block = [install, place_beside][number];
-    machine.run(&format!("cd /root/dist\n{}", block.commands))
-}
-
-/// Writes what `cargo xtask dist` makes of the program of the tests.
-fn build_packages(dir: &Path) {
-    let built = Command::new(checkout_path("target/debug/xtask"))
-        .args(["dist", "--fast", "--program"])
-        .arg(ark_program())
-        .arg("--output")
-        .arg(dir)
-        .current_dir(checkout_path(""))
-        .output()
-        .expect("xtask starts");
-    let errors = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "{errors}");
+    let printed = machine.run(&format!("exec 2>&1\ncd /root/dist\n{}", block.commands));
+    let missing = find_missing_line(&block.output, &printed);
+    assert_eq!(missing, None, "{printed}");
+    printed
 }
 
 /// The host of the machine, and who may administer it.
@@ -64,8 +55,6 @@ impl InstalledHost {
     /// Installs the package by the guide's own commands.
     fn install(machine: Machine) -> Self {
         let printed = run_guide(&machine, 0);
-        assert!(printed.contains("\n0 errors, 0 skipped, "), "{printed}");
-        assert!(printed.ends_with("/readyz: ok\n"), "{printed}");
         // The only line without a blank, a colon or a quotation mark.
         let is_token = |line: &&str| line.len() > 30 && line.bytes().all(|it| it > b' ' && !b":\"".contains(&it));
         let token = printed.lines().find(is_token).expect("a token");
@@ -346,7 +335,7 @@ fn the_package_serves_is_upgraded_and_goes_back_on_a_machine_with_systemd() {
     let root = dir.path().join("root");
     let copied = Command::new("cp").arg("-a").arg(&base).arg(&root).status();
     assert!(copied.expect("cp").success());
-    build_packages(&root.join("root/dist"));
+    build_dist(&root.join("root/dist"));
 
     let host = InstalledHost::install(Machine::boot(&root));
     let version = |program: &Path| {
