@@ -376,10 +376,7 @@ mod tests {
                 Box::new(|found| found.check_snapshot(&at("data"))),
                 "--snapshot",
             ),
-            (
-                Box::new(|found| found.check_command("sleep 0")),
-                "",
-            ),
+            (Box::new(|found| found.check_command("sleep 0")), ""),
             (
                 Box::new(|found| found.check_command("systemctl 'stop ark")),
                 "`sh -n -c systemctl 'stop ark`",
@@ -388,10 +385,7 @@ mod tests {
                 Box::new(|found| found.check_command("A=b ./typo.sh stop")),
                 "there is no program ./typo.sh",
             ),
-            (
-                Box::new(|found| found.check_command("\"$STOP\" ark")),
-                "",
-            ),
+            (Box::new(|found| found.check_command("\"$STOP\" ark")), ""),
             (
                 Box::new(|found| found.check_command("if true; then true; fi")),
                 "",

@@ -26,7 +26,9 @@ fn describe_step(step: &str, detail: &Value) -> String {
         // A variant with what is known of it, e.g. {"failure": "denials"}.
         Some(Value::Object(parts)) => {
             let parts = parts.iter().map(|(name, value)| {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let value = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
                 format!("{name} {value}")
             });
             parts.collect::<Vec<_>>().join(" ")

@@ -56,7 +56,9 @@ impl InstalledHost {
     fn install(machine: Machine) -> Self {
         let printed = run_guide(&machine, 0);
         // The only line without a blank, a colon or a quotation mark.
-        let is_token = |line: &&str| line.len() > 30 && line.bytes().all(|it| it > b' ' && !b":\"".contains(&it));
+        let is_token = |line: &&str| {
+            line.len() > 30 && line.bytes().all(|it| it > b' ' && !b":\"".contains(&it))
+        };
         let token = printed.lines().find(is_token).expect("a token");
         Self {
             token: token.to_owned(),
@@ -294,16 +296,21 @@ fn upgrade(host: &InstalledHost, stable: &str, newer: &str) {
 
     // A version is unpacked beside the others and put in the program's place by hand, too.
     let packages = host.machine.path("/root/dist");
-    let tarball = fs::read_dir(&packages).expect("packages").find_map(|entry| {
-        let path = entry.expect("an entry").path();
-        path.to_str().filter(|path| path.ends_with(".tar.gz")).map(PathBuf::from)
-    });
+    let tarball = fs::read_dir(&packages)
+        .expect("packages")
+        .find_map(|entry| {
+            let path = entry.expect("an entry").path();
+            path.to_str()
+                .filter(|path| path.ends_with(".tar.gz"))
+                .map(PathBuf::from)
+        });
     let unpacked = packages.join("ark-2.0.0-x86_64-linux.tar.gz");
     fs::rename(tarball.expect("a tarball"), unpacked).expect("a name");
     host.machine.run("systemctl stop ark.socket ark");
     run_guide(&host.machine, 1);
     host.assert_serves(stable);
-    host.machine.run("systemctl stop ark && systemctl start ark.socket ark");
+    host.machine
+        .run("systemctl stop ark && systemctl start ark.socket ark");
     let new = place_version(&host.machine, "good", "");
     assert_eq!(host.exchange(&format!("upgrade {new}"))["upgraded"], true);
 
@@ -366,7 +373,11 @@ fn the_package_serves_is_upgraded_and_goes_back_on_a_machine_with_systemd() {
     assert!(!host.is_active("ark") && !host.is_active("ark.socket"));
     assert!(!host.machine.has_listener(API));
     assert!(!host.machine.path("/usr/bin/ark").exists());
-    for kept in ["/var/lib/ark/ark.db", "/var/backups/ark/first", "/etc/ark/env"] {
+    for kept in [
+        "/var/lib/ark/ark.db",
+        "/var/backups/ark/first",
+        "/etc/ark/env",
+    ] {
         assert!(host.machine.path(kept).exists(), "{kept}");
     }
 }
