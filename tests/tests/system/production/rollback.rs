@@ -446,10 +446,7 @@ fn a_rollback_that_is_killed_at_any_step_goes_on_to_the_same_end() {
                 rollback.kill().expect("SIGKILL");
                 rollback.wait().expect("its end");
                 if kills_host {
-                    sh(&format!(
-                        "kill -9 $(cat {}) || true",
-                        stage.dir.path().join("pid").display()
-                    ));
+                    sh(&stage.kill_commands());
                 }
                 let report = report_of(&command(&stage, &[]).output().expect("ark starts"));
                 assert_eq!(report["passed"], true, "{step}: {report:#}");

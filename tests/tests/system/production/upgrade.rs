@@ -455,8 +455,7 @@ fn an_upgrade_that_is_killed_at_any_step_goes_on_or_goes_back() {
                 let errors = String::from_utf8_lossy(&another.stderr);
                 assert!(errors.contains("was begun and has not ended"), "{errors}");
                 if kills_host {
-                    let pid = stage.dir.path().join("pid");
-                    sh(&format!("kill -9 $(cat {})", pid.display()));
+                    sh(&stage.kill_commands());
                 }
                 let more: Vec<&str> = [verb].into_iter().filter(|verb| !verb.is_empty()).collect();
                 let report = run(command(&stage, &more));

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use ark_tests::{ark_program, wait_until};
 
-use super::stage::CanaryFixture;
+use super::stage::{CanaryFixture, script};
 use crate::docs::pages::read_tested_blocks;
 use crate::docs::shell::find_missing_line;
 
@@ -82,11 +82,12 @@ fn make_machine(stage: &CanaryFixture) {
          'stop ark') exec sh {stop} ;;\n\
          'start ark') {unit}\n\
          until {ark} health --ready --url http://{owner} >/dev/null 2>&1; do\n\
-         readlink /proc/$(cat {pid})/exe >/dev/null || exit 1\nsleep 0.05\ndone\nexit 0 ;;\nesac\nexit 5\n",
+         {runs} $(cat {pid}) || exit 1\nsleep 0.05\ndone\nexit 0 ;;\nesac\nexit 5\n",
         orders = root.join("orders").display(),
         unit = root.join("unit.sh").display(),
         stop = stage.dir.path().join("stop.sh").display(),
         owner = stage.owner,
+        runs = script(&stage.dir, "runs"),
         pid = stage.dir.path().join("pid").display(),
     );
     write_program(&root.join("bin/systemctl"), &systemctl);

@@ -289,6 +289,23 @@ impl CanaryFixture {
         .collect()
     }
 
+    /// Whether the host is there that was started last.
+    pub(crate) fn has_host(&self) -> bool {
+        let pid = std::fs::read_to_string(self.dir.path().join("pid")).expect("a process id");
+        let runs = format!("{} {}", script(&self.dir, "runs"), pid.trim());
+        let status = Command::new("sh").args(["-c", &runs]).status();
+        status.expect("sh").success()
+    }
+
+    /// The commands that kill the host, if it is there, and wait until it is gone.
+    pub(crate) fn kill_commands(&self) -> String {
+        format!(
+            "p=$(cat {pid}); if {runs} $p; then kill -9 $p 2>/dev/null; fi; while {runs} $p; do sleep 0.02; done\n",
+            pid = self.dir.path().join("pid").display(),
+            runs = script(&self.dir, "runs"),
+        )
+    }
+
     pub(crate) fn assert_weights(&self, stable: u32, canary: u32) {
         let found = (self.haproxy.weight("stable"), self.haproxy.weight("canary"));
         assert_eq!(found, (stable, canary));
@@ -498,11 +515,12 @@ fn write_commands(dir: &TestDir, listen: &str, telemetry: &str) {
         ("start-new.sh", "new", &at("new-ark")),
     ] {
         let text = format!(
-            "if [ -e {pid} ] && readlink /proc/$(cat {pid})/exe >/dev/null; then exit 0; fi\n\
+            "if [ -e {pid} ] && {runs} $(cat {pid}); then exit 0; fi\n\
              ARK_LOG=warn {program} serve --data-dir {data} --config {config} --listen {listen} --telemetry-listen {telemetry} {agents} >>{log} 2>&1 &\n\
              echo $! >{pid}\n\
              printf {version} >{serving}\n",
             serving = at("serving"),
+            runs = script(dir, "runs"),
             pid = at("pid"),
             data = at("data"),
             config = at("ark.toml"),
@@ -510,9 +528,17 @@ fn write_commands(dir: &TestDir, listen: &str, telemetry: &str) {
         );
         write(name, text);
     }
-    // A zombie has no program any more; and one that is killed has none before its files are closed, of which the next host needs the lock.
+    // The id of a host that has ended is soon another process's: one of this stage names its directory, before and after it becomes the host. A zombie
+    // has no arguments any more.
+    let runs = format!(
+        "tr '\\0' ' ' 2>/dev/null </proc/$1/cmdline | grep -qF {}/\n",
+        dir.path().display()
+    );
+    write("runs.sh", runs);
+    // A host that is killed has no arguments before its files are closed, of which the next one needs the lock.
     let stop = format!(
-        "if [ -e {pid} ]; then p=$(cat {pid}); kill $p 2>/dev/null; while readlink /proc/$p/exe >/dev/null; do sleep 0.02; done; flock {lock} true; fi\n",
+        "if [ -e {pid} ]; then p=$(cat {pid}); if {runs} $p; then kill $p 2>/dev/null; fi; while {runs} $p; do sleep 0.02; done; flock {lock} true; fi\n",
+        runs = script(dir, "runs"),
         pid = at("pid"),
         lock = at("data/ark.lock")
     );
