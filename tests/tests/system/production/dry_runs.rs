@@ -26,16 +26,16 @@ const REMARKS: [&str; 6] = [
     "promoted",
 ];
 
-fn run(mut command: Command) -> Output {
+pub(super) fn run(mut command: Command) -> Output {
     command.output().expect("ark starts")
 }
 
-fn text_of(bytes: &[u8]) -> String {
+pub(super) fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The lines of a dry run.
-fn lines_of(output: &Output) -> Vec<String> {
+pub(super) fn lines_of(output: &Output) -> Vec<String> {
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).expect("a list of lines")
 }
@@ -95,13 +95,13 @@ fn watch_journal<T>(journal: &Path, work: impl FnOnce() -> T) -> (T, String) {
 /// What a dry run must not change: every path of the stage, the contents of all but what the host itself writes, the rows of its audit log, and the
 /// weights.
 #[derive(Debug, PartialEq, Eq)]
-struct Untouched {
+pub(super) struct Untouched {
     files: BTreeMap<PathBuf, Vec<u8>>,
-    audit_rows: (u64, u64),
-    weights: (u32, u32),
+    pub(super) audit_rows: (u64, u64),
+    pub(super) weights: (u32, u32),
 }
 
-fn look(stage: &CanaryFixture) -> Untouched {
+pub(super) fn look(stage: &CanaryFixture) -> Untouched {
     let mut files = BTreeMap::new();
     let mut left = vec![stage.dir.path().to_owned()];
     while let Some(dir) = left.pop() {
@@ -143,7 +143,7 @@ fn look(stage: &CanaryFixture) -> Untouched {
 }
 
 /// Runs a command that must change nothing.
-fn rehearse(stage: &CanaryFixture, mut command: Command) -> Output {
+pub(super) fn rehearse(stage: &CanaryFixture, mut command: Command) -> Output {
     let before = look(stage);
     let output = run({
         command.arg("--dry-run");
@@ -174,13 +174,13 @@ fn assert_told(output: &Output, steps: &[String]) {
     serde_json::from_slice::<Value>(&output.stdout).expect("one report");
 }
 
-fn canary_options(stage: &CanaryFixture) -> Vec<String> {
+pub(super) fn canary_options(stage: &CanaryFixture) -> Vec<String> {
     let mut options = stage.take_over_options();
     options.extend(["--shares".to_owned(), "50,100".to_owned()]);
     options
 }
 
-fn words(options: &[String]) -> Vec<&str> {
+pub(super) fn words(options: &[String]) -> Vec<&str> {
     options.iter().map(String::as_str).collect()
 }
 
