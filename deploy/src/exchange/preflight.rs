@@ -251,6 +251,21 @@ fn find_refusal(client: &HostClient, (path, what): TokenUse) -> Option<String> {
     Some(format!("the token that {what}: {error}"))
 }
 
+/// The tokens of an exchange that the host refuses, and what it says. `validates`: one proposes in a validation. Empty where the host takes them or does
+/// not answer, and where none runs on the data directory: the open socket of a unit takes a connection also then.
+pub(crate) fn find_refused_tokens(
+    clients: HostClients<'_>,
+    data_dir: &Path,
+    validates: bool,
+) -> Vec<String> {
+    if find_host_process(data_dir) == HostProcess::None || clients.client.get("/healthz").is_err() {
+        return Vec::new();
+    }
+    let proposing = validates.then(|| find_refusal(clients.submitter, PROPOSING));
+    let refusals = find_refusal(clients.client, RECORDING).into_iter();
+    refusals.chain(proposing.flatten()).collect()
+}
+
 /// Checks, before a run changes anything, what its dry run finds of the tokens and of the validation. `data_dir`: that of a run that goes on, which may
 /// have stopped the host: where none runs, nothing is asked.
 ///

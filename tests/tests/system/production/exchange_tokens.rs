@@ -1,14 +1,15 @@
-//! What `ark upgrade` does with a token that the host refuses: nothing.
+//! What `ark upgrade` and `ark rollback` do with a token that the host refuses: nothing, unless the way back needs none.
 
 use std::path::Path;
 use std::process::Command;
 
 use ark_tests::wait_until;
+use serde_json::Value;
 
-use super::canary::stage::{CanaryFixture, is_ready};
-use super::dry_runs::{lines_of, look, rehearse, run, text_of};
+use super::canary::stage::{CanaryFixture, is_ready, script, sh};
+use super::dry_runs::{lines_of, look, rehearse, run, text_of, words};
 use super::gates::Gates;
-use super::upgrade;
+use super::{rollback, upgrade};
 
 /// The files with the tokens of a stage.
 struct Tokens {
@@ -73,6 +74,7 @@ fn journal_of(stage: &CanaryFixture, name: &str) -> std::path::PathBuf {
 #[test]
 fn a_token_that_the_host_refuses_ends_a_run_as_its_dry_run_before_anything_changes() {
     let stage = CanaryFixture::start(upgrade::CONFIG, "");
+    let options = rollback::options(&stage);
     let tokens = make_tokens(&stage);
     let (reader, operator) = (Some(&*tokens.reader), Some(&*tokens.operator));
     let records = "the token that records steps at the host";
@@ -85,12 +87,18 @@ fn a_token_that_the_host_refuses_ends_a_run_as_its_dry_run_before_anything_chang
         (operator, &[proposes, "(403)"]),
     ];
     type Build<'a> = &'a dyn Fn() -> Command;
-    let kinds: [(&str, Build<'_>, &[Row<'_>], &str); 1] = [
+    let kinds: [(&str, Build<'_>, &[Row<'_>], &str); 2] = [
         (
             "upgrade",
             &|| upgrade::upgrade(&stage, &[]),
             validated,
             "nothing was changed",
+        ),
+        (
+            "rollback",
+            &|| rollback::command(&stage, &words(&options)),
+            validated,
+            "--no-validation",
         ),
     ];
     for (name, build, rows, remedy) in kinds {
@@ -141,4 +149,51 @@ fn what_was_killed_goes_on_with_a_token_that_the_host_takes() {
         assert_eq!(stage.serving(), "new");
         upgrade::back_to_stable(&stage);
     }
+}
+
+#[test]
+fn a_rollback_goes_on_without_a_token_where_none_is_needed_or_no_host_answers() {
+    let stage = CanaryFixture::start(upgrade::CONFIG, "");
+    let mut options = rollback::options(&stage);
+    let traffic = options.iter().position(|option| option == "--haproxy");
+    let traffic = traffic.expect("an option");
+    options.drain(traffic..traffic + 2);
+    let tokens = make_tokens(&stage);
+    let begin = |more: &[&str]| {
+        let command = rollback::command(&stage, &[&words(&options)[..], more].concat());
+        with_token(command, Some(&tokens.reader))
+    };
+    // Nobody validates, and the steps go unrecorded.
+    rollback::promote_new(&stage);
+    let lines = lines_of(&rehearse(&stage, begin(&["--no-validation"])));
+    let note = lines.iter().find(|line| line.starts_with("note: "));
+    let note = note.unwrap_or_else(|| panic!("{lines:#?}"));
+    assert!(note.contains("(403)"), "{note}");
+    let report = rollback::report_of(&run(begin(&["--no-validation"])));
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(stage.serving(), "stable");
+    let unrecorded = report["unrecorded"].as_array().map(Vec::len);
+    assert!(unrecorded > Some(3), "{report:#}");
+    // No host answers that could say what it takes.
+    rollback::promote_new(&stage);
+    sh(&script(&stage.dir, "stop"));
+    lines_of(&rehearse(&stage, begin(&[])));
+    let failed = run(begin(&[]));
+    let said = rollback::errors_of(&failed);
+    assert!(
+        said.contains("the step validation failed") && said.contains("(403)"),
+        "{said}"
+    );
+    assert_eq!(stage.serving(), "stable");
+    let report = rollback::report_of(&run(with_token(
+        rollback::command(&stage, &[]),
+        Some(&tokens.admin),
+    )));
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(
+        report["validation"]["passed"],
+        Value::Bool(true),
+        "{report:#}"
+    );
+    assert_eq!(stage.serving(), "stable");
 }
