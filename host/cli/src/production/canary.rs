@@ -331,7 +331,9 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             if send_and_print(&client, &journal, request, &stop, args.json)? {
                 return Ok(ExitCode::SUCCESS);
             }
-            HostCanary::take_up(&client, &journal, &mut tell)?.resume(&stop)?
+            let canary = HostCanary::take_up(&client, &journal, &mut tell)?;
+            canary.check_token()?;
+            canary.resume(&stop)?
         }
         CanaryCommand::Abort(_) => {
             let stop = watch_interrupts()?;

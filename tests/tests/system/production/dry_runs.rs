@@ -487,56 +487,6 @@ fn a_dry_run_of_a_canary_only_reads_from_haproxy() {
 }
 
 #[test]
-fn a_dry_run_tries_the_token() {
-    let stage = CanaryFixture::start(upgrade::CONFIG, "");
-    let options = rollback::options(&stage);
-    let canary = canary_options(&stage);
-    let url = format!("http://{}", stage.owner);
-    let mut admin: Option<String> = None;
-    let mut make = |role: &str, name: &str| {
-        let mut words = vec![
-            "token", "create", "--role", role, "--name", name, "--url", &url,
-        ];
-        if let Some(admin) = &admin {
-            words.extend(["--token-file", admin]);
-        }
-        let made = ark_tests::run_ark(&words);
-        assert!(made.status.success(), "{made:?}");
-        let file = stage.dir.path().join(format!("{name}.token"));
-        std::fs::write(&file, made.stdout).expect("a file");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&file, mode).expect("a mode");
-        let file = file.display().to_string();
-        admin.get_or_insert_with(|| file.clone());
-        file
-    };
-    let (admin, reader) = (make("admin", "ada"), make("reader", "ben"));
-    type Build<'a> = &'a dyn Fn() -> Command;
-    // Prometheus and the fronts of the stage have no token, and a canary asks them first.
-    let builds: [Build<'_>; 3] = [
-        &|| upgrade::upgrade(&stage, &[]),
-        &|| rollback::command(&stage, &words(&options)),
-        &|| stage.start_command(&words(&canary)),
-    ];
-    for build in builds {
-        for (token, told) in [(None, "(401)"), (Some(&reader), "(403)")] {
-            let mut command = build();
-            command.args(token.into_iter().flat_map(|file| ["--token-file", file]));
-            let refused = rehearse(&stage, command);
-            let said = text_of(&refused.stderr);
-            assert!(!refused.status.success(), "{said}");
-            assert!(
-                said.contains("the token that records steps at the host") && said.contains(told),
-                "{told}: {said}"
-            );
-        }
-        let mut command = build();
-        command.args(["--token-file", &admin]);
-        lines_of(&rehearse(&stage, command));
-    }
-}
-
-#[test]
 fn a_dry_run_looks_for_the_unit() {
     let stage = CanaryFixture::start(upgrade::CONFIG, "");
     let path = |name: &str| stage.dir.path().join(name).display().to_string();

@@ -1,4 +1,4 @@
-//! What `ark upgrade` and `ark rollback` do with a token that the host refuses: nothing, unless the way back needs none.
+//! What `ark upgrade`, `ark rollback` and `ark canary` do with a token that the host refuses: nothing, unless the way back needs none.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use ark_tests::wait_until;
 use serde_json::Value;
 
 use super::canary::stage::{CanaryFixture, is_ready, script, sh};
-use super::dry_runs::{lines_of, look, rehearse, run, text_of, words};
+use super::dry_runs::{canary_options, lines_of, look, rehearse, run, text_of, words};
 use super::gates::Gates;
 use super::{rollback, upgrade};
 
@@ -75,6 +75,7 @@ fn journal_of(stage: &CanaryFixture, name: &str) -> std::path::PathBuf {
 fn a_token_that_the_host_refuses_ends_a_run_as_its_dry_run_before_anything_changes() {
     let stage = CanaryFixture::start(upgrade::CONFIG, "");
     let options = rollback::options(&stage);
+    let canary = canary_options(&stage);
     let tokens = make_tokens(&stage);
     let (reader, operator) = (Some(&*tokens.reader), Some(&*tokens.operator));
     let records = "the token that records steps at the host";
@@ -87,7 +88,8 @@ fn a_token_that_the_host_refuses_ends_a_run_as_its_dry_run_before_anything_chang
         (operator, &[proposes, "(403)"]),
     ];
     type Build<'a> = &'a dyn Fn() -> Command;
-    let kinds: [(&str, Build<'_>, &[Row<'_>], &str); 2] = [
+    // Prometheus and the fronts of the stage have no token.
+    let kinds: [(&str, Build<'_>, &[Row<'_>], &str); 3] = [
         (
             "upgrade",
             &|| upgrade::upgrade(&stage, &[]),
@@ -99,6 +101,12 @@ fn a_token_that_the_host_refuses_ends_a_run_as_its_dry_run_before_anything_chang
             &|| rollback::command(&stage, &words(&options)),
             validated,
             "--no-validation",
+        ),
+        (
+            "canary",
+            &|| stage.start_command(&words(&canary)),
+            &[(None, &[records, "(401)"]), (reader, &[records, "(403)"])],
+            "nothing was changed",
         ),
     ];
     for (name, build, rows, remedy) in kinds {
@@ -121,7 +129,7 @@ fn a_token_that_the_host_refuses_ends_a_run_as_its_dry_run_before_anything_chang
 }
 
 #[test]
-fn what_was_killed_goes_on_with_a_token_that_the_host_takes() {
+fn what_was_killed_goes_on_with_a_token_that_the_host_takes_and_is_undone_with_any() {
     let stage = CanaryFixture::start(upgrade::CONFIG, "");
     let gates = Gates::install(&stage);
     let tokens = make_tokens(&stage);
@@ -149,6 +157,18 @@ fn what_was_killed_goes_on_with_a_token_that_the_host_takes() {
         assert_eq!(stage.serving(), "new");
         upgrade::back_to_stable(&stage);
     }
+    let file = ["--token-file", &tokens.admin, "--step", "600"];
+    let mut running = stage.spawn_canary(&file);
+    wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+    running.kill().expect("SIGKILL");
+    running.wait().expect("its end");
+    let resume = with_token(stage.command("resume", &[]), reader);
+    let said = refuse_run(&stage, &stage.journal(), resume);
+    assert!(said.contains("(403)"), "{said}");
+    assert_ne!(stage.journal_text(), "", "{said}");
+    let aborted = run(with_token(stage.command("abort", &[]), reader));
+    assert!(aborted.status.success(), "{aborted:?}");
+    stage.assert_weights(100, 0);
 }
 
 #[test]
