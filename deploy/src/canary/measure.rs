@@ -13,6 +13,9 @@ use crate::quarantines::{QuarantineMark, read_quarantines};
 
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
+/// The remedy where a report is none to compare with.
+const NEW_REPORT: &str = "give the report of a run of `ark synthetic --json` that ends with 0";
+
 /// Why a measurement cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
@@ -120,16 +123,7 @@ impl<'a> Meter<'a> {
                 let text = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
                 let report: Value =
                     serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
-                let count = |name: &str| report.get(name).and_then(Value::as_u64);
-                match (count("approved"), count("denied"), count("held")) {
-                    (Some(approved), Some(denied), Some(held)) => Baseline {
-                        decisions: approved + denied + held,
-                        denied,
-                    },
-                    _ => {
-                        return Err(refused("is no report of `ark synthetic --json`".to_owned()));
-                    }
-                }
+                read_report(&report).map_err(refused)?
             }
         };
         if baseline.decisions < plan.limits.min_samples {
@@ -163,6 +157,32 @@ impl<'a> Meter<'a> {
     }
 }
 
+/// The baseline of a report of `ark synthetic --json`. A run that was stopped, or did not go as it must, says nothing of what is normal.
+fn read_report(report: &Value) -> Result<Baseline, String> {
+    let flag = |name: &str| report.get(name).and_then(Value::as_bool);
+    let count = |name: &str| report.get(name).and_then(Value::as_u64);
+    if flag("interrupted") == Some(true) {
+        return Err(format!(
+            "`interrupted` is true, the run was stopped before its end; {NEW_REPORT}"
+        ));
+    }
+    if flag("passed") == Some(false) {
+        return Err(format!(
+            "`passed` is false, the run did not go as it must; {NEW_REPORT}"
+        ));
+    }
+    let counts = (count("approved"), count("denied"), count("held"));
+    let (Some(true), (Some(approved), Some(denied), Some(held))) = (flag("passed"), counts) else {
+        return Err(format!(
+            "it is no report of `ark synthetic --json`, which has `passed`, `approved`, `denied` and `held`; {NEW_REPORT}"
+        ));
+    };
+    Ok(Baseline {
+        decisions: approved.saturating_add(denied).saturating_add(held),
+        denied,
+    })
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -170,4 +190,41 @@ impl<'a> Meter<'a> {
 )]
 fn to_count(value: f64) -> u64 {
     value.round().max(0.0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_baseline_comes_from_the_report_of_a_run_that_passed() {
+        let whole =
+            json!({"passed": true, "interrupted": false, "approved": 90, "denied": 9, "held": 1});
+        for (field, value, expected) in [
+            ("passed", json!(true), Ok((100, 9))),
+            ("held", json!(u64::MAX), Ok((u64::MAX, 9))),
+            ("passed", json!(false), Err("`passed` is false")),
+            ("interrupted", json!(true), Err("`interrupted` is true")),
+            ("passed", json!(null), Err("it is no report")),
+            ("passed", json!("true"), Err("it is no report")),
+            ("denied", json!(null), Err("it is no report")),
+            ("held", json!(-1), Err("it is no report")),
+        ] {
+            let mut report = whole.clone();
+            report[field] = value;
+            let read = read_report(&report).map(|read| (read.decisions, read.denied));
+            match (read, expected) {
+                (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{report}"),
+                (Err(read), Err(expected)) => {
+                    assert!(
+                        read.contains(expected) && read.contains("ends with 0"),
+                        "{read}"
+                    );
+                }
+                (read, _) => panic!("{report}: {read:?}"),
+            }
+        }
+    }
 }

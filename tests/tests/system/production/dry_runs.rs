@@ -360,7 +360,7 @@ fn orders_to_a_canary_can_be_tried() {
 }
 
 /// What is changed of a command line that is good otherwise, and what is told. NONE is a path where nothing is, FILE a file, SILENT a program that says
-/// nothing, READER a socket of `HAProxy` that permits no change.
+/// nothing, READER a socket of `HAProxy` that permits no change, the others reports of `ark synthetic`.
 type Missing = (&'static [&'static str], &'static [&'static str]);
 
 #[rustfmt::skip]
@@ -391,12 +391,15 @@ const OF_ROLLBACKS: [Missing; 8] = [
     (&["--start-command", "start 'it"], &["sh -n", "start 'it"]),
 ];
 #[rustfmt::skip]
-const OF_CANARIES: [Missing; 12] = [
+const OF_CANARIES: [Missing; 15] = [
     (&["--haproxy", "NONE"], &["NONE"]),
     (&["--backend", "nobody"], &["nobody"]),
     (&["--server", "nobody"], &["nobody"]),
     (&["--prometheus", "http://127.0.0.1:9"], &["127.0.0.1:9"]),
     (&["--baseline-report", "NONE"], &["there is no baseline: NONE"]),
+    (&["--baseline-report", "FAILED"], &["FAILED: `passed` is false", "ends with 0"]),
+    (&["--baseline-report", "INTERRUPTED"], &["INTERRUPTED: `interrupted` is true", "ends with 0"]),
+    (&["--baseline-report", "PARTIAL"], &["PARTIAL: it is no report of `ark synthetic --json`", "ends with 0"]),
     (&["--new-binary", "NONE"], &["NONE version", "cannot be run"]),
     (&["--data-dir", "NONE"], &["--data-dir", "NONE"]),
     (&["--snapshots", "FILE"], &["--snapshots FILE", "is no directory"]),
@@ -415,9 +418,28 @@ fn a_dry_run_names_everything_that_the_run_would_fail_for() {
     std::fs::write(path("silent"), "#!/bin/sh\nexit 3\n").expect("a file");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(path("silent"), mode).expect("a mode");
+    for (name, report) in [
+        (
+            "failed.json",
+            r#"{"passed": false, "interrupted": false, "approved": 90, "denied": 9, "held": 1}"#,
+        ),
+        (
+            "interrupted.json",
+            r#"{"passed": false, "interrupted": true, "approved": 90, "denied": 9, "held": 1}"#,
+        ),
+        (
+            "partial.json",
+            r#"{"approved": 90, "denied": 9, "held": 1}"#,
+        ),
+    ] {
+        std::fs::write(path(name), report).expect("a file");
+    }
     let fill_in = |texts: &[&str]| -> Vec<String> {
         let texts = texts.iter().map(|text| {
             text.replace("NONE", &path("none"))
+                .replace("FAILED", &path("failed.json"))
+                .replace("INTERRUPTED", &path("interrupted.json"))
+                .replace("PARTIAL", &path("partial.json"))
                 .replace("READER", &stage.haproxy.user_socket.display().to_string())
                 .replace("FILE", &path("ark.toml"))
                 .replace("SILENT", &path("silent"))
