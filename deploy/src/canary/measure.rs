@@ -13,6 +13,8 @@ use crate::quarantines::{QuarantineMark, read_quarantines};
 
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
+/// How Prometheus calls the error of a query that it cannot read.
+const UNREADABLE_QUERY: &str = "bad_data";
 /// The remedy where a report is none to compare with.
 const NEW_REPORT: &str = "give the report of a run of `ark synthetic --json` that ends with 0";
 
@@ -25,6 +27,18 @@ pub enum MeasureError {
     /// `HAProxy` does not answer.
     #[error(transparent)]
     Haproxy(#[from] HaproxyError),
+    /// Prometheus takes no query that selects these series.
+    #[error(
+        "{option} {series}: {cause}; give labels as a query has them, e.g. {option} 'job=\"ark-front\"'"
+    )]
+    Series {
+        /// The option that has the selection.
+        option: &'static str,
+        /// The selection.
+        series: String,
+        /// What Prometheus says.
+        cause: ClientError,
+    },
     /// There is no baseline.
     #[error("there is no baseline: {0}")]
     Baseline(String),
@@ -51,6 +65,28 @@ pub struct Figures {
     pub server: ServerStatus,
 }
 
+/// Series that an option selects.
+struct Selection<'a> {
+    option: &'static str,
+    series: &'a str,
+}
+
+impl Selection<'_> {
+    /// The error of a query over these series: one that Prometheus cannot read is that of the option.
+    fn name_option(&self, cause: ClientError) -> MeasureError {
+        match cause {
+            ClientError::Problem { ref kind, .. } if kind == UNREADABLE_QUERY => {
+                MeasureError::Series {
+                    option: self.option,
+                    series: self.series.to_owned(),
+                    cause,
+                }
+            }
+            cause => cause.into(),
+        }
+    }
+}
+
 /// Reads figures.
 pub(super) struct Meter<'a> {
     client: &'a HostClient,
@@ -67,15 +103,15 @@ impl<'a> Meter<'a> {
         })
     }
 
-    /// The only value of a query; `None`: there is none, or it is no number.
-    fn query_value(&self, expression: &str) -> Result<Option<f64>, ClientError> {
-        let values = self.prometheus.query_values(expression)?;
+    /// The only value of a query over a selection; `None`: there is none, or it is no number.
+    fn query_value(
+        &self,
+        selection: &Selection<'_>,
+        expression: &str,
+    ) -> Result<Option<f64>, MeasureError> {
+        let values = self.prometheus.query_values(expression);
+        let values = values.map_err(|cause| selection.name_option(cause))?;
         Ok(values.first().copied().filter(|value| value.is_finite()))
-    }
-
-    fn query_count(&self, expression: &str) -> Result<Option<u64>, ClientError> {
-        let value = self.query_value(expression)?;
-        Ok(value.map(to_count))
     }
 
     /// Reads the figures now. `since`: quarantines of before do not count.
@@ -89,20 +125,25 @@ impl<'a> Meter<'a> {
         let window_ms =
             u64::try_from(plan.limits.quarantine_window.as_millis()).unwrap_or(u64::MAX);
         let from = since.max(Millis(Millis::now().0.saturating_sub(window_ms)));
+        let selection = Selection {
+            option: "--canary-series",
+            series,
+        };
+        let value = |expression: String| self.query_value(&selection, &expression);
+        let count = |expression: String| Ok::<_, MeasureError>(value(expression)?.map(to_count));
         Ok(Figures {
-            judged: self.query_count(&format!("sum(ark_front_judged_total{{{series}}})"))?,
-            denied: self.query_count(&format!(
+            judged: count(format!("sum(ark_front_judged_total{{{series}}})"))?,
+            denied: count(format!(
                 "sum(ark_front_judged_total{{{series},outcome=\"denied\"}})"
             ))?,
-            different: self.query_count(&format!(
+            different: count(format!(
                 "sum(ark_front_verdicts_total{{{series},result=\"different\"}})"
             ))?,
-            p95_ms: self
-                .query_value(&format!(
-                    "1000 * histogram_quantile(0.95, sum by (le) (rate(ark_front_request_duration_seconds_bucket{{{series}}}[{window}s])))"
-                ))?,
-            memory_bytes: self.query_value(&format!("max(process_resident_memory_bytes{{{series}}})"))?,
-            front_started: self.query_value(&format!("max(process_start_time_seconds{{{series}}})"))?,
+            p95_ms: value(format!(
+                "1000 * histogram_quantile(0.95, sum by (le) (rate(ark_front_request_duration_seconds_bucket{{{series}}}[{window}s])))"
+            ))?,
+            memory_bytes: value(format!("max(process_resident_memory_bytes{{{series}}})"))?,
+            front_started: value(format!("max(process_start_time_seconds{{{series}}})"))?,
             quarantined: read_quarantines(
                 self.client,
                 &QuarantineMark::Moment(from),
@@ -139,10 +180,13 @@ impl<'a> Meter<'a> {
     /// decide passes no front.
     fn ask_baseline(&self, plan: &CanaryPlan, time: Duration) -> Result<Baseline, MeasureError> {
         let (series, window) = (&plan.stable_series, time.as_secs().max(1));
+        let selection = Selection {
+            option: "--stable-series",
+            series,
+        };
         let increase = |labels: &str| {
-            self.query_value(&format!(
-                "sum(increase(ark_front_judged_total{{{series}{labels}}}[{window}s]))"
-            ))
+            let judged = format!("ark_front_judged_total{{{series}{labels}}}[{window}s]");
+            self.query_value(&selection, &format!("sum(increase({judged}))"))
         };
         let (Some(decisions), Some(denied)) = (increase("")?, increase(",outcome=\"denied\"")?)
         else {

@@ -391,7 +391,7 @@ const OF_ROLLBACKS: [Missing; 8] = [
     (&["--start-command", "start 'it"], &["sh -n", "start 'it"]),
 ];
 #[rustfmt::skip]
-const OF_CANARIES: [Missing; 15] = [
+const OF_CANARIES: [Missing; 16] = [
     (&["--haproxy", "NONE"], &["NONE"]),
     (&["--backend", "nobody"], &["nobody"]),
     (&["--server", "nobody"], &["nobody"]),
@@ -400,6 +400,7 @@ const OF_CANARIES: [Missing; 15] = [
     (&["--baseline-report", "FAILED"], &["FAILED: `passed` is false", "ends with 0"]),
     (&["--baseline-report", "INTERRUPTED"], &["INTERRUPTED: `interrupted` is true", "ends with 0"]),
     (&["--baseline-report", "PARTIAL"], &["PARTIAL: it is no report of `ark synthetic --json`", "ends with 0"]),
+    (&["--canary-series", "job=typo"], &["--canary-series job=typo", "parse error"]),
     (&["--new-binary", "NONE"], &["NONE version", "cannot be run"]),
     (&["--data-dir", "NONE"], &["--data-dir", "NONE"]),
     (&["--snapshots", "FILE"], &["--snapshots FILE", "is no directory"]),
