@@ -1,7 +1,11 @@
-//! Queries a Prometheus over its HTTP API.
+//! Queries a Prometheus over its HTTP API, whose errors have a form of their own.
 
-use ark_client::{ClientError, HostClient, escape_query};
+use ark_client::{Answer, ClientError, HostClient, escape_query};
+use ark_model::check::clip_to;
 use serde_json::Value;
+
+/// The most characters of an error that are shown.
+const MAX_ERROR: usize = 500;
 
 /// A Prometheus that is asked.
 pub(crate) struct PrometheusClient {
@@ -22,9 +26,13 @@ impl PrometheusClient {
     /// Asks the API for something and returns its `data`.
     ///
     /// # Errors
-    /// It does not answer, or answers with an error.
+    /// It does not answer, or answers with an error: a [`ClientError::Problem`] whose kind is Prometheus' `errorType`.
     pub(crate) fn read_data(&self, path: &str) -> Result<Value, ClientError> {
-        let mut body = self.client.get(path)?.into_success()?;
+        let answer = self.client.get(path)?;
+        if !(200..300).contains(&answer.status) {
+            return Err(describe_error(self.client.url(), &answer));
+        }
+        let mut body = answer.body;
         Ok(body.get_mut("data").map(Value::take).unwrap_or_default())
     }
 
@@ -37,5 +45,58 @@ impl PrometheusClient {
         let rows = data.get("result").and_then(Value::as_array);
         let value = |row: &Value| row.get("value")?.get(1)?.as_str()?.parse().ok();
         Ok(rows.into_iter().flatten().filter_map(value).collect())
+    }
+}
+
+/// The error of an answer that is none of success.
+fn describe_error(url: &str, answer: &Answer) -> ClientError {
+    let member = |name: &str| answer.body.get(name).and_then(Value::as_str);
+    let text = member("error").filter(|text| !text.is_empty());
+    let text = text.map_or_else(
+        // Something between here and Prometheus, which has another form.
+        || format!("an error without `error`: {}", answer.body),
+        str::to_owned,
+    );
+    ClientError::Problem {
+        status: answer.status,
+        kind: member("errorType").unwrap_or_default().to_owned(),
+        detail: format!(
+            "the Prometheus at {url} answers {}",
+            clip_to(&text, MAX_ERROR)
+        ),
+        remedy: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_text_and_the_kind_of_prometheus_or_the_whole_answer() {
+        let long = "x".repeat(10_000);
+        for (body, kind, expected) in [
+            (
+                json!({"status": "error", "errorType": "bad_data", "error": "1:5: parse error"}),
+                "bad_data",
+                "the Prometheus at http://p answers 1:5: parse error (400)".to_owned(),
+            ),
+            (
+                json!({"status": "error", "errorType": "execution", "error": long}),
+                "execution",
+                format!("the Prometheus at http://p answers {}… (400)", &long[..MAX_ERROR]),
+            ),
+            (
+                json!({"message": "who are you?"}),
+                "",
+                "the Prometheus at http://p answers an error without `error`: {\"message\":\"who are you?\"} (400)".to_owned(),
+            ),
+        ] {
+            let error = describe_error("http://p", &Answer { status: 400, body });
+            assert_eq!(error.to_string(), expected);
+            assert!(matches!(error, ClientError::Problem { kind: found, .. } if found == kind));
+        }
     }
 }

@@ -13,6 +13,11 @@ use crate::quarantines::{QuarantineMark, read_quarantines};
 
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
+/// How Prometheus calls the error of a query that it cannot read.
+const UNREADABLE_QUERY: &str = "bad_data";
+/// The remedy where a report is none to compare with.
+const NEW_REPORT: &str = "give the report of a run of `ark synthetic --json` that ends with 0";
+
 /// Why a measurement cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
@@ -22,6 +27,18 @@ pub enum MeasureError {
     /// `HAProxy` does not answer.
     #[error(transparent)]
     Haproxy(#[from] HaproxyError),
+    /// Prometheus takes no query that selects these series.
+    #[error(
+        "{option} {series}: {cause}; give labels as a query has them, e.g. {option} 'job=\"ark-front\"'"
+    )]
+    Series {
+        /// The option that has the selection.
+        option: &'static str,
+        /// The selection.
+        series: String,
+        /// What Prometheus says.
+        cause: ClientError,
+    },
     /// There is no baseline.
     #[error("there is no baseline: {0}")]
     Baseline(String),
@@ -48,6 +65,28 @@ pub struct Figures {
     pub server: ServerStatus,
 }
 
+/// Series that an option selects.
+struct Selection<'a> {
+    option: &'static str,
+    series: &'a str,
+}
+
+impl Selection<'_> {
+    /// The error of a query over these series: one that Prometheus cannot read is that of the option.
+    fn name_option(&self, cause: ClientError) -> MeasureError {
+        match cause {
+            ClientError::Problem { ref kind, .. } if kind == UNREADABLE_QUERY => {
+                MeasureError::Series {
+                    option: self.option,
+                    series: self.series.to_owned(),
+                    cause,
+                }
+            }
+            cause => cause.into(),
+        }
+    }
+}
+
 /// Reads figures.
 pub(super) struct Meter<'a> {
     client: &'a HostClient,
@@ -64,15 +103,15 @@ impl<'a> Meter<'a> {
         })
     }
 
-    /// The only value of a query; `None`: there is none, or it is no number.
-    fn query_value(&self, expression: &str) -> Result<Option<f64>, ClientError> {
-        let values = self.prometheus.query_values(expression)?;
+    /// The only value of a query over a selection; `None`: there is none, or it is no number.
+    fn query_value(
+        &self,
+        selection: &Selection<'_>,
+        expression: &str,
+    ) -> Result<Option<f64>, MeasureError> {
+        let values = self.prometheus.query_values(expression);
+        let values = values.map_err(|cause| selection.name_option(cause))?;
         Ok(values.first().copied().filter(|value| value.is_finite()))
-    }
-
-    fn query_count(&self, expression: &str) -> Result<Option<u64>, ClientError> {
-        let value = self.query_value(expression)?;
-        Ok(value.map(to_count))
     }
 
     /// Reads the figures now. `since`: quarantines of before do not count.
@@ -86,20 +125,25 @@ impl<'a> Meter<'a> {
         let window_ms =
             u64::try_from(plan.limits.quarantine_window.as_millis()).unwrap_or(u64::MAX);
         let from = since.max(Millis(Millis::now().0.saturating_sub(window_ms)));
+        let selection = Selection {
+            option: "--canary-series",
+            series,
+        };
+        let value = |expression: String| self.query_value(&selection, &expression);
+        let count = |expression: String| Ok::<_, MeasureError>(value(expression)?.map(to_count));
         Ok(Figures {
-            judged: self.query_count(&format!("sum(ark_front_judged_total{{{series}}})"))?,
-            denied: self.query_count(&format!(
+            judged: count(format!("sum(ark_front_judged_total{{{series}}})"))?,
+            denied: count(format!(
                 "sum(ark_front_judged_total{{{series},outcome=\"denied\"}})"
             ))?,
-            different: self.query_count(&format!(
+            different: count(format!(
                 "sum(ark_front_verdicts_total{{{series},result=\"different\"}})"
             ))?,
-            p95_ms: self
-                .query_value(&format!(
-                    "1000 * histogram_quantile(0.95, sum by (le) (rate(ark_front_request_duration_seconds_bucket{{{series}}}[{window}s])))"
-                ))?,
-            memory_bytes: self.query_value(&format!("max(process_resident_memory_bytes{{{series}}})"))?,
-            front_started: self.query_value(&format!("max(process_start_time_seconds{{{series}}})"))?,
+            p95_ms: value(format!(
+                "1000 * histogram_quantile(0.95, sum by (le) (rate(ark_front_request_duration_seconds_bucket{{{series}}}[{window}s])))"
+            ))?,
+            memory_bytes: value(format!("max(process_resident_memory_bytes{{{series}}})"))?,
+            front_started: value(format!("max(process_start_time_seconds{{{series}}})"))?,
             quarantined: read_quarantines(
                 self.client,
                 &QuarantineMark::Moment(from),
@@ -120,16 +164,7 @@ impl<'a> Meter<'a> {
                 let text = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
                 let report: Value =
                     serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
-                let count = |name: &str| report.get(name).and_then(Value::as_u64);
-                match (count("approved"), count("denied"), count("held")) {
-                    (Some(approved), Some(denied), Some(held)) => Baseline {
-                        decisions: approved + denied + held,
-                        denied,
-                    },
-                    _ => {
-                        return Err(refused("is no report of `ark synthetic --json`".to_owned()));
-                    }
-                }
+                read_report(&report).map_err(refused)?
             }
         };
         if baseline.decisions < plan.limits.min_samples {
@@ -145,10 +180,13 @@ impl<'a> Meter<'a> {
     /// decide passes no front.
     fn ask_baseline(&self, plan: &CanaryPlan, time: Duration) -> Result<Baseline, MeasureError> {
         let (series, window) = (&plan.stable_series, time.as_secs().max(1));
+        let selection = Selection {
+            option: "--stable-series",
+            series,
+        };
         let increase = |labels: &str| {
-            self.query_value(&format!(
-                "sum(increase(ark_front_judged_total{{{series}{labels}}}[{window}s]))"
-            ))
+            let judged = format!("ark_front_judged_total{{{series}{labels}}}[{window}s]");
+            self.query_value(&selection, &format!("sum(increase({judged}))"))
         };
         let (Some(decisions), Some(denied)) = (increase("")?, increase(",outcome=\"denied\"")?)
         else {
@@ -163,6 +201,32 @@ impl<'a> Meter<'a> {
     }
 }
 
+/// The baseline of a report of `ark synthetic --json`. A run that was stopped, or did not go as it must, says nothing of what is normal.
+fn read_report(report: &Value) -> Result<Baseline, String> {
+    let flag = |name: &str| report.get(name).and_then(Value::as_bool);
+    let count = |name: &str| report.get(name).and_then(Value::as_u64);
+    if flag("interrupted") == Some(true) {
+        return Err(format!(
+            "`interrupted` is true, the run was stopped before its end; {NEW_REPORT}"
+        ));
+    }
+    if flag("passed") == Some(false) {
+        return Err(format!(
+            "`passed` is false, the run did not go as it must; {NEW_REPORT}"
+        ));
+    }
+    let counts = (count("approved"), count("denied"), count("held"));
+    let (Some(true), (Some(approved), Some(denied), Some(held))) = (flag("passed"), counts) else {
+        return Err(format!(
+            "it is no report of `ark synthetic --json`, which has `passed`, `approved`, `denied` and `held`; {NEW_REPORT}"
+        ));
+    };
+    Ok(Baseline {
+        decisions: approved.saturating_add(denied).saturating_add(held),
+        denied,
+    })
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -170,4 +234,41 @@ impl<'a> Meter<'a> {
 )]
 fn to_count(value: f64) -> u64 {
     value.round().max(0.0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_baseline_comes_from_the_report_of_a_run_that_passed() {
+        let whole =
+            json!({"passed": true, "interrupted": false, "approved": 90, "denied": 9, "held": 1});
+        for (field, value, expected) in [
+            ("passed", json!(true), Ok((100, 9))),
+            ("held", json!(u64::MAX), Ok((u64::MAX, 9))),
+            ("passed", json!(false), Err("`passed` is false")),
+            ("interrupted", json!(true), Err("`interrupted` is true")),
+            ("passed", json!(null), Err("it is no report")),
+            ("passed", json!("true"), Err("it is no report")),
+            ("denied", json!(null), Err("it is no report")),
+            ("held", json!(-1), Err("it is no report")),
+        ] {
+            let mut report = whole.clone();
+            report[field] = value;
+            let read = read_report(&report).map(|read| (read.decisions, read.denied));
+            match (read, expected) {
+                (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{report}"),
+                (Err(read), Err(expected)) => {
+                    assert!(
+                        read.contains(expected) && read.contains("ends with 0"),
+                        "{read}"
+                    );
+                }
+                (read, _) => panic!("{report}: {read:?}"),
+            }
+        }
+    }
 }

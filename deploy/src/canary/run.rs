@@ -8,14 +8,15 @@ use ark_client::HostClient;
 use ark_store::is_restore_pending;
 use serde_json::{Value, json};
 
-use crate::exchange::ExchangeError;
 use crate::exchange::control::HostAction;
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
+use crate::exchange::preflight::check_access;
 use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::serving::WantedProgram;
 use crate::exchange::token::TokenFile;
 use crate::exchange::traffic::{set_weights, weigh_servers};
+use crate::exchange::{ExchangeError, HostClients};
 use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
 use crate::haproxy::HaproxyClient;
 use crate::journal::{EXCHANGE_ROOM, Journal};
@@ -87,6 +88,7 @@ impl<'a> HostCanary<'a> {
         } = open_own::<CanaryEntry>(client, own.kind, path, stop)?;
         // Another one may have begun and ended in between, or begun and been killed.
         own.refuse_other(client)?;
+        check_token(client, None)?;
         let begin = prepare_canary(client, plan)?;
         let _ = std::fs::remove_file(request_path(path));
         let held = hold_others(client, &excluded.list_journals())?;
@@ -142,6 +144,19 @@ impl<'a> HostCanary<'a> {
             records: u32::try_from(entries.len()).unwrap_or(u32::MAX / 2) * 1000,
             tell,
         })
+    }
+
+    /// Checks, before a canary that was taken up goes on, that the host takes the token. One that goes back does so without.
+    ///
+    /// # Errors
+    /// The host refuses it; nothing has changed.
+    pub fn check_token(&self) -> Result<(), CanaryError> {
+        let take_over = self.begin.plan.take_over.as_ref();
+        let data_dir = take_over.map(|plan| plan.data_dir.as_path());
+        match self.state.going_back {
+            Some(_) => Ok(()),
+            None => check_token(self.client, data_dir),
+        }
     }
 
     /// Goes on to the end: all requests and the data for the new version, or everything back.
@@ -536,4 +551,11 @@ impl<'a> HostCanary<'a> {
         let client = self.admin.as_ref().unwrap_or(self.client);
         self.records_waiting.post_step(client, key, &record);
     }
+}
+
+/// Checks that the host takes the token, which records the steps and reads the quarantines. `data_dir`: that of a host which may be stopped.
+fn check_token(client: &HostClient, data_dir: Option<&Path>) -> Result<(), CanaryError> {
+    let submitter = client;
+    let clients = HostClients { client, submitter };
+    Ok(check_access(clients, None, data_dir)?)
 }

@@ -9,7 +9,7 @@ use ark_store::MaintenanceError;
 /// Why an exchange, or the way back from it, does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// A dry run found what the run would fail for.
+    /// A dry run, or a run before it changes anything, found what the run would fail for.
     #[error("nothing was changed; the run would fail: {}", .0.join("; "))]
     Rehearsal(Vec<String>),
     /// A command cannot be run, fails, or takes too long.

@@ -1,4 +1,5 @@
-//! What a dry run looks at: everything that can be found without a change. All problems are found, not the first alone.
+//! What a dry run looks at: everything that can be found without a change. All problems are found, not the first alone. What concerns the tokens, a
+//! run looks at too before it changes anything ([`check_access`]).
 //!
 //! Invariant: nothing is made, written or stopped. What is run are versions of `ark` that say which one they are, `sh -n`, which reads a command and
 //! runs nothing, and `systemctl cat` and `is-active`.
@@ -11,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ark_client::{ClientError, Endpoint, HostClient};
+use ark_store::{HostProcess, find_host_process};
 use rustix::fs::{Access, access, statvfs};
 use serde_json::{Value, json};
 
@@ -27,6 +29,11 @@ use super::validation::{HostClients, ValidationPlan};
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The files of a database, whose copy a snapshot is.
 const DATABASE_FILES: [&str; 2] = ["ark.db", "ark.db-wal"];
+
+/// A call for which an exchange needs a token: its path, and what the token does.
+type TokenUse = (&'static str, &'static str);
+const RECORDING: TokenUse = ("/v1/deployments", "records steps at the host");
+const PROPOSING: TokenUse = ("/v1/actions", "proposes in the validation");
 
 /// The problems that were found.
 #[derive(Debug, Default)]
@@ -212,15 +219,17 @@ impl Preflight {
         plan: Option<&ValidationPlan>,
         clients: HostClients<'_>,
     ) {
-        let Some(plan) = plan else {
-            return;
-        };
-        self.check_access("the journal of the validation", &plan.journal);
-        self.check_token(
-            clients.submitter,
-            "/v1/actions",
-            "proposes in the validation",
-        );
+        self.check_validation_journal(plan);
+        if plan.is_some() {
+            self.check_token(clients.submitter, PROPOSING);
+        }
+    }
+
+    /// The journal of a validation.
+    pub(crate) fn check_validation_journal(&mut self, plan: Option<&ValidationPlan>) {
+        if let Some(plan) = plan {
+            self.check_access("the journal of the validation", &plan.journal);
+        }
     }
 
     /// Whether the host takes the token for what is recorded there. A host that does not answer is a problem only if `must_answer`. Returns whether it
@@ -228,7 +237,7 @@ impl Preflight {
     pub(crate) fn check_host(&mut self, client: &HostClient, must_answer: bool) -> bool {
         match client.get("/healthz") {
             Ok(_) => {
-                self.check_token(client, "/v1/deployments", "records steps at the host");
+                self.check_token(client, RECORDING);
                 true
             }
             Err(error) => {
@@ -240,19 +249,57 @@ impl Preflight {
         }
     }
 
-    /// Whether a token may make this call: an empty request is refused for its form, which changes nothing, or for its token.
-    fn check_token(&mut self, client: &HostClient, path: &str, what: &str) {
-        let answer = client.send_json("POST", path, &[], &json!({}));
-        let Ok(answer) = answer else {
-            // That it does not answer is found elsewhere.
-            return;
-        };
-        if matches!(answer.status, 401 | 403) {
-            let error = answer.into_success().err();
-            let error = error.map_or_else(String::new, |error: ClientError| error.to_string());
-            self.add(format!("the token that {what}: {error}"));
+    /// Whether a token may make this call. That the host does not answer is found elsewhere.
+    fn check_token(&mut self, client: &HostClient, token_use: TokenUse) {
+        if let Some(refusal) = find_refusal(client, token_use) {
+            self.add(refusal);
         }
     }
+}
+
+/// What the host says that refuses a token for a call; `None`: it takes the token, or does not answer. An empty request is refused for its form, which
+/// changes nothing, or for its token.
+fn find_refusal(client: &HostClient, (path, what): TokenUse) -> Option<String> {
+    let answer = client.send_json("POST", path, &[], &json!({})).ok()?;
+    if !matches!(answer.status, 401 | 403) {
+        return None;
+    }
+    let error: ClientError = answer.into_success().err()?;
+    Some(format!("the token that {what}: {error}"))
+}
+
+/// The tokens of an exchange that the host refuses, and what it says. `validates`: one proposes in a validation. Empty where the host takes them or does
+/// not answer, and where none runs on the data directory: the open socket of a unit takes a connection also then.
+pub(crate) fn find_refused_tokens(
+    clients: HostClients<'_>,
+    data_dir: &Path,
+    validates: bool,
+) -> Vec<String> {
+    if find_host_process(data_dir) == HostProcess::None || clients.client.get("/healthz").is_err() {
+        return Vec::new();
+    }
+    let proposing = validates.then(|| find_refusal(clients.submitter, PROPOSING));
+    let refusals = find_refusal(clients.client, RECORDING).into_iter();
+    refusals.chain(proposing.flatten()).collect()
+}
+
+/// Checks, before a run changes anything, what its dry run finds of the tokens and of the validation. `data_dir`: that of a run that goes on, which may
+/// have stopped the host: where none runs, nothing is asked.
+///
+/// # Errors
+/// The host refuses a token, or the journal of the validation cannot be written: the message names everything that was found.
+pub(crate) fn check_access(
+    clients: HostClients<'_>,
+    validation: Option<&ValidationPlan>,
+    data_dir: Option<&Path>,
+) -> Result<(), ExchangeError> {
+    if data_dir.is_some_and(|data_dir| find_host_process(data_dir) == HostProcess::None) {
+        return Ok(());
+    }
+    let mut found = Preflight::default();
+    found.check_host(clients.client, false);
+    found.check_validation(validation, clients);
+    found.finish()
 }
 
 /// Checks what a validation needs, and changes nothing. `junit`: the file that is to have its results.
@@ -266,8 +313,7 @@ pub fn rehearse_validation(
 ) -> Result<(), ExchangeError> {
     let mut found = Preflight::default();
     if found.check_host(clients.client, true) {
-        let what = "proposes in the validation";
-        found.check_token(clients.submitter, "/v1/actions", what);
+        found.check_token(clients.submitter, PROPOSING);
     }
     found.check_access("--journal", &options.journal);
     if let Some(junit) = junit {

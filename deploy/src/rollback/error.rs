@@ -27,6 +27,11 @@ pub enum RollbackError {
     /// `HAProxy` refuses something.
     #[error(transparent)]
     Haproxy(#[from] HaproxyError),
+    /// The host refuses a token that the validation needs.
+    #[error(
+        "{0}; give another token (--token-file, --submitter-token-file), or go back without the validation (--no-validation)"
+    )]
+    Token(String),
     /// The canary that runs cannot be undone.
     #[error("the canary that runs cannot be undone: {0}")]
     Canary(#[from] CanaryError),

@@ -7,7 +7,7 @@ use ark_client::HostClient;
 use crate::canary::read_state;
 use crate::exchange::HostClients;
 use crate::exchange::control::describe_actions;
-use crate::exchange::preflight::Preflight;
+use crate::exchange::preflight::{Preflight, find_refused_tokens};
 use crate::exchange::validation::describe_validation;
 use crate::exchange::version::ask_version;
 use crate::exclusion::{ExchangeKind, refuse_run};
@@ -47,6 +47,8 @@ pub fn rehearse_rollback(
     let plan = state.begin.plan.clone();
     let mut lines = vec![format!("goes-on: {}", state.begin.id)];
     lines.extend(check_plan(clients, &plan, &mut found));
+    found.check_host(client, false);
+    found.check_validation(plan.validation.as_ref(), clients);
     found.take(ask_version(&plan.binary));
     if let Some(traffic) = plan.traffic.as_ref()
         && !state.is_done(RollbackStep::Traffic)
@@ -81,6 +83,11 @@ fn rehearse_begin(
     upgrades.map_or(Ok(()), |other| other.refuse_other(client))?;
     found.check_journal(ExchangeKind::Rollback, client, path);
     let mut lines = check_plan(clients, &plan, &mut found);
+    found.take(plan.check_tokens(clients));
+    if plan.validation.is_none() {
+        let refused = find_refused_tokens(clients, &plan.data_dir, false).into_iter();
+        lines.extend(refused.map(|refusal| format!("note: no step is recorded, since {refusal}")));
+    }
     if let Some((begin, _)) = found.take(prepare_rollback(client, plan, accepted)) {
         let described = describe_rollback(client, &begin.plan, None);
         let described = found.take(described).unwrap_or_default();
@@ -99,9 +106,9 @@ fn check_plan(clients: HostClients<'_>, plan: &RollbackPlan, found: &mut Preflig
         found.check_snapshot(snapshot);
     }
     found.check_control(&plan.control);
-    found.check_validation(plan.validation.as_ref(), clients);
+    found.check_validation_journal(plan.validation.as_ref());
     // What is to be rolled back may be a host that does not answer.
-    if found.check_host(clients.client, false) {
+    if clients.client.get("/healthz").is_ok() {
         return Vec::new();
     }
     vec![format!(

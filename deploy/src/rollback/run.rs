@@ -210,6 +210,7 @@ impl<'a> Rollback<'a> {
                 let upgrades = excluded_upgrades(upgrade_journal.as_deref());
                 upgrades.map_or(Ok(()), |other| other.refuse_other(clients.client))?;
                 let (begin, way) = prepare_rollback(clients.client, plan, accepted)?;
+                begin.plan.check_tokens(clients)?;
                 tell("way", json!({"reason": way.to_string()}));
                 let held = hold_others(clients.client, upgrades.as_slice())?;
                 journal.record_entry(&RollbackEntry::Started(Box::new(begin.clone())))?;

@@ -15,6 +15,7 @@ use crate::durable::{make_directory, place_file};
 use crate::exchange::commands::{CHECK_TIMEOUT, ask_binary};
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
+use crate::exchange::preflight::check_access;
 use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::serving::{HostWatch, Serving, WantedProgram, has_gone, is_ready, wait_ready};
 use crate::exchange::token::TokenFile;
@@ -170,6 +171,7 @@ impl<'a> Upgrade<'a> {
             (None, None) => return Err(UpgradeError::None(client.url().to_owned())),
             (None, Some(plan)) => {
                 let (begin, migration) = prepare_upgrade(client, plan)?;
+                check_access(clients, begin.plan.validation.as_ref(), None)?;
                 if let Some(migration) = migration {
                     tell(
                         "migration",
@@ -205,6 +207,8 @@ impl<'a> Upgrade<'a> {
             return self.go_back(reason, stop);
         }
         check_same_version(&self.state.begin)?;
+        let plan = &self.state.begin.plan;
+        check_access(self.clients, plan.validation.as_ref(), Some(&plan.data_dir))?;
         match self.take_steps(stop) {
             Ok(()) => {
                 let replayed = self.state.replayed.as_ref().map_or(0, |(_, count)| *count);

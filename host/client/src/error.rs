@@ -57,7 +57,9 @@ pub enum ClientError {
 }
 
 fn describe_problem(detail: &str, remedy: &str) -> String {
-    if remedy.is_empty() {
+    if detail.is_empty() && remedy.is_empty() {
+        "the answer is an error that does not say what is wrong".to_owned()
+    } else if remedy.is_empty() {
         detail.to_owned()
     } else {
         format!("{detail}; {remedy}")

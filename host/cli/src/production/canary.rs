@@ -335,7 +335,9 @@ fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             if send_and_print(&client, &journal, request, &stop, args.json)? {
                 return Ok(ExitCode::SUCCESS);
             }
-            HostCanary::take_up(&client, &journal, &mut tell)?.resume(&stop)?
+            let canary = HostCanary::take_up(&client, &journal, &mut tell)?;
+            canary.check_token()?;
+            canary.resume(&stop)?
         }
         CanaryCommand::Abort(_) => {
             let stop = watch_interrupts()?;

@@ -26,16 +26,16 @@ const REMARKS: [&str; 6] = [
     "promoted",
 ];
 
-fn run(mut command: Command) -> Output {
+pub(super) fn run(mut command: Command) -> Output {
     command.output().expect("ark starts")
 }
 
-fn text_of(bytes: &[u8]) -> String {
+pub(super) fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The lines of a dry run.
-fn lines_of(output: &Output) -> Vec<String> {
+pub(super) fn lines_of(output: &Output) -> Vec<String> {
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).expect("a list of lines")
 }
@@ -95,13 +95,13 @@ fn watch_journal<T>(journal: &Path, work: impl FnOnce() -> T) -> (T, String) {
 /// What a dry run must not change: every path of the stage, the contents of all but what the host itself writes, the rows of its audit log, and the
 /// weights.
 #[derive(Debug, PartialEq, Eq)]
-struct Untouched {
+pub(super) struct Untouched {
     files: BTreeMap<PathBuf, Vec<u8>>,
-    audit_rows: (u64, u64),
-    weights: (u32, u32),
+    pub(super) audit_rows: (u64, u64),
+    pub(super) weights: (u32, u32),
 }
 
-fn look(stage: &CanaryFixture) -> Untouched {
+pub(super) fn look(stage: &CanaryFixture) -> Untouched {
     let mut files = BTreeMap::new();
     let mut left = vec![stage.dir.path().to_owned()];
     while let Some(dir) = left.pop() {
@@ -143,7 +143,7 @@ fn look(stage: &CanaryFixture) -> Untouched {
 }
 
 /// Runs a command that must change nothing.
-fn rehearse(stage: &CanaryFixture, mut command: Command) -> Output {
+pub(super) fn rehearse(stage: &CanaryFixture, mut command: Command) -> Output {
     let before = look(stage);
     let output = run({
         command.arg("--dry-run");
@@ -174,13 +174,13 @@ fn assert_told(output: &Output, steps: &[String]) {
     serde_json::from_slice::<Value>(&output.stdout).expect("one report");
 }
 
-fn canary_options(stage: &CanaryFixture) -> Vec<String> {
+pub(super) fn canary_options(stage: &CanaryFixture) -> Vec<String> {
     let mut options = stage.take_over_options();
     options.extend(["--shares".to_owned(), "50,100".to_owned()]);
     options
 }
 
-fn words(options: &[String]) -> Vec<&str> {
+pub(super) fn words(options: &[String]) -> Vec<&str> {
     options.iter().map(String::as_str).collect()
 }
 
@@ -360,7 +360,7 @@ fn orders_to_a_canary_can_be_tried() {
 }
 
 /// What is changed of a command line that is good otherwise, and what is told. NONE is a path where nothing is, FILE a file, SILENT a program that says
-/// nothing, READER a socket of `HAProxy` that permits no change.
+/// nothing, READER a socket of `HAProxy` that permits no change, the others reports of `ark synthetic`.
 type Missing = (&'static [&'static str], &'static [&'static str]);
 
 #[rustfmt::skip]
@@ -391,12 +391,16 @@ const OF_ROLLBACKS: [Missing; 8] = [
     (&["--start-command", "start 'it"], &["sh -n", "start 'it"]),
 ];
 #[rustfmt::skip]
-const OF_CANARIES: [Missing; 12] = [
+const OF_CANARIES: [Missing; 16] = [
     (&["--haproxy", "NONE"], &["NONE"]),
     (&["--backend", "nobody"], &["nobody"]),
     (&["--server", "nobody"], &["nobody"]),
     (&["--prometheus", "http://127.0.0.1:9"], &["127.0.0.1:9"]),
     (&["--baseline-report", "NONE"], &["there is no baseline: NONE"]),
+    (&["--baseline-report", "FAILED"], &["FAILED: `passed` is false", "ends with 0"]),
+    (&["--baseline-report", "INTERRUPTED"], &["INTERRUPTED: `interrupted` is true", "ends with 0"]),
+    (&["--baseline-report", "PARTIAL"], &["PARTIAL: it is no report of `ark synthetic --json`", "ends with 0"]),
+    (&["--canary-series", "job=typo"], &["--canary-series job=typo", "parse error"]),
     (&["--new-binary", "NONE"], &["NONE version", "cannot be run"]),
     (&["--data-dir", "NONE"], &["--data-dir", "NONE"]),
     (&["--snapshots", "FILE"], &["--snapshots FILE", "is no directory"]),
@@ -415,9 +419,28 @@ fn a_dry_run_names_everything_that_the_run_would_fail_for() {
     std::fs::write(path("silent"), "#!/bin/sh\nexit 3\n").expect("a file");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(path("silent"), mode).expect("a mode");
+    for (name, report) in [
+        (
+            "failed.json",
+            r#"{"passed": false, "interrupted": false, "approved": 90, "denied": 9, "held": 1}"#,
+        ),
+        (
+            "interrupted.json",
+            r#"{"passed": false, "interrupted": true, "approved": 90, "denied": 9, "held": 1}"#,
+        ),
+        (
+            "partial.json",
+            r#"{"approved": 90, "denied": 9, "held": 1}"#,
+        ),
+    ] {
+        std::fs::write(path(name), report).expect("a file");
+    }
     let fill_in = |texts: &[&str]| -> Vec<String> {
         let texts = texts.iter().map(|text| {
             text.replace("NONE", &path("none"))
+                .replace("FAILED", &path("failed.json"))
+                .replace("INTERRUPTED", &path("interrupted.json"))
+                .replace("PARTIAL", &path("partial.json"))
                 .replace("READER", &stage.haproxy.user_socket.display().to_string())
                 .replace("FILE", &path("ark.toml"))
                 .replace("SILENT", &path("silent"))
@@ -492,56 +515,6 @@ fn a_dry_run_of_a_canary_only_reads_from_haproxy() {
         !commands.is_empty() && commands.iter().all(is_read),
         "{commands:#?}"
     );
-}
-
-#[test]
-fn a_dry_run_tries_the_token() {
-    let stage = CanaryFixture::start(upgrade::CONFIG, "");
-    let options = rollback::options(&stage);
-    let canary = canary_options(&stage);
-    let url = format!("http://{}", stage.owner);
-    let mut admin: Option<String> = None;
-    let mut make = |role: &str, name: &str| {
-        let mut words = vec![
-            "token", "create", "--role", role, "--name", name, "--url", &url,
-        ];
-        if let Some(admin) = &admin {
-            words.extend(["--token-file", admin]);
-        }
-        let made = ark_tests::run_ark(&words);
-        assert!(made.status.success(), "{made:?}");
-        let file = stage.dir.path().join(format!("{name}.token"));
-        std::fs::write(&file, made.stdout).expect("a file");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&file, mode).expect("a mode");
-        let file = file.display().to_string();
-        admin.get_or_insert_with(|| file.clone());
-        file
-    };
-    let (admin, reader) = (make("admin", "ada"), make("reader", "ben"));
-    type Build<'a> = &'a dyn Fn() -> Command;
-    // Prometheus and the fronts of the stage have no token, and a canary asks them first.
-    let builds: [Build<'_>; 3] = [
-        &|| upgrade::upgrade(&stage, &[]),
-        &|| rollback::command(&stage, &words(&options)),
-        &|| stage.start_command(&words(&canary)),
-    ];
-    for build in builds {
-        for (token, told) in [(None, "(401)"), (Some(&reader), "(403)")] {
-            let mut command = build();
-            command.args(token.into_iter().flat_map(|file| ["--token-file", file]));
-            let refused = rehearse(&stage, command);
-            let said = text_of(&refused.stderr);
-            assert!(!refused.status.success(), "{said}");
-            assert!(
-                said.contains("the token that records steps at the host") && said.contains(told),
-                "{told}: {said}"
-            );
-        }
-        let mut command = build();
-        command.args(["--token-file", &admin]);
-        lines_of(&rehearse(&stage, command));
-    }
 }
 
 #[test]

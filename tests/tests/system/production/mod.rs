@@ -10,6 +10,7 @@ mod compose;
 mod dry_runs;
 mod exchange_kills;
 mod exchange_losses;
+mod exchange_tokens;
 mod exclusion;
 mod front;
 mod full_disk;

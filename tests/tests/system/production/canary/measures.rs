@@ -26,12 +26,34 @@ fn what_agents_decide_beside_the_requests_neither_accuses_nor_excuses_a_version(
         }
     };
     decide(50);
-    let output = stage.start_command(&COMPARED).output().expect("ark starts");
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        !output.status.success() && errors.contains("--baseline-report"),
-        "{errors}"
-    );
+    // A selection that Prometheus cannot read is named with what it says.
+    for (more, expected) in [
+        (&[][..], &["--baseline-report"][..]),
+        (
+            &["--stable-series", "job=typo"],
+            &["--stable-series job=typo", "parse error"],
+        ),
+        (
+            &[
+                "--canary-series",
+                "job=typo",
+                "--baseline-report",
+                "baseline.json",
+            ],
+            &["--canary-series job=typo", "parse error"],
+        ),
+    ] {
+        let mut command = stage.start_command(&[&COMPARED[..], more].concat());
+        let output = command.current_dir(stage.dir.path()).output();
+        let output = output.expect("ark starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        for part in expected {
+            assert!(errors.contains(part), "{part}: {errors}");
+        }
+        assert_eq!(stage.journal_text(), "", "{errors}");
+        stage.assert_weights(100, 0);
+    }
     stage.under_denied_load(30, || {
         // What agents decide passes no front: 10 times as much as the requests, all of it approved.
         wait_until("the fronts have judged some", || {

@@ -159,7 +159,7 @@ impl CanaryFixture {
     /// The options of a canary of seconds.
     pub(crate) fn start_command(&self, more: &[&str]) -> Command {
         let report = self.dir.path().join("baseline.json");
-        let text = r#"{"approved": 1000, "denied": 0, "held": 0}"#;
+        let text = r#"{"passed": true, "approved": 1000, "denied": 0, "held": 0}"#;
         std::fs::write(&report, text).expect("a file");
         let mut command = self.command("start", &["--name", "2.0.0"]);
         command
