@@ -39,7 +39,7 @@ pub enum CanaryError {
         /// Why the canary goes back.
         reason: String,
         /// What is wrong.
-        cause: Box<ExchangeError>,
+        cause: Box<CanaryError>,
     },
     /// A canary, an upgrade or a rollback is under way.
     #[error(transparent)]

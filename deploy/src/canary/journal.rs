@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::serving::Serving;
+use crate::exchange::serving::{HostIdentity, Serving};
 
 use super::plan::{Baseline, CanaryPlan};
 use super::tripwires::Tripwire;
@@ -48,6 +48,8 @@ pub(super) enum CanaryEntry {
     Share(u32),
     /// The share is kept; `false`: not any more.
     Paused(bool),
+    /// The process of the stable version that is about to be stopped.
+    Serves(HostIdentity),
     /// A step of the take-over.
     TakingOver(TakeOverStep),
     /// What the replay found: the snapshot, and how many decisions were judged alike.
@@ -57,6 +59,8 @@ pub(super) enum CanaryEntry {
         tripwire: Option<Tripwire>,
         reason: String,
     },
+    /// The way back was refused, since decisions would be lost: the new version serves on, and the take-over may be finished.
+    BackRefused,
 }
 
 /// What is known when a canary begins.
@@ -92,6 +96,9 @@ pub struct CanaryState {
     /// Whether the host was stopped, also where a later run has begun the take-over again.
     #[serde(skip)]
     pub(super) was_stopped: bool,
+    /// The process of the stable version that was about to be stopped last.
+    #[serde(skip)]
+    pub(super) served: Option<HostIdentity>,
     /// What the replay found.
     #[serde(skip)]
     pub(super) replayed: Option<(PathBuf, u64)>,
@@ -111,6 +118,7 @@ impl CanaryState {
             paused: false,
             take_over: None,
             was_stopped: false,
+            served: None,
             replayed: None,
             going_back: None,
             tripwire: None,
@@ -165,6 +173,13 @@ pub(super) fn read_entries(entries: &[CanaryEntry]) -> Option<(CanaryStart, Cana
             (CanaryEntry::GoingBack { tripwire, reason }, Some((_, state))) => {
                 state.going_back = Some(reason.clone());
                 state.tripwire = *tripwire;
+            }
+            (CanaryEntry::Serves(process), Some((_, state))) => {
+                state.served = Some(process.clone());
+            }
+            (CanaryEntry::BackRefused, Some((_, state))) => {
+                state.going_back = None;
+                state.tripwire = None;
             }
             (_, None) => {}
         }

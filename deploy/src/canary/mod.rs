@@ -6,7 +6,7 @@
 //! Invariants: every change is in the journal before it is made, so that a run that was killed can go on ([`HostCanary::resume`]) or be undone
 //! ([`HostCanary::abort`]); a measurement that says too little is never a success.
 //!
-//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`prepare`] (what is there before), [`requests`] (what others ask of the run), [`run`], [`takeover`].
+//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`prepare`] (what is there before), [`requests`] (what others ask of the run), [`run`], [`takeover`], [`way_back`].
 //!
 //! Must not know: arguments, how anything is printed.
 
@@ -21,6 +21,7 @@ mod requests;
 mod run;
 mod takeover;
 mod tripwires;
+mod way_back;
 
 pub use error::CanaryError;
 pub use journal::{CanaryState, TakeOverStep};

@@ -136,7 +136,7 @@ fn list_taken_up(
         CanaryOrder::Resume if !is_back => {}
         CanaryOrder::Resume | CanaryOrder::Abort => {
             let take_over = plan.take_over.clone();
-            let (take_over, ended) = find_host_to_bring_back(client, take_over, state.was_stopped);
+            let (take_over, ended) = find_host_to_bring_back(client, take_over, state);
             check_take_over(client, take_over.as_ref(), found);
             let reason = state
                 .going_back

@@ -1,5 +1,6 @@
 //! A canary from its first share to its end.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,8 +15,7 @@ use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::preflight::check_access;
 use crate::exchange::record::{StepQueue, StepRecord};
-use crate::exchange::serving::WantedProgram;
-use crate::exchange::token::TokenFile;
+use crate::exchange::serving::{HostIdentity, WantedProgram};
 use crate::exchange::traffic::{set_weights, weigh_servers};
 use crate::exchange::{ExchangeError, HostClients};
 use crate::exclusion::{
@@ -32,7 +32,7 @@ use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::prepare_canary;
 use super::report::CanaryReport;
 use super::requests::{CanaryOrder, request_path};
-use super::takeover::{TakeOver, begin_way_back, bring_stable_back, find_host_to_bring_back};
+use super::takeover::TakeOver;
 use super::tripwires::{Measurement, MeasurementResult, StepWatch, Tripwire};
 
 /// The longest time between two looks at whether something is asked of the run.
@@ -52,21 +52,21 @@ impl<E: Into<CanaryError>> From<E> for Stop {
 
 /// A canary that this process runs.
 pub struct HostCanary<'a> {
-    client: &'a HostClient,
+    pub(super) client: &'a HostClient,
     /// A client with the token that the way back made.
-    admin: Option<HostClient>,
-    journal: Journal,
+    pub(super) admin: Option<HostClient>,
+    pub(super) journal: Journal,
     /// Says that this process runs it.
     _mark: Option<RunMark>,
     /// Keeps other exchanges from the data directory that is taken over, whatever address they were given.
     _data_lock: Option<DataDirLock>,
-    path: PathBuf,
-    begin: CanaryStart,
-    state: CanaryState,
+    pub(super) path: PathBuf,
+    pub(super) begin: CanaryStart,
+    pub(super) state: CanaryState,
     records_waiting: StepQueue,
     /// How many steps were recorded: part of their idempotency keys.
     records: u32,
-    tell: &'a mut dyn FnMut(&str, Value),
+    pub(super) tell: &'a mut dyn FnMut(&str, Value),
 }
 
 /// Keeps other exchanges from the data directory that the canary takes over, if it does.
@@ -248,6 +248,9 @@ impl<'a> HostCanary<'a> {
                     self.watch_step(share, stop)?;
                 }
             }
+        } else {
+            // A way back that did not come to its end may have given the requests back.
+            self.weigh_share()?;
         }
         let Some(plan) = self.begin.plan.take_over.clone() else {
             return Ok(None);
@@ -265,6 +268,7 @@ impl<'a> HostCanary<'a> {
         let wanted = WantedProgram::from_binary(&plan.new_binary)?;
         let serving = wanted.find_serving(&plan.data_dir);
         let is_running = self.state.is_running(&serving);
+        let was_ordered = self.state.was_stopped;
         let is_valid = self.state.is_replayed(&serving);
         let replayed = self.state.replayed.clone().filter(|_| is_valid);
         let (snapshot, decisions) = match replayed {
@@ -274,6 +278,7 @@ impl<'a> HostCanary<'a> {
         if !is_running {
             // From here on no host may be there: no entry may lack room.
             self.journal.reserve_room(EXCHANGE_ROOM)?;
+            self.note_serving(plan, &wanted)?;
             self.enter_step(TakeOverStep::Stop)?;
         }
         let client = self.client;
@@ -281,6 +286,7 @@ impl<'a> HostCanary<'a> {
         let exchange = HostExchange {
             wanted: &wanted,
             is_running,
+            was_ordered,
             client,
             lock: &lock,
             new_binary: &plan.new_binary,
@@ -300,6 +306,27 @@ impl<'a> HostCanary<'a> {
             pause_ms: pause.map(|pause| u64::try_from(pause).unwrap_or(u64::MAX)),
             serving: done.serving,
         })
+    }
+
+    /// Notes the process that is about to be stopped, if it is one of the stable version: where it is not stopped, nothing is to be brought back.
+    fn note_serving(
+        &mut self,
+        plan: &TakeOverPlan,
+        new: &WantedProgram,
+    ) -> Result<(), CanaryError> {
+        let Some(process) = HostIdentity::find_identity(&plan.data_dir) else {
+            return Ok(());
+        };
+        let is_stable = match self.begin.stable_build {
+            Some(stable) => stable == process.build,
+            None => !new.is_build(process.build),
+        };
+        if is_stable {
+            let entry = CanaryEntry::Serves(process.clone());
+            self.journal.record_entry(&entry)?;
+            self.state.served = Some(process);
+        }
+        Ok(())
     }
 
     /// Has the new version judge the decisions of a snapshot again. Returns the snapshot, and how many there are.
@@ -330,13 +357,19 @@ impl<'a> HostCanary<'a> {
     fn give_share(&mut self, share: u32) -> Result<(), CanaryError> {
         self.journal.record_entry(&CanaryEntry::Share(share))?;
         self.state.set_share(share);
-        let plan = &self.begin.plan;
-        let weights = weigh_servers(&self.begin.weights, &plan.server, share);
-        let haproxy = HaproxyClient::new(plan.haproxy.clone());
-        set_weights(&haproxy, &plan.backend, &weights)?;
+        let weights = self.weigh_share()?;
         let reason = format!("{share} % of the requests");
         self.record_step("share", &reason, &json!({"weights": weights}));
         Ok(())
+    }
+
+    /// Gives the front the share that it has by the journal. Returns the weights.
+    pub(super) fn weigh_share(&self) -> Result<BTreeMap<String, u32>, CanaryError> {
+        let plan = &self.begin.plan;
+        let weights = weigh_servers(&self.begin.weights, &plan.server, self.state.share_pct);
+        let haproxy = HaproxyClient::new(plan.haproxy.clone());
+        set_weights(&haproxy, &plan.backend, &weights)?;
+        Ok(weights)
     }
 
     fn set_paused(&mut self, paused: bool) -> Result<(), CanaryError> {
@@ -452,7 +485,7 @@ impl<'a> HostCanary<'a> {
             None => "it has all requests; the host is the old one".to_owned(),
             Some(done) => {
                 let pause = done.pause_ms.map_or_else(
-                    || "taken over by another run".to_owned(),
+                    || "an earlier run gave the order to stop".to_owned(),
                     |pause| format!("{pause} ms without a host"),
                 );
                 format!(
@@ -466,67 +499,7 @@ impl<'a> HostCanary<'a> {
         Ok(self.into_report(true, None, reason, take_over))
     }
 
-    fn go_back(
-        mut self,
-        tripwire: Option<Tripwire>,
-        reason: &str,
-        stop: &AtomicBool,
-    ) -> Result<CanaryReport, CanaryError> {
-        let (client, was_stopped) = (self.client, self.state.was_stopped);
-        let take_over = self.begin.plan.take_over.clone();
-        let (take_over, ended) = find_host_to_bring_back(client, take_over, was_stopped);
-        let reason = &format!("{reason}{ended}");
-        (self.tell)(
-            "going-back",
-            json!({"tripwire": tripwire, "reason": reason}),
-        );
-        let is_new = self.state.going_back.is_none();
-        if let Some(plan) = take_over.as_ref().filter(|_| is_new) {
-            begin_way_back(plan, &self.begin.id, &self.journal.share_lock()?, stop)?;
-        }
-        let plan = &self.begin.plan;
-        // The requests go back also where a full disk takes no entry: the stable fronts park them while the host comes back. The entry is made also where
-        // HAProxy is away.
-        let haproxy = HaproxyClient::new(plan.haproxy.clone());
-        let weighed = set_weights(&haproxy, &plan.backend, &self.begin.weights);
-        let noted = if is_new {
-            self.journal.record_entry(&CanaryEntry::GoingBack {
-                tripwire,
-                reason: reason.to_owned(),
-            })
-        } else {
-            Ok(())
-        };
-        let token_file = TokenFile::place_beside(&self.path, &self.begin.id);
-        if let Some(plan) = &take_over {
-            let lock = self.journal.share_lock()?;
-            // Whatever failed before: without it no host serves.
-            bring_stable_back(self.client, plan, &self.begin, &lock, &token_file, stop).map_err(
-                |cause| CanaryError::WayBack {
-                    reason: reason.clone(),
-                    cause: Box::new(cause),
-                },
-            )?;
-        }
-        noted?;
-        weighed?;
-        self.admin = token_file.read_client(self.client)?;
-        if self.admin.is_some() {
-            (self.tell)("token", json!({"reason": token_file.describe_token()}));
-        }
-        let text = tripwire.map_or_else(
-            || reason.to_owned(),
-            |tripwire| format!("{}: {reason}", tripwire.as_str()),
-        );
-        self.record_step("went-back", &text, &json!({"tripwire": tripwire}));
-        self.journal.clear_entries()?;
-        let token_file = self.admin.is_some().then(|| token_file.into_path());
-        let mut report = self.into_report(false, tripwire, reason.to_owned(), None);
-        report.token_file = token_file;
-        Ok(report)
-    }
-
-    fn into_report(
+    pub(super) fn into_report(
         self,
         promoted: bool,
         tripwire: Option<Tripwire>,
@@ -548,7 +521,7 @@ impl<'a> HostCanary<'a> {
     }
 
     /// Records a step at the host. A host that does not take it does not hold up the canary.
-    fn record_step(&mut self, step: &str, reason: &str, figures: &Value) {
+    pub(super) fn record_step(&mut self, step: &str, reason: &str, figures: &Value) {
         (self.tell)(
             step,
             json!({"share_pct": self.state.share_pct, "reason": reason}),

@@ -14,7 +14,7 @@ use crate::exchange::database::{WayBack, decide_way_back, kept_path, restore_ove
 use crate::exchange::serving::{HostWatch, Serving, WantedProgram, has_gone, wait_ready};
 use crate::exchange::token::TokenFile;
 
-use super::journal::CanaryStart;
+use super::journal::{CanaryStart, CanaryState};
 use super::plan::TakeOverPlan;
 
 /// What a take-over came to.
@@ -24,22 +24,29 @@ pub struct TakeOver {
     pub snapshot: PathBuf,
     /// How many decisions the new version judged again, all alike.
     pub replayed: u64,
-    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were parked for no longer. Absent where a run that
-    /// was killed gave that order.
+    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were parked for no longer. Absent where an earlier
+    /// run, which was killed, gave that order.
     pub pause_ms: Option<u64>,
     /// Which version serves, in words.
     pub serving: String,
 }
 
-/// Which take-over brings the stable host back: one that has stopped it; or any, where the host has ended by itself meanwhile, of which the text says
-/// so, for the reason.
+/// Which take-over brings the stable host back: one that has stopped it; or any, where the host has ended by itself meanwhile. The text says, for the
+/// reason, where that is not what the journal has.
 pub(super) fn find_host_to_bring_back(
     client: &HostClient,
     plan: Option<TakeOverPlan>,
-    was_stopped: bool,
+    state: &CanaryState,
 ) -> (Option<TakeOverPlan>, &'static str) {
+    let serves_on = |plan: &TakeOverPlan| {
+        let served = state.served.as_ref();
+        served.is_some_and(|served| served.serves_on(client, &plan.data_dir))
+    };
     match plan {
-        Some(plan) if was_stopped => (Some(plan), ""),
+        Some(plan) if state.was_stopped && serves_on(&plan) => {
+            (None, "; the host was not stopped, and serves on")
+        }
+        Some(plan) if state.was_stopped => (Some(plan), ""),
         Some(plan) if has_gone(client, &plan.data_dir) => (
             Some(plan),
             "; the host that served has ended meanwhile, and is started again",
@@ -48,22 +55,28 @@ pub(super) fn find_host_to_bring_back(
     }
 }
 
-/// Stops whatever runs, if nothing is lost on the way back. What would lose decisions is refused, and the new version serves on.
+/// Refuses a way back that would lose decisions. Changes nothing.
+pub(super) fn check_way_back(plan: &TakeOverPlan, id: &str) -> Result<(), ExchangeError> {
+    decide_way_back(&plan.data_dir, &kept_path(&plan.snapshots, id)).map(drop)
+}
+
+/// Stops whatever runs. Returns the refusal where that has decided until it ended what would be lost on the way back: then the new version is started
+/// again.
+///
+/// # Errors
+/// A command fails.
 pub(super) fn begin_way_back(
     plan: &TakeOverPlan,
     id: &str,
     lock: &File,
     stop: &AtomicBool,
-) -> Result<(), ExchangeError> {
-    let kept = kept_path(&plan.snapshots, id);
-    decide_way_back(&plan.data_dir, &kept)?;
+) -> Result<Option<ExchangeError>, ExchangeError> {
     run_command(&plan.stop_command, lock, plan.timeout, stop)?;
-    // It may have judged until it ended.
-    if let Err(refused) = decide_way_back(&plan.data_dir, &kept) {
-        run_command(&plan.start_command, lock, plan.timeout, stop)?;
-        return Err(refused);
-    }
-    Ok(())
+    let Err(refused) = check_way_back(plan, id) else {
+        return Ok(None);
+    };
+    run_command(&plan.start_command, lock, plan.timeout, stop)?;
+    Ok(Some(refused))
 }
 
 /// Stops whatever runs and starts the stable version on the database that it left. A token that this makes is kept in `token_file`.

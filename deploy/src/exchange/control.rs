@@ -107,6 +107,23 @@ impl HostControl {
         }
     }
 
+    /// Has a unit start the version that serves again, where [`Self::stop_actions`] were begun and did not stop the host. Returns whether everything
+    /// is as before: a socket that was stopped cannot be opened while the service runs.
+    pub(crate) fn leave_running(&self, binary: &Path) -> Result<bool, ExchangeError> {
+        let Self::Unit {
+            unit,
+            program,
+            has_active_socket,
+        } = self
+        else {
+            return Ok(true);
+        };
+        if *has_active_socket == Some(true) && !is_active(&format!("{unit}.socket"))? {
+            return Ok(false);
+        }
+        install_program(binary, program).map(|()| true)
+    }
+
     /// What starts the version.
     pub(crate) fn start_actions(&self, binary: &Path) -> Vec<HostAction> {
         match self {

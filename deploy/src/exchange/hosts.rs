@@ -18,6 +18,8 @@ pub(crate) struct HostExchange<'a> {
     pub(crate) wanted: &'a WantedProgram,
     /// Whether an earlier run started the new version, and it is what serves: it is left as it is.
     pub(crate) is_running: bool,
+    /// Whether an earlier run gave the order to stop, so that nobody knows how long no host has been there.
+    pub(crate) was_ordered: bool,
     /// Asks the host.
     pub(crate) client: &'a HostClient,
     /// The journal's lock.
@@ -40,7 +42,7 @@ pub(crate) struct HostExchange<'a> {
 
 /// What an exchange came to.
 pub(crate) struct Exchanged {
-    /// From the order to stop what served until the new version was ready; `None`: an earlier run gave that order.
+    /// From the order to stop what served until the new version was ready; `None`: an earlier run gave that order, and it is not known.
     pub(crate) pause: Option<Duration>,
     /// Which version serves, for people.
     pub(crate) serving: String,
@@ -67,7 +69,7 @@ impl HostExchange<'_> {
         let check = || self.wanted.check_serving(self.data_dir);
         let serving = wait_ready(self.client, &mut watch, self.timeout, self.stop, &check)?;
         Ok(Exchanged {
-            pause: (!self.is_running).then(|| started.elapsed()),
+            pause: (!self.is_running && !self.was_ordered).then(|| started.elapsed()),
             serving,
         })
     }

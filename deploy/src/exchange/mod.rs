@@ -6,14 +6,14 @@
 //! # Journal and effect
 //!
 //! Canaries, upgrades and rollbacks note a step in their journal, on disk, before they take it. The exception is a canary's way back, which is noted
-//! when what serves is stopped and the weights are changed, so that it needs no room on a full disk; it may be begun again. So after a kill an entry says that its effect may have been
+//! when the weights are changed and what serves is stopped, or was to be, so that it needs no room on a full disk; it may be begun again. So after a kill an entry says that its effect may have been
 //! made: not at all, in part, or whole. No entry says that one was made, but those of rollbacks, whose steps from the database on are taken again
 //! all the same. Therefore each effect can be made again from any of these states, whatever somebody did meanwhile:
 //!
 //! | entry | effect | again |
 //! |---|---|---|
 //! | check, snapshot, replay | the new version looks at the machine and at a snapshot | nothing has changed; a snapshot has a path of its own |
-//! | stop | what serves is stopped; the database is kept where it will be migrated | a stop command may be run where nothing runs; [`serving`] says what runs, and all but a new version that was started already is stopped |
+//! | stop | what serves is stopped; the database is kept where it will be migrated | a stop command may be run where nothing runs; [`serving`] says what runs, and all but a new version that was started already is stopped; a way back leaves a process that was not stopped |
 //! | start | the new version is started, and is ready | one that serves is left; else everything from the stop on |
 //! | going back | the stable version is brought back | the steps of a rollback; a canary has its own, likewise repeated as a whole |
 //! | setting aside | a snapshot takes the database's place | while the restore has not ended its file `restore.pending` says so, and it is made again; when it has, that is `restore.json` beside the replaced database, with the name of the restore, by which the next run finds it; then the stable version can open the database, and nothing is restored |

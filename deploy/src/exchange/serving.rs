@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ark_client::HostClient;
 use ark_model::ids::Digest;
 use ark_store::{HostProcess, find_host_process, last_host_moment};
+use serde::{Deserialize, Serialize};
 
 use super::error::ExchangeError;
 use super::version::{ask_version, hash_file, hash_program};
@@ -23,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long another version may be ready before that is an error: one that is ending answers until it has.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a host that was to be stopped must be ready to count as one that was not: a host that is told to end refuses connections at once.
+const STEADY: Duration = Duration::from_secs(2);
 /// How long a host that ran may be away before it counts as ended: a process manager may start it again.
 const ABSENCE: Duration = Duration::from_secs(5);
 
@@ -257,6 +260,64 @@ pub(crate) fn find_build(data_dir: &Path) -> Option<Digest> {
     found.map(|program| program.digest)
 }
 
+/// The process that serves a data directory, by which a later look, also of another run, tells whether that was stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HostIdentity {
+    /// The boot of the machine: numbers and times of processes count from it.
+    boot: String,
+    /// Its number.
+    pid: u32,
+    /// When it began, in clock ticks since the boot.
+    started: u64,
+    /// The digest of its program.
+    pub(crate) build: Digest,
+}
+
+impl HostIdentity {
+    /// The process that serves; `None`: none does, or it cannot be told.
+    pub(crate) fn find_identity(data_dir: &Path) -> Option<Self> {
+        let RunningProgram { pid, digest, .. } =
+            RunningProgram::find_program(data_dir).ok().flatten()?;
+        Some(Self {
+            boot: read_boot()?,
+            pid,
+            started: read_start(pid)?,
+            build: digest,
+        })
+    }
+
+    /// Whether this process serves still, for a while: it was not stopped, and nobody has told it to end.
+    pub(crate) fn serves_on(&self, client: &HostClient, data_dir: &Path) -> bool {
+        if read_boot().as_ref() != Some(&self.boot) {
+            return false;
+        }
+        let ends = Instant::now() + STEADY;
+        loop {
+            let is_there = find_host_process(data_dir) == HostProcess::Found(self.pid)
+                && read_start(self.pid) == Some(self.started)
+                && is_ready(client);
+            if !is_there || Instant::now() >= ends {
+                return is_there;
+            }
+            std::thread::sleep(PAUSE * 5);
+        }
+    }
+}
+
+/// The id of the machine's boot.
+fn read_boot() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// When a process began, in clock ticks since the boot.
+fn read_start(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program, in parentheses, may hold anything. After it come the fields from the third on, of which this is the 22nd.
+    let (_, fields) = text.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
 struct RunningProgram {
     pid: u32,
     /// Where it was started from.
@@ -364,6 +425,10 @@ mod tests {
             assert_eq!(told, expected, "{found:?}");
         }
         assert_eq!(find_build(&data), Some(own));
+        let identity = HostIdentity::find_identity(&data).unwrap();
+        assert_eq!(HostIdentity::find_identity(&data).unwrap(), identity);
+        assert_eq!((identity.pid, identity.build), (std::process::id(), own));
+        assert!(identity.started > 0 && !identity.boot.is_empty());
         // A number in the file that belongs to a process which does not have it.
         let lock = data.join("ark.lock");
         let content = std::fs::read_to_string(&lock).unwrap();
@@ -373,5 +438,6 @@ mod tests {
         assert!(matches!(found, Serving::Unknown(_)), "{found:?}");
         drop(store);
         assert_eq!(look(Some(own), None), Serving::Nothing);
+        assert_eq!(HostIdentity::find_identity(&data), None);
     }
 }

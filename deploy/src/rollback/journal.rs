@@ -206,6 +206,14 @@ impl RollbackState {
         find_finished_restore(data_dir, &self.restore_label())
     }
 
+    /// Whether the database was replaced, or the stable version started: the way back of an upgrade cannot be given up any more.
+    pub(super) fn is_too_far(&self) -> bool {
+        self.is_done(RollbackStep::Start)
+            || self.past.kept_aside.is_some()
+            || self.find_unnoted_restore().is_some()
+            || is_restore_pending(&self.begin.plan.data_dir)
+    }
+
     /// Takes an entry over.
     pub(super) fn apply_entry(&mut self, entry: &RollbackEntry) {
         match entry {

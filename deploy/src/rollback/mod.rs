@@ -27,5 +27,5 @@ pub use journal::{PastRollback, PastStep, RollbackStep, SetAside, read_history};
 pub use plan::{RollbackPlan, TrafficPlan};
 pub use rehearsal::rehearse_rollback;
 pub(crate) use rehearsal::{describe_rollback, read_way_back};
-pub(crate) use run::give_up_for_upgrade;
 pub use run::{Rollback, RollbackReport};
+pub(crate) use run::{give_up_for_upgrade, may_give_up};

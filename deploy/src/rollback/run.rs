@@ -147,7 +147,24 @@ pub(super) fn refuse_other_exchange(
     Ok(())
 }
 
-/// Ends the way back of an upgrade, if one is under way, since an operator stays with the newer version.
+/// Whether [`give_up_for_upgrade`] would end the way back of an upgrade, or has nothing to end. Changes nothing.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(crate) fn may_give_up(
+    client: &HostClient,
+    path: &Path,
+    upgrade: &str,
+) -> Result<bool, RollbackError> {
+    let owner = ExchangeKind::Rollback.owner_for(client);
+    let entries = Journal::read_entries::<RollbackEntry>(path, &owner)?;
+    let last = read_entries(&entries).pop();
+    Ok(last.is_none_or(|last| {
+        last.begin.plan.upgrade.as_deref() != Some(upgrade) || !last.is_too_far()
+    }))
+}
+
+/// Ends the way back of an upgrade, if one is under way. `result`: why, in words.
 ///
 /// # Errors
 /// Another run uses the journal, or the database was replaced or the stable version started already.
@@ -155,22 +172,20 @@ pub(crate) fn give_up_for_upgrade(
     client: &HostClient,
     path: &Path,
     upgrade: &str,
+    result: &str,
 ) -> Result<(), RollbackError> {
     let owner = ExchangeKind::Rollback.owner_for(client);
     let (mut journal, entries) = Journal::open::<RollbackEntry>(path, &owner)?;
     let Some(last) = read_entries(&entries).pop() else {
         return Ok(());
     };
-    let is_stable_started = last.is_done(RollbackStep::Start);
-    let is_unnoted = last.find_unnoted_restore().is_some();
+    let is_too_far = last.is_too_far();
     let RollbackStart { id, plan, .. } = last.begin;
     if plan.upgrade.as_deref() != Some(upgrade) {
         return Ok(());
     }
     // Also where it has ended: then the stable version serves, and nothing is left to stay with.
-    let is_restored =
-        is_unnoted || last.past.kept_aside.is_some() || is_restore_pending(&plan.data_dir);
-    if is_restored || is_stable_started {
+    if is_too_far {
         return Err(RollbackError::Replaced(id));
     }
     if last.past.ended_at_ms.is_some() {
@@ -179,7 +194,7 @@ pub(crate) fn give_up_for_upgrade(
     journal.record_entry(&RollbackEntry::Finished {
         at_ms: Millis::now(),
         passed: false,
-        result: "given up: an operator stays with the newer version".to_owned(),
+        result: result.to_owned(),
     })?;
     Ok(())
 }

@@ -45,13 +45,16 @@ pub enum UpgradeError {
     Validation(String),
     /// The way back fails.
     #[error(
-        "the way back to the stable version, of `{reason}`, does not go on: {cause}; `ark upgrade` tries again, `ark upgrade --keep` stays with the new version"
+        "the way back to the stable version, of `{reason}`, does not go on: {cause}; `ark upgrade` tries again{keep}",
+        keep = if *may_keep { ", `ark upgrade --keep` stays with the new version once that serves" } else { "" }
     )]
     Back {
         /// Why the upgrade goes back.
         reason: String,
         /// What is wrong.
         cause: Box<RollbackError>,
+        /// Whether an operator can stay with the new version.
+        may_keep: bool,
     },
     /// An upgrade to another version is under way.
     #[error(

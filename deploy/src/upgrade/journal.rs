@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ark_client::HostClient;
 use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::serving::{Serving, WantedProgram};
+use crate::exchange::serving::{HostIdentity, Serving, WantedProgram};
 use crate::exchange::{HostControl, ValidationPlan};
 
 /// A step of an upgrade. In its order.
@@ -104,6 +105,8 @@ pub(super) struct UpgradeStart {
 pub(super) enum UpgradeEntry {
     /// An upgrade begins.
     Started(Box<UpgradeStart>),
+    /// The process of the stable version that is about to be stopped.
+    Serves(HostIdentity),
     /// A step.
     Phase(UpgradeStep),
     /// What the replay found: the snapshot, and how many decisions were judged alike.
@@ -119,6 +122,8 @@ pub(super) struct UpgradeState {
     pub(super) phase: Option<UpgradeStep>,
     /// Whether the host was stopped, also where a later run has begun again before that.
     pub(super) was_stopped: bool,
+    /// The process of the stable version that was about to be stopped last.
+    pub(super) served: Option<HostIdentity>,
     pub(super) replayed: Option<(PathBuf, u64)>,
     pub(super) going_back: Option<String>,
 }
@@ -129,6 +134,7 @@ impl UpgradeState {
             begin,
             phase: None,
             was_stopped: false,
+            served: None,
             replayed: None,
             going_back: None,
         }
@@ -157,10 +163,18 @@ impl UpgradeState {
         self.phase >= Some(UpgradeStep::Start) || (self.was_stopped && *serving == Serving::Wanted)
     }
 
+    /// Whether the order to stop the host was given and did not stop it: the same process of the stable version serves on.
+    pub(super) fn serves_on(&self, client: &HostClient) -> bool {
+        let data_dir = &self.begin.plan.data_dir;
+        let served = self.served.as_ref();
+        served.is_some_and(|served| served.serves_on(client, data_dir))
+    }
+
     /// Takes an entry over.
     pub(super) fn apply_entry(&mut self, entry: &UpgradeEntry) {
         match entry {
             UpgradeEntry::Started(_) => {}
+            UpgradeEntry::Serves(process) => self.served = Some(process.clone()),
             UpgradeEntry::Phase(phase) => {
                 self.phase = Some(*phase);
                 self.was_stopped |= *phase >= UpgradeStep::Stop;

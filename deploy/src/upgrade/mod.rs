@@ -17,6 +17,7 @@ mod rehearsal;
 mod run;
 #[cfg(test)]
 mod tests;
+mod way_back;
 
 pub use error::UpgradeError;
 pub use journal::{UpgradePlan, UpgradeStep, UpgradeVerb};

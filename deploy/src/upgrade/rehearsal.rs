@@ -17,7 +17,8 @@ use super::error::UpgradeError;
 use super::journal::{
     UpgradeEntry, UpgradePlan, UpgradeState, UpgradeStep, UpgradeVerb, read_entries,
 };
-use super::run::{list_excluded, plan_way_back, prepare_upgrade, take_same_version};
+use super::run::{list_excluded, prepare_upgrade, take_same_version};
+use super::way_back::plan_way_back;
 
 /// Checks what the run needs, and changes nothing: of an upgrade that begins, or of the one that is under way, whatever `plan` says, as
 /// [`super::Upgrade::open`] takes it up. Returns the steps that the run would take, one a line: their names are those of its journal. What is no step is
@@ -167,6 +168,9 @@ fn list_way_back(
         if !is_gone || !plan.stable_binary.exists() {
             return vec!["went-back: nothing was changed, the host serves on".to_owned()];
         }
+    }
+    if state.serves_on(clients.client) {
+        return vec!["went-back: the host was not stopped, and serves on".to_owned()];
     }
     let reason = reason.unwrap_or("an operator undoes it");
     let mut lines = vec![format!("going-back: {reason}")];

@@ -15,19 +15,18 @@ use crate::data_lock::DataDirLock;
 use crate::durable::{make_directory, place_file};
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
-use crate::exchange::preflight::check_access;
 use crate::exchange::identity::check_same_host;
+use crate::exchange::preflight::check_access;
 use crate::exchange::record::{StepQueue, StepRecord};
-use crate::exchange::serving::{HostWatch, Serving, WantedProgram, has_gone, is_ready, wait_ready};
-use crate::exchange::token::TokenFile;
+use crate::exchange::serving::{
+    HostIdentity, HostWatch, Serving, WantedProgram, has_gone, is_ready, wait_ready,
+};
 use crate::exchange::validation::Validated;
 use crate::exchange::version::{ask_version, hash_file};
 use crate::exchange::{ExchangeError, HostClients, HostControl, Migration, find_migration};
 use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
 use crate::journal::{EXCHANGE_ROOM, Journal, JournalError};
-use crate::rollback::{
-    AcceptedLoss, Rollback, RollbackError, RollbackPlan, RollbackReport, give_up_for_upgrade,
-};
+use crate::rollback::{AcceptedLoss, RollbackReport, give_up_for_upgrade};
 use crate::runner::RunMark;
 use crate::validate::{ValidationReport, reserve_validation};
 
@@ -36,11 +35,7 @@ use super::journal::{
     UpgradeEntry, UpgradePlan, UpgradeStart, UpgradeState, UpgradeStep, read_entries,
 };
 use super::machine::check_machine;
-
-/// How often the health of the stable version is checked after a way back.
-const HEALTH_TRIES: u32 = 50;
-/// The pause between two of these checks.
-const HEALTH_PAUSE: Duration = Duration::from_secs(1);
+use super::way_back::open_way_back;
 
 /// How an upgrade ended.
 #[derive(Debug, Clone, Serialize)]
@@ -57,7 +52,7 @@ pub struct UpgradeReport {
     pub snapshot: Option<PathBuf>,
     /// How many decisions the new version judged again, all alike.
     pub replayed: Option<u64>,
-    /// From the order to stop the old host until the new one was ready, in milliseconds; absent where another run did that.
+    /// From the order to stop the old host until the new one was ready, in milliseconds; absent where an earlier run gave that order.
     pub pause_ms: Option<u64>,
     /// The results of the validation.
     pub validation: Option<ValidationReport>,
@@ -69,20 +64,20 @@ pub struct UpgradeReport {
 
 /// An upgrade that this process runs.
 pub struct Upgrade<'a> {
-    clients: HostClients<'a>,
+    pub(super) clients: HostClients<'a>,
     /// A client with the token that a restore on the way back made.
-    admin: Option<HostClient>,
+    pub(super) admin: Option<HostClient>,
     journal: Journal,
     /// Says that this process runs it.
     _mark: Option<RunMark>,
     /// Keeps other exchanges from the data directory, whatever address they were given.
     _data_lock: DataDirLock,
-    state: UpgradeState,
-    accepted: Option<AcceptedLoss>,
+    pub(super) state: UpgradeState,
+    pub(super) accepted: Option<AcceptedLoss>,
     pause: Option<Duration>,
     validation: Option<ValidationReport>,
     records_waiting: StepQueue,
-    tell: &'a mut dyn FnMut(&str, Value),
+    pub(super) tell: &'a mut dyn FnMut(&str, Value),
 }
 
 /// The journals of what may not be under way beside an upgrade.
@@ -254,7 +249,8 @@ impl<'a> Upgrade<'a> {
             return Err(UpgradeError::NotServing);
         }
         let serving = self.state.wanted().check_serving(&plan.data_dir)?;
-        give_up_for_upgrade(self.clients.client, &plan.rollback_journal, &id)?;
+        let given_up = "given up: an operator stays with the newer version";
+        give_up_for_upgrade(self.clients.client, &plan.rollback_journal, &id, given_up)?;
         let was = self.state.going_back.as_ref().map_or_else(
             || "it had not ended".to_owned(),
             |reason| format!("it was going back for this reason: {reason}"),
@@ -274,7 +270,7 @@ impl<'a> Upgrade<'a> {
         Ok(())
     }
 
-    fn record_entry(&mut self, entry: &UpgradeEntry) -> Result<(), JournalError> {
+    pub(super) fn record_entry(&mut self, entry: &UpgradeEntry) -> Result<(), JournalError> {
         self.journal.record_entry(entry)?;
         self.state.apply_entry(entry);
         Ok(())
@@ -284,6 +280,7 @@ impl<'a> Upgrade<'a> {
         let UpgradeStart { id, plan, .. } = self.state.begin.clone();
         let serving = self.state.wanted().find_serving(&plan.data_dir);
         let is_running = self.state.is_running(&serving);
+        let was_ordered = self.state.was_stopped;
         if self.state.looks_again(&serving) {
             self.enter_step(UpgradeStep::Check, stop)?;
             keep_program(&plan)?;
@@ -301,9 +298,10 @@ impl<'a> Upgrade<'a> {
         }
         if !is_running {
             self.reserve_room(&plan)?;
+            self.note_serving(&plan)?;
             self.enter_step(UpgradeStep::Stop, stop)?;
         }
-        self.exchange_hosts(&id, &plan, is_running, stop)?;
+        self.exchange_hosts(&id, &plan, is_running, was_ordered, stop)?;
         self.enter_step(UpgradeStep::Validation, stop)?;
         self.validate_host(&plan, stop)
     }
@@ -321,12 +319,30 @@ impl<'a> Upgrade<'a> {
         }
     }
 
-    /// Exchanges the hosts. `is_running`: an earlier run started the new version, and it serves.
+    /// Notes the process that is about to be stopped, if it is one of the stable version: where it is not stopped, nothing is to be brought back.
+    fn note_serving(&mut self, plan: &UpgradePlan) -> Result<(), UpgradeError> {
+        let Some(process) = HostIdentity::find_identity(&plan.data_dir) else {
+            return Ok(());
+        };
+        let stable = WantedProgram::from_binary(&plan.stable_binary);
+        let is_stable = match stable.map(|stable| stable.find_serving(&plan.data_dir)) {
+            Ok(Serving::Wanted) => true,
+            Ok(Serving::Unknown(_)) => !self.state.wanted().is_build(process.build),
+            _ => false,
+        };
+        if is_stable {
+            self.record_entry(&UpgradeEntry::Serves(process))?;
+        }
+        Ok(())
+    }
+
+    /// Exchanges the hosts. `is_running`: an earlier run started the new version, and it serves. `was_ordered`: an earlier run gave the order to stop.
     fn exchange_hosts(
         &mut self,
         id: &str,
         plan: &UpgradePlan,
         is_running: bool,
+        was_ordered: bool,
         stop: &AtomicBool,
     ) -> Result<(), UpgradeError> {
         // Check and replay took a while: what is installed is what they were made with.
@@ -336,6 +352,7 @@ impl<'a> Upgrade<'a> {
         let exchange = HostExchange {
             wanted: &self.state.wanted(),
             is_running,
+            was_ordered,
             client: self.clients.client,
             lock: &lock,
             new_binary: &plan.new_binary,
@@ -353,7 +370,7 @@ impl<'a> Upgrade<'a> {
         })?;
         self.pause = done.pause;
         let ready = self.pause.map_or_else(
-            || "ready, after another run".to_owned(),
+            || "ready; an earlier run gave the order to stop".to_owned(),
             |pause| format!("ready {} ms after the order to stop", pause.as_millis()),
         );
         self.record_step("start", &format!("{ready}; {}", done.serving));
@@ -391,48 +408,7 @@ impl<'a> Upgrade<'a> {
         }
     }
 
-    /// Brings the stable version back, by the steps of a rollback if its host was stopped, or has ended.
-    fn go_back(
-        mut self,
-        mut reason: String,
-        stop: &AtomicBool,
-    ) -> Result<UpgradeReport, UpgradeError> {
-        (self.tell)("going-back", json!({"reason": reason}));
-        if !self.state.was_stopped && self.state.going_back.is_none() {
-            let plan = &self.state.begin.plan;
-            // Nothing was changed, but the host may have ended by itself meanwhile.
-            let is_gone = has_gone(self.clients.client, &plan.data_dir);
-            if is_gone {
-                reason.push_str("; the host that served has ended meanwhile");
-            }
-            // A unit's program that was not kept yet is in its place still.
-            if !is_gone || !plan.stable_binary.exists() {
-                self.record_step("went-back", &reason);
-                return self.finish_upgrade(false, reason, None);
-            }
-        }
-        // Where the journal takes no entry, e.g. on a full disk, it is said too why the upgrade goes back.
-        let not_back = |cause: RollbackError| UpgradeError::Back {
-            reason: reason.clone(),
-            cause: Box::new(cause),
-        };
-        self.record_entry(&UpgradeEntry::GoingBack(reason.clone()))
-            .map_err(|error| not_back(error.into()))?;
-        let back = plan_way_back(&self.state.begin, &reason);
-        let plan = self.state.begin.plan.clone();
-        let (clients, path) = (self.clients, &plan.rollback_journal);
-        let tell = &mut *self.tell;
-        let report = Rollback::open(clients, path, Some(back), self.accepted, stop, tell)
-            .and_then(|rollback| rollback.run_steps(stop))
-            .map_err(not_back)?;
-        // The token of before went with the database.
-        let token_file = TokenFile::place_beside(path, &report.past.id);
-        self.admin = token_file.read_client(self.clients.client)?;
-        self.record_step("went-back", &reason);
-        self.finish_upgrade(false, reason, Some(report))
-    }
-
-    fn finish_upgrade(
+    pub(super) fn finish_upgrade(
         mut self,
         upgraded: bool,
         reason: String,
@@ -460,7 +436,7 @@ impl<'a> Upgrade<'a> {
     }
 
     /// Records a step at the host. A host that does not take it does not hold up the upgrade.
-    fn record_step(&mut self, step: &str, reason: &str) {
+    pub(super) fn record_step(&mut self, step: &str, reason: &str) {
         (self.tell)(step, json!({"reason": reason}));
         let UpgradeStart { id, plan, .. } = &self.state.begin;
         let record = StepRecord {
@@ -476,39 +452,6 @@ impl<'a> Upgrade<'a> {
         let key = format!("{id}-{}", TraceId::fresh());
         let client = self.admin.as_ref().unwrap_or(self.clients.client);
         self.records_waiting.post_step(client, key, &record);
-    }
-}
-
-/// The rollback that an upgrade becomes.
-pub(super) fn plan_way_back(begin: &UpgradeStart, reason: &str) -> RollbackPlan {
-    let UpgradeStart { id, plan, .. } = begin.clone();
-    let kept = kept_path(&plan.snapshots, &id);
-    RollbackPlan {
-        version: String::new(),
-        reason: format!("{id}: {reason}"),
-        upgrade: Some(id),
-        binary: plan.stable_binary,
-        data_dir: plan.data_dir,
-        snapshots: plan.snapshots,
-        snapshot: kept.exists().then_some(kept),
-        control: plan.stable_control,
-        timeout: plan.timeout,
-        tries: HEALTH_TRIES,
-        pause: HEALTH_PAUSE,
-        traffic: None,
-        validation: plan.validation,
-        canary_journal: plan.canary_journal,
-        upgrade_journal: None,
-    }
-}
-
-/// The journal of the rollback that a failed upgrade becomes; `None`: another process looks at it.
-fn open_way_back(client: &HostClient, plan: &UpgradePlan) -> Result<Option<Journal>, UpgradeError> {
-    let owner = ExchangeKind::Rollback.owner_for(client);
-    match Journal::open::<Value>(&plan.rollback_journal, &owner) {
-        Ok((journal, _)) => Ok(Some(journal)),
-        Err(JournalError::InUse { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -483,3 +483,54 @@ fn wait_phase(stage: &CanaryFixture, upgrade: &mut Child, phase: &str) {
         journal_text(stage).contains(&format!("{{\"phase\":\"{phase}\"}}"))
     });
 }
+
+#[test]
+fn a_stop_command_that_fails_leaves_the_host_and_ends_the_upgrade() {
+    let stage = CanaryFixture::start(CONFIG, "");
+    let at = |name: &str| stage.dir.path().join(name);
+    let read = |name: &str| std::fs::read_to_string(at(name)).expect("a file");
+    let (stop, pid) = (read("stop.sh"), read("pid"));
+    let unstopped = "the host was not stopped, and serves on";
+    let bad = "echo no such unit >&2; exit 3\n";
+    std::fs::write(at("stop.sh"), bad).expect("a file");
+    let ((), decided) = stage.under_load(|| {
+        let report = run(upgrade(&stage, &[]));
+        assert_eq!(report["upgraded"], false, "{report:#}");
+        let reason = report["reason"].as_str().expect("a reason");
+        assert!(
+            reason.contains("no such unit") && reason.contains(unstopped),
+            "{reason}"
+        );
+        assert!(report["rollback"].is_null(), "{report:#}");
+        assert!(errors_of(command(&stage, &[])).contains("no upgrade of"));
+        // The command is killed in its stop, which then fails; another run undoes it.
+        let text = format!("sleep 2; {bad}");
+        std::fs::write(at("stop.sh"), text).expect("a file");
+        let mut killed = upgrade(&stage, &[]).spawn().expect("ark starts");
+        wait_until("it stops the host", || {
+            journal_text(&stage).contains("\"stop\"}")
+        });
+        killed.kill().expect("SIGKILL");
+        killed.wait().expect("its end");
+        let lines = run(command(&stage, &["--back", "--dry-run"])).to_string();
+        assert!(lines.contains(unstopped), "{lines}");
+        let report = run(command(&stage, &["--back"]));
+        assert!(
+            report["reason"].to_string().contains(unstopped),
+            "{report:#}"
+        );
+    });
+    assert!(decided.is_subset(&stage.recorded()), "none is lost");
+    assert_eq!((stage.serving(), read("pid")), ("stable".to_owned(), pid));
+    // One that stops the host and fails: the way back needs it, and nothing is recommended that would be refused.
+    std::fs::write(at("stop.sh"), format!("{stop}\nexit 3\n")).expect("a file");
+    let failed = errors_of(upgrade(&stage, &[]));
+    assert!(
+        failed.contains("`ark upgrade` tries again") && !failed.contains("--keep"),
+        "{failed}"
+    );
+    std::fs::write(at("stop.sh"), &stop).expect("a file");
+    let report = run(command(&stage, &[]));
+    assert_eq!(report["rollback"]["passed"], true, "{report:#}");
+    assert!(is_ready(&stage.owner) && stage.serving() == "stable");
+}

@@ -116,6 +116,56 @@ fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
 }
 
 #[test]
+fn a_stop_command_that_fails_leaves_the_host_and_the_requests_go_back() {
+    let stage = CanaryFixture::start("", "");
+    let texts = stage.take_over_options();
+    let mut options: Vec<&str> = texts.iter().map(String::as_str).collect();
+    options.extend(["--shares", "100"]);
+    let at = |name: &str| stage.dir.path().join(name);
+    let read = |name: &str| std::fs::read_to_string(at(name)).expect("a file");
+    let (stop, pid) = (read("stop.sh"), read("pid"));
+    let ((), decided) = stage.under_load(|| {
+        // The host is never stopped: nothing is to be brought back, and no command is needed for it.
+        std::fs::write(at("stop.sh"), "echo no such unit >&2; exit 3\n").expect("a file");
+        let report = stage.run_canary(&options);
+        assert_eq!(report["promoted"], false, "{report:#}");
+        assert_eq!(report["tripwire"], "take-over", "{report:#}");
+        let reason = report["reason"].as_str().expect("a reason");
+        assert!(
+            reason.contains("no such unit")
+                && reason.contains("the host was not stopped, and serves on"),
+            "{reason}"
+        );
+        assert!(stage.run_verb("status")["host"].is_null());
+        assert_eq!((stage.serving(), read("pid")), ("stable".to_owned(), pid));
+        stage.assert_weights(100, 0);
+    });
+    assert_eq!(stage.recorded(), decided);
+    // One that stops the host and fails: the way back needs it, and fails likewise. The requests are back all the same.
+    std::fs::write(at("stop.sh"), format!("{stop}\nexit 3\n")).expect("a file");
+    let ((), _) = stage.under_failing_load(|| {
+        let mut canary = stage.start_command(&options);
+        let output = canary.output().expect("ark starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{errors}");
+        assert!(
+            errors.contains("`ark canary abort` tries again"),
+            "{errors}"
+        );
+        stage.assert_weights(100, 0);
+        // That it goes back is noted: no `resume` promotes it.
+        std::fs::write(at("stop.sh"), &stop).expect("a file");
+        let report = stage.run_verb("resume");
+        assert_eq!(report["promoted"], false, "{report:#}");
+    });
+    assert_eq!(stage.serving(), "stable");
+    let (status, ready) = Client::at(&stage.owner).get("/readyz");
+    assert_eq!(status, 200, "{ready}");
+    stage.assert_weights(100, 0);
+    stage.assert_chain();
+}
+
+#[test]
 fn a_token_that_the_way_back_makes_is_kept_in_a_file_and_used() {
     let stage = CanaryFixture::start("", "");
     let options = stage.take_over_options();

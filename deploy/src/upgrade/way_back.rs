@@ -1,0 +1,132 @@
+//! The way back of an upgrade: nothing where the host was not stopped, else the steps of a rollback.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ark_client::HostClient;
+use serde_json::{Value, json};
+
+use crate::exchange::database::kept_path;
+use crate::exchange::serving::has_gone;
+use crate::exchange::token::TokenFile;
+use crate::exclusion::ExchangeKind;
+use crate::journal::{Journal, JournalError};
+use crate::rollback::{Rollback, RollbackError, RollbackPlan, give_up_for_upgrade, may_give_up};
+
+use super::error::UpgradeError;
+use super::journal::{UpgradeEntry, UpgradePlan, UpgradeStart, UpgradeState};
+use super::run::{Upgrade, UpgradeReport};
+
+/// How often the health of the stable version is checked after a way back.
+const HEALTH_TRIES: u32 = 50;
+/// The pause between two of these checks.
+const HEALTH_PAUSE: Duration = Duration::from_secs(1);
+
+impl Upgrade<'_> {
+    /// Brings the stable version back, by the steps of a rollback if its host was stopped, or has ended.
+    pub(super) fn go_back(
+        mut self,
+        mut reason: String,
+        stop: &AtomicBool,
+    ) -> Result<UpgradeReport, UpgradeError> {
+        (self.tell)("going-back", json!({"reason": reason}));
+        if !self.state.was_stopped && self.state.going_back.is_none() {
+            let plan = &self.state.begin.plan;
+            // Nothing was changed, but the host may have ended by itself meanwhile.
+            let is_gone = has_gone(self.clients.client, &plan.data_dir);
+            if is_gone {
+                reason.push_str("; the host that served has ended meanwhile");
+            }
+            // A unit's program that was not kept yet is in its place still.
+            if !is_gone || !plan.stable_binary.exists() {
+                self.record_step("went-back", &reason);
+                return self.finish_upgrade(false, reason, None);
+            }
+        }
+        if self.leave_running_host()? {
+            reason.push_str("; the host was not stopped, and serves on");
+            self.record_step("went-back", &reason);
+            return self.finish_upgrade(false, reason, None);
+        }
+        // Where the journal takes no entry, e.g. on a full disk, it is said too why the upgrade goes back.
+        let (client, state) = (self.clients.client, self.state.clone());
+        let not_back = |cause: RollbackError| UpgradeError::Back {
+            reason: reason.clone(),
+            cause: Box::new(cause),
+            may_keep: may_keep(client, &state),
+        };
+        self.record_entry(&UpgradeEntry::GoingBack(reason.clone()))
+            .map_err(|error| not_back(error.into()))?;
+        let back = plan_way_back(&self.state.begin, &reason);
+        let plan = self.state.begin.plan.clone();
+        let (clients, path) = (self.clients, &plan.rollback_journal);
+        let tell = &mut *self.tell;
+        let report = Rollback::open(clients, path, Some(back), self.accepted, stop, tell)
+            .and_then(|rollback| rollback.run_steps(stop))
+            .map_err(not_back)?;
+        // The token of before went with the database.
+        let token_file = TokenFile::place_beside(path, &report.past.id);
+        self.admin = token_file.read_client(self.clients.client)?;
+        self.record_step("went-back", &reason);
+        self.finish_upgrade(false, reason, Some(report))
+    }
+
+    /// Leaves the host as it is where the order to stop it was given and did not stop it: nothing is to be brought back. Returns whether it is so.
+    fn leave_running_host(&self) -> Result<bool, UpgradeError> {
+        let client = self.clients.client;
+        let UpgradeStart { id, plan, .. } = &self.state.begin;
+        let (path, control) = (&plan.rollback_journal, &plan.stable_control);
+        if !self.state.serves_on(client)
+            || !may_give_up(client, path, id)?
+            || !control.leave_running(&plan.stable_binary)?
+        {
+            return Ok(false);
+        }
+        let given_up = "given up: the host was not stopped, and serves on";
+        give_up_for_upgrade(client, path, id, given_up)?;
+        Ok(true)
+    }
+}
+
+/// Whether an operator can stay with the new version.
+fn may_keep(client: &HostClient, state: &UpgradeState) -> bool {
+    let UpgradeStart { id, plan, .. } = &state.begin;
+    let serving = state.wanted().find_serving(&plan.data_dir);
+    state.may_run(&serving) && may_give_up(client, &plan.rollback_journal, id).unwrap_or(false)
+}
+
+/// The rollback that an upgrade becomes.
+pub(super) fn plan_way_back(begin: &UpgradeStart, reason: &str) -> RollbackPlan {
+    let UpgradeStart { id, plan, .. } = begin.clone();
+    let kept = kept_path(&plan.snapshots, &id);
+    RollbackPlan {
+        version: String::new(),
+        reason: format!("{id}: {reason}"),
+        upgrade: Some(id),
+        binary: plan.stable_binary,
+        data_dir: plan.data_dir,
+        snapshots: plan.snapshots,
+        snapshot: kept.exists().then_some(kept),
+        control: plan.stable_control,
+        timeout: plan.timeout,
+        tries: HEALTH_TRIES,
+        pause: HEALTH_PAUSE,
+        traffic: None,
+        validation: plan.validation,
+        canary_journal: plan.canary_journal,
+        upgrade_journal: None,
+    }
+}
+
+/// The journal of the rollback that a failed upgrade becomes; `None`: another process looks at it.
+pub(super) fn open_way_back(
+    client: &HostClient,
+    plan: &UpgradePlan,
+) -> Result<Option<Journal>, UpgradeError> {
+    let owner = ExchangeKind::Rollback.owner_for(client);
+    match Journal::open::<Value>(&plan.rollback_journal, &owner) {
+        Ok((journal, _)) => Ok(Some(journal)),
+        Err(JournalError::InUse { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
