@@ -37,7 +37,7 @@ pub(crate) struct VersionShown {
 impl VersionShown {
     /// Whether this program can read what that version writes, and judge its decisions again.
     pub(crate) fn is_readable(&self) -> bool {
-        let pin = Pin::compiled_in().ok().map(|pin| pin.digest());
+        let pin = Pin::compiled_in().ok().map(Pin::digest);
         self.schema == current_schema() && pin.is_some() && self.graveyard == pin
     }
 }
