@@ -85,10 +85,13 @@ pub struct JournalOwner {
     pub host: String,
 }
 
+/// A file is something else, or another owner's.
+struct ForeignOwner;
+
 impl JournalOwner {
-    /// Where the entries of a file with this text begin; `None` within: it has no whole first line. `None`: it is not this owner's. `header`: the first
-    /// line, with its end. Earlier versions spelt the address as it was given.
-    fn find_entries(&self, header: &str, text: &[u8]) -> Option<Option<usize>> {
+    /// Where the entries of a file with this text begin; `None`: it has no whole first line. `header`: the first line, with its end. Earlier versions spelt
+    /// the address as it was given.
+    fn find_entries(&self, header: &str, text: &[u8]) -> Result<Option<usize>, ForeignOwner> {
         #[derive(Deserialize)]
         struct FoundOwner {
             journal: String,
@@ -96,13 +99,19 @@ impl JournalOwner {
         }
         // A header that a kill cut off is followed by nothing.
         if text.len() < header.len() && header.as_bytes().starts_with(text) {
-            return Some(None);
+            return Ok(None);
         }
-        let end = text.iter().position(|byte| *byte == b'\n')?;
-        let found: FoundOwner = serde_json::from_slice(text.get(..end)?).ok()?;
+        let end = text.iter().position(|byte| *byte == b'\n');
+        let end = end.ok_or(ForeignOwner)?;
+        let line = text.get(..end).unwrap_or_default();
+        let found: FoundOwner = serde_json::from_slice(line).map_err(|_| ForeignOwner)?;
         let is_own = found.journal == self.command
             && normalize_address(&found.host) == normalize_address(&self.host);
-        is_own.then_some(Some(end + 1))
+        if is_own {
+            Ok(Some(end + 1))
+        } else {
+            Err(ForeignOwner)
+        }
     }
 }
 
@@ -160,7 +169,9 @@ impl Journal {
             .take(MAX_JOURNAL + 1)
             .read_to_end(&mut text)
             .map_err(failed)?;
-        let found = owner.find_entries(&header, &text).ok_or_else(foreign)?;
+        let found = owner
+            .find_entries(&header, &text)
+            .map_err(|ForeignOwner| foreign())?;
         check_size(&text).map_err(failed)?;
         let begin = found.unwrap_or(text.len());
         let (entries, whole) = read_lines(path, text.get(begin..).unwrap_or_default())?;
@@ -209,7 +220,7 @@ impl Journal {
         };
         check_size(&text).map_err(failed)?;
         let header = serde_json::to_string(owner).map_err(|error| failed(error.into()))? + "\n";
-        let Some(found) = owner.find_entries(&header, &text) else {
+        let Ok(found) = owner.find_entries(&header, &text) else {
             return Err(JournalError::Foreign {
                 path: path.to_owned(),
                 command: owner.command.to_owned(),
