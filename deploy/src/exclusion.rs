@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ark_client::HostClient;
+use ark_client::{HostClient, normalize_address};
 use ark_model::ids::Millis;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -54,7 +54,7 @@ impl ExchangeKind {
     pub(crate) fn owner_for(self, client: &HostClient) -> JournalOwner {
         JournalOwner {
             command: self.command(),
-            host: client.url().to_owned(),
+            host: normalize_address(client.url()),
         }
     }
 }
@@ -138,6 +138,20 @@ pub enum ExclusionError {
         journal: PathBuf,
         /// How long it was waited for.
         waited: Duration,
+    },
+    /// Another process exchanges the version that serves the data directory: for another address, or with another journal.
+    #[error(
+        "another canary, upgrade or rollback exchanges the version on {dir}, for another --url or with another --journal: `lslocks` names its process; wait for its end, or interrupt it (SIGINT) and end it with its own command",
+        dir = .0.display()
+    )]
+    DataDirectory(PathBuf),
+    /// The data directory cannot be locked.
+    #[error("--data-dir {dir}: {cause}; run this as a user that may read it", dir = dir.display())]
+    Lock {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system reports.
+        cause: std::io::Error,
     },
     /// A signal ended the wait.
     #[error("interrupted while it waited for what an earlier run began; run it again to go on")]

@@ -10,10 +10,11 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use ark_client::normalize_address;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use rustix::io::Errno;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::durable::{make_directory, sync_entry};
 
@@ -80,8 +81,38 @@ pub struct JournalOwner {
     /// The command, e.g. `ark synthetic`.
     #[serde(rename = "journal")]
     pub command: &'static str,
-    /// The address of the host that it works on.
+    /// The address of the host that it works on, as [`normalize_address`] spells it.
     pub host: String,
+}
+
+/// A file is something else, or another owner's.
+struct ForeignOwner;
+
+impl JournalOwner {
+    /// Where the entries of a file with this text begin; `None`: it has no whole first line. `header`: the first line, with its end. Earlier versions spelt
+    /// the address as it was given.
+    fn find_entries(&self, header: &str, text: &[u8]) -> Result<Option<usize>, ForeignOwner> {
+        #[derive(Deserialize)]
+        struct FoundOwner {
+            journal: String,
+            host: String,
+        }
+        // A header that a kill cut off is followed by nothing.
+        if text.len() < header.len() && header.as_bytes().starts_with(text) {
+            return Ok(None);
+        }
+        let end = text.iter().position(|byte| *byte == b'\n');
+        let end = end.ok_or(ForeignOwner)?;
+        let line = text.get(..end).unwrap_or_default();
+        let found: FoundOwner = serde_json::from_slice(line).map_err(|_| ForeignOwner)?;
+        let is_own = found.journal == self.command
+            && normalize_address(&found.host) == normalize_address(&self.host);
+        if is_own {
+            Ok(Some(end + 1))
+        } else {
+            Err(ForeignOwner)
+        }
+    }
 }
 
 /// A journal that this process alone writes to.
@@ -133,30 +164,24 @@ impl Journal {
                 path: path.to_owned(),
             });
         }
-        let mut start = Vec::new();
-        let length = u64::try_from(header.len()).unwrap_or(u64::MAX);
-        (&mut file)
-            .take(length)
-            .read_to_end(&mut start)
-            .map_err(failed)?;
-        // A header that a kill cut off is followed by nothing.
-        if !header.as_bytes().starts_with(&start) {
-            return Err(foreign());
-        }
         let mut text = Vec::new();
         (&mut file)
             .take(MAX_JOURNAL + 1)
             .read_to_end(&mut text)
             .map_err(failed)?;
+        let found = owner
+            .find_entries(&header, &text)
+            .map_err(|ForeignOwner| foreign())?;
         check_size(&text).map_err(failed)?;
-        let (entries, whole) = read_lines(path, &text)?;
-        let is_empty = start.len() < header.len();
+        let begin = found.unwrap_or(text.len());
+        let (entries, whole) = read_lines(path, text.get(begin..).unwrap_or_default())?;
+        let is_empty = found.is_none();
         if is_empty {
             // It may be new.
             sync_entry(path).map_err(failed)?;
         }
         // What comes next must not be joined to a line that was cut off.
-        let kept = if is_empty { 0 } else { header.len() + whole };
+        let kept = found.map_or(0, |begin| begin + whole);
         let length = file.metadata().map_err(failed)?.len();
         if length != kept as u64 {
             file.set_len(kept as u64).map_err(failed)?;
@@ -195,15 +220,15 @@ impl Journal {
         };
         check_size(&text).map_err(failed)?;
         let header = serde_json::to_string(owner).map_err(|error| failed(error.into()))? + "\n";
-        if header.as_bytes().starts_with(&text) {
-            return Ok(Vec::new());
-        }
-        let Some(entries) = text.strip_prefix(header.as_bytes()) else {
+        let Ok(found) = owner.find_entries(&header, &text) else {
             return Err(JournalError::Foreign {
                 path: path.to_owned(),
                 command: owner.command.to_owned(),
                 host: owner.host.clone(),
             });
+        };
+        let Some(entries) = found.and_then(|begin| text.get(begin..)) else {
+            return Ok(Vec::new());
         };
         // The last line may be one that is being written.
         read_lines(path, entries).map(|(entries, _)| entries)
@@ -419,6 +444,21 @@ mod tests {
             open(dir.path()),
             Err(JournalError::Foreign { .. })
         ));
+    }
+
+    #[test]
+    fn a_journal_belongs_to_its_host_however_the_address_was_spelt() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let text = "{\"journal\":\"ark synthetic\",\"host\":\"http://localhost:8000\"}\n1\n";
+        std::fs::write(&path, text).unwrap();
+        let read = Journal::read_entries::<u32>(&path, &build_owner()).unwrap();
+        assert_eq!(read, [1]);
+        let (mut journal, found) = open(&path).unwrap();
+        assert_eq!(found, [1]);
+        journal.record_entry(&2).unwrap();
+        drop(journal);
+        assert_eq!(open(&path).unwrap().1, [1, 2]);
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! * [`exchange`]: one version of the host for another on its data: what those that do so share.
 //! * [`journal`]: what a command has begun on a host and not undone yet.
 //! * [`quarantines`]: the quarantines that began since some moment, also those that were lifted.
-//! * [`exclusion`]: one canary, upgrade or rollback of a host at a time; [`runner`]: which process runs it.
+//! * [`exclusion`]: one canary, upgrade or rollback of a host at a time; [`runner`]: which process runs it; [`data_lock`]: one
+//!   at a time on a data directory, whatever the address.
 //!
 //! A host that runs, and a Prometheus, are reached as any client would reach them: over the HTTP API and `PromQL`. No room here may know how
 //! the host does what it does, or open its database to write; none but [`exchange`] runs another program; and none prints: what happens is
@@ -21,6 +22,7 @@
 
 pub mod canary;
 pub mod check;
+mod data_lock;
 mod durable;
 pub mod env_file;
 pub mod exchange;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ark_client::HostClient;
 
+use crate::data_lock::DataDirLock;
 use crate::exchange::find_migration;
 use crate::exchange::preflight::Preflight;
 use crate::exchange::serving::{Serving, WantedProgram};
@@ -35,6 +36,9 @@ pub fn rehearse_canary(
     // What is under way comes first: nothing else can be done about it here.
     crate::exclusion::OtherJournal { kind, path }.refuse_other(client)?;
     excluded.refuse_others(client)?;
+    if let Some(take_over) = &plan.take_over {
+        DataDirLock::refuse_other(&take_over.data_dir)?;
+    }
     let mut found = Preflight::default();
     found.check_journal(kind, client, path);
     check_take_over(client, plan.take_over.as_ref(), &mut found);

@@ -8,6 +8,7 @@ use ark_client::HostClient;
 use ark_store::is_restore_pending;
 use serde_json::{Value, json};
 
+use crate::data_lock::DataDirLock;
 use crate::exchange::ExchangeError;
 use crate::exchange::control::HostAction;
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
@@ -16,7 +17,9 @@ use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::serving::WantedProgram;
 use crate::exchange::token::TokenFile;
 use crate::exchange::traffic::{set_weights, weigh_servers};
-use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
+use crate::exclusion::{
+    ExchangeKind, ExclusionError, OtherJournal, OwnJournal, hold_others, open_own,
+};
 use crate::haproxy::HaproxyClient;
 use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::runner::RunMark;
@@ -54,6 +57,8 @@ pub struct HostCanary<'a> {
     journal: Journal,
     /// Says that this process runs it.
     _mark: Option<RunMark>,
+    /// Keeps other exchanges from the data directory that is taken over, whatever address they were given.
+    _data_lock: Option<DataDirLock>,
     path: PathBuf,
     begin: CanaryStart,
     state: CanaryState,
@@ -61,6 +66,13 @@ pub struct HostCanary<'a> {
     /// How many steps were recorded: part of their idempotency keys.
     records: u32,
     tell: &'a mut dyn FnMut(&str, Value),
+}
+
+/// Keeps other exchanges from the data directory that the canary takes over, if it does.
+fn lock_data(begin: &CanaryStart) -> Result<Option<DataDirLock>, ExclusionError> {
+    let plan = begin.plan.take_over.as_ref();
+    plan.map(|plan| DataDirLock::acquire(&plan.data_dir))
+        .transpose()
 }
 
 impl<'a> HostCanary<'a> {
@@ -90,6 +102,7 @@ impl<'a> HostCanary<'a> {
         let begin = prepare_canary(client, plan)?;
         let _ = std::fs::remove_file(request_path(path));
         let held = hold_others(client, &excluded.list_journals())?;
+        let data_lock = lock_data(&begin)?;
         journal.record_entry(&CanaryEntry::Started(Box::new(begin.clone())))?;
         drop(held);
         let state = CanaryState::from_start(&begin);
@@ -98,6 +111,7 @@ impl<'a> HostCanary<'a> {
             admin: None,
             journal,
             _mark: mark,
+            _data_lock: data_lock,
             path: path.to_owned(),
             begin,
             state,
@@ -128,12 +142,14 @@ impl<'a> HostCanary<'a> {
         let mark = RunMark::set_mark(path);
         let found = read_entries(&entries);
         let (begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
+        let data_lock = lock_data(&begin)?;
         let _ = std::fs::remove_file(request_path(path));
         Ok(Self {
             client,
             admin: None,
             journal,
             _mark: mark,
+            _data_lock: data_lock,
             path: path.to_owned(),
             begin,
             state,

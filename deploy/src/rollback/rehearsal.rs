@@ -17,7 +17,7 @@ use super::database::{AcceptedLoss, DatabaseChoice, check_accepted, covers_loss,
 use super::error::RollbackError;
 use super::journal::{RollbackEntry, RollbackStart, RollbackState, RollbackStep, read_entries};
 use super::plan::{RollbackPlan, excluded_upgrades};
-use super::run::prepare_rollback;
+use super::run::{prepare_rollback, refuse_other_exchange};
 use super::traffic::read_weights;
 
 /// Checks what the run needs, and changes nothing: of a rollback that begins, or of the one that is under way, whatever `plan` says, as
@@ -79,6 +79,7 @@ fn rehearse_begin(
     // What is under way comes first: nothing else can be done about it here.
     let upgrades = excluded_upgrades(plan.upgrade_journal.as_deref());
     upgrades.map_or(Ok(()), |other| other.refuse_other(client))?;
+    refuse_other_exchange(client, &plan)?;
     found.check_journal(ExchangeKind::Rollback, client, path);
     let mut lines = check_plan(clients, &plan, &mut found);
     if let Some((begin, _)) = found.take(prepare_rollback(client, plan, accepted)) {

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::canary::{CanaryError, CanaryOrder, HostCanary, end_silent, read_state, send_request};
+use crate::data_lock::DataDirLock;
 use crate::exchange::control::run_actions;
 use crate::exchange::database::{make_snapshot, restore_over};
 use crate::exchange::record::{StepRecord, post_step};
@@ -63,6 +64,10 @@ pub struct Rollback<'a> {
     pub(super) state: RollbackState,
     /// Says that this process runs it.
     _mark: Option<RunMark>,
+    /// Whether this is run by an upgrade, which has locked the data directory.
+    is_within_upgrade: bool,
+    /// Keeps other exchanges from the data directory, whatever address they were given, once no canary has it.
+    data_lock: Option<DataDirLock>,
     accepted: Option<AcceptedLoss>,
     validation: Option<ValidationReport>,
     /// A client with the token that the restore made.
@@ -108,6 +113,17 @@ pub(super) fn prepare_rollback(
         weights,
     };
     Ok((begin, way))
+}
+
+/// Refuses where another process exchanges the version on the data directory. The canary that the rollback undoes first may.
+pub(super) fn refuse_other_exchange(
+    client: &HostClient,
+    plan: &RollbackPlan,
+) -> Result<(), RollbackError> {
+    if read_state(client, &plan.canary_journal)?.is_none() {
+        DataDirLock::refuse_other(&plan.data_dir)?;
+    }
+    Ok(())
 }
 
 /// Ends the way back of an upgrade, if one is under way, since an operator stays with the newer version.
@@ -162,6 +178,7 @@ impl<'a> Rollback<'a> {
         stop: &AtomicBool,
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, RollbackError> {
+        let is_within_upgrade = plan.as_ref().is_some_and(|plan| plan.upgrade.is_some());
         let OwnJournal {
             mut journal,
             mark,
@@ -193,6 +210,9 @@ impl<'a> Rollback<'a> {
                 let upgrades = excluded_upgrades(upgrade_journal.as_deref());
                 upgrades.map_or(Ok(()), |other| other.refuse_other(clients.client))?;
                 let (begin, way) = prepare_rollback(clients.client, plan, accepted)?;
+                if !is_within_upgrade {
+                    refuse_other_exchange(clients.client, &begin.plan)?;
+                }
                 tell("way", json!({"reason": way.to_string()}));
                 let held = hold_others(clients.client, upgrades.as_slice())?;
                 journal.record_entry(&RollbackEntry::Started(Box::new(begin.clone())))?;
@@ -206,6 +226,8 @@ impl<'a> Rollback<'a> {
             clients,
             journal,
             _mark: mark,
+            is_within_upgrade,
+            data_lock: None,
             state,
             accepted,
             validation: None,
@@ -230,6 +252,10 @@ impl<'a> Rollback<'a> {
             }
             if step == RollbackStep::Database {
                 self.reserve_room()?;
+            }
+            // A canary that is undone first has it until then.
+            if step != RollbackStep::Canary && self.data_lock.is_none() && !self.is_within_upgrade {
+                self.data_lock = Some(DataDirLock::acquire(&self.state.begin.plan.data_dir)?);
             }
             self.journal.record_entry(&RollbackEntry::Step(step))?;
             (self.tell)(step.as_str(), Value::Null);

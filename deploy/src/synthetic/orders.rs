@@ -51,7 +51,7 @@ impl MarketOrders {
     ) -> Result<Self, SyntheticError> {
         let owner = JournalOwner {
             command: "ark synthetic",
-            host: client.url().to_owned(),
+            host: ark_client::normalize_address(client.url()),
         };
         let (journal, entries) = Journal::open::<OrderEntry>(path, &owner)?;
         let mut open = BTreeMap::new();

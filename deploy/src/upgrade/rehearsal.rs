@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::data_lock::DataDirLock;
 use crate::exchange::control::describe_actions;
 use crate::exchange::preflight::Preflight;
 use crate::exchange::serving::{Serving, has_gone, is_ready};
@@ -71,6 +72,7 @@ fn rehearse_begin(
     for other in list_excluded(&plan) {
         other.refuse_other(clients.client)?;
     }
+    DataDirLock::refuse_other(&plan.data_dir)?;
     let mut found = Preflight::default();
     found.check_journal(ExchangeKind::Upgrade, clients.client, path);
     check_plan(clients, &plan, &mut found);

@@ -11,6 +11,7 @@ use ark_model::ids::{Millis, TraceId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::data_lock::DataDirLock;
 use crate::durable::{make_directory, place_file};
 use crate::exchange::commands::{CHECK_TIMEOUT, ask_binary};
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
@@ -72,6 +73,8 @@ pub struct Upgrade<'a> {
     journal: Journal,
     /// Says that this process runs it.
     _mark: Option<RunMark>,
+    /// Keeps other exchanges from the data directory, whatever address they were given.
+    _data_lock: DataDirLock,
     state: UpgradeState,
     accepted: Option<AcceptedLoss>,
     pause: Option<Duration>,
@@ -158,13 +161,14 @@ impl<'a> Upgrade<'a> {
             entries,
             waited,
         } = open_own::<UpgradeEntry>(client, kind, path, stop)?;
-        let state = match (read_entries(&entries), plan) {
+        let (state, data_lock) = match (read_entries(&entries), plan) {
             (Some(mut state), plan) => {
                 if let Some(plan) = plan {
                     take_same_version(&mut state.begin, plan.new_binary)?;
                 }
+                let data_lock = DataDirLock::acquire(&state.begin.plan.data_dir)?;
                 tell("goes-on", json!({"reason": state.begin.id}));
-                state
+                (state, data_lock)
             }
             (None, _) if waited && was_under_way => return Err(UpgradeError::Ended),
             (None, None) => return Err(UpgradeError::None(client.url().to_owned())),
@@ -177,9 +181,10 @@ impl<'a> Upgrade<'a> {
                     );
                 }
                 let held = hold_others(client, &list_excluded(&begin.plan))?;
+                let data_lock = DataDirLock::acquire(&begin.plan.data_dir)?;
                 journal.record_entry(&UpgradeEntry::Started(Box::new(begin.clone())))?;
                 drop(held);
-                UpgradeState::from_start(begin)
+                (UpgradeState::from_start(begin), data_lock)
             }
         };
         Ok(Self {
@@ -187,6 +192,7 @@ impl<'a> Upgrade<'a> {
             admin: None,
             journal,
             _mark: mark,
+            _data_lock: data_lock,
             state,
             accepted,
             pause: None,

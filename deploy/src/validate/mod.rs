@@ -192,7 +192,7 @@ fn select_cases(categories: &[String]) -> Result<Vec<&'static TestCase>, Validat
 fn owner_for(client: &HostClient) -> JournalOwner {
     JournalOwner {
         command: "ark validate",
-        host: client.url().to_owned(),
+        host: ark_client::normalize_address(client.url()),
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Must not know: what a call means (but for operations, which uploads become), the host's own types, how anything is printed, where address and token come from.
 
+mod address;
 mod answer;
 mod connection;
 mod error;
@@ -16,6 +17,7 @@ mod pages;
 mod path;
 mod tls_failure;
 
+pub use address::normalize_address;
 pub use answer::Answer;
 pub use ark_model::page::MAX_PAGE;
 pub use connection::{AwaitedWork, Endpoint, HostClient, OutgoingBody};

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use ark_client::HostClient;
+use ark_client::{HostClient, normalize_address};
 use ark_model::ids::Digest;
 
-/// A journal of this user for a host.
+/// A journal of this user for a host, however its address is spelt.
 ///
 /// # Errors
 /// Neither `XDG_STATE_HOME` nor `HOME` is set.
@@ -19,7 +19,7 @@ pub(super) fn default_journal(command: &str, client: &HostClient) -> anyhow::Res
     let state = set("XDG_STATE_HOME")
         .or_else(|| Some(set("HOME")?.join(".local/state")))
         .context("there is no place for the journal; name one with --journal FILE")?;
-    let host = Digest::hash_bytes(client.url().as_bytes()).to_string();
+    let host = Digest::hash_bytes(normalize_address(client.url()).as_bytes()).to_string();
     let host: String = host.chars().take(12).collect();
     Ok(state.join("ark").join(format!("{command}-{host}.journal")))
 }

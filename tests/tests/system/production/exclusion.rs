@@ -1,6 +1,6 @@
 //! One canary, upgrade or rollback of a host at a time, whether a process runs it or it was killed.
 
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use ark_tests::wait_until;
 
@@ -161,4 +161,107 @@ fn a_canary_an_upgrade_and_a_rollback_of_a_host_exclude_each_other() {
         let output = rehearsal.output().expect("ark starts");
         assert!(output.status.success(), "{kind:?}: {output:?}");
     }
+}
+
+/// The same command with its arguments as `change` gives them.
+fn change_arguments(command: &Command, change: impl Fn(Vec<String>) -> Vec<String>) -> Command {
+    let given = command.get_args();
+    let given = given.map(|argument| argument.to_string_lossy().into_owned());
+    let mut changed = Command::new(command.get_program());
+    changed
+        .args(change(given.collect()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => changed.env(name, value),
+            None => changed.env_remove(name),
+        };
+    }
+    changed
+}
+
+/// Takes the option that names the own journal away, so that the journal is the one of the host.
+fn drop_journal(mut arguments: Vec<String>) -> Vec<String> {
+    let at = arguments
+        .iter()
+        .position(|argument| argument == "--journal");
+    arguments.drain(at.map_or(0..0, |at| at..at + 2));
+    arguments
+}
+
+#[test]
+fn an_exchange_is_one_of_its_host_and_its_data_however_they_are_named() {
+    let stage = CanaryFixture::start(upgrade::CONFIG, "");
+    let gates = Gates::install(&stage);
+    let port = stage.owner.rsplit(':').next().expect("a port");
+    let at_address = |command: &Command, url: &str| {
+        change_arguments(command, |arguments| {
+            let given = format!("http://{}", stage.owner);
+            let arguments = drop_journal(arguments).into_iter();
+            arguments
+                .map(|argument| {
+                    if argument == given {
+                        url.to_owned()
+                    } else {
+                        argument
+                    }
+                })
+                .collect()
+        })
+    };
+    gates.close("check");
+    let begun = at_address(
+        &beginning(&stage, Kind::Upgrade),
+        &format!("http://127.0.0.1:{port}"),
+    )
+    .spawn()
+    .expect("ark starts");
+    gates.wait_held("check");
+    let run = format!("; process {} runs it: ", begun.id());
+    for url in [
+        format!("http://localhost:{port}"),
+        format!("HTTP://LOCALHOST:{port}/"),
+        format!("http://127.0.0.2:{port}"),
+        format!("http://[::1]:{port}"),
+    ] {
+        let refused = upgrade::errors_of(at_address(&beginning(&stage, Kind::Upgrade), &url));
+        assert!(refused.contains(&run), "{url}: {refused}");
+    }
+    // An address that nothing connects with the other, or a journal in another place: the data are the same.
+    let elsewhere = |kind| {
+        change_arguments(&beginning(&stage, kind), |arguments| {
+            let other = |argument: String| {
+                if argument.ends_with(".journal") {
+                    argument + "-of-another"
+                } else {
+                    argument
+                }
+            };
+            arguments.into_iter().map(other).collect()
+        })
+    };
+    for kind in [Kind::Upgrade, Kind::Rollback] {
+        let mut rehearsal = elsewhere(kind);
+        rehearsal.arg("--dry-run");
+        for tried in [elsewhere(kind), rehearsal] {
+            let refused = upgrade::errors_of(tried);
+            let told = "another canary, upgrade or rollback exchanges the version on ";
+            assert!(refused.contains(told), "{kind:?}: {refused}");
+            assert!(refused.contains("`lslocks` names its process"), "{refused}");
+        }
+    }
+    kill(begun);
+    gates.open();
+    // What was killed is under way, for each spelling.
+    let url = format!("http://localhost:{port}");
+    let back = at_address(&upgrade::command(&stage, &["--back"]), &url);
+    let report = upgrade::run(back);
+    assert_eq!(report["upgraded"], false, "{report:#}");
+    let mut rehearsal = elsewhere(Kind::Upgrade);
+    rehearsal.arg("--dry-run");
+    let output = rehearsal.output().expect("ark starts");
+    assert!(output.status.success(), "{output:?}");
+    assert!(is_ready(&stage.owner) && stage.serving() == "stable");
 }
