@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
 
+use crate::exchange::identity::check_same_host;
 use crate::exchange::preflight::Preflight;
 use crate::exchange::serving::find_build;
 use crate::haproxy::{HaproxyClient, ServerStatus};
@@ -21,6 +22,7 @@ pub(super) fn prepare_canary(
     plan: CanaryPlan,
 ) -> Result<CanaryStart, CanaryError> {
     check_ready(client)?;
+    check_taken_data(client, &plan)?;
     let haproxy = HaproxyClient::new(plan.haproxy.clone());
     let servers = haproxy.show_servers(&plan.backend)?;
     let server = haproxy.show_server(&plan.backend, &plan.server)?;
@@ -49,6 +51,7 @@ pub(super) fn rehearse_start(
     found: &mut Preflight,
 ) -> Option<CanaryStart> {
     found.take(check_ready(client));
+    found.take(check_taken_data(client, &plan));
     let haproxy = HaproxyClient::new(plan.haproxy.clone());
     let servers = found.take(haproxy.show_servers(&plan.backend));
     if let Some(servers) = &servers {
@@ -91,6 +94,14 @@ fn check_ready(client: &HostClient) -> Result<(), CanaryError> {
         "the host is not ready: {}",
         ready.body
     )))
+}
+
+/// The data that are to be taken over are those of the host.
+fn check_taken_data(client: &HostClient, plan: &CanaryPlan) -> Result<(), CanaryError> {
+    if let Some(take_over) = &plan.take_over {
+        check_same_host(client, &take_over.data_dir)?;
+    }
+    Ok(())
 }
 
 /// What keeps a canary from moving requests to the server, and back.

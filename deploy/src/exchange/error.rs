@@ -84,6 +84,21 @@ pub enum ExchangeError {
         data_dir = .0.display()
     )]
     Ended(PathBuf),
+    /// The host that answers at the address is not the one of the data directory.
+    #[error(
+        "the host that answers at {url} ({answering}) is not the one of the data directory {data_dir} ({holder}): correct --url or --data-dir, so that both are those of the host whose version is exchanged; nothing was changed",
+        data_dir = data_dir.display()
+    )]
+    OtherHost {
+        /// The address.
+        url: String,
+        /// What answers there.
+        answering: String,
+        /// The data directory.
+        data_dir: PathBuf,
+        /// What holds it.
+        holder: String,
+    },
     /// The host that is ready is not the version.
     #[error(
         "the host that serves is not {wanted}: {found}; start that version, or see why the commands leave another one running"

@@ -18,6 +18,7 @@ use crate::canary::{CanaryError, CanaryOrder, HostCanary, end_silent, read_state
 use crate::data_lock::DataDirLock;
 use crate::exchange::control::run_actions;
 use crate::exchange::database::{make_snapshot, restore_over};
+use crate::exchange::identity::check_same_host;
 use crate::exchange::record::{StepRecord, post_step};
 use crate::exchange::serving::{HostWatch, is_ready};
 use crate::exchange::token::TokenFile;
@@ -85,6 +86,9 @@ pub(super) fn prepare_rollback(
     plan: RollbackPlan,
     accepted: Option<AcceptedLoss>,
 ) -> Result<(RollbackStart, DatabaseChoice), RollbackError> {
+    if plan.upgrade.is_none() {
+        check_same_host(client, &plan.data_dir)?;
+    }
     check_no_restore(client, &plan)?;
     let shown = ask_version(&plan.binary)?;
     let way = decide_way(&plan, shown.schema, None)?;

@@ -12,6 +12,7 @@
 
 mod error;
 mod journal;
+mod machine;
 mod rehearsal;
 mod run;
 #[cfg(test)]

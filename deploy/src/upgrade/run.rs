@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::data_lock::DataDirLock;
 use crate::durable::{make_directory, place_file};
-use crate::exchange::commands::{CHECK_TIMEOUT, ask_binary};
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
+use crate::exchange::identity::check_same_host;
 use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::serving::{HostWatch, Serving, WantedProgram, has_gone, is_ready, wait_ready};
 use crate::exchange::token::TokenFile;
@@ -34,6 +34,7 @@ use super::error::UpgradeError;
 use super::journal::{
     UpgradeEntry, UpgradePlan, UpgradeStart, UpgradeState, UpgradeStep, read_entries,
 };
+use super::machine::check_machine;
 
 /// How often the health of the stable version is checked after a way back.
 const HEALTH_TRIES: u32 = 50;
@@ -106,6 +107,7 @@ pub(super) fn prepare_upgrade(
     if !is_ready(client) {
         return Err(UpgradeError::NotReady);
     }
+    check_same_host(client, &plan.data_dir)?;
     if let Serving::Other(found) = stable.find_serving(&plan.data_dir) {
         return Err(UpgradeError::NotStable { found });
     }
@@ -554,45 +556,4 @@ fn keep_program(plan: &UpgradePlan) -> Result<(), ExchangeError> {
         file.set_permissions(from.metadata()?.permissions())
     })
     .map_err(ExchangeError::for_file(to))
-}
-
-/// Has the new version check the machine. Returns what it found, in words. What it cannot check before it has migrated the database is not a fault:
-/// the replay tries the migration with a copy.
-fn check_machine(plan: &UpgradePlan, stop: &AtomicBool) -> Result<String, UpgradeError> {
-    #[derive(Deserialize)]
-    struct MachineLine {
-        check: String,
-        status: String,
-        found: String,
-    }
-    #[derive(Deserialize)]
-    struct MachineReport {
-        errors: u64,
-        skipped: u64,
-        warnings: u64,
-        lines: Vec<MachineLine>,
-    }
-    let data_dir = plan.data_dir.display().to_string();
-    let mut args = vec!["check", "--json", "--data-dir", &data_dir];
-    args.extend(plan.check_args.iter().map(String::as_str));
-    let (succeeded, checked): (bool, MachineReport) =
-        ask_binary(&plan.new_binary, &args, CHECK_TIMEOUT, stop)?;
-    let migrates = find_migration(&plan.new_binary, &plan.data_dir)?.is_some();
-    if checked.errors == 0 && (succeeded || migrates) {
-        return Ok(format!(
-            "0 errors, {} warnings, {} skipped",
-            checked.warnings, checked.skipped
-        ));
-    }
-    let is_bad = |line: &&MachineLine| line.status == "error" || line.status == "skipped";
-    let bad = checked.lines.iter().filter(is_bad);
-    let bad: Vec<String> = bad
-        .map(|line| format!("{}: {}", line.check, line.found))
-        .collect();
-    Err(UpgradeError::Check(format!(
-        "{} errors, {} skipped: {}",
-        checked.errors,
-        checked.skipped,
-        bad.join("; ")
-    )))
 }

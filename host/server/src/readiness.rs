@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use ark_model::ids::Millis;
 use ark_model::printable::format_count;
-use ark_store::Store;
+use ark_store::{Store, process_instance};
 
 use crate::hrm::guards::Guards;
 use crate::policies::Policies;
@@ -139,6 +139,7 @@ impl Readiness {
         let problems = self.problems();
         ReadinessReport {
             ready: problems.is_empty(),
+            instance: process_instance(),
             problems,
             degraded: self.degradations(),
             graveyard_vectors: self.graveyard_vectors,
@@ -153,6 +154,8 @@ impl Readiness {
 pub struct ReadinessReport {
     /// Whether the host may judge.
     pub ready: bool,
+    /// The name of the host's process.
+    pub instance: &'static str,
     /// The reasons why it may not.
     pub problems: Vec<String>,
     /// What does not work, though it may judge.

@@ -38,7 +38,7 @@ mod writer;
 pub use anchors::Anchor;
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
-pub use directory::{HostProcess, give_made, give_to_owner, has_open};
+pub use directory::{HostProcess, give_made, give_to_owner, has_open, process_instance};
 pub use error::{
     CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
     TokenRefusal,
@@ -49,9 +49,9 @@ pub use offline::{
     MaintenanceError, NewBeginning, PacedReport, PrunedRows, ReadOnlyStore, RestoreReport,
     SnapshotFile, SnapshotManifest, StateReport, archive_audit, begin_anew, check_archive,
     check_beside_host, check_directory, check_snapshot, count_decisions_after, create_snapshot,
-    find_finished_restore, find_host_process, find_running_host, give_up_secrets,
-    is_restore_pending, last_host_moment, prune_signals, read_schema, rekey_secrets,
-    restore_snapshot, restore_snapshot_keeping,
+    find_finished_restore, find_host_instance, find_host_process, find_running_host,
+    give_up_secrets, is_restore_pending, last_host_moment, prune_signals, read_schema,
+    rekey_secrets, restore_snapshot, restore_snapshot_keeping,
 };
 pub use operator_change::{AttributedChange, NewToken, OperatorChange, TokenChange};
 pub use reader::Reader;

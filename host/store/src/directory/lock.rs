@@ -3,11 +3,14 @@
 //! The file also attests how far the database got. It is written after every commit, so a database that lost its end or was replaced by an
 //! older copy shows at the next start, however the host ended. It is not synced: after a power cut it may be behind the database, which is
 //! synced first, and never ahead of it.
+//!
+//! Its lines: the process id, the attestation, and the name of the process ([`process_instance`]).
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read, Result};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
@@ -15,7 +18,7 @@ use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use ark_model::ids::Digest;
+use ark_model::ids::{Digest, TraceId};
 
 use crate::chain::ChainHead;
 use crate::error::OpenError;
@@ -25,6 +28,14 @@ use super::ownership::{give_to_owner, no_follow};
 
 /// The name of the file.
 const LOCK_FILE: &str = "ark.lock";
+
+/// The name of this process, made by chance when it is first asked for: whoever finds it in the lock's file and in an answer of a host knows that both are
+/// of one process.
+#[must_use]
+pub fn process_instance() -> &'static str {
+    static INSTANCE: LazyLock<String> = LazyLock::new(|| TraceId::fresh().to_string());
+    &INSTANCE
+}
 
 /// How far a database got, and what it held that keeps a host closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +175,13 @@ pub(crate) fn read_lock_moment(dir: &Path) -> Option<SystemTime> {
     std::fs::metadata(lock_path(dir)).ok()?.modified().ok()
 }
 
+/// The name of the process that took the lock last ([`process_instance`]). `None`: it was of a version that wrote none, or the file cannot be read.
+pub(crate) fn read_lock_instance(dir: &Path) -> Option<String> {
+    let content = std::fs::read_to_string(lock_path(dir)).ok()?;
+    let instance = content.lines().nth(2)?.trim();
+    (!instance.is_empty()).then(|| instance.to_owned())
+}
+
 fn read_stated_process(path: &Path) -> Option<u32> {
     let content = std::fs::read_to_string(path).ok()?;
     content.lines().next()?.trim().parse().ok()
@@ -281,9 +299,10 @@ impl DirLock {
         self.write_record(&serde_json::to_string(attestation)?)
     }
 
-    /// Writes process id and record with one call, so that a kill leaves the one or the other.
+    /// Writes process id, record and name with one call, so that a kill leaves those of before or these.
     fn write_record(&self, record: &str) -> Result<()> {
-        let content = format!("{}\n{record}\n", std::process::id());
+        let (pid, instance) = (std::process::id(), process_instance());
+        let content = format!("{pid}\n{record}\n{instance}\n");
         self.file.write_all_at(content.as_bytes(), 0)?;
         let bytes = content.len() as u64;
         if self.bytes.swap(bytes, Ordering::Relaxed) > bytes {

@@ -7,7 +7,7 @@ use ark_model::ids::Millis;
 
 use crate::directory::{
     DatabaseEvidence, HostProcess, LockRecord, check_restore_finished, database_path,
-    find_lock_holder, find_lock_process, read_lock_moment,
+    find_lock_holder, find_lock_process, read_lock_instance, read_lock_moment,
 };
 use crate::error::{OpenError, ReadError};
 use crate::schema;
@@ -24,6 +24,13 @@ pub fn find_running_host(dir: &Path) -> Option<String> {
 #[must_use]
 pub fn find_host_process(dir: &Path) -> HostProcess {
     find_lock_process(dir)
+}
+
+/// Returns the name ([`crate::process_instance`]) of the process that has, or had last, a data directory to itself. `None`: none was there, it was of a
+/// version that wrote none, or the file cannot be read.
+#[must_use]
+pub fn find_host_instance(dir: &Path) -> Option<String> {
+    read_lock_instance(dir)
 }
 
 /// Returns when a process wrote last that it has a data directory to itself: at its start and, of a host, after each commit. So a later moment than

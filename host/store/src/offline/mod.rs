@@ -28,7 +28,9 @@ pub use begin_anew::{NewBeginning, begin_anew};
 pub use error::MaintenanceError;
 pub(crate) use exclusive::begin_halt;
 pub use give_up_secrets::{GivenUpSecrets, give_up_secrets};
-pub use inspect::{check_directory, find_host_process, find_running_host, last_host_moment};
+pub use inspect::{
+    check_directory, find_host_instance, find_host_process, find_running_host, last_host_moment,
+};
 pub(crate) use paced_check::check_recent_rows;
 pub use paced_check::{PacedReport, check_beside_host};
 pub use prune::{PrunedRows, prune_signals};

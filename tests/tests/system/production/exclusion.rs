@@ -164,7 +164,10 @@ fn a_canary_an_upgrade_and_a_rollback_of_a_host_exclude_each_other() {
 }
 
 /// The same command with its arguments as `change` gives them.
-fn change_arguments(command: &Command, change: impl Fn(Vec<String>) -> Vec<String>) -> Command {
+pub(super) fn change_arguments(
+    command: &Command,
+    change: impl Fn(Vec<String>) -> Vec<String>,
+) -> Command {
     let given = command.get_args();
     let given = given.map(|argument| argument.to_string_lossy().into_owned());
     let mut changed = Command::new(command.get_program());

@@ -16,6 +16,7 @@ mod full_disk;
 mod gates;
 mod handover;
 mod host_kills;
+mod identity;
 mod image;
 mod installation;
 mod interruptions;

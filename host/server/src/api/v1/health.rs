@@ -24,6 +24,8 @@ pub(crate) fn list_routes() -> DescribedRoutes {
 struct Ready {
     /// Whether the host may judge.
     ready: bool,
+    /// The name of the host's process, made by chance at its start: another one with each start.
+    instance: &'static str,
     /// The reasons why it may not.
     problems: Vec<String>,
     /// What does not work, though the host may judge: a Redis that does not answer, streams that are not read, events that are not sent.
@@ -40,6 +42,7 @@ impl From<ReadinessReport> for Ready {
     fn from(report: ReadinessReport) -> Self {
         Self {
             ready: report.ready,
+            instance: report.instance,
             problems: report.problems,
             degraded: report.degraded,
             graveyard_vectors: report.graveyard_vectors,
