@@ -9,19 +9,20 @@ use ark_client::HostClient;
 use ark_store::is_restore_pending;
 use serde_json::{Value, json};
 
-use crate::exchange::ExchangeError;
 use crate::exchange::control::HostAction;
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::serving::{HostIdentity, WantedProgram};
 use crate::exchange::traffic::{set_weights, weigh_servers};
+use crate::exchange::{ExchangeError, GivenOption};
 use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
 use crate::haproxy::HaproxyClient;
 use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::runner::RunMark;
 
 use super::error::CanaryError;
+use super::given::take_options;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
 use super::measure::{Figures, Meter};
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
@@ -114,20 +115,27 @@ impl<'a> HostCanary<'a> {
         Ok(canary)
     }
 
-    /// Takes up a canary whose process ended.
+    /// Takes up a canary whose process ended, with the options that are `given`. `tell` is told each that is taken.
     ///
     /// # Errors
-    /// There is none, it runs, or its journal cannot be used.
+    /// There is none, it runs, its journal cannot be used, or an option is none of this canary.
     pub fn take_up(
         client: &'a HostClient,
         path: &Path,
+        given: &[GivenOption],
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, CanaryError> {
-        let (journal, entries) =
+        let (mut journal, entries) =
             Journal::open::<CanaryEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
         let mark = RunMark::set_mark(path);
         let found = read_entries(&entries);
-        let (begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
+        let (mut begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
+        if let Some((lines, entry)) = take_options(&mut begin.plan, given)? {
+            journal.record_entry(&entry)?;
+            for line in lines {
+                tell("taken", json!({"reason": line}));
+            }
+        }
         let _ = std::fs::remove_file(request_path(path));
         Ok(Self {
             client,
