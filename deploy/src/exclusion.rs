@@ -111,7 +111,10 @@ impl fmt::Display for UnderWay {
                 "interrupt it (SIGINT); `ark rollback --journal {journal}` goes on with it"
             ),
             (ExchangeKind::Rollback, false) => {
-                write!(f, "end it with `ark rollback --journal {journal}`")
+                write!(
+                    f,
+                    "end it with `ark rollback --journal {journal}`, or leave everything as it is with `ark rollback --give-up --journal {journal}`"
+                )
             }
         }
     }

@@ -33,7 +33,7 @@ pub enum CanaryError {
     TakeOver(#[from] ExchangeError),
     /// The stable version does not come back.
     #[error(
-        "the way back to the stable version, of `{reason}`, does not go on: {cause}; `ark canary abort` tries again"
+        "the way back to the stable version, of `{reason}`, does not go on: {cause}; `ark canary abort` tries again, also with commands that correct those it was begun with"
     )]
     WayBack {
         /// Why the canary goes back.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exchange::serving::{HostIdentity, Serving};
 
-use super::plan::{Baseline, CanaryPlan};
+use super::plan::{Baseline, CanaryPlan, TakeOverPlan};
 use super::tripwires::Tripwire;
 
 /// A step of the take-over. In its order.
@@ -48,6 +48,8 @@ pub(super) enum CanaryEntry {
     Share(u32),
     /// The share is kept; `false`: not any more.
     Paused(bool),
+    /// Options were taken over by a run that goes on: how the data is taken over from here on.
+    Corrected(Box<TakeOverPlan>),
     /// The process of the stable version that is about to be stopped.
     Serves(HostIdentity),
     /// A step of the take-over.
@@ -173,6 +175,9 @@ pub(super) fn read_entries(entries: &[CanaryEntry]) -> Option<(CanaryStart, Cana
             (CanaryEntry::GoingBack { tripwire, reason }, Some((_, state))) => {
                 state.going_back = Some(reason.clone());
                 state.tripwire = *tripwire;
+            }
+            (CanaryEntry::Corrected(plan), Some((begin, _))) => {
+                begin.plan.take_over = Some(TakeOverPlan::clone(plan));
             }
             (CanaryEntry::Serves(process), Some((_, state))) => {
                 state.served = Some(process.clone());

@@ -11,6 +11,7 @@
 //! Must not know: arguments, how anything is printed.
 
 mod error;
+mod given;
 mod journal;
 mod measure;
 mod plan;

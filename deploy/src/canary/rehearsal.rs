@@ -6,15 +6,16 @@ use std::path::Path;
 use ark_client::HostClient;
 
 use crate::data_lock::DataDirLock;
-use crate::exchange::find_migration;
 use crate::exchange::preflight::Preflight;
 use crate::exchange::serving::{Serving, WantedProgram};
+use crate::exchange::{GivenOption, find_migration};
 use crate::exclusion::ExchangeKind;
 use crate::haproxy::HaproxyClient;
 use crate::journal::Journal;
 use crate::runner::{Runner, find_runner};
 
 use super::error::CanaryError;
+use super::given::take_options;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::rehearse_start;
@@ -70,12 +71,14 @@ pub fn rehearse_order(
     client: &HostClient,
     path: &Path,
     order: CanaryOrder,
+    given: &[GivenOption],
 ) -> Result<Vec<String>, CanaryError> {
     let owner = ExchangeKind::Canary.owner_for(client);
     let entries = Journal::read_entries::<CanaryEntry>(path, &owner)?;
-    let Some((begin, state)) = read_entries(&entries) else {
+    let Some((mut begin, state)) = read_entries(&entries) else {
         return Err(CanaryError::None(client.url().to_owned()));
     };
+    let taken = take_options(&mut begin.plan, given)?.unzip().0;
     let mut found = Preflight::default();
     found.check_host(client, order != CanaryOrder::Abort);
     let mut lines = match find_runner(path) {
@@ -90,6 +93,8 @@ pub fn rehearse_order(
             order,
         )],
     };
+    let taken = taken.unwrap_or_default().into_iter();
+    lines.splice(0..0, taken.map(|line| format!("taken: {line}")));
     lines.insert(0, format!("goes-on: {}", begin.id));
     found.finish()?;
     Ok(lines)

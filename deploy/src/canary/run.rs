@@ -17,7 +17,7 @@ use crate::exchange::preflight::check_access;
 use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::serving::{HostIdentity, WantedProgram};
 use crate::exchange::traffic::{set_weights, weigh_servers};
-use crate::exchange::{ExchangeError, HostClients};
+use crate::exchange::{ExchangeError, GivenOption, HostClients};
 use crate::exclusion::{
     ExchangeKind, ExclusionError, OtherJournal, OwnJournal, hold_others, open_own,
 };
@@ -26,6 +26,7 @@ use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::runner::RunMark;
 
 use super::error::CanaryError;
+use super::given::take_options;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
 use super::measure::{Figures, Meter};
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
@@ -130,21 +131,28 @@ impl<'a> HostCanary<'a> {
         Ok(canary)
     }
 
-    /// Takes up a canary whose process ended.
+    /// Takes up a canary whose process ended, with the options that are `given`. `tell` is told each that is taken.
     ///
     /// # Errors
-    /// There is none, it runs, or its journal cannot be used.
+    /// There is none, it runs, its journal cannot be used, or an option is none of this canary.
     pub fn take_up(
         client: &'a HostClient,
         path: &Path,
+        given: &[GivenOption],
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, CanaryError> {
-        let (journal, entries) =
+        let (mut journal, entries) =
             Journal::open::<CanaryEntry>(path, &ExchangeKind::Canary.owner_for(client))?;
         let mark = RunMark::set_mark(path);
         let found = read_entries(&entries);
-        let (begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
+        let (mut begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
         let data_lock = lock_data(&begin)?;
+        if let Some((lines, entry)) = take_options(&mut begin.plan, given)? {
+            journal.record_entry(&entry)?;
+            for line in lines {
+                tell("taken", json!({"reason": line}));
+            }
+        }
         let _ = std::fs::remove_file(request_path(path));
         Ok(Self {
             client,

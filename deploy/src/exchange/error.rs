@@ -131,6 +131,19 @@ pub enum ExchangeError {
         /// How many decisions there are, or `unknown`.
         decisions: String,
     },
+    /// An option would make what goes on another exchange, or comes too late.
+    #[error(
+        "{option}{space}{given} cannot be taken by what goes on: its journal has {journal}; leave the option out",
+        space = if given.is_empty() { "" } else { " " }
+    )]
+    Fixed {
+        /// The option.
+        option: &'static str,
+        /// Its value; empty: it is named elsewhere, or has none.
+        given: String,
+        /// What the journal has, in words.
+        journal: String,
+    },
     /// A file or directory cannot be made or moved.
     #[error("{path}: {cause}", path = path.display())]
     File {

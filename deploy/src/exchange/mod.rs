@@ -27,7 +27,7 @@
 //! is cleared, or its end noted, after the last effect.
 //!
 //! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`version`] (what one says of itself), [`control`] (how a host is stopped and started, by `sh -c` or by argument vectors), [`database`] (snapshots, replay, migration), [`token`] (what a restore makes),
-//! [`serving`] (which version serves), [`identity`] (whether address and data directory are of one host), [`hosts`] (stop, start, ready), [`validation`], [`preflight`] (what a dry run looks at), [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
+//! [`serving`] (which version serves), [`identity`] (whether address and data directory are of one host), [`hosts`] (stop, start, ready), [`validation`], [`given`] (options that a run which goes on is given), [`preflight`] (what a dry run looks at), [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
 //!
 //! Must not know: journals' entries, arguments, how anything is printed.
 
@@ -35,6 +35,7 @@ pub(crate) mod commands;
 pub(crate) mod control;
 pub(crate) mod database;
 mod error;
+pub(crate) mod given;
 pub(crate) mod hosts;
 pub(crate) mod identity;
 pub(crate) mod preflight;
@@ -48,5 +49,6 @@ pub(crate) mod version;
 pub use control::HostControl;
 pub use database::{Migration, find_migration};
 pub use error::ExchangeError;
+pub use given::GivenOption;
 pub use preflight::rehearse_validation;
 pub use validation::{HostClients, ValidationPlan};

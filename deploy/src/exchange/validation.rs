@@ -22,7 +22,7 @@ pub struct HostClients<'a> {
 }
 
 /// How a version is validated.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValidationPlan {
     /// The categories; empty: all.
     pub categories: Vec<String>,

@@ -109,12 +109,25 @@ pub enum RollbackError {
         problem: String,
     },
     /// A step failed.
-    #[error("the step {} failed: {cause}; `ark rollback` goes on once that is mended", step.as_str())]
+    #[error("the step {} failed: {cause}; `ark rollback` goes on once that is mended, also with options that correct what it was begun with; `ark rollback --give-up` ends it and leaves everything as it is", step.as_str())]
     Step {
         /// The step.
         step: RollbackStep,
         /// What is wrong.
         cause: Box<RollbackError>,
+    },
+    /// The way back of an upgrade is ended by that alone.
+    #[error(
+        "{id} is the way back of {upgrade}, and ends with it: `ark upgrade` goes on, also with options that correct what it was begun with{keep}",
+        keep = if *may_keep { "; `ark upgrade --keep` stays with the new version" } else { "" }
+    )]
+    OfUpgrade {
+        /// Its id.
+        id: String,
+        /// The upgrade.
+        upgrade: String,
+        /// Whether the upgrade may stay with the new version.
+        may_keep: bool,
     },
     /// Another command ended the rollback that was waited for.
     #[error("another command has ended the rollback {0}; `ark rollback history` shows it")]

@@ -92,6 +92,11 @@ pub(super) struct RollbackStart {
 pub(super) enum RollbackEntry {
     /// A rollback begins.
     Started(Box<RollbackStart>),
+    /// Options were taken over by a run that goes on: what it is run with from here on, and the weights of the backend's servers before.
+    Corrected {
+        plan: Box<RollbackPlan>,
+        weights: BTreeMap<String, u32>,
+    },
     /// A step is about to be taken.
     Step(RollbackStep),
     /// The database cannot be copied.
@@ -161,6 +166,8 @@ pub(crate) struct RollbackState {
     pub(super) restores: u32,
     /// Whether the last of these restores has not said that it ended.
     pub(super) is_restoring: bool,
+    /// Whether the step that gives the stable version the requests was begun.
+    pub(super) has_begun_traffic: bool,
     pub(super) past: PastRollback,
 }
 
@@ -171,6 +178,7 @@ impl RollbackState {
             damage: None,
             restores: 0,
             is_restoring: false,
+            has_begun_traffic: false,
             past,
         }
     }
@@ -217,7 +225,12 @@ impl RollbackState {
     /// Takes an entry over.
     pub(super) fn apply_entry(&mut self, entry: &RollbackEntry) {
         match entry {
-            RollbackEntry::Started(_) | RollbackEntry::Step(_) => {}
+            RollbackEntry::Started(_) => {}
+            RollbackEntry::Step(step) => self.has_begun_traffic |= *step == RollbackStep::Traffic,
+            RollbackEntry::Corrected { plan, weights } => {
+                self.begin.plan = RollbackPlan::clone(plan);
+                self.begin.weights.clone_from(weights);
+            }
             RollbackEntry::Damaged(problem) => self.damage = Some(problem.clone()),
             RollbackEntry::SettingAside(aside) => {
                 self.past.set_aside = Some(aside.clone());

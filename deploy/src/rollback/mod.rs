@@ -11,6 +11,8 @@
 
 mod database;
 mod error;
+mod give_up;
+mod given;
 mod health;
 mod journal;
 mod plan;

@@ -29,6 +29,21 @@ pub struct TrafficPlan {
     pub interval: Duration,
 }
 
+impl TrafficPlan {
+    /// What is done where nothing else is said.
+    #[must_use]
+    pub fn of_haproxy(haproxy: HaproxyAddress) -> Self {
+        Self {
+            haproxy,
+            backend: "ark".to_owned(),
+            server: "stable".to_owned(),
+            shares: vec![25, 50, 75, 100],
+            step: Duration::from_secs(30),
+            interval: Duration::from_secs(2),
+        }
+    }
+}
+
 /// What a rollback is run with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RollbackPlan {

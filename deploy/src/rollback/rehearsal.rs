@@ -5,24 +5,25 @@ use std::path::Path;
 use ark_client::HostClient;
 
 use crate::canary::read_state;
-use crate::exchange::HostClients;
 use crate::exchange::control::describe_actions;
 use crate::exchange::preflight::{Preflight, find_refused_tokens};
 use crate::exchange::validation::describe_validation;
 use crate::exchange::version::ask_version;
+use crate::exchange::{GivenOption, HostClients};
 use crate::exclusion::{ExchangeKind, refuse_run};
 use crate::journal::Journal;
 
 use super::database::{AcceptedLoss, DatabaseChoice, check_accepted, covers_loss, decide_way};
 use super::error::RollbackError;
+use super::given::take_options;
 use super::journal::{RollbackEntry, RollbackStart, RollbackState, RollbackStep, read_entries};
 use super::plan::{RollbackPlan, excluded_upgrades};
 use super::run::{prepare_rollback, refuse_other_exchange};
 use super::traffic::read_weights;
 
-/// Checks what the run needs, and changes nothing: of a rollback that begins, or of the one that is under way, whatever `plan` says, as
+/// Checks what the run needs, and changes nothing: of a rollback that begins, or of the one that is under way, as
 /// [`super::Rollback::open`] takes it up. Returns the steps that the run would take, one a line: their names are those of its journal. What is no step is
-/// `goes-on` or `note`.
+/// `goes-on`, `taken` or `note`.
 ///
 /// # Errors
 /// Something is missing, or the run would be refused: the message names everything that was found.
@@ -30,6 +31,7 @@ pub fn rehearse_rollback(
     clients: HostClients<'_>,
     path: &Path,
     plan: Option<RollbackPlan>,
+    given: &[GivenOption],
     accepted: Option<AcceptedLoss>,
 ) -> Result<Vec<String>, RollbackError> {
     let client = clients.client;
@@ -44,8 +46,11 @@ pub fn rehearse_rollback(
     };
     refuse_run(client, kind, path)?;
     found.check_journal(kind, client, path);
-    let plan = state.begin.plan.clone();
     let mut lines = vec![format!("goes-on: {}", state.begin.id)];
+    if let Some((taken, _)) = take_options(&mut state, given)? {
+        lines.extend(taken.iter().map(|line| format!("taken: {line}")));
+    }
+    let plan = state.begin.plan.clone();
     lines.extend(check_plan(clients, &plan, &mut found));
     found.check_host(client, false);
     found.check_validation(plan.validation.as_ref(), clients);

@@ -24,7 +24,7 @@ use crate::exchange::serving::{HostWatch, is_ready};
 use crate::exchange::token::TokenFile;
 use crate::exchange::validation::Validated;
 use crate::exchange::version::ask_version;
-use crate::exchange::{ExchangeError, HostClients};
+use crate::exchange::{ExchangeError, GivenOption, HostClients};
 use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own};
 use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::runner::RunMark;
@@ -34,6 +34,7 @@ use super::database::{
     AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, covers_loss, decide_way,
 };
 use super::error::RollbackError;
+use super::given::{take_from_upgrade, take_options};
 use super::journal::{
     PastRollback, PastStep, RollbackEntry, RollbackStart, RollbackState, RollbackStep, read_entries,
 };
@@ -200,16 +201,18 @@ pub(crate) fn give_up_for_upgrade(
 }
 
 impl<'a> Rollback<'a> {
-    /// Takes up the rollback that is under way, whatever `plan` says, but for the way back of an upgrade, which takes up its own alone; begins the one of `plan` if there is none. `accepted`: how many decisions
-    /// may be set aside. `tell` is told each step.
+    /// Takes up the rollback that is under way, with the options that are `given`; the way back of an upgrade takes up its own alone, with what its
+    /// `plan` has by now. Begins the one of `plan` if there is none. `accepted`: how many decisions may be set aside. `tell` is told each step, and
+    /// each option that is taken.
     ///
     /// # Errors
-    /// There is none to take up and no plan; something that the plan needs is missing; decisions would be set aside that are not accepted.
+    /// There is none to take up and no plan; something that the plan needs is missing; an option would make it another rollback; decisions would be set aside that are not accepted.
     /// Nothing has changed.
     pub fn open(
         clients: HostClients<'a>,
         path: &Path,
         plan: Option<RollbackPlan>,
+        given: &[GivenOption],
         accepted: Option<AcceptedLoss>,
         stop: &AtomicBool,
         tell: &'a mut dyn FnMut(&str, Value),
@@ -234,8 +237,18 @@ impl<'a> Rollback<'a> {
                     journal: path.to_owned(),
                 });
             }
-            (Some(mut state), _) if state.past.ended_at_ms.is_none() => {
+            (Some(mut state), plan) if state.past.ended_at_ms.is_none() => {
+                let taken = match plan.filter(|plan| plan.upgrade.is_some()) {
+                    Some(now) => take_from_upgrade(&mut state, now),
+                    None => take_options(&mut state, given)?,
+                };
                 tell("goes-on", json!({"reason": state.begin.id}));
+                if let Some((lines, entry)) = taken {
+                    journal.record_entry(&entry)?;
+                    for line in lines {
+                        tell("taken", json!({"reason": line}));
+                    }
+                }
                 state.forget_repeated();
                 state
             }
@@ -341,7 +354,7 @@ impl<'a> Rollback<'a> {
         }
     }
 
-    fn note_entry(&mut self, entry: &RollbackEntry) -> Result<(), RollbackError> {
+    pub(super) fn note_entry(&mut self, entry: &RollbackEntry) -> Result<(), RollbackError> {
         self.journal.record_entry(entry)?;
         self.state.apply_entry(entry);
         Ok(())
@@ -393,7 +406,7 @@ impl<'a> Rollback<'a> {
                 // The command that runs it takes everything back. If that is killed meanwhile, the next request finds the canary free.
                 Ok(true) => std::thread::sleep(TICK),
                 Ok(false) => {
-                    let taken = HostCanary::take_up(client, path, &mut *self.tell)?;
+                    let taken = HostCanary::take_up(client, path, &[], &mut *self.tell)?;
                     if taken.leave_to_rollback(stop)? {
                         return Ok(format!(
                             "{} was ended; what its take-over began is undone by the next steps",
@@ -509,7 +522,7 @@ impl<'a> Rollback<'a> {
         }
     }
 
-    fn token_file(&self) -> TokenFile {
+    pub(super) fn token_file(&self) -> TokenFile {
         TokenFile::place_beside(self.journal.path(), &self.state.begin.id)
     }
 
@@ -553,7 +566,7 @@ impl<'a> Rollback<'a> {
         self.recorded = recorded;
     }
 
-    fn post_step(&self, key: &str, step: &str, reason: &str) -> Result<(), ClientError> {
+    pub(super) fn post_step(&self, key: &str, step: &str, reason: &str) -> Result<(), ClientError> {
         let RollbackStart { id, plan, .. } = &self.state.begin;
         let record = StepRecord {
             deployment: id,

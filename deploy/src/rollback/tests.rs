@@ -127,7 +127,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
         };
         let wanted = wanted.map(|upgrade| build_plan(dir.path(), upgrade));
         let stop = AtomicBool::new(false);
-        let opened = Rollback::open(clients, &path, wanted, None, &stop, &mut tell).map(drop);
+        let opened = Rollback::open(clients, &path, wanted, &[], None, &stop, &mut tell).map(drop);
         match expected {
             Ok(id) => {
                 opened.unwrap();

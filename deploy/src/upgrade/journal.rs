@@ -105,6 +105,8 @@ pub(super) struct UpgradeStart {
 pub(super) enum UpgradeEntry {
     /// An upgrade begins.
     Started(Box<UpgradeStart>),
+    /// Options were taken over by a run that goes on: what it is run with from here on.
+    Corrected(Box<UpgradePlan>),
     /// The process of the stable version that is about to be stopped.
     Serves(HostIdentity),
     /// A step.
@@ -174,6 +176,7 @@ impl UpgradeState {
     pub(super) fn apply_entry(&mut self, entry: &UpgradeEntry) {
         match entry {
             UpgradeEntry::Started(_) => {}
+            UpgradeEntry::Corrected(plan) => self.begin.plan = UpgradePlan::clone(plan),
             UpgradeEntry::Serves(process) => self.served = Some(process.clone()),
             UpgradeEntry::Phase(phase) => {
                 self.phase = Some(*phase);

@@ -8,21 +8,22 @@ use crate::exchange::preflight::Preflight;
 use crate::exchange::serving::{Serving, has_gone, is_ready};
 use crate::exchange::validation::describe_validation;
 use crate::exchange::version::ask_version;
-use crate::exchange::{ExchangeError, HostClients, find_migration};
+use crate::exchange::{ExchangeError, GivenOption, HostClients, find_migration};
 use crate::exclusion::{ExchangeKind, refuse_run};
 use crate::journal::Journal;
 use crate::rollback::{describe_rollback, read_way_back};
 
 use super::error::UpgradeError;
+use super::given::take_options;
 use super::journal::{
     UpgradeEntry, UpgradePlan, UpgradeState, UpgradeStep, UpgradeVerb, read_entries,
 };
 use super::run::{list_excluded, prepare_upgrade, take_same_version};
 use super::way_back::plan_way_back;
 
-/// Checks what the run needs, and changes nothing: of an upgrade that begins, or of the one that is under way, whatever `plan` says, as
+/// Checks what the run needs, and changes nothing: of an upgrade that begins, or of the one that is under way, as
 /// [`super::Upgrade::open`] takes it up. Returns the steps that the run would take, one a line: their names are those of its journal. What is no step is
-/// `goes-on`, `going-back`, `went-back` or `kept`.
+/// `goes-on`, `taken`, `going-back`, `went-back` or `kept`.
 ///
 /// # Errors
 /// Something is missing, or the run would be refused: the message names everything that was found.
@@ -30,6 +31,7 @@ pub fn rehearse_upgrade(
     clients: HostClients<'_>,
     path: &Path,
     plan: Option<UpgradePlan>,
+    given: &[GivenOption],
     verb: UpgradeVerb,
 ) -> Result<Vec<String>, UpgradeError> {
     let client = clients.client;
@@ -46,6 +48,8 @@ pub fn rehearse_upgrade(
     let mut found = Preflight::default();
     found.check_journal(kind, client, path);
     let mut lines = vec![format!("goes-on: {}", state.begin.id)];
+    let taken = take_options(&mut state.begin.plan, given)?;
+    lines.extend(taken.iter().map(|line| format!("taken: {line}")));
     match (verb, &state.going_back) {
         (UpgradeVerb::Keep, _) => lines.push(rehearse_keep(clients, &state, &mut found)),
         (UpgradeVerb::Run, None) => {

@@ -23,7 +23,9 @@ use crate::exchange::serving::{
 };
 use crate::exchange::validation::Validated;
 use crate::exchange::version::{ask_version, hash_file};
-use crate::exchange::{ExchangeError, HostClients, HostControl, Migration, find_migration};
+use crate::exchange::{
+    ExchangeError, GivenOption, HostClients, HostControl, Migration, find_migration,
+};
 use crate::exclusion::{ExchangeKind, OtherJournal, OwnJournal, hold_others, open_own};
 use crate::journal::{EXCHANGE_ROOM, Journal, JournalError};
 use crate::rollback::{AcceptedLoss, RollbackReport, give_up_for_upgrade};
@@ -31,6 +33,7 @@ use crate::runner::RunMark;
 use crate::validate::{ValidationReport, reserve_validation};
 
 use super::error::UpgradeError;
+use super::given::take_options;
 use super::journal::{
     UpgradeEntry, UpgradePlan, UpgradeStart, UpgradeState, UpgradeStep, read_entries,
 };
@@ -136,15 +139,16 @@ pub(super) fn prepare_upgrade(
 }
 
 impl<'a> Upgrade<'a> {
-    /// Takes up the upgrade that is under way, whatever `plan` says; begins the one of `plan` if there is none. `accepted`: how many decisions of
-    /// the new version may be set aside on the way back. `tell` is told each step.
+    /// Takes up the upgrade that is under way, with the options that are `given`; begins the one of `plan` if there is none. `accepted`: how many
+    /// decisions of the new version may be set aside on the way back. `tell` is told each step, and each option that is taken.
     ///
     /// # Errors
-    /// There is none to take up and no plan, or something that the plan needs is missing. Nothing has changed.
+    /// There is none to take up and no plan, or something that the plan needs is missing; an option would make it another upgrade. Nothing has changed.
     pub fn open(
         clients: HostClients<'a>,
         path: &Path,
         plan: Option<UpgradePlan>,
+        given: &[GivenOption],
         accepted: Option<AcceptedLoss>,
         stop: &AtomicBool,
         tell: &'a mut dyn FnMut(&str, Value),
@@ -165,7 +169,15 @@ impl<'a> Upgrade<'a> {
                     take_same_version(&mut state.begin, plan.new_binary)?;
                 }
                 let data_lock = DataDirLock::acquire(&state.begin.plan.data_dir)?;
+                let lines = take_options(&mut state.begin.plan, given)?;
                 tell("goes-on", json!({"reason": state.begin.id}));
+                if !lines.is_empty() {
+                    let plan = Box::new(state.begin.plan.clone());
+                    journal.record_entry(&UpgradeEntry::Corrected(plan))?;
+                }
+                for line in lines {
+                    tell("taken", json!({"reason": line}));
+                }
                 (state, data_lock)
             }
             (None, _) if waited && was_under_way => return Err(UpgradeError::Ended),

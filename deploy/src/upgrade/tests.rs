@@ -113,7 +113,7 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
         };
         let wanted = wanted.map(|binary| build_plan(dir.path(), binary));
         let stop = AtomicBool::new(false);
-        let opened = Upgrade::open(clients, &path, wanted, None, &stop, &mut tell).map(drop);
+        let opened = Upgrade::open(clients, &path, wanted, &[], None, &stop, &mut tell).map(drop);
         match expected {
             Ok(id) => {
                 opened.unwrap();
@@ -179,7 +179,7 @@ fn a_new_version_is_known_by_what_its_program_holds() {
         let wanted = Some(build_plan(dir.path(), wanted));
         let stop = AtomicBool::new(false);
         let mut tell = |_: &str, _: serde_json::Value| {};
-        let opened = Upgrade::open(clients, &path, wanted, None, &stop, &mut tell).map(drop);
+        let opened = Upgrade::open(clients, &path, wanted, &[], None, &stop, &mut tell).map(drop);
         match opened {
             Ok(()) => assert!(is_taken_up, "case {number}"),
             Err(error) => assert!(

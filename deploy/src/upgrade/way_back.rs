@@ -61,7 +61,7 @@ impl Upgrade<'_> {
         let plan = self.state.begin.plan.clone();
         let (clients, path) = (self.clients, &plan.rollback_journal);
         let tell = &mut *self.tell;
-        let report = Rollback::open(clients, path, Some(back), self.accepted, stop, tell)
+        let report = Rollback::open(clients, path, Some(back), &[], self.accepted, stop, tell)
             .and_then(|rollback| rollback.run_steps(stop))
             .map_err(not_back)?;
         // The token of before went with the database.

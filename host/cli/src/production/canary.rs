@@ -21,7 +21,7 @@ use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
 use crate::usage::{UsageError, ensure_usage};
 
-use super::host_commands::parse_seconds;
+use super::host_commands::{GoOnArgs, RehearsalArgs, parse_seconds};
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
 use super::{describe_step, print_steps, report_problems};
@@ -50,11 +50,11 @@ enum CanaryCommand {
     /// Keeps the share that the new version has, and goes on checking.
     Pause(RehearsalArgs),
     /// Ends a pause; or goes on with a canary whose command was killed.
-    Resume(RehearsalArgs),
+    Resume(GoOnArgs),
     /// Goes on to the next share at the next check that is a success.
     Promote(RehearsalArgs),
     /// Moves all requests back to the stable fronts; after a kill, undoes what was begun.
-    Abort(RehearsalArgs),
+    Abort(GoOnArgs),
 }
 
 impl CanaryCommand {
@@ -63,9 +63,9 @@ impl CanaryCommand {
         let (args, order) = match self {
             Self::Start(_) | Self::Status => return None,
             Self::Pause(args) => (args, CanaryOrder::Pause),
-            Self::Resume(args) => (args, CanaryOrder::Resume),
+            Self::Resume(args) => (&args.rehearsal, CanaryOrder::Resume),
             Self::Promote(args) => (args, CanaryOrder::Promote),
-            Self::Abort(args) => (args, CanaryOrder::Abort),
+            Self::Abort(args) => (&args.rehearsal, CanaryOrder::Abort),
         };
         if args.dry_run { Some(order) } else { None }
     }
@@ -185,14 +185,6 @@ struct CanaryStartArgs {
     rehearsal: RehearsalArgs,
 }
 
-/// Whether a command only says what it would do.
-#[derive(Debug, Args)]
-struct RehearsalArgs {
-    /// Show what would be done and check all that it needs. Nothing is changed.
-    #[arg(long)]
-    dry_run: bool,
-}
-
 impl CanaryStartArgs {
     fn into_plan(self) -> anyhow::Result<CanaryPlan> {
         let growing = self.shares.windows(2).all(|pair| pair[0] < pair[1]);
@@ -290,7 +282,12 @@ fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
     if let Some(order) = args.command.find_rehearsed() {
-        print_steps(&rehearse_order(&client, &journal, order)?, args.json)?;
+        let given = match args.command {
+            CanaryCommand::Resume(args) | CanaryCommand::Abort(args) => args.list_given()?,
+            _ => Vec::new(),
+        };
+        let steps = rehearse_order(&client, &journal, order, &given)?;
+        print_steps(&steps, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let report = match args.command {
@@ -329,23 +326,26 @@ fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
         CanaryCommand::Promote(_) => {
             return ask_canary(&client, &journal, CanaryOrder::Promote, args.json);
         }
-        CanaryCommand::Resume(_) => {
+        CanaryCommand::Resume(more) => {
+            let given = more.list_given()?;
             let stop = watch_interrupts()?;
             let request = CanaryOrder::Resume;
-            if send_and_print(&client, &journal, request, &stop, args.json)? {
+            // A process that runs it takes no options: with some, the canary is taken up or that is refused.
+            if given.is_empty() && send_and_print(&client, &journal, request, &stop, args.json)? {
                 return Ok(ExitCode::SUCCESS);
             }
-            let canary = HostCanary::take_up(&client, &journal, &mut tell)?;
+            let canary = HostCanary::take_up(&client, &journal, &given, &mut tell)?;
             canary.check_token()?;
             canary.resume(&stop)?
         }
-        CanaryCommand::Abort(_) => {
+        CanaryCommand::Abort(more) => {
+            let given = more.list_given()?;
             let stop = watch_interrupts()?;
             let request = CanaryOrder::Abort;
-            if send_and_print(&client, &journal, request, &stop, args.json)? {
+            if given.is_empty() && send_and_print(&client, &journal, request, &stop, args.json)? {
                 return Ok(ExitCode::SUCCESS);
             }
-            let canary = HostCanary::take_up(&client, &journal, &mut tell)?;
+            let canary = HostCanary::take_up(&client, &journal, &given, &mut tell)?;
             let report = canary.abort("an operator ended it", &stop)?;
             print_report(&report, args.json)?;
             return Ok(ExitCode::SUCCESS);

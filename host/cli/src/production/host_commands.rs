@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ark_deploy::exchange::{HostControl, ValidationPlan};
+use ark_deploy::exchange::{GivenOption, HostControl, ValidationPlan};
 use ark_deploy::haproxy::HaproxyAddress;
 use ark_deploy::rollback::TrafficPlan;
 use clap::Args;
@@ -44,27 +44,42 @@ pub(super) struct HostPlaceArgs {
     /// The unit of systemd that runs the host, in place of commands.
     #[arg(long, value_name = "NAME")]
     unit: Option<String>,
-    /// The program that the unit starts, whose place the version takes.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/usr/bin/ark",
-        requires = "unit"
-    )]
-    pub(super) program: PathBuf,
-    /// How long each command, and the start of a host, may take, in seconds. Fronts park requests for 30 s (`--hold-for`).
-    #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
-    timeout: f64,
+    /// The program that the unit starts, whose place the version takes [default: /usr/bin/ark].
+    #[arg(long, value_name = "FILE", requires = "unit")]
+    program: Option<PathBuf>,
+    /// How long each command, and the start of a host, may take, in seconds [default: 25]. Fronts park requests for 30 s (`--hold-for`).
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<f64>,
 }
 
+/// The program of the package's unit.
+const PROGRAM: &str = "/usr/bin/ark";
+/// How long a command may take where nothing else is said, in seconds.
+const TIMEOUT: f64 = 25.0;
+/// How long the validation waits likewise.
+const PATIENCE: f64 = 30.0;
+
 impl HostPlaceArgs {
-    /// Whether nothing is said of the host.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.stop_command.is_none() && self.unit.is_none()
+    /// What is given, for a run that goes on.
+    pub(super) fn list_given(&self, given: &mut Vec<GivenOption>) -> anyhow::Result<()> {
+        given.extend(self.data_dir.clone().map(GivenOption::DataDir));
+        given.extend(self.snapshots.clone().map(GivenOption::Snapshots));
+        given.extend(self.stop_command.clone().map(GivenOption::StopCommand));
+        given.extend(self.unit.clone().map(GivenOption::Unit));
+        given.extend(self.program.clone().map(GivenOption::Program));
+        if self.timeout.is_some() {
+            given.push(GivenOption::Timeout(self.timeout()?));
+        }
+        Ok(())
+    }
+
+    /// The program that the unit starts.
+    pub(super) fn program(&self) -> PathBuf {
+        self.program.clone().unwrap_or_else(|| PROGRAM.into())
     }
 
     pub(super) fn timeout(&self) -> anyhow::Result<Duration> {
-        parse_seconds("--timeout", self.timeout)
+        parse_seconds("--timeout", self.timeout.unwrap_or(TIMEOUT))
     }
 
     pub(super) const fn has_unit(&self) -> bool {
@@ -77,7 +92,7 @@ impl HostPlaceArgs {
     /// Neither commands nor a unit are given, or the name of the unit is none.
     pub(super) fn control(&self, option: &str, start: Option<&str>) -> anyhow::Result<HostControl> {
         if let Some(unit) = &self.unit {
-            let control = HostControl::of_unit(unit, self.program.clone());
+            let control = HostControl::of_unit(unit, self.program());
             return control.map_err(|error| UsageError(format!("--unit: {error}")).into());
         }
         Ok(HostControl::Commands {
@@ -92,50 +107,115 @@ impl HostPlaceArgs {
     }
 }
 
+/// Whether a command only says what it would do.
+#[derive(Debug, Args)]
+pub(super) struct RehearsalArgs {
+    /// Show what would be done and check all that it needs. Nothing is changed.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// What corrects a canary that no process runs.
+#[derive(Debug, Args)]
+pub(super) struct GoOnArgs {
+    /// Stops the host that runs, in place of the command with which the canary was begun. Only where no process runs the canary, as all of these.
+    #[arg(long, value_name = "COMMAND")]
+    stop_command: Option<String>,
+    /// Starts the new version, likewise.
+    #[arg(long, value_name = "COMMAND")]
+    start_command: Option<String>,
+    /// Starts the stable version again, likewise.
+    #[arg(long, value_name = "COMMAND")]
+    start_stable_command: Option<String>,
+    /// How long each of these commands, and the start of a host, may take, in seconds, likewise.
+    #[arg(long, value_name = "SECONDS")]
+    take_over_timeout: Option<f64>,
+    #[command(flatten)]
+    pub(super) rehearsal: RehearsalArgs,
+}
+
+impl GoOnArgs {
+    /// What is given. Values are checked.
+    pub(super) fn list_given(self) -> anyhow::Result<Vec<GivenOption>> {
+        let mut given = Vec::new();
+        given.extend(self.stop_command.map(GivenOption::StopCommand));
+        given.extend(self.start_command.map(GivenOption::StartCommand));
+        let stable = self.start_stable_command;
+        given.extend(stable.map(GivenOption::StartStableCommand));
+        if let Some(timeout) = self.take_over_timeout {
+            let timeout = parse_seconds("--take-over-timeout", timeout)?;
+            given.push(GivenOption::Timeout(timeout));
+        }
+        Ok(given)
+    }
+}
+
 /// How the requests go to the version.
 #[derive(Debug, Args)]
 pub(super) struct TrafficArgs {
     /// The runtime socket of `HAProxy`: a path, or HOST:PORT. It needs `level admin`. Without it the host has all requests.
     #[arg(long, env = "ARK_HAPROXY", value_name = "SOCKET")]
     haproxy: Option<HaproxyAddress>,
-    /// The backend of `HAProxy`.
-    #[arg(long, default_value = "ark", value_name = "NAME")]
-    backend: String,
-    /// The server of the backend that stands for the version.
-    #[arg(long, default_value = "stable", value_name = "NAME")]
-    server: String,
-    /// The shares in percent.
-    #[arg(long, value_delimiter = ',', default_value = "25,50,75,100")]
-    shares: Vec<u32>,
-    /// How long each share is watched, in seconds.
-    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
-    step: f64,
-    /// The pause between two looks at it, in seconds.
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
-    interval: f64,
+    /// The backend of `HAProxy` [default: ark].
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// The server of the backend that stands for the version [default: stable].
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// The shares in percent [default: 25,50,75,100].
+    #[arg(long, value_delimiter = ',')]
+    shares: Option<Vec<u32>>,
+    /// How long each share is watched, in seconds [default: 30].
+    #[arg(long, value_name = "SECONDS")]
+    step: Option<f64>,
+    /// The pause between two looks at it, in seconds [default: 2].
+    #[arg(long, value_name = "SECONDS")]
+    interval: Option<f64>,
 }
 
 impl TrafficArgs {
-    pub(super) fn into_plan(self) -> anyhow::Result<Option<TrafficPlan>> {
-        // Values are checked also where nothing goes by them.
-        let growing = self.shares.windows(2).all(|pair| pair[0] < pair[1]);
-        ensure_usage!(
-            growing
-                && self.shares.first().is_some_and(|first| *first > 0)
-                && self.shares.last() == Some(&100),
-            "--shares {:?}: give growing numbers from 1 to 100, the last 100",
-            self.shares
-        );
-        let step = parse_seconds("--step", self.step)?;
-        let interval = parse_seconds("--interval", self.interval)?;
-        Ok(self.haproxy.map(|haproxy| TrafficPlan {
-            haproxy,
-            backend: self.backend,
-            server: self.server,
-            shares: self.shares,
-            step,
-            interval,
-        }))
+    /// What is given. Values are checked also where nothing goes by them.
+    pub(super) fn list_given(&self, given: &mut Vec<GivenOption>) -> anyhow::Result<()> {
+        given.extend(self.haproxy.clone().map(GivenOption::Haproxy));
+        given.extend(self.backend.clone().map(GivenOption::Backend));
+        given.extend(self.server.clone().map(GivenOption::Server));
+        if let Some(shares) = &self.shares {
+            let growing = shares.windows(2).all(|pair| pair[0] < pair[1]);
+            ensure_usage!(
+                growing
+                    && shares.first().is_some_and(|first| *first > 0)
+                    && shares.last() == Some(&100),
+                "--shares {shares:?}: give growing numbers from 1 to 100, the last 100"
+            );
+            given.push(GivenOption::Shares(shares.clone()));
+        }
+        if let Some(step) = self.step {
+            given.push(GivenOption::Step(parse_seconds("--step", step)?));
+        }
+        if let Some(interval) = self.interval {
+            let interval = parse_seconds("--interval", interval)?;
+            given.push(GivenOption::Interval(interval));
+        }
+        Ok(())
+    }
+
+    /// What `given` says of the requests; `None`: no `HAProxy` is named.
+    pub(super) fn plan_traffic(given: &[GivenOption]) -> Option<TrafficPlan> {
+        let mut plan = given.iter().find_map(|one| match one {
+            GivenOption::Haproxy(haproxy) => Some(TrafficPlan::of_haproxy(haproxy.clone())),
+            _ => None,
+        })?;
+        for one in given {
+            match one {
+                GivenOption::Backend(name) => plan.backend.clone_from(name),
+                GivenOption::Server(name) => plan.server.clone_from(name),
+                GivenOption::Shares(shares) => plan.shares.clone_from(shares),
+                GivenOption::Step(step) => plan.step = *step,
+                GivenOption::Interval(interval) => plan.interval = *interval,
+                _ => {}
+            }
+        }
+        Some(plan)
     }
 }
 
@@ -148,9 +228,9 @@ pub(super) struct ValidationArgs {
     /// A category of the validation's tests; may be given more than once [default: all].
     #[arg(long, value_name = "CATEGORY")]
     category: Vec<String>,
-    /// How long the validation waits for something that must come, in seconds.
-    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
-    patience: f64,
+    /// How long the validation waits for something that must come, in seconds [default: 30].
+    #[arg(long, value_name = "SECONDS")]
+    patience: Option<f64>,
     /// The address of the host's telemetry, whose objectives the validation reads, or `off` [default: from the configuration, if it answers].
     #[arg(long, value_name = "URL")]
     telemetry: Option<TelemetryChoice>,
@@ -163,7 +243,29 @@ impl ValidationArgs {
     /// Checks the values, also where no validation is planned.
     pub(super) fn check_values(&self) -> anyhow::Result<()> {
         ark_deploy::validate::list_cases(&self.category).map_err(UsageError::new)?;
-        parse_seconds("--patience", self.patience)?;
+        self.patience().map(drop)
+    }
+
+    fn patience(&self) -> anyhow::Result<Duration> {
+        parse_seconds("--patience", self.patience.unwrap_or(PATIENCE))
+    }
+
+    /// What is given, for a run that goes on. `url`: the API of the host.
+    pub(super) fn list_given(&self, url: &str, given: &mut Vec<GivenOption>) -> anyhow::Result<()> {
+        self.check_values()?;
+        if self.no_validation {
+            given.push(GivenOption::NoValidation);
+        }
+        if !self.category.is_empty() {
+            given.push(GivenOption::Categories(self.category.clone()));
+        }
+        if self.patience.is_some() {
+            given.push(GivenOption::Patience(self.patience()?));
+        }
+        if self.telemetry.is_some() {
+            let url = find_exchanged_telemetry(self.telemetry.clone(), url, None, None);
+            given.push(GivenOption::Telemetry(url));
+        }
         Ok(())
     }
 
@@ -176,12 +278,13 @@ impl ValidationArgs {
         env_file: Option<&Path>,
     ) -> anyhow::Result<Option<ValidationPlan>> {
         self.check_values()?;
+        let patience = self.patience()?;
         Ok(if self.no_validation {
             None
         } else {
             Some(ValidationPlan {
                 categories: self.category,
-                patience: parse_seconds("--patience", self.patience)?,
+                patience,
                 journal: journal.to_owned(),
                 telemetry: find_exchanged_telemetry(self.telemetry, url, config, env_file),
             })

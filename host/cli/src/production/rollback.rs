@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ark_client::HostClient;
-use ark_deploy::exchange::HostClients;
+use ark_deploy::exchange::{GivenOption, HostClients};
 use ark_deploy::rollback::{
-    AcceptedLoss, PastRollback, Rollback, RollbackPlan, RollbackReport, read_history,
-    rehearse_rollback,
+    AcceptedLoss, PastRollback, Rollback, RollbackError, RollbackPlan, RollbackReport,
+    read_history, rehearse_rollback,
 };
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -25,7 +25,12 @@ use super::interrupts::watch_interrupts_within;
 use super::journals::default_journal;
 use super::{describe_step, print_steps, report_problems};
 
-/// The exit code is 0 if the stable version serves and passes its validation. Run it again after a kill: it goes on.
+/// How often the health is checked where nothing else is said.
+const HEALTH_TRIES: u32 = 10;
+/// The pause between two of these checks likewise, in seconds.
+const HEALTH_PAUSE: f64 = 5.0;
+
+/// The exit code is 0 if the stable version serves and passes its validation. Run it again after a kill: it goes on, and takes options that correct it.
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
     #[command(flatten)]
@@ -61,9 +66,9 @@ struct RollbackStartArgs {
         hide_default_value = true
     )]
     name: String,
-    /// Why, for the record.
-    #[arg(long, value_name = "TEXT", default_value = "an operator goes back")]
-    reason: String,
+    /// Why, for the record [default: an operator goes back].
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     #[command(flatten)]
     place: HostPlaceArgs,
     /// Starts the stable version, and returns; also where it runs.
@@ -75,12 +80,12 @@ struct RollbackStartArgs {
     /// How many decisions may be set aside with a database that the stable version cannot open, at most; `unknown` for one that cannot be read.
     #[arg(long, value_name = "N")]
     accept_loss_of_decisions: Option<AcceptedLoss>,
-    /// How often the health of the stable version is checked until it is good.
-    #[arg(long, default_value_t = 10, value_name = "N")]
-    health_tries: u32,
-    /// The pause between two of these checks, in seconds.
-    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
-    health_pause: f64,
+    /// How often the health of the stable version is checked until it is good [default: 10].
+    #[arg(long, value_name = "N")]
+    health_tries: Option<u32>,
+    /// The pause between two of these checks, in seconds [default: 5].
+    #[arg(long, value_name = "SECONDS")]
+    health_pause: Option<f64>,
     #[command(flatten)]
     traffic: TrafficArgs,
     #[command(flatten)]
@@ -91,37 +96,67 @@ struct RollbackStartArgs {
     /// The journal of this host's upgrades, none of which may be under way, likewise.
     #[arg(long, value_name = "FILE")]
     upgrade_journal: Option<PathBuf>,
+    /// End a rollback that cannot go on: nothing is undone, and what serves then, database and requests stay as they are.
+    #[arg(long, conflicts_with_all = ["stable_binary", "dry_run", "stop_command", "start_command", "unit"])]
+    give_up: bool,
     /// Show the steps that would be taken, also of a rollback that goes on, and check all that they need. Nothing is changed.
     #[arg(long)]
     dry_run: bool,
 }
 
 impl RollbackStartArgs {
-    /// What is asked for; `None`: nothing, so that a rollback that was begun goes on.
-    fn into_plan(self, client: &HostClient) -> anyhow::Result<Option<RollbackPlan>> {
-        // Values are checked also where a rollback goes on, which has its own.
-        ensure_usage!(
-            (1..=1000).contains(&self.health_tries),
-            "--health-tries {}: give 1 to 1000",
-            self.health_tries
-        );
-        let pause = parse_seconds("--health-pause", self.health_pause)?;
-        let timeout = self.place.timeout()?;
-        let traffic = self.traffic.into_plan()?;
-        self.validation.check_values()?;
-        let Some(binary) = self.stable_binary else {
+    /// What is given, for a rollback that goes on. Values are checked in any case.
+    fn list_given(&self, client: &HostClient) -> anyhow::Result<Vec<GivenOption>> {
+        let mut given = Vec::new();
+        if !self.name.is_empty() {
+            given.push(GivenOption::Name(self.name.clone()));
+        }
+        given.extend(self.reason.clone().map(GivenOption::Reason));
+        given.extend(self.stable_binary.clone().map(GivenOption::StableBinary));
+        self.place.list_given(&mut given)?;
+        given.extend(self.start_command.clone().map(GivenOption::StartCommand));
+        given.extend(self.snapshot.clone().map(GivenOption::Snapshot));
+        if let Some(tries) = self.health_tries {
             ensure_usage!(
-                self.place.is_empty() && self.start_command.is_none(),
-                "give --stable-binary, the `ark` of the stable version"
+                (1..=1000).contains(&tries),
+                "--health-tries {tries}: give 1 to 1000"
             );
+            given.push(GivenOption::HealthTries(tries));
+        }
+        if let Some(pause) = self.health_pause {
+            let pause = parse_seconds("--health-pause", pause)?;
+            given.push(GivenOption::HealthPause(pause));
+        }
+        self.traffic.list_given(&mut given)?;
+        self.validation.list_given(client.url(), &mut given)?;
+        given.extend(self.canary_journal.clone().map(GivenOption::CanaryJournal));
+        given.extend(
+            self.upgrade_journal
+                .clone()
+                .map(GivenOption::UpgradeJournal),
+        );
+        Ok(given)
+    }
+
+    /// What is asked for; `None`: nothing, so that a rollback that was begun goes on. `given`: what [`Self::list_given`] returned.
+    fn into_plan(
+        self,
+        client: &HostClient,
+        given: &[GivenOption],
+    ) -> anyhow::Result<Option<RollbackPlan>> {
+        let Some(binary) = self.stable_binary else {
             return Ok(None);
         };
+        let timeout = self.place.timeout()?;
+        let traffic = TrafficArgs::plan_traffic(given);
         let control = self
             .place
             .control("--start-command", self.start_command.as_deref())?;
         Ok(Some(RollbackPlan {
             version: self.name,
-            reason: self.reason,
+            reason: self
+                .reason
+                .unwrap_or_else(|| "an operator goes back".to_owned()),
             upgrade: None,
             binary,
             data_dir: match self.place.data_dir {
@@ -135,8 +170,8 @@ impl RollbackStartArgs {
             snapshot: self.snapshot,
             control,
             timeout,
-            tries: self.health_tries,
-            pause,
+            tries: self.health_tries.unwrap_or(HEALTH_TRIES),
+            pause: parse_seconds("--health-pause", self.health_pause.unwrap_or(HEALTH_PAUSE))?,
             traffic,
             validation: self.validation.into_plan(
                 &default_journal("validate", client)?,
@@ -183,21 +218,40 @@ fn run_rollback(args: RollbackArgs) -> anyhow::Result<ExitCode> {
         None => client.clone(),
     };
     let (dry_run, accepted) = (args.start.dry_run, args.start.accept_loss_of_decisions);
-    let plan = args.start.into_plan(&client)?;
+    let give_up = args.start.give_up;
+    let mut given = args.start.list_given(&client)?;
+    if give_up {
+        // What the environment says is of no use then: nothing is done by it.
+        given.clear();
+    }
+    let plan = args.start.into_plan(&client, &given)?;
+    let refuse = |error| {
+        match error {
+        RollbackError::None(_) if !given.is_empty() => {
+            UsageError::new("give --stable-binary, the `ark` of the stable version: no rollback is under way that could take the other options").into()
+        }
+        error => anyhow::Error::from(error),
+    }
+    };
     let clients = HostClients {
         client: &client,
         submitter: &submitter,
     };
     if dry_run {
-        let steps = rehearse_rollback(clients, &journal, plan, accepted)?;
+        let steps = rehearse_rollback(clients, &journal, plan, &given, accepted).map_err(refuse)?;
         print_steps(&steps, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = watch_interrupts_within(INTERRUPT_GRACE)?;
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
-    let report =
-        Rollback::open(clients, &journal, plan, accepted, &stop, &mut tell)?.run_steps(&stop)?;
+    let opened = Rollback::open(clients, &journal, plan, &given, accepted, &stop, &mut tell);
+    let rollback = opened.map_err(refuse)?;
+    if give_up {
+        print_report(&rollback.give_up()?, args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = rollback.run_steps(&stop)?;
     print_report(&report, args.json)?;
     Ok(exit_code(report.past.passed))
 }
@@ -220,7 +274,9 @@ fn print_past(past: &PastRollback) {
     let result = past.result.as_deref();
     print_line!(
         "    {}",
-        result.unwrap_or("it has not ended; `ark rollback` goes on with it")
+        result.unwrap_or(
+            "it has not ended; `ark rollback` goes on with it, `ark rollback --give-up` ends it"
+        )
     );
 }
 

@@ -5,23 +5,25 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use ark_client::HostClient;
-use ark_deploy::exchange::HostClients;
+use ark_deploy::exchange::{GivenOption, HostClients};
 use ark_deploy::rollback::AcceptedLoss;
-use ark_deploy::upgrade::{Upgrade, UpgradePlan, UpgradeReport, UpgradeVerb, rehearse_upgrade};
+use ark_deploy::upgrade::{
+    Upgrade, UpgradeError, UpgradePlan, UpgradeReport, UpgradeVerb, rehearse_upgrade,
+};
 use clap::Args;
 use serde_json::Value;
 
 use crate::args::configured_data_dir;
 use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
-use crate::usage::{UsageError, ensure_usage};
+use crate::usage::UsageError;
 
 use super::host_commands::{HostPlaceArgs, INTERRUPT_GRACE, ValidationArgs};
 use super::interrupts::watch_interrupts_within;
 use super::journals::default_journal;
 use super::{describe_step, print_steps, report_problems};
 
-/// The exit code is 0 if the new version serves and passes its validation. Run it again after a kill: it goes on.
+/// The exit code is 0 if the new version serves and passes its validation. Run it again after a kill: it goes on, and takes options that correct it.
 #[derive(Debug, Args)]
 pub(crate) struct UpgradeArgs {
     #[command(flatten)]
@@ -83,17 +85,32 @@ pub(crate) struct UpgradeArgs {
 }
 
 impl UpgradeArgs {
+    /// What is given, for an upgrade that goes on. Values are checked in any case.
+    fn list_given(&self, client: &HostClient) -> anyhow::Result<Vec<GivenOption>> {
+        let mut given = Vec::new();
+        if !self.name.is_empty() {
+            given.push(GivenOption::Name(self.name.clone()));
+        }
+        self.place.list_given(&mut given)?;
+        given.extend(self.stable_binary.clone().map(GivenOption::StableBinary));
+        given.extend(self.start_command.clone().map(GivenOption::StartCommand));
+        let stable = self.start_stable_command.clone();
+        given.extend(stable.map(GivenOption::StartStableCommand));
+        given.extend(self.config.clone().map(GivenOption::Config));
+        given.extend(self.env_file.clone().map(GivenOption::EnvFile));
+        self.validation.list_given(client.url(), &mut given)?;
+        let journal = self.rollback_journal.clone();
+        given.extend(journal.map(GivenOption::RollbackJournal));
+        given.extend(self.canary_journal.clone().map(GivenOption::CanaryJournal));
+        Ok(given)
+    }
+
     /// What is asked for; `None`: nothing, so that an upgrade that was begun goes on.
     fn into_plan(self, client: &HostClient) -> anyhow::Result<Option<UpgradePlan>> {
-        let timeout = self.place.timeout()?;
-        self.validation.check_values()?;
         let Some(new_binary) = self.new_binary else {
-            ensure_usage!(
-                self.place.is_empty() && self.start_command.is_none(),
-                "give the `ark` of the new version"
-            );
             return Ok(None);
         };
+        let timeout = self.place.timeout()?;
         let place = &self.place;
         let control = place.control("--start-command", self.start_command.as_deref())?;
         let stable_control = place.control(
@@ -102,7 +119,7 @@ impl UpgradeArgs {
         )?;
         let stable_binary = match self.stable_binary {
             Some(binary) => binary,
-            None if place.has_unit() => place.program.clone(),
+            None if place.has_unit() => place.program(),
             None => std::env::current_exe().context("the path of this program")?,
         };
         let data_dir = match self.place.data_dir.clone() {
@@ -163,7 +180,16 @@ fn run_upgrade(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
     };
     let (json, dry_run, back, keep) = (args.json, args.dry_run, args.back, args.keep);
     let accepted = args.accept_loss_of_decisions;
+    let given = args.list_given(&client)?;
     let plan = args.into_plan(&client)?;
+    let refuse = |error| {
+        match error {
+        UpgradeError::None(_) if !given.is_empty() => {
+            UsageError::new("give the `ark` of the new version: no upgrade is under way that could take the options").into()
+        }
+        error => anyhow::Error::from(error),
+    }
+    };
     let clients = HostClients {
         client: &client,
         submitter: &submitter,
@@ -174,13 +200,15 @@ fn run_upgrade(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
             (_, true) => UpgradeVerb::Keep,
             _ => UpgradeVerb::Run,
         };
-        print_steps(&rehearse_upgrade(clients, &journal, plan, verb)?, json)?;
+        let steps = rehearse_upgrade(clients, &journal, plan, &given, verb).map_err(refuse)?;
+        print_steps(&steps, json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = watch_interrupts_within(INTERRUPT_GRACE)?;
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
-    let upgrade = Upgrade::open(clients, &journal, plan, accepted, &stop, &mut tell)?;
+    let opened = Upgrade::open(clients, &journal, plan, &given, accepted, &stop, &mut tell);
+    let upgrade = opened.map_err(refuse)?;
     let report = if keep {
         upgrade.keep_version()?
     } else if back {

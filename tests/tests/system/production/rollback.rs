@@ -516,3 +516,132 @@ fn a_canary_that_runs_is_undone_first_and_a_stable_version_that_fails_is_said() 
     assert!(decided.is_subset(&stage.recorded()), "none is lost");
     stage.assert_chain();
 }
+
+#[test]
+fn a_rollback_that_goes_on_takes_options_that_correct_it_and_ignores_none() {
+    let stage = CanaryFixture::start("", "");
+    promote_new(&stage);
+    // Neither the stop command is good, nor is HAProxy named.
+    let mut options = options(&stage);
+    let set = |options: &mut Vec<String>, option: &str, value: Option<&str>| {
+        let found = options.iter().position(|one| one == option);
+        let found = found.expect("the option");
+        let end = found + 2;
+        let value = value.map(|value| [option.to_owned(), value.to_owned()]);
+        options.splice(found..end, value.into_iter().flatten());
+    };
+    set(&mut options, "--stop-command", Some("exit 3"));
+    for option in ["--haproxy", "--step", "--interval"] {
+        set(&mut options, option, None);
+    }
+    let failed = errors_of(&run(&stage, &options, &[]));
+    assert!(
+        failed.contains("the step database failed") && failed.contains("--give-up"),
+        "{failed}"
+    );
+    let journal = || std::fs::read_to_string(journal_path(&stage)).expect("a journal");
+    let socket = stage.haproxy.socket.display().to_string();
+    let stop = script(&stage.dir, "stop");
+    let before = journal();
+    for (more, named) in [
+        (&["--server", "stable"][..], "--server cannot be taken"),
+        (&["--reason", "another"], "--reason another cannot be taken"),
+        (&["--stable-binary", "/bin/sh"], "--stable-binary /bin/sh"),
+        (&["--unit", "ark"], "--unit ark cannot be taken"),
+    ] {
+        // What needs a binary gets it with everything else that a rollback needs.
+        let refused = if named.starts_with("--stable") {
+            errors_of(&run(&stage, &options[2..], more))
+        } else {
+            errors_of(&command(&stage, more).output().expect("ark starts"))
+        };
+        assert!(refused.contains(named), "{named}: {refused}");
+        assert_eq!(journal(), before, "{named}");
+    }
+    let more = [
+        "--stop-command",
+        stop.as_str(),
+        "--haproxy",
+        socket.as_str(),
+        "--server",
+        "stable",
+        "--step",
+        "1",
+        "--shares",
+        "50,100",
+    ];
+    let dry = report_of(
+        &command(&stage, &more)
+            .arg("--dry-run")
+            .output()
+            .expect("ark starts"),
+    );
+    assert!(dry.to_string().contains("taken: --haproxy: "), "{dry:#}");
+    assert_eq!(journal(), before);
+    let output = command(&stage, &more).output().expect("ark starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    for option in [
+        "--stop-command: ",
+        "--haproxy: ",
+        "--step: 1s",
+        "--shares: [50, 100]",
+    ] {
+        assert!(said.contains(option), "{option}: {said}");
+    }
+    let report = report_of(&output);
+    assert_eq!(report["passed"], true, "{report:#}");
+    let detail = report["steps"][5]["detail"].to_string();
+    assert!(detail.contains("stable got 50, 100 %"), "{report:#}");
+    stage.assert_weights(256, 0);
+    assert_eq!(stage.serving(), "stable");
+}
+
+#[test]
+fn a_rollback_that_cannot_go_on_is_given_up() {
+    let stage = CanaryFixture::start("", "");
+    promote_new(&stage);
+    let give_up = || command(&stage, &["--give-up"]);
+    let refused = errors_of(&give_up().output().expect("ark starts"));
+    assert!(refused.contains("no rollback of"), "{refused}");
+    let stop = stage.dir.path().join("stop.sh");
+    let text = std::fs::read_to_string(&stop).expect("a file");
+    std::fs::write(&stop, "sleep 600\n").expect("a file");
+    let options = options(&stage);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let mut running = command(&stage, &options).spawn().expect("ark starts");
+    let journal = || std::fs::read_to_string(journal_path(&stage)).unwrap_or_default();
+    wait_until("it stops the host", || {
+        journal().contains("{\"step\":\"database\"}")
+    });
+    // While it runs it is not given up.
+    let refused = errors_of(&give_up().output().expect("ark starts"));
+    assert!(refused.contains("interrupt it (SIGINT)"), "{refused}");
+    let pid = rustix::process::Pid::from_child(&running);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("SIGINT");
+    assert!(!running.wait().expect("its end").success());
+    let report = report_of(&give_up().output().expect("ark starts"));
+    assert_eq!(report["passed"], false, "{report:#}");
+    assert_eq!(report["unrecorded"], json!([]), "{report:#}");
+    let result = report["result"].as_str().expect("a result");
+    for told in [
+        "given up by an operator: another version serves: ",
+        "the database was not replaced",
+        "the requests go where they went",
+    ] {
+        assert!(result.contains(told), "{told}: {result}");
+    }
+    assert_eq!(stage.steps()[0]["step"], "given-up");
+    assert!(is_ready(&stage.owner) && stage.serving() == "new");
+    stage.assert_weights(0, 256);
+    // Nothing is in the way of another one.
+    std::fs::write(&stop, text).expect("a file");
+    let report = report_of(&command(&stage, &options).output().expect("ark starts"));
+    assert_eq!(report["passed"], true, "{report:#}");
+    let history = command(&stage, &["history"]).output().expect("ark starts");
+    let history = report_of(&history);
+    assert_eq!(history.as_array().map(Vec::len), Some(2), "{history:#}");
+    assert!(
+        history[0]["result"].to_string().contains("given up"),
+        "{history:#}"
+    );
+}

@@ -529,8 +529,44 @@ fn a_stop_command_that_fails_leaves_the_host_and_ends_the_upgrade() {
         failed.contains("`ark upgrade` tries again") && !failed.contains("--keep"),
         "{failed}"
     );
-    std::fs::write(at("stop.sh"), &stop).expect("a file");
-    let report = run(command(&stage, &[]));
-    assert_eq!(report["rollback"]["passed"], true, "{report:#}");
+    std::fs::write(at("good-stop.sh"), &stop).expect("a file");
+    let good = script(&stage.dir, "good-stop");
+    // What would make it another upgrade is refused by name, and nothing is changed.
+    let other = at("snapshots").display().to_string();
+    for (more, named) in [
+        (&["--data-dir", other.as_str()][..], "--data-dir "),
+        (&["--name", "3.0.0"], "--name 3.0.0 cannot be taken"),
+        (&["--stable-binary", "/bin/sh"], "--stable-binary /bin/sh"),
+        (&["--unit", "ark"], "--unit ark"),
+    ] {
+        let before = journal_text(&stage);
+        let refused = errors_of(command(&stage, more));
+        assert!(
+            refused.contains(named) && refused.contains("its journal has "),
+            "{named}: {refused}"
+        );
+        assert_eq!(journal_text(&stage), before, "{named}");
+    }
+    let more = ["--stop-command", good.as_str(), "--category", "isolation"];
+    let lines = run(command(&stage, &[&more[..], &["--dry-run"]].concat())).to_string();
+    assert!(
+        lines.contains("taken: --stop-command: ") && lines.contains("taken: --category: isolation"),
+        "{lines}"
+    );
+    let output = command(&stage, &more).output().expect("ark starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("--stop-command: "), "{errors}");
+    let report = report_of(&output);
+    let back = &report["rollback"];
+    assert_eq!(back["passed"], true, "{report:#}");
+    let mut cases = back["validation"]["cases"]
+        .as_array()
+        .expect("cases")
+        .iter();
+    assert!(
+        cases.all(|case| case["category"] == "isolation"),
+        "{report:#}"
+    );
     assert!(is_ready(&stage.owner) && stage.serving() == "stable");
+    std::fs::write(at("stop.sh"), &stop).expect("a file");
 }

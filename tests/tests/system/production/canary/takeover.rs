@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use ark_tests::{Client, FAULT_VARIABLE, ark_program, newer_program, run_ark, wait_until};
 use serde_json::{Value, json};
 
-use super::stage::CanaryFixture;
+use super::stage::{CanaryFixture, script};
 
 #[test]
 fn a_good_version_gets_all_requests_and_the_data_and_no_request_fails() {
@@ -154,10 +154,17 @@ fn a_stop_command_that_fails_leaves_the_host_and_the_requests_go_back() {
         );
         stage.assert_weights(100, 0);
         // That it goes back is noted: no `resume` promotes it.
-        std::fs::write(at("stop.sh"), &stop).expect("a file");
-        let report = stage.run_verb("resume");
+        // The command is corrected, and only the journal of this canary is.
+        std::fs::write(at("good-stop.sh"), &stop).expect("a file");
+        let command = script(&stage.dir, "good-stop");
+        let more = ["--stop-command", command.as_str()];
+        let output = stage.command("resume", &more).output().expect("ark starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains("--stop-command: "), "{errors}");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(report["promoted"], false, "{report:#}");
     });
+    std::fs::write(at("stop.sh"), &stop).expect("a file");
     assert_eq!(stage.serving(), "stable");
     let (status, ready) = Client::at(&stage.owner).get("/readyz");
     assert_eq!(status, 200, "{ready}");
