@@ -21,6 +21,7 @@ mod run;
 mod stable_host;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod traffic;
 
 pub use database::{AcceptedLoss, DatabaseChoice};

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::preflight::find_refused_tokens;
-use crate::exchange::{HostClients, HostControl, ValidationPlan};
+use crate::exchange::{HostControl, ValidationPlan};
 use crate::exclusion::{ExchangeKind, OtherJournal};
 use crate::haproxy::HaproxyAddress;
-
-use super::error::RollbackError;
 
 /// How the requests go back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -79,24 +76,6 @@ pub struct RollbackPlan {
     /// The journal of the upgrades of this host, none of which may be under way; `None`: this is the way back of one.
     #[serde(default)]
     pub upgrade_journal: Option<PathBuf>,
-}
-
-impl RollbackPlan {
-    /// Checks before an operator's rollback begins that the host takes the tokens which its validation needs. Where no host answers it begins all the
-    /// same, and so does the way back of an upgrade.
-    ///
-    /// # Errors
-    /// The host refuses a token, and a validation is wanted.
-    pub(super) fn check_tokens(&self, clients: HostClients<'_>) -> Result<(), RollbackError> {
-        if self.validation.is_none() || self.upgrade.is_some() {
-            return Ok(());
-        }
-        let refused = find_refused_tokens(clients, &self.data_dir, true);
-        if refused.is_empty() {
-            return Ok(());
-        }
-        Err(RollbackError::Token(refused.join("; ")))
-    }
 }
 
 /// The journal of the upgrades, beside which no rollback begins.

@@ -19,6 +19,7 @@ use super::given::take_options;
 use super::journal::{RollbackEntry, RollbackStart, RollbackState, RollbackStep, read_entries};
 use super::plan::{RollbackPlan, excluded_upgrades};
 use super::run::{prepare_rollback, refuse_other_exchange};
+use super::tokens::check_tokens;
 use super::traffic::read_weights;
 
 /// Checks what the run needs, and changes nothing: of a rollback that begins, or of the one that is under way, as
@@ -89,12 +90,17 @@ fn rehearse_begin(
     refuse_other_exchange(client, &plan)?;
     found.check_journal(ExchangeKind::Rollback, client, path);
     let mut lines = check_plan(clients, &plan, &mut found);
-    found.take(plan.check_tokens(clients));
-    if plan.validation.is_none() {
+    let prepared = found.take(prepare_rollback(client, plan.clone(), accepted));
+    // A snapshot brings its own tokens.
+    let is_restored = matches!(prepared, Some((_, DatabaseChoice::Restore(_))));
+    if !is_restored {
+        found.take(check_tokens(clients, &plan));
+    }
+    if !is_restored && plan.validation.is_none() {
         let refused = find_refused_tokens(clients, &plan.data_dir, false).into_iter();
         lines.extend(refused.map(|refusal| format!("note: no step is recorded, since {refusal}")));
     }
-    if let Some((begin, _)) = found.take(prepare_rollback(client, plan, accepted)) {
+    if let Some((begin, _)) = prepared {
         let described = describe_rollback(client, &begin.plan, None);
         let described = found.take(described).unwrap_or_default();
         lines.splice(0..0, described);

@@ -39,6 +39,7 @@ use super::journal::{
     PastRollback, PastStep, RollbackEntry, RollbackStart, RollbackState, RollbackStep, read_entries,
 };
 use super::plan::{RollbackPlan, excluded_upgrades};
+use super::tokens::check_tokens;
 use super::traffic::{read_weights, return_traffic};
 
 /// The longest time between two looks at whether the run is to end.
@@ -259,7 +260,10 @@ impl<'a> Rollback<'a> {
                 let upgrades = excluded_upgrades(upgrade_journal.as_deref());
                 upgrades.map_or(Ok(()), |other| other.refuse_other(clients.client))?;
                 let (begin, way) = prepare_rollback(clients.client, plan, accepted)?;
-                begin.plan.check_tokens(clients)?;
+                // A snapshot brings its own tokens.
+                if matches!(way, DatabaseChoice::Keep { .. }) {
+                    check_tokens(clients, &begin.plan)?;
+                }
                 if !is_within_upgrade {
                     refuse_other_exchange(clients.client, &begin.plan)?;
                 }
