@@ -10,6 +10,7 @@
 //!
 //! Must not know: arguments, how anything is printed.
 
+mod back_plan;
 mod error;
 mod given;
 mod journal;

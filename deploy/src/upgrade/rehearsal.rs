@@ -13,13 +13,13 @@ use crate::exclusion::{ExchangeKind, refuse_run};
 use crate::journal::Journal;
 use crate::rollback::{describe_rollback, read_way_back};
 
+use super::back_plan::plan_way_back;
 use super::error::UpgradeError;
 use super::given::take_options;
 use super::journal::{
     UpgradeEntry, UpgradePlan, UpgradeState, UpgradeStep, UpgradeVerb, read_entries,
 };
 use super::run::{list_excluded, prepare_upgrade, take_same_version};
-use super::way_back::plan_way_back;
 
 /// Checks what the run needs, and changes nothing: of an upgrade that begins, or of the one that is under way, as
 /// [`super::Upgrade::open`] takes it up. Returns the steps that the run would take, one a line: their names are those of its journal. What is no step is

@@ -32,13 +32,13 @@ use crate::rollback::{AcceptedLoss, RollbackReport, give_up_for_upgrade};
 use crate::runner::RunMark;
 use crate::validate::{ValidationReport, reserve_validation};
 
+use super::back_plan::open_way_back;
 use super::error::UpgradeError;
 use super::given::take_options;
 use super::journal::{
     UpgradeEntry, UpgradePlan, UpgradeStart, UpgradeState, UpgradeStep, read_entries,
 };
 use super::machine::check_machine;
-use super::way_back::open_way_back;
 
 /// How an upgrade ended.
 #[derive(Debug, Clone, Serialize)]

@@ -1,26 +1,18 @@
 //! The way back of an upgrade: nothing where the host was not stopped, else the steps of a rollback.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use ark_client::HostClient;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::exchange::database::kept_path;
 use crate::exchange::serving::has_gone;
 use crate::exchange::token::TokenFile;
-use crate::exclusion::ExchangeKind;
-use crate::journal::{Journal, JournalError};
-use crate::rollback::{Rollback, RollbackError, RollbackPlan, give_up_for_upgrade, may_give_up};
+use crate::rollback::{Rollback, RollbackError, give_up_for_upgrade, may_give_up};
 
+use super::back_plan::plan_way_back;
 use super::error::UpgradeError;
-use super::journal::{UpgradeEntry, UpgradePlan, UpgradeStart, UpgradeState};
+use super::journal::{UpgradeEntry, UpgradeStart, UpgradeState};
 use super::run::{Upgrade, UpgradeReport};
-
-/// How often the health of the stable version is checked after a way back.
-const HEALTH_TRIES: u32 = 50;
-/// The pause between two of these checks.
-const HEALTH_PAUSE: Duration = Duration::from_secs(1);
 
 impl Upgrade<'_> {
     /// Brings the stable version back, by the steps of a rollback if its host was stopped, or has ended.
@@ -93,40 +85,4 @@ fn may_keep(client: &HostClient, state: &UpgradeState) -> bool {
     let UpgradeStart { id, plan, .. } = &state.begin;
     let serving = state.wanted().find_serving(&plan.data_dir);
     state.may_run(&serving) && may_give_up(client, &plan.rollback_journal, id).unwrap_or(false)
-}
-
-/// The rollback that an upgrade becomes.
-pub(super) fn plan_way_back(begin: &UpgradeStart, reason: &str) -> RollbackPlan {
-    let UpgradeStart { id, plan, .. } = begin.clone();
-    let kept = kept_path(&plan.snapshots, &id);
-    RollbackPlan {
-        version: String::new(),
-        reason: format!("{id}: {reason}"),
-        upgrade: Some(id),
-        binary: plan.stable_binary,
-        data_dir: plan.data_dir,
-        snapshots: plan.snapshots,
-        snapshot: kept.exists().then_some(kept),
-        control: plan.stable_control,
-        timeout: plan.timeout,
-        tries: HEALTH_TRIES,
-        pause: HEALTH_PAUSE,
-        traffic: None,
-        validation: plan.validation,
-        canary_journal: plan.canary_journal,
-        upgrade_journal: None,
-    }
-}
-
-/// The journal of the rollback that a failed upgrade becomes; `None`: another process looks at it.
-pub(super) fn open_way_back(
-    client: &HostClient,
-    plan: &UpgradePlan,
-) -> Result<Option<Journal>, UpgradeError> {
-    let owner = ExchangeKind::Rollback.owner_for(client);
-    match Journal::open::<Value>(&plan.rollback_journal, &owner) {
-        Ok((journal, _)) => Ok(Some(journal)),
-        Err(JournalError::InUse { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
