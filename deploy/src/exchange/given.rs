@@ -149,9 +149,9 @@ impl TakenOptions {
         let refuse = |option| fixed(option, "", "--no-validation");
         match given {
             GivenOption::NoValidation => {
-                if field.take().is_some() {
-                    self.lines.push("--no-validation".to_owned());
-                }
+                let had_one = field.take();
+                self.lines
+                    .extend(had_one.map(|_| "--no-validation".to_owned()));
             }
             GivenOption::Categories(categories) => {
                 let plan = field.as_mut().ok_or_else(|| refuse("--category"))?;

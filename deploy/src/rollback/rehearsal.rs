@@ -43,7 +43,7 @@ pub fn rehearse_rollback(
     let mut found = Preflight::default();
     let Some(mut state) = under_way else {
         let plan = plan.ok_or_else(|| RollbackError::None(client.url().to_owned()))?;
-        return rehearse_begin(clients, path, plan, accepted, found);
+        return rehearse_begin(clients, path, &plan, accepted, found);
     };
     refuse_run(client, kind, path)?;
     found.check_journal(kind, client, path);
@@ -79,7 +79,7 @@ pub fn rehearse_rollback(
 fn rehearse_begin(
     clients: HostClients<'_>,
     path: &Path,
-    plan: RollbackPlan,
+    plan: &RollbackPlan,
     accepted: Option<AcceptedLoss>,
     mut found: Preflight,
 ) -> Result<Vec<String>, RollbackError> {
@@ -87,14 +87,14 @@ fn rehearse_begin(
     // What is under way comes first: nothing else can be done about it here.
     let upgrades = excluded_upgrades(plan.upgrade_journal.as_deref());
     upgrades.map_or(Ok(()), |other| other.refuse_other(client))?;
-    refuse_other_exchange(client, &plan)?;
+    refuse_other_exchange(client, plan)?;
     found.check_journal(ExchangeKind::Rollback, client, path);
-    let mut lines = check_plan(clients, &plan, &mut found);
+    let mut lines = check_plan(clients, plan, &mut found);
     let prepared = found.take(prepare_rollback(client, plan.clone(), accepted));
     // A snapshot brings its own tokens.
     let is_restored = matches!(prepared, Some((_, DatabaseChoice::Restore(_))));
     if !is_restored {
-        found.take(check_tokens(clients, &plan));
+        found.take(check_tokens(clients, plan));
     }
     if !is_restored && plan.validation.is_none() {
         let refused = find_refused_tokens(clients, &plan.data_dir, false).into_iter();
