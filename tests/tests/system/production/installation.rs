@@ -81,7 +81,10 @@ fn the_unit_is_hardened_and_names_what_there_is() {
         let lines = unit.lines().filter_map(|line| line.strip_prefix(&start));
         lines.map(str::to_owned).collect()
     };
-    assert_eq!(values("ExecReload"), ["/bin/kill -HUP $MAINPID"]);
+    assert_eq!(
+        values("ExecReload"),
+        ["/bin/sh -c \"kill -HUP ${MAINPID}\""]
+    );
     assert_eq!(values("Type"), ["notify"]);
     // The socket unit has the ports that a host has by itself, in the order in which it takes them.
     let socket = read_file("deploy/systemd/ark.socket");

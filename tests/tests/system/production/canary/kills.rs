@@ -120,14 +120,19 @@ fn a_canary_whose_command_was_killed_goes_on_or_is_undone() {
         ] {
             let path = stage.dir.path().join(file);
             let text = std::fs::read_to_string(&path).expect("a file");
-            let slow = text.replacen(before, &format!("\nsleep 2; {}", before.trim_start()), 1);
+            let begun = stage.dir.path().join(format!("{file}.begun"));
+            let slow = format!("\n: >{}; sleep 2; {}", begun.display(), before.trim_start());
+            let slow = text.replacen(before, &slow, 1);
             assert_ne!(slow, text);
             std::fs::write(&path, slow).expect("a file");
             for verb in ["abort", "resume"] {
+                let _ = std::fs::remove_file(&begun);
                 let mut canary = stage.spawn_canary(&short);
                 wait_until("the take-over has come so far", || {
                     stage.journal_text().contains(&format!("\"{phase}\"}}"))
                 });
+                // A host whose stop command was never begun serves on, and nothing is brought back.
+                wait_until("the command has begun", || begun.exists());
                 canary.kill().expect("SIGKILL");
                 canary.wait().expect("its end");
                 let report = stage.run_verb(verb);
