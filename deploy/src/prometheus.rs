@@ -36,6 +36,21 @@ impl PrometheusClient {
         Ok(body.get_mut("data").map(Value::take).unwrap_or_default())
     }
 
+    /// The values of a label in the result of an instant query.
+    ///
+    /// # Errors
+    /// As [`PrometheusClient::read_data`].
+    pub(crate) fn query_labels(
+        &self,
+        expression: &str,
+        label: &str,
+    ) -> Result<Vec<String>, ClientError> {
+        let data = self.read_data(&format!("/api/v1/query?query={}", escape_query(expression)))?;
+        let rows = data.get("result").and_then(Value::as_array);
+        let value = |row: &Value| Some(row.get("metric")?.get(label)?.as_str()?.to_owned());
+        Ok(rows.into_iter().flatten().filter_map(value).collect())
+    }
+
     /// The values of an instant query.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The figures of a check: from Prometheus, from `HAProxy`, and from the host's API.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ark_client::{ClientError, HostClient};
@@ -7,6 +8,7 @@ use ark_model::ids::Millis;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::exchange::identity::find_host_process_name;
 use crate::haproxy::{HaproxyClient, HaproxyError, ServerStatus};
 use crate::prometheus::PrometheusClient;
 use crate::quarantines::{QuarantineMark, read_quarantines};
@@ -61,8 +63,24 @@ pub struct Figures {
     pub front_started: Option<f64>,
     /// The agents that were put into quarantine within the window, also those that were restored since.
     pub quarantined: Vec<String>,
+    /// The name of the process of the host at the address; `None`: it does not say it.
+    pub host_process: Option<String>,
+    /// The names of the processes that the fronts work for: those of the new version, and the stable ones.
+    pub owner_processes: Vec<String>,
     /// The front as `HAProxy` sees it.
     pub server: ServerStatus,
+}
+
+/// Finds the process that a front works for, and that none of these is: the host, and what it was before a restart. Fronts and hosts that do not
+/// name a process are left out.
+pub(super) fn find_other_host<'a>(
+    owners: &'a [String],
+    hosts: &BTreeSet<String>,
+) -> Option<&'a String> {
+    if hosts.is_empty() {
+        return None;
+    }
+    owners.iter().find(|owner| !hosts.contains(*owner))
 }
 
 /// Series that an option selects.
@@ -149,8 +167,20 @@ impl<'a> Meter<'a> {
                 &QuarantineMark::Moment(from),
                 &plan.limits.quarantines_left_out,
             )?,
+            host_process: find_host_process_name(self.client),
+            owner_processes: self.read_owners(plan)?,
             server: self.haproxy.show_server(&plan.backend, &plan.server)?,
         })
+    }
+
+    /// The names of the processes that the fronts work for.
+    pub(super) fn read_owners(&self, plan: &CanaryPlan) -> Result<Vec<String>, MeasureError> {
+        let mut owners = Vec::new();
+        for series in [&plan.canary_series, &plan.stable_series] {
+            let expression = format!("ark_front_owner_info{{{series}}}");
+            owners.extend(self.prometheus.query_labels(&expression, "process")?);
+        }
+        Ok(owners)
     }
 
     /// Reads the baseline.

@@ -1,11 +1,12 @@
 //! What a canary needs before it begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
 
-use crate::exchange::identity::check_same_host;
+use crate::exchange::identity::{check_same_host, find_host_process_name};
 use crate::exchange::preflight::Preflight;
 use crate::exchange::serving::find_build;
 use crate::haproxy::{HaproxyClient, ServerStatus};
@@ -13,8 +14,13 @@ use crate::prometheus::PrometheusClient;
 
 use super::error::CanaryError;
 use super::journal::CanaryStart;
-use super::measure::Meter;
+use super::measure::{Meter, find_other_host};
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
+
+/// How long Prometheus may know what was before a restart of the host: longer than it usually waits between two scrapes.
+const SCRAPE_PATIENCE: Duration = Duration::from_secs(18);
+/// The pause between two questions.
+const SCRAPE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Checks `HAProxy`, front, host and Prometheus, and reads what is there before.
 pub(super) fn prepare_canary(
@@ -35,6 +41,7 @@ pub(super) fn prepare_canary(
     let baseline = read_baseline(client, &plan)?;
     let began_at = Millis::now();
     let front_started = find_front_start(client, &plan, began_at)?;
+    check_owners(client, &plan)?;
     Ok(build_start(
         plan,
         &servers,
@@ -73,6 +80,9 @@ pub(super) fn rehearse_start(
     let baseline = (has_prometheus || is_given)
         .then(|| read_baseline(client, &plan))
         .and_then(|read| found.take(read));
+    if has_prometheus {
+        found.take(check_owners(client, &plan));
+    }
     let front_started = has_prometheus
         .then(|| find_front_start(client, &plan, began_at))
         .and_then(|read| found.take(read));
@@ -102,6 +112,27 @@ fn check_taken_data(client: &HostClient, plan: &CanaryPlan) -> Result<(), Canary
         check_same_host(client, &take_over.data_dir)?;
     }
     Ok(())
+}
+
+/// The fronts work for the host at the address. A difference is asked for again, since what Prometheus knows may be of before a restart of the host.
+fn check_owners(client: &HostClient, plan: &CanaryPlan) -> Result<(), CanaryError> {
+    let meter = Meter::new(client, plan)?;
+    let ends = Instant::now() + SCRAPE_PATIENCE;
+    loop {
+        let hosts: BTreeSet<String> = find_host_process_name(client).into_iter().collect();
+        let owners = meter.read_owners(plan)?;
+        let Some(other) = find_other_host(&owners, &hosts) else {
+            return Ok(());
+        };
+        if Instant::now() > ends {
+            let host = hosts.first().map_or("away", String::as_str);
+            return Err(CanaryError::Front(format!(
+                "a front works for another host (ark_front_owner_info: process {other}) than the one at {url} (instance {host}), so that requests would go into other data: give each front that host as --owner, or correct --url, --canary-series or --stable-series",
+                url = client.url()
+            )));
+        }
+        std::thread::sleep(SCRAPE_PAUSE);
+    }
 }
 
 /// What keeps a canary from moving requests to the server, and back.

@@ -1,6 +1,7 @@
 //! A canary from its first share to its end.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -65,6 +66,8 @@ pub struct HostCanary<'a> {
     pub(super) begin: CanaryStart,
     pub(super) state: CanaryState,
     records_waiting: StepQueue,
+    /// The names of the processes that the host was in the steps before.
+    hosts: BTreeSet<String>,
     /// How many steps were recorded: part of their idempotency keys.
     records: u32,
     pub(super) tell: &'a mut dyn FnMut(&str, Value),
@@ -119,6 +122,7 @@ impl<'a> HostCanary<'a> {
             begin,
             state,
             records_waiting: StepQueue::default(),
+            hosts: BTreeSet::new(),
             records: 0,
             tell,
         };
@@ -164,6 +168,7 @@ impl<'a> HostCanary<'a> {
             begin,
             state,
             records_waiting: StepQueue::default(),
+            hosts: BTreeSet::new(),
             // Beyond what the ended process can have recorded since its last entry.
             records: u32::try_from(entries.len()).unwrap_or(u32::MAX / 2) * 1000,
             tell,
@@ -401,6 +406,8 @@ impl<'a> HostCanary<'a> {
             slow: 0,
             idle: 0,
             away: 0,
+            hosts: std::mem::take(&mut self.hosts),
+            elsewhere: 0,
         };
         let mut started = Instant::now();
         let mut promoted = false;
@@ -438,6 +445,7 @@ impl<'a> HostCanary<'a> {
             let tripwire = match measurement.result {
                 MeasurementResult::Success if over || promoted => {
                     let reason = format!("{share} % is healthy: {}", measurement.reason);
+                    self.hosts = step.hosts;
                     self.record_step("healthy", &reason, &json!(figures));
                     return Ok(());
                 }

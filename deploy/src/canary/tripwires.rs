@@ -1,12 +1,16 @@
 //! Judges measurements: success, failure with a tripwire, or inconclusive.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::measure::Figures;
+use super::measure::{Figures, find_other_host};
 use super::plan::{Baseline, HealthBounds};
 
 /// In how many checks in a row the host may not answer: one may be a restart.
 const HOST_AWAY_CHECKS: u32 = 2;
+/// In how many checks in a row a front must work for another host: the host may have been started again between two checks.
+const ELSEWHERE_CHECKS: u32 = 2;
 
 /// What sends all requests back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +20,8 @@ pub enum Tripwire {
     Down,
     /// The host that the front works for has ended, and is not started again.
     HostDown,
+    /// A front works for another host than the one at the address.
+    OtherHost,
     /// Its process is another one.
     Restart,
     /// It gets no request.
@@ -49,6 +55,7 @@ impl Tripwire {
         match self {
             Self::Down => "down",
             Self::HostDown => "host-down",
+            Self::OtherHost => "other-host",
             Self::Restart => "restart",
             Self::NoTraffic => "no-traffic",
             Self::Quarantine => "quarantine",
@@ -100,6 +107,10 @@ pub(super) struct StepWatch<'a> {
     pub(super) idle: u32,
     /// In how many checks in a row the host did not answer.
     pub(super) away: u32,
+    /// The names of the processes that the host was: Prometheus may know one of before a restart.
+    pub(super) hosts: BTreeSet<String>,
+    /// In how many checks in a row a front worked for another host.
+    pub(super) elsewhere: u32,
 }
 
 impl StepWatch<'_> {
@@ -130,8 +141,19 @@ impl StepWatch<'_> {
         let slow_ms = limits.max_p95.as_secs_f64() * 1000.0;
         let is_slow = now.p95_ms.is_some_and(|p95| p95 > slow_ms);
         self.slow = if is_slow { self.slow + 1 } else { 0 };
+        self.hosts.extend(now.host_process.clone());
+        let elsewhere = find_other_host(&now.owner_processes, &self.hosts);
+        self.elsewhere = elsewhere.map_or(0, |_| self.elsewhere + 1);
         if let Some(failure) = self.find_failure(&first, now) {
             return failure;
+        }
+        if let Some(other) = elsewhere {
+            let problem = describe_other_host(other, now);
+            return if self.elsewhere >= ELSEWHERE_CHECKS {
+                build_failure(Tripwire::OtherHost, problem)
+            } else {
+                build_inconclusive(problem)
+            };
         }
         let (Some(judged), Some(p95)) =
             (self.count_since(&first, now, |one| one.judged), now.p95_ms)
@@ -274,6 +296,14 @@ fn find_more_denials(
     ))
 }
 
+/// Which host a front works for in place of the one at the address.
+fn describe_other_host(other: &str, now: &Figures) -> String {
+    let host = now.host_process.as_deref().unwrap_or("away");
+    format!(
+        "a front works for another host (ark_front_owner_info: process {other}) than the one at --url (instance {host}): its --owner is not that host"
+    )
+}
+
 /// The probability of at least `least` of `tries`, each with `share`.
 fn upper_tail(tries: u64, least: u64, share: f64) -> f64 {
     // The logarithm of the first term, then each from the one before it.
@@ -343,6 +373,8 @@ mod tests {
             memory_bytes: Some(1e8),
             front_started: Some(1000.0),
             quarantined: Vec::new(),
+            host_process: Some("one".to_owned()),
+            owner_processes: vec!["one".to_owned(), "one".to_owned()],
             server: ServerStatus {
                 name: "canary".to_owned(),
                 status: "UP".to_owned(),
@@ -374,6 +406,50 @@ mod tests {
             slow: 0,
             idle: 0,
             away: 0,
+            hosts: BTreeSet::new(),
+            elsewhere: 0,
+        }
+    }
+
+    #[test]
+    fn a_front_of_another_host_is_a_fault_and_one_that_was_scraped_before_a_restart_is_none() {
+        let limits = build_bounds();
+        let judge = |step: &mut StepWatch<'_>, host: Option<&str>, owners: &[&str]| {
+            let mut figures = build_figures(100);
+            figures.host_process = host.map(str::to_owned);
+            figures.owner_processes = owners.iter().map(|owner| (*owner).to_owned()).collect();
+            step.judge_figures(&figures).result
+        };
+        let failure = MeasurementResult::Failure(Tripwire::OtherHost);
+        let (good, unclear) = (MeasurementResult::Success, MeasurementResult::Inconclusive);
+        type Check<'a> = (Option<&'a str>, &'a [&'a str], MeasurementResult);
+        let cases: [&[Check<'_>]; 5] = [
+            &[
+                (Some("one"), &["other", "one"], unclear),
+                (Some("one"), &["other", "one"], failure),
+            ],
+            &[
+                (Some("one"), &["one", "other"], unclear),
+                (Some("one"), &["one"], good),
+                (Some("one"), &["other"], unclear),
+            ],
+            // The host is started again: the fronts were scraped before.
+            &[
+                (Some("one"), &["one"], good),
+                (Some("two"), &["one", "two"], good),
+                (Some("two"), &["one"], good),
+                (Some("two"), &["two"], good),
+            ],
+            // The host is away, or of a version that does not say it.
+            &[(None, &["one"], good), (None, &["other"], good)],
+            &[(Some("one"), &[], good)],
+        ];
+        for (number, checks) in cases.into_iter().enumerate() {
+            let mut step = build_watch(&limits);
+            for (host, owners, expected) in checks {
+                let found = judge(&mut step, *host, owners);
+                assert_eq!(found, *expected, "{number}: {host:?} {owners:?}");
+            }
         }
     }
 

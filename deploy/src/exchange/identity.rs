@@ -64,6 +64,12 @@ fn find_difference(client: &HostClient, data_dir: &Path) -> Option<(String, Stri
     Some((described, format!("{holder}, instance {held}")))
 }
 
+/// The name of the process of the host at the address, also through a front; `None`: it does not answer, or does not say it.
+pub(crate) fn find_host_process_name(client: &HostClient) -> Option<String> {
+    let ready = client.get("/readyz").ok()?.body;
+    read_instance(&ready).map(str::to_owned)
+}
+
 /// The name of the host that answers, or of the owner of the front that does.
 fn read_instance(ready: &Value) -> Option<&str> {
     ["instance", "owner_instance"]

@@ -1,5 +1,7 @@
 //! What a front passes on, parks, and judges again.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::decision::Outcome;
 
 use super::api::ApiMeters;
@@ -53,6 +55,24 @@ impl VerdictResult {
     }
 }
 
+/// The name of the process of a front's owner, as it says it itself.
+#[derive(Debug, Default)]
+pub struct OwnerProcess(Mutex<Option<String>>);
+
+impl OwnerProcess {
+    /// Notes the name of the owner's process; `None`: it is away, or does not say it.
+    pub fn note_name(&self, process: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = process;
+    }
+
+    /// Returns the name of the owner's process; `None`: it is away, or does not say it.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        let process = self.0.lock();
+        process.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// What a front counts.
 #[derive(Debug, Default)]
 pub struct FrontMeters {
@@ -76,6 +96,8 @@ pub struct FrontMeters {
     pub owner_up: Level,
     /// 1 while the owner answers that it is ready.
     pub owner_ready: Level,
+    /// The name of the owner's process.
+    pub owner_process: OwnerProcess,
 }
 
 impl FrontMeters {

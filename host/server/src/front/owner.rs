@@ -271,17 +271,22 @@ impl Owner {
         #[derive(Deserialize)]
         struct OwnerReadiness {
             problems: Vec<String>,
+            instance: Option<String>,
         }
         let request = Request::new(Body::empty());
         let response = self.ask_owner(request, READY_PATH).await;
         let (status, body) = collect_answer(response.map_err(|error| error.to_string())?).await?;
+        let answer: Option<OwnerReadiness> = serde_json::from_slice(&body).ok();
+        let (problems, process) = answer
+            .map(|answer| (answer.problems, answer.instance))
+            .unzip();
+        self.meters
+            .owner_process
+            .note_name(process.flatten().filter(|name| is_process_name(name)));
         if status == StatusCode::OK {
             return Ok((true, Vec::new()));
         }
-        let problems = serde_json::from_slice(&body).map_or_else(
-            |_| vec![format!("it answers {status} to /readyz")],
-            |answer: OwnerReadiness| answer.problems,
-        );
+        let problems = problems.unwrap_or_else(|| vec![format!("it answers {status} to /readyz")]);
         Ok((false, problems))
     }
 
@@ -316,6 +321,9 @@ impl Owner {
                 }
             }
         }
+        if phase == OwnerPhase::Away {
+            self.meters.owner_process.note_name(None);
+        }
         self.meters
             .owner_up
             .set(u64::from(phase != OwnerPhase::Away));
@@ -336,6 +344,11 @@ impl Owner {
             status.problems = problems;
         });
     }
+}
+
+/// Whether a text may be the name of a process, which becomes the label of a metric.
+fn is_process_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Waits until the owner has not answered for [`LOST_TIME`].

@@ -139,6 +139,7 @@ impl Front {
             "ready": is_ready,
             "detail": way,
             "owner": owner.phase,
+            "owner_instance": self.meters().owner_process.name(),
             "problems": owner.problems,
             "holding": self.meters().parked.get(),
         });

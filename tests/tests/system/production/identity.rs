@@ -1,8 +1,8 @@
 //! The address, the data directory and the fronts of an exchange belong to one host, or nothing is begun.
 
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
-use ark_tests::{Client, wait_until};
+use ark_tests::{Client, TestDir, ark_program, wait_until};
 
 use super::canary::stage::{CanaryFixture, is_ready, sh};
 use super::exclusion::change_arguments;
@@ -77,4 +77,75 @@ fn an_exchange_with_the_data_directory_of_another_host_is_refused() {
     wait_until("another process serves", || {
         Client::at(&stage.owner).get("/readyz").1["instance"] != instance.as_str()
     });
+}
+
+#[test]
+fn a_canary_whose_front_works_for_another_host_is_not_begun() {
+    let mut stage = CanaryFixture::start("", "");
+    let other_dir = TestDir::new("");
+    let other = other_dir.start();
+    let front = stage.canary.take().expect("the front of the new version");
+    let (address, telemetry) = (front.address.clone(), front.telemetry.clone());
+    drop(front);
+    // The new version's front has the owner of another host by mistake.
+    let _front = Ended(
+        Command::new(ark_program())
+            .args(["front", "--owner", &format!("http://{}", other.address)])
+            .args(["--listen", &address])
+            .args(["--telemetry-listen", &telemetry.expect("an address")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("ark starts"),
+    );
+    let instance = |address: &str| Client::at(address).get("/readyz").1["instance"].clone();
+    wait_until("the front knows its owner", || {
+        is_ready(&address)
+            && Client::at(&address).get("/readyz").1["owner_instance"] == instance(&other.address)
+    });
+    let own = instance(&stage.owner);
+    let prometheus = stage
+        .prometheus
+        .url
+        .trim_start_matches("http://")
+        .to_owned();
+    let shown = instance(&other.address);
+    wait_until("Prometheus knows the front's owner", || {
+        let (_, answer) = Client::at(&prometheus).get("/api/v1/query?query=ark_front_owner_info");
+        let rows = answer["data"]["result"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        rows.iter().any(|row| row["metric"]["process"] == shown)
+    });
+    wait_until("HAProxy reaches the front", || {
+        let status = stage.haproxy.ask("show stat");
+        let mut lines = status.lines();
+        lines.any(|line| line.starts_with("ark,canary,") && line.contains(",UP,"))
+    });
+    for more in [&["--dry-run"][..], &[]] {
+        let refused = upgrade::errors_of(stage.start_command(more));
+        for part in [
+            format!(
+                "process {}",
+                instance(&other.address).as_str().expect("a name")
+            ),
+            format!("(instance {})", own.as_str().expect("a name")),
+            "give each front that host as --owner".to_owned(),
+        ] {
+            assert!(refused.contains(&part), "{more:?}: {part}: {refused}");
+        }
+    }
+    stage.assert_weights(100, 0);
+    assert!(stage.recorded().is_empty() && stage.steps().is_empty());
+}
+
+/// A process that ends with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

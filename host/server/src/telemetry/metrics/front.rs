@@ -101,4 +101,14 @@ pub(super) const METRICS: &[Metric] = &[
         "1 while the owner answers that it is ready.",
         |meters, emit| emit(meters.owner_ready.get() as f64, &[]),
     ),
+    front_gauge(
+        "ark_front_owner_info",
+        &["process"],
+        "1: the name of the owner's process, as its /readyz says it (instance). Absent while the owner is away, and of one that does not say it.",
+        |meters, emit| {
+            if let Some(process) = meters.owner_process.name() {
+                emit(1.0, &[KeyValue::new("process", process)]);
+            }
+        },
+    ),
 ];

@@ -3,6 +3,7 @@
 use opentelemetry::KeyValue;
 
 use ark_model::ids::Millis;
+use ark_store::process_instance;
 
 use super::metric::{Metric, counter, emit_counts, emit_flag, gauge};
 
@@ -65,5 +66,11 @@ pub(super) const METRICS: &[Metric] = &[
         |context, emit| {
             emit_flag(emit, context.sources.readiness.problems().is_empty(), &[]);
         },
+    ),
+    gauge(
+        "ark_instance_info",
+        &["process"],
+        "1: the name of the host's process, as /readyz says it (instance). Another one with each start.",
+        |_, emit| emit(1.0, &[KeyValue::new("process", process_instance())]),
     ),
 ];

@@ -2,7 +2,7 @@
 //!
 //! Dashboards and alert rules are written against these names, so they are a contract; `docs/metrics-reference.md` is generated from them, and tests
 //! compare it with them and with what a host shows. Names follow Prometheus: base units, `_total` for counters. Label values are those of
-//! loaded agents, loaded policies, configured streams and webhooks, and of fixed lists ([`ark_model::meters`]); none is an id or free text, so that the number of series is bounded.
+//! loaded agents, loaded policies, configured streams and webhooks, and of fixed lists ([`ark_model::meters`]); none is an id or free text but the name of the process that is there now, so that the number of series is bounded.
 
 mod agents;
 mod decisions;
