@@ -416,6 +416,7 @@ mod tests {
         let limits = build_bounds();
         let judge = |step: &mut StepWatch<'_>, host: Option<&str>, owners: &[&str]| {
             let mut figures = build_figures(100);
+            figures.server.sessions = step.last_sessions + 100;
             figures.host_process = host.map(str::to_owned);
             figures.owner_processes = owners.iter().map(|owner| (*owner).to_owned()).collect();
             step.judge_figures(&figures).result
