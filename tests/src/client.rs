@@ -1,5 +1,6 @@
 //! A plain HTTP client that sends what a test tells it to, well-formed or not.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
@@ -80,6 +81,26 @@ impl Client {
     /// The host does not answer.
     pub fn get(&mut self, path: &str) -> (u16, Value) {
         self.send("GET", path, &Value::Null)
+    }
+
+    /// Returns the ids of all decisions that the host holds, read page by page. `filter`: further parameters of the query, e.g. `&agent=kyle`.
+    ///
+    /// # Panics
+    /// The host does not answer, or shows a decision without an id.
+    pub fn read_decisions(&mut self, filter: &str) -> BTreeSet<String> {
+        let first = format!("/v1/decisions?limit=500{filter}");
+        let (mut recorded, mut path) = (BTreeSet::new(), first.clone());
+        loop {
+            let (status, page) = self.get(&path);
+            assert_eq!(status, 200, "{page}");
+            for decision in page["decisions"].as_array().expect("decisions") {
+                recorded.insert(decision["decision_id"].as_str().expect("an id").to_owned());
+            }
+            match page["next_cursor"].as_str() {
+                Some(cursor) => path = format!("{first}&cursor={cursor}"),
+                None => return recorded,
+            }
+        }
     }
 
     /// Sends a POST of JSON. Returns status and JSON body (null when there is none).

@@ -107,19 +107,7 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
     });
     assert!(decided.len() > 50, "{}", decided.len());
     println!("{} requests over {RESTARTS} restarts", decided.len());
-    let mut client = Client::at(&address);
-    let (mut recorded, mut path) = (BTreeSet::new(), "/v1/decisions?limit=500".to_owned());
-    loop {
-        let (status, page) = client.get(&path);
-        assert_eq!(status, 200, "{page}");
-        for decision in page["decisions"].as_array().expect("decisions") {
-            recorded.insert(decision["decision_id"].as_str().expect("an id").to_owned());
-        }
-        match page["next_cursor"].as_str() {
-            Some(cursor) => path = format!("/v1/decisions?limit=500&cursor={cursor}"),
-            None => break,
-        }
-    }
+    let recorded = Client::at(&address).read_decisions("");
     assert_eq!(recorded, decided, "each once, and none lost");
     kill_process(Pid::from_child(&host), Signal::TERM).expect("SIGTERM");
     host.wait().expect("its end");

@@ -242,23 +242,6 @@ fn run_upgrade(dir: &TestDir, address: SocketAddr, new: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 
-/// The ids of all decisions that the host holds.
-fn read_decisions(address: &str) -> BTreeSet<String> {
-    let mut client = Client::at(address);
-    let (mut recorded, mut path) = (BTreeSet::new(), "/v1/decisions?limit=500".to_owned());
-    loop {
-        let (status, page) = client.get(&path);
-        assert_eq!(status, 200, "{page}");
-        for decision in page["decisions"].as_array().expect("decisions") {
-            recorded.insert(decision["decision_id"].as_str().expect("an id").to_owned());
-        }
-        match page["next_cursor"].as_str() {
-            Some(cursor) => path = format!("/v1/decisions?limit=500&cursor={cursor}"),
-            None => return recorded,
-        }
-    }
-}
-
 #[test]
 fn an_upgrade_of_a_unit_with_a_socket_refuses_no_connection_and_fails_no_request() {
     let dir = TestDir::new(super::upgrade::CONFIG);
@@ -304,7 +287,7 @@ fn an_upgrade_of_a_unit_with_a_socket_refuses_no_connection_and_fails_no_request
             decided.len(),
             report["pause_ms"]
         );
-        let recorded = read_decisions(&address);
+        let recorded = Client::at(&address).read_decisions("");
         drop(end_manager);
         (manager.join().expect("no panic"), decided, recorded)
     });

@@ -386,28 +386,12 @@ impl CanaryFixture {
 
     /// The ids of all decisions that the host holds.
     pub(crate) fn recorded(&self) -> BTreeSet<String> {
-        self.read_decisions("/v1/decisions?limit=500")
+        Client::at(&self.owner).read_decisions("")
     }
 
     /// The ids of those of one agent.
     pub(crate) fn recorded_of(&self, agent: &str) -> BTreeSet<String> {
-        self.read_decisions(&format!("/v1/decisions?limit=500&agent={agent}"))
-    }
-
-    fn read_decisions(&self, first: &str) -> BTreeSet<String> {
-        let mut client = Client::at(&self.owner);
-        let (mut ids, mut path) = (BTreeSet::new(), first.to_owned());
-        loop {
-            let (status, page) = client.get(&path);
-            assert_eq!(status, 200, "{page}");
-            for decision in page["decisions"].as_array().expect("decisions") {
-                ids.insert(decision["decision_id"].as_str().expect("an id").to_owned());
-            }
-            match page["next_cursor"].as_str() {
-                Some(cursor) => path = format!("{first}&cursor={cursor}"),
-                None => return ids,
-            }
-        }
+        Client::at(&self.owner).read_decisions(&format!("&agent={agent}"))
     }
 
     pub(crate) fn assert_chain(&self) {

@@ -129,21 +129,8 @@ impl InstalledHost {
     }
 
     fn read_decisions(&self) -> BTreeSet<String> {
-        self.machine.call_inside(|| {
-            let mut client = self.client();
-            let (mut recorded, mut path) = (BTreeSet::new(), "/v1/decisions?limit=500".to_owned());
-            loop {
-                let (status, page) = client.get(&path);
-                assert_eq!(status, 200, "{page}");
-                for decision in page["decisions"].as_array().expect("decisions") {
-                    recorded.insert(decision["decision_id"].as_str().expect("an id").to_owned());
-                }
-                match page["next_cursor"].as_str() {
-                    Some(cursor) => path = format!("/v1/decisions?limit=500&cursor={cursor}"),
-                    None => return recorded,
-                }
-            }
-        })
+        self.machine
+            .call_inside(|| self.client().read_decisions(""))
     }
 
     fn assert_serves(&self, version: &str) {
