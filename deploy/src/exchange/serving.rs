@@ -176,7 +176,14 @@ impl HostWatch {
         self.away_since.get_or_insert_with(Instant::now).elapsed() >= ABSENCE
     }
 
-    /// The error that says so.
+    /// Whether no process has taken the data directory since the host was started.
+    pub(crate) fn never_came(&self) -> bool {
+        !self.was_there
+            && find_host_process(&self.data_dir) == HostProcess::None
+            && last_host_moment(&self.data_dir) == self.before
+    }
+
+    /// The error that says that it has ended.
     pub(crate) fn ended(&self) -> ExchangeError {
         ExchangeError::Ended(self.data_dir.clone())
     }

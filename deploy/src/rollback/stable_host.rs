@@ -74,10 +74,16 @@ impl Rollback<'_> {
                 was_started_again = self.start_again(stop)?;
             }
         }
-        if let Some(watch) = &mut self.watch
-            && watch.has_ended()
-        {
-            problem = format!("{}; {problem}", watch.ended());
+        if let Some(watch) = &mut self.watch {
+            if watch.has_ended() {
+                problem = format!("{}; {problem}", watch.ended());
+            } else if watch.never_came() {
+                problem = format!(
+                    "no process has taken {} since `{}`, which reported no error: it started no host, or one with another data directory; correct what starts it; {problem}",
+                    plan.data_dir.display(),
+                    describe_actions(&plan.control.start_actions(&plan.binary)),
+                );
+            }
         }
         Err(RollbackError::NotHealthy {
             tries: plan.tries,

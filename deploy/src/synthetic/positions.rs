@@ -84,7 +84,11 @@ impl PositionWatch {
         orders: &mut MarketOrders,
         observed: &mut Observations,
     ) {
-        let read = propose_mark(client, options, orders).and_then(|mark| self.read_until(&mark));
+        let read = propose_mark(client, options, orders).and_then(|mark| {
+            let events = self.read_until(&mark);
+            observed.end_mark = Some(mark);
+            events
+        });
         observed.position_problem = match read {
             Ok(events) => find_gap(&events, observed),
             Err(problem) => Some(problem),

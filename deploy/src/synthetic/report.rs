@@ -98,6 +98,8 @@ pub struct SyntheticReport {
     pub denied: usize,
     /// Proposals that were held.
     pub held: usize,
+    /// The decision behind all others, up to which the stream of events was read: one more denial, which is not in `denied`. `None`: it was not made.
+    pub end_mark: Option<String>,
     /// How long proposals took, from here.
     pub proposals: Latencies,
     /// How long signals took, from here.
@@ -133,6 +135,7 @@ pub(super) struct Observations {
     pub(super) trace_failures: usize,
     pub(super) failures: Vec<SyntheticFailure>,
     pub(super) position_problem: Option<String>,
+    pub(super) end_mark: Option<String>,
     /// How often a trade could not be taken back in its tick.
     pub(super) untaken: usize,
     pub(super) left_open: usize,
@@ -262,6 +265,7 @@ impl SyntheticReport {
             approved: observed.approved,
             denied: observed.denied,
             held: observed.held,
+            end_mark: observed.end_mark,
             proposals: Latencies::from_times(&observed.proposals),
             signals: Latencies::from_times(&observed.signals),
             proofs,

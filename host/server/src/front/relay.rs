@@ -115,13 +115,10 @@ impl Front {
         &self.telemetry.meters
     }
 
-    /// Whether requests are passed on, or parked until they can be: status and body of `/readyz`.
+    /// Whether the owner may judge, or requests are parked until it may: status and body of `/readyz`.
     pub(super) fn check_readiness(&self) -> (StatusCode, Value) {
-        let receiver = self.owner.watch_status();
-        let owner = receiver.borrow().clone();
-        let can_park = matches!(owner.phase, OwnerPhase::Away | OwnerPhase::Starting)
-            && self.parking.has_room()
-            && self.parking.is_within_time();
+        let owner = self.owner.watch_status().borrow().clone();
+        let can_park = self.can_park(owner.phase);
         let (is_ready, way) = match owner.phase {
             OwnerPhase::Ready => (true, "the owner is ready"),
             _ if can_park => (true, "the owner is away; requests are parked"),
@@ -129,11 +126,6 @@ impl Front {
                 false,
                 "requests are neither answered by a ready owner nor parked",
             ),
-        };
-        let status = if is_ready {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
         };
         let body = json!({
             "ready": is_ready,
@@ -143,7 +135,28 @@ impl Front {
             "problems": owner.problems,
             "holding": self.meters().parked.get(),
         });
-        (status, body)
+        (check_status(is_ready), body)
+    }
+
+    /// Whether requests are passed on, also to an owner that may not judge, or parked: status and body of `/readyz/relay`. It is what a proxy asks
+    /// for, since a halted owner still reads, takes reports of executions and can be told to resume.
+    pub(super) fn check_relay(&self) -> (StatusCode, Value) {
+        let owner = self.owner.watch_status().borrow().clone();
+        let relays = owner.phase.takes_requests() || self.can_park(owner.phase);
+        let body = json!({
+            "relays": relays,
+            "owner": owner.phase,
+            "problems": owner.problems,
+            "holding": self.meters().parked.get(),
+        });
+        (check_status(relays), body)
+    }
+
+    /// Whether requests to an owner in that phase are parked.
+    fn can_park(&self, phase: OwnerPhase) -> bool {
+        matches!(phase, OwnerPhase::Away | OwnerPhase::Starting)
+            && self.parking.has_room()
+            && self.parking.is_within_time()
     }
 
     /// Answers a request: with the owner's answer, or with why there is none.
@@ -414,4 +427,13 @@ fn parking_problem(error: &ParkError) -> Problem {
         "owner",
         "wait for Retry-After seconds; the front's /readyz says what the owner does",
     )
+}
+
+/// The status of a check.
+const fn check_status(passes: bool) -> StatusCode {
+    if passes {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
 }

@@ -1,4 +1,4 @@
-//! The ports of a front: its API, which is the owner's but for `/healthz` and `/readyz`, and its telemetry.
+//! The ports of a front: its API, which is the owner's but for `/healthz`, `/readyz` and `/readyz/relay`, and its telemetry.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ use super::relay::Front;
 
 /// How long decisions are still judged again once nothing is passed on any more.
 const FINISH_TIME: Duration = Duration::from_secs(5);
+/// Whether requests are passed on or parked.
+const RELAY_PATH: &str = "/readyz/relay";
 
 /// What a front listens on.
 pub struct FrontListeners {
@@ -45,7 +47,7 @@ pub async fn serve_front(
 ) {
     let following = tokio::spawn(Arc::clone(&front.owner).follow_readiness(listeners.is_exposed));
     let telemetry = listeners.telemetry.map(|server| {
-        let paths = ["/metrics", "/verdicts", "/healthz", "/readyz"];
+        let paths = ["/metrics", "/verdicts", "/healthz", "/readyz", RELAY_PATH];
         let routes = telemetry_routes(front);
         tokio::spawn(async move { server.serve_routes(routes, &paths).await })
     });
@@ -96,6 +98,10 @@ async fn answer_request(front: Arc<Front>, request: Request) -> Response {
             let (status, body) = front.check_readiness();
             json_response(status, None, &body)
         }
+        RELAY_PATH if is_read => {
+            let (status, body) = front.check_relay();
+            json_response(status, None, &body)
+        }
         _ => {
             #[cfg(feature = "faults")]
             let request = match crate::faults::take_request(request).await {
@@ -113,6 +119,7 @@ fn telemetry_routes(front: &Arc<Front>) -> Routes {
         .route("/verdicts", get(get_verdicts))
         .route("/healthz", get(get_healthz))
         .route("/readyz", get(get_readyz))
+        .route(RELAY_PATH, get(get_relay))
         .with_state(Arc::clone(front))
 }
 
@@ -132,6 +139,11 @@ async fn get_healthz() -> Response {
 
 async fn get_readyz(State(front): State<Arc<Front>>) -> Response {
     let (status, body) = front.check_readiness();
+    answer_json(status, &body)
+}
+
+async fn get_relay(State(front): State<Arc<Front>>) -> Response {
+    let (status, body) = front.check_relay();
     answer_json(status, &body)
 }
 

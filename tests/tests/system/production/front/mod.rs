@@ -3,6 +3,7 @@
 
 mod away;
 mod faults;
+mod halted;
 mod passing;
 mod verdicts;
 
