@@ -315,8 +315,9 @@ pub fn validate_host(
     };
     let (is_over, ended) = mpsc::channel();
     let made = std::thread::scope(|scope| {
-        scope.spawn(|| lease.keep_renewed(&ended));
-        let made = make_tests(&bench, &lease, &cases, stop, tell);
+        let lease = &lease;
+        scope.spawn(move || lease.keep_renewed(&ended));
+        let made = make_tests(&bench, lease, &cases, stop, tell);
         drop(is_over);
         made
     });
@@ -357,14 +358,17 @@ fn make_tests(
     }
     tell(ValidationEvent::Begun("uploading the probe"));
     let uploaded = probe.upload_probe();
-    let serving = uploaded
-        .is_ok()
-        .then(|| probe.find_serving().ok())
-        .flatten();
-    let mut results = Vec::new();
+    let mut serving = None;
     let mut disturbance = None;
+    if uploaded.is_err() {
+        disturbance = find_disturbance(probe, lease, None);
+    } else if let Ok(found) = probe.find_serving() {
+        serving = found;
+        disturbance = found.is_none().then(|| REMOVED.to_owned());
+    }
+    let mut results = Vec::new();
     for case in cases {
-        if uploaded.is_err() || stop.load(Ordering::Relaxed) {
+        if uploaded.is_err() || disturbance.is_some() || stop.load(Ordering::Relaxed) {
             break;
         }
         tell(ValidationEvent::Begun(case.name));

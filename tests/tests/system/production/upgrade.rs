@@ -574,7 +574,7 @@ fn a_stop_command_that_fails_leaves_the_host_and_ends_the_upgrade() {
 #[test]
 fn another_validation_of_the_host_holds_an_upgrade_up_and_does_not_undo_it() {
     let stage = CanaryFixture::start(CONFIG, "");
-    let more = ["--category", "watchdog", "--category", "isolation"];
+    let more = ["--category", "isolation"];
     let mut running = upgrade(&stage, &more).spawn().expect("ark starts");
     wait_phase(&stage, &mut running, "validation");
     let of_other = |journal: &str| {
