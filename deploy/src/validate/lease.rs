@@ -16,11 +16,9 @@ use ark_model::ids::{Millis, TraceId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::probe::{PROBE, ValidationProbe};
+use super::probe::{LEASE_KEY, PROBE, ValidationProbe};
 use super::{ValidateError, ValidationEvent};
 
-/// The key of the probe's state that is the lease.
-pub(super) const LEASE_KEY: &str = "run";
 /// How often the lease is renewed.
 const RENEWED_EVERY: Duration = Duration::from_secs(3);
 /// How long a lease that is not renewed is taken for that of a run that goes on: five renewals may fail.

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::quarantines::VALIDATION_PROBE;
 
-use super::lease::LEASE_KEY;
-
 /// The probe's name. No agent of an operator has it.
 pub(super) const PROBE: &str = VALIDATION_PROBE;
+/// The key of the probe's state that is the lease of a run.
+pub(super) const LEASE_KEY: &str = "run";
 /// The topic on which the probe is told what to do.
 const TOPIC: &str = "validation.probe";
 /// The topic of the messages that it sends itself.
