@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ark_client::ClientError;
+
 use crate::exchange::ExchangeError;
 use crate::exclusion::ExclusionError;
 use crate::journal::JournalError;
@@ -26,6 +28,16 @@ pub enum UpgradeError {
         "the host is not ready, so that an upgrade could not tell whether the new version is: see `ark health --ready`"
     )]
     NotReady,
+    /// No host answers.
+    #[error(
+        "no host answers at {url}, and an upgrade begins with one that serves: start the version that served last, see that `ark health --ready` passes, then run this again; or correct --url ({cause})"
+    )]
+    NoHost {
+        /// The address.
+        url: String,
+        /// What the request met.
+        cause: ClientError,
+    },
     /// Another version serves than the one that a failed upgrade would go back to.
     #[error(
         "the version that serves is not the one that a failed upgrade would go back to: {found}; name that version with --stable-binary, or restart the host if its program was exchanged under it"
@@ -40,6 +52,11 @@ pub enum UpgradeError {
     /// The new version cannot be validated.
     #[error(transparent)]
     Validate(#[from] ValidateError),
+    /// Another validation kept it from its own, for too long.
+    #[error(
+        "the new version serves and was not validated: {0}; `ark upgrade` goes on with the validation, `ark upgrade --keep` stays with the new version, `ark upgrade --back` undoes it"
+    )]
+    NotValidated(ValidateError),
     /// It fails its validation.
     #[error("the new version does not pass its validation: {0}")]
     Validation(String),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::data_lock::DataDirLock;
 use crate::durable::{make_directory, place_file};
-use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
+use crate::exchange::database::{clear_partial_copies, kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::identity::check_same_host;
 use crate::exchange::preflight::check_access;
@@ -103,8 +103,13 @@ pub(super) fn prepare_upgrade(
     let shown = ask_version(&plan.new_binary)?;
     let stable = WantedProgram::from_binary(&plan.stable_binary)?;
     let migration = find_migration(&plan.new_binary, &plan.data_dir)?;
-    if !is_ready(client) {
-        return Err(UpgradeError::NotReady);
+    match client.get("/readyz") {
+        Ok(answer) if answer.status == 200 => {}
+        Ok(_) => return Err(UpgradeError::NotReady),
+        Err(cause) => {
+            let url = client.url().to_owned();
+            return Err(UpgradeError::NoHost { url, cause });
+        }
     }
     check_same_host(client, &plan.data_dir)?;
     if let Serving::Other(found) = stable.find_serving(&plan.data_dir) {
@@ -171,6 +176,9 @@ impl<'a> Upgrade<'a> {
                 let data_lock = DataDirLock::acquire(&state.begin.plan.data_dir)?;
                 let lines = take_options(&mut state.begin.plan, given)?;
                 tell("goes-on", json!({"reason": state.begin.id}));
+                let UpgradeStart { id, plan, .. } = &state.begin;
+                let keeps_trials = state.going_back.is_some();
+                clear_partial_copies(&plan.snapshots, id, keeps_trials, &mut *tell);
                 if !lines.is_empty() {
                     let plan = Box::new(state.begin.plan.clone());
                     journal.record_entry(&UpgradeEntry::Corrected(plan))?;
@@ -232,6 +240,8 @@ impl<'a> Upgrade<'a> {
                 self.finish_upgrade(true, reason, None)
             }
             Err(error) if error.is_interruption() => Err(UpgradeError::Interrupted),
+            // It says nothing of the new version.
+            Err(error @ UpgradeError::NotValidated(_)) => Err(error),
             Err(error) => self.go_back(error.to_string(), stop),
         }
     }
@@ -403,9 +413,12 @@ impl<'a> Upgrade<'a> {
                     let ended = HostWatch::over_running(&plan.data_dir).ended();
                     return Err(UpgradeError::Validation(ended.to_string()));
                 }
+                Err(error) if error.is_of_another_run() => {
+                    return Err(UpgradeError::NotValidated(error));
+                }
                 Err(error) => return Err(error.into()),
             };
-        self.validation = Some(report);
+        self.validation = report;
         match result {
             Validated::Passed(detail) => {
                 // What was validated must be what serves on.

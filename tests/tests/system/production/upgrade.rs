@@ -570,3 +570,119 @@ fn a_stop_command_that_fails_leaves_the_host_and_ends_the_upgrade() {
     assert!(is_ready(&stage.owner) && stage.serving() == "stable");
     std::fs::write(at("stop.sh"), &stop).expect("a file");
 }
+
+#[test]
+fn another_validation_of_the_host_holds_an_upgrade_up_and_does_not_undo_it() {
+    let stage = CanaryFixture::start(CONFIG, "");
+    let more = ["--category", "isolation"];
+    let mut running = upgrade(&stage, &more).spawn().expect("ark starts");
+    wait_phase(&stage, &mut running, "validation");
+    let of_other = |journal: &str| {
+        let mut command = Command::new(ark_program());
+        command
+            .args(["validate", "--json", "--category", "isolation", "--url"])
+            .arg(format!("http://{}", stage.owner))
+            .arg("--journal")
+            .arg(stage.dir.path().join(journal))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.output().expect("ark starts")
+    };
+    // As another user's, who knows nothing of the upgrade.
+    let other = of_other("other.journal");
+    let report = report_of(&running.wait_with_output().expect("its end"));
+    assert_eq!(report["upgraded"], true, "{report:#}");
+    assert_eq!(report["validation"]["passed"], true, "{report:#}");
+    let other_report = report_of(&other);
+    assert_eq!(other_report["passed"], true, "{other_report:#}");
+    // Somebody removes the probe: the validation is repeated.
+    back_to_stable(&stage);
+    let mut running = upgrade(&stage, &more).spawn().expect("ark starts");
+    wait_phase(&stage, &mut running, "validation");
+    let url = format!("http://{}", stage.owner);
+    let remove = || {
+        run_ark(&[
+            "agent",
+            "delete",
+            "validation-probe",
+            "--force",
+            "--reason",
+            "test",
+            "--url",
+            &url,
+        ])
+    };
+    wait_until("the probe is removed", || remove().status.success());
+    let output = running.wait_with_output().expect("its end");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = report_of(&output);
+    assert_eq!(report["upgraded"], true, "{report:#}: {told}");
+    assert!(told.contains("the validation is repeated"), "{told}");
+}
+
+#[test]
+fn what_a_killed_snapshot_left_is_removed_by_the_run_that_goes_on_or_back() {
+    let stage = CanaryFixture::start(CONFIG, "");
+    let snapshots = stage.dir.path().join("snapshots");
+    let list_left = || -> Vec<String> {
+        let entries = std::fs::read_dir(&snapshots).expect("the snapshots");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .filter(|name| name.ends_with(".partial") || name.ends_with(".trial"))
+            .collect()
+    };
+    // Of somebody else.
+    let foreign = snapshots.join("upgrade-other-1.partial");
+    std::fs::create_dir_all(&foreign).expect("a directory");
+    for verb in ["", "--back"] {
+        let mut killed = upgrade(&stage, &[]).spawn().expect("ark starts");
+        wait_phase(&stage, &mut killed, "snapshot");
+        killed.kill().expect("SIGKILL");
+        killed.wait().expect("its end");
+        // As a kill in the middle of a copy leaves it, which takes too short a time here to be met.
+        let text = journal_text(&stage);
+        let begin = text.find("upgrade-").expect("an id");
+        let id = text[begin..].split('"').next().expect("an id");
+        for copy in ["1.partial", "1.trial", "before-migration.partial"] {
+            let copy = snapshots.join(format!("{id}-{copy}"));
+            std::fs::create_dir_all(&copy).expect("a directory");
+            std::fs::write(copy.join("ark.db"), "a part").expect("a file");
+        }
+        let more: &[&str] = if verb.is_empty() { &[] } else { &[verb] };
+        let report = run(command(&stage, more));
+        assert_eq!(report["upgraded"], verb.is_empty(), "{report:#}");
+        assert_eq!(list_left(), ["upgrade-other-1.partial"], "{verb}");
+        back_to_stable(&stage);
+    }
+}
+
+#[test]
+fn an_upgrade_of_a_host_that_does_not_answer_says_so() {
+    let stage = CanaryFixture::start(CONFIG, "");
+    sh(&script(&stage.dir, "stop"));
+    for more in [&[][..], &["--dry-run"]] {
+        let output = upgrade(&stage, more).output().expect("ark starts");
+        let report = report_of(&output);
+        let error = report["error"].as_str().expect("an error");
+        assert!(
+            error.contains("no host answers at") && error.contains("start the version"),
+            "{error}"
+        );
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
+    assert_eq!(journal_text(&stage), "");
+}
+
+#[test]
+fn a_command_line_that_is_refused_is_told_as_json_too() {
+    let stage = CanaryFixture::start(CONFIG, "");
+    let output = command(&stage, &["--back", "--timeout", "7"])
+        .output()
+        .expect("ark starts");
+    let report = report_of(&output);
+    let error = report["error"].as_str().expect("an error");
+    assert!(error.contains("no upgrade is under way"), "{error}");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}

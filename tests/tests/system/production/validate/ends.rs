@@ -1,10 +1,10 @@
 //! `ark validate` on a host with a long history, without a host, with a file that cannot be written; and what is wrong with a command line of
 //! production.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use ark_tests::ports::free_port;
-use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir};
+use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir, make_token};
 use serde_json::{Value, json};
 
 use super::damaged::start_with_missed_objective;
@@ -144,9 +144,83 @@ fn a_host_that_does_not_answer_and_a_file_that_cannot_be_written_are_told_in_tim
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("--junit /proc/none/x.xml"), "{told}");
+    // Where JSON is asked for, what is wrong is there too; so it is for a command that only reads.
+    let error_of = |output: &Output| {
+        let failure: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        failure["error"].as_str().expect("an error").to_owned()
+    };
+    assert!(error_of(&output).contains("--junit /proc/none/x.xml"));
+    let (url, nowhere) = (url_of(&host), format!("http://127.0.0.1:{}", free_port()));
+    let rows: [(&[&str], i32, &str); 4] = [
+        (
+            &["synthetic", "--duration", "0", "--url", &url],
+            2,
+            "--duration 0",
+        ),
+        (&["agent", "list", "--url", &nowhere], 1, "127.0.0.1"),
+        (&["watchdog", "status", "--url", &nowhere], 1, "127.0.0.1"),
+        (&["audit", "verify", "--data-dir", "none"], 1, "none"),
+    ];
+    for (arguments, status, named) in rows {
+        let output = Command::new(ark_program())
+            .args(arguments)
+            .arg("--json")
+            .env("XDG_STATE_HOME", dir.path())
+            .current_dir(dir.path())
+            .output()
+            .expect("ark starts");
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        let error = error_of(&output);
+        assert!(error.contains(named), "{arguments:?}: {error}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains(named), "{arguments:?}: {told}");
+    }
     // The probe never kept anything.
     let path = "/v1/state/validation-probe/history/history";
     let (status, history) = Client::new(&host).get(path);
+    assert_eq!(status, 404, "{history}");
+}
+
+#[test]
+fn a_token_that_may_not_what_a_validation_does_is_refused_before_it_begins() {
+    let dir = TestDir::new(CONFIG);
+    let _ = make_token(&dir.data(), "ada", "admin", &[]);
+    let operator = make_token(&dir.data(), "ops", "operator", &[]);
+    let reader = make_token(&dir.data(), "eve", "reader", &[]);
+    let elsewhere = ["--agent", "kyle", "--actions", "trade,message"];
+    let elsewhere = make_token(&dir.data(), "kyle", "submitter", &elsewhere);
+    let host = dir.start();
+    let file = dir.path().join("submitter");
+    std::fs::write(&file, elsewhere).expect("a token");
+    let file = file.to_str().expect("UTF-8");
+    let rows: [(&[&str], &str); 3] = [
+        (&["--token", &operator], "--submitter-token-file"),
+        (
+            &["--token", &operator, "--submitter-token-file", file],
+            "--submitter-token-file",
+        ),
+        (&["--token", &reader], "--token-file"),
+    ];
+    for (tokens, option) in rows {
+        let (report, output) = validate(&url_of(&host), &dir, tokens);
+        let error = report["error"].as_str().expect("an error");
+        assert!(
+            error.contains("nothing was begun") && error.contains(option),
+            "{tokens:?}: {error}"
+        );
+        assert_eq!(
+            report["counts"],
+            json!({"passed": 0, "failed": 0, "skipped": 20})
+        );
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let dry_run = [tokens, &["--dry-run"]].concat();
+        let output = command(&url_of(&host), &dir, &dry_run).output();
+        assert_eq!(output.expect("ark starts").status.code(), Some(1));
+    }
+    let mut client = Client::with_token(&host, &operator);
+    assert_nothing_left(&mut client, &dir);
+    // The probe was never there.
+    let (status, history) = client.get("/v1/state/validation-probe/run/history");
     assert_eq!(status, 404, "{history}");
 }
 
