@@ -1,5 +1,7 @@
 //! Queries a Prometheus over its HTTP API, whose errors have a form of their own.
 
+use std::time::Duration;
+
 use ark_client::{Answer, ClientError, HostClient, escape_query};
 use ark_model::check::clip_to;
 use serde_json::Value;
@@ -34,6 +36,19 @@ impl PrometheusClient {
         }
         let mut body = answer.body;
         Ok(body.get_mut("data").map(Value::take).unwrap_or_default())
+    }
+
+    /// The text of a page, within this time in all.
+    ///
+    /// # Errors
+    /// It does not answer, or answers with an error.
+    pub(crate) fn read_text(&self, path: &str, timeout: Duration) -> Result<String, ClientError> {
+        let (status, text) = self.client.get_text(path, timeout)?;
+        if (200..300).contains(&status) {
+            return Ok(text);
+        }
+        let body = Value::String(clip_to(&text, MAX_ERROR));
+        Err(describe_error(self.client.url(), &Answer { status, body }))
     }
 
     /// The values of a label in the result of an instant query.

@@ -3,6 +3,7 @@
 //! Nothing here is the process's own: no environment variable or working directory is changed, no port is fixed. Tests share a process
 //! when they run without nextest.
 
+pub mod alertmanager;
 pub mod artefacts;
 pub mod client;
 pub mod encoding;

@@ -29,8 +29,10 @@ pub struct PrometheusParts<'a> {
     pub rules: bool,
     /// A directory with other rules than those.
     pub other_rules: Option<&'a Path>,
-    /// Whether it is told of an Alertmanager (which need not be there).
-    pub alertmanager: bool,
+    /// The address of an Alertmanager (which need not be there).
+    pub alertmanager: Option<&'a str>,
+    /// Rules that alerts go through before they are sent, as an array of YAML on one line.
+    pub alert_relabeling: Option<&'a str>,
     /// The external label with which the links of alerts begin.
     pub runbook_base: Option<&'a str>,
 }
@@ -55,9 +57,12 @@ impl Prometheus {
         if let Some(rules) = parts.other_rules {
             let _ = writeln!(config, "rule_files: [\"{}/*.yml\"]", rules.display());
         }
-        if parts.alertmanager {
-            config +=
-                "alerting: {alertmanagers: [{static_configs: [{targets: [\"127.0.0.1:9\"]}]}]}\n";
+        if let Some(alertmanager) = parts.alertmanager {
+            let relabeling = parts.alert_relabeling.unwrap_or("[]");
+            let _ = writeln!(
+                config,
+                "alerting:\n  alert_relabel_configs: {relabeling}\n  alertmanagers: [{{static_configs: [{{targets: [\"{alertmanager}\"]}}]}}]"
+            );
         }
         if let Some(target) = parts.target {
             let _ = writeln!(
@@ -98,6 +103,12 @@ impl Prometheus {
             });
         }
         prometheus
+    }
+
+    /// The text of a page of its own, e.g. `/metrics`; `None`: it does not answer with one.
+    #[must_use]
+    pub fn read_page(&self, path: &str) -> Option<String> {
+        get_text(&format!("{}{path}", self.url))
     }
 }
 

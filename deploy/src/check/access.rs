@@ -134,6 +134,26 @@ impl HostUser {
             .then(|| format!("{shown} has mode {mode:04o}: others can read it")))
     }
 
+    /// Says who else can read a file or list a directory, by its own rights and those of the directories on the way to it.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub(super) fn find_reader_on_way(&self, path: &Path) -> io::Result<Option<String>> {
+        let Some(problem) = self.find_reader(path)? else {
+            return Ok(None);
+        };
+        let real = std::fs::canonicalize(path)?;
+        for each in real.ancestors().skip(1) {
+            let found = std::fs::metadata(each)?;
+            let by_group = found.mode() & 0o010 != 0 && !self.has_group(found.gid());
+            let is_closed = found.mode() & 0o001 == 0 && !by_group;
+            if is_closed && self.is_trusted(found.uid()) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(problem))
+    }
+
     /// Says what keeps the user of the host from a path that root, who checks for that user, can read.
     ///
     /// # Errors

@@ -6,7 +6,10 @@ use ark_host::api::Tls;
 use ark_model::ids::Millis;
 use ark_model::printable::format_count;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::error::X509Error;
+use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
+use x509_parser::public_key::PublicKey;
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
@@ -14,6 +17,20 @@ use super::line::CheckLines;
 /// How many days before its end a certificate should be renewed.
 const NOTICE_DAYS: i64 = 14;
 const DAY_SECONDS: i64 = 86_400;
+/// The shortest RSA key that clients take, in bits.
+const LEAST_RSA_BITS: usize = 2048;
+/// Signatures with MD5 or SHA-1, which can be forged: of RSA (two each), ECDSA, DSA.
+const WEAK_SIGNATURES: [&str; 6] = [
+    "1.2.840.113549.1.1.4",
+    "1.3.14.3.2.25",
+    "1.2.840.113549.1.1.5",
+    "1.3.14.3.2.29",
+    "1.2.840.10045.4.1",
+    "1.2.840.10040.4.3",
+];
+/// What to do about a chain whose parts do not belong together.
+const CHAIN_REMEDY: &str =
+    "put the host's certificate first, then the one that issued it, up to the authority's";
 
 /// The host's own reader takes both files: they can be read, the key is the certificate's and is not open to every user.
 pub(super) fn check_tls(inputs: &CheckInputs, lines: &mut CheckLines) {
@@ -76,16 +93,7 @@ pub(super) fn check_certificate(inputs: &CheckInputs, lines: &mut CheckLines) {
     for certificate in &certificates {
         check_dates(certificate, now, &path.to_string(), lines);
     }
-    let is_chain = certificates.windows(2).all(|pair| match pair {
-        [one, next] => one.issuer() == next.subject(),
-        _ => true,
-    });
-    if !is_chain {
-        lines.add_error(
-            format!("{path}: a certificate is not issued by the one behind it"),
-            "put the host's certificate first, each followed by that of its issuer",
-        );
-    }
+    check_chain(&certificates, &path.to_string(), lines);
     if lines.is_good() {
         let days = (leaf.validity().not_after.timestamp() - now) / DAY_SECONDS;
         lines.add_ok(format!(
@@ -108,6 +116,95 @@ fn read_chain(path: &Path) -> Option<Vec<Pem>> {
     (!chain.is_empty()).then_some(chain)
 }
 
+/// Each certificate is issued by the one behind it, which is an authority's, and with signatures and keys that clients take.
+fn check_chain(certificates: &[X509Certificate<'_>], path: &str, lines: &mut CheckLines) {
+    for (place, certificate) in certificates.iter().enumerate() {
+        let issuer = certificates.get(place + 1);
+        check_strength(certificate, place, path, lines);
+        if let Some(issuer) = issuer {
+            check_issuer(certificate, issuer, place, path, lines);
+        }
+    }
+}
+
+/// Nobody can forge the certificate by a weak digest or key. The signature of an authority on itself counts nothing.
+fn check_strength(
+    certificate: &X509Certificate<'_>,
+    place: usize,
+    path: &str,
+    lines: &mut CheckLines,
+) {
+    let subject = certificate.subject();
+    let is_root = place > 0 && subject == certificate.issuer();
+    let algorithm = certificate.signature_algorithm.oid().to_id_string();
+    if !is_root && WEAK_SIGNATURES.contains(&algorithm.as_str()) {
+        lines.add_error(
+            format!("{path}: {subject} is signed with SHA-1 or MD5; clients refuse it"),
+            "have it issued again with SHA-256",
+        );
+    }
+    if let Ok(PublicKey::RSA(key)) = certificate.public_key().parsed()
+        && (1..LEAST_RSA_BITS).contains(&key.key_size())
+    {
+        lines.add_error(
+            format!(
+                "{path}: {subject} has an RSA key of {} bits; clients refuse it",
+                key.key_size()
+            ),
+            "make another key (ECDSA P-256, or RSA of 2048 bits), and have it issued again",
+        );
+    }
+}
+
+/// `issuer` has signed the certificate, and may: it is an authority's, as far down as this.
+fn check_issuer(
+    certificate: &X509Certificate<'_>,
+    issuer: &X509Certificate<'_>,
+    place: usize,
+    path: &str,
+    lines: &mut CheckLines,
+) {
+    let (subject, name) = (certificate.subject(), issuer.subject());
+    if certificate.issuer() != name {
+        return lines.add_error(
+            format!("{path}: {subject} is not issued by the certificate behind it, {name}"),
+            CHAIN_REMEDY,
+        );
+    }
+    match certificate.verify_signature(Some(issuer.public_key())) {
+        Ok(()) => {}
+        Err(X509Error::SignatureUnsupportedAlgorithm) => lines.add_warning(
+            format!("{path}: whether {name} has signed {subject} is not known: the algorithm cannot be checked here"),
+            "look at the chain with `openssl verify`, or use ECDSA P-256, P-384, Ed25519 or RSA with SHA-256",
+        ),
+        Err(_) => lines.add_error(
+            format!("{path}: {subject} is not signed by the certificate behind it, {name}, which has the name of its issuer and another key"),
+            CHAIN_REMEDY,
+        ),
+    }
+    let constraints = issuer.basic_constraints().ok().flatten();
+    let constraints = constraints.map(|found| found.value);
+    let may_sign = issuer
+        .key_usage()
+        .ok()
+        .flatten()
+        .is_none_or(|usage| usage.value.key_cert_sign());
+    if !constraints.is_some_and(|found| found.ca) || !may_sign {
+        lines.add_error(
+            format!("{path}: {subject} is issued by {name}, which is no authority's certificate (CA:TRUE, keyCertSign); clients refuse it"),
+            "have the certificate issued by an authority",
+        );
+    } else if constraints
+        .and_then(|found| found.path_len_constraint)
+        .is_some_and(|most| usize::try_from(most).is_ok_and(|most| place > most))
+    {
+        lines.add_error(
+            format!("{path}: {name} may not have {place} authorities below it (pathlen); clients refuse the chain"),
+            "have the certificate issued by an authority that may",
+        );
+    }
+}
+
 /// Whether clients will take the certificate as a server's.
 fn check_use(leaf: &X509Certificate<'_>, path: &str, lines: &mut CheckLines) {
     if leaf.is_ca() {
@@ -117,9 +214,12 @@ fn check_use(leaf: &X509Certificate<'_>, path: &str, lines: &mut CheckLines) {
         );
     }
     let names = leaf.subject_alternative_name().ok().flatten();
-    if names.is_none_or(|names| names.value.general_names.is_empty()) {
+    let is_host = |name: &GeneralName<'_>| {
+        matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_))
+    };
+    if !names.is_some_and(|names| names.value.general_names.iter().any(is_host)) {
         lines.add_error(
-            format!("{path}: the certificate names no host (subjectAltName); clients refuse it"),
+            format!("{path}: the certificate names no host (a DNS name or an address in subjectAltName); clients refuse it"),
             "have it issued with the names and addresses that clients use",
         );
     }

@@ -12,7 +12,7 @@ use super::inputs::CheckInputs;
 use super::line::CheckLines;
 
 /// Kinds of file systems (`statfs`) that lose everything at a power cut.
-const IN_MEMORY: [(u64, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
+pub(super) const IN_MEMORY: [(u64, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
 /// Kinds of file systems on which `SQLite`'s locks and shared memory do not hold.
 const REMOTE: [(u64, &str); 5] = [
     (0x6969, "NFS"),

@@ -1,10 +1,14 @@
 //! The database: what a start would refuse, its pages, its chains.
 
+use ark_model::ids::Millis;
 use ark_model::printable::format_count;
-use ark_store::{OpenError, ReadOnlyStore, check_directory};
+use ark_store::{ChainReport, OpenError, ReadOnlyStore, check_directory, has_lock_record};
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
+
+/// How long after its first row a log has an anchor at the latest, in milliseconds: a host anchors every minute.
+const ANCHORED_AFTER_MS: u64 = 180_000;
 
 /// A start would take the database, its pages are sound, and its journal is the one that a host relies on.
 pub(super) fn check_database(inputs: &CheckInputs, lines: &mut CheckLines) {
@@ -71,17 +75,66 @@ pub(super) fn check_audit_log(inputs: &CheckInputs, lines: &mut CheckLines) {
     match store.verify_audit_log() {
         Err(error) => lines.add_error(error.to_string(), "see the line `database`"),
         Ok(report) => match report.fault {
-            None => lines.add_ok(format!(
-                "{}, {}",
-                format_count(report.rows, "row", "rows"),
-                format_count(report.anchors, "anchor", "anchors")
-            )),
+            None => {
+                check_evidence(inputs, &store, &report, lines);
+                if lines.is_good() {
+                    lines.add_ok(format!(
+                        "{}, {}",
+                        format_count(report.rows, "row", "rows"),
+                        format_count(report.anchors, "anchor", "anchors")
+                    ));
+                }
+            }
             Some(fault) => lines.add_error(
                 format!("row {} {}", fault.seq, fault.problem),
                 "keep a copy as evidence, find out who wrote to the file, and restore a snapshot",
             ),
         },
     }
+}
+
+/// What shows that the end of the log was cut off is there: anchors, and the attestation in the lock's file. Without them a log that was cut is as
+/// sound as a whole one.
+fn check_evidence(
+    inputs: &CheckInputs,
+    store: &ReadOnlyStore,
+    report: &ChainReport,
+    lines: &mut CheckLines,
+) {
+    if report.rows == 0 {
+        return;
+    }
+    let rows = format_count(report.rows, "row", "rows");
+    if report.anchors == 0 && !is_young(inputs, store) {
+        lines.add_warning(
+            format!(
+                "{rows} and no anchor: anchors.jsonl in {} is not there or empty, so that the end of the log was cut off would not show",
+                inputs.data_dir().display()
+            ),
+            "compare the last row with the anchors in a snapshot or in the log of the host (`audit log anchored`), and find out who removed the file; a host that was killed in its first minute anchors again when it has started",
+        );
+    }
+    match has_lock_record(inputs.data_dir()) {
+        Ok(true) => {}
+        Ok(false) => lines.add_warning(
+            format!(
+                "{rows} and no ark.lock in {}, which attests the last row after each commit: it was removed, or the database was copied without it",
+                inputs.data_dir().display()
+            ),
+            "compare the last row with the anchors and a snapshot, and find out who removed the file; take `ark state restore` for a copy. The next start makes it again",
+        ),
+        Err(error) => lines.add_skipped(
+            format!("ark.lock cannot be read: {error}"),
+            "run the check as the user that runs the host",
+        ),
+    }
+}
+
+/// Whether a host runs that need not have anchored its log yet: it anchors a minute after a row, and when it ends.
+fn is_young(inputs: &CheckInputs, store: &ReadOnlyStore) -> bool {
+    let first = store.first_recorded_at().ok().flatten();
+    inputs.running_host.is_some()
+        && first.is_some_and(|first| Millis::now().0.saturating_sub(first.0) < ANCHORED_AFTER_MS)
 }
 
 /// Every revision of state is as it was written, and every secret decrypts.

@@ -7,6 +7,7 @@
 //! Reading order: [`run_checks`], the table [`CHECKS`], then the rooms in its order.
 
 mod access;
+mod alerting;
 mod certificates;
 mod data_directory;
 mod database;
@@ -17,6 +18,7 @@ mod listeners;
 mod machine;
 mod monitoring;
 mod redis;
+mod redis_commands;
 mod rules;
 mod secrets;
 mod settings;

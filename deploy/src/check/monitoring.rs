@@ -4,10 +4,10 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use ark_client::members::text_field;
-use serde_json::Value;
 
 use crate::prometheus::PrometheusClient;
 
+use super::alerting::check_alerting;
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
 use super::rules::check_rules;
@@ -37,7 +37,7 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
         Err(error) => {
             return lines.add_error(
                 format!("Prometheus at {url} cannot be asked: {error}"),
-                "start it, or correct --prometheus",
+                "start it, or correct --prometheus (ARK_PROMETHEUS)",
             );
         }
     };
@@ -46,14 +46,9 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
     let config = prometheus
         .read_data("/api/v1/status/config")
         .unwrap_or_default();
-    check_runbook_base(text_field(&config, "yaml"), lines);
-    let is_empty = |list: Option<&Value>| list.and_then(Value::as_array).is_none_or(Vec::is_empty);
-    if is_empty(managers.get("activeAlertmanagers")) {
-        lines.add_warning(
-            "Prometheus sends its alerts to no Alertmanager",
-            "name one in its configuration (alerting.alertmanagers)",
-        );
-    }
+    let config = text_field(&config, "yaml");
+    check_runbook_base(config, lines);
+    check_alerting(&prometheus, &managers, config, lines);
     if targets.is_empty() {
         lines.add_error(
             "Prometheus scrapes no host (job ark)",

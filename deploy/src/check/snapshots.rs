@@ -1,15 +1,16 @@
-//! The snapshots: the last one is young, and restores.
+//! The snapshots: the last one is young, the host's alone, in a place that outlives the data directory, and restores.
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ark_model::ids::Millis;
-use ark_store::{RestoreReport, restore_snapshot};
-use rustix::fs::{FlockOperation, flock};
+use ark_store::{RestoreReport, SecretKey, restore_snapshot};
+use rustix::fs::{FlockOperation, flock, statfs};
 
 use crate::snapshots::{find_latest, read_manifest};
 
+use super::data_directory::IN_MEMORY;
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
 
@@ -19,6 +20,9 @@ const MAX_AGE_MS: u64 = 86_400_000;
 const MAX_AHEAD_MS: u64 = 60_000;
 /// The directory beside the snapshots into which the last one is restored. It is removed when the check ends, or by the next check.
 const RESTORE_DIR: &str = ".ark-check-restore";
+
+/// The longest file in which the secret key is looked for, in bytes: it has 64 digits.
+const MAX_KEY_BYTES: u64 = 256;
 
 /// What to do about a snapshot of another host.
 const SNAPSHOT_REMEDY: &str = "take one of this host's data directory, and keep those of other hosts in directories of their own";
@@ -32,6 +36,7 @@ enum Untried {
 }
 
 pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
+    check_key_apart(inputs, inputs.data_dir(), "the data directory", lines);
     let remedy = "take one every day: ark state snapshot DIR/NAME --data-dir …, and keep a copy on another machine";
     let Some(dir) = inputs.options.snapshots.as_deref() else {
         return lines.add_warning(
@@ -70,11 +75,14 @@ pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
     for place in [dir, path] {
         inputs.host_user.check_files(place, lines);
     }
+    check_readers(inputs, dir, lines);
+    check_place(inputs, dir, path, lines);
     check_origin(inputs, path, lines);
-    if !lines.is_good() {
+    if lines.found.iter().any(|line| line.status.is_failure()) {
         return;
     }
     match try_restore(inputs, dir, path) {
+        Ok(Ok(_)) if !lines.is_good() => {}
         Ok(Ok(report)) => lines.add_ok(format!(
             "{shown}, {} min old, restores: {} audit rows",
             age / 60_000,
@@ -95,6 +103,115 @@ pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
             ),
             "let this user write to the directory of the snapshots, which needs room for one more",
         ),
+    }
+}
+
+/// Nobody but root and the host's user can read the databases in the snapshots, as in the data directory.
+fn check_readers(inputs: &CheckInputs, dir: &Path, lines: &mut CheckLines) {
+    let found = list_snapshot_files(dir).and_then(|files| {
+        for file in files {
+            if let Some(problem) = inputs.host_user.find_reader_on_way(&file)? {
+                return Ok(Some((file, problem)));
+            }
+        }
+        Ok(None)
+    });
+    match found {
+        Ok(None) => {}
+        // The others are told by this one: the whole directory is to be closed.
+        Ok(Some((file, problem))) => lines.add_error(
+            format!("{problem}; a snapshot holds all that the database does"),
+            format!(
+                "chmod -R go= {}, and take the next one where nobody else can read",
+                file.parent().unwrap_or(dir).display()
+            ),
+        ),
+        Err(error) => lines.add_skipped(
+            format!(
+                "who can read the snapshots in {} is not known: {error}",
+                dir.display()
+            ),
+            "run the check as the user that runs the host, or as root",
+        ),
+    }
+}
+
+/// The files of all snapshots in a directory.
+fn list_snapshot_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let snapshot = entry?.path();
+        if snapshot.join("manifest.json").is_file() {
+            for file in std::fs::read_dir(&snapshot)? {
+                files.push(file?.path());
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// The snapshots outlive the data directory and a power cut, and the key that opens their secrets is not beside them.
+fn check_place(inputs: &CheckInputs, dir: &Path, snapshot: &Path, lines: &mut CheckLines) {
+    let data = inputs.data_dir();
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    if let (Some(snapshot), Some(data)) = (real(snapshot), real(data))
+        && snapshot.starts_with(&data)
+    {
+        lines.add_warning(
+            format!(
+                "the snapshots in {} are inside the data directory, {}: what loses or replaces that loses them too",
+                dir.display(),
+                data.display()
+            ),
+            "move them to a directory of their own, on another disk or machine",
+        );
+    }
+    // Where the data directory is in memory too, the line `disk-sync` says so.
+    if let Some(name) = find_memory_kind(snapshot).filter(|_| find_memory_kind(data).is_none()) {
+        lines.add_warning(
+            format!(
+                "the snapshots in {} are in memory ({name}): a power cut loses them",
+                dir.display()
+            ),
+            "keep them on a disk, best of another machine",
+        );
+    }
+    check_key_apart(inputs, dir, "the directory of the snapshots", lines);
+    check_key_apart(inputs, snapshot, "the last snapshot", lines);
+}
+
+/// The name of the file system of a path that is in memory; `None`: it is on a disk.
+fn find_memory_kind(path: &Path) -> Option<&'static str> {
+    let kind = u64::try_from(statfs(path).ok()?.f_type).ok()?;
+    let (_, name) = IN_MEMORY.iter().find(|(magic, _)| *magic == kind)?;
+    Some(name)
+}
+
+/// The key that encrypts secrets is in none of the files of a directory: whoever gets a copy of it would get the secrets too, and who loses it
+/// would lose both.
+fn check_key_apart(inputs: &CheckInputs, dir: &Path, what: &str, lines: &mut CheckLines) {
+    let Some(key) = inputs.usable_key() else {
+        return;
+    };
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let is_small = std::fs::metadata(&path)
+            .is_ok_and(|found| found.is_file() && found.len() <= MAX_KEY_BYTES);
+        if !is_small {
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        let shown = path.display().to_string();
+        if SecretKey::parse(&text, &shown).is_ok_and(|found| found.id() == key.id()) {
+            lines.add_warning(
+                format!("{shown} in {what} is the key that encrypts secrets: whoever gets a copy of that directory can decrypt them, and its loss is that of both"),
+                "move the key to a place of its own (ARK_SECRET_KEY_FILE), and keep its copy apart from the snapshots",
+            );
+        }
     }
 }
 

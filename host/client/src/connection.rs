@@ -66,6 +66,7 @@ pub struct Endpoint {
 enum Server {
     Host,
     Prometheus,
+    Alertmanager,
 }
 
 impl Server {
@@ -73,6 +74,7 @@ impl Server {
         match self {
             Self::Host => "a host of ARK",
             Self::Prometheus => "a Prometheus",
+            Self::Alertmanager => "an Alertmanager",
         }
     }
 }
@@ -125,17 +127,33 @@ impl HostClient {
     /// Makes a client of a Prometheus, whose API answers with JSON too. Nothing is sent yet.
     ///
     /// # Errors
-    /// The system's authorities cannot be used.
+    /// The address is none, or the system's authorities cannot be used.
     pub fn of_prometheus(url: &str) -> Result<Self, ClientError> {
+        let is_web =
+            |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+        if !url.parse().is_ok_and(is_web) {
+            return Err(ClientError::PrometheusAddress {
+                url: url.to_owned(),
+            });
+        }
+        Self::without_token(Server::Prometheus, url)
+    }
+
+    /// Makes a client of an Alertmanager. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The system's authorities cannot be used.
+    pub fn of_alertmanager(url: &str) -> Result<Self, ClientError> {
+        Self::without_token(Server::Alertmanager, url)
+    }
+
+    fn without_token(server: Server, url: &str) -> Result<Self, ClientError> {
         let client = Self::new(&Endpoint {
             url: url.to_owned(),
             token: None,
             ca: None,
         })?;
-        Ok(Self {
-            server: Server::Prometheus,
-            ..client
-        })
+        Ok(Self { server, ..client })
     }
 
     /// Returns a client of the same host with another token.
@@ -207,6 +225,25 @@ impl HostClient {
             nothing,
             AwaitedWork::Answer,
         )
+    }
+
+    /// Asks for a text, within this time in all, and returns the answer's status and the text.
+    ///
+    /// # Errors
+    /// Nothing answers.
+    pub fn get_text(&self, path: &str, timeout: Duration) -> Result<(u16, String), ClientError> {
+        let request = self
+            .prepare_request(Request::builder().method("GET"), path)
+            .body(SendBody::none())
+            .map_err(ClientError::Request)?;
+        let mut response = self.run_request(request, Some(timeout), AwaitedWork::Probe(timeout))?;
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER_BYTES)
+            .read_to_string()
+            .map_err(ClientError::CutOff)?;
+        Ok((response.status().as_u16(), text))
     }
 
     /// Sends JSON with a method; null: no body. `headers` are sent as well.
@@ -282,7 +319,16 @@ impl HostClient {
             ClientError::NoAnswer {
                 failure: match self.server {
                     Server::Host => describe_failure(&self.url, proxy, &source, work),
-                    Server::Prometheus => describe_prometheus_failure(&self.url, proxy, &source),
+                    Server::Prometheus => {
+                        describe_prometheus_failure(&self.url, proxy, &source, work)
+                    }
+                    Server::Alertmanager => {
+                        format!(
+                            "no Alertmanager answers at {}{}",
+                            self.url,
+                            describe_proxy(proxy)
+                        )
+                    }
                 },
                 unsent,
                 source,
@@ -368,12 +414,17 @@ fn describe_failure(
 }
 
 /// As [`describe_failure`], of a Prometheus, which is only read.
-fn describe_prometheus_failure(url: &str, proxy: Option<&Proxy>, error: &ureq::Error) -> String {
+fn describe_prometheus_failure(
+    url: &str,
+    proxy: Option<&Proxy>,
+    error: &ureq::Error,
+    work: AwaitedWork,
+) -> String {
     let through = describe_proxy(proxy);
     match error {
         ureq::Error::Timeout(Timeout::Global) => format!(
             "the Prometheus at {url}{through} has not answered within {} s: it is stuck, or has too much to do",
-            AwaitedWork::Answer.timeout().as_secs()
+            work.timeout().as_secs()
         ),
         error if is_unsent(error) && find_tls_error(error).is_none() => format!(
             "nothing answers at {url}{through}; does Prometheus listen there? (--prometheus, ARK_PROMETHEUS)"
@@ -415,7 +466,33 @@ fn is_unsent(error: &ureq::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_confidential;
+    use super::{HostClient, is_confidential};
+    use crate::error::ClientError;
+
+    #[test]
+    fn an_address_of_a_prometheus_has_a_scheme_and_a_host() {
+        for (url, is_taken) in [
+            ("http://127.0.0.1:9090", true),
+            ("https://prometheus.example/prefix/", true),
+            ("127.0.0.1:9090", false),
+            ("prometheus.example:9090", false),
+            ("prometheus.example", false),
+            ("file:///etc/passwd", false),
+            ("http://", false),
+            ("", false),
+        ] {
+            let made = HostClient::of_prometheus(url);
+            assert_eq!(made.is_ok(), is_taken, "{url}");
+            if let Err(error) = made {
+                assert!(matches!(error, ClientError::PrometheusAddress { .. }));
+                let told = error.to_string();
+                assert!(
+                    told.contains("--prometheus") && told.contains("ARK_PROMETHEUS"),
+                    "{told}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn a_token_leaves_this_machine_only_under_tls() {

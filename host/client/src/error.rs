@@ -16,6 +16,14 @@ pub enum ClientError {
     /// The file with the certificate authority cannot be used.
     #[error("--ca {0}")]
     Authority(#[from] AuthorityError),
+    /// The address is none of a Prometheus.
+    #[error(
+        "{url:?} is no address of a Prometheus; give one like http://127.0.0.1:9090 (--prometheus, ARK_PROMETHEUS)"
+    )]
+    PrometheusAddress {
+        /// What was given.
+        url: String,
+    },
     /// There is no request of this address, token and path.
     #[error("the request cannot be made; check --url, --token and the names given: {0}")]
     Request(#[source] ureq::http::Error),

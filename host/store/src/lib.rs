@@ -38,7 +38,9 @@ mod writer;
 pub use anchors::Anchor;
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
-pub use directory::{HostProcess, give_made, give_to_owner, has_open, process_instance};
+pub use directory::{
+    HostProcess, give_made, give_to_owner, has_lock_record, has_open, process_instance,
+};
 pub use error::{
     CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
     TokenRefusal,
@@ -57,7 +59,7 @@ pub use operator_change::{AttributedChange, NewToken, OperatorChange, TokenChang
 pub use reader::Reader;
 pub use revision::{Content, Revision, RollbackTarget, StateRow};
 pub use schema::current_schema;
-pub use secrets::{SecretError, SecretKey, SecretKeyError, check_key_file};
+pub use secrets::{SecretError, SecretKey, SecretKeyError, check_key_file, looks_typed};
 pub use store::Store;
 pub use tables::audit::{
     AuditEntry, AuditFilter, AuditKind, AuditRow, DecisionFilter, DecisionLine, EventCursor,

@@ -204,8 +204,9 @@ pub fn check_key_file(path: &Path) -> Result<(), SecretKeyError> {
     Ok(())
 }
 
-/// Whether the digits of a key were typed or counted and not drawn: few that differ, or a part that repeats.
-fn looks_typed(digits: &str) -> bool {
+/// Returns whether a key or a password was typed and not drawn: few characters that differ, or a part that repeats.
+#[must_use]
+pub fn looks_typed(digits: &str) -> bool {
     let digits = digits.as_bytes();
     let distinct = digits.iter().collect::<BTreeSet<_>>().len();
     let repeats = |length: usize| {

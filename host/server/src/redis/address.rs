@@ -46,6 +46,12 @@ pub(super) enum RedisPlace {
 }
 
 impl RedisAddress {
+    /// Returns the password in the address; `None`: it has none.
+    #[must_use]
+    pub fn password(&self) -> Option<&str> {
+        self.settings.password()
+    }
+
     /// Reads an address.
     ///
     /// # Errors

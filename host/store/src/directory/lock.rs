@@ -135,6 +135,14 @@ impl LockRecord {
     }
 }
 
+/// Returns whether the lock's file of a data directory says that a host, or a command that writes, had a database here.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn has_lock_record(dir: &Path) -> Result<bool> {
+    Ok(LockRecord::read(dir)? != LockRecord::Unused)
+}
+
 /// Returns the process id, as its lock's file states it, of the host that runs on a data directory.
 ///
 /// The lock is asked for in a form that does not exclude other readers, and given back at once.

@@ -22,7 +22,7 @@ pub(crate) use lock::{
     AccessMarks, DatabaseAttestation, DirLock, LockRecord, find_lock_holder, find_lock_process,
     read_lock_instance, read_lock_moment,
 };
-pub use lock::{HostProcess, has_open, process_instance};
+pub use lock::{HostProcess, has_lock_record, has_open, process_instance};
 pub(crate) use lock_holders::{READ_BYTES, WRITE_BYTES, name_holders};
 pub(crate) use open_files::OpenFiles;
 pub(crate) use ownership::no_follow;

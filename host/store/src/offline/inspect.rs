@@ -73,6 +73,16 @@ impl ReadOnlyStore {
         Ok((finding != "ok").then_some(finding))
     }
 
+    /// Returns when the first row of the audit log was recorded that is in the database; `None`: there is none.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn first_recorded_at(&self) -> Result<Option<Millis>, ReadError> {
+        let sql = "SELECT at FROM audit_log ORDER BY seq LIMIT 1";
+        let first = self.select_row(sql, [], |row| row.get(0))?;
+        Ok(first.map(Millis))
+    }
+
     /// Returns the moment of the last row of the audit log; `None`: it has none.
     ///
     /// # Errors

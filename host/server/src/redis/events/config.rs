@@ -1,5 +1,9 @@
 //! Configuration of the events that are sent to a Redis.
 
+use strum::VariantArray;
+
+use crate::outgoing_events::EventChannel;
+
 /// How events are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventsConfig {
@@ -13,4 +17,16 @@ pub struct EventsConfig {
     pub channel_prefix: String,
     /// The `source` of the events; `None`: the host's name in the Redis.
     pub source: Option<String>,
+}
+
+impl EventsConfig {
+    /// Returns the channels that events are published to; none if they are not.
+    #[must_use]
+    pub fn list_channels(&self) -> Vec<String> {
+        let channels = EventChannel::VARIANTS.iter();
+        channels
+            .filter(|_| self.publish)
+            .map(|channel| format!("{}{}", self.channel_prefix, channel.as_str()))
+            .collect()
+    }
 }

@@ -5,15 +5,20 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{chown, lchown, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use ark_tests::base64;
 use ark_tests::ports::free_port;
 use ark_tests::{TestDir, make_token, run_ark, sha256};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType,
+};
 use serde_json::Value;
 
-use super::site::{CheckFixture, KEY, PASSWORD, Site, set_mode, text, write_with_mode};
+use super::site::{
+    CheckFixture, KEY, PASSWORD, Site, TYPED_PASSWORD, set_mode, text, write_with_mode,
+};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -99,6 +104,63 @@ fn days_from_now(days: u64) -> impl Fn(&mut CertificateParams) {
         let end = SystemTime::now() + Duration::from_secs(days * 86_400 + 3600);
         params.not_after = end.into();
     }
+}
+
+/// Signs the certificate of a site anew with its own key.
+fn sign_again(site: &Site, options: &[&str]) {
+    let made = Command::new("openssl")
+        .current_dir(site.dir.path())
+        .args([
+            "req", "-x509", "-key", "key.pem", "-subj", "/CN=host", "-days", "100",
+        ])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-out",
+            "cert.pem",
+        ])
+        .args(options)
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{made:?}");
+}
+
+/// Lets everybody read the last snapshot.
+fn open_snapshot(site: &Site) {
+    for (name, mode) in [
+        ("snapshots", 0o755),
+        ("snapshots/last", 0o755),
+        ("snapshots/last/ark.db", 0o644),
+    ] {
+        set_mode(&site.at(name), mode);
+    }
+    // As `TempDir` does not make it.
+    set_mode(site.dir.path(), 0o755);
+}
+
+/// Moves the snapshots elsewhere.
+fn move_snapshots(site: &mut Site, to: &Path) {
+    let made = Command::new("cp")
+        .arg("-a")
+        .args([site.at("snapshots"), to.to_owned()])
+        .status()
+        .expect("cp");
+    assert!(made.success(), "{made}");
+    site.arguments[3] = text(to);
+}
+
+/// Lets the check meet this Redis, for a host that reads a stream and sends events.
+fn use_redis(site: &mut Site, port: u16, user: &str, is_told: fn(&str) -> bool) {
+    site.redis_port = port;
+    site.use_streams(user);
+    site.is_told = is_told;
+}
+
+/// Sets the password of the Redis of a host, which is not that of the Redis that it meets.
+fn set_password(site: &mut Site, password: &str, is_told: fn(&str) -> bool) {
+    write_with_mode(&site.at("redis-password"), password, 0o400);
+    site.is_told = is_told;
 }
 
 /// Puts the configuration into a directory of this mode.
@@ -218,6 +280,37 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("a certificate that expires soon", "certificate", false, |stage, site| stage.certify(site, days_from_now(5))),
     ("an authority's certificate", "certificate", true, |stage, site| stage.certify(site, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained))),
     ("a certificate for no host", "certificate", true, |stage, site| stage.certify(site, |params| params.subject_alt_names.clear())),
+    ("a certificate that names only a mailbox", "certificate", true, |stage, site| stage.certify(site, |params| {
+        params.subject_alt_names = vec![SanType::Rfc822Name("a@b.example".try_into().expect("an address"))];
+    })),
+    ("a certificate issued by one that is no authority's", "certificate", true, |stage, site| {
+        site.is_told = |found| found.contains("which is no authority's certificate");
+        stage.certify_chain(site, |params| params.is_ca = IsCa::ExplicitNoCa);
+    }),
+    ("an authority that may not sign", "certificate", true, |stage, site| {
+        site.is_told = |found| found.contains("which is no authority's certificate");
+        stage.certify_chain(site, |params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature]);
+    }),
+    ("an authority of the same name behind the certificate", "certificate", true, |stage, site| {
+        site.is_told = |found| found.contains("is not signed by the certificate behind it");
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let other = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+        assert_ne!(other.pem(), stage.authority.pem());
+        let chain = fs::read_to_string(site.at("cert.pem")).expect("a certificate") + &other.pem();
+        write_with_mode(&site.at("cert.pem"), chain, 0o644);
+    }),
+    ("a chain in the wrong order", "certificate", true, |stage, site| {
+        site.is_told = |found| found.contains("is not issued by the certificate behind it");
+        stage.certify_chain(site, |_| {});
+        let chain = fs::read_to_string(site.at("cert.pem")).expect("a chain");
+        let parts: Vec<&str> = chain.split_inclusive("-----END CERTIFICATE-----").collect();
+        write_with_mode(&site.at("cert.pem"), [parts[0], parts[2], parts[1]].concat(), 0o644);
+    }),
+    ("a certificate with a signature that can be forged", "certificate", true, |_, site| {
+        site.is_told = |found| found.contains("signed with SHA-1");
+        sign_again(site, &["-sha1"]);
+    }),
     ("a public address without tokens", "tokens", true, |_, site| {
         "0.0.0.0".clone_into(&mut site.listen);
         site.database().execute("DELETE FROM tokens", []).expect("tokens");
@@ -277,6 +370,18 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     }),
     ("a damaged page", "database", true, |_, site| damage_pages(site)),
     ("a changed row of the audit log", "audit-log", true, |_, site| { site.database().execute("UPDATE audit_log SET action_type = 'report' WHERE seq = 5", []).expect("a row"); }),
+    ("a log whose anchors are gone", "audit-log", false, |_, site| {
+        site.is_told = |found| found.contains("rows and no anchor");
+        fs::remove_file(site.at("data/anchors.jsonl")).expect("a file");
+    }),
+    ("a log whose anchors were emptied", "audit-log", false, |_, site| {
+        site.is_told = |found| found.contains("rows and no anchor");
+        fs::write(site.at("data/anchors.jsonl"), "").expect("a file");
+    }),
+    ("a log without the file that attests its end", "audit-log", false, |_, site| {
+        site.is_told = |found| found.contains("rows and no ark.lock");
+        fs::remove_file(site.at("data/ark.lock")).expect("a file");
+    }),
     ("a changed value of agents' state", "state", true, |_, site| change_state(site, "UPDATE agents_state SET value = '9' WHERE key = 'seen'")),
     ("a changed revision of agents' state", "state", true, |_, site| change_state(site, "UPDATE state_history SET value = '9' WHERE key = 'seen' AND revision = 2")),
     ("a revision of agents' state that is gone", "state", true, |_, site| change_state(site, "DELETE FROM state_history WHERE key = 'seen' AND revision = 2")),
@@ -298,6 +403,22 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("more policies than are allowed", "guests", true, |_, site| site.capacity = "policies = 1\n"),
     ("a Redis that is down", "redis", true, |_, site| site.redis_port = free_port()),
     ("a Redis that keeps nothing", "redis", true, |stage, site| site.redis_port = stage.forgetful.port),
+    ("a Redis whose user may not do what the host needs", "redis", true, |stage, site| use_redis(site, stage.closed.port, "closed", |found| {
+        found.contains("may not run") && found.contains("MULTI")
+    })),
+    ("a Redis that is a replica", "redis", true, |stage, site| use_redis(site, stage.replica.port, "default", |found| found.contains("is a replica"))),
+    ("a replica that takes no writes", "redis", true, |stage, site| use_redis(site, stage.replica.port, "default", |found| found.contains("XGROUP CREATE") && found.contains("read only replica"))),
+    ("a Redis without memory", "redis", true, |stage, site| use_redis(site, stage.full.port, "default", |found| found.contains("command not allowed when used memory"))),
+    ("a Redis whose memory is nearly used", "redis", false, |stage, site| use_redis(site, stage.nearly_full.port, "default", |found| found.contains("(maxmemory)"))),
+    ("a Redis that lacks replicas", "redis", true, |stage, site| use_redis(site, stage.alone.port, "default", |found| found.contains("Not enough good replicas"))),
+    ("a password that repeats", "redis", false, |stage, site| {
+        site.redis_port = stage.typed.port;
+        set_password(site, TYPED_PASSWORD, |found| found.contains("is no random one"));
+    }),
+    ("a password that is the secret key", "redis", true, |stage, site| {
+        site.redis_port = stage.keyed.port;
+        set_password(site, KEY, |found| found.contains("is the key that encrypts secrets"));
+    }),
     ("a password that others can read", "redis", true, |_, site| set_mode(&site.at("redis-password"), 0o644)),
     ("a webhook's secret that others can read", "configuration", true, |_, site| add_webhook(site, "", 1, 0o644)),
     ("a webhook's authority that is not there", "webhooks", true, |_, site| add_webhook(site, "ca_file = \"/nowhere\"\n", 1, 0o400)),
@@ -316,10 +437,41 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("a Prometheus with other rules", "monitoring", false, |stage, site| {
         site.arguments[1].clone_from(&stage.altered.url);
         site.is_told = |text| {
-            let parts = ["has 2 of ARK's rules otherwise", "ArkDown (for 420 s, not 60 s)", "ArkHalted (another expression)"];
+            let parts = ["has 3 of ARK's rules otherwise", "ArkDown (for 420 s, not 60 s)", "ArkHalted (another expression)", "ArkWatchdogSilent (severity info, not critical)"];
             parts.iter().all(|part| text.contains(part))
         };
     }),
+    ("a Prometheus that evaluates rules once an hour", "monitoring", false, |stage, site| {
+        site.arguments[1].clone_from(&stage.altered.url);
+        site.is_told = |found| found.contains("(every 3600 s, not 60 s)");
+    }),
+    ("an Alertmanager that does not run", "monitoring", true, |stage, site| {
+        site.arguments[1].clone_from(&stage.altered.url);
+        site.is_told = |found| found.contains("no alert of Prometheus reaches anybody") && found.contains("failures of sending");
+    }),
+    ("a Prometheus that drops alerts", "monitoring", false, |stage, site| {
+        site.arguments[1].clone_from(&stage.without_book.url);
+        site.is_told = |found| found.contains("can drop alerts (action drop)");
+    }),
+    ("an address of Prometheus without a scheme", "monitoring", true, |_, site| {
+        site.arguments[1] = site.arguments[1].replace("http://", "");
+        site.is_told = |found| found.contains("is no address of a Prometheus") && found.contains("--prometheus, ARK_PROMETHEUS");
+    }),
+    ("a snapshot that everybody can read", "snapshot", true, |_, site| open_snapshot(site)),
+    ("snapshots in memory", "snapshot", false, |_, site| {
+        site.is_told = |found| found.contains("are in memory (tmpfs)");
+        let memory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+        move_snapshots(site, &memory.path().join("snapshots"));
+        site.elsewhere.push(memory);
+    }),
+    ("snapshots in the data directory", "snapshot", false, |_, site| {
+        site.is_told = |found| found.contains("are inside the data directory");
+        let inside = site.at("data/snapshots");
+        move_snapshots(site, &inside);
+    }),
+    ("the secret key beside the snapshots", "snapshot", false, |_, site| write_with_mode(&site.at("snapshots/secret.key"), KEY, 0o400)),
+    ("the secret key in a snapshot", "snapshot", false, |_, site| write_with_mode(&site.at("snapshots/last/key"), format!("{KEY}\n"), 0o400)),
+    ("the secret key in the data directory", "snapshot", false, |_, site| write_with_mode(&site.at("data/secret.key"), KEY, 0o400)),
     ("no snapshot", "snapshot", true, |_, site| fs::remove_dir_all(site.at("snapshots/last")).expect("a directory")),
     ("an old snapshot", "snapshot", true, |_, site| date_snapshot(site, |now| now - 2 * 86_400_000)),
     ("a snapshot from the future", "snapshot", true, |_, site| date_snapshot(site, |now| now + 86_400_000)),

@@ -8,6 +8,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::Mutex;
 
+use ark_tests::alertmanager::Alertmanager;
 use ark_tests::ports::free_port;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
 use ark_tests::{Host, TestDir, ark_program, make_token, run_ark};
@@ -63,6 +64,16 @@ fn try_fault(
     (!is_right).then(|| format!("{what}: not only {line}, code {code:?}: {bad:#?}"))
 }
 
+/// A host with streams, as the user of the Redis that the documentation describes, and one with a whole chain of certificates, have no finding.
+fn assert_streams_are_good(stage: &CheckFixture, allowed: &BTreeSet<String>) {
+    let mut site = stage.build();
+    site.redis_port = stage.closed.port;
+    site.use_streams("ark");
+    stage.certify_chain(&site, |_| {});
+    let (found, report, _) = site.check();
+    assert!(found.is_subset(allowed), "a host with streams: {report:#}");
+}
+
 #[test]
 fn each_planted_fault_is_found_by_its_own_line() {
     let stage = CheckFixture::prepare();
@@ -79,6 +90,7 @@ fn each_planted_fault_is_found_by_its_own_line() {
         "a good host: {report:#}"
     );
     assert!(is_exit_of(code, &report), "{code:?}: {report:#}");
+    assert_streams_are_good(&stage, &allowed);
     // Every line has a fault that it finds.
     let names = |lines: &Value| -> BTreeSet<String> {
         let lines = lines.as_array().expect("lines").iter();
@@ -172,10 +184,11 @@ fn a_host_that_runs_is_checked_and_read_by_the_file_of_its_environment() {
         .next()
         .and_then(|port| port.parse().ok())
         .expect("a port");
+    let alertmanager = Alertmanager::start();
     let prometheus = Prometheus::start(PrometheusParts {
         target: Some(&telemetry_flag),
         rules: true,
-        alertmanager: true,
+        alertmanager: Some(&alertmanager.address),
         runbook_base: Some("https://book.ark.test"),
         ..PrometheusParts::default()
     });

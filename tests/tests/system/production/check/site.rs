@@ -7,21 +7,25 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ark_tests::alertmanager::Alertmanager;
 use ark_tests::artefacts::{checkout_path, mark_component};
 use ark_tests::faults::{build_fault_library, find_faketime};
 use ark_tests::policies::{moody_component, moody_name, put};
 use ark_tests::ports::free_port;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
 use ark_tests::redis::Redis;
+use ark_tests::wait::wait_until;
 use ark_tests::{
     Client, TestDir, ark_program, base64, copy_agent, guests_dir, make_token, policies_dir,
     run_ark, sha256, trade,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 /// A password of the Redis of these tests.
 pub(super) const PASSWORD: &str = "correct-horse-battery-staple";
+/// A password that somebody typed.
+pub(super) const TYPED_PASSWORD: &str = "aaaaaaaaaaaaaaaaaaaaaaaa";
 /// A key as `openssl rand -hex 32` makes one.
 pub(super) const KEY: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
@@ -30,6 +34,18 @@ pub(super) struct CheckFixture {
     pub(super) dir: TestDir,
     pub(super) redis: Redis,
     pub(super) forgetful: Redis,
+    /// It has no memory for what it is given.
+    pub(super) full: Redis,
+    /// It lacks the replicas without which it takes nothing.
+    pub(super) alone: Redis,
+    pub(super) replica: Redis,
+    /// It has the user `closed`, who may do nothing that the host needs, and the user `ark` with what the documentation says.
+    pub(super) closed: Redis,
+    pub(super) nearly_full: Redis,
+    /// Its password was typed.
+    pub(super) typed: Redis,
+    /// Its password is the secret key.
+    pub(super) keyed: Redis,
     pub(super) prometheus: Prometheus,
     pub(super) bare: Prometheus,
     /// One with everything but a base for the links of alerts that is the operator's own.
@@ -64,6 +80,8 @@ pub(super) struct Site {
     pub(super) disk: &'static [(&'static str, &'static str)],
     /// Whether what was found must be the planted fault's doing: the text of the line.
     pub(super) is_told: fn(&str) -> bool,
+    /// Directories elsewhere, for as long as the site.
+    pub(super) elsewhere: Vec<tempfile::TempDir>,
     /// A port that somebody else has taken.
     pub(super) taken: Option<TcpListener>,
 }
@@ -95,6 +113,10 @@ fn start_altered_prometheus() -> Prometheus {
                     "up{job=\"ark\"}   ==   0\n        for: 7m",
                 ),
                 ("ark_halted == 1", "ark_halted == 2"),
+                (
+                    "ark_watchdog_beating == 0\n        for: 0s\n        labels:\n          severity: critical",
+                    "ark_watchdog_beating == 0\n        for: 0s\n        labels:\n          team: a\n          severity: info",
+                ),
                 ("ark_ready == 0", "ark_ready  ==  0.0"),
             ] {
                 let changed = text.replacen(from, to, 1);
@@ -102,28 +124,79 @@ fn start_altered_prometheus() -> Prometheus {
                 text = changed;
             }
         }
+        if entry.file_name() == "burn-rates.yml" {
+            let changed = text.replacen("    rules:\n", "    interval: 1h\n    rules:\n", 1);
+            assert_ne!(changed, text);
+            text = changed;
+        }
         fs::write(rules.path().join(entry.file_name()), text).expect("rules");
     }
+    // One that fires at once, for an Alertmanager that is not there.
+    let firing = "groups:\n  - name: firing\n    interval: 1s\n    rules:\n      - {alert: Firing, expr: vector(1)}\n";
+    fs::write(rules.path().join("firing.yml"), firing).expect("rules");
     let prometheus = Prometheus::start(PrometheusParts {
         target: Some("127.0.0.1:9"),
         other_rules: Some(rules.path()),
-        alertmanager: true,
+        alertmanager: Some("127.0.0.1:9"),
         ..PrometheusParts::default()
     });
     // It has read them.
     drop(rules);
+    wait_until("Prometheus could not send an alert", || {
+        let metrics = prometheus.read_page("/metrics").unwrap_or_default();
+        metrics.lines().any(|line| {
+            let failures = line.strip_prefix("prometheus_notifications_errors_total{");
+            failures.is_some_and(|failures| !failures.ends_with("} 0"))
+        })
+    });
     prometheus
+}
+
+/// A Redis that keeps its data, with more arguments.
+fn start_keeping(more: &[&str]) -> Redis {
+    let mut arguments = vec!["--appendonly", "yes", "--requirepass", PASSWORD];
+    arguments.extend(more);
+    Redis::start_with(free_port(), &arguments)
+}
+
+/// A Redis whose memory is used to 94 % or so.
+fn start_nearly_full() -> Redis {
+    let redis = start_keeping(&["--maxmemory", "20mb", "--enable-debug-command", "yes"]);
+    let fill = ["-a", PASSWORD, "DEBUG", "POPULATE", "3600", "key", "5000"];
+    let filled = redis.run(&fill);
+    assert_eq!(filled.trim(), "OK");
+    redis
+}
+
+fn start_with_password(password: &str) -> Redis {
+    let arguments = ["--appendonly", "yes", "--requirepass", password];
+    Redis::start_with(free_port(), &arguments)
+}
+
+/// A Redis with a user who may do too little, and one who may do what the documentation says.
+fn start_with_users() -> Redis {
+    let password = format!(">{PASSWORD}");
+    let page = fs::read_to_string(checkout_path("docs/redis.md")).expect("the documentation");
+    let documented = page.lines().find(|line| line.starts_with("+ping +info "));
+    let documented = documented.expect("the commands").split_whitespace();
+    let user = |name| ["--user", name, "on", &password, "~*", "&*"];
+    let mut arguments = user("closed").to_vec();
+    arguments.extend(["+ping", "+info", "+time", "+config|get"]);
+    arguments.extend(user("ark"));
+    arguments.extend(documented);
+    start_keeping(&arguments)
 }
 
 impl CheckFixture {
     pub(super) fn prepare() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        let mut params = dated_params(Vec::new());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
+        let alertmanager = Alertmanager::start();
         let watched = PrometheusParts {
             target: Some("127.0.0.1:9"),
             rules: true,
-            alertmanager: true,
+            alertmanager: Some(&alertmanager.address),
             ..PrometheusParts::default()
         };
         let stage = Self {
@@ -133,18 +206,30 @@ impl CheckFixture {
                 &["--appendonly", "yes", "--requirepass", PASSWORD],
             ),
             forgetful: Redis::start_with(free_port(), &["--requirepass", PASSWORD]),
+            full: start_keeping(&["--maxmemory", "1"]),
+            alone: start_keeping(&["--min-replicas-to-write", "2"]),
+            replica: start_keeping(&["--replicaof", "127.0.0.1", "9"]),
+            closed: start_with_users(),
+            nearly_full: start_nearly_full(),
+            typed: start_with_password(TYPED_PASSWORD),
+            keyed: start_with_password(KEY),
             prometheus: Prometheus::start(PrometheusParts {
                 runbook_base: Some("https://book.ark.test/ark"),
                 ..watched
             }),
-            without_book: Prometheus::start(watched),
+            without_book: Prometheus::start(PrometheusParts {
+                alert_relabeling: Some(
+                    "[{source_labels: [severity], regex: critical, action: drop}]",
+                ),
+                ..watched
+            }),
             with_example_book: Prometheus::start(PrometheusParts {
                 runbook_base: Some("https://docs.example.com/ark"),
                 ..watched
             }),
             altered: start_altered_prometheus(),
             bare: Prometheus::start(PrometheusParts {
-                alertmanager: true,
+                alertmanager: Some(&alertmanager.address),
                 ..PrometheusParts::default()
             }),
             authority: CertifiedIssuer::self_signed(params, key).expect("an authority"),
@@ -217,6 +302,7 @@ impl CheckFixture {
             timedatectl: "echo yes",
             disk: &[],
             is_told: |_| true,
+            elsewhere: Vec::new(),
             taken: None,
             dir,
         };
@@ -229,19 +315,48 @@ impl CheckFixture {
 
     /// Gives a site a certificate and its key.
     pub(super) fn certify(&self, site: &Site, change: impl FnOnce(&mut CertificateParams)) {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut params = CertificateParams::new(names).expect("parameters");
-        let now = rcgen::date_time_ymd(2026, 1, 1);
-        params.not_before = now;
-        params.not_after = rcgen::date_time_ymd(2126, 1, 1);
+        certify_by(&self.authority, site, change);
+    }
+
+    /// Gives a site a chain: its certificate, and that of the one who issued it.
+    pub(super) fn certify_chain(&self, site: &Site, change: impl FnOnce(&mut CertificateParams)) {
+        let mut params = dated_params(Vec::new());
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "between");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         change(&mut params);
         let key = KeyPair::generate().expect("a key");
-        let certificate = params
-            .signed_by(&key, &self.authority)
-            .expect("a certificate");
-        write_with_mode(&site.at("cert.pem"), certificate.pem(), 0o644);
-        write_with_mode(&site.at("key.pem"), key.serialize_pem(), 0o600);
+        let between = CertifiedIssuer::signed_by(params, key, &self.authority);
+        let between = between.expect("a certificate");
+        certify_by(&between, site, |_| {});
+        let leaf = fs::read_to_string(site.at("cert.pem")).expect("a certificate");
+        let chain = format!("{leaf}{}{}", between.pem(), self.authority.pem());
+        write_with_mode(&site.at("cert.pem"), chain, 0o644);
     }
+}
+
+/// What is to be in a certificate that holds for long, for these names.
+fn dated_params(names: Vec<String>) -> CertificateParams {
+    let mut params = CertificateParams::new(names).expect("parameters");
+    params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2126, 1, 1);
+    params
+}
+
+/// Gives a site a certificate of this issuer and its key.
+pub(super) fn certify_by(
+    issuer: &CertifiedIssuer<'_, KeyPair>,
+    site: &Site,
+    change: impl FnOnce(&mut CertificateParams),
+) {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let mut params = dated_params(names);
+    change(&mut params);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, issuer).expect("a certificate");
+    write_with_mode(&site.at("cert.pem"), certificate.pem(), 0o644);
+    write_with_mode(&site.at("key.pem"), key.serialize_pem(), 0o600);
 }
 
 /// Uploads what a start would load besides files: an agent with a version on trial, and an operator policy on trial with settings.
@@ -283,6 +398,13 @@ impl Site {
             "name = \"market-hours\"\ncomponent = \"market-hours.wasm\"\nsha256 = \"{digest}\"\nmode = \"shadow\"\n"
         );
         fs::write(self.at("policies/market-hours.toml"), manifest).expect("a manifest");
+    }
+
+    /// Lets the host read a stream and send events, as this user of the Redis.
+    pub(super) fn use_streams(&mut self, user: &str) {
+        self.end = format!(
+            "username = \"{user}\"\n[redis.events]\nstream = \"ark:events\"\n[[redis.signals]]\nstream = \"orders\"\ntopic = \"kyle.order\"\nfield = \"event\"\n"
+        );
     }
 
     pub(super) fn database(&self) -> rusqlite::Connection {
