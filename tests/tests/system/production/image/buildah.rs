@@ -80,7 +80,7 @@ impl Buildah {
         self.run(&["umount", &container]);
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let common = ["config", "--os=linux", "--arch", architecture];
-        self.run(&[&common, &settings[..], &[&container]].concat());
+        self.run(&[&common[..], &settings, &[container.as_str()]].concat());
         self.run(&["commit", "--quiet", "--rm", &container, name]);
     }
 
