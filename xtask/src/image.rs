@@ -55,6 +55,10 @@ pub struct ImageArgs {
     /// The image whose libraries run the program [default: that of Dockerfile.arch, which is for linux/amd64 only].
     #[arg(long, value_name = "IMAGE")]
     base: Option<String>,
+    /// A directory of this machine that the steps of the build see, as the builder's own option: `DIR:PATH[:ro]`. So a build uses the packages
+    /// that cargo has here already. Can be given several times.
+    #[arg(long = "volume", value_name = "VOLUME")]
+    volumes: Vec<String>,
     /// What builds: buildah or podman.
     #[arg(long, default_value_t = Builder::Buildah, value_enum)]
     builder: Builder,
@@ -165,6 +169,9 @@ pub fn build_image(args: &ImageArgs) -> Result<()> {
     }
     for tag in &tags {
         build.arg("--tag").arg(tag);
+    }
+    for volume in &args.volumes {
+        build.arg("--volume").arg(volume);
     }
     let mut values = vec![
         // buildah of before 1.29 does not say it by itself.

@@ -62,12 +62,25 @@ impl Buildah {
 
     /// Makes an image of a root file system.
     pub(super) fn import(&self, root: &Path, name: &str, architecture: &str) {
+        self.import_configured(root, name, architecture, &[]);
+    }
+
+    /// Makes an image of a root file system. `settings` are options of `buildah config`.
+    pub(super) fn import_configured(
+        &self,
+        root: &Path,
+        name: &str,
+        architecture: &str,
+        settings: &[String],
+    ) {
         let container = self.run(&["from", "--arch", architecture, "scratch"]);
         let mounted = self.run(&["mount", &container]);
         let contents = format!("{}/.", root.display());
         finish(Command::new("cp").args(["-a", &contents, &mounted]));
         self.run(&["umount", &container]);
-        self.run(&["config", "--os=linux", "--arch", architecture, &container]);
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let common = ["config", "--os=linux", "--arch", architecture];
+        self.run(&[&common[..], &settings, &[container.as_str()]].concat());
         self.run(&["commit", "--quiet", "--rm", &container, name]);
     }
 
