@@ -18,6 +18,7 @@ mod machine;
 mod monitoring;
 mod redis;
 mod rules;
+mod scraping;
 mod secrets;
 mod settings;
 mod snapshots;
