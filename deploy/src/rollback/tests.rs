@@ -13,7 +13,7 @@ use crate::exclusion::ExchangeKind;
 use crate::journal::Journal;
 
 use super::journal::{PastStep, RollbackEntry, RollbackStart};
-use super::run::record_taken;
+use super::recording::record_taken;
 use super::{Rollback, RollbackError, RollbackPlan, RollbackStep};
 
 /// A client of a host that nobody asks.
