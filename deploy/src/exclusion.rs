@@ -313,19 +313,11 @@ pub(crate) fn open_own<E: DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
-    use ark_client::Endpoint;
     use serde_json::json;
 
-    use super::*;
+    use crate::fixtures::build_client;
 
-    fn build_client() -> HostClient {
-        let endpoint = Endpoint {
-            url: "http://127.0.0.1:9".to_owned(),
-            token: None,
-            ca: None,
-        };
-        HostClient::new(&endpoint).unwrap()
-    }
+    use super::*;
 
     const KINDS: [ExchangeKind; 3] = [
         ExchangeKind::Canary,

@@ -27,6 +27,8 @@ mod durable;
 pub mod env_file;
 pub mod exchange;
 mod exclusion;
+#[cfg(test)]
+mod fixtures;
 pub mod haproxy;
 pub mod journal;
 mod prometheus;

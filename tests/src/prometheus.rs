@@ -21,6 +21,8 @@ pub struct Prometheus {
 pub struct PrometheusParts<'a> {
     /// The address that the job `ark` scrapes; `None`: there is no such job.
     pub target: Option<&'a str>,
+    /// More addresses that the job `ark` scrapes, beside `target`.
+    pub more_targets: &'a [String],
     /// The address that the job `ark-front` scrapes.
     pub front: Option<&'a str>,
     /// The address that the job `ark-front-canary` scrapes.
@@ -65,9 +67,11 @@ impl Prometheus {
             );
         }
         if let Some(target) = parts.target {
+            let more = parts.more_targets.iter().map(String::as_str);
+            let targets: Vec<&str> = std::iter::once(target).chain(more).collect();
             let _ = writeln!(
                 config,
-                "scrape_configs:\n  - job_name: ark\n    static_configs: [{{targets: [\"{target}\"]}}]"
+                "scrape_configs:\n  - job_name: ark\n    static_configs: [{{targets: {targets:?}}}]"
             );
         }
         for (job, target) in [

@@ -8,7 +8,7 @@ use ark_client::HostClient;
 use crate::data_lock::DataDirLock;
 use crate::exchange::preflight::Preflight;
 use crate::exchange::serving::{Serving, WantedProgram};
-use crate::exchange::{GivenOption, find_migration};
+use crate::exchange::{GivenOption, HostClients, find_migration};
 use crate::exclusion::ExchangeKind;
 use crate::haproxy::HaproxyClient;
 use crate::journal::Journal;
@@ -42,7 +42,8 @@ pub fn rehearse_canary(
     }
     let mut found = Preflight::default();
     found.check_journal(kind, client, path);
-    check_take_over(client, plan.take_over.as_ref(), &mut found);
+    found.check_host(client, false);
+    check_take_over(plan.take_over.as_ref(), &mut found);
     let prepared = rehearse_start(client, plan, &mut found);
     found.finish()?;
     let Some(begin) = prepared else {
@@ -80,7 +81,6 @@ pub fn rehearse_order(
     };
     let taken = take_options(&mut begin.plan, given)?.unzip().0;
     let mut found = Preflight::default();
-    found.check_host(client, order != CanaryOrder::Abort);
     let mut lines = match find_runner(path) {
         Runner::None => {
             found.check_journal(ExchangeKind::Canary, client, path);
@@ -142,7 +142,7 @@ fn list_taken_up(
         CanaryOrder::Resume | CanaryOrder::Abort => {
             let take_over = plan.take_over.clone();
             let (take_over, ended) = find_host_to_bring_back(client, take_over, state);
-            check_take_over(client, take_over.as_ref(), found);
+            check_take_over(take_over.as_ref(), found);
             let reason = state
                 .going_back
                 .as_deref()
@@ -161,7 +161,8 @@ fn list_taken_up(
             return Ok(lines);
         }
     }
-    check_take_over(client, plan.take_over.as_ref(), found);
+    check_going_on(client, plan.take_over.as_ref(), state, found);
+    check_take_over(plan.take_over.as_ref(), found);
     let mut lines = Vec::new();
     if state.take_over.is_none() {
         lines.extend(list_shares(plan, state.share_pct));
@@ -180,8 +181,26 @@ fn list_taken_up(
     Ok(lines)
 }
 
-fn check_take_over(client: &HostClient, plan: Option<&TakeOverPlan>, found: &mut Preflight) {
-    found.check_host(client, false);
+/// Checks what only a canary needs that this command goes on with: a host that takes the token. An order is left for the process that runs the canary,
+/// which has a token of its own, and what goes back goes back with any, as in [`HostCanary::check_token`].
+///
+/// [`HostCanary::check_token`]: super::HostCanary::check_token
+fn check_going_on(
+    client: &HostClient,
+    plan: Option<&TakeOverPlan>,
+    state: &CanaryState,
+    found: &mut Preflight,
+) {
+    if state.take_over.is_none() {
+        found.check_host(client, true);
+        return;
+    }
+    let submitter = client;
+    let data_dir = plan.map(|plan| plan.data_dir.as_path());
+    found.check_run_access(HostClients { client, submitter }, None, data_dir);
+}
+
+fn check_take_over(plan: Option<&TakeOverPlan>, found: &mut Preflight) {
     let Some(plan) = plan else {
         return;
     };

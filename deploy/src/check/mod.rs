@@ -20,6 +20,7 @@ mod monitoring;
 mod redis;
 mod redis_commands;
 mod rules;
+mod scraping;
 mod secrets;
 mod settings;
 mod snapshots;

@@ -1,8 +1,9 @@
-//! Prometheus: whether it is there, scrapes the host, has ARK's rules, and somebody hears its alerts.
+//! Prometheus: whether it is there, scrapes this host, has ARK's rules, and somebody hears its alerts.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use ark_client::ClientError;
 use ark_client::members::text_field;
 
 use crate::prometheus::PrometheusClient;
@@ -11,6 +12,7 @@ use super::alerting::check_alerting;
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
 use super::rules::check_rules;
+use super::scraping::check_scraping;
 
 /// The external label with which the links of alerts to the runbook begin.
 const RUNBOOK_LABEL: &str = "runbook_base";
@@ -29,17 +31,11 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
     let asked = PrometheusClient::new(url).and_then(|prometheus| {
         let rules = prometheus.read_data("/api/v1/rules")?;
         let managers = prometheus.read_data("/api/v1/alertmanagers")?;
-        let targets = prometheus.query_values("up{job=\"ark\"}")?;
-        Ok((prometheus, rules, managers, targets))
+        Ok((prometheus, rules, managers))
     });
-    let (prometheus, rules, managers, targets) = match asked {
+    let (prometheus, rules, managers) = match asked {
         Ok(asked) => asked,
-        Err(error) => {
-            return lines.add_error(
-                format!("Prometheus at {url} cannot be asked: {error}"),
-                "start it, or correct --prometheus (ARK_PROMETHEUS)",
-            );
-        }
+        Err(error) => return refuse_prometheus(url, &error, lines),
     };
     check_rules(&prometheus, &rules, lines);
     // One that does not show its configuration (what only speaks Prometheus' API) is no fault by itself.
@@ -49,23 +45,22 @@ pub(super) fn check_monitoring(inputs: &CheckInputs, lines: &mut CheckLines) {
     let config = text_field(&config, "yaml");
     check_runbook_base(config, lines);
     check_alerting(&prometheus, &managers, config, lines);
-    if targets.is_empty() {
-        lines.add_error(
-            "Prometheus scrapes no host (job ark)",
-            "add the address of telemetry_listen to the job `ark` of its configuration",
-        );
-    } else if inputs.running_host.is_some() && targets.iter().all(|up| *up < 1.0) {
-        lines.add_error(
-            "Prometheus does not reach the host that runs here (job ark is down)",
-            "correct the job's target: it is the address of telemetry_listen",
-        );
-    }
+    let targets = match check_scraping(inputs, &prometheus, url, lines) {
+        Ok(targets) => targets,
+        Err(error) => return refuse_prometheus(url, &error, lines),
+    };
     if lines.is_good() {
         lines.add_ok(format!(
-            "{url} has all rules and scrapes {} hosts",
-            targets.len()
+            "{url} has all rules and scrapes this host ({targets} targets in all)"
         ));
     }
+}
+
+fn refuse_prometheus(url: &str, error: &ClientError, lines: &mut CheckLines) {
+    lines.add_error(
+        format!("Prometheus at {url} cannot be asked: {error}"),
+        "start it, or correct --prometheus (ARK_PROMETHEUS)",
+    );
 }
 
 /// The links of alerts to the runbook lead to a page of the operator's own.
@@ -131,7 +126,7 @@ pub(super) fn check_traces(inputs: &CheckInputs, lines: &mut CheckLines) {
 }
 
 /// Host and port of an address, without user and password.
-fn find_address(endpoint: &str) -> Option<String> {
+pub(super) fn find_address(endpoint: &str) -> Option<String> {
     let (scheme, rest) = endpoint.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     let host = authority

@@ -86,6 +86,8 @@ mod tests {
     use ark_client::Endpoint;
     use ark_store::{Store, StoreConfig, process_instance};
 
+    use crate::fixtures::build_client;
+
     use super::*;
 
     /// A client of a server that gives this answer to every request, until the test ends.
@@ -123,12 +125,7 @@ mod tests {
         let own_front = front(&format!("\"{own}\""));
         let other_front = front("\"another\"");
         let away = front("null");
-        let nothing = HostClient::new(&Endpoint {
-            url: "http://127.0.0.1:9".to_owned(),
-            token: None,
-            ca: None,
-        })
-        .unwrap();
+        let nothing = build_client();
         let refuses = |client: &HostClient| check_same_host(client, &data).is_err();
         // Nobody holds the directory.
         let found = [&same, &other, &earlier, &own_front, &away, &nothing].map(refuses);

@@ -246,6 +246,20 @@ impl Preflight {
         }
     }
 
+    /// What a run looks at of tokens and validation before it changes anything: see [`check_access`].
+    pub(crate) fn check_run_access(
+        &mut self,
+        clients: HostClients<'_>,
+        validation: Option<&ValidationPlan>,
+        data_dir: Option<&Path>,
+    ) {
+        if data_dir.is_some_and(|data_dir| find_host_process(data_dir) == HostProcess::None) {
+            return;
+        }
+        self.check_host(clients.client, false);
+        self.check_validation(validation, clients);
+    }
+
     /// Whether the token of who proposes in a validation may. That the host does not answer is found elsewhere.
     fn check_submitter(&mut self, submitter: &HostClient) {
         if let Some(refusal) = find_proposing_refusal(submitter) {
@@ -287,12 +301,8 @@ pub(crate) fn check_access(
     validation: Option<&ValidationPlan>,
     data_dir: Option<&Path>,
 ) -> Result<(), ExchangeError> {
-    if data_dir.is_some_and(|data_dir| find_host_process(data_dir) == HostProcess::None) {
-        return Ok(());
-    }
     let mut found = Preflight::default();
-    found.check_host(clients.client, false);
-    found.check_validation(validation, clients);
+    found.check_run_access(clients, validation, data_dir);
     found.finish()
 }
 

@@ -187,34 +187,17 @@ impl fmt::Display for SetAside {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Duration;
 
     use ark_store::{Store, StoreConfig, create_snapshot, current_schema};
 
-    use crate::exchange::HostControl;
+    use crate::fixtures::build_rollback;
 
     use super::*;
 
     fn build_plan(dir: &Path, snapshot: Option<&Path>) -> RollbackPlan {
         RollbackPlan {
-            version: "1".to_owned(),
-            reason: "it is slow".to_owned(),
-            upgrade: None,
-            binary: dir.join("ark"),
-            data_dir: dir.join("data"),
-            snapshots: dir.join("snapshots"),
             snapshot: snapshot.map(Path::to_owned),
-            control: HostControl::Commands {
-                stop: "true".to_owned(),
-                start: "true".to_owned(),
-            },
-            timeout: Duration::from_secs(1),
-            tries: 1,
-            pause: Duration::from_millis(1),
-            traffic: None,
-            validation: None,
-            canary_journal: dir.join("canary"),
-            upgrade_journal: None,
+            ..build_rollback(dir)
         }
     }
 

@@ -1,19 +1,74 @@
-//! A rollback that cannot go on is given up: it ends, and everything stays as it is.
+//! A rollback that cannot go on is given up: it ends, and everything stays as it is. An upgrade gives up its own way back where nothing is to be brought back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use ark_client::HostClient;
 use ark_model::ids::Millis;
 use ark_store::is_restore_pending;
 use serde_json::json;
 
 use crate::exchange::serving::{Serving, WantedProgram};
+use crate::exclusion::ExchangeKind;
+use crate::journal::Journal;
 
 use super::error::RollbackError;
-use super::journal::{RollbackEntry, RollbackStart};
+use super::journal::{RollbackEntry, RollbackStart, read_entries};
 use super::run::{Rollback, RollbackReport};
 
 /// The name of the step that the host records.
 const GIVEN_UP: &str = "given-up";
+
+/// Whether [`give_up_for_upgrade`] would end the way back of an upgrade, or has nothing to end. Changes nothing.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(crate) fn may_give_up(
+    client: &HostClient,
+    path: &Path,
+    upgrade: &str,
+) -> Result<bool, RollbackError> {
+    let owner = ExchangeKind::Rollback.owner_for(client);
+    let entries = Journal::read_entries::<RollbackEntry>(path, &owner)?;
+    let last = read_entries(&entries).pop();
+    Ok(last.is_none_or(|last| {
+        last.begin.plan.upgrade.as_deref() != Some(upgrade) || !last.is_too_far()
+    }))
+}
+
+/// Ends the way back of an upgrade, if one is under way. `result`: why, in words.
+///
+/// # Errors
+/// Another run uses the journal, or the database was replaced or the stable version started already.
+pub(crate) fn give_up_for_upgrade(
+    client: &HostClient,
+    path: &Path,
+    upgrade: &str,
+    result: &str,
+) -> Result<(), RollbackError> {
+    let owner = ExchangeKind::Rollback.owner_for(client);
+    let (mut journal, entries) = Journal::open::<RollbackEntry>(path, &owner)?;
+    let Some(last) = read_entries(&entries).pop() else {
+        return Ok(());
+    };
+    let is_too_far = last.is_too_far();
+    let RollbackStart { id, plan, .. } = last.begin;
+    if plan.upgrade.as_deref() != Some(upgrade) {
+        return Ok(());
+    }
+    // Also where it has ended: then the stable version serves, and nothing is left to stay with.
+    if is_too_far {
+        return Err(RollbackError::Replaced(id));
+    }
+    if last.past.ended_at_ms.is_some() {
+        return Ok(());
+    }
+    journal.record_entry(&RollbackEntry::Finished {
+        at_ms: Millis::now(),
+        passed: false,
+        result: result.to_owned(),
+    })?;
+    Ok(())
+}
 
 impl Rollback<'_> {
     /// Ends the rollback where it stands. Nothing is stopped, started or undone; the report says what stays as it is.

@@ -13,12 +13,12 @@ use crate::exchange::{GivenOption, HostClients};
 use crate::exclusion::{ExchangeKind, refuse_run};
 use crate::journal::Journal;
 
+use super::begin::{prepare_rollback, refuse_other_exchange};
 use super::database::{AcceptedLoss, DatabaseChoice, check_accepted, covers_loss, decide_way};
 use super::error::RollbackError;
 use super::given::take_options;
 use super::journal::{RollbackEntry, RollbackStart, RollbackState, RollbackStep, read_entries};
 use super::plan::{RollbackPlan, excluded_upgrades};
-use super::run::{prepare_rollback, refuse_other_exchange};
 use super::tokens::check_tokens;
 use super::traffic::read_weights;
 

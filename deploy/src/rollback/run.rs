@@ -1,46 +1,29 @@
 //! A rollback from its first step to its last.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ark_client::{ClientError, HostClient};
-use ark_model::ids::{Millis, TraceId};
-use ark_store::{
-    HostProcess, MaintenanceError, OpenError, current_schema, find_host_process, give_made,
-    is_restore_pending,
-};
+use ark_client::HostClient;
+use ark_model::ids::Millis;
+use ark_store::current_schema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::canary::{CanaryError, CanaryOrder, HostCanary, end_silent, read_state, send_request};
 use crate::data_lock::DataDirLock;
-use crate::exchange::control::run_actions;
-use crate::exchange::database::{clear_partial_copies, make_snapshot, restore_over};
-use crate::exchange::identity::check_same_host;
-use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::HostClients;
 use crate::exchange::serving::{HostWatch, is_ready};
-use crate::exchange::token::TokenFile;
 use crate::exchange::validation::Validated;
-use crate::exchange::version::ask_version;
-use crate::exchange::{ExchangeError, GivenOption, HostClients};
-use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own};
 use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::runner::RunMark;
 use crate::validate::{ValidationReport, reserve_validation};
 
-use super::database::{
-    AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, covers_loss, decide_way,
-};
+use super::database::AcceptedLoss;
 use super::error::RollbackError;
-use super::given::{take_from_upgrade, take_options};
 use super::journal::{
-    PastRollback, PastStep, RollbackEntry, RollbackStart, RollbackState, RollbackStep, read_entries,
+    PastRollback, PastStep, RollbackEntry, RollbackStart, RollbackState, RollbackStep,
 };
-use super::plan::{RollbackPlan, excluded_upgrades};
-use super::tokens::check_tokens;
-use super::traffic::{read_weights, return_traffic};
+use super::traffic::return_traffic;
 
 /// The longest time between two looks at whether the run is to end.
 pub(super) const TICK: Duration = Duration::from_millis(50);
@@ -66,234 +49,23 @@ pub struct Rollback<'a> {
     pub(super) journal: Journal,
     pub(super) state: RollbackState,
     /// Says that this process runs it.
-    _mark: Option<RunMark>,
+    pub(super) _mark: Option<RunMark>,
     /// Whether this is run by an upgrade, which has locked the data directory.
-    is_within_upgrade: bool,
+    pub(super) is_within_upgrade: bool,
     /// Keeps other exchanges from the data directory, whatever address they were given, once no canary has it.
-    data_lock: Option<DataDirLock>,
-    accepted: Option<AcceptedLoss>,
-    validation: Option<ValidationReport>,
+    pub(super) data_lock: Option<DataDirLock>,
+    pub(super) accepted: Option<AcceptedLoss>,
+    pub(super) validation: Option<ValidationReport>,
     /// A client with the token that the restore made.
-    admin: Option<HostClient>,
+    pub(super) admin: Option<HostClient>,
     /// The steps taken that the host has recorded.
-    recorded: Vec<RollbackStep>,
+    pub(super) recorded: Vec<RollbackStep>,
     /// Tells whether the stable version that this run started has ended.
     pub(super) watch: Option<HostWatch>,
     pub(super) tell: &'a mut dyn FnMut(&str, Value),
 }
 
-/// Records the steps that are not recorded yet, in their order, until one cannot be: the next time begins with that one.
-pub(super) fn record_taken<E>(
-    taken: &[PastStep],
-    recorded: &mut Vec<RollbackStep>,
-    mut record: impl FnMut(&PastStep) -> Result<(), E>,
-) {
-    for done in taken {
-        if recorded.contains(&done.step) {
-            continue;
-        }
-        if record(done).is_err() {
-            return;
-        }
-        recorded.push(done.step);
-    }
-}
-
-/// Asks the stable version and the database. Returns what is known when a rollback begins, and what will happen to the database.
-pub(super) fn prepare_rollback(
-    client: &HostClient,
-    plan: RollbackPlan,
-    accepted: Option<AcceptedLoss>,
-) -> Result<(RollbackStart, DatabaseChoice), RollbackError> {
-    if plan.upgrade.is_none() {
-        check_same_host(client, &plan.data_dir)?;
-    }
-    check_no_restore(client, &plan)?;
-    let shown = ask_version(&plan.binary)?;
-    let way = decide_way(&plan, shown.schema, None)?;
-    if let DatabaseChoice::Restore(aside) = &way {
-        check_accepted(aside, accepted, false)?;
-    }
-    let weights = match &plan.traffic {
-        None => BTreeMap::new(),
-        Some(traffic) => read_weights(traffic)?,
-    };
-    let begin = RollbackStart {
-        id: format!("rollback-{}", TraceId::fresh()),
-        plan: RollbackPlan {
-            version: if plan.version.is_empty() {
-                shown.version
-            } else {
-                plan.version
-            },
-            // That of an upgrade noted it before it stopped the host.
-            control: plan.control.note_socket()?,
-            ..plan
-        },
-        began_at: Millis::now(),
-        schema: shown.schema,
-        build: shown.build,
-        weights,
-    };
-    Ok((begin, way))
-}
-
-/// Refuses where another process exchanges the version on the data directory. The canary that the rollback undoes first may.
-pub(super) fn refuse_other_exchange(
-    client: &HostClient,
-    plan: &RollbackPlan,
-) -> Result<(), RollbackError> {
-    if read_state(client, &plan.canary_journal)?.is_none() {
-        DataDirLock::refuse_other(&plan.data_dir)?;
-    }
-    Ok(())
-}
-
-/// Whether [`give_up_for_upgrade`] would end the way back of an upgrade, or has nothing to end. Changes nothing.
-///
-/// # Errors
-/// The journal cannot be read.
-pub(crate) fn may_give_up(
-    client: &HostClient,
-    path: &Path,
-    upgrade: &str,
-) -> Result<bool, RollbackError> {
-    let owner = ExchangeKind::Rollback.owner_for(client);
-    let entries = Journal::read_entries::<RollbackEntry>(path, &owner)?;
-    let last = read_entries(&entries).pop();
-    Ok(last.is_none_or(|last| {
-        last.begin.plan.upgrade.as_deref() != Some(upgrade) || !last.is_too_far()
-    }))
-}
-
-/// Ends the way back of an upgrade, if one is under way. `result`: why, in words.
-///
-/// # Errors
-/// Another run uses the journal, or the database was replaced or the stable version started already.
-pub(crate) fn give_up_for_upgrade(
-    client: &HostClient,
-    path: &Path,
-    upgrade: &str,
-    result: &str,
-) -> Result<(), RollbackError> {
-    let owner = ExchangeKind::Rollback.owner_for(client);
-    let (mut journal, entries) = Journal::open::<RollbackEntry>(path, &owner)?;
-    let Some(last) = read_entries(&entries).pop() else {
-        return Ok(());
-    };
-    let is_too_far = last.is_too_far();
-    let RollbackStart { id, plan, .. } = last.begin;
-    if plan.upgrade.as_deref() != Some(upgrade) {
-        return Ok(());
-    }
-    // Also where it has ended: then the stable version serves, and nothing is left to stay with.
-    if is_too_far {
-        return Err(RollbackError::Replaced(id));
-    }
-    if last.past.ended_at_ms.is_some() {
-        return Ok(());
-    }
-    journal.record_entry(&RollbackEntry::Finished {
-        at_ms: Millis::now(),
-        passed: false,
-        result: result.to_owned(),
-    })?;
-    Ok(())
-}
-
-impl<'a> Rollback<'a> {
-    /// Takes up the rollback that is under way, with the options that are `given`; the way back of an upgrade takes up its own alone, with what its
-    /// `plan` has by now. Begins the one of `plan` if there is none. `accepted`: how many decisions may be set aside. `tell` is told each step, and
-    /// each option that is taken.
-    ///
-    /// # Errors
-    /// There is none to take up and no plan; something that the plan needs is missing; an option would make it another rollback; decisions would be set aside that are not accepted.
-    /// Nothing has changed.
-    pub fn open(
-        clients: HostClients<'a>,
-        path: &Path,
-        plan: Option<RollbackPlan>,
-        given: &[GivenOption],
-        accepted: Option<AcceptedLoss>,
-        stop: &AtomicBool,
-        tell: &'a mut dyn FnMut(&str, Value),
-    ) -> Result<Self, RollbackError> {
-        let is_within_upgrade = plan.as_ref().is_some_and(|plan| plan.upgrade.is_some());
-        let OwnJournal {
-            mut journal,
-            mark,
-            entries,
-            waited,
-        } = open_own::<RollbackEntry>(clients.client, ExchangeKind::Rollback, path, stop)?;
-        let last = read_entries(&entries).pop();
-        let state = match (last, plan) {
-            (Some(state), Some(plan))
-                if state.past.ended_at_ms.is_none()
-                    && plan.upgrade.is_some()
-                    && plan.upgrade != state.begin.plan.upgrade =>
-            {
-                return Err(RollbackError::UnderWay {
-                    id: state.begin.id,
-                    reason: state.begin.plan.reason,
-                    journal: path.to_owned(),
-                });
-            }
-            (Some(mut state), plan) if state.past.ended_at_ms.is_none() => {
-                let taken = match plan.filter(|plan| plan.upgrade.is_some()) {
-                    Some(now) => take_from_upgrade(&mut state, now),
-                    None => take_options(&mut state, given)?,
-                };
-                tell("goes-on", json!({"reason": state.begin.id}));
-                let RollbackStart { id, plan, .. } = &state.begin;
-                clear_partial_copies(&plan.snapshots, id, true, &mut *tell);
-                if let Some((lines, entry)) = taken {
-                    journal.record_entry(&entry)?;
-                    for line in lines {
-                        tell("taken", json!({"reason": line}));
-                    }
-                }
-                state.forget_repeated();
-                state
-            }
-            (Some(state), _) if waited => return Err(RollbackError::Ended(state.begin.id)),
-            (_, None) => return Err(RollbackError::None(clients.client.url().to_owned())),
-            (_, Some(plan)) => {
-                let upgrade_journal = plan.upgrade_journal.clone();
-                let upgrades = excluded_upgrades(upgrade_journal.as_deref());
-                upgrades.map_or(Ok(()), |other| other.refuse_other(clients.client))?;
-                let (begin, way) = prepare_rollback(clients.client, plan, accepted)?;
-                // A snapshot brings its own tokens.
-                if matches!(way, DatabaseChoice::Keep { .. }) {
-                    check_tokens(clients, &begin.plan)?;
-                }
-                if !is_within_upgrade {
-                    refuse_other_exchange(clients.client, &begin.plan)?;
-                }
-                tell("way", json!({"reason": way.to_string()}));
-                let held = hold_others(clients.client, upgrades.as_slice())?;
-                journal.record_entry(&RollbackEntry::Started(Box::new(begin.clone())))?;
-                drop(held);
-                let past = PastRollback::from_start(&begin);
-                RollbackState::from_start(begin, past)
-            }
-        };
-        let admin = TokenFile::place_beside(path, &state.begin.id).read_client(clients.client)?;
-        Ok(Self {
-            clients,
-            journal,
-            _mark: mark,
-            is_within_upgrade,
-            data_lock: None,
-            state,
-            accepted,
-            validation: None,
-            admin,
-            recorded: Vec::new(),
-            watch: None,
-            tell,
-        })
-    }
-
+impl Rollback<'_> {
     /// Takes the steps that are left. A host that fails its validation is part of the report.
     ///
     /// # Errors
@@ -400,138 +172,6 @@ impl<'a> Rollback<'a> {
         }
     }
 
-    /// Undoes a canary, by its own way back.
-    fn undo_canary(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
-        let client = self.clients.client;
-        let path = &self.state.begin.plan.canary_journal;
-        let Some(canary) = read_state(client, path)? else {
-            return Ok("none is under way".to_owned());
-        };
-        loop {
-            match send_request(client, path, CanaryOrder::Abort, stop) {
-                // The command that runs it takes everything back. If that is killed meanwhile, the next request finds the canary free.
-                Ok(true) => std::thread::sleep(TICK),
-                Ok(false) => {
-                    let taken = HostCanary::take_up(client, path, &[], &mut *self.tell)?;
-                    if taken.leave_to_rollback(stop)? {
-                        return Ok(format!(
-                            "{} was ended; what its take-over began is undone by the next steps",
-                            canary.id
-                        ));
-                    }
-                    break;
-                }
-                // It would hold up the way back: what it left is undone in its stead.
-                Err(error @ CanaryError::Silent { pid, .. }) => {
-                    let reason = format!("{error}; it is ended now");
-                    (self.tell)("canary", json!({"reason": reason}));
-                    end_silent(path, pid)?;
-                }
-                // It has ended meanwhile.
-                Err(CanaryError::None(_)) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(format!("{} was undone", canary.id))
-    }
-
-    fn back_up(&mut self) -> Result<String, RollbackError> {
-        let RollbackStart { id, plan, .. } = &self.state.begin;
-        match make_snapshot(&plan.data_dir, &plan.snapshots, &format!("{id}-backup")) {
-            Ok(snapshot) => Ok(snapshot.display().to_string()),
-            Err(ExchangeError::Snapshot(MaintenanceError::Open(OpenError::Damaged {
-                finding,
-                ..
-            }))) => {
-                let detail = format!("it cannot be copied, and is kept as it is: {finding}");
-                self.note_entry(&RollbackEntry::Damaged(finding))?;
-                Ok(detail)
-            }
-            // No host serves, and what is replaced is kept aside: the copy is not worth more time without a host.
-            Err(error @ ExchangeError::NotCopied { .. }) if plan.upgrade.is_some() => {
-                Ok(format!("none was made: {error}"))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Stops the host. Its database stays, or a snapshot takes its place. Repeated by each run, since the newer version may have served meanwhile.
-    fn stop_and_restore(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
-        let RollbackStart { plan, schema, .. } = self.state.begin.clone();
-        if let Some(kept) = self.state.find_unnoted_restore() {
-            self.note_entry(&RollbackEntry::KeptAside(kept))?;
-        }
-        let begun = self.state.past.set_aside.clone();
-        // The damaged database was replaced.
-        let is_replaced = self.state.past.kept_aside.is_some();
-        let damage = self.state.damage.clone().filter(|_| !is_replaced);
-        let decide = || decide_way(&plan, schema, damage.as_deref());
-        // Whether a run was killed while it restored: nothing has served since.
-        let pending = begun.clone().filter(|_| is_restore_pending(&plan.data_dir));
-        let is_exclusive = pending.is_some() || matches!(decide()?, DatabaseChoice::Restore(_));
-        self.stop_host(&plan, is_exclusive, stop)?;
-        let aside = match (pending, begun) {
-            (Some(aside), _) => aside,
-            (None, begun) => match decide()? {
-                DatabaseChoice::Keep { reason } => {
-                    // A run that was killed before it said so may have restored it.
-                    give_made(&plan.data_dir).map_err(ExchangeError::for_file(&plan.data_dir))?;
-                    return Ok(self.describe_kept(reason));
-                }
-                DatabaseChoice::Restore(aside) => {
-                    if !is_exclusive {
-                        // The newer version migrated it meanwhile.
-                        self.stop_host(&plan, true, stop)?;
-                    }
-                    // What was accepted counts once.
-                    let begun = begun.filter(|_| !is_replaced);
-                    if !begun.is_some_and(|begun| covers_loss(&begun, &aside)) {
-                        check_accepted(&aside, self.accepted, true)?;
-                    }
-                    (self.tell)("database", json!({"reason": aside.to_string()}));
-                    self.note_entry(&RollbackEntry::SettingAside(aside.clone()))?;
-                    aside
-                }
-            },
-        };
-        let token_file = self.token_file();
-        let label = self.state.restore_label();
-        let restored = restore_over(&aside.snapshot, &plan.data_dir, &label, &token_file)?;
-        if restored.token.is_some() {
-            (self.tell)("token", json!({"reason": token_file.describe_token()}));
-            self.admin = token_file.read_client(self.clients.client)?;
-        }
-        let kept = restored.moved_aside.unwrap_or_default();
-        let detail = format!("{aside}; it is kept in {}", kept.display());
-        self.note_entry(&RollbackEntry::KeptAside(kept))?;
-        Ok(detail)
-    }
-
-    fn stop_host(
-        &self,
-        plan: &RollbackPlan,
-        is_exclusive: bool,
-        stop: &AtomicBool,
-    ) -> Result<(), RollbackError> {
-        let actions = plan.control.stop_actions(&plan.binary, is_exclusive);
-        run_actions(&actions, &self.journal.share_lock()?, plan.timeout, stop)?;
-        Ok(())
-    }
-
-    /// What became of the database, where the stable version can open it now.
-    fn describe_kept(&self, reason: String) -> String {
-        let past = &self.state.past;
-        match (&past.set_aside, &past.kept_aside) {
-            (Some(aside), Some(kept)) => format!("{aside}; it is kept in {}", kept.display()),
-            (Some(aside), None) => aside.to_string(),
-            (None, _) => DatabaseChoice::Keep { reason }.to_string(),
-        }
-    }
-
-    pub(super) fn token_file(&self) -> TokenFile {
-        TokenFile::place_beside(self.journal.path(), &self.state.begin.id)
-    }
-
     fn validate_host(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
         let RollbackStart { plan, schema, .. } = &self.state.begin;
         let Some(wanted) = &plan.validation else {
@@ -555,35 +195,6 @@ impl<'a> Rollback<'a> {
         self.watch = Some(HostWatch::over_running(&self.state.begin.plan.data_dir));
         self.check_health(stop)?;
         Ok(detail)
-    }
-
-    /// Has the host record the steps that were taken, each once; while it is away they wait.
-    fn record_steps(&mut self) {
-        // The open socket of a unit takes a connection also while no host does: that would hold up the way back until its time-out.
-        if find_host_process(&self.state.begin.plan.data_dir) == HostProcess::None {
-            return;
-        }
-        let mut recorded = std::mem::take(&mut self.recorded);
-        record_taken(&self.state.past.steps, &mut recorded, |done| {
-            let name = done.step.as_str();
-            let key = format!("{name}-{}", done.at_ms.0);
-            self.post_step(&key, name, &done.detail)
-        });
-        self.recorded = recorded;
-    }
-
-    pub(super) fn post_step(&self, key: &str, step: &str, reason: &str) -> Result<(), ClientError> {
-        let RollbackStart { id, plan, .. } = &self.state.begin;
-        let record = StepRecord {
-            deployment: id,
-            kind: "rollback",
-            version: &plan.version,
-            step,
-            share_pct: None,
-            reason,
-            figures: &Value::Null,
-        };
-        post_step(self.current_client(), &format!("{id}-{key}"), &record)
     }
 
     fn finish_rollback(mut self) -> Result<RollbackReport, RollbackError> {

@@ -3,51 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use ark_client::{Endpoint, HostClient};
 use ark_model::ids::Millis;
 
-use crate::exchange::{HostClients, HostControl};
+use crate::exchange::HostClients;
 use crate::exclusion::ExchangeKind;
+use crate::fixtures::{build_client, build_rollback};
 use crate::journal::Journal;
 
 use super::journal::{PastStep, RollbackEntry, RollbackStart};
-use super::run::record_taken;
+use super::recording::record_taken;
 use super::{Rollback, RollbackError, RollbackPlan, RollbackStep};
-
-/// A client of a host that nobody asks.
-fn build_client() -> HostClient {
-    let endpoint = Endpoint {
-        url: "http://127.0.0.1:9".to_owned(),
-        token: None,
-        ca: None,
-    };
-    HostClient::new(&endpoint).unwrap()
-}
 
 /// `upgrade`: whose way back it is.
 fn build_plan(dir: &Path, upgrade: Option<&str>) -> RollbackPlan {
     RollbackPlan {
-        version: "1".to_owned(),
-        reason: "it is slow".to_owned(),
         upgrade: upgrade.map(str::to_owned),
-        // There is none, so that no rollback can begin.
-        binary: dir.join("ark-1"),
-        data_dir: dir.join("data"),
-        snapshots: dir.join("snapshots"),
-        snapshot: None,
-        control: HostControl::Commands {
-            stop: "true".to_owned(),
-            start: "true".to_owned(),
-        },
-        timeout: Duration::from_secs(1),
-        tries: 1,
-        pause: Duration::from_millis(1),
-        traffic: None,
-        validation: None,
-        canary_journal: dir.join("canary"),
-        upgrade_journal: None,
+        ..build_rollback(dir)
     }
 }
 

@@ -4,24 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ark_client::{Endpoint, HostClient};
-
 use crate::exchange::{HostClients, HostControl};
 use crate::exclusion::ExchangeKind;
+use crate::fixtures::build_client;
 use crate::journal::Journal;
 
 use super::journal::{UpgradeEntry, UpgradePlan, UpgradeStart};
 use super::{Upgrade, UpgradeError, UpgradeStep};
-
-/// A client of a host that nobody asks.
-fn build_client() -> HostClient {
-    let endpoint = Endpoint {
-        url: "http://127.0.0.1:9".to_owned(),
-        token: None,
-        ca: None,
-    };
-    HostClient::new(&endpoint).unwrap()
-}
 
 fn build_plan(dir: &Path, binary: &str) -> UpgradePlan {
     let control = HostControl::Commands {

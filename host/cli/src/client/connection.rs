@@ -67,12 +67,19 @@ impl Connection {
         self.client_with(self.bearer_token()?)
     }
 
-    /// As [`Connection::client`], with the token of another file.
+    /// As [`Connection::client`], with the token of another file; `client` where none is named.
     ///
     /// # Errors
     /// As [`Connection::client`].
-    pub(crate) fn client_with_token(&self, file: &Path) -> anyhow::Result<HostClient> {
-        self.client_with(Some(read_token(file)?))
+    pub(crate) fn client_with_other(
+        &self,
+        file: Option<&Path>,
+        client: &HostClient,
+    ) -> anyhow::Result<HostClient> {
+        file.map_or_else(
+            || Ok(client.clone()),
+            |file| self.client_with(Some(read_token(file)?)),
+        )
     }
 
     fn client_with(&self, token: Option<String>) -> anyhow::Result<HostClient> {

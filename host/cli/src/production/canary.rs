@@ -23,8 +23,8 @@ use crate::usage::{UsageError, ensure_usage};
 
 use super::host_commands::{GoOnArgs, RehearsalArgs, parse_seconds};
 use super::interrupts::watch_interrupts;
-use super::journals::default_journal;
-use super::{describe_step, print_steps, report_problems};
+use super::journals::choose_journal;
+use super::{describe_step, print_steps, print_unrecorded, report_problems};
 
 #[derive(Debug, Args)]
 pub(crate) struct CanaryArgs {
@@ -275,10 +275,7 @@ pub(crate) fn run_command(args: CanaryArgs) -> anyhow::Result<ExitCode> {
 
 fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
     let client = args.connection.client()?;
-    let journal = match args.journal {
-        Some(journal) => journal,
-        None => default_journal("canary", &client)?,
-    };
+    let journal = choose_journal(args.journal, "canary", &client)?;
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
     if let Some(order) = args.command.find_rehearsed() {
@@ -296,13 +293,9 @@ fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
         }
         CanaryCommand::Start(start) => {
             let dry_run = start.rehearsal.dry_run;
-            let place_of = |given: &Option<PathBuf>, command: &str| match given {
-                Some(path) => Ok(path.clone()),
-                None => default_journal(command, &client),
-            };
             let excluded = ExcludedJournals {
-                upgrade: place_of(&start.upgrade_journal, "upgrade")?,
-                rollback: place_of(&start.rollback_journal, "rollback")?,
+                upgrade: choose_journal(start.upgrade_journal.clone(), "upgrade", &client)?,
+                rollback: choose_journal(start.rollback_journal.clone(), "rollback", &client)?,
             };
             let plan = start.into_plan()?;
             if !dry_run
@@ -389,9 +382,7 @@ fn ask_canary(
 }
 
 fn print_report(report: &CanaryReport, json: bool) -> anyhow::Result<()> {
-    for step in &report.unrecorded {
-        print_notice!("not recorded at the host: {step}");
-    }
+    print_unrecorded(&report.unrecorded);
     if json {
         return print_json(report);
     }

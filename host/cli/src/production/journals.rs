@@ -6,6 +6,18 @@ use anyhow::Context;
 use ark_client::{HostClient, normalize_address};
 use ark_model::ids::Digest;
 
+/// The journal that was given, else that of this user for the host.
+///
+/// # Errors
+/// As [`default_journal`].
+pub(super) fn choose_journal(
+    given: Option<PathBuf>,
+    command: &str,
+    client: &HostClient,
+) -> anyhow::Result<PathBuf> {
+    given.map_or_else(|| default_journal(command, client), Ok)
+}
+
 /// A journal of this user for a host, however its address is spelt.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ pub(crate) mod validate;
 use ark_deploy::exchange::ExchangeError;
 use serde_json::{Value, json};
 
-use crate::output::{describe_error, print_json, print_line};
+use crate::output::{describe_error, print_json, print_line, print_notice};
 
 /// A step of a deployment on one line.
 fn describe_step(step: &str, detail: &Value) -> String {
@@ -72,6 +72,13 @@ fn list_problems(error: &anyhow::Error) -> Vec<String> {
         _ => None,
     });
     found.unwrap_or_else(|| vec![describe_error(error)])
+}
+
+/// Says which steps the host has no record of.
+fn print_unrecorded(steps: &[String]) {
+    for step in steps {
+        print_notice!("not recorded at the host: {step}");
+    }
 }
 
 /// Prints what a dry run found would be done.

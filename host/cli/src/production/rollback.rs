@@ -22,8 +22,8 @@ use super::host_commands::{
     HostPlaceArgs, INTERRUPT_GRACE, TrafficArgs, ValidationArgs, parse_seconds,
 };
 use super::interrupts::watch_interrupts_within;
-use super::journals::default_journal;
-use super::{describe_step, print_steps, report_problems};
+use super::journals::{choose_journal, default_journal};
+use super::{describe_step, print_steps, print_unrecorded, report_problems};
 
 /// How often the health is checked where nothing else is said.
 const HEALTH_TRIES: u32 = 10;
@@ -179,14 +179,8 @@ impl RollbackStartArgs {
                 None,
                 None,
             )?,
-            canary_journal: match self.canary_journal {
-                Some(path) => path,
-                None => default_journal("canary", client)?,
-            },
-            upgrade_journal: Some(match self.upgrade_journal {
-                Some(path) => path,
-                None => default_journal("upgrade", client)?,
-            }),
+            canary_journal: choose_journal(self.canary_journal, "canary", client)?,
+            upgrade_journal: Some(choose_journal(self.upgrade_journal, "upgrade", client)?),
         }))
     }
 }
@@ -197,10 +191,7 @@ pub(crate) fn run_command(args: RollbackArgs) -> anyhow::Result<ExitCode> {
 
 fn run_rollback(args: RollbackArgs) -> anyhow::Result<ExitCode> {
     let client = args.connection.client()?;
-    let journal = match args.journal {
-        Some(journal) => journal,
-        None => default_journal("rollback", &client)?,
-    };
+    let journal = choose_journal(args.journal, "rollback", &client)?;
     if let Some(RollbackCommand::History) = args.command {
         let history = read_history(&client, &journal)?;
         if args.json {
@@ -213,10 +204,10 @@ fn run_rollback(args: RollbackArgs) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let submitter = match &args.start.validation.submitter_token_file {
-        Some(file) => args.connection.client_with_token(file)?,
-        None => client.clone(),
-    };
+    let submitter_token = args.start.validation.submitter_token_file.as_deref();
+    let submitter = args
+        .connection
+        .client_with_other(submitter_token, &client)?;
     let (dry_run, accepted) = (args.start.dry_run, args.start.accept_loss_of_decisions);
     let give_up = args.start.give_up;
     let mut given = args.start.list_given(&client)?;
@@ -282,9 +273,7 @@ fn print_past(past: &PastRollback) {
 
 /// Prints what a rollback came to.
 pub(super) fn print_report(report: &RollbackReport, json: bool) -> anyhow::Result<()> {
-    for step in &report.unrecorded {
-        print_notice!("not recorded at the host: {step}");
-    }
+    print_unrecorded(&report.unrecorded);
     if json {
         return print_json(report);
     }

@@ -20,7 +20,7 @@ use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice}
 use crate::usage::{UsageError, ensure_usage};
 
 use super::interrupts::watch_interrupts;
-use super::journals::default_journal;
+use super::journals::choose_journal;
 use super::{print_steps, report_problems};
 
 /// The most ticks a second.
@@ -99,10 +99,7 @@ fn drive_host(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let options = SyntheticOptions {
-        journal: match args.journal {
-            Some(journal) => journal,
-            None => default_journal("synthetic", &client)?,
-        },
+        journal: choose_journal(args.journal, "synthetic", &client)?,
         agent: args.agent,
         topic: args.topic,
         duration: Duration::from_secs(args.duration),

@@ -20,8 +20,8 @@ use crate::usage::UsageError;
 
 use super::host_commands::{HostPlaceArgs, INTERRUPT_GRACE, ValidationArgs};
 use super::interrupts::watch_interrupts_within;
-use super::journals::default_journal;
-use super::{describe_step, print_steps, report_problems};
+use super::journals::{choose_journal, default_journal};
+use super::{describe_step, print_steps, print_unrecorded, report_problems};
 
 /// The exit code is 0 if the new version serves and passes its validation. Run it again after a kill: it goes on, and takes options that correct it.
 #[derive(Debug, Args)]
@@ -135,10 +135,6 @@ impl UpgradeArgs {
                 check_args.extend([option.to_owned(), file.to_owned()]);
             }
         }
-        let or_default = |path: Option<PathBuf>, command: &str| match path {
-            Some(path) => Ok(path),
-            None => default_journal(command, client),
-        };
         Ok(Some(UpgradePlan {
             version: self.name,
             new_binary,
@@ -158,8 +154,8 @@ impl UpgradeArgs {
                 self.config.as_deref(),
                 self.env_file.as_deref(),
             )?,
-            rollback_journal: or_default(self.rollback_journal, "rollback")?,
-            canary_journal: or_default(self.canary_journal, "canary")?,
+            rollback_journal: choose_journal(self.rollback_journal, "rollback", client)?,
+            canary_journal: choose_journal(self.canary_journal, "canary", client)?,
         }))
     }
 }
@@ -170,14 +166,11 @@ pub(crate) fn run_command(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
 
 fn run_upgrade(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
     let client = args.connection.client()?;
-    let submitter = match &args.validation.submitter_token_file {
-        Some(file) => args.connection.client_with_token(file)?,
-        None => client.clone(),
-    };
-    let journal = match &args.journal {
-        Some(journal) => journal.clone(),
-        None => default_journal("upgrade", &client)?,
-    };
+    let submitter_token = args.validation.submitter_token_file.as_deref();
+    let submitter = args
+        .connection
+        .client_with_other(submitter_token, &client)?;
+    let journal = choose_journal(args.journal.clone(), "upgrade", &client)?;
     let (json, dry_run, back, keep) = (args.json, args.dry_run, args.back, args.keep);
     let accepted = args.accept_loss_of_decisions;
     let given = args.list_given(&client)?;
@@ -221,9 +214,7 @@ fn run_upgrade(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn print_report(report: &UpgradeReport, json: bool) -> anyhow::Result<()> {
-    for step in &report.unrecorded {
-        print_notice!("not recorded at the host: {step}");
-    }
+    print_unrecorded(&report.unrecorded);
     if json {
         return print_json(report);
     }

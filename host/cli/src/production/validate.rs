@@ -21,7 +21,7 @@ use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice}
 use crate::usage::{UsageError, ensure_usage};
 
 use super::interrupts::watch_interrupts;
-use super::journals::default_journal;
+use super::journals::choose_journal;
 use super::report_problems;
 use super::telemetry::{TelemetryChoice, find_telemetry};
 
@@ -158,18 +158,15 @@ fn prepare_validation(
     args: &ValidateArgs,
 ) -> anyhow::Result<(HostClient, HostClient, ValidateOptions)> {
     let client = args.connection.client()?;
-    let submitter = match &args.submitter_token_file {
-        Some(file) => args.connection.client_with_token(file)?,
-        None => client.clone(),
-    };
+    let submitter_token = args.submitter_token_file.as_deref();
+    let submitter = args
+        .connection
+        .client_with_other(submitter_token, &client)?;
     let options = ValidateOptions {
         categories: args.category.clone(),
         telemetry: find_telemetry(args.telemetry.clone(), client.url()),
         data_dir: args.data_dir.clone(),
-        journal: match &args.journal {
-            Some(journal) => journal.clone(),
-            None => default_journal("validate", &client)?,
-        },
+        journal: choose_journal(args.journal.clone(), "validate", &client)?,
         patience: Duration::from_secs(args.patience),
     };
     Ok((client, submitter, options))

@@ -152,6 +152,11 @@ fn what_was_killed_goes_on_with_a_token_that_the_host_takes_and_is_undone_with_a
         let said = refuse_run(&stage, &journal, with_token(goes_on(), reader));
         assert!(said.contains("(403)"), "{said}");
         assert_ne!(read(&journal), "", "{said}");
+        if gate == "start-new" {
+            let kept = with_token(upgrade::command(&stage, &["--keep"]), reader);
+            let lines = lines_of(&rehearse(&stage, kept));
+            assert!(lines[1].starts_with("kept: "), "{lines:#?}");
+        }
         let report = upgrade::run(with_token(goes_on(), admin));
         assert_eq!(report["upgraded"], true, "{report:#}");
         assert_eq!(stage.serving(), "new");
@@ -216,4 +221,61 @@ fn a_rollback_goes_on_without_a_token_where_none_is_needed_or_no_host_answers() 
         "{report:#}"
     );
     assert_eq!(stage.serving(), "stable");
+}
+
+#[test]
+fn an_order_to_a_canary_and_its_dry_run_ask_for_a_token_where_this_command_goes_on_alone() {
+    let stage = CanaryFixture::start(upgrade::CONFIG, "");
+    let tokens = make_tokens(&stage);
+    let reader = Some(&*tokens.reader);
+    let file = ["--token-file", &tokens.admin, "--step", "600"];
+    let mut running = stage.spawn_canary(&file);
+    wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+    let order = |order: &str, token: Option<&str>, is_dry: bool| {
+        let mut command = with_token(stage.command(order, &[]), token);
+        command.args(is_dry.then_some("--dry-run"));
+        command
+    };
+    // The process that runs it takes the order, and has its own token.
+    for (name, is_given) in [
+        ("pause", true),
+        ("resume", true),
+        ("promote", true),
+        ("abort", false),
+    ] {
+        for token in [None, reader] {
+            let rehearsed = run(order(name, token, true));
+            assert!(
+                rehearsed.status.success(),
+                "{name} {token:?}: {rehearsed:?}"
+            );
+        }
+        if is_given {
+            let taken = run(order(name, reader, false));
+            assert!(taken.status.success(), "{name}: {taken:?}");
+        }
+    }
+    assert!(running.try_wait().expect("a state").is_none());
+    running.kill().expect("SIGKILL");
+    running.wait().expect("its end");
+    // No process runs it: what is told of the order, by the run as by its dry run. The last one ends the canary.
+    for (name, token, problem) in [
+        ("pause", reader, Some("`ark canary resume`")),
+        ("promote", reader, Some("`ark canary resume`")),
+        ("resume", None, Some("(401)")),
+        ("resume", reader, Some("(403)")),
+        ("abort", None, None),
+    ] {
+        let rehearsed = run(order(name, token, true));
+        let done = run(order(name, token, false));
+        for output in [rehearsed, done] {
+            let said = text_of(&output.stderr);
+            assert_eq!(output.status.success(), problem.is_none(), "{name}: {said}");
+            assert!(
+                problem.is_none_or(|problem| said.contains(problem)),
+                "{name}: {said}"
+            );
+        }
+    }
+    stage.assert_weights(100, 0);
 }

@@ -8,17 +8,12 @@ use super::canary::stage::{CanaryFixture, is_ready, sh};
 use super::exclusion::change_arguments;
 use super::{rollback, upgrade};
 
-/// The command with another data directory.
-fn with_data(stage: &CanaryFixture, command: &Command, data: &str) -> Command {
-    let path = |name: &str| stage.dir.path().join(name).display().to_string();
-    let (given, wanted) = (path("data"), path(data));
+/// The command with other arguments in the place of some.
+fn with_arguments(command: &Command, changes: &[(&str, &str)]) -> Command {
     change_arguments(command, |arguments| {
         let other = |argument: String| {
-            if argument == given {
-                wanted.clone()
-            } else {
-                argument
-            }
+            let change = changes.iter().find(|(given, _)| *given == argument);
+            change.map_or(argument, |(_, wanted)| (*wanted).to_owned())
         };
         arguments.into_iter().map(other).collect()
     })
@@ -53,24 +48,40 @@ fn an_exchange_with_the_data_directory_of_another_host_is_refused() {
     assert_eq!(lock.lines().nth(2), Some(instance.as_str()), "{lock}");
     // A copy of the data that nobody holds.
     sh(&format!("cp -r {} {}", path("data"), path("copy")));
-    for command in list_exchanges(&stage) {
-        let told = format!("{command:?}");
-        let refused = upgrade::errors_of(with_data(&stage, &command, "copy"));
-        for part in [
-            format!("the host that answers at http://{} ", stage.owner),
-            format!("(instance {instance})"),
-            format!("{} (no process holds it)", path("copy")),
-            "correct --url or --data-dir".to_owned(),
-        ] {
-            assert!(refused.contains(&part), "{told}: {part}: {refused}");
+    // What answers may be a front, which is not compared with the directory: its owner is.
+    let [owner, front] = [&stage.owner, &stage.stable.address].map(|at| format!("http://{at}"));
+    for url in [&owner, &front] {
+        for command in list_exchanges(&stage) {
+            let told = format!("{url}: {command:?}");
+            let changes = [
+                (path("data"), path("copy")),
+                (owner.clone(), url.to_owned()),
+            ];
+            let changes = changes.each_ref().map(|(from, to)| (&**from, &**to));
+            let refused = upgrade::errors_of(with_arguments(&command, &changes));
+            for part in [
+                format!("the host that answers at {url} "),
+                format!("(instance {instance})"),
+                format!("{} (no process holds it)", path("copy")),
+                "correct --url or --data-dir".to_owned(),
+            ] {
+                assert!(refused.contains(&part), "{told}: {part}: {refused}");
+            }
         }
     }
+    let front_ready = Client::at(&stage.stable.address).get("/readyz").1;
+    assert_eq!(front_ready["owner_instance"], instance.as_str());
+    assert_ne!(front_ready["instance"], instance.as_str(), "it is a front");
     assert!(!stage.dir.path().join("snapshots").exists());
     assert!(is_ready(&stage.owner) && stage.serving() == "stable");
     let now = Client::at(&stage.owner).get("/readyz").1;
     assert_eq!(now["instance"], instance.as_str(), "it is the same process");
     // With its own data it is possible, and a restart has another name.
     let output = upgrade::upgrade(&stage, &["--dry-run"]).output();
+    let output = output.expect("ark starts");
+    assert!(output.status.success(), "{output:?}");
+    let rehearsal = upgrade::upgrade(&stage, &["--dry-run"]);
+    let output = with_arguments(&rehearsal, &[(&owner, &front)]).output();
     let output = output.expect("ark starts");
     assert!(output.status.success(), "{output:?}");
     upgrade::back_to_stable(&stage);

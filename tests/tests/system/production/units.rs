@@ -3,9 +3,9 @@
 //! `handover.rs`.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
-use ark_tests::{ark_program, newer_program, wait_until};
+use ark_tests::{Client, ark_program, newer_program, wait_until};
 use serde_json::Value;
 
 use super::canary::stage::{CanaryFixture, is_ready, script, sh};
@@ -33,12 +33,14 @@ impl UnitFixture {
              'is-active ark.socket') [ -e {socket} ] || exit 4; grep -qx active {socket} || exit 3 ;;\n\
              'stop ark.socket') echo inactive >{socket} ;;\n\
              'start ark.socket') echo active >{socket} ;;\n\
-             'stop ark.service') while [ -e {hold} ]; do sleep 0.02; done; {stop} ;;\n\
+             'stop ark.service') while [ -e {hold} ]; do sleep 0.02; done\n\
+             if [ -e {refusal} ]; then grep -qx once {refusal} && rm {refusal}; echo 'Job for ark.service canceled.' >&2; exit 1; fi\n{stop} ;;\n\
              'start ark.service') {start} ;;\n\
              *) echo \"$*: unknown\"; exit 1 ;;\nesac\n",
             calls = unit.path_of("calls").display(),
             socket = unit.path_of("socket").display(),
             hold = unit.path_of("hold").display(),
+            refusal = unit.path_of("refusal").display(),
             stop = script(&unit.stage.dir, "stop"),
             start = script(&unit.stage.dir, "start-unit"),
         );
@@ -88,6 +90,21 @@ impl UnitFixture {
     fn read_socket(&self) -> String {
         let text = std::fs::read_to_string(self.path_of("socket")).expect("a file");
         text.trim().to_owned()
+    }
+
+    /// Has the unit refuse to stop: `once`, or `always`.
+    fn refuse_stop(&self, how: &str) {
+        std::fs::write(self.path_of("refusal"), format!("{how}\n")).expect("a file");
+    }
+
+    fn allow_stop(&self) {
+        std::fs::remove_file(self.path_of("refusal")).expect("a file");
+    }
+
+    /// The name of the process that serves.
+    fn read_instance(&self) -> String {
+        let ready = Client::at(&self.stage.owner).get("/readyz").1;
+        ready["instance"].as_str().expect("a name").to_owned()
     }
 
     /// The orders that `systemctl` got, but for questions.
@@ -149,6 +166,10 @@ fn run(mut command: Command) -> Value {
     let output = command.output().expect("ark starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+fn output_of(mut command: Command) -> Output {
+    command.output().expect("ark starts")
 }
 
 #[test]
@@ -252,4 +273,100 @@ fn an_active_socket_is_closed_for_a_migration_alone_and_opened_again_also_after_
     assert_eq!(report["upgraded"], true, "{report:#}");
     assert_eq!(unit.read_orders(), [&stopped[..], &orders[1..]].concat());
     assert_eq!(unit.read_socket(), "active");
+}
+
+#[test]
+fn a_unit_that_an_upgrade_did_not_stop_serves_on_and_starts_the_program_of_before_again() {
+    let unit = UnitFixture::start();
+    unit.write_program("second", "second", "");
+    unit.write_later_program("later");
+    let unstopped = "the host was not stopped, and serves on";
+    let instance = unit.read_instance();
+    let ((), decided) = unit.stage.under_load(|| {
+        // With its program in the place already, and where nothing may be started in between; a socket that is not active is left alone.
+        for (new, socket, orders) in [
+            ("second", None, &["stop ark.service"][..]),
+            ("second", Some("active"), &["stop ark.service"]),
+            (
+                "later",
+                Some("inactive"),
+                &["stop ark.socket", "stop ark.service"],
+            ),
+        ] {
+            if let Some(state) = socket {
+                unit.set_socket(state);
+            }
+            unit.forget_orders();
+            unit.refuse_stop("always");
+            let report = unit.run_upgrade(new);
+            assert_eq!(report["upgraded"], false, "{new}: {report:#}");
+            let reason = report["reason"].as_str().expect("a reason");
+            assert!(
+                reason.contains(unstopped) && reason.contains("Job for ark.service canceled."),
+                "{new}: {reason}"
+            );
+            assert!(report["rollback"].is_null(), "{new}: {report:#}");
+            assert_eq!(unit.read_installed(), "first", "{new}");
+            assert_eq!(unit.read_orders(), orders, "{new}: nothing is started");
+            if let Some(state) = socket {
+                assert_eq!(unit.read_socket(), state, "{new}");
+            }
+            assert_eq!(unit.read_instance(), instance, "{new}: the same process");
+            unit.allow_stop();
+        }
+    });
+    assert!(decided.is_subset(&unit.stage.recorded()), "none is lost");
+    // A socket that was closed cannot be opened beside its service: the host is started anew, by the steps of a rollback.
+    unit.set_socket("active");
+    unit.forget_orders();
+    unit.refuse_stop("once");
+    let report = unit.run_upgrade("later");
+    assert_eq!(report["upgraded"], false, "{report:#}");
+    assert_eq!(report["rollback"]["passed"], true, "{report:#}");
+    assert_eq!(unit.read_installed(), "first");
+    assert_eq!(unit.read_socket(), "active");
+    assert_ne!(unit.read_instance(), instance);
+    // Nothing is left that would hold up the next one.
+    let report = unit.run_upgrade("second");
+    assert_eq!(report["upgraded"], true, "{report:#}");
+    assert_eq!(unit.read_installed(), "second");
+    unit.stage.assert_chain();
+}
+
+#[test]
+fn a_rollback_whose_unit_did_not_stop_leaves_the_host_and_goes_on_when_it_does() {
+    let unit = UnitFixture::start();
+    unit.write_program("stable", "stable", "");
+    let stable = unit.path_of("stable").display().to_string();
+    let begin = || unit.begin_command("rollback", &["--stable-binary", &stable]);
+    let instance = unit.read_instance();
+    unit.refuse_stop("always");
+    let ((), decided) = unit.stage.under_load(|| {
+        for command in [begin(), unit.command("rollback")] {
+            let failed = super::rollback::errors_of(&output_of(command));
+            for part in [
+                "the step database failed",
+                "systemctl",
+                "Job for ark.service canceled.",
+                "`ark rollback`",
+            ] {
+                assert!(failed.contains(part), "{part}: {failed}");
+            }
+            assert_eq!(unit.read_instance(), instance, "the same process");
+            let orders = unit.read_orders();
+            assert!(
+                orders.iter().all(|order| order == "stop ark.service"),
+                "nothing is started: {orders:?}"
+            );
+            // Whatever starts the unit, also at a boot, starts the version that is gone back to.
+            assert_eq!(unit.read_installed(), "stable");
+        }
+    });
+    assert!(decided.is_subset(&unit.stage.recorded()), "none is lost");
+    unit.allow_stop();
+    let report = run(unit.command("rollback"));
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(unit.read_installed(), "stable");
+    assert_ne!(unit.read_instance(), instance);
+    unit.stage.assert_chain();
 }

@@ -317,10 +317,8 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     }),
     ("nobody who may administer", "tokens", false, |_, site| { site.database().execute("UPDATE tokens SET role = 'reader'", []).expect("tokens"); }),
     ("two listeners on one port", "listeners", true, |_, site| {
-        site.write_config();
-        let config = fs::read_to_string(site.at("ark.toml")).expect("a configuration");
-        let config = config.replace("telemetry_listen = \"127.0.0.1:0\"", &format!("telemetry_listen = \"127.0.0.1:{}\"", site.port));
-        write_with_mode(&site.at("ark.toml"), config, 0o640);
+        // It is the port that Prometheus scrapes.
+        site.port = site.telemetry_port;
     }),
     ("a port that is taken", "ports", true, |_, site| site.taken = Some(TcpListener::bind(("127.0.0.1", site.port)).expect("the port"))),
     ("no directory of agents", "agents-directory", true, |_, site| fs::remove_dir_all(site.at("agents")).expect("a directory")),
@@ -472,6 +470,30 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("the secret key beside the snapshots", "snapshot", false, |_, site| write_with_mode(&site.at("snapshots/secret.key"), KEY, 0o400)),
     ("the secret key in a snapshot", "snapshot", false, |_, site| write_with_mode(&site.at("snapshots/last/key"), format!("{KEY}\n"), 0o400)),
     ("the secret key in the data directory", "snapshot", false, |_, site| write_with_mode(&site.at("data/secret.key"), KEY, 0o400)),
+    ("a Prometheus that scrapes another host", "monitoring", true, |stage, site| {
+        site.arguments[1].clone_from(&stage.of_another.url);
+        site.is_told = |text| text.contains("scrapes another host than this one") && text.contains("is another host (process ");
+    }),
+    ("a Prometheus that scrapes what is no host", "monitoring", true, |stage, site| {
+        site.arguments[1].clone_from(&stage.of_no_host.url);
+        site.is_told = |text| text.contains("answers while the host of the data directory does not run");
+    }),
+    ("a Prometheus that scrapes an address where nothing is", "monitoring", true, |stage, site| {
+        site.arguments[1].clone_from(&stage.of_nothing.url);
+        site.is_told = |text| text.contains("http://127.0.0.1:9/metrics is not the address of telemetry_listen (127.0.0.1:");
+    }),
+    ("a Prometheus that scrapes a name which this machine does not know", "monitoring", false, |stage, site| {
+        site.arguments[1].clone_from(&stage.of_a_name.url);
+        site.is_told = |text| text.contains("cannot be known") && text.contains("ark.invalid");
+    }),
+    ("telemetry on another port with each start", "monitoring", false, |_, site| {
+        "127.0.0.1:0".clone_into(&mut site.telemetry);
+        site.is_told = |text| text.contains("whose port is 0");
+    }),
+    ("no telemetry", "monitoring", true, |_, site| {
+        "off".clone_into(&mut site.telemetry);
+        site.is_told = |text| text.contains("telemetry_listen is off");
+    }),
     ("no snapshot", "snapshot", true, |_, site| fs::remove_dir_all(site.at("snapshots/last")).expect("a directory")),
     ("an old snapshot", "snapshot", true, |_, site| date_snapshot(site, |now| now - 2 * 86_400_000)),
     ("a snapshot from the future", "snapshot", true, |_, site| date_snapshot(site, |now| now + 86_400_000)),

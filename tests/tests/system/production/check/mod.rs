@@ -46,6 +46,7 @@ fn try_fault(
     let mut site = stage.build();
     plant(stage, &mut site);
     let (found, report, code) = site.check();
+    stage.end_site(site.telemetry_port);
     let found: BTreeSet<&str> = found
         .iter()
         .filter(|name| name == line || !of_the_machine.contains(*name))
@@ -249,4 +250,98 @@ fn a_host_that_runs_is_checked_and_read_by_the_file_of_its_environment() {
         !refused.status.success() && told.contains("line 2"),
         "{told}"
     );
+}
+
+/// The line `monitoring` of a check of a host that listens for Prometheus at `listen`.
+fn check_monitoring(dir: &TestDir, listen: &str, prometheus: &Prometheus) -> Value {
+    let output = Command::new(ark_program())
+        .args(["check", "--json", "--config"])
+        .arg(dir.config())
+        .arg("--data-dir")
+        .arg(dir.data())
+        .args(["--telemetry-listen", listen])
+        .args(["--prometheus", &prometheus.url])
+        .output()
+        .expect("ark starts");
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let mut lines = report["lines"].as_array().expect("lines").iter();
+    let line = lines.find(|one| one["check"] == "monitoring");
+    line.unwrap_or_else(|| panic!("no line: {report:#}"))
+        .clone()
+}
+
+#[test]
+fn what_prometheus_scrapes_is_compared_with_the_host_that_runs() {
+    let watch = |target: &str| {
+        Prometheus::start(PrometheusParts {
+            target: Some(target),
+            rules: true,
+            alertmanager: true,
+            runbook_base: Some("https://book.ark.test"),
+            ..PrometheusParts::default()
+        })
+    };
+    let (dir, other_dir) = (TestDir::new(""), TestDir::new(""));
+    let other = other_dir.start();
+    let other = other.telemetry.as_deref().expect("telemetry is on");
+    let port = free_port();
+    let own = watch(&format!("localhost:{port}"));
+    let [of_another, of_no_host, of_nothing] =
+        [other, own.url.trim_start_matches("http://"), "127.0.0.1:9"].map(watch);
+    // Each is a start of its own, with another process: one that was just begun is waited for.
+    for listen in [
+        format!("127.0.0.1:{port}"),
+        format!("0.0.0.0:{port}"),
+        format!("[::]:{port}"),
+    ] {
+        let host = Host::try_start_with(&dir.data(), &["--telemetry-listen", &listen], &[])
+            .expect("a host");
+        let good = check_monitoring(&dir, &listen, &own);
+        assert_eq!(good["status"], "ok", "{listen}: {good}");
+        for (prometheus, parts) in [
+            (
+                &of_another,
+                [
+                    "scrapes another host than this one",
+                    "is another host (process ",
+                    other,
+                ],
+            ),
+            (
+                &of_no_host,
+                [
+                    "scrapes another host than this one",
+                    "is no host of ARK",
+                    &own.url,
+                ],
+            ),
+            (
+                &of_nothing,
+                [
+                    "does not reach the host that runs here",
+                    "job ark is down",
+                    "127.0.0.1:9",
+                ],
+            ),
+        ] {
+            let line = check_monitoring(&dir, &listen, prometheus);
+            assert_eq!(line["status"], "error", "{listen}: {line}");
+            let found = line["found"].as_str().expect("text");
+            for part in parts {
+                assert!(found.contains(part), "{listen}: {part}: {line}");
+            }
+            let remedy = line["remedy"].as_str().expect("text");
+            assert!(
+                remedy.contains("scrape_configs") && remedy.contains(&listen),
+                "{line}"
+            );
+        }
+        assert_eq!(host.terminate(), Some(0));
+        // It is stopped: its address decides.
+        let stopped = check_monitoring(&dir, &listen, &own);
+        assert_eq!(stopped["status"], "ok", "{listen}: {stopped}");
+        let line = check_monitoring(&dir, &listen, &of_another);
+        assert_eq!(line["status"], "error", "{listen}: {line}");
+    }
 }

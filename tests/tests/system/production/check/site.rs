@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use ark_tests::alertmanager::Alertmanager;
 use ark_tests::artefacts::{checkout_path, mark_component};
@@ -16,7 +17,7 @@ use ark_tests::prometheus::{Prometheus, PrometheusParts};
 use ark_tests::redis::Redis;
 use ark_tests::wait::wait_until;
 use ark_tests::{
-    Client, TestDir, ark_program, base64, copy_agent, guests_dir, make_token, policies_dir,
+    Client, Host, TestDir, ark_program, base64, copy_agent, guests_dir, make_token, policies_dir,
     run_ark, sha256, trade,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -53,6 +54,17 @@ pub(super) struct CheckFixture {
     pub(super) with_example_book: Prometheus,
     /// Its rules are others than this release's.
     pub(super) altered: Prometheus,
+    /// It scrapes another host that lives.
+    pub(super) of_another: Prometheus,
+    /// It scrapes what is no host.
+    pub(super) of_no_host: Prometheus,
+    /// It scrapes an address that is not the host's, where nothing is.
+    pub(super) of_nothing: Prometheus,
+    /// It scrapes a name that no machine has.
+    pub(super) of_a_name: Prometheus,
+    _another: (TestDir, Host),
+    /// The ports of telemetry that Prometheus scrapes and no site has. A check listens on that of its site for a moment.
+    telemetry_ports: Mutex<Vec<u16>>,
     pub(super) authority: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -60,6 +72,10 @@ pub(super) struct CheckFixture {
 pub(super) struct Site {
     pub(super) dir: tempfile::TempDir,
     pub(super) port: u16,
+    /// The port of telemetry that the fixture lent.
+    pub(super) telemetry_port: u16,
+    /// What `telemetry_listen` says.
+    pub(super) telemetry: String,
     pub(super) arguments: Vec<String>,
     pub(super) redis_port: u16,
     /// Lines at the top of `ark.toml`.
@@ -100,8 +116,13 @@ pub(super) fn text(path: &Path) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
+/// Where the runbook of these tests is.
+const BOOK: &str = "https://book.ark.test/ark";
+/// How many sites there are at most at a time.
+const SITES: usize = 4;
+
 /// A Prometheus with the rules of this release, of which somebody changed an expression and a duration. Blanks are not an expression.
-fn start_altered_prometheus() -> Prometheus {
+fn start_altered_prometheus(targets: &[String]) -> Prometheus {
     let rules = tempfile::tempdir().expect("a directory");
     let shipped = checkout_path("deploy/prometheus/rules");
     for entry in fs::read_dir(shipped).expect("the rules").flatten() {
@@ -136,6 +157,7 @@ fn start_altered_prometheus() -> Prometheus {
     fs::write(rules.path().join("firing.yml"), firing).expect("rules");
     let prometheus = Prometheus::start(PrometheusParts {
         target: Some("127.0.0.1:9"),
+        more_targets: targets,
         other_rules: Some(rules.path()),
         alertmanager: Some("127.0.0.1:9"),
         ..PrometheusParts::default()
@@ -193,14 +215,39 @@ impl CheckFixture {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let alertmanager = Alertmanager::start();
+        let telemetry_ports: Vec<u16> = (0..SITES).map(|_| free_port()).collect();
+        let targets: Vec<String> = telemetry_ports
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
         let watched = PrometheusParts {
             target: Some("127.0.0.1:9"),
+            more_targets: &targets,
             rules: true,
             alertmanager: Some(&alertmanager.address),
             ..PrometheusParts::default()
         };
+        let another_dir = TestDir::new("");
+        let another = another_dir.start();
+        let start_with_target = |target: &str| {
+            Prometheus::start(PrometheusParts {
+                target: Some(target),
+                more_targets: &[],
+                runbook_base: Some(BOOK),
+                ..watched
+            })
+        };
+        let bare = Prometheus::start(PrometheusParts {
+            alertmanager: Some(&alertmanager.address),
+            ..PrometheusParts::default()
+        });
         let stage = Self {
             dir: TestDir::new(""),
+            of_another: start_with_target(another.telemetry.as_deref().expect("telemetry is on")),
+            of_no_host: start_with_target(bare.url.trim_start_matches("http://")),
+            of_nothing: start_with_target("127.0.0.1:9"),
+            of_a_name: start_with_target("ark.invalid:9090"),
+            _another: (another_dir, another),
             redis: Redis::start_with(
                 free_port(),
                 &["--appendonly", "yes", "--requirepass", PASSWORD],
@@ -214,7 +261,7 @@ impl CheckFixture {
             typed: start_with_password(TYPED_PASSWORD),
             keyed: start_with_password(KEY),
             prometheus: Prometheus::start(PrometheusParts {
-                runbook_base: Some("https://book.ark.test/ark"),
+                runbook_base: Some(BOOK),
                 ..watched
             }),
             without_book: Prometheus::start(PrometheusParts {
@@ -227,11 +274,9 @@ impl CheckFixture {
                 runbook_base: Some("https://docs.example.com/ark"),
                 ..watched
             }),
-            altered: start_altered_prometheus(),
-            bare: Prometheus::start(PrometheusParts {
-                alertmanager: Some(&alertmanager.address),
-                ..PrometheusParts::default()
-            }),
+            altered: start_altered_prometheus(&targets),
+            bare,
+            telemetry_ports: Mutex::new(telemetry_ports),
             authority: CertifiedIssuer::self_signed(params, key).expect("an authority"),
         };
         copy_agent(&guests_dir(), "kyle", &stage.dir.agents());
@@ -283,8 +328,14 @@ impl CheckFixture {
         set_mode(&at("graveyard.wasm"), 0o444);
         write_with_mode(&at("secret.key"), KEY, 0o400);
         write_with_mode(&at("redis-password"), PASSWORD, 0o400);
+        let telemetry_port = {
+            let mut free = self.telemetry_ports.lock().expect("no panic");
+            free.pop().expect("a port for each site")
+        };
         let site = Site {
             port: free_port(),
+            telemetry_port,
+            telemetry: format!("127.0.0.1:{telemetry_port}"),
             arguments: vec![
                 "--prometheus".to_owned(),
                 self.prometheus.url.clone(),
@@ -311,6 +362,12 @@ impl CheckFixture {
         ));
         self.certify(&site, |_| {});
         site
+    }
+
+    /// Takes back what a site has of the fixture.
+    pub(super) fn end_site(&self, telemetry_port: u16) {
+        let mut free = self.telemetry_ports.lock().expect("no panic");
+        free.push(telemetry_port);
     }
 
     /// Gives a site a certificate and its key.
@@ -414,13 +471,14 @@ impl Site {
     pub(super) fn write_config(&self) {
         let at = |name: &str| text(&self.at(name));
         let config = format!(
-            "{top}data_dir = \"{data}\"\nlisten = \"{listen}:{port}\"\ntelemetry_listen = \"127.0.0.1:0\"\nagents_dir = \"{agents}\"\n\
+            "{top}data_dir = \"{data}\"\nlisten = \"{listen}:{port}\"\ntelemetry_listen = \"{telemetry}\"\nagents_dir = \"{agents}\"\n\
              policies_dir = \"{policies}\"\ngraveyard = \"{graveyard}\"\n[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n\
              [capacity]\nconnections = 64\n{capacity}[redis]\nurl = \"redis://127.0.0.1:{redis}/0\"\npassword_file = \"{password}\"\n{end}",
             top = self.top,
             data = at("data"),
             listen = self.listen,
             port = self.port,
+            telemetry = self.telemetry,
             agents = at("agents"),
             policies = at("policies"),
             graveyard = at("graveyard.wasm"),

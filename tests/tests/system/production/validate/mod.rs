@@ -286,3 +286,76 @@ fn nothing_is_left_after_kills() {
     assert!(output.status.success(), "{report:#}");
     assert_nothing_left(&mut client, &dir);
 }
+
+#[test]
+fn a_validation_under_another_spelling_of_the_address_is_refused_and_does_no_harm() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    let mut client = Client::new(&host);
+    let port = host.address.rsplit(':').next().expect("a port");
+    let state = dir.path().join("state");
+    // The journal is that of the host, which no option names.
+    let validation = |url: &str| {
+        let mut command = Command::new(ark_program());
+        command
+            .args(["validate", "--json", "--url", url])
+            .env("XDG_STATE_HOME", &state)
+            .stdin(Stdio::null());
+        command
+    };
+    let running = validation(&format!("http://127.0.0.1:{port}"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("ark starts");
+    let has_probe = |client: &mut Client| {
+        let (_, agents) = client.get("/v1/agents");
+        agents.to_string().contains("\"validation-probe\"")
+    };
+    wait_until("the probe is there", || has_probe(&mut client));
+    // It cannot end before the others have begun.
+    let process = Pid::from_child(&running);
+    kill_process(process, Signal::STOP).expect("SIGSTOP");
+    let mut refused = Vec::new();
+    for url in [
+        format!("http://127.0.0.1:{port}/"),
+        format!("http://localhost:{port}"),
+        format!("http://localhost:{port}/"),
+        format!("HTTP://LocalHost:{port}"),
+    ] {
+        refused.push(validation(&url).output().expect("ark starts"));
+    }
+    let has_probe = has_probe(&mut client);
+    kill_process(process, Signal::CONT).expect("SIGCONT");
+    assert!(has_probe, "the probe is the first one's");
+    for output in refused {
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        assert_eq!(output.status.code(), Some(1), "{report:#}");
+        let error = report["error"].as_str().expect("an error");
+        assert!(error.contains("another run uses the journal "), "{error}");
+        assert_eq!(cases(&report, "passed"), [""; 0], "{report:#}");
+    }
+    let output = running.wait_with_output().expect("its end");
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    assert!(output.status.success(), "{report:#}");
+    let passed = cases(&report, "passed");
+    assert!(
+        THIRTEEN
+            .iter()
+            .all(|case| passed.contains(&(*case).to_owned())),
+        "{report:#}"
+    );
+    let (_, agents) = client.get("/v1/agents");
+    assert!(
+        !agents.to_string().contains("\"validation-probe\""),
+        "{agents}"
+    );
+    // Once it has ended, the next one may begin.
+    let next = validation(&format!("http://localhost:{port}/"))
+        .args(["--category", "ethics"])
+        .output()
+        .expect("ark starts");
+    assert!(next.status.success(), "{next:?}");
+}

@@ -1,0 +1,43 @@
+//! What tests of several modules are given.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ark_client::{Endpoint, HostClient};
+
+use crate::exchange::HostControl;
+use crate::rollback::RollbackPlan;
+
+/// A client of a host that nobody asks.
+pub(crate) fn build_client() -> HostClient {
+    let endpoint = Endpoint {
+        url: "http://127.0.0.1:9".to_owned(),
+        token: None,
+        ca: None,
+    };
+    HostClient::new(&endpoint).unwrap()
+}
+
+/// A rollback in a directory, to a program that is not there, so that none can begin.
+pub(crate) fn build_rollback(dir: &Path) -> RollbackPlan {
+    RollbackPlan {
+        version: "1".to_owned(),
+        reason: "it is slow".to_owned(),
+        upgrade: None,
+        binary: dir.join("ark-1"),
+        data_dir: dir.join("data"),
+        snapshots: dir.join("snapshots"),
+        snapshot: None,
+        control: HostControl::Commands {
+            stop: "true".to_owned(),
+            start: "true".to_owned(),
+        },
+        timeout: Duration::from_secs(1),
+        tries: 1,
+        pause: Duration::from_millis(1),
+        traffic: None,
+        validation: None,
+        canary_journal: dir.join("canary"),
+        upgrade_journal: None,
+    }
+}
