@@ -235,6 +235,23 @@ impl HostUser {
         }
     }
 
+    /// Nobody else can put another directory in the place of one. `existing` is the closest one above it that is there, or itself.
+    pub(super) fn check_place(&self, path: &Path, existing: &Path, lines: &mut CheckLines) {
+        let found =
+            std::fs::canonicalize(existing).and_then(|real| self.find_replacer(existing, &real));
+        match found {
+            Ok(None) => {}
+            Ok(Some(problem)) => lines.add_error(
+                problem,
+                format!(
+                    "give what is on the way to {} to root or to the user of the host (chown), and let nobody else write to it (chmod go-w)",
+                    path.display()
+                ),
+            ),
+            Err(error) => skip_unseen(path, &error, lines),
+        }
+    }
+
     /// A directory and its files, as [`HostUser::check_file`]. Of a directory that others can write to the files are not told.
     pub(super) fn check_files(&self, dir: &Path, lines: &mut CheckLines) {
         let before = lines.found.len();

@@ -1,11 +1,13 @@
 //! The data directory: its rights, its disk.
 
+use std::fs::Metadata;
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, access, statfs, statvfs};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::inputs::CheckInputs;
@@ -53,8 +55,15 @@ pub(super) fn check_directory(inputs: &CheckInputs, lines: &mut CheckLines) {
         );
     }
     if let Err(error) = access(&existing, Access::WRITE_OK | Access::EXEC_OK) {
+        let shown = existing.display();
+        if error == Errno::ROFS {
+            return lines.add_error(
+                format!("{shown} is on a file system that is mounted read-only"),
+                format!("remount it for writing (mount -o remount,rw), and look in the kernel's log why it is not: {shown}"),
+            );
+        }
         return lines.add_error(
-            format!("{} cannot be written to: {error}", existing.display()),
+            format!("{shown} cannot be written to: {error}"),
             "run the check as the user that runs the host, and give it the directory (chown)",
         );
     }
@@ -74,6 +83,9 @@ pub(super) fn check_directory(inputs: &CheckInputs, lines: &mut CheckLines) {
     }
     if dir.is_dir() {
         check_rights(dir, lines);
+    }
+    if lines.is_good() {
+        inputs.host_user.check_place(dir, &existing, lines);
     }
     if lines.is_good() {
         lines.add_ok(if dir.is_dir() {
@@ -123,6 +135,7 @@ fn check_rights(dir: &Path, lines: &mut CheckLines) {
                 format!("chmod {right} {shown}"),
             );
         }
+        check_usable(&path, &found, user, lines);
         if found.uid() != user {
             lines.add_error(
                 format!("{shown} belongs to user {}, not to {user}", found.uid()),
@@ -132,6 +145,40 @@ fn check_rights(dir: &Path, lines: &mut CheckLines) {
                 ),
             );
         }
+    }
+}
+
+/// The user of the host can read and write a file of the data directory, or use a directory in it.
+fn check_usable(path: &Path, found: &Metadata, user: u32, lines: &mut CheckLines) {
+    let (shown, mode) = (path.display(), found.mode() & 0o777);
+    let (rights, wanted, right) = if found.is_dir() {
+        (
+            Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
+            0o700,
+            "0700",
+        )
+    } else {
+        (Access::READ_OK | Access::WRITE_OK, 0o600, "0600")
+    };
+    // Root checks for another user, whom the mode binds. A file of another owner has a line of its own.
+    if found.uid() == user && user != 0 && mode & wanted != wanted {
+        return lines.add_error(
+            format!(
+                "{shown} has mode {mode:04o}: the user {user} of the host cannot read and write it"
+            ),
+            format!("chmod {right} {shown}"),
+        );
+    }
+    match access(path, rights) {
+        Err(Errno::ROFS) => lines.add_error(
+            format!("{shown} is on a file system that is mounted read-only"),
+            "remount it for writing (mount -o remount,rw)",
+        ),
+        Err(error) if found.uid() == user => lines.add_error(
+            format!("{shown} cannot be read and written: {error}"),
+            format!("let the user of the host write to it (lsattr, getfacl): {shown}"),
+        ),
+        _ => {}
     }
 }
 

@@ -9,7 +9,7 @@ use ark_host::changes::{Signers, list_manifests};
 use ark_host::policies::{BrokenVersion, check_policies};
 use ark_model::policy::PolicyMode;
 use ark_model::printable::format_count;
-use ark_runtime::{Agent, Engine, GraveyardSource, Manifest, Pin, PinnedGraveyard};
+use ark_runtime::{Agent, Engine, EngineError, GraveyardSource, Manifest, Pin, PinnedGraveyard};
 use ark_store::{ReadError, Reader};
 
 use super::describe_source;
@@ -60,10 +60,7 @@ pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
     let engine = match inputs.load_engine() {
         Ok(engine) => engine,
         Err(error) => {
-            return lines.add_error(
-                error.to_string(),
-                "run it on a machine and kernel that the release supports",
-            );
+            return lines.add_error(error.to_string(), name_engine_remedy(error));
         }
     };
     let loaded = Pin::compiled_in().and_then(|pin| {
@@ -101,6 +98,21 @@ pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
         pin.digest(),
         graveyard.vectors
     ));
+}
+
+/// What to do where there is no engine.
+const fn name_engine_remedy(error: &EngineError) -> &'static str {
+    match error {
+        EngineError::UntrustedCache { .. } | EngineError::Cache { .. } => {
+            "remove the directory of compiled modules (a start makes it again), or give it to the user that runs the host (chown -R, mode 0700)"
+        }
+        EngineError::Clock(_) | EngineError::Compilers(_) => {
+            "let the user of the host have more threads (LimitNPROC=, TasksMax= in the unit; ulimit -u)"
+        }
+        EngineError::Start(_) => {
+            "lift the limit of address space, if there is one (ulimit -v, LimitAS= in the unit): the pool of instances reserves it without using it; else run it on a machine and kernel that the release supports"
+        }
+    }
 }
 
 /// Every agent and operator policy that a start would load can be loaded.

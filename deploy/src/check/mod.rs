@@ -67,9 +67,12 @@ type CheckRow = (&'static str, Scope, fn(&CheckInputs, &mut CheckLines));
 /// The first check, by whose result the others go.
 const CONFIGURATION: &str = "configuration";
 
+/// The check of the file of environment variables, without which nothing else is known.
+const ENV_FILE: &str = "env-file";
+
 /// The checks after that of the configuration itself, in their order.
 const CHECKS: [CheckRow; 24] = [
-    ("env-file", Scope::Configuration, settings::check_env_file),
+    (ENV_FILE, Scope::Configuration, settings::check_env_file),
     (
         "config-file",
         Scope::Configuration,
@@ -133,7 +136,8 @@ pub fn list_checks(scope: Scope) -> Vec<&'static str> {
 
 /// Makes the checks of a scope in their order. `begun` is told the name of each, `found` each line as it is found.
 ///
-/// A configuration that would be refused ends the checks: nothing else can be judged by it.
+/// A configuration that would be refused ends the checks: nothing else can be judged by it. So does a file of environment variables, and each other
+/// check is then skipped.
 pub fn run_checks(
     options: CheckOptions,
     scope: Scope,
@@ -147,6 +151,23 @@ pub fn run_checks(
             all.push(line);
         }
     };
+    if let Some(Err(error)) = &options.env_file {
+        // The file may set any key of the configuration: what was read without it is not what the host would be.
+        for name in list_checks(scope) {
+            begun(name);
+            let mut lines = CheckLines::for_check(name);
+            if name == ENV_FILE {
+                settings::refuse_env_file(error, &mut lines);
+            } else {
+                lines.add_skipped(
+                    "was not checked, since the file of environment variables is refused",
+                    format!("see the line `{ENV_FILE}`"),
+                );
+            }
+            add(lines);
+        }
+        return all;
+    }
     begun(CONFIGURATION);
     let mut lines = CheckLines::for_check(CONFIGURATION);
     let layers = Layers::read(options.config.as_deref(), &options.overrides);
@@ -159,14 +180,10 @@ pub fn run_checks(
                 "correct the configuration; `ark config docs` describes every key",
             );
             add(lines);
-            if let Some(Err(error)) = &options.env_file {
-                let mut lines = CheckLines::for_check("env-file");
-                settings::refuse_env_file(error, &mut lines);
-                add(lines);
-            }
             return all;
         }
     };
+    settings::check_lowered_quota(&config, &layers, &mut lines);
     lines.add_ok(format!(
         "{}, data in {}, listening on {}",
         describe_file(options.config.as_deref()),

@@ -26,12 +26,6 @@ pub(super) fn check_secret_key(inputs: &CheckInputs, lines: &mut CheckLines) {
                 "ARK_SECRET_KEY_FILE names a file of mode 0400 with 64 hexadecimal digits (openssl rand -hex 32)",
             );
         }
-        Ok(None) if matches!(inputs.options.env_file, Some(Err(_))) => {
-            return lines.add_skipped(
-                "whether there is a key is not known, since the file of the environment cannot be read",
-                "see the line `env-file`",
-            );
-        }
         Ok(None) if let Some(count) = count_secrets(inputs) => {
             let secrets = format_count(count, "secret", "secrets");
             return lines.add_error(
@@ -121,22 +115,33 @@ pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
         "ark token create --role admin --name NAME --data-dir {}",
         config.store.dir.display()
     );
-    if tokens.is_empty() {
-        if config.access.is_exposed(config.listen) {
-            lines.add_error("other machines could reach the API, and there is no token: `ark serve` refuses to start", make);
-        } else {
-            lines.add_warning(
-                "there is no token: every user of this machine is an administrator",
-                make,
-            );
-        }
-        return;
-    }
     let now = Millis::now();
     let live: Vec<&TokenRow> = tokens
         .iter()
         .filter(|token| token.status(now) == "live")
         .collect();
+    let is_exposed = config.access.is_exposed(config.listen);
+    if tokens.is_empty() && is_exposed {
+        return lines.add_error(
+            "other machines could reach the API, and there is no token: `ark serve` refuses to start",
+            make,
+        );
+    }
+    if tokens.is_empty() {
+        return lines.add_warning(
+            "there is no token: every user of this machine is an administrator",
+            make,
+        );
+    }
+    if live.is_empty() && is_exposed {
+        return lines.add_error(
+            format!(
+                "none of {} is live (each is revoked or expired): the host admits no call",
+                format_count(tokens.len(), "token", "tokens")
+            ),
+            make,
+        );
+    }
     if !live.iter().any(|token| token.role == Role::Admin) {
         lines.add_warning(
             "no administrator's token is live: nobody can make or revoke tokens over the API",

@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use ark_host::config::{DEFAULT_FILE, ValueSource};
+use ark_host::config::{Config, DEFAULT_FILE, Layers, ValueSource};
+use ark_host::telemetry::logs::check_log_variables;
 use serde_json::Value;
 
 use crate::env_file::{EnvFile, EnvFileError};
@@ -13,6 +14,14 @@ use super::line::CheckLines;
 
 /// Variables whose value is a secret.
 const SECRET_VARIABLES: [&str; 2] = ["ARK_SECRET_KEY", "ARK_TOKEN"];
+
+/// The variable that names the file of the token of commands.
+const TOKEN_FILE_VARIABLE: &str = "ARK_TOKEN_FILE";
+/// The variable that names the file of the authority that commands trust.
+const AUTHORITY_VARIABLE: &str = "ARK_CA";
+
+/// The bytes that are kept for one agent.
+const STORED_BYTES: &str = "quotas.stored_bytes";
 
 /// The bits of a file's permissions; `None`: it cannot be looked at.
 pub(super) fn read_permissions(path: &Path) -> Option<u32> {
@@ -30,8 +39,15 @@ pub(super) fn refuse_env_file(error: &EnvFileError, lines: &mut CheckLines) {
     lines.add_error(error.to_string(), remedy);
 }
 
-/// The file can be read as one, and shows its secrets to nobody else.
+/// The variables of the log are of their form, whether a file sets them or not; the file can be read as one, shows its secrets to nobody else, and so
+/// do the files that it names for commands.
 pub(super) fn check_env_file(inputs: &CheckInputs, lines: &mut CheckLines) {
+    if let Err(problem) = check_log_variables() {
+        lines.add_error(
+            format!("{problem}: `ark serve` refuses to start"),
+            "correct the variable, or take it away; deploy/env.production.example documents it",
+        );
+    }
     let file = match &inputs.options.env_file {
         None => return,
         Some(Err(error)) => return refuse_env_file(error, lines),
@@ -47,8 +63,36 @@ pub(super) fn check_env_file(inputs: &CheckInputs, lines: &mut CheckLines) {
             format!("chmod 0600 {path}, or 0640 with the group of the host"),
         );
     }
+    check_files_of_commands(inputs, file, lines);
     if lines.is_good() {
         lines.add_ok(format!("{path}: {} variables", file.variables.len()));
+    }
+}
+
+/// The files of a token and of an authority, which commands read, are there; nobody else reads the one or changes the other.
+fn check_files_of_commands(inputs: &CheckInputs, file: &EnvFile, lines: &mut CheckLines) {
+    for variable in &file.variables {
+        let is_secret = match variable.name.as_str() {
+            TOKEN_FILE_VARIABLE => true,
+            AUTHORITY_VARIABLE => false,
+            _ => continue,
+        };
+        if variable.value.is_empty() {
+            continue;
+        }
+        let (name, named) = (&variable.name, Path::new(&variable.value));
+        match std::fs::metadata(named) {
+            Err(error) => lines.add_error(
+                format!("{name} {}: {error}", named.display()),
+                format!("name a file that is there, or take the line of {name} away"),
+            ),
+            Ok(found) if !found.is_file() => lines.add_error(
+                format!("{name} {} is no file", named.display()),
+                format!("name a file, or take the line of {name} away"),
+            ),
+            Ok(_) if is_secret => inputs.host_user.check_secret(named, "0400", lines),
+            Ok(_) => inputs.host_user.check_file(named, "0644", lines),
+        }
     }
 }
 
@@ -68,6 +112,23 @@ fn holds_password(text: &str) -> bool {
     authority
         .rsplit_once('@')
         .is_some_and(|(user, _)| user.contains(':'))
+}
+
+/// No quota of agents was set that the host lowers: it keeps each agent below a quarter of the database.
+pub(super) fn check_lowered_quota(config: &Config, layers: &Layers, lines: &mut CheckLines) {
+    let values = layers.lines();
+    let set = values
+        .iter()
+        .find(|line| line.key == STORED_BYTES && !matches!(line.source, ValueSource::Default));
+    let set = set.and_then(|line| line.value.as_ref()?.as_u64());
+    let limit = config.store.max_bytes.unwrap_or(u64::MAX);
+    let in_force = config.quotas.within_database(limit).agents.stored_bytes;
+    if let Some(set) = set.filter(|set| *set > in_force) {
+        lines.add_warning(
+            format!("{STORED_BYTES} is {set}, and {in_force} is in force: a quarter of capacity.max_database_bytes"),
+            format!("set {STORED_BYTES} to {in_force} or less, or raise capacity.max_database_bytes"),
+        );
+    }
 }
 
 /// The configuration file cannot be changed by others, nor read by them if it holds a password.

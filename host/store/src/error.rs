@@ -305,8 +305,10 @@ pub enum StorageError {
         "the database is full: what is left of capacity.max_database_bytes is reserved for orders and for what reduces risk; archive the audit log (`ark audit archive`) or raise the limit"
     )]
     ReserveOnly,
-    /// The file system is read-only.
-    #[error("the file system is read-only; remount it for writing")]
+    /// A file of the database, or the file system that it is on, may not be written to by this process.
+    #[error(
+        "the database may not be written to ({0}): its file system is mounted read-only, or ark.db, ark.db-wal or ark.db-shm is not writable for the user that runs the host; remount it for writing, or give the files to that user (chown, chmod 0600)"
+    )]
     ReadOnly(Arc<rusqlite::Error>),
     /// Another process holds the database's lock for writing.
     #[error("another process holds the database's lock ({holder}); end it, or its transaction")]

@@ -66,17 +66,8 @@ impl FromStr for LogFormat {
 /// # Errors
 /// `ARK_LOG_FORMAT` is neither `human` nor `json`, or `ARK_LOG` is no filter.
 pub fn init_logging(default_filter: &str, format: LogFormat) -> Result<(), String> {
-    let format = match read_variable("ARK_LOG_FORMAT")? {
-        Some(text) => text
-            .parse()
-            .map_err(|problem| format!("ARK_LOG_FORMAT {problem}"))?,
-        None => format,
-    };
-    let filter = match read_variable("ARK_LOG")? {
-        Some(text) => EnvFilter::try_new(&text)
-            .map_err(|error| format!("ARK_LOG is {text:?}, {error}; give e.g. info"))?,
-        None => EnvFilter::new(default_filter),
-    };
+    let format = read_format()?.unwrap_or(format);
+    let filter = read_filter()?.unwrap_or_else(|| EnvFilter::new(default_filter));
     // Fails only where the process has a subscriber already.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -86,6 +77,31 @@ pub fn init_logging(default_filter: &str, format: LogFormat) -> Result<(), Strin
         .event_format(RedactingFormat { format })
         .try_init();
     Ok(())
+}
+
+/// Refuses what [`init_logging`] would refuse. Starts nothing.
+///
+/// # Errors
+/// As [`init_logging`].
+pub fn check_log_variables() -> Result<(), String> {
+    read_format()?;
+    read_filter().map(drop)
+}
+
+fn read_format() -> Result<Option<LogFormat>, String> {
+    let text = read_variable("ARK_LOG_FORMAT")?;
+    let format = text.map(|text| text.parse::<LogFormat>()).transpose();
+    format.map_err(|problem| format!("ARK_LOG_FORMAT {problem}"))
+}
+
+fn read_filter() -> Result<Option<EnvFilter>, String> {
+    let Some(text) = read_variable("ARK_LOG")? else {
+        return Ok(None);
+    };
+    let filter = EnvFilter::try_new(&text);
+    filter
+        .map(Some)
+        .map_err(|error| format!("ARK_LOG is {text:?}, {error}; give e.g. info"))
 }
 
 /// The value of an environment variable; `None`: it is not set, or empty.

@@ -189,6 +189,43 @@ fn give_away(site: &Site, name: &str) {
     chown(site.at(name), Some(STRANGER), None).expect("a file of another user");
 }
 
+/// Gives the host's files to a user for whom root then checks, but for the keys.
+fn give_to_host(site: &Site) {
+    site.write_config();
+    let of_host = |path: &Path, mode| {
+        chown(path, Some(STRANGER), Some(STRANGER)).expect("a file of the host");
+        set_mode(path, mode);
+    };
+    of_host(site.dir.path(), 0o755);
+    of_host(&site.at("data"), 0o700);
+    for entry in fs::read_dir(site.at("data"))
+        .expect("a directory")
+        .flatten()
+    {
+        lchown(entry.path(), Some(STRANGER), Some(STRANGER)).expect("a file of the host");
+    }
+    let _ = fs::remove_file(site.at("data/cache"));
+    for (name, mode) in [
+        ("ark.toml", 0o640),
+        ("env", 0o600),
+        ("key.pem", 0o600),
+        ("redis-password", 0o400),
+        ("policies", 0o755),
+        ("snapshots", 0o755),
+        ("snapshots/last", 0o755),
+    ] {
+        of_host(&site.at(name), mode);
+    }
+}
+
+/// Takes the right to write to a file of the data directory from the user of the host.
+fn plant_unwritable(site: &mut Site, name: &str) {
+    give_to_host(site);
+    give_away(site, "secret.key");
+    set_mode(&site.at("data").join(name), 0o444);
+    site.is_told = |found| found.contains("cannot read and write it");
+}
+
 /// A user who is not the host's.
 const STRANGER: u32 = 65_534;
 
@@ -206,27 +243,24 @@ pub(super) const FAULTS_OF_ROOT: &[PlantedFault] = &[
     ("a directory of agents of another user", "agents-directory", true, |_, site| give_away(site, "agents")),
     ("a directory of policies of another user", "agents-directory", true, |_, site| give_away(site, "policies")),
     ("a snapshot of another user", "snapshot", true, |_, site| give_away(site, "snapshots/last")),
-    ("keys that the user of the host cannot read", "secret-key", true, |_, site| {
-        site.write_config();
-        let of_host = |path: &Path, mode| {
-            chown(path, Some(STRANGER), Some(STRANGER)).expect("a file of the host");
-            set_mode(path, mode);
-        };
-        of_host(site.dir.path(), 0o755);
-        of_host(&site.at("data"), 0o700);
-        for entry in fs::read_dir(site.at("data")).expect("a directory").flatten() {
-            lchown(entry.path(), Some(STRANGER), Some(STRANGER)).expect("a file of the host");
-        }
-        let _ = fs::remove_file(site.at("data/cache"));
-        for (name, mode) in [("ark.toml", 0o640), ("env", 0o600), ("key.pem", 0o600), ("redis-password", 0o400), ("policies", 0o755), ("snapshots", 0o755), ("snapshots/last", 0o755)] {
-            of_host(&site.at(name), mode);
-        }
+    ("keys that the user of the host cannot read", "secret-key", true, |_, site| give_to_host(site)),
+    ("a database that the user of the host cannot write to", "data-directory", true, |_, site| plant_unwritable(site, "ark.db")),
+    ("a lock that the user of the host cannot write to", "data-directory", true, |_, site| plant_unwritable(site, "ark.lock")),
+    ("anchors that the user of the host cannot write to", "data-directory", true, |_, site| plant_unwritable(site, "anchors.jsonl")),
+    ("a data directory by a link of another user", "data-directory", true, |_, site| {
+        fs::rename(site.at("data"), site.at("real")).expect("a directory");
+        symlink("real", site.at("data")).expect("a link");
+        lchown(site.at("data"), Some(STRANGER), Some(STRANGER)).expect("a link of another user");
     }),
 ];
 
 #[rustfmt::skip]
 pub(super) const FAULTS: &[PlantedFault] = &[
     ("a key that does not exist", "configuration", true, |_, site| "listne = \"x\"\n".clone_into(&mut site.top)),
+    ("a quota of more than a quarter of the database", "configuration", false, |_, site| {
+        site.capacity = "max_database_bytes = 1_073_741_824\n";
+        site.end.push_str("[quotas]\nstored_bytes = 900_000_000\n");
+    }),
     ("a public address without TLS", "configuration", true, |_, site| {
         site.write_config();
         let config = fs::read_to_string(site.at("ark.toml")).expect("a configuration");
@@ -241,6 +275,14 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         site.write_config();
         set_mode(&site.at("ark.toml"), 0o644);
     }),
+    ("a form of log lines that there is not", "env-file", true, |_, site| site.environment.push_str("ARK_LOG_FORMAT=xml\n")),
+    ("a level of log lines that there is not", "env-file", true, |_, site| site.environment.push_str("ARK_LOG=ark=nolevel\n")),
+    ("a token's file that others can read", "env-file", true, |_, site| {
+        write_with_mode(&site.at("admin.token"), "x", 0o644);
+        site.environment = format!("{}ARK_TOKEN_FILE={}\n", site.environment, text(&site.at("admin.token")));
+    }),
+    ("a token's file that is not there", "env-file", true, |_, site| site.environment.push_str("ARK_TOKEN_FILE=/nowhere\n")),
+    ("an authority of commands that is not there", "env-file", true, |_, site| site.environment.push_str("ARK_CA=/nowhere\n")),
     ("a configuration in a directory that others can write to", "config-file", true, |_, site| move_config(site, 0o777)),
     ("an environment that others can change", "env-file", true, |_, site| { site.write_config(); set_mode(&site.at("env"), 0o620); }),
     ("a key of the fleet of zeros", "secret-key", true, |_, site| join_fleet(site, &"0".repeat(64))),
@@ -315,15 +357,35 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         "0.0.0.0".clone_into(&mut site.listen);
         site.database().execute("DELETE FROM tokens", []).expect("tokens");
     }),
+    ("a public address whose tokens are all revoked", "tokens", true, |_, site| {
+        "0.0.0.0".clone_into(&mut site.listen);
+        site.database().execute("UPDATE tokens SET revoked_at = 1", []).expect("tokens");
+    }),
+    ("a public address whose tokens have all expired", "tokens", true, |_, site| {
+        "0.0.0.0".clone_into(&mut site.listen);
+        site.database().execute("UPDATE tokens SET expires_at = 1", []).expect("tokens");
+    }),
     ("nobody who may administer", "tokens", false, |_, site| { site.database().execute("UPDATE tokens SET role = 'reader'", []).expect("tokens"); }),
     ("two listeners on one port", "listeners", true, |_, site| {
         // It is the port that Prometheus scrapes.
         site.port = site.telemetry_port;
     }),
+    ("two listeners on one port, written as IPv4 and as IPv6", "listeners", true, |_, site| {
+        site.write_config();
+        let config = fs::read_to_string(site.at("ark.toml")).expect("a configuration");
+        let config = config.replace("telemetry_listen = \"127.0.0.1:0\"", &format!("telemetry_listen = \"[::ffff:127.0.0.1]:{}\"", site.port));
+        write_with_mode(&site.at("ark.toml"), config, 0o640);
+    }),
     ("a port that is taken", "ports", true, |_, site| site.taken = Some(TcpListener::bind(("127.0.0.1", site.port)).expect("the port"))),
     ("no directory of agents", "agents-directory", true, |_, site| fs::remove_dir_all(site.at("agents")).expect("a directory")),
     ("few open files", "open-files", false, |_, site| site.open_files = Some(100)),
     ("a data directory that is open to others", "data-directory", true, |_, site| set_mode(&site.at("data"), 0o755)),
+    ("a data directory that others can move away", "data-directory", true, |_, site| {
+        fs::create_dir(site.at("open")).expect("a directory");
+        fs::rename(site.at("data"), site.at("open/data")).expect("a directory");
+        symlink("open/data", site.at("data")).expect("a link");
+        set_mode(&site.at("open"), 0o777);
+    }),
     ("a limit of the database that the disk does not have", "disk-space", false, |_, site| site.capacity = "max_database_bytes = 1_000_000_000_000_000\n"),
     ("a disk that is slow", "disk-sync", false, |_, site| {
         site.disk = &[("SYNC_DELAY_MS", "500")];
