@@ -293,7 +293,7 @@ pub fn validate_host(
     let (mut journal, entries) = Journal::open::<ProbeEntry>(&options.journal, &owner_for(client))?;
     access::check_tokens(client, submitter)?;
     let left = list_left_runs(entries);
-    let mut note = |run: &str| {
+    let mut note = |run: &str| -> Result<(), ValidateError> {
         let run = run.to_owned();
         journal.record_entry(&ProbeEntry::Begun { run })?;
         Ok(())

@@ -108,10 +108,10 @@ fn a_run_that_goes_on_for_too_long_is_named_and_nothing_of_it_is_removed() {
     take(&mut client);
     let over = AtomicBool::new(false);
     let output = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut client = Client::new(&host);
+        let (mut other, over) = (Client::new(&host), &over);
+        scope.spawn(move || {
             while !over.load(Ordering::Relaxed) {
-                take(&mut client);
+                take(&mut other);
                 std::thread::sleep(Duration::from_millis(500));
             }
         });
