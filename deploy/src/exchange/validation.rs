@@ -1,16 +1,24 @@
 //! The validation of a host that was exchanged.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::journal::JournalError;
 use crate::validate::{
-    CaseResult, CaseStatus, ValidateError, ValidateOptions, ValidationReport, validate_host,
+    CaseStatus, ValidateError, ValidateOptions, ValidationEvent, ValidationReport, validate_host,
 };
+
+/// How often a validation is made again that somebody else disturbed.
+const MAX_REPEATS: u32 = 5;
+/// How long another run that uses the journal of the validation is waited for.
+const JOURNAL_WAIT: Duration = Duration::from_mins(10);
+/// The pause between two looks at the journal.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Who asks the host.
 #[derive(Clone, Copy)]
@@ -47,14 +55,15 @@ pub(crate) enum Validated {
 }
 
 impl ValidationPlan {
-    /// Validates the host. `data_dir`: the data directory, where this program can read its record. `tell` is told the result of each test.
+    /// Validates the host; another run is waited for, and one that it disturbs is repeated. `data_dir`: the data directory, where this program can read
+    /// its record. `tell` is told the result of each test. Returns no report where `stop` was set before there was one.
     pub(crate) fn run_validation(
         &self,
         clients: HostClients<'_>,
         data_dir: Option<PathBuf>,
         stop: &AtomicBool,
         tell: &mut dyn FnMut(&str, Value),
-    ) -> Result<(ValidationReport, Validated), ValidateError> {
+    ) -> Result<(Option<ValidationReport>, Validated), ValidateError> {
         let options = ValidateOptions {
             categories: self.categories.clone(),
             telemetry: self.telemetry.clone(),
@@ -62,15 +71,10 @@ impl ValidationPlan {
             journal: self.journal.clone(),
             patience: self.patience,
         };
-        let HostClients { client, submitter } = clients;
-        let mut told = |case: &CaseResult| {
-            let reason = format!("{}/{}: {}", case.category, case.name, case.detail);
-            tell(
-                "validation",
-                json!({"result": case.status, "reason": reason}),
-            );
+        let report = match repeat_validation(clients, &options, stop, tell)? {
+            Some(report) => report,
+            None => return Ok((None, Validated::Interrupted)),
         };
-        let report = validate_host(client, submitter, &options, stop, &mut |_| {}, &mut told)?;
         let failed: Vec<String> = report
             .cases
             .iter()
@@ -84,8 +88,49 @@ impl ValidationPlan {
         } else {
             Validated::Failed(failed.join("; "))
         };
-        Ok((report, result))
+        Ok((Some(report), result))
     }
+}
+
+/// Validates a host, again where another run had the journal or disturbed the tests. Returns `None` if `stop` was set meanwhile.
+fn repeat_validation(
+    clients: HostClients<'_>,
+    options: &ValidateOptions,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(&str, Value),
+) -> Result<Option<ValidationReport>, ValidateError> {
+    let HostClients { client, submitter } = clients;
+    let until = Instant::now() + JOURNAL_WAIT;
+    let (mut repeats, mut has_waited) = (0, false);
+    while !stop.load(Ordering::Relaxed) {
+        let mut told = |event: ValidationEvent<'_>| match event {
+            ValidationEvent::Begun(_) => {}
+            ValidationEvent::Waiting(text) => tell("validation", json!({"reason": text})),
+            ValidationEvent::Ended(case) => {
+                let reason = format!("{}/{}: {}", case.category, case.name, case.detail);
+                tell(
+                    "validation",
+                    json!({"result": case.status, "reason": reason}),
+                );
+            }
+        };
+        match validate_host(client, submitter, options, stop, &mut told) {
+            Err(error @ ValidateError::Disturbed(_)) if repeats < MAX_REPEATS => {
+                repeats += 1;
+                let reason = format!("{error}; the validation is repeated");
+                tell("validation", json!({"reason": reason}));
+            }
+            Err(ValidateError::Journal(JournalError::InUse { path })) if Instant::now() < until => {
+                if !std::mem::replace(&mut has_waited, true) {
+                    let reason = format!("waiting for the run that uses {}", path.display());
+                    tell("validation", json!({"reason": reason}));
+                }
+                std::thread::sleep(PAUSE);
+            }
+            ended => return ended.map(Some),
+        }
+    }
+    Ok(None)
 }
 
 /// The step of a validation, for people.

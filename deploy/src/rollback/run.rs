@@ -543,7 +543,7 @@ impl<'a> Rollback<'a> {
             submitter: self.admin.as_ref().unwrap_or(self.clients.submitter),
         };
         let (report, result) = wanted.run_validation(clients, data_dir, stop, &mut *self.tell)?;
-        self.validation = Some(report);
+        self.validation = report;
         let detail = match result {
             Validated::Passed(detail) => detail,
             Validated::Failed(failed) => format!("FAILED: {failed}"),

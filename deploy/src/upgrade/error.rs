@@ -40,6 +40,11 @@ pub enum UpgradeError {
     /// The new version cannot be validated.
     #[error(transparent)]
     Validate(#[from] ValidateError),
+    /// Another validation kept it from its own, for too long.
+    #[error(
+        "the new version serves and was not validated: {0}; `ark upgrade` goes on with the validation, `ark upgrade --keep` stays with the new version, `ark upgrade --back` undoes it"
+    )]
+    NotValidated(ValidateError),
     /// It fails its validation.
     #[error("the new version does not pass its validation: {0}")]
     Validation(String),

@@ -232,6 +232,8 @@ impl<'a> Upgrade<'a> {
                 self.finish_upgrade(true, reason, None)
             }
             Err(error) if error.is_interruption() => Err(UpgradeError::Interrupted),
+            // It says nothing of the new version.
+            Err(error @ UpgradeError::NotValidated(_)) => Err(error),
             Err(error) => self.go_back(error.to_string(), stop),
         }
     }
@@ -403,9 +405,12 @@ impl<'a> Upgrade<'a> {
                     let ended = HostWatch::over_running(&plan.data_dir).ended();
                     return Err(UpgradeError::Validation(ended.to_string()));
                 }
+                Err(error) if error.is_of_another_run() => {
+                    return Err(UpgradeError::NotValidated(error));
+                }
                 Err(error) => return Err(error.into()),
             };
-        self.validation = Some(report);
+        self.validation = report;
         match result {
             Validated::Passed(detail) => {
                 // What was validated must be what serves on.

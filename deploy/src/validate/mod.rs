@@ -2,9 +2,10 @@
 //! then.
 //!
 //! Invariants: every test asks the host and can fail. The probe is removed at the end; what was begun is in the journal first, so that the next
-//! run removes what a killed one left. No trade is approved on record, so no position is opened.
+//! run removes what a killed one left. One run at a time has the probe of a host, by a lease at the host. No trade is approved on record, so no
+//! position is opened.
 //!
-//! Reading order: [`validate_host`], the table [`CASES`], [`probe`], then the rooms of the categories, [`report`].
+//! Reading order: [`validate_host`], the table [`CASES`], [`probe`], [`lease`], then the rooms of the categories, [`report`].
 //!
 //! Must not know: the host's own types, SQL, how anything is printed.
 
@@ -12,6 +13,7 @@ mod beyond;
 mod ethics;
 mod flow;
 mod isolation;
+mod lease;
 mod probe;
 mod report;
 mod state;
@@ -19,6 +21,7 @@ mod watchdog;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ark_client::{ClientError, HostClient};
@@ -27,10 +30,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, JournalError, JournalOwner};
 
+pub use lease::{LeaseHolder, ProbeUser};
 pub use report::{CaseCounts, CaseResult, CaseStatus, ValidationReport};
 
+use lease::{LeaseState, LeftRuns, ProbeLease};
 use probe::ValidationProbe;
 
+/// What is said of a probe that is not the one that this run uploaded.
+const REMOVED: &str = "somebody else has removed or replaced the probe";
 /// The room that a validation needs in its journal, in bytes.
 const VALIDATION_ROOM: u64 = 8 << 10;
 
@@ -58,6 +65,14 @@ pub enum ValidateError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Another validation uses the probe, for longer than this one waits.
+    #[error(
+        "another validation of the host goes on ({0}), and there can be one at a time: wait for its end, then run this again"
+    )]
+    Busy(ProbeUser),
+    /// Somebody else removed the probe or took it over during the tests, so that these say nothing.
+    #[error("{0}, so that the tests of this run say nothing of the host: run it again")]
+    Disturbed(String),
     /// There is no such category.
     #[error("there is no category {given}; there are {}", known.join(", "))]
     Category {
@@ -66,6 +81,28 @@ pub enum ValidateError {
         /// Those there are.
         known: Vec<&'static str>,
     },
+}
+
+impl ValidateError {
+    /// Whether the host was not validated because of another validation. It says nothing of the host; the same may pass later.
+    #[must_use]
+    pub const fn is_of_another_run(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy(_) | Self::Disturbed(_) | Self::Journal(JournalError::InUse { .. })
+        )
+    }
+}
+
+/// What happens in a validation.
+#[derive(Debug)]
+pub enum ValidationEvent<'a> {
+    /// A test begins, or what comes before or behind them.
+    Begun(&'a str),
+    /// Another validation is waited for.
+    Waiting(&'a str),
+    /// A test has ended.
+    Ended(&'a CaseResult),
 }
 
 /// Why a test fails.
@@ -207,72 +244,173 @@ pub(crate) fn reserve_validation(client: &HostClient, path: &Path) -> Result<(),
 }
 
 /// A line of the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ProbeEntry {
-    /// The probe is about to be uploaded.
+    /// The probe is about to be uploaded, by an earlier version of this program.
     Uploading,
+    /// This run is about to take the lease of the host, then to upload the probe.
+    Begun { run: String },
+}
+
+fn list_left_runs(entries: Vec<ProbeEntry>) -> LeftRuns {
+    LeftRuns {
+        has_any: !entries.is_empty(),
+        runs: entries
+            .into_iter()
+            .filter_map(|entry| match entry {
+                ProbeEntry::Uploading => None,
+                ProbeEntry::Begun { run } => Some(run),
+            })
+            .collect(),
+    }
 }
 
 /// Tests a host. `client` operates it, `submitter` proposes and sends signals, which an operator's token may not; with an administrator's they are
-/// one. `begun` is told the name of each test, `ended` its result. What an earlier run left behind is removed first, the probe at the
+/// one. `tell` is told what happens. Another run of the host is waited for. What an earlier run left behind is removed first, the probe at the
 /// end, also when `stop` is set meanwhile; then the tests that are left are not made.
 ///
 /// # Errors
-/// The tests cannot begin, or the probe cannot be removed: see [`ValidateError`]. A test that fails is part of the report.
+/// The tests cannot begin, somebody else takes the probe away, or it cannot be removed: see [`ValidateError`]. A test that fails is part of the report.
 pub fn validate_host(
     client: &HostClient,
     submitter: &HostClient,
     options: &ValidateOptions,
     stop: &AtomicBool,
-    begun: &mut dyn FnMut(&str),
-    ended: &mut dyn FnMut(&CaseResult),
+    tell: &mut dyn FnMut(ValidationEvent<'_>),
 ) -> Result<ValidationReport, ValidateError> {
     let cases = select_cases(&options.categories)?;
-    let probe = || ValidationProbe {
+    let probe = ValidationProbe {
         client,
         submitter,
         patience: options.patience,
     };
-    let (mut journal, left) = Journal::open::<ProbeEntry>(&options.journal, &owner_for(client))?;
-    if !left.is_empty() || probe().is_there()? {
-        begun("removing what an earlier run left");
-        probe().remove_probe()?;
+    let (mut journal, entries) = Journal::open::<ProbeEntry>(&options.journal, &owner_for(client))?;
+    let left = list_left_runs(entries);
+    let mut note = |run: &str| -> Result<(), ValidateError> {
+        let run = run.to_owned();
+        journal.record_entry(&ProbeEntry::Begun { run })?;
+        Ok(())
+    };
+    let acquired = ProbeLease::acquire(&probe, &left, &mut note, stop, tell);
+    // The host has nothing of this run.
+    if matches!(acquired, Ok(None) | Err(ValidateError::Busy(_))) && !left.has_any {
         journal.clear_entries()?;
     }
-    journal.record_entry(&ProbeEntry::Uploading)?;
-    begun("uploading the probe");
-    let uploaded = probe().upload_probe();
+    let Some(lease) = acquired? else {
+        return Ok(report_rest(&cases, Vec::new(), true));
+    };
     let bench = TestContext {
         client,
         submitter,
-        probe: probe(),
+        probe,
         options,
         run: Millis::now(),
     };
-    let mut results = Vec::new();
-    for case in &cases {
-        if uploaded.is_err() || stop.load(Ordering::Relaxed) {
-            break;
-        }
-        begun(case.name);
-        let started = Instant::now();
-        let outcome = (case.run)(&bench);
-        let result = CaseResult::new(case, outcome, started.elapsed());
-        ended(&result);
-        results.push(result);
-    }
-    begun("removing the probe");
-    probe().remove_probe()?;
+    let (is_over, ended) = mpsc::channel();
+    let made = std::thread::scope(|scope| {
+        let lease = &lease;
+        scope.spawn(move || lease.keep_renewed(&ended));
+        let made = make_tests(&bench, lease, &cases, stop, tell);
+        drop(is_over);
+        made
+    });
+    let results = made?;
+    lease.give_back()?;
     journal.clear_entries()?;
-    uploaded?;
+    let results = results?;
     let interrupted = results.len() < cases.len() || stop.load(Ordering::Relaxed);
+    Ok(report_rest(&cases, results, interrupted))
+}
+
+/// The report of the tests that were made; the others were not, because of an interruption.
+fn report_rest(cases: &[&TestCase], made: Vec<CaseResult>, interrupted: bool) -> ValidationReport {
+    let mut results = made;
     for case in cases.iter().skip(results.len()) {
         let reason = "the validation was interrupted before it".to_owned();
         let outcome = Ok(TestOutcome::Skipped(reason));
         results.push(CaseResult::new(case, outcome, Duration::ZERO));
     }
-    Ok(ValidationReport::new(results, interrupted, None))
+    ValidationReport::new(results, interrupted, None)
+}
+
+/// Uploads the probe, makes the tests and removes the probe. Returns the results, or why the tests say nothing.
+///
+/// # Errors
+/// The probe cannot be removed: the journal names it still.
+fn make_tests(
+    bench: &TestContext<'_>,
+    lease: &ProbeLease<'_>,
+    cases: &[&TestCase],
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(ValidationEvent<'_>),
+) -> Result<Result<Vec<CaseResult>, ValidateError>, ValidateError> {
+    let probe = &bench.probe;
+    if lease.has_leftover {
+        tell(ValidationEvent::Begun("removing what an earlier run left"));
+        probe.remove_probe()?;
+    }
+    tell(ValidationEvent::Begun("uploading the probe"));
+    let uploaded = probe.upload_probe();
+    let mut serving = None;
+    let mut disturbance = None;
+    if uploaded.is_err() {
+        disturbance = find_disturbance(probe, lease, None);
+    } else if let Ok(found) = probe.find_serving() {
+        serving = found;
+        disturbance = found.is_none().then(|| REMOVED.to_owned());
+    }
+    let mut results = Vec::new();
+    for case in cases {
+        if uploaded.is_err() || disturbance.is_some() || stop.load(Ordering::Relaxed) {
+            break;
+        }
+        tell(ValidationEvent::Begun(case.name));
+        let started = Instant::now();
+        let outcome = (case.run)(bench);
+        let wanted = serving.filter(|_| outcome.is_err());
+        disturbance = find_disturbance(probe, lease, wanted);
+        if disturbance.is_some() {
+            break;
+        }
+        let result = CaseResult::new(case, outcome, started.elapsed());
+        tell(ValidationEvent::Ended(&result));
+        results.push(result);
+    }
+    tell(ValidationEvent::Begun("removing the probe"));
+    // What another run has now is not this one's to remove.
+    let is_own = match lease.find_other_user()? {
+        LeaseState::Held => true,
+        LeaseState::Taken(_) => false,
+        LeaseState::Gone => serving.is_some() && probe.find_serving()? == serving,
+    };
+    if is_own {
+        probe.remove_probe()?;
+    }
+    Ok(match (disturbance, uploaded) {
+        (Some(disturbance), _) => Err(ValidateError::Disturbed(disturbance)),
+        (None, Err(error)) => Err(error.into()),
+        (None, Ok(())) => Ok(results),
+    })
+}
+
+/// What somebody else did to the probe, if the host shows that. `wanted`: the version of the probe that must serve; `None`: it is not looked at.
+fn find_disturbance(
+    probe: &ValidationProbe<'_>,
+    lease: &ProbeLease<'_>,
+    wanted: Option<u64>,
+) -> Option<String> {
+    match lease.find_other_user().ok()? {
+        LeaseState::Taken(holder) => {
+            return Some(format!("another validation has taken the probe ({holder})"));
+        }
+        LeaseState::Gone => {
+            return Some("somebody else has removed the probe's state".to_owned());
+        }
+        LeaseState::Held => {}
+    }
+    let wanted = wanted?;
+    (probe.find_serving().ok()? != Some(wanted)).then(|| REMOVED.to_owned())
 }
 
 /// The report of a validation that ended with an error: what was made by then, and the rest of the categories' tests as not made.

@@ -13,6 +13,8 @@ use crate::quarantines::VALIDATION_PROBE;
 
 /// The probe's name. No agent of an operator has it.
 pub(super) const PROBE: &str = VALIDATION_PROBE;
+/// The key of the probe's state that is the lease of a run.
+pub(super) const LEASE_KEY: &str = "run";
 /// The topic on which the probe is told what to do.
 const TOPIC: &str = "validation.probe";
 /// The topic of the messages that it sends itself.
@@ -58,7 +60,7 @@ impl ValidationProbe<'_> {
     }
 
     /// Takes everything back: quarantine, agent, state. What is not there is no failure. The versions of the agent, the history of its state and
-    /// the audit log stay, as they do for every agent.
+    /// the audit log stay, as they do for every agent. The lease is given back last, by itself.
     pub(super) fn remove_probe(&self) -> Result<(), ClientError> {
         let ignore_missing = |answer: Answer| match answer.status {
             404 => Ok(Value::Null),
@@ -80,12 +82,27 @@ impl ValidationProbe<'_> {
             return Ok(());
         }
         for line in self.client.read_list(&path, "keys", MAX_PAGES)?.rows {
-            self.delete_key(text_field(&line, "key"))?;
+            let key = text_field(&line, "key");
+            if key != LEASE_KEY {
+                self.delete_key(key)?;
+            }
         }
         Ok(())
     }
 
-    /// Whether a host has the probe already, by an earlier run whose journal is elsewhere.
+    /// The number of the probe's version that serves; `None`: none does.
+    pub(super) fn find_serving(&self) -> Result<Option<u64>, ClientError> {
+        let answer = self.client.get(&join_path(&["v1", "agents", PROBE]))?;
+        match answer.status {
+            404 => Ok(None),
+            _ => Ok(answer
+                .into_success()?
+                .get("serving")
+                .and_then(Value::as_u64)),
+        }
+    }
+
+    /// Whether a host has the probe already.
     pub(super) fn is_there(&self) -> Result<bool, ClientError> {
         let answer = self.client.get(&join_path(&["v1", "agents", PROBE]))?;
         match answer.status {

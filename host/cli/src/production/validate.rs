@@ -11,8 +11,8 @@ use ark_client::HostClient;
 use ark_deploy::VALIDATION_PROBE;
 use ark_deploy::exchange::{HostClients, rehearse_validation};
 use ark_deploy::validate::{
-    CaseResult, CaseStatus, ValidateOptions, ValidationReport, list_cases, report_error,
-    validate_host,
+    CaseResult, CaseStatus, ValidateOptions, ValidationEvent, ValidationReport, list_cases,
+    report_error, validate_host,
 };
 use clap::Args;
 
@@ -45,7 +45,8 @@ pub(crate) struct ValidateArgs {
     /// The data directory of the host, on its own machine: the audit log is verified, and the last 1,000 decisions are judged again.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// How long something that must come is waited for, in seconds. What has a bound of its own is held to that.
+    /// How long something that must come is waited for, in seconds. What has a bound of its own is held to that; the end of another validation of the
+    /// host is waited for ten times as long.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     patience: u64,
     /// Write the results to this file, as XML that CI systems read (the form of `junit`).
@@ -105,24 +106,32 @@ pub(crate) fn run_command(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
         &submitter,
         &options,
         &stop,
-        &mut |name| {
-            if let Some(line) = line.borrow_mut().as_mut() {
-                line.show(name);
-            }
-        },
-        &mut |result| {
-            results.borrow_mut().push(result.clone());
-            if args.json {
-                // The report goes to standard output alone. A terminal has its line.
-                if line.borrow().is_none() {
-                    print_notice!("{}", describe_result(result));
+        &mut |event| match event {
+            ValidationEvent::Begun(name) => {
+                if let Some(line) = line.borrow_mut().as_mut() {
+                    line.show(name);
                 }
-                return;
             }
-            if let Some(line) = line.borrow_mut().as_mut() {
-                line.clear();
+            ValidationEvent::Waiting(text) => {
+                if let Some(line) = line.borrow_mut().as_mut() {
+                    line.clear();
+                }
+                print_notice!("{text}");
             }
-            print_line!("{}", describe_result(result));
+            ValidationEvent::Ended(result) => {
+                results.borrow_mut().push(result.clone());
+                if args.json {
+                    // The report goes to standard output alone. A terminal has its line.
+                    if line.borrow().is_none() {
+                        print_notice!("{}", describe_result(result));
+                    }
+                    return;
+                }
+                if let Some(line) = line.borrow_mut().as_mut() {
+                    line.clear();
+                }
+                print_line!("{}", describe_result(result));
+            }
         },
     );
     drop(line);

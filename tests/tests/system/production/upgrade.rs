@@ -570,3 +570,53 @@ fn a_stop_command_that_fails_leaves_the_host_and_ends_the_upgrade() {
     assert!(is_ready(&stage.owner) && stage.serving() == "stable");
     std::fs::write(at("stop.sh"), &stop).expect("a file");
 }
+
+#[test]
+fn another_validation_of_the_host_holds_an_upgrade_up_and_does_not_undo_it() {
+    let stage = CanaryFixture::start(CONFIG, "");
+    let more = ["--category", "isolation"];
+    let mut running = upgrade(&stage, &more).spawn().expect("ark starts");
+    wait_phase(&stage, &mut running, "validation");
+    let of_other = |journal: &str| {
+        let mut command = Command::new(ark_program());
+        command
+            .args(["validate", "--json", "--category", "isolation", "--url"])
+            .arg(format!("http://{}", stage.owner))
+            .arg("--journal")
+            .arg(stage.dir.path().join(journal))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.output().expect("ark starts")
+    };
+    // As another user's, who knows nothing of the upgrade.
+    let other = of_other("other.journal");
+    let report = report_of(&running.wait_with_output().expect("its end"));
+    assert_eq!(report["upgraded"], true, "{report:#}");
+    assert_eq!(report["validation"]["passed"], true, "{report:#}");
+    let other_report = report_of(&other);
+    assert_eq!(other_report["passed"], true, "{other_report:#}");
+    // Somebody removes the probe: the validation is repeated.
+    back_to_stable(&stage);
+    let mut running = upgrade(&stage, &more).spawn().expect("ark starts");
+    wait_phase(&stage, &mut running, "validation");
+    let url = format!("http://{}", stage.owner);
+    let remove = || {
+        run_ark(&[
+            "agent",
+            "delete",
+            "validation-probe",
+            "--force",
+            "--reason",
+            "test",
+            "--url",
+            &url,
+        ])
+    };
+    wait_until("the probe is removed", || remove().status.success());
+    let output = running.wait_with_output().expect("its end");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = report_of(&output);
+    assert_eq!(report["upgraded"], true, "{report:#}: {told}");
+    assert!(told.contains("the validation is repeated"), "{told}");
+}

@@ -3,6 +3,7 @@
 
 pub(super) mod damaged;
 mod ends;
+mod exclusive;
 mod planted;
 
 use std::process::{Command, Output, Stdio};
