@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ark_client::{ClientError, Endpoint, HostClient};
+use ark_client::{Endpoint, HostClient};
 use ark_store::{HostProcess, find_host_process};
 use rustix::fs::{Access, access, statvfs};
 use serde_json::{Value, json};
 
 use crate::exclusion::ExchangeKind;
 use crate::journal::{EXCHANGE_ROOM, Journal};
-use crate::validate::ValidateOptions;
+use crate::validate::{ValidateOptions, find_proposing_refusal, find_refusal};
 
 use super::commands::run_program;
 use super::control::{HostControl, has_unit};
@@ -29,11 +29,6 @@ use super::validation::{HostClients, ValidationPlan};
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The files of a database, whose copy a snapshot is.
 const DATABASE_FILES: [&str; 2] = ["ark.db", "ark.db-wal"];
-
-/// A call for which an exchange needs a token: its path, and what the token does.
-type TokenUse = (&'static str, &'static str);
-const RECORDING: TokenUse = ("/v1/deployments", "records steps at the host");
-const PROPOSING: TokenUse = ("/v1/actions", "proposes in the validation");
 
 /// The problems that were found.
 #[derive(Debug, Default)]
@@ -221,7 +216,7 @@ impl Preflight {
     ) {
         self.check_validation_journal(plan);
         if plan.is_some() {
-            self.check_token(clients.submitter, PROPOSING);
+            self.check_submitter(clients.submitter);
         }
     }
 
@@ -237,7 +232,9 @@ impl Preflight {
     pub(crate) fn check_host(&mut self, client: &HostClient, must_answer: bool) -> bool {
         match client.get("/healthz") {
             Ok(_) => {
-                self.check_token(client, RECORDING);
+                if let Some(refusal) = find_recording_refusal(client) {
+                    self.add(refusal);
+                }
                 true
             }
             Err(error) => {
@@ -249,23 +246,20 @@ impl Preflight {
         }
     }
 
-    /// Whether a token may make this call. That the host does not answer is found elsewhere.
-    fn check_token(&mut self, client: &HostClient, token_use: TokenUse) {
-        if let Some(refusal) = find_refusal(client, token_use) {
+    /// Whether the token of who proposes in a validation may. That the host does not answer is found elsewhere.
+    fn check_submitter(&mut self, submitter: &HostClient) {
+        if let Some(refusal) = find_proposing_refusal(submitter) {
             self.add(refusal);
         }
     }
 }
 
-/// What the host says that refuses a token for a call; `None`: it takes the token, or does not answer. An empty request is refused for its form, which
-/// changes nothing, or for its token.
-fn find_refusal(client: &HostClient, (path, what): TokenUse) -> Option<String> {
-    let answer = client.send_json("POST", path, &[], &json!({})).ok()?;
-    if !matches!(answer.status, 401 | 403) {
-        return None;
-    }
-    let error: ClientError = answer.into_success().err()?;
-    Some(format!("the token that {what}: {error}"))
+/// What the host says that refuses the token with which steps are recorded; `None`: it takes the token, or does not answer.
+fn find_recording_refusal(client: &HostClient) -> Option<String> {
+    let refusal = find_refusal(client, "/v1/deployments", &json!({}))?;
+    Some(format!(
+        "the token that records steps at the host: {refusal}"
+    ))
 }
 
 /// The tokens of an exchange that the host refuses, and what it says. `validates`: one proposes in a validation. Empty where the host takes them or does
@@ -278,8 +272,8 @@ pub(crate) fn find_refused_tokens(
     if find_host_process(data_dir) == HostProcess::None || clients.client.get("/healthz").is_err() {
         return Vec::new();
     }
-    let proposing = validates.then(|| find_refusal(clients.submitter, PROPOSING));
-    let refusals = find_refusal(clients.client, RECORDING).into_iter();
+    let proposing = validates.then(|| find_proposing_refusal(clients.submitter));
+    let refusals = find_recording_refusal(clients.client).into_iter();
     refusals.chain(proposing.flatten()).collect()
 }
 
@@ -313,7 +307,7 @@ pub fn rehearse_validation(
 ) -> Result<(), ExchangeError> {
     let mut found = Preflight::default();
     if found.check_host(clients.client, true) {
-        found.check_token(clients.submitter, PROPOSING);
+        found.check_submitter(clients.submitter);
     }
     found.check_access("--journal", &options.journal);
     if let Some(junit) = junit {

@@ -9,6 +9,7 @@
 //!
 //! Must not know: the host's own types, SQL, how anything is printed.
 
+mod access;
 mod beyond;
 mod ethics;
 mod flow;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, JournalError, JournalOwner};
 
+pub(crate) use access::{find_proposing_refusal, find_refusal};
 pub use lease::{LeaseHolder, ProbeUser};
 pub use report::{CaseCounts, CaseResult, CaseStatus, ValidationReport};
 
@@ -65,6 +67,9 @@ pub enum ValidateError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A token may not do what a validation does. Nothing was begun.
+    #[error("nothing was begun: {0}")]
+    Access(String),
     /// Another validation uses the probe, for longer than this one waits.
     #[error(
         "another validation of the host goes on ({0}), and there can be one at a time: wait for its end, then run this again"
@@ -286,6 +291,7 @@ pub fn validate_host(
         patience: options.patience,
     };
     let (mut journal, entries) = Journal::open::<ProbeEntry>(&options.journal, &owner_for(client))?;
+    access::check_tokens(client, submitter)?;
     let left = list_left_runs(entries);
     let mut note = |run: &str| -> Result<(), ValidateError> {
         let run = run.to_owned();

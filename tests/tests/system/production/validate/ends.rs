@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use ark_tests::ports::free_port;
-use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir};
+use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir, make_token};
 use serde_json::{Value, json};
 
 use super::damaged::start_with_missed_objective;
@@ -147,6 +147,49 @@ fn a_host_that_does_not_answer_and_a_file_that_cannot_be_written_are_told_in_tim
     // The probe never kept anything.
     let path = "/v1/state/validation-probe/history/history";
     let (status, history) = Client::new(&host).get(path);
+    assert_eq!(status, 404, "{history}");
+}
+
+#[test]
+fn a_token_that_may_not_what_a_validation_does_is_refused_before_it_begins() {
+    let dir = TestDir::new(CONFIG);
+    let _ = make_token(&dir.data(), "ada", "admin", &[]);
+    let operator = make_token(&dir.data(), "ops", "operator", &[]);
+    let reader = make_token(&dir.data(), "eve", "reader", &[]);
+    let elsewhere = ["--agent", "kyle", "--actions", "trade,message"];
+    let elsewhere = make_token(&dir.data(), "kyle", "submitter", &elsewhere);
+    let host = dir.start();
+    let file = dir.path().join("submitter");
+    std::fs::write(&file, elsewhere).expect("a token");
+    let file = file.to_str().expect("UTF-8");
+    let rows: [(&[&str], &str); 3] = [
+        (&["--token", &operator], "--submitter-token-file"),
+        (
+            &["--token", &operator, "--submitter-token-file", file],
+            "--submitter-token-file",
+        ),
+        (&["--token", &reader], "--token-file"),
+    ];
+    for (tokens, option) in rows {
+        let (report, output) = validate(&url_of(&host), &dir, tokens);
+        let error = report["error"].as_str().expect("an error");
+        assert!(
+            error.contains("nothing was begun") && error.contains(option),
+            "{tokens:?}: {error}"
+        );
+        assert_eq!(
+            report["counts"],
+            json!({"passed": 0, "failed": 0, "skipped": 20})
+        );
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let dry_run = [tokens, &["--dry-run"]].concat();
+        let output = command(&url_of(&host), &dir, &dry_run).output();
+        assert_eq!(output.expect("ark starts").status.code(), Some(1));
+    }
+    let mut client = Client::with_token(&host, &operator);
+    assert_nothing_left(&mut client, &dir);
+    // The probe was never there.
+    let (status, history) = client.get("/v1/state/validation-probe/run/history");
     assert_eq!(status, 404, "{history}");
 }
 
