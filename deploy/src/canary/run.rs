@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::data_lock::DataDirLock;
 use crate::exchange::control::HostAction;
-use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
+use crate::exchange::database::{clear_partial_copies, kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::preflight::check_access;
 use crate::exchange::record::{StepQueue, StepRecord};
@@ -156,6 +156,10 @@ impl<'a> HostCanary<'a> {
             for line in lines {
                 tell("taken", json!({"reason": line}));
             }
+        }
+        if let Some(plan) = &begin.plan.take_over {
+            let keeps_trials = state.going_back.is_some();
+            clear_partial_copies(&plan.snapshots, &begin.id, keeps_trials, &mut *tell);
         }
         let _ = std::fs::remove_file(request_path(path));
         Ok(Self {

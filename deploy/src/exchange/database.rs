@@ -68,6 +68,59 @@ pub(crate) fn make_snapshot(
     Ok(to)
 }
 
+/// Removes what a run of the exchange with this id had copied to the directory of snapshots when it was killed. No later run has its name. `keeps_trials`:
+/// a copy that was judged otherwise is there to be looked at. The lock of the exchange's journal must be held.
+///
+/// # Errors
+/// Something cannot be removed.
+fn remove_partial_copies(
+    snapshots: &Path,
+    id: &str,
+    keeps_trials: bool,
+) -> Result<(), ExchangeError> {
+    let ignore_missing = |result: std::io::Result<()>, path: &Path| match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ExchangeError::for_file(path)(error))
+        }
+        _ => Ok(()),
+    };
+    let entries = match std::fs::read_dir(snapshots) {
+        Ok(entries) => entries,
+        Err(error) => return ignore_missing(Err(error), snapshots),
+    };
+    let prefix = format!("{id}-");
+    for entry in entries {
+        let entry = entry.map_err(ExchangeError::for_file(snapshots))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        let is_left = name.ends_with(".partial") || (!keeps_trials && name.ends_with(".trial"));
+        if !is_left || !name.starts_with(&prefix) {
+            continue;
+        }
+        let is_dir = entry.file_type().is_ok_and(|found| found.is_dir());
+        let removed = if is_dir {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        ignore_missing(removed, &path)?;
+    }
+    Ok(())
+}
+
+/// Removes what a killed run of an exchange copied; what cannot be removed is told, and holds nothing up.
+pub(crate) fn clear_partial_copies(
+    snapshots: &Path,
+    id: &str,
+    keeps_trials: bool,
+    tell: &mut dyn FnMut(&str, serde_json::Value),
+) {
+    if let Err(error) = remove_partial_copies(snapshots, id, keeps_trials) {
+        let reason = format!("a copy that a killed run left: {error}; remove it by hand");
+        tell("left", serde_json::json!({"reason": reason}));
+    }
+}
+
 /// Has the new version judge the decisions of a snapshot again; where it would migrate the database, after it has done so with a copy beside the
 /// snapshot, which is removed unless some are judged otherwise. Returns how many there are.
 pub(crate) fn replay_snapshot(

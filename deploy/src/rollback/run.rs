@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::canary::{CanaryError, CanaryOrder, HostCanary, end_silent, read_state, send_request};
 use crate::data_lock::DataDirLock;
 use crate::exchange::control::run_actions;
-use crate::exchange::database::{make_snapshot, restore_over};
+use crate::exchange::database::{clear_partial_copies, make_snapshot, restore_over};
 use crate::exchange::identity::check_same_host;
 use crate::exchange::record::{StepRecord, post_step};
 use crate::exchange::serving::{HostWatch, is_ready};
@@ -244,6 +244,8 @@ impl<'a> Rollback<'a> {
                     None => take_options(&mut state, given)?,
                 };
                 tell("goes-on", json!({"reason": state.begin.id}));
+                let RollbackStart { id, plan, .. } = &state.begin;
+                clear_partial_copies(&plan.snapshots, id, true, &mut *tell);
                 if let Some((lines, entry)) = taken {
                     journal.record_entry(&entry)?;
                     for line in lines {

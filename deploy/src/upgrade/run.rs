@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::data_lock::DataDirLock;
 use crate::durable::{make_directory, place_file};
-use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
+use crate::exchange::database::{clear_partial_copies, kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::identity::check_same_host;
 use crate::exchange::preflight::check_access;
@@ -171,6 +171,9 @@ impl<'a> Upgrade<'a> {
                 let data_lock = DataDirLock::acquire(&state.begin.plan.data_dir)?;
                 let lines = take_options(&mut state.begin.plan, given)?;
                 tell("goes-on", json!({"reason": state.begin.id}));
+                let UpgradeStart { id, plan, .. } = &state.begin;
+                let keeps_trials = state.going_back.is_some();
+                clear_partial_copies(&plan.snapshots, id, keeps_trials, &mut *tell);
                 if !lines.is_empty() {
                     let plan = Box::new(state.begin.plan.clone());
                     journal.record_entry(&UpgradeEntry::Corrected(plan))?;

@@ -56,6 +56,12 @@ pub enum MaintenanceError {
         /// The directory.
         path: PathBuf,
     },
+    /// Another process makes a snapshot under the same name.
+    #[error("another process is making a snapshot there ({path}); wait for its end, or name a new directory", path = path.display())]
+    SnapshotInUse {
+        /// The directory in which it is made.
+        path: PathBuf,
+    },
     /// The database was busy for as long as the snapshot could wait.
     #[error("the database was busy for too long; try again")]
     Busy,

@@ -3,12 +3,16 @@
 //! A snapshot is a directory: `ark.db`, `anchors.jsonl` (up to that moment) and `manifest.json` with the schema, the heads of both chains,
 //! sizes and SHA-256 digests. It appears under its name only when it is complete and on disk. Secrets in it are encrypted as in the database.
 
+use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::{Digest, Millis};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::anchors::{ANCHORS_FILE, Anchor, read_anchors};
@@ -88,7 +92,12 @@ pub fn create_snapshot(dir: &Path, to: &Path) -> Result<SnapshotManifest, Mainte
             path: to.to_owned(),
         });
     }
+    let source = database_path(dir);
+    if !source.is_file() {
+        return Err(OpenError::Missing { path: source }.into());
+    }
     let partial = to.with_extension("partial");
+    let _lock = begin_partial(&partial)?;
     let made = write_snapshot(dir, &partial).and_then(|manifest| {
         std::fs::rename(&partial, to).map_err(MaintenanceError::for_file(to))?;
         sync_directory(parent_dir(to))?;
@@ -102,11 +111,47 @@ pub fn create_snapshot(dir: &Path, to: &Path) -> Result<SnapshotManifest, Mainte
 
 fn write_snapshot(dir: &Path, partial: &Path) -> Result<SnapshotManifest, MaintenanceError> {
     let source = database_path(dir);
-    if !source.is_file() {
-        return Err(OpenError::Missing { path: source }.into());
-    }
-    create_new_dir(partial).map_err(MaintenanceError::for_file(partial))?;
     copy_into_snapshot(&open_any_schema(&source)?, read_anchors(dir)?, partial)
+}
+
+/// Makes the directory in which a snapshot is written, in place of what a killed process left there. Returns the lock on it, by which another process
+/// tells whether this one lives; `None`: the file system has no such locks, and nothing is removed there.
+fn begin_partial(partial: &Path) -> Result<Option<File>, MaintenanceError> {
+    let failed = MaintenanceError::for_file(partial);
+    let in_use = || MaintenanceError::SnapshotInUse {
+        path: partial.to_owned(),
+    };
+    let lock_directory = || -> Result<Option<File>, MaintenanceError> {
+        let dir = File::open(partial).map_err(&failed)?;
+        match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(dir)),
+            Err(Errno::WOULDBLOCK) => Err(in_use()),
+            Err(_) => Ok(None),
+        }
+    };
+    let left = match create_new_dir(partial) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let left = lock_directory()?.ok_or_else(in_use)?;
+            std::fs::remove_dir_all(partial).map_err(&failed)?;
+            create_new_dir(partial).map_err(&failed)?;
+            Some(left)
+        }
+        made => {
+            made.map_err(&failed)?;
+            None
+        }
+    };
+    let lock = lock_directory()?;
+    // Held until the new directory has its own.
+    drop(left);
+    if let Some(dir) = &lock {
+        // Between the two another process may have taken it for one that was left.
+        let own = dir.metadata().map_err(&failed)?.ino();
+        if !std::fs::metadata(partial).is_ok_and(|found| found.ino() == own) {
+            return Err(in_use());
+        }
+    }
+    Ok(lock)
 }
 
 /// Makes a snapshot of a database that is open and whose files are lost, in a new directory in the data directory, which is created again

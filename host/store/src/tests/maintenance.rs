@@ -67,6 +67,21 @@ fn a_snapshot_taken_under_load_restores_to_a_moment_of_it() {
             .to_string()
             .contains("exists")
     );
+    // What a killed process left under the name of the next snapshot is removed; what a process that lives writes is not.
+    let second = root.path().join("second");
+    let partial = second.with_extension("partial");
+    std::fs::create_dir(&partial).unwrap();
+    std::fs::write(partial.join("ark.db"), "a part").unwrap();
+    let writing = std::fs::File::open(&partial).unwrap();
+    writing.lock().unwrap();
+    assert!(matches!(
+        create_snapshot(&data, &second),
+        Err(MaintenanceError::SnapshotInUse { .. })
+    ));
+    assert!(partial.join("ark.db").exists());
+    drop(writing);
+    create_snapshot(&data, &second).unwrap();
+    assert!(!partial.exists());
     // A host runs, so nothing is restored over it.
     assert!(matches!(
         restore_snapshot(&taken, &data, true, None),
