@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use ark_model::printable::escape_line;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::args::HostArgs;
 use crate::author::{self, AgentAuthorCommand, PolicyAuthorCommand};
@@ -161,11 +161,14 @@ const WRONG_COMMAND_LINE: u8 = 2;
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
     let code = match parse_command_line() {
-        Ok(cli) => {
+        Ok((cli, json)) => {
             if cli.utc {
                 time::print_in_utc();
             }
             run_command(cli.command).unwrap_or_else(|error| {
+                if json {
+                    output::print_failure(&error);
+                }
                 print_notice!("{}", output::describe_error(&error));
                 match error.downcast_ref::<UsageError>() {
                     Some(_) => ExitCode::from(WRONG_COMMAND_LINE),
@@ -178,11 +181,11 @@ pub(crate) fn run() -> ExitCode {
     output::finish_output(code)
 }
 
-/// Reads the command line and the environment.
+/// Reads the command line and the environment. Returns the command, and whether it was asked for JSON.
 ///
 /// # Errors
 /// The command line is wrong, or asks for help or the version.
-fn parse_command_line() -> Result<Cli, clap::Error> {
+fn parse_command_line() -> Result<(Cli, bool), clap::Error> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     parse_arguments(&arguments).map_err(|error| {
         // What is wrong is said of the arguments as they can be printed, each on one line.
@@ -194,10 +197,20 @@ fn parse_command_line() -> Result<Cli, clap::Error> {
     })
 }
 
-fn parse_arguments(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+fn parse_arguments(arguments: &[OsString]) -> Result<(Cli, bool), clap::Error> {
     let mut command = environment::apply_environment(Cli::command(), arguments);
     let matches = command.try_get_matches_from_mut(arguments)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok((cli, wants_json(&matches)))
+}
+
+/// Whether a command, or the one below it that is run, has `--json`.
+fn wants_json(matches: &ArgMatches) -> bool {
+    let is_set = matches.try_get_one::<bool>("json");
+    is_set.is_ok_and(|is_set| is_set.copied().unwrap_or(false))
+        || matches
+            .subcommand()
+            .is_some_and(|(_, below)| wants_json(below))
 }
 
 /// What the standard library says of a text that is not a number, and the text that people see in its place.

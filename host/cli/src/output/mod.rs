@@ -144,6 +144,14 @@ pub(crate) fn describe_error(error: &anyhow::Error) -> String {
     text
 }
 
+/// Prints the failure of a command of which JSON was asked and which has printed nothing, so that its standard output has an answer in any case.
+pub(crate) fn print_failure(error: &anyhow::Error) {
+    if !stream::is_used() {
+        let failure = serde_json::json!({"error": describe_error(error)});
+        write_json(&format!("{failure:#}"));
+    }
+}
+
 /// With `json`, prints the failure of a command that says whether something passed, so that its standard output has an answer in any case.
 ///
 /// # Errors

@@ -23,12 +23,15 @@ struct StandardOutput {
     /// The number of [`HeldOutput`]s.
     holders: usize,
     fault: Option<OutputFault>,
+    /// Whether anything was printed.
+    is_used: bool,
 }
 
 static OUTPUT: Mutex<StandardOutput> = Mutex::new(StandardOutput {
     held: Vec::new(),
     holders: 0,
     fault: None,
+    is_used: false,
 });
 
 impl StandardOutput {
@@ -60,10 +63,16 @@ fn lock_output() -> MutexGuard<'static, StandardOutput> {
 /// Writes to standard output, at once unless the output is held.
 pub(super) fn write_output(text: &str) {
     let mut output = lock_output();
+    output.is_used |= !text.is_empty();
     output.held.extend_from_slice(text.as_bytes());
     if output.holders == 0 || output.held.len() >= MAX_HELD_BYTES {
         output.flush();
     }
+}
+
+/// Whether anything was printed on standard output.
+pub(crate) fn is_used() -> bool {
+    lock_output().is_used
 }
 
 /// Whether standard output is a terminal.

@@ -16,7 +16,6 @@ use ark_deploy::exchange::ExchangeError;
 use serde_json::{Value, json};
 
 use crate::output::{describe_error, print_json, print_line};
-use crate::usage::UsageError;
 
 /// A step of a deployment on one line.
 fn describe_step(step: &str, detail: &Value) -> String {
@@ -50,16 +49,12 @@ fn describe_step(step: &str, detail: &Value) -> String {
     line
 }
 
-/// With `json`, prints the failure of a command that has printed no report, so that standard output has one in any case. A wrong command line has none,
-/// as where clap refuses it.
+/// With `json`, prints the failure of a command that has printed no report, so that standard output has one in any case.
 ///
 /// # Errors
 /// As `result`.
 fn report_problems<T>(json: bool, result: anyhow::Result<T>) -> anyhow::Result<T> {
-    if json
-        && let Err(error) = &result
-        && !error.is::<UsageError>()
-    {
+    if json && let Err(error) = &result {
         print_json(&json!({
             "passed": false,
             "error": describe_error(error),

@@ -657,3 +657,15 @@ fn what_a_killed_snapshot_left_is_removed_by_the_run_that_goes_on_or_back() {
         back_to_stable(&stage);
     }
 }
+
+#[test]
+fn a_command_line_that_is_refused_is_told_as_json_too() {
+    let stage = CanaryFixture::start(CONFIG, "");
+    let output = command(&stage, &["--back", "--timeout", "7"])
+        .output()
+        .expect("ark starts");
+    let report = report_of(&output);
+    let error = report["error"].as_str().expect("an error");
+    assert!(error.contains("no upgrade is under way"), "{error}");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}

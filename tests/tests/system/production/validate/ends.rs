@@ -1,7 +1,7 @@
 //! `ark validate` on a host with a long history, without a host, with a file that cannot be written; and what is wrong with a command line of
 //! production.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use ark_tests::ports::free_port;
 use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir, make_token};
@@ -144,6 +144,37 @@ fn a_host_that_does_not_answer_and_a_file_that_cannot_be_written_are_told_in_tim
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("--junit /proc/none/x.xml"), "{told}");
+    // Where JSON is asked for, what is wrong is there too; so it is for a command that only reads.
+    let error_of = |output: &Output| {
+        let failure: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        failure["error"].as_str().expect("an error").to_owned()
+    };
+    assert!(error_of(&output).contains("--junit /proc/none/x.xml"));
+    let (url, nowhere) = (url_of(&host), format!("http://127.0.0.1:{}", free_port()));
+    let rows: [(&[&str], i32, &str); 4] = [
+        (
+            &["synthetic", "--duration", "0", "--url", &url],
+            2,
+            "--duration 0",
+        ),
+        (&["agent", "list", "--url", &nowhere], 1, "127.0.0.1"),
+        (&["watchdog", "status", "--url", &nowhere], 1, "127.0.0.1"),
+        (&["audit", "verify", "--data-dir", "none"], 1, "none"),
+    ];
+    for (arguments, status, named) in rows {
+        let output = Command::new(ark_program())
+            .args(arguments)
+            .arg("--json")
+            .env("XDG_STATE_HOME", dir.path())
+            .current_dir(dir.path())
+            .output()
+            .expect("ark starts");
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        let error = error_of(&output);
+        assert!(error.contains(named), "{arguments:?}: {error}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains(named), "{arguments:?}: {told}");
+    }
     // The probe never kept anything.
     let path = "/v1/state/validation-probe/history/history";
     let (status, history) = Client::new(&host).get(path);
