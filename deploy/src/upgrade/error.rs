@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ark_client::ClientError;
+
 use crate::exchange::ExchangeError;
 use crate::exclusion::ExclusionError;
 use crate::journal::JournalError;
@@ -26,6 +28,16 @@ pub enum UpgradeError {
         "the host is not ready, so that an upgrade could not tell whether the new version is: see `ark health --ready`"
     )]
     NotReady,
+    /// No host answers.
+    #[error(
+        "no host answers at {url}, and an upgrade begins with one that serves: start the version that served last, see that `ark health --ready` passes, then run this again; or correct --url ({cause})"
+    )]
+    NoHost {
+        /// The address.
+        url: String,
+        /// What the request met.
+        cause: ClientError,
+    },
     /// Another version serves than the one that a failed upgrade would go back to.
     #[error(
         "the version that serves is not the one that a failed upgrade would go back to: {found}; name that version with --stable-binary, or restart the host if its program was exchanged under it"

@@ -103,8 +103,13 @@ pub(super) fn prepare_upgrade(
     let shown = ask_version(&plan.new_binary)?;
     let stable = WantedProgram::from_binary(&plan.stable_binary)?;
     let migration = find_migration(&plan.new_binary, &plan.data_dir)?;
-    if !is_ready(client) {
-        return Err(UpgradeError::NotReady);
+    match client.get("/readyz") {
+        Ok(answer) if answer.status == 200 => {}
+        Ok(_) => return Err(UpgradeError::NotReady),
+        Err(cause) => {
+            let url = client.url().to_owned();
+            return Err(UpgradeError::NoHost { url, cause });
+        }
     }
     check_same_host(client, &plan.data_dir)?;
     if let Serving::Other(found) = stable.find_serving(&plan.data_dir) {
