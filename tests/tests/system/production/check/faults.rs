@@ -218,7 +218,7 @@ pub(super) const FAULTS_OF_ROOT: &[PlantedFault] = &[
             lchown(entry.path(), Some(STRANGER), Some(STRANGER)).expect("a file of the host");
         }
         let _ = fs::remove_file(site.at("data/cache"));
-        for (name, mode) in [("ark.toml", 0o640), ("env", 0o600), ("key.pem", 0o600), ("redis-password", 0o400), ("policies", 0o755), ("snapshots", 0o755), ("snapshots/last", 0o755)] {
+        for (name, mode) in [("ark.toml", 0o640), ("env", 0o600), ("key.pem", 0o600), ("redis-password", 0o400), ("policies", 0o755), ("snapshots", 0o755), ("snapshots/last", 0o700)] {
             of_host(&site.at(name), mode);
         }
     }),
