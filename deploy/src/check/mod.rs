@@ -7,6 +7,7 @@
 //! Reading order: [`run_checks`], the table [`CHECKS`], then the rooms in its order.
 
 mod access;
+mod address;
 mod alerting;
 mod certificates;
 mod data_directory;

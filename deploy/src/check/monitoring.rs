@@ -8,6 +8,7 @@ use ark_client::members::text_field;
 
 use crate::prometheus::PrometheusClient;
 
+use super::address::find_address;
 use super::alerting::check_alerting;
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
@@ -125,23 +126,6 @@ pub(super) fn check_traces(inputs: &CheckInputs, lines: &mut CheckLines) {
     }
 }
 
-/// Host and port of an address, without user and password.
-pub(super) fn find_address(endpoint: &str) -> Option<String> {
-    let (scheme, rest) = endpoint.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    let after_brackets = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
-    let has_port = after_brackets.contains(':');
-    let port = if scheme == "https" { 443 } else { 80 };
-    match (host.is_empty(), has_port) {
-        (true, _) => None,
-        (false, true) => Some(host.to_owned()),
-        (false, false) => Some(format!("{host}:{port}")),
-    }
-}
-
 fn connect_to(address: &str) -> std::io::Result<()> {
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     for each in address.to_socket_addrs()? {
@@ -156,7 +140,7 @@ fn connect_to(address: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::rules::RULES;
-    use super::{RUNBOOK_LABEL, RUNBOOK_PLACEHOLDER, find_address, find_external_label};
+    use super::{RUNBOOK_LABEL, RUNBOOK_PLACEHOLDER, find_external_label};
     use crate::{SYNTHETIC_REQUESTER, VALIDATION_PROBE};
 
     /// The configurations of Prometheus that ARK ships.
@@ -243,19 +227,5 @@ mod tests {
             }
         }
         assert!(of_agents >= 8, "{of_agents} selections of agents");
-    }
-
-    #[test]
-    fn the_address_of_a_collector_is_found_in_its_endpoint() {
-        for (endpoint, address) in [
-            ("http://127.0.0.1:4318/v1/traces", Some("127.0.0.1:4318")),
-            ("https://u:p@c.example/v1", Some("c.example:443")),
-            ("http://[::1]/v1", Some("[::1]:80")),
-            ("http://[::1]:4318", Some("[::1]:4318")),
-            ("c.example", None),
-            ("http:///v1", None),
-        ] {
-            assert_eq!(find_address(endpoint).as_deref(), address, "{endpoint}");
-        }
     }
 }

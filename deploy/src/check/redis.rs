@@ -12,7 +12,7 @@ use super::line::CheckLines;
 use super::redis_commands::check_commands;
 
 /// How long opening a connection and each command may take.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The shortest password that is not warned of, in bytes: a Redis answers many guesses a second.
 const MIN_PASSWORD_BYTES: usize = 16;
 /// How much of its memory a Redis may have used before an operator should look.
@@ -42,7 +42,7 @@ pub(super) fn check_redis(inputs: &CheckInputs, lines: &mut CheckLines) {
     }
     check_persistence(connection, lines);
     check_state(connection, lines);
-    check_commands(inputs, settings, lines);
+    check_commands(inputs, settings, TIMEOUT, lines);
     if lines.is_good() {
         lines.add_ok(format!(
             "answers, takes what the host sends, and keeps its data; {} streams are read",

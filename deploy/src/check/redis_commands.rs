@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ark_host::redis::{EventsConfig, RedisLink, RedisSettings, SignalStream};
 use redis::{Cmd, Connection, RedisError};
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::redis::TIMEOUT;
 
 /// How many commands are named at most.
 const MAX_NAMED: usize = 6;
@@ -24,10 +24,11 @@ const ANY: &str = "ark-check";
 /// A command that the host sends: its words.
 type UsedCommand = Vec<String>;
 
-/// The user of the host may run what the configuration needs, and the Redis takes its writes.
+/// The user of the host may run what the configuration needs, and the Redis takes its writes. `timeout` is that of a connection and each command.
 pub(super) fn check_commands(
     inputs: &CheckInputs,
     settings: &Arc<RedisSettings>,
+    timeout: Duration,
     lines: &mut CheckLines,
 ) {
     let Some(config) = &inputs.config.redis else {
@@ -49,7 +50,7 @@ pub(super) fn check_commands(
     }
     let has_transactions = !config.signals.is_empty() || config.events.is_some();
     let watched = config.events.as_ref().map(|events| events.stream.as_str());
-    let mut link = RedisLink::new(Arc::clone(settings), TIMEOUT);
+    let mut link = RedisLink::new(Arc::clone(settings), timeout);
     let refused = match link.connect() {
         Ok(connection) => find_refused(connection, &used, has_transactions, watched),
         Err(error) => {
@@ -212,7 +213,7 @@ fn tell_refused(refused: &BTreeMap<String, Vec<(String, RedisError)>>, lines: &m
         };
         lines.add_error(
             format!(
-                "the Redis takes {} of the host's commands not, e.g. {first}: {error}",
+                "the Redis refuses {} of the host's commands, e.g. {first}: {error}",
                 names.len()
             ),
             remedy,

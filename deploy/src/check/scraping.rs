@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use crate::prometheus::PrometheusClient;
 
+use super::address::find_address;
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
-use super::monitoring::find_address;
 
 /// The job of Prometheus' configuration on whose name the rules select.
 const JOB: &str = "ark";

@@ -130,7 +130,7 @@ fn sign_again(site: &Site, options: &[&str]) {
 fn open_snapshot(site: &Site) {
     for (name, mode) in [
         ("snapshots", 0o755),
-        ("snapshots/last", 0o755),
+        ("snapshots/last", 0o700),
         ("snapshots/last/ark.db", 0o644),
     ] {
         set_mode(&site.at(name), mode);

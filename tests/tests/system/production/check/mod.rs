@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use ark_tests::alertmanager::Alertmanager;
+use ark_tests::alertmanager::Alertmanager;
 use ark_tests::ports::free_port;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
 use ark_tests::{Host, TestDir, ark_program, make_token, run_ark};
@@ -292,11 +293,12 @@ fn check_monitoring(dir: &TestDir, listen: &str, prometheus: &Prometheus) -> Val
 
 #[test]
 fn what_prometheus_scrapes_is_compared_with_the_host_that_runs() {
+    let alertmanager = Alertmanager::start();
     let watch = |target: &str| {
         Prometheus::start(PrometheusParts {
             target: Some(target),
             rules: true,
-            alertmanager: true,
+            alertmanager: Some(&alertmanager.address),
             runbook_base: Some("https://book.ark.test"),
             ..PrometheusParts::default()
         })
