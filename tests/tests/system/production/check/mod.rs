@@ -9,7 +9,6 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use ark_tests::alertmanager::Alertmanager;
-use ark_tests::alertmanager::Alertmanager;
 use ark_tests::ports::free_port;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
 use ark_tests::{Host, TestDir, ark_program, make_token, run_ark};
