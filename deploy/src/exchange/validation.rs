@@ -71,9 +71,8 @@ impl ValidationPlan {
             journal: self.journal.clone(),
             patience: self.patience,
         };
-        let report = match repeat_validation(clients, &options, stop, tell)? {
-            Some(report) => report,
-            None => return Ok((None, Validated::Interrupted)),
+        let Some(report) = repeat_validation(clients, &options, stop, tell)? else {
+            return Ok((None, Validated::Interrupted));
         };
         let failed: Vec<String> = report
             .cases

@@ -77,7 +77,7 @@ pub(super) struct ProbeLease<'a> {
     run: String,
     since: Millis,
     revision: AtomicU64,
-    /// Whether an earlier run left something behind.
+    /// Whether an earlier run may have left something behind.
     pub(super) has_leftover: bool,
 }
 
@@ -110,8 +110,8 @@ impl<'a> ProbeLease<'a> {
         let mut is_noted = false;
         while !stop.load(Ordering::Relaxed) {
             let holder = read_holder(probe.client)?;
-            let is_there = holder.is_some() || probe.is_there()?;
-            let is_free = !is_there || left.includes(holder.as_ref());
+            let is_used = holder.is_some() || probe.find_serving()?.is_some();
+            let is_free = !is_used || left.includes(holder.as_ref());
             let expected = holder.as_ref().map_or(0, |holder| holder.revision);
             let quiet = holder.as_ref().map_or(QUIET_WITHOUT_LEASE, |_| QUIET);
             let user = holder.map_or(ProbeUser::Unnamed, ProbeUser::Run);
@@ -124,7 +124,7 @@ impl<'a> ProbeLease<'a> {
                 if answer.status != CONFLICT {
                     let revision = read_revision(&answer.into_success()?);
                     lease.revision = AtomicU64::new(revision);
-                    lease.has_leftover = is_there || left.has_any;
+                    lease.has_leftover = left.has_any || probe.is_known()?;
                     return Ok(Some(lease));
                 }
                 // Another run was first.
@@ -133,7 +133,7 @@ impl<'a> ProbeLease<'a> {
                 return Err(ValidateError::Busy(user));
             }
             let text = format!("waiting for the end of another validation of the host ({user})");
-            if waited_for.as_ref() != Some(&text) && is_there {
+            if waited_for.as_ref() != Some(&text) && is_used {
                 tell(ValidationEvent::Waiting(&text));
                 waited_for = Some(text);
             }

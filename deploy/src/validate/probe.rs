@@ -102,8 +102,8 @@ impl ValidationProbe<'_> {
         }
     }
 
-    /// Whether a host has the probe already.
-    pub(super) fn is_there(&self) -> Result<bool, ClientError> {
+    /// Whether a host has had the probe: it keeps the versions of an agent that was removed.
+    pub(super) fn is_known(&self) -> Result<bool, ClientError> {
         let answer = self.client.get(&join_path(&["v1", "agents", PROBE]))?;
         match answer.status {
             404 => Ok(false),

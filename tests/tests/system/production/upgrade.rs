@@ -3,6 +3,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use ark_tests::{ark_program, run_ark, wait_until};
@@ -630,7 +631,10 @@ fn what_a_killed_snapshot_left_is_removed_by_the_run_that_goes_on_or_back() {
         let names = entries.map(|entry| entry.expect("an entry").file_name());
         names
             .map(|name| name.to_string_lossy().into_owned())
-            .filter(|name| name.ends_with(".partial") || name.ends_with(".trial"))
+            .filter(|name| {
+                let extension = Path::new(name).extension();
+                extension.is_some_and(|extension| extension == "partial" || extension == "trial")
+            })
             .collect()
     };
     // Of somebody else.

@@ -72,6 +72,7 @@ fn assert_streams_are_good(stage: &CheckFixture, allowed: &BTreeSet<String>) {
     site.use_streams("ark");
     stage.certify_chain(&site, |_| {});
     let (found, report, _) = site.check();
+    stage.end_site(site.telemetry_port);
     assert!(found.is_subset(allowed), "a host with streams: {report:#}");
 }
 
@@ -146,6 +147,24 @@ fn assert_clock_of_this_machine(clock: &Value) {
     assert_eq!(clock["status"], expected, "{clock}");
     let found = clock["found"].as_str().expect("text");
     assert!(found.contains("synchronised"), "{clock}");
+}
+
+/// Somebody else listens where the configuration of a host that runs would.
+fn assert_foreign_port(check_ports: &dyn Fn(&str) -> Value) {
+    let foreign = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = foreign.local_addr().expect("an address").to_string();
+    let ports = check_ports(&taken);
+    assert_eq!(ports["status"], "error", "{ports}");
+    let found = ports["found"].as_str().expect("text");
+    assert!(found.contains("another process than the host"), "{ports}");
+}
+
+fn assert_only_env_file_is_judged(report: &Value) {
+    for one in report["lines"].as_array().expect("lines") {
+        let is_env_file = one["check"] == "env-file";
+        let expected = if is_env_file { "error" } else { "skipped" };
+        assert_eq!(one["status"], expected, "{one}");
+    }
 }
 
 #[test]
@@ -242,25 +261,10 @@ fn a_host_that_runs_is_checked_and_read_by_the_file_of_its_environment() {
     assert_clock_of_this_machine(&line(&report, "clock"));
     // Without the flag the file of the environment names the port, and no host listens there.
     assert_eq!(line(&check(&[]), "ports")["status"], "warning");
-    // Somebody else listens where this configuration would.
-    let foreign = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = foreign.local_addr().expect("an address").to_string();
-    let ports = line(&check(&["--listen", &taken]), "ports");
-    assert_eq!(ports["status"], "error", "{ports}");
-    let found = ports["found"].as_str().expect("text");
-    assert!(found.contains("another process than the host"), "{ports}");
-    drop(foreign);
+    assert_foreign_port(&|listen| line(&check(&["--listen", listen]), "ports"));
     // Nothing is judged by defaults where the file of the environment is refused.
     write_with_mode(&env, "ARK_CONFIG=/nowhere\nARK_SNAPSHOT=/x\n", 0o600);
-    let report = check(&[]);
-    for one in report["lines"].as_array().expect("lines") {
-        let expected = if one["check"] == "env-file" {
-            "error"
-        } else {
-            "skipped"
-        };
-        assert_eq!(one["status"], expected, "{one}");
-    }
+    assert_only_env_file_is_judged(&check(&[]));
     // What `ark serve` refuses, it refuses by the line.
     write_with_mode(&env, "\nARK_CAPACITY_CONNECTIONS=many\n", 0o600);
     let refused = run_ark(&["serve", "--env-file", &env_file]);

@@ -64,6 +64,19 @@ fn validations_with_journals_of_their_own_take_turns() {
 }
 
 #[test]
+fn a_validation_that_has_ended_is_not_waited_for() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    for journal in ["validate.journal", "validate.journal", "b.journal"] {
+        let mut command = command(&host, &dir, journal, &["--category", "ethics"]);
+        let output = command.output().expect("ark starts");
+        assert_passed(&output);
+        // The host keeps the versions of a probe that was removed, which is no run that goes on.
+        assert!(!tells_waiting(&output), "{journal}: {output:?}");
+    }
+}
+
+#[test]
 fn a_leftover_whose_journal_is_elsewhere_is_removed_and_its_own_at_once() {
     let dir = TestDir::new(CONFIG);
     let host = dir.start();
