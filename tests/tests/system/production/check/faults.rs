@@ -130,7 +130,7 @@ fn sign_again(site: &Site, options: &[&str]) {
 fn open_snapshot(site: &Site) {
     for (name, mode) in [
         ("snapshots", 0o755),
-        ("snapshots/last", 0o700),
+        ("snapshots/last", 0o755),
         ("snapshots/last/ark.db", 0o644),
     ] {
         set_mode(&site.at(name), mode);
@@ -212,7 +212,7 @@ fn give_to_host(site: &Site) {
         ("redis-password", 0o400),
         ("policies", 0o755),
         ("snapshots", 0o755),
-        ("snapshots/last", 0o755),
+        ("snapshots/last", 0o700),
     ] {
         of_host(&site.at(name), mode);
     }
@@ -369,12 +369,6 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("two listeners on one port", "listeners", true, |_, site| {
         // It is the port that Prometheus scrapes.
         site.port = site.telemetry_port;
-    }),
-    ("two listeners on one port, written as IPv4 and as IPv6", "listeners", true, |_, site| {
-        site.write_config();
-        let config = fs::read_to_string(site.at("ark.toml")).expect("a configuration");
-        let config = config.replace("telemetry_listen = \"127.0.0.1:0\"", &format!("telemetry_listen = \"[::ffff:127.0.0.1]:{}\"", site.port));
-        write_with_mode(&site.at("ark.toml"), config, 0o640);
     }),
     ("a port that is taken", "ports", true, |_, site| site.taken = Some(TcpListener::bind(("127.0.0.1", site.port)).expect("the port"))),
     ("no directory of agents", "agents-directory", true, |_, site| fs::remove_dir_all(site.at("agents")).expect("a directory")),

@@ -80,17 +80,24 @@ fn a_validation_that_has_ended_is_not_waited_for() {
 fn a_leftover_whose_journal_is_elsewhere_is_removed_and_its_own_at_once() {
     let dir = TestDir::new(CONFIG);
     let host = dir.start();
-    let mut client = Client::new(&host);
-    let mut kill_one = |journal: &str| {
+    let kill_one = |journal: &str| {
         let mut running = command(&host, &dir, journal, &[])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("ark starts");
-        wait_until("the probe is there", || client.get(PROBE).0 == 200);
+        // A probe that was removed is known as well, without a version that serves.
+        wait_until("the probe serves", || {
+            let mut client = Client::new(&host);
+            client.get(LEASE).0 == 200 && client.get(PROBE).1["serving"].is_u64()
+        });
         kill_process(Pid::from_child(&running), Signal::KILL).expect("SIGKILL");
         running.wait().expect("its end");
-        assert_eq!(client.get(LEASE).0, 200, "the lease of the killed run");
+        assert_eq!(
+            Client::new(&host).get(LEASE).0,
+            200,
+            "the lease of the killed run"
+        );
     };
     let of_state = ["--category", "state"];
     kill_one("killed.journal");
@@ -106,19 +113,18 @@ fn a_leftover_whose_journal_is_elsewhere_is_removed_and_its_own_at_once() {
     // The journal of the killed run names what is gone.
     let output = command(&host, &dir, "killed.journal", &of_state).output();
     assert_passed(&output.expect("ark starts"));
-    assert_nothing_left(&mut client, &dir);
+    assert_nothing_left(&mut Client::new(&host), &dir);
 }
 
 #[test]
 fn a_run_that_goes_on_for_too_long_is_named_and_nothing_of_it_is_removed() {
     let dir = TestDir::new(CONFIG);
     let host = dir.start();
-    let mut client = Client::new(&host);
     let take = |client: &mut Client| {
         let value = json!({"value": {"run": "another-run", "since_ms": 1_000}});
         assert_eq!(client.send("PUT", LEASE, &value).0, 200);
     };
-    take(&mut client);
+    take(&mut Client::new(&host));
     let over = AtomicBool::new(false);
     let output = std::thread::scope(|scope| {
         let (mut other, over) = (Client::new(&host), &over);
@@ -144,7 +150,8 @@ fn a_run_that_goes_on_for_too_long_is_named_and_nothing_of_it_is_removed() {
         report["counts"],
         json!({"passed": 0, "failed": 0, "skipped": 20})
     );
-    assert_eq!(client.get(LEASE).1["value"]["run"], "another-run");
+    let (_, lease) = Client::new(&host).get(LEASE);
+    assert_eq!(lease["value"]["run"], "another-run");
     let journal = std::fs::read(dir.path().join("validate.journal")).expect("the journal");
     assert!(journal.is_empty());
 }
@@ -153,7 +160,6 @@ fn a_run_that_goes_on_for_too_long_is_named_and_nothing_of_it_is_removed() {
 fn a_run_whose_probe_is_taken_away_ends_with_an_error_and_no_test_fails() {
     let dir = TestDir::new(CONFIG);
     let host = dir.start();
-    let mut client = Client::new(&host);
     type TakeAway = fn(&mut Client);
     let ways: [(TakeAway, &str); 2] = [
         (
@@ -182,6 +188,7 @@ fn a_run_whose_probe_is_taken_away_ends_with_an_error_and_no_test_fails() {
         // The first test of the category has begun.
         let silent = "/v1/state/validation-probe/silent";
         let begun = Instant::now();
+        let mut client = Client::new(&host);
         wait_until("the heart has stopped", || client.get(silent).0 == 200);
         take_away(&mut client);
         let output = running.wait_with_output().expect("its end");
@@ -199,5 +206,5 @@ fn a_run_whose_probe_is_taken_away_ends_with_an_error_and_no_test_fails() {
     // The other run, which is not there, is not taken for one for ever.
     let output = command(&host, &dir, "validate.journal", &["--category", "state"]).output();
     assert_passed(&output.expect("ark starts"));
-    assert_nothing_left(&mut client, &dir);
+    assert_nothing_left(&mut Client::new(&host), &dir);
 }
