@@ -237,12 +237,7 @@ impl HostClient {
             .body(SendBody::none())
             .map_err(ClientError::Request)?;
         let mut response = self.run_request(request, Some(timeout), AwaitedWork::Probe(timeout))?;
-        let text = response
-            .body_mut()
-            .with_config()
-            .limit(MAX_ANSWER_BYTES)
-            .read_to_string()
-            .map_err(ClientError::CutOff)?;
+        let text = read_text(&mut response)?;
         Ok((response.status().as_u16(), text))
     }
 
@@ -338,12 +333,7 @@ impl HostClient {
 
     fn read_answer(&self, mut response: Response<ureq::Body>) -> Result<Answer, ClientError> {
         let status = response.status().as_u16();
-        let text = response
-            .body_mut()
-            .with_config()
-            .limit(MAX_ANSWER_BYTES)
-            .read_to_string()
-            .map_err(ClientError::CutOff)?;
+        let text = read_text(&mut response)?;
         let body = serde_json::from_str(&text).map_err(|source| ClientError::NotJson {
             wanted: self.server.describe(),
             url: self.url.clone(),
@@ -462,6 +452,16 @@ fn is_unsent(error: &ureq::Error) -> bool {
         ),
         _ => false,
     }
+}
+
+/// The text of an answer, of [`MAX_ANSWER_BYTES`] at most.
+fn read_text(response: &mut Response<ureq::Body>) -> Result<String, ClientError> {
+    response
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER_BYTES)
+        .read_to_string()
+        .map_err(ClientError::CutOff)
 }
 
 #[cfg(test)]

@@ -370,6 +370,10 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         // It is the port that Prometheus scrapes.
         site.port = site.telemetry_port;
     }),
+    ("two listeners on one port, written as IPv4 and as IPv6", "listeners", true, |_, site| {
+        site.port = site.telemetry_port;
+        site.telemetry = format!("[::ffff:127.0.0.1]:{}", site.telemetry_port);
+    }),
     ("a port that is taken", "ports", true, |_, site| site.taken = Some(TcpListener::bind(("127.0.0.1", site.port)).expect("the port"))),
     ("no directory of agents", "agents-directory", true, |_, site| fs::remove_dir_all(site.at("agents")).expect("a directory")),
     ("few open files", "open-files", false, |_, site| site.open_files = Some(100)),
