@@ -12,6 +12,7 @@ pub mod config;
 pub mod faults;
 pub mod front;
 pub mod hrm;
+mod listen;
 pub mod outgoing_events;
 pub mod policies;
 pub mod quotas;

@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::listen::bind_address;
+
 use super::handle::Telemetry;
 
 /// How many connections are served at the same time; further ones wait.
@@ -50,9 +52,9 @@ impl TelemetryServer {
     /// Binds the address.
     ///
     /// # Errors
-    /// The address is taken, or is none of this machine's.
+    /// The address stays in use, or is none of this machine's.
     pub async fn bind(listen: SocketAddr) -> Result<Self, ListenError> {
-        let listener = TcpListener::bind(listen)
+        let listener = bind_address(listen)
             .await
             .map_err(|source| ListenError { listen, source })?;
         Ok(Self { listener })

@@ -24,6 +24,7 @@ use crate::api::http::head::{HEAD_BYTES, HEADER_LINES};
 use crate::api::http::unread::{LingerFlag, may_be_left_unread};
 use crate::api::routes::build_routes;
 use crate::api::state::ApiDeps;
+use crate::listen::bind_address;
 
 use super::linger::LingeringClose;
 use super::stall::StallLimit;
@@ -68,9 +69,9 @@ impl Server {
     /// Binds the API's address.
     ///
     /// # Errors
-    /// The address is in use, or is not one of this machine's.
+    /// The address stays in use, or is not one of this machine's.
     pub async fn bind(listen: SocketAddr) -> Result<Self, ServerError> {
-        let listener = TcpListener::bind(listen)
+        let listener = bind_address(listen)
             .await
             .map_err(|source| ServerError { listen, source })?;
         Ok(Self { listener })
