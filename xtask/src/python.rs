@@ -43,7 +43,7 @@ pub const DEPLOYMENT_VALIDATORS: Requirements = Requirements {
     file: "tests/deployment/requirements.txt",
     venv: "target/venv-deployment",
     options: &[],
-    otherwise: "run the other tests with `cargo xtask test -- -E 'not test(production::install::installation)'`",
+    otherwise: "run the other tests with `cargo xtask test -- -E 'not test(/production::install::(installation|kustomize|manifests)/)'`",
 };
 
 /// Renders the Kubernetes files. Its wheel says that it needs a later Python than Debian's, under which it works: a test fails where it does not.

@@ -17,6 +17,7 @@ use ark_tests::{Client, TestDir, ark_program, run_ark, wait_until};
 use serde_json::{Value, json};
 
 use super::manifests::read_probe;
+use super::validators::find_validator;
 
 fn read_file(path: &str) -> String {
     let path = checkout_path(path);
@@ -29,24 +30,6 @@ pub(super) fn read_output(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
-}
-
-/// A program of the environment with validators that `cargo xtask test` makes.
-pub(super) fn find_validator(name: &str) -> Command {
-    find_in_environment("venv-deployment", name)
-}
-
-/// A program of an environment for Python that `cargo xtask test` makes below `target`.
-pub(super) fn find_in_environment(environment: &str, name: &str) -> Command {
-    let program = checkout_path("target")
-        .join(environment)
-        .join("bin")
-        .join(name);
-    assert!(
-        program.exists(),
-        "{name} is not installed; run the tests with `cargo xtask test`"
-    );
-    Command::new(program)
 }
 
 /// Has the host read variables of the environment and nothing else. Unknown ones and values of the wrong form are refused.

@@ -9,8 +9,9 @@ use std::process::Command;
 use ark_tests::artefacts::checkout_path;
 use serde_json::Value;
 
-use super::installation::{find_in_environment, find_validator, list_sources, read_output};
+use super::installation::{list_sources, read_output};
 use super::manifests::list_objects;
+use super::validators::{find_in_environment, find_validator};
 
 const LIST: &str = "kustomization.yaml";
 /// The lists, below `deploy/kubernetes`, and what each renders: kind and name.

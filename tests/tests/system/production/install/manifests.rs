@@ -8,7 +8,7 @@ use std::path::Path;
 use ark_tests::artefacts::checkout_path;
 use serde_json::Value;
 
-use super::installation::find_validator;
+use super::validators::find_validator;
 
 /// Ports of Compose's services that no argument or setting names: the programs' own.
 const OWN_PORTS: [(&str, &str); 4] = [

@@ -7,3 +7,4 @@ mod kustomize;
 mod manifests;
 mod monitoring;
 pub(super) mod package;
+mod validators;
