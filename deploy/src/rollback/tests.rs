@@ -12,7 +12,7 @@ use crate::fixtures::{build_client, build_rollback};
 use crate::journal::Journal;
 
 use super::journal::{PastStep, RollbackEntry, RollbackStart};
-use super::recording::record_taken;
+use super::steps::recording::record_taken;
 use super::{Rollback, RollbackError, RollbackPlan, RollbackStep};
 
 /// `upgrade`: whose way back it is.

@@ -17,9 +17,9 @@ use ark_tests::artefacts::checkout_path;
 use ark_tests::{Client, ark_program, newer_program, wait_until};
 use serde_json::{Value, json};
 
-use super::activation::send_until;
 use super::canary::stage::EndLoad;
-use super::package::build_dist;
+use super::install::package::build_dist;
+use super::process_manager::activation::send_until;
 use crate::docs::pages::read_tested_blocks;
 use crate::docs::shell::find_missing_line;
 use machine::Machine;

@@ -1,0 +1,117 @@
+//! The steps `backup` and `database`: the database is copied, the host stopped, and a snapshot takes the database's place where that is the way.
+
+use std::sync::atomic::AtomicBool;
+
+use ark_store::{MaintenanceError, OpenError, give_made, is_restore_pending};
+use serde_json::json;
+
+use crate::exchange::ExchangeError;
+use crate::exchange::control::run_actions;
+use crate::exchange::database::{make_snapshot, restore_over};
+use crate::exchange::token::TokenFile;
+use crate::rollback::database::{DatabaseChoice, check_accepted, covers_loss, decide_way};
+use crate::rollback::error::RollbackError;
+use crate::rollback::journal::{RollbackEntry, RollbackStart};
+use crate::rollback::plan::RollbackPlan;
+
+use super::run::Rollback;
+
+impl Rollback<'_> {
+    /// Copies the database as it is before anything is done to it. A damaged one is kept instead.
+    pub(super) fn back_up(&mut self) -> Result<String, RollbackError> {
+        let RollbackStart { id, plan, .. } = &self.state.begin;
+        match make_snapshot(&plan.data_dir, &plan.snapshots, &format!("{id}-backup")) {
+            Ok(snapshot) => Ok(snapshot.display().to_string()),
+            Err(ExchangeError::Snapshot(MaintenanceError::Open(OpenError::Damaged {
+                finding,
+                ..
+            }))) => {
+                let detail = format!("it cannot be copied, and is kept as it is: {finding}");
+                self.note_entry(&RollbackEntry::Damaged(finding))?;
+                Ok(detail)
+            }
+            // No host serves, and what is replaced is kept aside: the copy is not worth more time without a host.
+            Err(error @ ExchangeError::NotCopied { .. }) if plan.upgrade.is_some() => {
+                Ok(format!("none was made: {error}"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Stops the host. Its database stays, or a snapshot takes its place. Repeated by each run, since the newer version may have served meanwhile.
+    pub(super) fn stop_and_restore(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
+        let RollbackStart { plan, schema, .. } = self.state.begin.clone();
+        if let Some(kept) = self.state.find_unnoted_restore() {
+            self.note_entry(&RollbackEntry::KeptAside(kept))?;
+        }
+        let begun = self.state.past.set_aside.clone();
+        // The damaged database was replaced.
+        let is_replaced = self.state.past.kept_aside.is_some();
+        let damage = self.state.damage.clone().filter(|_| !is_replaced);
+        let decide = || decide_way(&plan, schema, damage.as_deref());
+        // Whether a run was killed while it restored: nothing has served since.
+        let pending = begun.clone().filter(|_| is_restore_pending(&plan.data_dir));
+        let is_exclusive = pending.is_some() || matches!(decide()?, DatabaseChoice::Restore(_));
+        self.stop_host(&plan, is_exclusive, stop)?;
+        let aside = match (pending, begun) {
+            (Some(aside), _) => aside,
+            (None, begun) => match decide()? {
+                DatabaseChoice::Keep { reason } => {
+                    // A run that was killed before it said so may have restored it.
+                    give_made(&plan.data_dir).map_err(ExchangeError::for_file(&plan.data_dir))?;
+                    return Ok(self.describe_kept(reason));
+                }
+                DatabaseChoice::Restore(aside) => {
+                    if !is_exclusive {
+                        // The newer version migrated it meanwhile.
+                        self.stop_host(&plan, true, stop)?;
+                    }
+                    // What was accepted counts once.
+                    let begun = begun.filter(|_| !is_replaced);
+                    if !begun.is_some_and(|begun| covers_loss(&begun, &aside)) {
+                        check_accepted(&aside, self.accepted, true)?;
+                    }
+                    (self.tell)("database", json!({"reason": aside.to_string()}));
+                    self.note_entry(&RollbackEntry::SettingAside(aside.clone()))?;
+                    aside
+                }
+            },
+        };
+        let token_file = self.token_file();
+        let label = self.state.restore_label();
+        let restored = restore_over(&aside.snapshot, &plan.data_dir, &label, &token_file)?;
+        if restored.token.is_some() {
+            (self.tell)("token", json!({"reason": token_file.describe_token()}));
+            self.admin = token_file.read_client(self.clients.client)?;
+        }
+        let kept = restored.moved_aside.unwrap_or_default();
+        let detail = format!("{aside}; it is kept in {}", kept.display());
+        self.note_entry(&RollbackEntry::KeptAside(kept))?;
+        Ok(detail)
+    }
+
+    fn stop_host(
+        &self,
+        plan: &RollbackPlan,
+        is_exclusive: bool,
+        stop: &AtomicBool,
+    ) -> Result<(), RollbackError> {
+        let actions = plan.control.stop_actions(&plan.binary, is_exclusive);
+        run_actions(&actions, &self.journal.share_lock()?, plan.timeout, stop)?;
+        Ok(())
+    }
+
+    /// What became of the database, where the stable version can open it now.
+    fn describe_kept(&self, reason: String) -> String {
+        let past = &self.state.past;
+        match (&past.set_aside, &past.kept_aside) {
+            (Some(aside), Some(kept)) => format!("{aside}; it is kept in {}", kept.display()),
+            (Some(aside), None) => aside.to_string(),
+            (None, _) => DatabaseChoice::Keep { reason }.to_string(),
+        }
+    }
+
+    pub(in crate::rollback) fn token_file(&self) -> TokenFile {
+        TokenFile::place_beside(self.journal.path(), &self.state.begin.id)
+    }
+}

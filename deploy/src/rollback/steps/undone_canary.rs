@@ -1,0 +1,47 @@
+//! The step `canary`: one that is under way is undone first.
+
+use std::sync::atomic::AtomicBool;
+
+use serde_json::json;
+
+use crate::canary::{CanaryError, CanaryOrder, HostCanary, end_silent, read_state, send_request};
+use crate::rollback::error::RollbackError;
+
+use super::run::{Rollback, TICK};
+
+impl Rollback<'_> {
+    /// Undoes a canary, by its own way back.
+    pub(super) fn undo_canary(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
+        let client = self.clients.client;
+        let path = &self.state.begin.plan.canary_journal;
+        let Some(canary) = read_state(client, path)? else {
+            return Ok("none is under way".to_owned());
+        };
+        loop {
+            match send_request(client, path, CanaryOrder::Abort, stop) {
+                // The command that runs it takes everything back. If that is killed meanwhile, the next request finds the canary free.
+                Ok(true) => std::thread::sleep(TICK),
+                Ok(false) => {
+                    let taken = HostCanary::take_up(client, path, &[], &mut *self.tell)?;
+                    if taken.leave_to_rollback(stop)? {
+                        return Ok(format!(
+                            "{} was ended; what its take-over began is undone by the next steps",
+                            canary.id
+                        ));
+                    }
+                    break;
+                }
+                // It would hold up the way back: what it left is undone in its stead.
+                Err(error @ CanaryError::Silent { pid, .. }) => {
+                    let reason = format!("{error}; it is ended now");
+                    (self.tell)("canary", json!({"reason": reason}));
+                    end_silent(path, pid)?;
+                }
+                // It has ended meanwhile.
+                Err(CanaryError::None(_)) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(format!("{} was undone", canary.id))
+    }
+}

@@ -1,0 +1,10 @@
+//! What operators install: the package and the unit of systemd, the image, the files of Compose and Kubernetes, and their monitoring.
+
+mod compose;
+mod image;
+mod installation;
+mod kustomize;
+mod manifests;
+mod monitoring;
+pub(super) mod package;
+mod validators;

@@ -1,0 +1,217 @@
+//! A database of a later schema gives way to a snapshot: for how many decisions, what is kept, and the token that a restore makes.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use ark_tests::{Client, ark_program, run_ark, trade, wait_until};
+use serde_json::{Value, json};
+
+use crate::production::canary::stage::{CanaryFixture, is_ready, script, sh};
+
+use super::commands::{command, errors_of, journal_path, options, promote_new, report_of, run};
+
+/// Whether the test is run by root, who can give files away.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story of one host, whose steps build on each other"
+)]
+fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
+    let stage = CanaryFixture::start("", "");
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    let data = path("data");
+    let version = run_ark(&["version", "--json"]).stdout;
+    let version: Value = serde_json::from_slice(&version).expect("JSON");
+    let schema = version["schema"].as_u64().expect("a number");
+    let later = format!(
+        "#!/bin/sh\nTEST_ARK_LATER_SCHEMA=1 exec {} \"$@\"\n",
+        ark_program().display()
+    );
+    std::fs::write(stage.dir.path().join("new-ark"), later).expect("a file");
+    let mut client = Client::at(&stage.haproxy.address);
+    let mut propose = |names: [&str; 3]| {
+        for name in names {
+            let (status, answer) = client.post("/v1/actions", &trade(name, 0.000_1));
+            assert_eq!(status, 200, "{answer}");
+        }
+    };
+    propose(["A", "B", "C"]);
+    let options = options(&stage);
+    promote_new(&stage);
+    propose(["D", "E", "F"]);
+    let newer = stage.recorded();
+    // Without a snapshot there is no way.
+    let refused = errors_of(&run(&stage, &options, &[]));
+    assert!(refused.contains("--snapshot DIR"), "{refused}");
+    std::fs::create_dir(path("snapshots")).expect("a directory");
+    let refused = errors_of(&run(&stage, &options, &[]));
+    assert!(
+        refused.contains(&format!("holds none of schema {schema} or earlier")),
+        "{refused}"
+    );
+    // Back by hand, for a snapshot of before.
+    sh(&script(&stage.dir, "stop"));
+    let kept = path("kept");
+    let status = Command::new("cp").args(["-r", &data, &kept]).status();
+    assert!(status.expect("cp").success());
+    std::fs::remove_dir_all(&data).expect("a directory");
+    sh(&script(&stage.dir, "start"));
+    wait_until("the host is ready", || is_ready(&stage.owner));
+    propose(["A", "B", "C"]);
+    let older = stage.recorded();
+    let made = run_ark(&[
+        "state",
+        "snapshot",
+        &path("snapshots/first"),
+        "--data-dir",
+        &data,
+    ]);
+    assert!(made.status.success(), "{made:?}");
+    promote_new(&stage);
+    propose(["D", "E", "F"]);
+    assert_eq!((newer.len(), stage.recorded().len()), (6, 6));
+    let newer = stage.recorded();
+    for more in [
+        &[][..],
+        &["--accept-loss-of-decisions", "2"],
+        &["--accept-loss-of-decisions", "unknown"],
+    ] {
+        let refused = errors_of(&run(&stage, &options, more));
+        assert!(
+            refused.contains(&format!(
+                "its schema is {}, and the stable version opens {schema}",
+                schema + 1
+            )),
+            "{refused}"
+        );
+        assert!(
+            refused.contains("--accept-loss-of-decisions 3"),
+            "{refused}"
+        );
+        assert!(is_ready(&stage.owner) && stage.serving() == "new");
+    }
+    // Root rolls a host of another user back.
+    let owner = is_root().then_some(65_534);
+    if let Some(owner) = owner {
+        sh(&format!("chown {owner} {data}"));
+    }
+    let output = run(&stage, &options, &["--accept-loss-of-decisions", "3"]);
+    let report = report_of(&output);
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(report["set_aside"]["decisions"], 3, "{report:#}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let way = said.find("3 decisions are newer").expect("the way is said");
+    assert!(way < said.find("ark: backup").expect("the steps"), "{said}");
+    assert_eq!(stage.serving(), "stable");
+    let recorded = stage.recorded();
+    assert!(
+        older.is_subset(&recorded) && newer.difference(&older).all(|id| !recorded.contains(id))
+    );
+    stage.assert_chain();
+    // What was set aside is whole, for the version that wrote it.
+    let aside = report["kept_aside"].as_str().expect("a path");
+    let verified = Command::new(ark_program())
+        .args(["audit", "verify", "--data-dir", aside])
+        .env("TEST_ARK_LATER_SCHEMA", "1")
+        .output()
+        .expect("ark starts");
+    assert!(verified.status.success(), "{verified:?}");
+    if let Some(owner) = owner {
+        for path in [&data, aside].map(PathBuf::from) {
+            for name in ["", "ark.db", "anchors.jsonl"] {
+                let found = std::fs::metadata(path.join(name)).expect("a file");
+                assert_eq!(found.uid(), owner, "{}", path.join(name).display());
+            }
+        }
+    }
+    // A rollback that restored the snapshot and cannot start the stable version; then an operator starts the newer one, which judges.
+    promote_new(&stage);
+    propose(["D", "E", "F"]);
+    let start = stage.dir.path().join("start.sh");
+    let text = std::fs::read_to_string(&start).expect("a file");
+    std::fs::write(&start, "exit 7\n").expect("a file");
+    let failed = errors_of(&run(
+        &stage,
+        &options,
+        &["--accept-loss-of-decisions", "100"],
+    ));
+    assert!(failed.contains("fails (exit status: 7)"), "{failed}");
+    std::fs::write(&start, text).expect("a file");
+    promote_new(&stage);
+    propose(["G", "H", "I"]);
+    // Nothing else begins meanwhile.
+    let upgrade = Command::new(ark_program())
+        .args(["upgrade", &path("new-ark"), "--dry-run", "--url"])
+        .arg(format!("http://{}", stage.owner))
+        .args(["--data-dir", &data, "--snapshots", &path("snapshots")])
+        .args(["--stop-command", "true", "--start-command", "true"])
+        .args(["--start-stable-command", "true", "--rollback-journal"])
+        .arg(journal_path(&stage))
+        .env("XDG_STATE_HOME", path("state"))
+        .output()
+        .expect("ark starts");
+    let refused = errors_of(&upgrade);
+    assert!(
+        refused.contains("end it with `ark rollback --journal"),
+        "{refused}"
+    );
+    let refused = errors_of(&command(&stage, &[]).output().expect("ark starts"));
+    assert!(
+        refused.contains("--accept-loss-of-decisions 3") && refused.contains("it is stopped now"),
+        "{refused}"
+    );
+    let accepted = &["--accept-loss-of-decisions", "3"];
+    let report = report_of(&command(&stage, accepted).output().expect("ark starts"));
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(stage.serving(), "stable");
+    let left = stage.recorded();
+    assert!(older.is_subset(&left) && newer.difference(&older).all(|id| !left.contains(id)));
+    stage.assert_chain();
+}
+
+#[test]
+fn a_token_that_a_restore_makes_is_kept_in_a_file_and_used() {
+    let stage = CanaryFixture::start("", "");
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    let later = format!(
+        "#!/bin/sh\nTEST_ARK_LATER_SCHEMA=1 exec {} \"$@\"\n",
+        ark_program().display()
+    );
+    std::fs::write(stage.dir.path().join("new-ark"), later).expect("a file");
+    std::fs::create_dir(path("snapshots")).expect("a directory");
+    let (first, data) = (path("snapshots/first"), path("data"));
+    let made = run_ark(&["state", "snapshot", &first, "--data-dir", &data]);
+    assert!(made.status.success(), "{made:?}");
+    promote_new(&stage);
+    let url = format!("http://{}", stage.owner);
+    let words = ["token", "create", "--role", "admin", "--name", "first"];
+    let made = run_ark(&[&words[..], &["--url", &url]].concat());
+    assert!(made.status.success(), "{made:?}");
+    // The first run ends after the restore.
+    let start = stage.dir.path().join("start.sh");
+    let text = std::fs::read_to_string(&start).expect("a file");
+    std::fs::write(&start, "exit 7\n").expect("a file");
+    let options = options(&stage);
+    let failed = errors_of(&run(&stage, &options, &[]));
+    assert!(failed.contains("fails (exit status: 7)"), "{failed}");
+    assert!(failed.contains("-admin.token"), "{failed}");
+    std::fs::write(&start, text).expect("a file");
+    let output = command(&stage, &[]).output().expect("ark starts");
+    let report = report_of(&output);
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(report["unrecorded"], json!([]), "{report:#}");
+    let file = report["token_file"].as_str().expect("a path");
+    let found = std::fs::metadata(file).expect("a file");
+    assert_eq!(found.mode() & 0o777, 0o600);
+    let token = std::fs::read_to_string(file).expect("a file");
+    let said = [output.stdout, output.stderr].concat();
+    let said = failed + &String::from_utf8_lossy(&said);
+    assert!(!token.trim().is_empty() && !said.contains(token.trim()));
+    let used = run_ark(&["token", "list", "--url", &url, "--token-file", file]);
+    assert!(used.status.success(), "{used:?}");
+}
