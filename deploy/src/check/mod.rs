@@ -10,6 +10,7 @@ mod access;
 mod address;
 mod alerting;
 mod certificates;
+mod client_variables;
 mod data_directory;
 mod database;
 mod guests;

@@ -25,6 +25,7 @@ mod kustomize;
 mod manifests;
 mod monitoring;
 mod package;
+mod paths;
 mod progress;
 mod rollback;
 mod root;

@@ -5,7 +5,12 @@ use ark_tests::{Client, Host, PATIENT, TestDir, run_ark, trade, wait_until};
 
 /// The lines of the Redis and of the stream of events that `ark redis status` prints.
 fn read_lines(host: &Host) -> (String, String) {
-    let output = run_ark(&["redis", "status", "--url", &format!("http://{}", host.address)]);
+    let output = run_ark(&[
+        "redis",
+        "status",
+        "--url",
+        &format!("http://{}", host.address),
+    ]);
     assert!(output.status.success(), "{output:?}");
     let shown = String::from_utf8(output.stdout).expect("UTF-8");
     let find = |start: &str| {
@@ -25,7 +30,9 @@ fn a_lost_redis_is_told_by_what_was_seen_last() {
     ));
     let host = dir.start();
     assert_eq!(
-        Client::new(&host).post("/v1/actions", &trade("BTC-USD", 0.001)).0,
+        Client::new(&host)
+            .post("/v1/actions", &trade("BTC-USD", 0.001))
+            .0,
         200
     );
     wait_until("the Redis is measured and events are sent", || {
@@ -38,7 +45,11 @@ fn a_lost_redis_is_told_by_what_was_seen_last() {
     // Whatever was noticed by then, each claim has its time.
     let has_time = |(redis, events): &(String, String)| {
         let measured = redis.contains(" (measured ") || redis.contains("DOES NOT ANSWER: ");
-        let states = ["are sent (last answer ", "were sent (last answer ", "ARE NOT SENT: "];
+        let states = [
+            "are sent (last answer ",
+            "were sent (last answer ",
+            "ARE NOT SENT: ",
+        ];
         measured && states.iter().any(|state| events.contains(state))
     };
     let lines = read_lines(&host);

@@ -290,6 +290,14 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         set_mode(&site.at("ark.toml"), 0o644);
     }),
     ("a form of log lines that there is not", "env-file", true, |_, site| site.environment.push_str("ARK_LOG_FORMAT=xml\n")),
+    ("commands that ask another host", "env-file", false, |_, site| {
+        site.environment.push_str("ARK_URL=https://192.0.2.1:8000\n");
+        site.is_told = |found| found.contains("line 2: ARK_URL leads to 192.0.2.1:8000, and this host listens on 127.0.0.1:");
+    }),
+    ("commands that ask this host without TLS", "env-file", false, |_, site| {
+        site.environment = format!("{}ARK_URL=http://127.0.0.1:{}\n", site.environment, site.port);
+        site.is_told = |found| found.contains("ARK_URL has http://, and this host speaks https");
+    }),
     ("a level of log lines that there is not", "env-file", true, |_, site| site.environment.push_str("ARK_LOG=ark=nolevel\n")),
     ("a token's file that others can read", "env-file", true, |_, site| {
         write_with_mode(&site.at("admin.token"), "x", 0o644);

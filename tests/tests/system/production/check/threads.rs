@@ -46,7 +46,11 @@ fn a_host_starts_as_many_threads_as_its_check_says() {
         let dir = TestDir::new(config);
         let before = check_threads(&dir);
         let told = before["found"].as_str().expect("text");
-        let mut words = told.split("the host starts ").nth(1).expect(told).split(' ');
+        let mut words = told
+            .split("the host starts ")
+            .nth(1)
+            .expect(told)
+            .split(' ');
         let number = words.next().and_then(|word| word.parse().ok());
         let number: usize = number.unwrap_or_else(|| panic!("no number: {told}"));
         let host = dir.start();

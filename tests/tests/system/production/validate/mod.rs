@@ -4,6 +4,7 @@
 pub(super) mod damaged;
 mod ends;
 mod exclusive;
+mod one_journal;
 mod planted;
 
 use std::process::{Command, Output, Stdio};
