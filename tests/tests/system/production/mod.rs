@@ -25,6 +25,7 @@ mod kustomize;
 mod manifests;
 mod monitoring;
 mod package;
+mod partial_copies;
 mod paths;
 mod progress;
 mod rollback;
