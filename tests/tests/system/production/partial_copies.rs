@@ -44,37 +44,15 @@ fn plant_copies(stage: &CanaryFixture, journal: &str, kind: &str) -> String {
     id
 }
 
-/// Puts a script back as it was when this is dropped.
-struct ScriptBackup {
-    path: std::path::PathBuf,
-    text: String,
-}
-
-impl ScriptBackup {
-    fn of(stage: &CanaryFixture, name: &str) -> Self {
-        let path = stage.dir.path().join(name);
-        let text = std::fs::read_to_string(&path).expect("a script");
-        Self { path, text }
-    }
-}
-
-impl Drop for ScriptBackup {
-    fn drop(&mut self) {
-        let _ = std::fs::write(&self.path, &self.text);
-    }
-}
-
 #[test]
 fn a_rollback_that_goes_on_removes_what_it_had_copied_when_it_was_killed() {
     let stage = CanaryFixture::start("", "");
     let texts = rollback::options(&stage);
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();
     rollback::promote_new(&stage);
-    let script = ScriptBackup::of(&stage, "start.sh");
     kill_once_in(&stage, "start.sh", Moment::Begin);
     let began = rollback::command(&stage, &options).spawn();
     wait_killed(&stage, began.expect("ark starts"));
-    drop(script);
     let journal = rollback::journal_path(&stage).display().to_string();
     let id = plant_copies(&stage, &journal, "rollback");
     let output = rollback::command(&stage, &[]).output().expect("ark starts");
@@ -96,11 +74,9 @@ fn a_canary_that_goes_on_or_back_removes_what_it_had_copied_when_it_was_killed()
     options.extend(["--shares", "100"]);
     // The command that stops the host comes behind snapshot and replay.
     for verb in ["abort", "resume"] {
-        let script = ScriptBackup::of(&stage, "stop.sh");
         kill_once_in(&stage, "stop.sh", Moment::Begin);
         wait_killed(&stage, stage.spawn_canary(&options));
-        drop(script);
-        let journal = stage.journal().display().to_string();
+            let journal = stage.journal().display().to_string();
         plant_copies(&stage, &journal, "canary");
         let report = stage.run_verb(verb);
         assert_eq!(report["promoted"], verb == "resume", "{report:#}");
