@@ -50,14 +50,14 @@ fn compare_address(url: &str, scheme: &str, listen: SocketAddr) -> Result<(), St
     let (Some(given), Some(address)) = (given, find_address(url)) else {
         return Err("is no address of a host".to_owned());
     };
-    let resolved = address
+    let mut resolved = address
         .to_socket_addrs()
         .map_err(|error| format!("names {address}, which is not known here ({error})"))?;
     let is_own = |found: SocketAddr| {
         // A listener with port 0 has another one with each start.
         (listen.port() == 0 || found.port() == listen.port()) && reaches(found.ip(), listen.ip())
     };
-    if !resolved.into_iter().any(is_own) {
+    if !resolved.any(is_own) {
         return Err(format!(
             "leads to {address}, and this host listens on {listen}"
         ));

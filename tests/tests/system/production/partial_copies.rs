@@ -76,7 +76,7 @@ fn a_canary_that_goes_on_or_back_removes_what_it_had_copied_when_it_was_killed()
     for verb in ["abort", "resume"] {
         kill_once_in(&stage, "stop.sh", Moment::Begin);
         wait_killed(&stage, stage.spawn_canary(&options));
-            let journal = stage.journal().display().to_string();
+        let journal = stage.journal().display().to_string();
         plant_copies(&stage, &journal, "canary");
         let report = stage.run_verb(verb);
         assert_eq!(report["promoted"], verb == "resume", "{report:#}");

@@ -3,7 +3,6 @@
 use std::process::{Command, Stdio};
 
 use ark_tests::{Client, TestDir, ark_program};
-use serde_json::json;
 
 /// A command, and what is told of it. NONE is a path where nothing is, BELOW one in a directory that is not there, DIR a directory, DATA the data directory
 /// of the host at URL.
@@ -22,8 +21,8 @@ const WRONG_PATHS: [WrongPath; 22] = [
     (&["validate", "--url", "URL", "--journal", "/proc/none/x"], &["the journal /proc/none/x: ", "give another place with --journal"]),
     (&["validate", "--url", "URL", "--token-file", "NONE"], &["--token-file NONE: there is no such file", "give the file that holds the bearer token"]),
     (&["validate", "--url", "https://127.0.0.1:9", "--ca", "NONE"], &["--ca NONE cannot be read: ", "give a PEM file"]),
-    (&["synthetic", "--url", "URL", "--duration", "1", "--journal", "/proc/none/x"], &["the journal /proc/none/x: ", "give another place with --journal"]),
-    (&["synthetic", "--url", "URL", "--duration", "1", "--token-file", "NONE"], &["--token-file NONE: there is no such file", "give the file that holds the bearer token"]),
+    (&["synthetic", "--url", "URL", "--duration", "8", "--journal", "/proc/none/x"], &["the journal /proc/none/x: ", "give another place with --journal"]),
+    (&["synthetic", "--url", "URL", "--duration", "8", "--token-file", "NONE"], &["--token-file NONE: there is no such file", "give the file that holds the bearer token"]),
     (&["health", "--config", "NONE"], &["the configuration file NONE cannot be read", "correct --config"]),
     (&["health", "--env-file", "NONE"], &["--env-file NONE: No such file", "name a file that this user can read"]),
     (&["health", "--url", "https://127.0.0.1:9", "--ca", "NONE"], &["--ca NONE cannot be read: ", "give a PEM file"]),
@@ -69,7 +68,7 @@ fn a_path_that_is_wrong_is_named_with_its_option_and_a_remedy_before_anything_is
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(!dir.path().join("some").exists(), "nothing is made");
     let mut client = Client::new(&host);
-    let (status, probe) = client.send("GET", "/v1/agents/validation-probe", &json!(null));
+    let (status, probe) = client.get("/v1/agents/validation-probe");
     assert_eq!(status, 404, "no validation began: {probe}");
     assert_eq!(host.terminate(), Some(0));
 }

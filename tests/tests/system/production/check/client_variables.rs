@@ -69,10 +69,8 @@ fn a_check_refuses_what_a_start_refuses_and_warns_of_commands_for_another_host()
         } else {
             let data = text(&dir.data());
             let listen = ["--listen", "127.0.0.1:0", "--telemetry-listen", "off"];
-            let arguments = [
-                &["serve", "--env-file", &file, "--data-dir", &data],
-                &listen[..],
-            ];
+            let serve = ["serve", "--env-file", &file, "--data-dir", &data];
+            let arguments = [&serve[..], &listen[..]];
             let refused = run_ark(&arguments.concat());
             assert!(!refused.status.success(), "{environment}: {refused:?}");
         }
