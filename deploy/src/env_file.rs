@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum EnvFileError {
     /// The file cannot be read.
-    #[error("--env-file {path}: {cause}", path = path.display())]
+    #[error("--env-file {path}: {cause}; name a file that this user can read", path = path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

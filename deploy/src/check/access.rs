@@ -52,6 +52,11 @@ impl HostUser {
         }
     }
 
+    /// Its number.
+    pub(super) const fn id(&self) -> u32 {
+        self.user
+    }
+
     const fn is_trusted(&self, user: u32) -> bool {
         user == 0 || user == self.user
     }

@@ -10,6 +10,7 @@ mod access;
 mod address;
 mod alerting;
 mod certificates;
+mod client_variables;
 mod data_directory;
 mod database;
 mod guests;
@@ -25,6 +26,7 @@ mod scraping;
 mod secrets;
 mod settings;
 mod snapshots;
+mod threads;
 mod webhooks;
 
 use std::path::{Path, PathBuf};
@@ -72,7 +74,7 @@ const CONFIGURATION: &str = "configuration";
 const ENV_FILE: &str = "env-file";
 
 /// The checks after that of the configuration itself, in their order.
-const CHECKS: [CheckRow; 24] = [
+const CHECKS: [CheckRow; 25] = [
     (ENV_FILE, Scope::Configuration, settings::check_env_file),
     (
         "config-file",
@@ -104,6 +106,7 @@ const CHECKS: [CheckRow; 24] = [
     ),
     ("ports", Scope::Everything, listeners::check_ports),
     ("open-files", Scope::Everything, machine::check_open_files),
+    ("threads", Scope::Everything, threads::check_threads),
     (
         "data-directory",
         Scope::Everything,

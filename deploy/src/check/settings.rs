@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::env_file::{EnvFile, EnvFileError};
 
+use super::client_variables::check_client_variables;
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
 
@@ -31,7 +32,9 @@ pub(super) fn read_permissions(path: &Path) -> Option<u32> {
 /// Says that a file of environment variables cannot be used.
 pub(super) fn refuse_env_file(error: &EnvFileError, lines: &mut CheckLines) {
     let remedy = match error {
-        EnvFileError::Unreadable { .. } => "name a file that this user can read (--env-file)",
+        EnvFileError::Unreadable { .. } => {
+            "the host would not start; name the file that its service has, or leave --env-file out"
+        }
         EnvFileError::Line { .. } => {
             "correct the line; deploy/env.production.example documents every variable"
         }
@@ -39,7 +42,7 @@ pub(super) fn refuse_env_file(error: &EnvFileError, lines: &mut CheckLines) {
     lines.add_error(error.to_string(), remedy);
 }
 
-/// The variables of the log are of their form, whether a file sets them or not; the file can be read as one, shows its secrets to nobody else, and so
+/// The variables of the log are of their form, and that of commands leads to this host, whether a file sets them or not; the file can be read as one, shows its secrets to nobody else, and so
 /// do the files that it names for commands.
 pub(super) fn check_env_file(inputs: &CheckInputs, lines: &mut CheckLines) {
     if let Err(problem) = check_log_variables() {
@@ -48,6 +51,7 @@ pub(super) fn check_env_file(inputs: &CheckInputs, lines: &mut CheckLines) {
             "correct the variable, or take it away; deploy/env.production.example documents it",
         );
     }
+    check_client_variables(inputs, lines);
     let file = match &inputs.options.env_file {
         None => return,
         Some(Err(error)) => return refuse_env_file(error, lines),

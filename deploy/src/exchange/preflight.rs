@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -68,25 +69,72 @@ impl Preflight {
         let opened = File::open(file).and_then(|opened| opened.metadata());
         match opened {
             Ok(found) if found.is_file() => {}
-            Ok(_) => self.add(format!("{option} {}: it is no file", file.display())),
-            Err(error) => self.add(format!("{option} {}: {error}", file.display())),
+            Ok(_) => self.add(format!(
+                "{option} {}: it is no file; name a file",
+                file.display()
+            )),
+            Err(error) => self.add(format!(
+                "{option} {}: {error}; name a file that is there and that this user can read",
+                file.display()
+            )),
         }
     }
 
     /// The data directory of a host on this machine.
     pub(crate) fn check_data_dir(&mut self, data_dir: &Path) {
-        self.check_file(
-            "--data-dir: the database",
-            &data_dir.join(DATABASE_FILES[0]),
-        );
-        self.check_access("--data-dir", data_dir);
+        if self.check_database(data_dir) {
+            self.check_access("--data-dir", data_dir);
+        }
+    }
+
+    /// The data directory of a host, with a database. Returns whether it is there.
+    fn check_database(&mut self, data_dir: &Path) -> bool {
+        let remedy = "give the directory of the host's data (data_dir of its configuration)";
+        let shown = data_dir.display();
+        let problem = match std::fs::metadata(data_dir) {
+            Ok(found) if !found.is_dir() => Some("it is no directory".to_owned()),
+            Ok(_) => {
+                let name = DATABASE_FILES[0];
+                let opened = File::open(data_dir.join(name));
+                opened
+                    .err()
+                    .map(|error| format!("the database {name} in it: {error}"))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Some("there is no such directory".to_owned())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = &problem {
+            self.add(format!("--data-dir {shown}: {problem}; {remedy}"));
+        }
+        problem.is_none()
+    }
+
+    /// A file that a run writes, and whose directory it does not make.
+    fn check_output(&mut self, option: &str, file: &Path) {
+        let parent = crate::durable::parent_of(file);
+        if file.is_dir() {
+            self.add(format!(
+                "{option} {}: it is a directory; name a file",
+                file.display()
+            ));
+        } else if parent.is_dir() {
+            self.check_access(option, file);
+        } else {
+            self.add(format!(
+                "{option} {}: there is no directory {}; make it, or name a file in one that is there",
+                file.display(),
+                parent.display()
+            ));
+        }
     }
 
     /// The place of snapshots: a directory, or one that can be made, with room for `copies` of the database.
     pub(crate) fn check_snapshots(&mut self, snapshots: &Path, data_dir: &Path, copies: u64) {
         if snapshots.exists() && !snapshots.is_dir() {
             return self.add(format!(
-                "--snapshots {}: it is no directory",
+                "--snapshots {}: it is no directory; name one, or one that can be made",
                 snapshots.display()
             ));
         }
@@ -101,7 +149,7 @@ impl Preflight {
     pub(crate) fn check_snapshot(&mut self, snapshot: &Path) {
         if crate::snapshots::read_manifest(snapshot).is_none() {
             self.add(format!(
-                "--snapshot {}: it is no snapshot, or its manifest cannot be read",
+                "--snapshot {}: it is no snapshot, or its manifest cannot be read; name the directory of a snapshot",
                 snapshot.display()
             ));
         }
@@ -127,7 +175,7 @@ impl Preflight {
             Access::WRITE_OK | Access::EXEC_OK
         } else {
             return self.add(format!(
-                "{option} {}: {} is no directory",
+                "{option} {}: {} is no directory; name another path",
                 path.display(),
                 place.display()
             ));
@@ -321,13 +369,10 @@ pub fn rehearse_validation(
     }
     found.check_access("--journal", &options.journal);
     if let Some(junit) = junit {
-        found.check_access("--junit", junit);
+        found.check_output("--junit", junit);
     }
     if let Some(data_dir) = &options.data_dir {
-        found.check_file(
-            "--data-dir: the database",
-            &data_dir.join(DATABASE_FILES[0]),
-        );
+        found.check_database(data_dir);
     }
     if let Some(telemetry) = &options.telemetry {
         let endpoint = Endpoint {
@@ -404,7 +449,27 @@ mod tests {
             (Box::new(|found| found.check_data_dir(&at("data"))), ""),
             (
                 Box::new(|found| found.check_data_dir(&at("none"))),
-                "--data-dir: the database",
+                "there is no such directory; give the directory of the host's data",
+            ),
+            (
+                Box::new(|found| found.check_data_dir(&at("file"))),
+                "it is no directory; give",
+            ),
+            (
+                Box::new(|found| found.check_data_dir(dir.path())),
+                "the database ark.db in it",
+            ),
+            (
+                Box::new(|found| found.check_output("--junit", &at("a.xml"))),
+                "",
+            ),
+            (
+                Box::new(|found| found.check_output("--junit", &at("none/a.xml"))),
+                "there is no directory",
+            ),
+            (
+                Box::new(|found| found.check_output("--junit", &at("data"))),
+                "it is a directory; name a file",
             ),
             (
                 Box::new(|found| found.check_snapshots(&at("a/b/c"), &at("data"), 2)),

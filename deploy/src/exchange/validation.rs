@@ -2,23 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ark_client::HostClient;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::journal::JournalError;
 use crate::validate::{
     CaseStatus, ValidateError, ValidateOptions, ValidationEvent, ValidationReport, validate_host,
 };
 
 /// How often a validation is made again that somebody else disturbed.
 const MAX_REPEATS: u32 = 5;
-/// How long another run that uses the journal of the validation is waited for.
-const JOURNAL_WAIT: Duration = Duration::from_mins(10);
-/// The pause between two looks at the journal.
-const PAUSE: Duration = Duration::from_millis(300);
 
 /// Who asks the host.
 #[derive(Clone, Copy)]
@@ -91,7 +86,7 @@ impl ValidationPlan {
     }
 }
 
-/// Validates a host, again where another run had the journal or disturbed the tests. Returns `None` if `stop` was set meanwhile.
+/// Validates a host, again where another run disturbed the tests. Returns `None` if `stop` was set meanwhile.
 fn repeat_validation(
     clients: HostClients<'_>,
     options: &ValidateOptions,
@@ -99,8 +94,7 @@ fn repeat_validation(
     tell: &mut dyn FnMut(&str, Value),
 ) -> Result<Option<ValidationReport>, ValidateError> {
     let HostClients { client, submitter } = clients;
-    let until = Instant::now() + JOURNAL_WAIT;
-    let (mut repeats, mut has_waited) = (0, false);
+    let mut repeats = 0;
     while !stop.load(Ordering::Relaxed) {
         let mut told = |event: ValidationEvent<'_>| match event {
             ValidationEvent::Begun(_) => {}
@@ -118,13 +112,6 @@ fn repeat_validation(
                 repeats += 1;
                 let reason = format!("{error}; the validation is repeated");
                 tell("validation", json!({"reason": reason}));
-            }
-            Err(ValidateError::Journal(JournalError::InUse { path })) if Instant::now() < until => {
-                if !std::mem::replace(&mut has_waited, true) {
-                    let reason = format!("waiting for the run that uses {}", path.display());
-                    tell("validation", json!({"reason": reason}));
-                }
-                std::thread::sleep(PAUSE);
             }
             ended => return ended.map(Some),
         }

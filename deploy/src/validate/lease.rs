@@ -6,6 +6,7 @@
 //! Must not know: the tests, the journal's form.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -29,6 +30,11 @@ const QUIET_WITHOUT_LEASE: Duration = Duration::from_secs(60);
 const PATIENCE_FACTOR: u32 = 10;
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// How long a run of this patience waits for another one.
+pub(super) fn longest_wait(patience: Duration) -> Duration {
+    QUIET + patience * PATIENCE_FACTOR
+}
 
 /// The run that has a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +66,8 @@ pub enum ProbeUser {
     Run(LeaseHolder),
     /// A run of an earlier version, which takes none.
     Unnamed,
+    /// A run that has the journal of this one.
+    WithJournal(PathBuf),
 }
 
 impl fmt::Display for ProbeUser {
@@ -67,6 +75,9 @@ impl fmt::Display for ProbeUser {
         match self {
             Self::Run(holder) => holder.fmt(f),
             Self::Unnamed => write!(f, "of an earlier version of `ark`"),
+            Self::WithJournal(journal) => {
+                write!(f, "with this journal: {}", journal.display())
+            }
         }
     }
 }

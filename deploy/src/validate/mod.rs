@@ -15,6 +15,7 @@ mod ethics;
 mod flow;
 mod isolation;
 mod lease;
+mod own_journal;
 mod probe;
 mod report;
 mod state;
@@ -92,10 +93,7 @@ impl ValidateError {
     /// Whether the host was not validated because of another validation. It says nothing of the host; the same may pass later.
     #[must_use]
     pub const fn is_of_another_run(&self) -> bool {
-        matches!(
-            self,
-            Self::Busy(_) | Self::Disturbed(_) | Self::Journal(JournalError::InUse { .. })
-        )
+        matches!(self, Self::Busy(_) | Self::Disturbed(_))
     }
 }
 
@@ -290,8 +288,12 @@ pub fn validate_host(
         submitter,
         patience: options.patience,
     };
-    let (mut journal, entries) = Journal::open::<ProbeEntry>(&options.journal, &owner_for(client))?;
     access::check_tokens(client, submitter)?;
+    let (path, owner) = (&options.journal, owner_for(client));
+    let opened = own_journal::open_own::<ProbeEntry>(path, &owner, options.patience, stop, tell)?;
+    let Some((mut journal, entries)) = opened else {
+        return Ok(report_rest(&cases, Vec::new(), true));
+    };
     let left = list_left_runs(entries);
     let mut note = |run: &str| -> Result<(), ValidateError> {
         let run = run.to_owned();

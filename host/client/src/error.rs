@@ -14,7 +14,9 @@ pub enum ClientError {
         url: String,
     },
     /// The file with the certificate authority cannot be used.
-    #[error("--ca {0}")]
+    #[error(
+        "--ca {0}; give a PEM file with the certificate of the authority (--ca, ARK_CA), or leave it out"
+    )]
     Authority(#[from] AuthorityError),
     /// The address is none of a Prometheus.
     #[error(

@@ -67,7 +67,7 @@ impl Connection {
         self.client_with(self.bearer_token()?)
     }
 
-    /// As [`Connection::client`], with the token of another file; `client` where none is named.
+    /// As [`Connection::client`], with the token of the file that `--submitter-token-file` names; `client` where it names none.
     ///
     /// # Errors
     /// As [`Connection::client`].
@@ -78,7 +78,11 @@ impl Connection {
     ) -> anyhow::Result<HostClient> {
         file.map_or_else(
             || Ok(client.clone()),
-            |file| self.client_with(Some(read_token(file)?)),
+            |file| {
+                let remedy = "give the file that holds the token which proposes in the validation, or leave the option out";
+                let token = read_token("--submitter-token-file", file, remedy)?;
+                self.client_with(Some(token))
+            },
         )
     }
 
@@ -155,7 +159,11 @@ impl Connection {
         // A token comes before a token file: a flag before what the environment holds for all commands.
         match (&self.token, &self.token_file) {
             (Some(token), _) => Ok(Some(token.trim().to_owned())),
-            (None, Some(file)) => read_token(file).map(Some),
+            (None, Some(file)) => {
+                let remedy =
+                    "give the file that holds the bearer token, or the token itself in ARK_TOKEN";
+                read_token("--token-file", file, remedy).map(Some)
+            }
             (None, None) => Ok(None),
         }
     }
@@ -169,9 +177,8 @@ fn is_address(url: &str) -> bool {
     })
 }
 
-fn read_token(file: &Path) -> anyhow::Result<String> {
-    let remedy = "give the file that holds the bearer token, or the token itself in ARK_TOKEN";
-    let text = read_text_file("--token-file", file, remedy)?;
+fn read_token(option: &str, file: &Path, remedy: &str) -> anyhow::Result<String> {
+    let text = read_text_file(option, file, remedy)?;
     Ok(text.trim().to_owned())
 }
 

@@ -54,7 +54,10 @@ pub(crate) fn run_command(command: RedisCommand) -> anyhow::Result<ExitCode> {
 fn print_redis(redis: &Value) {
     let latency = redis.get("latency_ms").and_then(Value::as_f64);
     let state = match (latency, text_field(redis, "problem")) {
-        (Some(latency), _) => format!("answers in {latency:.1} ms"),
+        (Some(latency), _) => format!(
+            "answers in {latency:.1} ms (measured {} ago)",
+            show_age(redis.get("measured_ms"))
+        ),
         (None, "") => "is not measured yet".to_owned(),
         (None, problem) => format!("DOES NOT ANSWER: {problem}"),
     };
@@ -81,10 +84,13 @@ fn print_streams(status: &Value) {
         let measured = |name: &str| stream.get("measured").and_then(|it| it.get(name));
         let state = match text_field(stream, "problem") {
             "" if is_true(stream, "waiting") => "waits for room in a queue".to_owned(),
-            "" => match measured("problem").and_then(Value::as_str) {
-                Some(problem) => format!("is read; cannot be measured: {problem}"),
-                None => "is read".to_owned(),
-            },
+            "" => {
+                let state = describe_progress(status, stream, ["is read", "was read"]);
+                match measured("problem").and_then(Value::as_str) {
+                    Some(problem) => format!("{state}; cannot be measured: {problem}"),
+                    None => state,
+                }
+            }
             problem => format!("IS NOT READ: {problem}"),
         };
         print_line!(
@@ -101,12 +107,32 @@ fn print_streams(status: &Value) {
     }
 }
 
+/// Whether the Redis did not answer when it was measured last.
+fn is_away(status: &Value) -> bool {
+    let redis = status.get("redis").unwrap_or(&Value::Null);
+    !text_field(redis, "problem").is_empty()
+}
+
+/// What is known of a stream without a problem of its own: `words` say it of a Redis that answers, and of one that does not. The reader and the sender
+/// notice a lost connection only when they use it next, so how old the last answer is stands beside.
+fn describe_progress(status: &Value, stream: &Value, words: [&str; 2]) -> String {
+    let [now, before] = words;
+    let answered = stream.get("answered_ms").filter(|age| age.is_u64());
+    let last = answered.map(|age| format!("last answer {} ago", show_age(Some(age))));
+    match (is_away(status), last) {
+        (false, Some(last)) => format!("{now} ({last})"),
+        (false, None) => "waits for the first answer of the Redis".to_owned(),
+        (true, Some(last)) => format!("{before} ({last}); the Redis does not answer now"),
+        (true, None) => "the Redis does not answer now".to_owned(),
+    }
+}
+
 fn print_events(status: &Value) {
     let Some(events) = status.get("events").filter(|events| events.is_object()) else {
         return;
     };
     let state = match text_field(events, "problem") {
-        "" => "are sent".to_owned(),
+        "" => describe_progress(status, events, ["are sent", "were sent"]),
         problem => format!("ARE NOT SENT: {problem}"),
     };
     print_line!(
@@ -137,6 +163,9 @@ fn print_fleet(status: &Value) {
         return;
     };
     let state = match text_field(fleet, "problem") {
+        "" if is_away(status) => {
+            "orders were exchanged at last; the Redis does not answer now".to_owned()
+        }
         "" => "orders are exchanged".to_owned(),
         problem => format!("ORDERS ARE NOT EXCHANGED: {problem}"),
     };

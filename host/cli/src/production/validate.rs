@@ -76,7 +76,19 @@ pub(crate) fn run_command(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
             .create(true)
             .append(true)
             .open(path)
-            .map_err(|error| UsageError(format!("--junit {}: {error}", path.display())))?;
+            .map_err(|error| {
+                UsageError(format!(
+                    "--junit {}: {error}; name a file in a directory that is there and that this user may write to",
+                    path.display()
+                ))
+            })?;
+    }
+    if let Some(data_dir) = args.data_dir.as_ref().filter(|_| !args.dry_run) {
+        ensure_usage!(
+            data_dir.is_dir(),
+            "--data-dir {}: there is no such directory; give the directory of the host's data (data_dir of its configuration), or leave the option out",
+            data_dir.display()
+        );
     }
     let (client, submitter, options) = report_problems(args.json, prepare_validation(args))?;
     if args.dry_run {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use ark_host::api::{AccessConfig, Server, Tls, serve_api};
 use ark_host::app::App;
+use ark_host::app::threads::{BLOCKING_THREADS, HTTP_THREADS};
 use ark_host::config::Config;
 use ark_host::telemetry::{TelemetryListen, TelemetryServer};
 use tokio::task::JoinHandle;
@@ -27,8 +28,6 @@ use open_files::fit_connections;
 use reload::Reload;
 use signals::StopSignals;
 
-/// Threads of the HTTP runtime. It only parses requests and writes answers.
-const HTTP_THREADS: usize = 2;
 /// How long the HTTP runtime may take to end once everything it served has ended.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(100);
 
@@ -86,6 +85,7 @@ impl Listeners {
 fn build_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(HTTP_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("ark-http")
         .enable_all()
         .build()

@@ -199,11 +199,17 @@ impl Agents {
         };
         let budget = HEARTBEAT_TIMEOUT.min(version.limits().deadline);
         let answered = std::thread::scope(|scope| {
-            let thread = scope
-                .spawn(|| version.check_heartbeat(Arc::new(services), Instant::now() + budget));
-            thread.join()
+            let thread = std::thread::Builder::new().name("ark-beat".to_owned());
+            let thread = thread.spawn_scoped(scope, || {
+                version.check_heartbeat(Arc::new(services), Instant::now() + budget)
+            });
+            thread.map(std::thread::ScopedJoinHandle::join)
         });
         answered
+            .unwrap_or_else(|error| {
+                let reason = format!("the thread of the heartbeat cannot be started: {error}");
+                Ok(Err(InvocationFailure::Start(reason)))
+            })
             .unwrap_or_else(|_| {
                 let reason = "the thread of the heartbeat panicked";
                 Err(InvocationFailure::Start(reason.to_owned()))

@@ -105,7 +105,11 @@ fn read_authorities(path: &Path) -> Result<RootCertStore, FrontError> {
         path: path.to_owned(),
         reason,
     };
-    let text = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    let text = std::fs::read(path).map_err(|error| {
+        refused(format!(
+            "the authority of the owner cannot be read from it: {error}; correct front.owner_ca (--owner-ca)"
+        ))
+    })?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|error| refused(format!("is no PEM: {error}")))?;

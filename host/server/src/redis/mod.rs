@@ -16,6 +16,7 @@
 //! Must not know: HTTP, SQL, rules, how signals are delivered.
 
 mod address;
+mod answer;
 mod config;
 mod connection;
 mod dead_letters;

@@ -167,8 +167,11 @@ impl StreamReader {
             if status.problem().is_none() {
                 tracing::warn!(stream = self.stream.stream, problem, "a stream is not read");
             }
-        } else if status.problem().is_some() {
-            tracing::info!(stream = self.stream.stream, "the stream is read again");
+        } else {
+            status.note_answer();
+            if status.problem().is_some() {
+                tracing::info!(stream = self.stream.stream, "the stream is read again");
+            }
         }
         status.set_problem(problem);
     }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use ark_model::meters::Counter;
 
+use super::answer::LastAnswer;
 use super::config::RedisConfig;
 use super::events::EventsStatus;
 
@@ -44,6 +46,8 @@ pub struct StreamStatus {
     pub failures: Counter,
     /// Whether entries wait for a receiver whose queue is full. 1: they do.
     waiting: AtomicU64,
+    /// When the Redis answered the reader of this stream last.
+    answer: LastAnswer,
     /// Why the stream is not read now.
     problem: Mutex<Option<String>>,
 }
@@ -74,6 +78,16 @@ impl StreamStatus {
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
+    }
+
+    /// How long ago the Redis answered the reader of this stream last; `None`: never since the start of the host.
+    #[must_use]
+    pub fn answer_age(&self) -> Option<Duration> {
+        self.answer.age()
+    }
+
+    pub(super) fn note_answer(&self) {
+        self.answer.note_now();
     }
 
     pub(super) fn set_problem(&self, problem: Option<String>) {

@@ -26,14 +26,21 @@ impl WatchdogState {
             .filter(|agent| !self.deps.guards.is_quarantined(&agent.manifest().name))
             .collect();
         let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..HEARTBEAT_THREADS.min(agents.len()) {
-                scope.spawn(|| {
-                    while let Some(agent) = agents.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        self.take_heartbeat(agent);
-                    }
-                });
+        let take_some = || {
+            while let Some(agent) = agents.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.take_heartbeat(agent);
             }
+        };
+        std::thread::scope(|scope| {
+            for number in 1..HEARTBEAT_THREADS.min(agents.len()) {
+                let thread = std::thread::Builder::new().name(format!("ark-beat-{number}"));
+                // Under a limit of threads fewer take them.
+                if let Err(error) = thread.spawn_scoped(scope, take_some) {
+                    tracing::warn!(%error, "a thread for heartbeats cannot be started");
+                    break;
+                }
+            }
+            take_some();
         });
     }
 

@@ -55,6 +55,8 @@ pub struct RedisMeasurement {
     pub depth: Option<u64>,
     /// Why it could not be measured.
     pub problem: Option<String>,
+    /// When it was measured; absent: it was not yet.
+    pub measured_at: Option<Instant>,
     /// The streams whose entries become signals, in the order of the configuration; empty: it did not answer.
     pub streams: Vec<StreamMeasurement>,
     /// How many entries the stream of events has; absent: it did not answer, or there is none.
@@ -130,6 +132,7 @@ impl RedisMeter {
         if let Some(events) = &self.used.events {
             measured.events = events.measure_backlog(&self.store).ok().flatten();
         }
+        measured.measured_at = Some(Instant::now());
         measured
     }
 

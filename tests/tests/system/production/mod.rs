@@ -9,6 +9,8 @@ mod exchange;
 mod front;
 mod install;
 mod process_manager;
+mod partial_copies;
+mod paths;
 mod progress;
 mod rollback;
 mod root;

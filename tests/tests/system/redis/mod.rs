@@ -3,6 +3,7 @@
 mod burst;
 mod events;
 mod failures;
+mod lost;
 mod reader;
 mod secured;
 mod signals;

@@ -190,6 +190,7 @@ impl RedisSender {
                 return Ok(RedisStep::Moved);
             }
             self.status.sent.add(page.events.len() as u64);
+            self.status.note_answer();
         }
         // Once for each page: one that could not be appended is read again.
         if page.missed > 0 {
@@ -218,6 +219,7 @@ impl RedisSender {
         let connection = self.link.connect()?;
         let end = watch_end(connection, &self.config.stream)?;
         unwatch_stream(connection)?;
+        self.status.note_answer();
         let point = find_resume_point(&end, &self.store, recorded)?;
         tracing::debug!(
             stream = self.config.stream,

@@ -1,5 +1,7 @@
 //! Status of sending events to a Redis, for the API and metrics.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 
 use ark_model::meters::Counter;
@@ -7,6 +9,7 @@ use ark_store::{EventCursor, ReadError, Store};
 
 use super::config::EventsConfig;
 use crate::outgoing_events::{EventsBacklog, measure_backlog};
+use crate::redis::answer::LastAnswer;
 
 /// How events are sent, since the start of the host.
 #[derive(Debug, Default)]
@@ -23,6 +26,8 @@ pub struct EventsStatus {
     position: Mutex<Option<EventCursor>>,
     /// Why events are not sent now.
     problem: Mutex<Option<String>>,
+    /// When the Redis took events last, or was asked what it has.
+    answer: LastAnswer,
 }
 
 impl EventsStatus {
@@ -47,6 +52,16 @@ impl EventsStatus {
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
+    }
+
+    /// How long ago the Redis took events, or said what it has; `None`: never since the start of the host.
+    #[must_use]
+    pub fn answer_age(&self) -> Option<Duration> {
+        self.answer.age()
+    }
+
+    pub(super) fn note_answer(&self) {
+        self.answer.note_now();
     }
 
     pub(super) fn set_problem(&self, problem: Option<String>) {

@@ -226,6 +226,14 @@ fn plant_unwritable(site: &mut Site, name: &str) {
     site.is_told = |found| found.contains("cannot read and write it");
 }
 
+/// Gives the host to a user who may have only so many threads. Root, who checks for that user, is not held to the limit.
+fn limit_processes(site: &mut Site, limit: u32, is_told: fn(&str) -> bool) {
+    give_to_host(site);
+    give_away(site, "secret.key");
+    site.processes = Some(limit);
+    site.is_told = is_told;
+}
+
 /// A user who is not the host's.
 const STRANGER: u32 = 65_534;
 
@@ -247,6 +255,12 @@ pub(super) const FAULTS_OF_ROOT: &[PlantedFault] = &[
     ("a database that the user of the host cannot write to", "data-directory", true, |_, site| plant_unwritable(site, "ark.db")),
     ("a lock that the user of the host cannot write to", "data-directory", true, |_, site| plant_unwritable(site, "ark.lock")),
     ("anchors that the user of the host cannot write to", "data-directory", true, |_, site| plant_unwritable(site, "anchors.jsonl")),
+    ("a user who may have fewer threads than a start makes", "threads", true, |_, site| limit_processes(site, 60, |found| {
+        found.contains("the limit of processes of user 65534 is 60") && found.contains("cannot start")
+    })),
+    ("a user who may have few threads for calls that wait", "threads", false, |_, site| limit_processes(site, 400, |found| {
+        found.contains("is 400") && found.contains("calls wait for a thread")
+    })),
     ("a data directory by a link of another user", "data-directory", true, |_, site| {
         fs::rename(site.at("data"), site.at("real")).expect("a directory");
         symlink("real", site.at("data")).expect("a link");
@@ -276,6 +290,14 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         set_mode(&site.at("ark.toml"), 0o644);
     }),
     ("a form of log lines that there is not", "env-file", true, |_, site| site.environment.push_str("ARK_LOG_FORMAT=xml\n")),
+    ("commands that ask another host", "env-file", false, |_, site| {
+        site.environment.push_str("ARK_URL=https://192.0.2.1:8000\n");
+        site.is_told = |found| found.contains("line 2: ARK_URL leads to 192.0.2.1:8000, and this host listens on 127.0.0.1:");
+    }),
+    ("commands that ask this host without TLS", "env-file", false, |_, site| {
+        site.environment = format!("{}ARK_URL=http://127.0.0.1:{}\n", site.environment, site.port);
+        site.is_told = |found| found.contains("ARK_URL has http://, and this host speaks https");
+    }),
     ("a level of log lines that there is not", "env-file", true, |_, site| site.environment.push_str("ARK_LOG=ark=nolevel\n")),
     ("a token's file that others can read", "env-file", true, |_, site| {
         write_with_mode(&site.at("admin.token"), "x", 0o644);

@@ -88,6 +88,8 @@ pub(super) struct Site {
     pub(super) environment: String,
     /// The limit of open files that the check is run with, if any.
     pub(super) open_files: Option<u32>,
+    /// The limit of processes of its user that the check is run with, if any.
+    pub(super) processes: Option<u32>,
     /// How far the clock is shifted that the check reads, in seconds; 0: it reads the real one.
     pub(super) clock_shift: i64,
     /// What `timedatectl` does in the check: a shell's commands. Machines that run tests may have none, or another answer.
@@ -349,6 +351,7 @@ impl CheckFixture {
             listen: "127.0.0.1".to_owned(),
             environment: format!("ARK_SECRET_KEY_FILE={}\n", text(&at("secret.key"))),
             open_files: None,
+            processes: None,
             clock_shift: 0,
             timedatectl: "echo yes",
             disk: &[],
@@ -500,13 +503,18 @@ impl Site {
     /// Runs the check. Returns the names of the lines that are not ok, what was printed, and the exit code.
     pub(super) fn check(&self) -> (BTreeSet<String>, Value, Option<i32>) {
         self.write_config();
-        let mut command = match self.open_files {
-            None => Command::new(ark_program()),
-            Some(limit) => {
+        let mut command = match (self.open_files, self.processes) {
+            (None, None) => Command::new(ark_program()),
+            (Some(limit), _) => {
                 let mut shell = Command::new("sh");
                 let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
                 shell.args(["-c", &script]).arg(ark_program());
                 shell
+            }
+            (None, Some(limit)) => {
+                let mut limited = Command::new("prlimit");
+                limited.arg(format!("--nproc={limit}")).arg(ark_program());
+                limited
             }
         };
         let preload = |command: &mut Command, library: &Path| {

@@ -364,12 +364,13 @@ fn orders_to_a_canary_can_be_tried() {
 type Missing = (&'static [&'static str], &'static [&'static str]);
 
 #[rustfmt::skip]
-const OF_UPGRADES: [Missing; 12] = [
-    (&["--config", "NONE"], &["--config NONE"]),
-    (&["--env-file", "NONE"], &["--env-file NONE"]),
+const OF_UPGRADES: [Missing; 13] = [
+    (&["--config", "NONE"], &["--config NONE", "name a file that is there"]),
+    (&["--env-file", "NONE"], &["--env-file NONE", "name a file that is there"]),
     (&["--snapshots", "FILE"], &["--snapshots FILE", "is no directory"]),
     (&["--snapshots", "FILE/snapshots"], &["--snapshots FILE", "is no directory"]),
-    (&["--data-dir", "NONE"], &["--data-dir", "NONE"]),
+    (&["--data-dir", "FILE"], &["--data-dir FILE: it is no directory; give the directory of the host's data"]),
+    (&["--data-dir", "NONE"], &["--data-dir NONE: there is no such directory; give the directory of the host's data"]),
     (&["--stable-binary", "NONE"], &["NONE version", "cannot be run"]),
     (&["--stable-binary", "SILENT"], &["SILENT version", "says nothing that is understood"]),
     (&["--stop-command", "stop 'it"], &["sh -n", "stop 'it"]),
@@ -382,9 +383,9 @@ const OF_UPGRADES: [Missing; 12] = [
 #[rustfmt::skip]
 const OF_ROLLBACKS: [Missing; 8] = [
     (&["--stable-binary", "NONE"], &["NONE version", "cannot be run"]),
-    (&["--snapshot", "NONE"], &["--snapshot NONE"]),
+    (&["--snapshot", "NONE"], &["--snapshot NONE", "name the directory of a snapshot"]),
     (&["--snapshots", "FILE"], &["--snapshots FILE", "is no directory"]),
-    (&["--data-dir", "NONE"], &["--data-dir", "NONE"]),
+    (&["--data-dir", "NONE"], &["--data-dir NONE: there is no such directory; give the directory of the host's data"]),
     (&["--haproxy", "NONE"], &["NONE"]),
     (&["--backend", "nobody"], &["nobody"]),
     (&["--server", "nobody"], &["nobody"]),
@@ -402,7 +403,7 @@ const OF_CANARIES: [Missing; 16] = [
     (&["--baseline-report", "PARTIAL"], &["PARTIAL: it is no report of `ark synthetic --json`", "ends with 0"]),
     (&["--canary-series", "job=typo"], &["--canary-series job=typo", "parse error"]),
     (&["--new-binary", "NONE"], &["NONE version", "cannot be run"]),
-    (&["--data-dir", "NONE"], &["--data-dir", "NONE"]),
+    (&["--data-dir", "NONE"], &["--data-dir NONE: there is no such directory; give the directory of the host's data"]),
     (&["--snapshots", "FILE"], &["--snapshots FILE", "is no directory"]),
     (&["--start-stable-command", "x '"], &["sh -n", "x '"]),
     (&["--haproxy", "READER"], &["`level admin`"]),

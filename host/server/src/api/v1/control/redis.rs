@@ -18,6 +18,8 @@ pub(super) struct RedisView {
     latency_ms: Option<f64>,
     /// How many entries the queue `watchdog.redis_queue` has; absent: it did not answer.
     depth: Option<u64>,
+    /// How long ago that was measured, in milliseconds; absent: it was not yet.
+    measured_ms: Option<u64>,
     /// Why it could not be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -48,6 +50,8 @@ pub(super) struct StreamView {
     failures: u64,
     /// Whether entries wait until a receiver's queue has room.
     waiting: bool,
+    /// How long ago the Redis answered the reader of the stream last, in milliseconds; absent: it did not since the start.
+    answered_ms: Option<u64>,
     /// How much waits in the stream at the last measurement; absent: the Redis did not answer.
     measured: Option<StreamLoad>,
     /// Why the stream is not read now.
@@ -92,6 +96,8 @@ pub(super) struct EventsView {
     waiting: Option<u64>,
     /// How long the oldest of those has waited, in milliseconds.
     waiting_ms: Option<u64>,
+    /// How long ago the Redis took events last, or said what it has, in milliseconds; absent: it did not since the start.
+    answered_ms: Option<u64>,
     /// Why events are not sent now.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -105,6 +111,7 @@ pub(super) fn show_redis(api: &Api) -> Option<RedisView> {
         address: config.settings.address.shown().to_owned(),
         latency_ms: measured.latency_ms,
         depth: measured.depth,
+        measured_ms: measured.measured_at.map(|at| whole_millis(at.elapsed())),
         problem: measured.problem,
     })
 }
@@ -135,6 +142,7 @@ fn show_stream(status: &StreamStatus, measured: Option<&StreamMeasurement>) -> S
         claimed: status.claimed.get(),
         failures: status.failures.get(),
         waiting: status.is_waiting(),
+        answered_ms: status.answer_age().map(whole_millis),
         measured: measured.map(|measured| StreamLoad {
             depth: measured.depth,
             lag: measured.lag,
@@ -164,6 +172,7 @@ pub(super) fn show_events(api: &Api) -> Option<EventsView> {
         depth: events_depth,
         waiting: events.map(|events| events.events),
         waiting_ms: events.map(|events| whole_millis(events.age)),
+        answered_ms: status.answer_age().map(whole_millis),
         problem: status.problem(),
     })
 }

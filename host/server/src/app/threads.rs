@@ -1,0 +1,46 @@
+//! How many threads a host with a configuration has: what the limits of its user and of its control group must have room for.
+
+use std::num::NonZero;
+
+use crate::config::Config;
+
+/// Threads of the HTTP runtime. It only parses requests and writes answers.
+pub const HTTP_THREADS: usize = 2;
+/// Threads that the HTTP runtime has at most for calls that wait for the disk or for another part. They are started when they are needed.
+pub const BLOCKING_THREADS: usize = 512;
+
+/// Threads that every host has, whatever its configuration: the main thread and that of its signals; writer and checkpointer of the store; the clock of
+/// the engine; HRM, router and event feed; the beat, the heartbeats and the check of the database by the watchdog; telemetry.
+const ALWAYS: usize = 12;
+/// Threads that come and go besides those for calls: heartbeats, loading, uploads, the rescue of lost files.
+const PASSING: usize = 32;
+
+/// The threads that a host needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadDemand {
+    /// What a start makes at once; with fewer the host does not start.
+    pub at_start: usize,
+    /// What it has at most, when many calls wait at the same time.
+    pub at_most: usize,
+}
+
+impl ThreadDemand {
+    /// Returns what a host with this configuration needs on this machine: the compilers of guests are as many as its processors.
+    #[must_use]
+    pub fn of_config(config: &Config) -> Self {
+        let compilers = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = config.router.workers.max(1) + config.router.slow_workers;
+        // The watchdog measures the Redis besides.
+        let redis = config.redis.as_ref().map_or(0, |redis| {
+            1 + redis.signals.len() + usize::from(redis.events.is_some())
+        });
+        let others = usize::from(config.watchdog.fleet.is_some())
+            + usize::from(config.telemetry.otlp_endpoint.is_some())
+            + config.webhooks.len();
+        let at_start = ALWAYS + HTTP_THREADS + compilers + workers + redis + others;
+        Self {
+            at_start,
+            at_most: at_start + BLOCKING_THREADS + PASSING,
+        }
+    }
+}
