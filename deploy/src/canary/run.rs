@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use ark_client::HostClient;
 use ark_store::is_restore_pending;
@@ -30,15 +30,16 @@ use super::error::CanaryError;
 use super::given::take_options;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
 use super::measure::{Figures, Meter};
+use super::orders::OrderInbox;
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::prepare_canary;
 use super::report::CanaryReport;
-use super::requests::{CanaryOrder, request_path};
+use super::requests::CanaryOrder;
 use super::takeover::TakeOver;
 use super::tripwires::{Measurement, MeasurementResult, StepWatch, Tripwire};
 
-/// The longest time between two looks at whether something is asked of the run.
-const TICK: Duration = Duration::from_millis(50);
+/// Why a canary goes back that an operator or a signal ends.
+const ENDED: &str = "an operator ended it";
 
 /// What a run may end with before its end.
 enum Stop {
@@ -50,6 +51,14 @@ impl<E: Into<CanaryError>> From<E> for Stop {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
+}
+
+/// How far a step has come.
+struct StepTimes {
+    /// When its time began.
+    started: Instant,
+    /// Whether it ends at the next success, by an operator's word.
+    promoted: bool,
 }
 
 /// A canary that this process runs.
@@ -106,7 +115,7 @@ impl<'a> HostCanary<'a> {
         own.refuse_other(client)?;
         check_token(client, None)?;
         let begin = prepare_canary(client, plan)?;
-        let _ = std::fs::remove_file(request_path(path));
+        OrderInbox::new(path, &begin.id).discard_orders();
         let held = hold_others(client, &excluded.list_journals())?;
         let data_lock = lock_data(&begin)?;
         journal.record_entry(&CanaryEntry::Started(Box::new(begin.clone())))?;
@@ -161,8 +170,8 @@ impl<'a> HostCanary<'a> {
             let keeps_trials = state.going_back.is_some();
             clear_partial_copies(&plan.snapshots, &begin.id, keeps_trials, &mut *tell);
         }
-        let _ = std::fs::remove_file(request_path(path));
-        Ok(Self {
+        let inbox = OrderInbox::new(path, &begin.id);
+        let mut canary = Self {
             client,
             admin: None,
             journal,
@@ -176,7 +185,11 @@ impl<'a> HostCanary<'a> {
             // Beyond what the ended process can have recorded since its last entry.
             records: u32::try_from(entries.len()).unwrap_or(u32::MAX / 2) * 1000,
             tell,
-        })
+        };
+        if canary.state.going_back.is_none() {
+            inbox.obey_abort(&mut || canary.note_abort());
+        }
+        Ok(canary)
     }
 
     /// Checks, before a canary that was taken up goes on, that the host takes the token. One that goes back does so without.
@@ -389,6 +402,50 @@ impl<'a> HostCanary<'a> {
         Ok(weights)
     }
 
+    /// Obeys an order of an operator within a step. That the canary goes back is left to the caller.
+    fn obey_order(&mut self, order: CanaryOrder, times: &mut StepTimes) -> Result<(), CanaryError> {
+        match order {
+            CanaryOrder::Abort => self.note_abort(),
+            CanaryOrder::Pause => {
+                self.set_paused(true)?;
+                self.record_step("paused", "an operator keeps the share", &Value::Null);
+            }
+            CanaryOrder::Resume if self.state.paused => {
+                self.set_paused(false)?;
+                self.record_step("resumed", "an operator ended the pause", &Value::Null);
+                times.started = Instant::now();
+            }
+            CanaryOrder::Resume => {
+                let reason = "it was not paused: its step goes on";
+                self.record_step("resumed", reason, &Value::Null);
+            }
+            CanaryOrder::Promote => {
+                times.promoted = true;
+                let reason = "an operator goes on at the next success";
+                self.record_step("promote", reason, &Value::Null);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that an operator ended the canary, so that it goes back also after a kill. A full disk keeps nobody from a way back.
+    fn note_abort(&mut self) {
+        let tripwire = Some(Tripwire::Aborted);
+        let entry = CanaryEntry::GoingBack {
+            tripwire,
+            reason: ENDED.to_owned(),
+        };
+        match self.journal.record_entry(&entry) {
+            Ok(()) => {
+                self.state.going_back = Some(ENDED.to_owned());
+                self.state.tripwire = tripwire;
+            }
+            Err(unnoted) => {
+                (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
+            }
+        }
+    }
+
     fn set_paused(&mut self, paused: bool) -> Result<(), CanaryError> {
         self.journal.record_entry(&CanaryEntry::Paused(paused))?;
         self.state.paused = paused;
@@ -413,28 +470,16 @@ impl<'a> HostCanary<'a> {
             hosts: std::mem::take(&mut self.hosts),
             elsewhere: 0,
         };
-        let mut started = Instant::now();
-        let mut promoted = false;
+        let mut times = StepTimes {
+            started: Instant::now(),
+            promoted: false,
+        };
+        let inbox = OrderInbox::new(&self.path, &self.begin.id);
         loop {
-            match self.wait_for_order(plan.interval, stop) {
-                Some(CanaryOrder::Abort) => {
-                    return Err(Stop::Back(Tripwire::Aborted, "an operator ended it".into()));
-                }
-                Some(CanaryOrder::Pause) => {
-                    self.set_paused(true)?;
-                    self.record_step("paused", "an operator keeps the share", &Value::Null);
-                }
-                Some(CanaryOrder::Resume) => {
-                    self.set_paused(false)?;
-                    self.record_step("resumed", "an operator ended the pause", &Value::Null);
-                    started = Instant::now();
-                }
-                Some(CanaryOrder::Promote) => {
-                    promoted = true;
-                    let reason = "an operator goes on at the next success";
-                    self.record_step("promote", reason, &Value::Null);
-                }
-                None => {}
+            let next = Instant::now() + plan.interval;
+            let obey = &mut |order| self.obey_order(order, &mut times);
+            if inbox.wait_obeying::<CanaryError>(next, stop, obey)? {
+                return Err(Stop::Back(Tripwire::Aborted, ENDED.to_owned()));
             }
             let (measurement, figures) = match meter.read_figures(&plan, since) {
                 Ok(figures) => (step.judge_figures(&figures), Some(figures)),
@@ -445,9 +490,9 @@ impl<'a> HostCanary<'a> {
             };
             let paused = self.state.paused;
             self.tell_check(share, paused, &measurement, figures.as_ref());
-            let over = started.elapsed() >= plan.step && !paused;
+            let over = times.started.elapsed() >= plan.step && !paused;
             let tripwire = match measurement.result {
-                MeasurementResult::Success if over || promoted => {
+                MeasurementResult::Success if over || times.promoted => {
                     let reason = format!("{share} % is healthy: {}", measurement.reason);
                     self.hosts = step.hosts;
                     self.record_step("healthy", &reason, &json!(figures));
@@ -461,30 +506,10 @@ impl<'a> HostCanary<'a> {
                 MeasurementResult::Inconclusive => Tripwire::Inconclusive,
                 MeasurementResult::Error => Tripwire::Error,
             };
-            if !paused && started.elapsed() >= plan.step + plan.deadline {
+            if !paused && times.started.elapsed() >= plan.step + plan.deadline {
                 return Err(Stop::Back(tripwire, measurement.reason));
             }
         }
-    }
-
-    /// Waits for the next check. Returns what is asked of the run meanwhile.
-    fn wait_for_order(&self, time: Duration, stop: &AtomicBool) -> Option<CanaryOrder> {
-        let until = Instant::now() + time;
-        let file = request_path(&self.path);
-        while Instant::now() < until {
-            if stop.load(Ordering::Relaxed) {
-                return Some(CanaryOrder::Abort);
-            }
-            if let Ok(text) = std::fs::read_to_string(&file) {
-                let mut known = CanaryOrder::ALL.into_iter();
-                if let Some(request) = known.find(|one| one.as_str() == text) {
-                    let _ = std::fs::remove_file(&file);
-                    return Some(request);
-                }
-            }
-            std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
-        }
-        None
     }
 
     fn tell_check(
@@ -567,4 +592,119 @@ fn check_token(client: &HostClient, data_dir: Option<&Path>) -> Result<(), Canar
     let submitter = client;
     let clients = HostClients { client, submitter };
     Ok(check_access(clients, None, data_dir)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ark_model::ids::Millis;
+
+    use crate::canary::orders::SentOrder;
+    use crate::canary::plan::{Baseline, BaselineSource, HealthBounds};
+    use crate::fixtures::build_client;
+
+    use super::*;
+
+    /// A canary in a directory whose `HAProxy` is away.
+    fn build_begin(dir: &Path) -> CanaryStart {
+        let plan = CanaryPlan {
+            version: "2".to_owned(),
+            haproxy: dir
+                .join("haproxy.sock")
+                .display()
+                .to_string()
+                .parse()
+                .unwrap(),
+            backend: "ark".to_owned(),
+            server: "canary".to_owned(),
+            prometheus: "http://127.0.0.1:9".to_owned(),
+            stable_series: "job=\"ark-front\"".to_owned(),
+            canary_series: "job=\"ark-front-canary\"".to_owned(),
+            latency_window: Duration::from_secs(1),
+            shares: vec![100],
+            step: Duration::from_secs(1),
+            interval: Duration::from_secs(1),
+            deadline: Duration::from_secs(1),
+            baseline: BaselineSource::Prometheus(Duration::from_secs(1)),
+            limits: HealthBounds {
+                min_samples: 1,
+                sigmas: 3.0,
+                max_p95: Duration::from_secs(1),
+                slow_checks: 1,
+                max_different: 0,
+                max_error_share: 0.01,
+                max_memory_bytes: 1e9,
+                quarantine_window: Duration::from_secs(1),
+                quarantines_left_out: Vec::new(),
+                idle_checks: 1,
+            },
+            take_over: None,
+        };
+        CanaryStart {
+            id: "canary-1".to_owned(),
+            plan,
+            baseline: Baseline {
+                decisions: 10,
+                denied: 1,
+            },
+            began_at: Millis(1),
+            weights: BTreeMap::from([("canary".to_owned(), 0), ("stable".to_owned(), 100)]),
+            stable_build: None,
+            front_started: 1.0,
+        }
+    }
+
+    /// Writes the journal of a canary that has a share, and whose command was killed.
+    fn write_journal(client: &HostClient, path: &Path, begin: CanaryStart) {
+        let owner = ExchangeKind::Canary.owner_for(client);
+        let (mut journal, _) = Journal::open::<CanaryEntry>(path, &owner).unwrap();
+        let begun = CanaryEntry::Started(Box::new(begin));
+        journal.record_entry(&begun).unwrap();
+        journal.record_entry(&CanaryEntry::Share(100)).unwrap();
+    }
+
+    #[test]
+    fn a_resume_begins_the_time_of_a_step_anew_only_after_a_pause() {
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+        let path = dir.path().join("canary.journal");
+        write_journal(&client, &path, build_begin(dir.path()));
+        let mut told = Vec::new();
+        let mut tell = |step: &str, detail: Value| told.push(format!("{step}: {detail}"));
+        let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+        let started = Instant::now();
+        let mut times = StepTimes {
+            started,
+            promoted: false,
+        };
+        canary.obey_order(CanaryOrder::Resume, &mut times).unwrap();
+        assert_eq!(times.started, started);
+        canary.obey_order(CanaryOrder::Pause, &mut times).unwrap();
+        assert!(canary.state.paused && times.started == started);
+        canary.obey_order(CanaryOrder::Resume, &mut times).unwrap();
+        assert!(!canary.state.paused && times.started > started);
+        drop(canary);
+        let [first, _, last] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert!(first.contains("it was not paused"), "{first}");
+        assert!(last.contains("an operator ended the pause"), "{last}");
+    }
+
+    #[test]
+    fn a_run_that_takes_a_canary_up_obeys_an_abort_that_waits() {
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+        let path = dir.path().join("canary.journal");
+        write_journal(&client, &path, build_begin(dir.path()));
+        let abort = SentOrder::new(&path, "canary-1", CanaryOrder::Abort);
+        assert!(abort.place_order().unwrap());
+        let mut tell = |_: &str, _: Value| {};
+        let canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+        assert!(abort.is_obeyed());
+        assert_eq!(canary.state.tripwire, Some(Tripwire::Aborted));
+        drop(canary);
+        // A kill of this run does not lose it either.
+        let state = super::super::requests::read_state(&client, &path).unwrap();
+        assert_eq!(state.unwrap().going_back.as_deref(), Some(ENDED));
+    }
 }

@@ -31,15 +31,17 @@ impl Rollback<'_> {
                     }
                     break;
                 }
-                // It would hold up the way back: what it left is undone in its stead.
-                Err(error @ CanaryError::Silent { pid, .. }) => {
+                // It has ended meanwhile.
+                Err(CanaryError::None(_)) => break,
+                Err(error) => {
+                    let Some(pid) = error.find_silent() else {
+                        return Err(error.into());
+                    };
+                    // It would hold up the way back: what it left is undone in its stead.
                     let reason = format!("{error}; it is ended now");
                     (self.tell)("canary", json!({"reason": reason}));
                     end_silent(path, pid)?;
                 }
-                // It has ended meanwhile.
-                Err(CanaryError::None(_)) => break,
-                Err(error) => return Err(error.into()),
             }
         }
         Ok(format!("{} was undone", canary.id))

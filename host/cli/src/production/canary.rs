@@ -358,12 +358,23 @@ fn send_and_print(
 ) -> anyhow::Result<bool> {
     let canary = read_state(client, journal)?;
     let is_taken = send_request(client, journal, request, stop)?;
+    let was_paused = canary.as_ref().map(|canary| canary.paused);
     let (id, version) = canary.map(|canary| (canary.id, canary.version)).unzip();
     if is_taken && json {
-        print_json(&json!({"request": request.as_str(), "id": id, "version": version}))?;
+        print_json(
+            &json!({"request": request.as_str(), "id": id, "version": version, "was_paused": was_paused}),
+        )?;
     } else if is_taken {
         let version = version.as_deref().unwrap_or("the version");
-        print_line!("the canary of {version} has taken it: {}", request.as_str());
+        let note = if request == CanaryOrder::Resume && was_paused == Some(false) {
+            "; it was not paused, and its step goes on"
+        } else {
+            ""
+        };
+        print_line!(
+            "the canary of {version} has taken it: {}{note}",
+            request.as_str()
+        );
     }
     Ok(is_taken)
 }
