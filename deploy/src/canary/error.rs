@@ -52,6 +52,21 @@ pub enum CanaryError {
         /// What is wrong.
         cause: Box<CanaryError>,
     },
+    /// The requests are not given back.
+    #[error(
+        "the weights are not set back ({weights}): {cause}; where HAProxy has another socket, `ark canary abort --haproxy SOCKET`; once the servers have these weights otherwise, `ark canary abort --leave-weights` ends the canary"
+    )]
+    Weights {
+        /// What they were before the canary.
+        weights: String,
+        /// What is wrong.
+        cause: HaproxyError,
+    },
+    /// A canary that gives shares cannot leave the weights alone.
+    #[error(
+        "--leave-weights: this canary goes on to give its front a share of the requests; leave the option out, or end the canary with `ark canary abort --leave-weights`"
+    )]
+    LeftWeights,
     /// A canary, an upgrade or a rollback is under way.
     #[error(transparent)]
     Exclusion(#[from] ExclusionError),

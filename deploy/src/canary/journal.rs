@@ -7,6 +7,7 @@ use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::serving::{HostIdentity, Serving};
+use crate::haproxy::HaproxyAddress;
 
 use super::plan::{Baseline, CanaryPlan, TakeOverPlan};
 use super::tripwires::Tripwire;
@@ -50,6 +51,8 @@ pub(super) enum CanaryEntry {
     Paused(bool),
     /// Options were taken over by a run that goes on: how the data is taken over from here on.
     Corrected(Box<TakeOverPlan>),
+    /// Likewise: where `HAProxy` is from here on.
+    CorrectedHaproxy(HaproxyAddress),
     /// The process of the stable version that is about to be stopped.
     Serves(HostIdentity),
     /// A step of the take-over.
@@ -178,6 +181,9 @@ pub(super) fn read_entries(entries: &[CanaryEntry]) -> Option<(CanaryStart, Cana
             }
             (CanaryEntry::Corrected(plan), Some((begin, _))) => {
                 begin.plan.take_over = Some(TakeOverPlan::clone(plan));
+            }
+            (CanaryEntry::CorrectedHaproxy(address), Some((begin, _))) => {
+                begin.plan.haproxy = address.clone();
             }
             (CanaryEntry::Serves(process), Some((_, state))) => {
                 state.served = Some(process.clone());

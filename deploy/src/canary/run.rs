@@ -53,6 +53,44 @@ impl<E: Into<CanaryError>> From<E> for Stop {
     }
 }
 
+/// What becomes of the weights of `HAProxy` on a way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WeightReturn {
+    /// They must be those of before.
+    Needed,
+    /// They are set if `HAProxy` takes them.
+    Tried,
+    /// An operator sees to them.
+    Left,
+}
+
+/// A canary that was ended for a rollback.
+pub(crate) struct CanaryLeft {
+    /// Whether its take-over had begun, so that its host is left to the rollback.
+    pub(crate) has_begun: bool,
+    /// Why its weights are not those of before.
+    pub(crate) unweighed: Option<String>,
+}
+
+/// The weights as an operator reads them.
+fn list_weights(weights: &BTreeMap<String, u32>) -> String {
+    let all = weights
+        .iter()
+        .map(|(name, weight)| format!("{name} {weight}"));
+    all.collect::<Vec<_>>().join(", ")
+}
+
+/// Refuses `--leave-weights` for a canary that goes on to give shares.
+pub(super) fn check_left_weights(
+    state: &CanaryState,
+    leaves_weights: bool,
+) -> Result<(), CanaryError> {
+    if leaves_weights && state.going_back.is_none() && state.take_over.is_none() {
+        return Err(CanaryError::LeftWeights);
+    }
+    Ok(())
+}
+
 /// How far a step has come.
 struct StepTimes {
     /// When its time began.
@@ -74,6 +112,7 @@ pub struct HostCanary<'a> {
     pub(super) path: PathBuf,
     pub(super) begin: CanaryStart,
     pub(super) state: CanaryState,
+    pub(super) weights: WeightReturn,
     records_waiting: StepQueue,
     /// The names of the processes that the host was in the steps before.
     hosts: BTreeSet<String>,
@@ -130,6 +169,7 @@ impl<'a> HostCanary<'a> {
             path: path.to_owned(),
             begin,
             state,
+            weights: WeightReturn::Needed,
             records_waiting: StepQueue::default(),
             hosts: BTreeSet::new(),
             records: 0,
@@ -160,12 +200,18 @@ impl<'a> HostCanary<'a> {
         let found = read_entries(&entries);
         let (mut begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
         let data_lock = lock_data(&begin)?;
-        if let Some((lines, entry)) = take_options(&mut begin.plan, given)? {
-            journal.record_entry(&entry)?;
-            for line in lines {
-                tell("taken", json!({"reason": line}));
-            }
+        let taken = take_options(&mut begin.plan, given)?;
+        for entry in &taken.entries {
+            journal.record_entry(entry)?;
         }
+        for line in &taken.lines {
+            tell("taken", json!({"reason": line}));
+        }
+        let weights = if taken.leaves_weights {
+            WeightReturn::Left
+        } else {
+            WeightReturn::Needed
+        };
         if let Some(plan) = &begin.plan.take_over {
             let keeps_trials = state.going_back.is_some();
             clear_partial_copies(&plan.snapshots, &begin.id, keeps_trials, &mut *tell);
@@ -180,6 +226,7 @@ impl<'a> HostCanary<'a> {
             path: path.to_owned(),
             begin,
             state,
+            weights,
             records_waiting: StepQueue::default(),
             hosts: BTreeSet::new(),
             // Beyond what the ended process can have recorded since its last entry.
@@ -203,6 +250,14 @@ impl<'a> HostCanary<'a> {
             Some(_) => Ok(()),
             None => check_token(self.client, data_dir),
         }
+    }
+
+    /// Refuses to leave the weights alone where the canary would go on to give shares.
+    ///
+    /// # Errors
+    /// It would; nothing has changed.
+    pub fn check_weights(&self) -> Result<(), CanaryError> {
+        check_left_weights(&self.state, self.weights == WeightReturn::Left)
     }
 
     /// Goes on to the end: all requests and the data for the new version, or everything back.
@@ -245,28 +300,69 @@ impl<'a> HostCanary<'a> {
     }
 
     /// Ends a canary for a rollback, which brings the stable version back by its own steps, also where decisions are lost that somebody accepts:
-    /// the requests go back, and the canary is over. Returns whether its host is left to the rollback.
+    /// the requests go back, and the canary is over. An `HAProxy` that is away or changed does not hold up the rollback, which starts the stable host.
     ///
     /// # Errors
     /// As [`Self::resume`].
-    pub(crate) fn leave_to_rollback(mut self, stop: &AtomicBool) -> Result<bool, CanaryError> {
+    pub(crate) fn leave_to_rollback(
+        mut self,
+        stop: &AtomicBool,
+    ) -> Result<CanaryLeft, CanaryError> {
+        self.weights = WeightReturn::Tried;
         let plan = &self.begin.plan;
         let take_over = plan.take_over.as_ref().filter(|_| self.state.was_stopped);
         // A restore that this canary began and that was interrupted is its own to repeat: no host starts before.
         if take_over.is_some_and(|plan| is_restore_pending(&plan.data_dir)) {
-            return self.abort("a rollback", stop).map(|_| false);
+            let report = self.abort("a rollback", stop)?;
+            return Ok(CanaryLeft {
+                has_begun: false,
+                unweighed: report.unweighed,
+            });
         }
         let has_begun = take_over.is_some();
-        set_weights(
-            &HaproxyClient::new(plan.haproxy.clone()),
-            &plan.backend,
-            &self.begin.weights,
-        )?;
+        let unweighed = self.return_weights().err().map(|error| error.to_string());
+        let unweighed = self.note_unweighed(unweighed);
         let tripwire = Tripwire::Aborted;
-        let text = format!("{}: a rollback", tripwire.as_str());
-        self.record_step("went-back", &text, &json!({"tripwire": tripwire}));
+        let mut text = format!("{}: a rollback", tripwire.as_str());
+        if let Some(unweighed) = &unweighed {
+            text = format!("{text}; {unweighed}");
+        }
+        let figures = json!({"tripwire": tripwire, "unweighed": unweighed});
+        self.record_step("went-back", &text, &figures);
         self.journal.clear_entries()?;
-        Ok(has_begun)
+        Ok(CanaryLeft {
+            has_begun,
+            unweighed,
+        })
+    }
+
+    /// Gives the servers the weights of before again, unless they are left alone.
+    pub(super) fn return_weights(&self) -> Result<(), CanaryError> {
+        let plan = &self.begin.plan;
+        if self.weights == WeightReturn::Left {
+            return Ok(());
+        }
+        let haproxy = HaproxyClient::new(plan.haproxy.clone());
+        set_weights(&haproxy, &plan.backend, &self.begin.weights).map_err(|cause| {
+            CanaryError::Weights {
+                weights: list_weights(&self.begin.weights),
+                cause,
+            }
+        })
+    }
+
+    /// What is to be done by hand about weights that were left alone, or that could not be set, as it is told and reported.
+    pub(super) fn note_unweighed(&mut self, problem: Option<String>) -> Option<String> {
+        let weights = list_weights(&self.begin.weights);
+        let note = match (self.weights, problem) {
+            (WeightReturn::Left, _) => format!(
+                "the weights were left as they are (--leave-weights); before the canary they were {weights}"
+            ),
+            (_, Some(problem)) => problem,
+            (_, None) => return None,
+        };
+        (self.tell)("unweighed", json!({"reason": note}));
+        Some(note)
     }
 
     fn take_steps(&mut self, stop: &AtomicBool) -> Result<Option<TakeOver>, Stop> {
@@ -397,6 +493,9 @@ impl<'a> HostCanary<'a> {
     pub(super) fn weigh_share(&self) -> Result<BTreeMap<String, u32>, CanaryError> {
         let plan = &self.begin.plan;
         let weights = weigh_servers(&self.begin.weights, &plan.server, self.state.share_pct);
+        if self.weights == WeightReturn::Left {
+            return Ok(weights);
+        }
         let haproxy = HaproxyClient::new(plan.haproxy.clone());
         set_weights(&haproxy, &plan.backend, &weights)?;
         Ok(weights)
@@ -561,6 +660,7 @@ impl<'a> HostCanary<'a> {
             share_pct: self.state.share_pct,
             take_over,
             token_file: None,
+            unweighed: None,
             unrecorded: self.records_waiting.into_unrecorded(),
         }
     }
@@ -706,5 +806,59 @@ mod tests {
         // A kill of this run does not lose it either.
         let state = super::super::requests::read_state(&client, &path).unwrap();
         assert_eq!(state.unwrap().going_back.as_deref(), Some(ENDED));
+    }
+
+    #[test]
+    fn a_canary_whose_haproxy_is_away_is_left_to_a_rollback_and_says_so() {
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+        let path = dir.path().join("canary.journal");
+        write_journal(&client, &path, build_begin(dir.path()));
+        let mut tell = |_: &str, _: Value| {};
+        let canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+        let left = canary.leave_to_rollback(&AtomicBool::new(false)).unwrap();
+        let unweighed = left.unweighed.unwrap();
+        for part in ["haproxy.sock", "canary 0, stable 100"] {
+            assert!(unweighed.contains(part), "{unweighed}");
+        }
+        let state = super::super::requests::read_state(&client, &path).unwrap();
+        assert!(state.is_none(), "the canary is over");
+    }
+
+    #[test]
+    fn a_canary_whose_haproxy_is_away_is_ended_by_another_address_or_with_its_weights_left() {
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+        let path = dir.path().join("canary.journal");
+        write_journal(&client, &path, build_begin(dir.path()));
+        let stop = AtomicBool::new(false);
+        let take_up = |given: &[GivenOption]| {
+            let mut tell = |_: &str, _: Value| {};
+            let canary = HostCanary::take_up(&client, &path, given, &mut tell).unwrap();
+            let weights = canary.check_weights().err().map(|error| error.to_string());
+            (weights, canary.abort(ENDED, &stop))
+        };
+        let (weights, ended) = take_up(&[]);
+        assert_eq!(weights, None);
+        let refused = ended.unwrap_err().to_string();
+        for part in ["haproxy.sock", "--haproxy", "--leave-weights"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        // What corrects it is kept.
+        let other: crate::haproxy::HaproxyAddress = "127.0.0.1:9".parse().unwrap();
+        let (_, ended) = take_up(&[GivenOption::Haproxy(other)]);
+        assert!(ended.unwrap_err().to_string().contains("tcp:127.0.0.1:9"));
+        let (_, ended) = take_up(&[]);
+        assert!(ended.unwrap_err().to_string().contains("tcp:127.0.0.1:9"));
+        let (_, ended) = take_up(&[GivenOption::LeaveWeights]);
+        let report = ended.unwrap();
+        assert_eq!(report.tripwire, Some(Tripwire::Aborted));
+        let unweighed = report.unweighed.unwrap();
+        assert!(unweighed.contains("canary 0, stable 100"), "{unweighed}");
+        // One that gives shares needs them.
+        write_journal(&client, &path, build_begin(dir.path()));
+        let mut tell = |_: &str, _: Value| {};
+        let given = [GivenOption::LeaveWeights];
+        let canary = HostCanary::take_up(&client, &path, &given, &mut tell).unwrap();
+        let refused = canary.check_weights().unwrap_err().to_string();
+        assert!(refused.starts_with("--leave-weights: "), "{refused}");
     }
 }

@@ -23,13 +23,17 @@ impl Rollback<'_> {
                 Ok(true) => std::thread::sleep(TICK),
                 Ok(false) => {
                     let taken = HostCanary::take_up(client, path, &[], &mut *self.tell)?;
-                    if taken.leave_to_rollback(stop)? {
-                        return Ok(format!(
-                            "{} was ended; what its take-over began is undone by the next steps",
-                            canary.id
-                        ));
+                    let left = taken.leave_to_rollback(stop)?;
+                    let mut detail = if left.has_begun {
+                        let next = "what its take-over began is undone by the next steps";
+                        format!("{} was ended; {next}", canary.id)
+                    } else {
+                        format!("{} was undone", canary.id)
+                    };
+                    if let Some(unweighed) = left.unweighed {
+                        detail = format!("{detail}; {unweighed}");
                     }
-                    break;
+                    return Ok(detail);
                 }
                 // It has ended meanwhile.
                 Err(CanaryError::None(_)) => break,

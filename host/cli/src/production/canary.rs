@@ -328,6 +328,7 @@ fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             let canary = HostCanary::take_up(&client, &journal, &given, &mut tell)?;
+            canary.check_weights()?;
             canary.check_token()?;
             canary.resume(&stop)?
         }
@@ -409,6 +410,9 @@ fn print_report(report: &CanaryReport, json: bool) -> anyhow::Result<()> {
             report.version,
             report.reason
         );
+        if let Some(unweighed) = &report.unweighed {
+            print_line!("{unweighed}");
+        }
         if let Some(file) = &report.token_file {
             print_line!(
                 "the database of before has no token; a new one of an administrator is in {}",

@@ -130,6 +130,13 @@ pub(super) struct GoOnArgs {
     /// How long each of these commands, and the start of a host, may take, in seconds, likewise.
     #[arg(long, value_name = "SECONDS")]
     take_over_timeout: Option<f64>,
+    /// The runtime socket of `HAProxy`, in place of the one with which the canary was begun, likewise. `ARK_HAPROXY` does not give it.
+    #[arg(long, value_name = "SOCKET")]
+    haproxy: Option<HaproxyAddress>,
+    /// Do not set the weights of `HAProxy`, e.g. where it, its backend or a server is gone, likewise: an operator sees to it that the stable fronts have
+    /// the requests (or, for a take-over that goes on, the new version's).
+    #[arg(long, conflicts_with = "haproxy")]
+    leave_weights: bool,
     #[command(flatten)]
     pub(super) rehearsal: RehearsalArgs,
 }
@@ -145,6 +152,10 @@ impl GoOnArgs {
         if let Some(timeout) = self.take_over_timeout {
             let timeout = parse_seconds("--take-over-timeout", timeout)?;
             given.push(GivenOption::Timeout(timeout));
+        }
+        given.extend(self.haproxy.map(GivenOption::Haproxy));
+        if self.leave_weights {
+            given.push(GivenOption::LeaveWeights);
         }
         Ok(given)
     }
