@@ -74,6 +74,7 @@ pub fn rehearse_order(
     path: &Path,
     order: CanaryOrder,
     given: &[GivenOption],
+    excluded: &ExcludedJournals,
 ) -> Result<Vec<String>, CanaryError> {
     let owner = ExchangeKind::Canary.owner_for(client);
     let entries = Journal::read_entries::<CanaryEntry>(path, &owner)?;
@@ -86,6 +87,9 @@ pub fn rehearse_order(
         Runner::None => {
             found.check_journal(ExchangeKind::Canary, client, path);
             let leaves_weights = taken.leaves_weights;
+            if order == CanaryOrder::Resume && state.going_back.is_none() {
+                found.take(excluded.refuse_others(client));
+            }
             list_taken_up(client, &begin, &state, (order, leaves_weights), &mut found)?
         }
         Runner::Process(pid) => vec![describe_order(&format!("process {pid}"), &state, order)],

@@ -252,6 +252,18 @@ impl<'a> HostCanary<'a> {
         }
     }
 
+    /// Refuses to go on beside a rollback or an upgrade that has begun and not ended, e.g. one that failed when it was to undo this canary. A way back
+    /// may go on.
+    ///
+    /// # Errors
+    /// One has; nothing has changed.
+    pub fn refuse_others(&self, excluded: &ExcludedJournals) -> Result<(), CanaryError> {
+        match self.state.going_back {
+            Some(_) => Ok(()),
+            None => Ok(excluded.refuse_others(self.client)?),
+        }
+    }
+
     /// Refuses to leave the weights alone where the canary would go on to give shares.
     ///
     /// # Errors
@@ -860,5 +872,38 @@ mod tests {
         let canary = HostCanary::take_up(&client, &path, &given, &mut tell).unwrap();
         let refused = canary.check_weights().unwrap_err().to_string();
         assert!(refused.starts_with("--leave-weights: "), "{refused}");
+    }
+
+    #[test]
+    fn a_canary_does_not_go_on_beside_a_rollback_that_has_begun() {
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+        let path = dir.path().join("canary.journal");
+        write_journal(&client, &path, build_begin(dir.path()));
+        let excluded = ExcludedJournals {
+            upgrade: dir.path().join("upgrade.journal"),
+            rollback: dir.path().join("rollback.journal"),
+        };
+        let mut tell = |_: &str, _: Value| {};
+        let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+        canary.refuse_others(&excluded).unwrap();
+        let owner = ExchangeKind::Rollback.owner_for(&client);
+        let (mut journal, _) = Journal::open::<Value>(&excluded.rollback, &owner).unwrap();
+        let began = json!({"started": {"id": "rollback-1", "began_at": 1}});
+        journal.record_entry(&began).unwrap();
+        drop(journal);
+        let refused = canary.refuse_others(&excluded).unwrap_err().to_string();
+        assert!(refused.contains("rollback-1 (`ark rollback`)"), "{refused}");
+        let stop = AtomicBool::new(false);
+        let rehearsed = crate::canary::rehearse_order;
+        drop(canary);
+        let order = CanaryOrder::Resume;
+        let refused = rehearsed(&client, &path, order, &[], &excluded).unwrap_err();
+        assert!(refused.to_string().contains("rollback-1"), "{refused}");
+        // What goes back does so, and what is ended is.
+        let given = [GivenOption::LeaveWeights];
+        canary = HostCanary::take_up(&client, &path, &given, &mut tell).unwrap();
+        canary.note_abort();
+        canary.refuse_others(&excluded).unwrap();
+        canary.abort(ENDED, &stop).unwrap();
     }
 }

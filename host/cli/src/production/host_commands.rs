@@ -16,15 +16,17 @@ use super::telemetry::{TelemetryChoice, find_exchanged_telemetry};
 pub(super) const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 /// The longest time that an option gives, in seconds.
 const MAX_SECONDS: f64 = 1e7;
+/// The shortest one: a shorter one may be no time at all, in which nothing is waited for or looked at.
+const MIN_SECONDS: f64 = 0.001;
 
 /// Reads a time.
 ///
 /// # Errors
-/// The value is not above 0, or too large.
+/// The value is too small, or too large.
 pub(super) fn parse_seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
     ensure_usage!(
-        value > 0.0 && value <= MAX_SECONDS,
-        "{option} {value}: give more than 0 and at most {MAX_SECONDS} seconds"
+        (MIN_SECONDS..=MAX_SECONDS).contains(&value),
+        "{option} {value}: give more than 0, {MIN_SECONDS} at least, and at most {MAX_SECONDS} seconds"
     );
     Ok(Duration::from_secs_f64(value))
 }

@@ -361,6 +361,15 @@ fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
         ),
         (vec!["upgrade", "--stop-command", "true"], "the new version"),
         (vec!["check", "--strict=2"], "--strict"),
+        // It would be no time at all.
+        (
+            with(&canary, &["--interval", "1e-10"]),
+            "--interval 0.0000000001: give",
+        ),
+        (
+            vec!["rollback", "--health-pause", "1e-10"],
+            "--health-pause 0.0000000001: give",
+        ),
     ];
     for (arguments, named) in wrong {
         let output = Command::new(ark_program())
