@@ -21,7 +21,7 @@ use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
 use crate::usage::{UsageError, ensure_usage};
 
-use super::host_commands::{GoOnArgs, RehearsalArgs, parse_seconds};
+use super::host_commands::{GoOnArgs, RehearsalArgs, parse_seconds, parse_version_name};
 use super::interrupts::watch_interrupts;
 use super::journals::choose_journal;
 use super::{describe_step, print_steps, print_unrecorded, report_problems};
@@ -102,7 +102,7 @@ impl OtherJournalArgs {
 #[derive(Debug, Args)]
 struct CanaryStartArgs {
     /// The name of the new version, for the record.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_version_name)]
     name: String,
     /// The runtime socket of `HAProxy`: a path, or HOST:PORT. It needs `level admin`.
     #[arg(long, env = "ARK_HAPROXY", value_name = "SOCKET")]

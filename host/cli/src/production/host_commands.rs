@@ -6,6 +6,7 @@ use std::time::Duration;
 use ark_deploy::exchange::{GivenOption, HostControl, ValidationPlan};
 use ark_deploy::haproxy::HaproxyAddress;
 use ark_deploy::rollback::TrafficPlan;
+use ark_model::deployment::{NAME_BYTES, NAME_PATTERN, is_name};
 use clap::Args;
 
 use crate::usage::{UsageError, ensure_usage};
@@ -29,6 +30,21 @@ pub(super) fn parse_seconds(option: &str, value: f64) -> anyhow::Result<Duration
         "{option} {value}: give more than 0, {MIN_SECONDS} at least, and at most {MAX_SECONDS} seconds"
     );
     Ok(Duration::from_secs_f64(value))
+}
+
+/// Reads the name of a version, as the host takes it in the steps of a deployment.
+///
+/// # Errors
+/// A host would record no step of it.
+pub(super) fn parse_version_name(text: &str) -> Result<String, String> {
+    if is_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "give {} to {} characters that match {NAME_PATTERN}, e.g. 2.0.0",
+        NAME_BYTES.start(),
+        NAME_BYTES.end()
+    ))
 }
 
 /// Where the host is on this machine.
