@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exchange::serving::{HostIdentity, Serving};
 use crate::haproxy::HaproxyAddress;
+use crate::quarantines::QuarantineMark;
 
 use super::plan::{Baseline, CanaryPlan, TakeOverPlan};
 use super::tripwires::Tripwire;
@@ -74,8 +75,11 @@ pub(super) struct CanaryStart {
     pub(super) id: String,
     pub(super) plan: CanaryPlan,
     pub(super) baseline: Baseline,
-    /// When it began: an agent that is put into quarantine from then on counts.
+    /// When it began, by the clock of the command.
     pub(super) began_at: Millis,
+    /// From when on an agent that is put into quarantine counts; absent in the journal of an earlier version.
+    #[serde(default)]
+    pub(super) quarantines: Option<QuarantineMark>,
     /// The weights of all servers of the backend.
     pub(super) weights: BTreeMap<String, u32>,
     /// The digest of the program of the host that serves, which is the way back; absent where it cannot be told, or nothing is taken over.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ark_client::{ClientError, HostClient};
-use ark_model::ids::Millis;
 use ark_model::meters::UnjudgedReason;
 use serde::Serialize;
 use serde_json::Value;
@@ -142,17 +141,14 @@ impl<'a> Meter<'a> {
         Ok(values.first().copied().filter(|value| value.is_finite()))
     }
 
-    /// Reads the figures now. `since`: quarantines of before do not count.
+    /// Reads the figures now. `since`: quarantines of before it do not count.
     pub(super) fn read_figures(
         &self,
         plan: &CanaryPlan,
-        since: Millis,
+        since: &QuarantineMark,
     ) -> Result<Figures, MeasureError> {
         let series = &plan.canary_series;
         let window = plan.latency_window.as_secs().max(1);
-        let window_ms =
-            u64::try_from(plan.limits.quarantine_window.as_millis()).unwrap_or(u64::MAX);
-        let from = since.max(Millis(Millis::now().0.saturating_sub(window_ms)));
         let selection = Selection {
             option: "--canary-series",
             series,
@@ -182,7 +178,8 @@ impl<'a> Meter<'a> {
             front_started: value(format!("max(process_start_time_seconds{{{series}}})"))?,
             quarantined: read_quarantines(
                 self.client,
-                &QuarantineMark::Moment(from),
+                since,
+                Some(plan.limits.quarantine_window),
                 &plan.limits.quarantines_left_out,
             )?,
             host_process: find_host_process_name(self.client),

@@ -24,6 +24,7 @@ use crate::exclusion::{
 };
 use crate::haproxy::HaproxyClient;
 use crate::journal::{EXCHANGE_ROOM, Journal};
+use crate::quarantines::QuarantineMark;
 use crate::runner::RunMark;
 
 use super::error::CanaryError;
@@ -566,7 +567,8 @@ impl<'a> HostCanary<'a> {
     /// Measures a share until its time is over and the last measurement is a success.
     fn watch_step(&mut self, share: u32, stop: &AtomicBool) -> Result<(), Stop> {
         let (client, plan) = (self.client, self.begin.plan.clone());
-        let since = self.begin.began_at;
+        let begun = QuarantineMark::Moment(self.begin.began_at);
+        let since = &self.begin.quarantines.clone().unwrap_or(begun);
         let meter = Meter::new(client, &plan)?;
         let first = meter.read_figures(&plan, since).ok();
         let mut step = StepWatch {
@@ -761,6 +763,7 @@ mod tests {
                 denied: 1,
             },
             began_at: Millis(1),
+            quarantines: None,
             weights: BTreeMap::from([("canary".to_owned(), 0), ("stable".to_owned(), 100)]),
             stable_build: None,
             front_started: 1.0,
