@@ -28,13 +28,14 @@ mod way_back;
 pub use error::CanaryError;
 pub use journal::{CanaryState, TakeOverStep};
 pub use measure::Figures;
+pub use orders::CanaryOrder;
 pub use plan::{
     Baseline, BaselineSource, CanaryPlan, ExcludedJournals, HealthBounds, TakeOverPlan,
 };
 pub use rehearsal::{rehearse_canary, rehearse_order};
 pub use report::CanaryReport;
 pub(crate) use requests::end_silent;
-pub use requests::{CanaryOrder, read_state, send_request};
+pub use requests::{read_state, send_request};
 pub use run::HostCanary;
 pub use takeover::TakeOver;
 pub use tripwires::{Measurement, MeasurementResult, Tripwire};

@@ -16,10 +16,36 @@ use ark_model::ids::TraceId;
 use serde::{Deserialize, Serialize};
 
 use super::error::CanaryError;
-use super::requests::CanaryOrder;
 
 /// The longest time between two looks at whether something is asked of the run.
 const TICK: Duration = Duration::from_millis(50);
+
+/// What another process asks of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CanaryOrder {
+    /// Keep the share.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Go on to the next share now.
+    Promote,
+    /// Go back.
+    Abort,
+}
+
+impl CanaryOrder {
+    /// The name, as on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Promote => "promote",
+            Self::Abort => "abort",
+        }
+    }
+}
 
 /// What the file of an order has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,9 +17,9 @@ use crate::runner::{Runner, find_runner};
 use super::error::CanaryError;
 use super::given::take_options;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
+use super::orders::CanaryOrder;
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::rehearse_start;
-use super::requests::CanaryOrder;
 use super::run::check_left_weights;
 use super::takeover::find_host_to_bring_back;
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
-use serde::{Deserialize, Serialize};
 
 use crate::exclusion::{ExchangeKind, ExclusionError};
 use crate::journal::{Journal, JournalError};
@@ -15,7 +14,7 @@ use crate::runner::{Runner, end_runner, find_runner, is_stopped};
 
 use super::error::CanaryError;
 use super::journal::{CanaryEntry, CanaryState, read_entries};
-use super::orders::SentOrder;
+use super::orders::{CanaryOrder, SentOrder};
 
 /// The pause between two looks at whether the request was taken.
 const TICK: Duration = Duration::from_millis(50);
@@ -27,33 +26,6 @@ const IN_STEP: Duration = Duration::from_mins(5);
 const IN_TAKE_OVER: Duration = Duration::from_hours(14);
 /// How long a command that outlives the process which began it is waited for.
 const OUTLIVING: Duration = Duration::from_mins(10);
-
-/// What another process asks of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CanaryOrder {
-    /// Keep the share.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Go on to the next share now.
-    Promote,
-    /// Go back.
-    Abort,
-}
-
-impl CanaryOrder {
-    /// The name, as on the command line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Promote => "promote",
-            Self::Abort => "abort",
-        }
-    }
-}
 
 /// Where a canary stands; `None`: none is under way. It may run meanwhile.
 ///
