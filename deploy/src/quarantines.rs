@@ -205,7 +205,7 @@ mod tests {
         let mark = QuarantineMark::read_host(&client).unwrap();
         // As the journal of a canary keeps it.
         let mark = serde_json::from_value(serde_json::to_value(mark).unwrap()).unwrap();
-        let window = Duration::from_secs(600);
+        let window = Duration::from_mins(10);
         let read = || read_quarantines(&client, &mark, Some(window), &[]).unwrap();
         assert!(read().is_empty(), "what was there before does not count");
         let say = |status: Value, alerts: &[&Value]| {
