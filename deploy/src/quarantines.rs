@@ -6,10 +6,12 @@
 //! Must not know: what is done about a quarantine.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, ClientError, HostClient, MAX_PAGE, escape_query};
 use ark_model::ids::Millis;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The agent that `ark validate` uploads, puts into quarantine and removes. The alerts on agents in `deploy/prometheus/rules` leave it out.
@@ -22,9 +24,10 @@ const ALERT_KIND: &str = "quarantined";
 const MAX_PAGES: u32 = 100;
 
 /// From when on quarantines count.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum QuarantineMark {
-    /// From a moment by the host's clock.
+    /// From a moment: of a canary that an earlier version of this command began. It is right where the host has the same clock.
     Moment(Millis),
     /// After what a host showed when it was asked: the number of its last alert of a quarantine, and what was in force.
     Seen { alert: u64, in_force: Vec<Value> },
@@ -59,13 +62,15 @@ impl QuarantineMark {
     }
 }
 
-/// The names of the agents that were put into quarantine since a mark, apart from those in `left_out`.
+/// The names of the agents that were put into quarantine since a mark, apart from those in `left_out`. `window`: how long a quarantine counts after it
+/// began, by the host's clock; of a host that does not say its time, all since the mark count.
 ///
 /// # Errors
 /// The host does not answer.
 pub(crate) fn read_quarantines(
     client: &HostClient,
     mark: &QuarantineMark,
+    window: Option<Duration>,
     left_out: &[String],
 ) -> Result<Vec<String>, ClientError> {
     let mut agents = BTreeSet::new();
@@ -76,8 +81,15 @@ pub(crate) fn read_quarantines(
         }
     };
     // What is in force first: what is lifted behind this look has its alert by then.
-    let in_force = read_in_force(client)?;
-    let later = in_force.iter().filter(|one| mark.precedes_quarantine(one));
+    let status = read_status(client)?;
+    let now = status.get("now_ms").and_then(Value::as_u64);
+    let earliest = window.zip(now).map(|(window, now)| {
+        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        Millis(now.saturating_sub(window))
+    });
+    let counts = |one: &Value| earliest.is_none_or(|earliest| is_since(one, earliest));
+    let in_force = array_field(&status, "quarantines").iter();
+    let later = in_force.filter(|one| mark.precedes_quarantine(one) && counts(one));
     later.for_each(&mut take);
     let mut cursor = String::new();
     for _ in 0..MAX_PAGES {
@@ -89,7 +101,8 @@ pub(crate) fn read_quarantines(
             .collect();
         // The newest are first: a page with none is followed by none.
         let is_last = later.is_empty();
-        later.into_iter().for_each(&mut take);
+        let counting = later.into_iter().filter(|one| counts(one));
+        counting.for_each(&mut take);
         text_field(&page, "next_cursor").clone_into(&mut cursor);
         if is_last || cursor.is_empty() {
             break;
@@ -99,8 +112,11 @@ pub(crate) fn read_quarantines(
 }
 
 fn read_in_force(client: &HostClient) -> Result<Vec<Value>, ClientError> {
-    let status = client.get("/v1/watchdog").and_then(Answer::into_success)?;
-    Ok(array_field(&status, "quarantines").to_vec())
+    Ok(array_field(&read_status(client)?, "quarantines").to_vec())
+}
+
+fn read_status(client: &HostClient) -> Result<Value, ClientError> {
+    client.get("/v1/watchdog").and_then(Answer::into_success)
 }
 
 fn read_alerts(
@@ -124,4 +140,97 @@ fn is_since(one: &Value, moment: Millis) -> bool {
 /// The number of an alert. What says none counts as the newest.
 fn read_number(alert: &Value) -> u64 {
     alert.get("seq").and_then(Value::as_u64).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+
+    use ark_client::Endpoint;
+    use serde_json::json;
+
+    use super::*;
+
+    /// What a host says: its state, and its alerts.
+    type Said = Arc<Mutex<(Value, Value)>>;
+
+    /// Serves what a host says, until the test ends.
+    fn start_host(said: &Said) -> HostClient {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let said = Arc::clone(said);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut stream = BufReader::new(stream);
+                let mut lines = Vec::new();
+                loop {
+                    let mut line = String::new();
+                    match stream.read_line(&mut line) {
+                        Ok(read) if read > 0 && line != "\r\n" => lines.push(line),
+                        _ => break,
+                    }
+                }
+                let is_alerts = lines.first().is_some_and(|line| line.contains("/alerts"));
+                let (status, alerts) = said.lock().unwrap().clone();
+                let body = if is_alerts { alerts } else { status }.to_string();
+                let _sent = write!(
+                    stream.get_mut(),
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+            }
+        });
+        let endpoint = Endpoint {
+            url,
+            token: None,
+            ca: None,
+        };
+        HostClient::new(&endpoint).unwrap()
+    }
+
+    #[test]
+    fn quarantines_count_by_what_the_host_says_whatever_the_clock_of_the_command() {
+        let alert =
+            |seq: u64, agent: &str, at: u64| json!({"seq": seq, "agent": agent, "at_ms": at});
+        // The clock of the host is hours behind.
+        let now = Millis::now().0 - 10_000_000;
+        let before = alert(6, "early", now);
+        let said: Said = Arc::new(Mutex::new((
+            json!({"now_ms": now, "quarantines": [{"agent": "early", "at_ms": now}]}),
+            json!({"alerts": [before]}),
+        )));
+        let client = start_host(&said);
+        let mark = QuarantineMark::read_host(&client).unwrap();
+        // As the journal of a canary keeps it.
+        let mark = serde_json::from_value(serde_json::to_value(mark).unwrap()).unwrap();
+        let window = Duration::from_mins(10);
+        let read = || read_quarantines(&client, &mark, Some(window), &[]).unwrap();
+        assert!(read().is_empty(), "what was there before does not count");
+        let say = |status: Value, alerts: &[&Value]| {
+            *said.lock().unwrap() = (status, json!({"alerts": alerts}));
+        };
+        // One that is lifted already, and one since the host's clock was set back.
+        let lifted = alert(7, "lifted", now + 1000);
+        let set_back = alert(8, "behind", now - 5_000_000);
+        let status = json!({"now_ms": now - 4_900_000, "quarantines": []});
+        say(status, &[&set_back, &lifted, &before]);
+        assert_eq!(read(), ["behind", "lifted"]);
+        // Past the window by the host's clock.
+        say(
+            json!({"now_ms": now + 602_000, "quarantines": []}),
+            &[&lifted, &before],
+        );
+        assert!(read().is_empty());
+        let in_force = json!({"agent": "late", "at_ms": now + 2500});
+        say(
+            json!({"now_ms": now + 602_000, "quarantines": [in_force]}),
+            &[&before],
+        );
+        assert_eq!(read(), ["late"]);
+        // A host of an earlier version does not say its time.
+        say(json!({"quarantines": []}), &[&lifted, &before]);
+        assert_eq!(read(), ["lifted"]);
+    }
 }

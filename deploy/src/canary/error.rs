@@ -12,6 +12,17 @@ use crate::journal::JournalError;
 
 use super::measure::MeasureError;
 
+impl CanaryError {
+    /// The process that runs the canary and takes no request, if that is what is wrong.
+    pub(crate) fn find_silent(&self) -> Option<u32> {
+        match self {
+            Self::Silent { pid, .. } => Some(*pid),
+            Self::Behind { cause, .. } => cause.find_silent(),
+            _ => None,
+        }
+    }
+}
+
 /// Why a canary cannot begin, or cannot be undone.
 #[derive(Debug, thiserror::Error)]
 pub enum CanaryError {
@@ -41,6 +52,21 @@ pub enum CanaryError {
         /// What is wrong.
         cause: Box<CanaryError>,
     },
+    /// The requests are not given back.
+    #[error(
+        "the weights are not set back ({weights}): {cause}; where HAProxy has another socket, `ark canary abort --haproxy SOCKET`; once the servers have these weights otherwise, `ark canary abort --leave-weights` ends the canary"
+    )]
+    Weights {
+        /// What they were before the canary.
+        weights: String,
+        /// What is wrong.
+        cause: HaproxyError,
+    },
+    /// A canary that gives shares cannot leave the weights alone.
+    #[error(
+        "--leave-weights: this canary goes on to give its front a share of the requests; leave the option out, or end the canary with `ark canary abort --leave-weights`"
+    )]
+    LeftWeights,
     /// A canary, an upgrade or a rollback is under way.
     #[error(transparent)]
     Exclusion(#[from] ExclusionError),
@@ -69,6 +95,19 @@ pub enum CanaryError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// The process that runs the canary takes no request, and another one waits before this.
+    #[error("{cause}; the order `{waiting}` of another command waits before it")]
+    Behind {
+        /// The order that waits.
+        waiting: &'static str,
+        /// What is wrong with the process.
+        cause: Box<CanaryError>,
+    },
+    /// The canary that an order was for has ended, or another one has begun.
+    #[error(
+        "`{0}` was not taken: the canary that it was for is over; `ark canary status` shows what is under way"
+    )]
+    Dropped(&'static str),
     /// The process that runs the canary cannot be ended.
     #[error(
         "process {pid}, which runs the canary and takes no request, cannot be ended: {cause}; end it with `kill -KILL {pid}`, then run this again"

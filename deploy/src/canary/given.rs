@@ -4,20 +4,32 @@ use std::time::Duration;
 
 use crate::exchange::ExchangeError;
 use crate::exchange::given::{GivenOption, TakenOptions, fixed};
+use crate::haproxy::HaproxyAddress;
 
 use super::journal::CanaryEntry;
 use super::plan::CanaryPlan;
 
-/// Takes options over into how the data is taken over. Returns what was taken, one option a line, and the entry that notes it; `None`: the journal has
-/// everything already.
+/// What a canary that goes on has taken over.
+#[derive(Debug, Default)]
+pub(super) struct CanaryCorrections {
+    /// What was taken, one option a line.
+    pub(super) lines: Vec<String>,
+    /// The entries that note it.
+    pub(super) entries: Vec<CanaryEntry>,
+    /// Whether this run leaves the weights of `HAProxy` as they are.
+    pub(super) leaves_weights: bool,
+}
+
+/// Takes options over into how the data is taken over, and where `HAProxy` is. What the journal has already is no correction.
 ///
 /// # Errors
 /// The canary takes no data over.
 pub(super) fn take_options(
     plan: &mut CanaryPlan,
     given: &[GivenOption],
-) -> Result<Option<(Vec<String>, CanaryEntry)>, ExchangeError> {
+) -> Result<CanaryCorrections, ExchangeError> {
     let mut taken = TakenOptions::default();
+    let mut corrections = CanaryCorrections::default();
     let none = "no take-over (`--new-binary` of `ark canary start`)";
     let field = &mut plan.take_over;
     for one in given {
@@ -42,11 +54,27 @@ pub(super) fn take_options(
         };
         taken.take(option, field, command.clone(), String::clone);
     }
-    let Some(plan) = field.as_ref().filter(|_| !taken.lines.is_empty()) else {
-        return Ok(None);
-    };
-    Ok(Some((
-        taken.lines,
-        CanaryEntry::Corrected(Box::new(plan.clone())),
-    )))
+    if let Some(plan) = field.as_ref().filter(|_| !taken.lines.is_empty()) {
+        let entry = CanaryEntry::Corrected(Box::new(plan.clone()));
+        corrections.entries.push(entry);
+    }
+    for one in given {
+        match one {
+            GivenOption::Haproxy(address) => {
+                let (field, show) = (&mut plan.haproxy, HaproxyAddress::to_string);
+                if taken.take("--haproxy", field, address.clone(), show) {
+                    let entry = CanaryEntry::CorrectedHaproxy(address.clone());
+                    corrections.entries.push(entry);
+                }
+            }
+            GivenOption::LeaveWeights => {
+                let line = "--leave-weights: HAProxy keeps the weights that it has";
+                taken.lines.push(line.to_owned());
+                corrections.leaves_weights = true;
+            }
+            _ => {}
+        }
+    }
+    corrections.lines = taken.lines;
+    Ok(corrections)
 }

@@ -7,6 +7,8 @@ use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::serving::{HostIdentity, Serving};
+use crate::haproxy::HaproxyAddress;
+use crate::quarantines::QuarantineMark;
 
 use super::plan::{Baseline, CanaryPlan, TakeOverPlan};
 use super::tripwires::Tripwire;
@@ -50,6 +52,8 @@ pub(super) enum CanaryEntry {
     Paused(bool),
     /// Options were taken over by a run that goes on: how the data is taken over from here on.
     Corrected(Box<TakeOverPlan>),
+    /// Likewise: where `HAProxy` is from here on.
+    CorrectedHaproxy(HaproxyAddress),
     /// The process of the stable version that is about to be stopped.
     Serves(HostIdentity),
     /// A step of the take-over.
@@ -71,8 +75,11 @@ pub(super) struct CanaryStart {
     pub(super) id: String,
     pub(super) plan: CanaryPlan,
     pub(super) baseline: Baseline,
-    /// When it began: an agent that is put into quarantine from then on counts.
+    /// When it began, by the clock of the command.
     pub(super) began_at: Millis,
+    /// From when on an agent that is put into quarantine counts; absent in the journal of an earlier version.
+    #[serde(default)]
+    pub(super) quarantines: Option<QuarantineMark>,
     /// The weights of all servers of the backend.
     pub(super) weights: BTreeMap<String, u32>,
     /// The digest of the program of the host that serves, which is the way back; absent where it cannot be told, or nothing is taken over.
@@ -178,6 +185,9 @@ pub(super) fn read_entries(entries: &[CanaryEntry]) -> Option<(CanaryStart, Cana
             }
             (CanaryEntry::Corrected(plan), Some((begin, _))) => {
                 begin.plan.take_over = Some(TakeOverPlan::clone(plan));
+            }
+            (CanaryEntry::CorrectedHaproxy(address), Some((begin, _))) => {
+                begin.plan.haproxy = address.clone();
             }
             (CanaryEntry::Serves(process), Some((_, state))) => {
                 state.served = Some(process.clone());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ark_client::{ClientError, HostClient};
-use ark_model::ids::Millis;
+use ark_model::meters::UnjudgedReason;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,6 +17,11 @@ use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
 /// How Prometheus calls the error of a query that it cannot read.
 const UNREADABLE_QUERY: &str = "bad_data";
+/// Why a front judges nothing, where the reason is what it is: it cannot read what the host says, or cannot judge by it.
+const UNABLE: [UnjudgedReason; 2] = [UnjudgedReason::UnknownForm, UnjudgedReason::FailedHere];
+/// Why a front judges nothing, where the reason is its load, or what it could not get: this may pass. For all others the reason is the request, the
+/// host, or the front's token.
+const HINDERED: [UnjudgedReason; 2] = [UnjudgedReason::PolicyMissing, UnjudgedReason::Overload];
 /// The remedy where a report is none to compare with.
 const NEW_REPORT: &str = "give the report of a run of `ark synthetic --json` that ends with 0";
 
@@ -55,6 +60,10 @@ pub struct Figures {
     pub denied: Option<u64>,
     /// Of those, how many it judges otherwise than the host.
     pub different: Option<u64>,
+    /// What it could not judge, since it cannot read what the host says or a policy failed at it.
+    pub unable: Option<u64>,
+    /// What it did not judge, since it could not get a policy or had too much to judge.
+    pub hindered: Option<u64>,
     /// The 95th percentile of the time of a request, in milliseconds.
     pub p95_ms: Option<f64>,
     /// Resident memory, in bytes.
@@ -132,23 +141,26 @@ impl<'a> Meter<'a> {
         Ok(values.first().copied().filter(|value| value.is_finite()))
     }
 
-    /// Reads the figures now. `since`: quarantines of before do not count.
+    /// Reads the figures now. `since`: quarantines of before it do not count.
     pub(super) fn read_figures(
         &self,
         plan: &CanaryPlan,
-        since: Millis,
+        since: &QuarantineMark,
     ) -> Result<Figures, MeasureError> {
         let series = &plan.canary_series;
         let window = plan.latency_window.as_secs().max(1);
-        let window_ms =
-            u64::try_from(plan.limits.quarantine_window.as_millis()).unwrap_or(u64::MAX);
-        let from = since.max(Millis(Millis::now().0.saturating_sub(window_ms)));
         let selection = Selection {
             option: "--canary-series",
             series,
         };
         let value = |expression: String| self.query_value(&selection, &expression);
         let count = |expression: String| Ok::<_, MeasureError>(value(expression)?.map(to_count));
+        let unjudged = |reasons: [UnjudgedReason; 2]| {
+            let [one, other] = reasons.map(UnjudgedReason::as_str);
+            count(format!(
+                "sum(ark_front_unjudged_total{{{series},reason=~\"{one}|{other}\"}})"
+            ))
+        };
         Ok(Figures {
             judged: count(format!("sum(ark_front_judged_total{{{series}}})"))?,
             denied: count(format!(
@@ -157,6 +169,8 @@ impl<'a> Meter<'a> {
             different: count(format!(
                 "sum(ark_front_verdicts_total{{{series},result=\"different\"}})"
             ))?,
+            unable: unjudged(UNABLE)?,
+            hindered: unjudged(HINDERED)?,
             p95_ms: value(format!(
                 "1000 * histogram_quantile(0.95, sum by (le) (rate(ark_front_request_duration_seconds_bucket{{{series}}}[{window}s])))"
             ))?,
@@ -164,7 +178,8 @@ impl<'a> Meter<'a> {
             front_started: value(format!("max(process_start_time_seconds{{{series}}})"))?,
             quarantined: read_quarantines(
                 self.client,
-                &QuarantineMark::Moment(from),
+                since,
+                Some(plan.limits.quarantine_window),
                 &plan.limits.quarantines_left_out,
             )?,
             host_process: find_host_process_name(self.client),

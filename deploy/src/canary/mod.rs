@@ -6,7 +6,7 @@
 //! Invariants: every change is in the journal before it is made, so that a run that was killed can go on ([`HostCanary::resume`]) or be undone
 //! ([`HostCanary::abort`]); a measurement that says too little is never a success.
 //!
-//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`prepare`] (what is there before), [`requests`] (what others ask of the run), [`run`], [`takeover`], [`way_back`].
+//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`prepare`] (what is there before), [`requests`] (what others ask of the run), [`orders`] (the files in which they do), [`run`], [`takeover`], [`way_back`].
 //!
 //! Must not know: arguments, how anything is printed.
 
@@ -14,6 +14,7 @@ mod error;
 mod given;
 mod journal;
 mod measure;
+mod orders;
 mod plan;
 mod prepare;
 mod rehearsal;
@@ -27,13 +28,14 @@ mod way_back;
 pub use error::CanaryError;
 pub use journal::{CanaryState, TakeOverStep};
 pub use measure::Figures;
+pub use orders::CanaryOrder;
 pub use plan::{
     Baseline, BaselineSource, CanaryPlan, ExcludedJournals, HealthBounds, TakeOverPlan,
 };
 pub use rehearsal::{rehearse_canary, rehearse_order};
 pub use report::CanaryReport;
 pub(crate) use requests::end_silent;
-pub use requests::{CanaryOrder, read_state, send_request};
+pub use requests::{read_state, send_request};
 pub use run::HostCanary;
 pub use takeover::TakeOver;
 pub use tripwires::{Measurement, MeasurementResult, Tripwire};

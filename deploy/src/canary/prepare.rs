@@ -11,6 +11,7 @@ use crate::exchange::preflight::Preflight;
 use crate::exchange::serving::find_build;
 use crate::haproxy::{HaproxyClient, ServerStatus};
 use crate::prometheus::PrometheusClient;
+use crate::quarantines::QuarantineMark;
 
 use super::error::CanaryError;
 use super::journal::CanaryStart;
@@ -39,16 +40,9 @@ pub(super) fn prepare_canary(
     // The rights of the socket show before the first request moves.
     haproxy.set_weight(&plan.backend, &plan.server, 0)?;
     let baseline = read_baseline(client, &plan)?;
-    let began_at = Millis::now();
-    let front_started = find_front_start(client, &plan, began_at)?;
+    let watched = begin_watch(client, &plan)?;
     check_owners(client, &plan)?;
-    Ok(build_start(
-        plan,
-        &servers,
-        baseline,
-        began_at,
-        front_started,
-    ))
+    Ok(build_start(plan, &servers, baseline, watched))
 }
 
 /// As [`prepare_canary`], and changes nothing: every problem goes to `found`.
@@ -70,7 +64,6 @@ pub(super) fn rehearse_start(
             }
         }
     }
-    let began_at = Millis::now();
     let asked =
         PrometheusClient::new(&plan.prometheus).and_then(|asked| asked.query_values("vector(1)"));
     let asked = asked.map_err(|error| format!("--prometheus {}: {error}", plan.prometheus));
@@ -83,16 +76,10 @@ pub(super) fn rehearse_start(
     if has_prometheus {
         found.take(check_owners(client, &plan));
     }
-    let front_started = has_prometheus
-        .then(|| find_front_start(client, &plan, began_at))
+    let watched = has_prometheus
+        .then(|| begin_watch(client, &plan))
         .and_then(|read| found.take(read));
-    Some(build_start(
-        plan,
-        &servers?,
-        baseline?,
-        began_at,
-        front_started?,
-    ))
+    Some(build_start(plan, &servers?, baseline?, watched?))
 }
 
 fn check_ready(client: &HostClient) -> Result<(), CanaryError> {
@@ -168,18 +155,25 @@ fn read_baseline(client: &HostClient, plan: &CanaryPlan) -> Result<Baseline, Can
     Ok(Meter::new(client, plan)?.read_baseline(plan)?)
 }
 
-/// When the front of the new version was started, in seconds since 1970.
-fn find_front_start(
-    client: &HostClient,
-    plan: &CanaryPlan,
-    began_at: Millis,
-) -> Result<f64, CanaryError> {
-    let figures = Meter::new(client, plan)?.read_figures(plan, began_at)?;
-    figures.front_started.ok_or_else(|| {
+/// What is there when a canary begins, from which on it is watched.
+struct WatchStart {
+    quarantines: QuarantineMark,
+    /// When the front of the new version was started, in seconds since 1970.
+    front_started: f64,
+}
+
+fn begin_watch(client: &HostClient, plan: &CanaryPlan) -> Result<WatchStart, CanaryError> {
+    let quarantines = QuarantineMark::read_host(client)?;
+    let figures = Meter::new(client, plan)?.read_figures(plan, &quarantines)?;
+    let front_started = figures.front_started.ok_or_else(|| {
         CanaryError::Front(format!(
             "Prometheus has no process_start_time_seconds{{{}}}: does it scrape the front of the new version?",
             plan.canary_series
         ))
+    })?;
+    Ok(WatchStart {
+        quarantines,
+        front_started,
     })
 }
 
@@ -187,8 +181,7 @@ fn build_start(
     plan: CanaryPlan,
     servers: &[ServerStatus],
     baseline: Baseline,
-    began_at: Millis,
-    front_started: f64,
+    watched: WatchStart,
 ) -> CanaryStart {
     let weights: BTreeMap<String, u32> = servers
         .iter()
@@ -197,13 +190,14 @@ fn build_start(
     CanaryStart {
         id: format!("canary-{}", TraceId::fresh()),
         baseline,
-        began_at,
+        began_at: Millis::now(),
+        quarantines: Some(watched.quarantines),
         stable_build: plan
             .take_over
             .as_ref()
             .and_then(|plan| find_build(&plan.data_dir)),
         plan,
         weights,
-        front_started,
+        front_started: watched.front_started,
     }
 }

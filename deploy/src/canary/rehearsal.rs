@@ -17,9 +17,10 @@ use crate::runner::{Runner, find_runner};
 use super::error::CanaryError;
 use super::given::take_options;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
+use super::orders::CanaryOrder;
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::rehearse_start;
-use super::requests::CanaryOrder;
+use super::run::check_left_weights;
 use super::takeover::find_host_to_bring_back;
 
 /// Checks everything that a canary needs, and changes nothing. Returns the steps, one a line: their names are those of its journal. What is no step is
@@ -73,18 +74,23 @@ pub fn rehearse_order(
     path: &Path,
     order: CanaryOrder,
     given: &[GivenOption],
+    excluded: &ExcludedJournals,
 ) -> Result<Vec<String>, CanaryError> {
     let owner = ExchangeKind::Canary.owner_for(client);
     let entries = Journal::read_entries::<CanaryEntry>(path, &owner)?;
     let Some((mut begin, state)) = read_entries(&entries) else {
         return Err(CanaryError::None(client.url().to_owned()));
     };
-    let taken = take_options(&mut begin.plan, given)?.unzip().0;
+    let taken = take_options(&mut begin.plan, given)?;
     let mut found = Preflight::default();
     let mut lines = match find_runner(path) {
         Runner::None => {
             found.check_journal(ExchangeKind::Canary, client, path);
-            list_taken_up(client, &begin, &state, order, &mut found)?
+            let leaves_weights = taken.leaves_weights;
+            if order == CanaryOrder::Resume && state.going_back.is_none() {
+                found.take(excluded.refuse_others(client));
+            }
+            list_taken_up(client, &begin, &state, (order, leaves_weights), &mut found)?
         }
         Runner::Process(pid) => vec![describe_order(&format!("process {pid}"), &state, order)],
         Runner::Hidden => vec![describe_order(
@@ -93,7 +99,7 @@ pub fn rehearse_order(
             order,
         )],
     };
-    let taken = taken.unwrap_or_default().into_iter();
+    let taken = taken.lines.into_iter();
     lines.splice(0..0, taken.map(|line| format!("taken: {line}")));
     lines.insert(0, format!("goes-on: {}", begin.id));
     found.finish()?;
@@ -124,17 +130,19 @@ fn describe_order(process: &str, state: &CanaryState, order: CanaryOrder) -> Str
     }
 }
 
-/// What this command would do, since no process runs the canary.
+/// What this command would do, since no process runs the canary. `order`: with whether it leaves the weights alone.
 fn list_taken_up(
     client: &HostClient,
     begin: &CanaryStart,
     state: &CanaryState,
-    order: CanaryOrder,
+    (order, leaves_weights): (CanaryOrder, bool),
     found: &mut Preflight,
 ) -> Result<Vec<String>, CanaryError> {
     let plan = &begin.plan;
-    let haproxy = HaproxyClient::new(plan.haproxy.clone());
-    found.take(haproxy.show_server(&plan.backend, &plan.server));
+    if !leaves_weights {
+        let haproxy = HaproxyClient::new(plan.haproxy.clone());
+        found.take(haproxy.show_server(&plan.backend, &plan.server));
+    }
     let is_back = order == CanaryOrder::Abort || state.going_back.is_some();
     match order {
         CanaryOrder::Pause | CanaryOrder::Promote => return Err(CanaryError::NotRun),
@@ -148,10 +156,11 @@ fn list_taken_up(
                 .as_deref()
                 .unwrap_or("an operator ended it");
             let mut lines = vec![format!("going-back: {reason}{ended}")];
-            lines.push(format!(
-                "went-back: the weights are {:?} again",
-                begin.weights
-            ));
+            lines.push(if leaves_weights {
+                "went-back: the weights are left as they are".to_owned()
+            } else {
+                format!("went-back: the weights are {:?} again", begin.weights)
+            });
             lines.extend(take_over.map(|plan| {
                 format!(
                     "went-back: {}, then {}",
@@ -161,6 +170,7 @@ fn list_taken_up(
             return Ok(lines);
         }
     }
+    found.take(check_left_weights(state, leaves_weights));
     check_going_on(client, plan.take_over.as_ref(), state, found);
     check_take_over(plan.take_over.as_ref(), found);
     let mut lines = Vec::new();

@@ -27,6 +27,9 @@ pub struct CanaryReport {
     /// The file with an administrator's token that the way back made, since the database that was set aside had tokens and the one of before has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// Why the weights of `HAProxy` are not those of before the canary, on a way back that did not need them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unweighed: Option<String>,
     /// Steps that could not be recorded at the host.
     pub unrecorded: Vec<String>,
 }

@@ -1,9 +1,8 @@
 //! What another process asks of the one that runs a canary.
 //!
-//! The request is a file beside the journal, which the run removes when it takes it. Invariant: who asks waits for a bounded time, and for no process
-//! that does nothing.
+//! The files of an order are described in [`super::orders`]. Invariant: who asks waits for a bounded time, and for no process that does nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use crate::runner::{Runner, end_runner, find_runner, is_stopped};
 
 use super::error::CanaryError;
 use super::journal::{CanaryEntry, CanaryState, read_entries};
+use super::orders::{CanaryOrder, SentOrder};
 
 /// The pause between two looks at whether the request was taken.
 const TICK: Duration = Duration::from_millis(50);
@@ -27,41 +27,6 @@ const IN_TAKE_OVER: Duration = Duration::from_hours(14);
 /// How long a command that outlives the process which began it is waited for.
 const OUTLIVING: Duration = Duration::from_mins(10);
 
-/// What another process asks of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CanaryOrder {
-    /// Keep the share.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Go on to the next share now.
-    Promote,
-    /// Go back.
-    Abort,
-}
-
-impl CanaryOrder {
-    pub(super) const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Promote, Self::Abort];
-
-    /// The name, as on the command line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Promote => "promote",
-            Self::Abort => "abort",
-        }
-    }
-}
-
-/// The file in which something is asked of the process that runs a canary.
-pub(super) fn request_path(journal: &Path) -> PathBuf {
-    let mut path = journal.as_os_str().to_owned();
-    path.push(".request");
-    path.into()
-}
-
 /// Where a canary stands; `None`: none is under way. It may run meanwhile.
 ///
 /// # Errors
@@ -72,8 +37,8 @@ pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState
     Ok(read_entries(&entries).map(|(_, state)| state))
 }
 
-/// Asks something of the process that runs the canary, and waits until it takes the request: within a step at once, during the take-over at its
-/// end. Returns whether one took it; if not, the canary is free to be taken up.
+/// Asks something of the process that runs the canary, and waits until it has obeyed: within a step at once, during the take-over at its end. An order
+/// that waits already is waited for first. Returns whether it was obeyed; if not, the canary is free to be taken up.
 ///
 /// # Errors
 /// No canary is under way, its journal cannot be used, the process takes no request in time, or `stop` is set.
@@ -83,35 +48,37 @@ pub fn send_request(
     request: CanaryOrder,
     stop: &AtomicBool,
 ) -> Result<bool, CanaryError> {
-    if read_state(client, path)?.is_none() {
+    let Some(canary) = read_state(client, path)? else {
         return Err(CanaryError::None(client.url().to_owned()));
-    }
-    let file = request_path(path);
-    let sent = write_request(client, path, request, &file, stop);
+    };
+    let order = SentOrder::new(path, &canary.id, request);
+    let sent = wait_obeyed(client, path, &order, stop);
     if !matches!(sent, Ok(true)) {
         // Nobody is to take it later.
-        let _ = std::fs::remove_file(&file);
+        order.withdraw_order();
     }
     sent
 }
 
-fn write_request(
+fn wait_obeyed(
     client: &HostClient,
     path: &Path,
-    request: CanaryOrder,
-    file: &Path,
+    order: &SentOrder,
     stop: &AtomicBool,
 ) -> Result<bool, CanaryError> {
     let owner = ExchangeKind::Canary.owner_for(client);
     let (began, mut stopped_since) = (Instant::now(), None);
-    let mut is_written = false;
+    let mut is_placed = false;
     loop {
         // A command that outlives its killed canary holds the journal too, and takes no request.
-        if is_written && !file.exists() {
-            return Ok(true);
-        }
         match Journal::open::<CanaryEntry>(path, &owner) {
             Ok((_journal, entries)) => {
+                // Whoever ran it may have obeyed and ended since.
+                if order.is_obeyed() {
+                    return Ok(true);
+                }
+                // Before the journal is free for another run, which would obey it.
+                order.withdraw_order();
                 return match read_entries(&entries) {
                     Some(_) => Ok(false),
                     None => Err(CanaryError::None(client.url().to_owned())),
@@ -120,17 +87,20 @@ fn write_request(
             Err(JournalError::InUse { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        if !is_written {
-            std::fs::write(file, request.as_str()).map_err(|cause| CanaryError::Request {
-                path: file.to_owned(),
-                cause,
-            })?;
-            is_written = true;
+        if !is_placed {
+            is_placed = order.place_order()?;
+        } else if !order.is_waiting() {
+            return if order.is_obeyed() {
+                Ok(true)
+            } else {
+                Err(CanaryError::Dropped(order.content.order.as_str()))
+            };
         }
         if stop.load(Ordering::Relaxed) {
             return Err(CanaryError::Interrupted);
         }
-        check_runner(client, path, request, began, &mut stopped_since)?;
+        let checked = check_runner(client, path, order.content.order, began, &mut stopped_since);
+        checked.map_err(|error| order.name_waiting(error))?;
         std::thread::sleep(TICK);
     }
 }

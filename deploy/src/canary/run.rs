@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use ark_client::HostClient;
 use ark_store::is_restore_pending;
@@ -24,21 +24,22 @@ use crate::exclusion::{
 };
 use crate::haproxy::HaproxyClient;
 use crate::journal::{EXCHANGE_ROOM, Journal};
+use crate::quarantines::QuarantineMark;
 use crate::runner::RunMark;
 
 use super::error::CanaryError;
 use super::given::take_options;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
 use super::measure::{Figures, Meter};
+use super::orders::{CanaryOrder, OrderInbox};
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::prepare_canary;
 use super::report::CanaryReport;
-use super::requests::{CanaryOrder, request_path};
 use super::takeover::TakeOver;
 use super::tripwires::{Measurement, MeasurementResult, StepWatch, Tripwire};
 
-/// The longest time between two looks at whether something is asked of the run.
-const TICK: Duration = Duration::from_millis(50);
+/// Why a canary goes back that an operator or a signal ends.
+const ENDED: &str = "an operator ended it";
 
 /// What a run may end with before its end.
 enum Stop {
@@ -50,6 +51,52 @@ impl<E: Into<CanaryError>> From<E> for Stop {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
+}
+
+/// What becomes of the weights of `HAProxy` on a way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WeightReturn {
+    /// They must be those of before.
+    Needed,
+    /// They are set if `HAProxy` takes them.
+    Tried,
+    /// An operator sees to them.
+    Left,
+}
+
+/// A canary that was ended for a rollback.
+pub(crate) struct CanaryLeft {
+    /// Whether its take-over had begun, so that its host is left to the rollback.
+    pub(crate) has_begun: bool,
+    /// Why its weights are not those of before.
+    pub(crate) unweighed: Option<String>,
+}
+
+/// The weights as an operator reads them.
+fn list_weights(weights: &BTreeMap<String, u32>) -> String {
+    let all = weights
+        .iter()
+        .map(|(name, weight)| format!("{name} {weight}"));
+    all.collect::<Vec<_>>().join(", ")
+}
+
+/// Refuses `--leave-weights` for a canary that goes on to give shares.
+pub(super) fn check_left_weights(
+    state: &CanaryState,
+    leaves_weights: bool,
+) -> Result<(), CanaryError> {
+    if leaves_weights && state.going_back.is_none() && state.take_over.is_none() {
+        return Err(CanaryError::LeftWeights);
+    }
+    Ok(())
+}
+
+/// How far a step has come.
+struct StepTimes {
+    /// When its time began.
+    started: Instant,
+    /// Whether it ends at the next success, by an operator's word.
+    promoted: bool,
 }
 
 /// A canary that this process runs.
@@ -65,6 +112,7 @@ pub struct HostCanary<'a> {
     pub(super) path: PathBuf,
     pub(super) begin: CanaryStart,
     pub(super) state: CanaryState,
+    pub(super) weights: WeightReturn,
     records_waiting: StepQueue,
     /// The names of the processes that the host was in the steps before.
     hosts: BTreeSet<String>,
@@ -106,7 +154,7 @@ impl<'a> HostCanary<'a> {
         own.refuse_other(client)?;
         check_token(client, None)?;
         let begin = prepare_canary(client, plan)?;
-        let _ = std::fs::remove_file(request_path(path));
+        OrderInbox::new(path, &begin.id).discard_orders();
         let held = hold_others(client, &excluded.list_journals())?;
         let data_lock = lock_data(&begin)?;
         journal.record_entry(&CanaryEntry::Started(Box::new(begin.clone())))?;
@@ -121,6 +169,7 @@ impl<'a> HostCanary<'a> {
             path: path.to_owned(),
             begin,
             state,
+            weights: WeightReturn::Needed,
             records_waiting: StepQueue::default(),
             hosts: BTreeSet::new(),
             records: 0,
@@ -151,18 +200,24 @@ impl<'a> HostCanary<'a> {
         let found = read_entries(&entries);
         let (mut begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
         let data_lock = lock_data(&begin)?;
-        if let Some((lines, entry)) = take_options(&mut begin.plan, given)? {
-            journal.record_entry(&entry)?;
-            for line in lines {
-                tell("taken", json!({"reason": line}));
-            }
+        let taken = take_options(&mut begin.plan, given)?;
+        for entry in &taken.entries {
+            journal.record_entry(entry)?;
         }
+        for line in &taken.lines {
+            tell("taken", json!({"reason": line}));
+        }
+        let weights = if taken.leaves_weights {
+            WeightReturn::Left
+        } else {
+            WeightReturn::Needed
+        };
         if let Some(plan) = &begin.plan.take_over {
             let keeps_trials = state.going_back.is_some();
             clear_partial_copies(&plan.snapshots, &begin.id, keeps_trials, &mut *tell);
         }
-        let _ = std::fs::remove_file(request_path(path));
-        Ok(Self {
+        let inbox = OrderInbox::new(path, &begin.id);
+        let mut canary = Self {
             client,
             admin: None,
             journal,
@@ -171,12 +226,17 @@ impl<'a> HostCanary<'a> {
             path: path.to_owned(),
             begin,
             state,
+            weights,
             records_waiting: StepQueue::default(),
             hosts: BTreeSet::new(),
             // Beyond what the ended process can have recorded since its last entry.
             records: u32::try_from(entries.len()).unwrap_or(u32::MAX / 2) * 1000,
             tell,
-        })
+        };
+        if canary.state.going_back.is_none() {
+            inbox.obey_abort(&mut || canary.note_abort());
+        }
+        Ok(canary)
     }
 
     /// Checks, before a canary that was taken up goes on, that the host takes the token. One that goes back does so without.
@@ -190,6 +250,26 @@ impl<'a> HostCanary<'a> {
             Some(_) => Ok(()),
             None => check_token(self.client, data_dir),
         }
+    }
+
+    /// Refuses to go on beside a rollback or an upgrade that has begun and not ended, e.g. one that failed when it was to undo this canary. A way back
+    /// may go on.
+    ///
+    /// # Errors
+    /// One has; nothing has changed.
+    pub fn refuse_others(&self, excluded: &ExcludedJournals) -> Result<(), CanaryError> {
+        match self.state.going_back {
+            Some(_) => Ok(()),
+            None => Ok(excluded.refuse_others(self.client)?),
+        }
+    }
+
+    /// Refuses to leave the weights alone where the canary would go on to give shares.
+    ///
+    /// # Errors
+    /// It would; nothing has changed.
+    pub fn check_weights(&self) -> Result<(), CanaryError> {
+        check_left_weights(&self.state, self.weights == WeightReturn::Left)
     }
 
     /// Goes on to the end: all requests and the data for the new version, or everything back.
@@ -232,28 +312,69 @@ impl<'a> HostCanary<'a> {
     }
 
     /// Ends a canary for a rollback, which brings the stable version back by its own steps, also where decisions are lost that somebody accepts:
-    /// the requests go back, and the canary is over. Returns whether its host is left to the rollback.
+    /// the requests go back, and the canary is over. An `HAProxy` that is away or changed does not hold up the rollback, which starts the stable host.
     ///
     /// # Errors
     /// As [`Self::resume`].
-    pub(crate) fn leave_to_rollback(mut self, stop: &AtomicBool) -> Result<bool, CanaryError> {
+    pub(crate) fn leave_to_rollback(
+        mut self,
+        stop: &AtomicBool,
+    ) -> Result<CanaryLeft, CanaryError> {
+        self.weights = WeightReturn::Tried;
         let plan = &self.begin.plan;
         let take_over = plan.take_over.as_ref().filter(|_| self.state.was_stopped);
         // A restore that this canary began and that was interrupted is its own to repeat: no host starts before.
         if take_over.is_some_and(|plan| is_restore_pending(&plan.data_dir)) {
-            return self.abort("a rollback", stop).map(|_| false);
+            let report = self.abort("a rollback", stop)?;
+            return Ok(CanaryLeft {
+                has_begun: false,
+                unweighed: report.unweighed,
+            });
         }
         let has_begun = take_over.is_some();
-        set_weights(
-            &HaproxyClient::new(plan.haproxy.clone()),
-            &plan.backend,
-            &self.begin.weights,
-        )?;
+        let unweighed = self.return_weights().err().map(|error| error.to_string());
+        let unweighed = self.note_unweighed(unweighed);
         let tripwire = Tripwire::Aborted;
-        let text = format!("{}: a rollback", tripwire.as_str());
-        self.record_step("went-back", &text, &json!({"tripwire": tripwire}));
+        let mut text = format!("{}: a rollback", tripwire.as_str());
+        if let Some(unweighed) = &unweighed {
+            text = format!("{text}; {unweighed}");
+        }
+        let figures = json!({"tripwire": tripwire, "unweighed": unweighed});
+        self.record_step("went-back", &text, &figures);
         self.journal.clear_entries()?;
-        Ok(has_begun)
+        Ok(CanaryLeft {
+            has_begun,
+            unweighed,
+        })
+    }
+
+    /// Gives the servers the weights of before again, unless they are left alone.
+    pub(super) fn return_weights(&self) -> Result<(), CanaryError> {
+        let plan = &self.begin.plan;
+        if self.weights == WeightReturn::Left {
+            return Ok(());
+        }
+        let haproxy = HaproxyClient::new(plan.haproxy.clone());
+        set_weights(&haproxy, &plan.backend, &self.begin.weights).map_err(|cause| {
+            CanaryError::Weights {
+                weights: list_weights(&self.begin.weights),
+                cause,
+            }
+        })
+    }
+
+    /// What is to be done by hand about weights that were left alone, or that could not be set, as it is told and reported.
+    pub(super) fn note_unweighed(&mut self, problem: Option<String>) -> Option<String> {
+        let weights = list_weights(&self.begin.weights);
+        let note = match (self.weights, problem) {
+            (WeightReturn::Left, _) => format!(
+                "the weights were left as they are (--leave-weights); before the canary they were {weights}"
+            ),
+            (_, Some(problem)) => problem,
+            (_, None) => return None,
+        };
+        (self.tell)("unweighed", json!({"reason": note}));
+        Some(note)
     }
 
     fn take_steps(&mut self, stop: &AtomicBool) -> Result<Option<TakeOver>, Stop> {
@@ -384,9 +505,56 @@ impl<'a> HostCanary<'a> {
     pub(super) fn weigh_share(&self) -> Result<BTreeMap<String, u32>, CanaryError> {
         let plan = &self.begin.plan;
         let weights = weigh_servers(&self.begin.weights, &plan.server, self.state.share_pct);
+        if self.weights == WeightReturn::Left {
+            return Ok(weights);
+        }
         let haproxy = HaproxyClient::new(plan.haproxy.clone());
         set_weights(&haproxy, &plan.backend, &weights)?;
         Ok(weights)
+    }
+
+    /// Obeys an order of an operator within a step. That the canary goes back is left to the caller.
+    fn obey_order(&mut self, order: CanaryOrder, times: &mut StepTimes) -> Result<(), CanaryError> {
+        match order {
+            CanaryOrder::Abort => self.note_abort(),
+            CanaryOrder::Pause => {
+                self.set_paused(true)?;
+                self.record_step("paused", "an operator keeps the share", &Value::Null);
+            }
+            CanaryOrder::Resume if self.state.paused => {
+                self.set_paused(false)?;
+                self.record_step("resumed", "an operator ended the pause", &Value::Null);
+                times.started = Instant::now();
+            }
+            CanaryOrder::Resume => {
+                let reason = "it was not paused: its step goes on";
+                self.record_step("resumed", reason, &Value::Null);
+            }
+            CanaryOrder::Promote => {
+                times.promoted = true;
+                let reason = "an operator goes on at the next success";
+                self.record_step("promote", reason, &Value::Null);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that an operator ended the canary, so that it goes back also after a kill. A full disk keeps nobody from a way back.
+    fn note_abort(&mut self) {
+        let tripwire = Some(Tripwire::Aborted);
+        let entry = CanaryEntry::GoingBack {
+            tripwire,
+            reason: ENDED.to_owned(),
+        };
+        match self.journal.record_entry(&entry) {
+            Ok(()) => {
+                self.state.going_back = Some(ENDED.to_owned());
+                self.state.tripwire = tripwire;
+            }
+            Err(unnoted) => {
+                (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
+            }
+        }
     }
 
     fn set_paused(&mut self, paused: bool) -> Result<(), CanaryError> {
@@ -398,7 +566,8 @@ impl<'a> HostCanary<'a> {
     /// Measures a share until its time is over and the last measurement is a success.
     fn watch_step(&mut self, share: u32, stop: &AtomicBool) -> Result<(), Stop> {
         let (client, plan) = (self.client, self.begin.plan.clone());
-        let since = self.begin.began_at;
+        let begun = QuarantineMark::Moment(self.begin.began_at);
+        let since = &self.begin.quarantines.clone().unwrap_or(begun);
         let meter = Meter::new(client, &plan)?;
         let first = meter.read_figures(&plan, since).ok();
         let mut step = StepWatch {
@@ -413,28 +582,16 @@ impl<'a> HostCanary<'a> {
             hosts: std::mem::take(&mut self.hosts),
             elsewhere: 0,
         };
-        let mut started = Instant::now();
-        let mut promoted = false;
+        let mut times = StepTimes {
+            started: Instant::now(),
+            promoted: false,
+        };
+        let inbox = OrderInbox::new(&self.path, &self.begin.id);
         loop {
-            match self.wait_for_order(plan.interval, stop) {
-                Some(CanaryOrder::Abort) => {
-                    return Err(Stop::Back(Tripwire::Aborted, "an operator ended it".into()));
-                }
-                Some(CanaryOrder::Pause) => {
-                    self.set_paused(true)?;
-                    self.record_step("paused", "an operator keeps the share", &Value::Null);
-                }
-                Some(CanaryOrder::Resume) => {
-                    self.set_paused(false)?;
-                    self.record_step("resumed", "an operator ended the pause", &Value::Null);
-                    started = Instant::now();
-                }
-                Some(CanaryOrder::Promote) => {
-                    promoted = true;
-                    let reason = "an operator goes on at the next success";
-                    self.record_step("promote", reason, &Value::Null);
-                }
-                None => {}
+            let next = Instant::now() + plan.interval;
+            let obey = &mut |order| self.obey_order(order, &mut times);
+            if inbox.wait_obeying::<CanaryError>(next, stop, obey)? {
+                return Err(Stop::Back(Tripwire::Aborted, ENDED.to_owned()));
             }
             let (measurement, figures) = match meter.read_figures(&plan, since) {
                 Ok(figures) => (step.judge_figures(&figures), Some(figures)),
@@ -445,9 +602,9 @@ impl<'a> HostCanary<'a> {
             };
             let paused = self.state.paused;
             self.tell_check(share, paused, &measurement, figures.as_ref());
-            let over = started.elapsed() >= plan.step && !paused;
+            let over = times.started.elapsed() >= plan.step && !paused;
             let tripwire = match measurement.result {
-                MeasurementResult::Success if over || promoted => {
+                MeasurementResult::Success if over || times.promoted => {
                     let reason = format!("{share} % is healthy: {}", measurement.reason);
                     self.hosts = step.hosts;
                     self.record_step("healthy", &reason, &json!(figures));
@@ -461,30 +618,10 @@ impl<'a> HostCanary<'a> {
                 MeasurementResult::Inconclusive => Tripwire::Inconclusive,
                 MeasurementResult::Error => Tripwire::Error,
             };
-            if !paused && started.elapsed() >= plan.step + plan.deadline {
+            if !paused && times.started.elapsed() >= plan.step + plan.deadline {
                 return Err(Stop::Back(tripwire, measurement.reason));
             }
         }
-    }
-
-    /// Waits for the next check. Returns what is asked of the run meanwhile.
-    fn wait_for_order(&self, time: Duration, stop: &AtomicBool) -> Option<CanaryOrder> {
-        let until = Instant::now() + time;
-        let file = request_path(&self.path);
-        while Instant::now() < until {
-            if stop.load(Ordering::Relaxed) {
-                return Some(CanaryOrder::Abort);
-            }
-            if let Ok(text) = std::fs::read_to_string(&file) {
-                let mut known = CanaryOrder::ALL.into_iter();
-                if let Some(request) = known.find(|one| one.as_str() == text) {
-                    let _ = std::fs::remove_file(&file);
-                    return Some(request);
-                }
-            }
-            std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
-        }
-        None
     }
 
     fn tell_check(
@@ -536,6 +673,7 @@ impl<'a> HostCanary<'a> {
             share_pct: self.state.share_pct,
             take_over,
             token_file: None,
+            unweighed: None,
             unrecorded: self.records_waiting.into_unrecorded(),
         }
     }
@@ -568,3 +706,6 @@ fn check_token(client: &HostClient, data_dir: Option<&Path>) -> Result<(), Canar
     let clients = HostClients { client, submitter };
     Ok(check_access(clients, None, data_dir)?)
 }
+
+#[cfg(test)]
+mod tests;

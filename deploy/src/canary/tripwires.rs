@@ -12,6 +12,11 @@ const HOST_AWAY_CHECKS: u32 = 2;
 /// In how many checks in a row a front must work for another host: the host may have been started again between two checks.
 const ELSEWHERE_CHECKS: u32 = 2;
 
+/// The share of decisions that the front may leave unjudged for reasons of its own, in percent.
+const MAX_UNJUDGED_PCT: u64 = 1;
+/// How many of them at least are more than chance.
+const LEAST_UNJUDGED: u64 = 3;
+
 /// What sends all requests back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -30,6 +35,8 @@ pub enum Tripwire {
     Quarantine,
     /// It judges decisions otherwise.
     Verdicts,
+    /// It cannot judge decisions that the host has judged.
+    Unjudged,
     /// It denies more than before.
     Denials,
     /// It is slow.
@@ -60,6 +67,7 @@ impl Tripwire {
             Self::NoTraffic => "no-traffic",
             Self::Quarantine => "quarantine",
             Self::Verdicts => "verdicts",
+            Self::Unjudged => "unjudged",
             Self::Denials => "denials",
             Self::Latency => "latency",
             Self::Errors => "errors",
@@ -160,8 +168,28 @@ impl StepWatch<'_> {
         else {
             return build_inconclusive("Prometheus has no figures of the front".to_owned());
         };
-        if now.memory_bytes.is_none() || now.front_started.is_none() || now.denied.is_none() {
-            return build_inconclusive("Prometheus lacks figures of the front".to_owned());
+        let lacking = [
+            (now.memory_bytes.is_none(), "process_resident_memory_bytes"),
+            (now.front_started.is_none(), "process_start_time_seconds"),
+            (now.denied.is_none(), "ark_front_judged_total"),
+            (now.different.is_none(), "ark_front_verdicts_total"),
+            (
+                now.unable.is_none() || now.hindered.is_none(),
+                "ark_front_unjudged_total",
+            ),
+        ];
+        if let Some((_, series)) = lacking.into_iter().find(|(is_lacking, _)| *is_lacking) {
+            return build_inconclusive(format!(
+                "Prometheus lacks figures of the front: {series} (--canary-series; a front of an earlier version may not have it)"
+            ));
+        }
+        let since =
+            |of: fn(&Figures) -> Option<u64>| self.count_since(&first, now, of).unwrap_or(0);
+        let (unable, hindered) = (since(|one| one.unable), since(|one| one.hindered));
+        if is_too_much_unjudged(hindered, judged) {
+            return build_inconclusive(format!(
+                "{hindered} decisions were not judged again beside {judged} that were: policies could not be had, or too many waited; GET /verdicts of the front has the reasons"
+            ));
         }
         if judged < limits.min_samples {
             return build_inconclusive(format!(
@@ -175,10 +203,13 @@ impl StepWatch<'_> {
                 self.slow
             ));
         }
-        let denied = self.count_since(&first, now, |one| one.denied).unwrap_or(0);
+        let denied = since(|one| one.denied);
+        let unjudged = unable + hindered;
         Measurement {
             result: MeasurementResult::Success,
-            reason: format!("{judged} decisions, {denied} denied, p95 {p95:.0} ms"),
+            reason: format!(
+                "{judged} decisions, {denied} denied, {unjudged} unjudged, p95 {p95:.0} ms"
+            ),
         }
     }
 
@@ -229,6 +260,13 @@ impl StepWatch<'_> {
             return Some(build_failure(Tripwire::Verdicts, problem));
         }
         let judged = self.count_since(first, now, |one| one.judged).unwrap_or(0);
+        let unable = self.count_since(first, now, |one| one.unable).unwrap_or(0);
+        if is_too_much_unjudged(unable, judged) {
+            let problem = format!(
+                "{unable} decisions could not be judged again beside {judged} that were; GET /verdicts of the front has the reasons"
+            );
+            return Some(build_failure(Tripwire::Unjudged, problem));
+        }
         let denied = self.count_since(first, now, |one| one.denied).unwrap_or(0);
         if judged >= limits.min_samples
             && let Some(problem) = find_more_denials(self.baseline, (judged, denied), limits.sigmas)
@@ -276,6 +314,15 @@ const fn build_inconclusive(reason: String) -> Measurement {
         result: MeasurementResult::Inconclusive,
         reason,
     }
+}
+
+/// Whether too much was left unjudged beside what was judged to say what the front would judge.
+const fn is_too_much_unjudged(unjudged: u64, judged: u64) -> bool {
+    unjudged >= LEAST_UNJUDGED
+        && unjudged.saturating_mul(100)
+            > unjudged
+                .saturating_add(judged)
+                .saturating_mul(MAX_UNJUDGED_PCT)
 }
 
 /// Whether more is denied than chance explains: a binomial test with the share of before, one-sided, at the level of that many standard
@@ -369,6 +416,8 @@ mod tests {
             judged: Some(requests),
             denied: Some(requests / 10),
             different: Some(0),
+            unable: Some(0),
+            hindered: Some(0),
             p95_ms: Some(20.0),
             memory_bytes: Some(1e8),
             front_started: Some(1000.0),
@@ -464,7 +513,7 @@ mod tests {
             MeasurementResult::Success
         );
         type Change = fn(&mut Figures);
-        let faults: [(Tripwire, Change); 10] = [
+        let faults: [(Tripwire, Change); 11] = [
             (Tripwire::Down, |one| one.server.status = "DOWN".to_owned()),
             (Tripwire::Down, |one| one.server.connection_errors = 1),
             (Tripwire::Down, |one| one.server.redispatched = 1),
@@ -473,6 +522,7 @@ mod tests {
                 one.quarantined = vec!["kyle".to_owned()];
             }),
             (Tripwire::Verdicts, |one| one.different = Some(1)),
+            (Tripwire::Unjudged, |one| one.unable = Some(3)),
             (Tripwire::Denials, |one| one.denied = Some(40)),
             (Tripwire::Errors, |one| one.server.server_errors = 5),
             (Tripwire::Errors, |one| {
@@ -540,12 +590,16 @@ mod tests {
     #[test]
     fn too_few_samples_are_inconclusive() {
         let limits = build_bounds();
-        let lacking: [fn(&mut Figures); 5] = [
+        let lacking: [fn(&mut Figures); 9] = [
             |one| one.judged = None,
             |one| one.denied = None,
             |one| one.p95_ms = None,
             |one| one.memory_bytes = None,
             |one| one.front_started = None,
+            |one| one.different = None,
+            |one| one.unable = None,
+            |one| one.hindered = None,
+            |one| one.hindered = Some(3),
         ];
         for change in lacking {
             let mut figures = build_figures(100);
@@ -564,6 +618,48 @@ mod tests {
                 .result,
             MeasurementResult::Inconclusive
         );
+    }
+
+    #[test]
+    fn what_a_front_cannot_judge_counts_by_its_share_in_the_step() {
+        let limits = build_bounds();
+        // Judged, and not judged in the step: a few are chance, and so is a small share.
+        for (judged, unjudged, is_too_much) in [
+            (30, 2, false),
+            (30, 3, true),
+            (0, 3, true),
+            (297, 3, false),
+            (296, 3, true),
+            (1000, 10, false),
+            (1000, 11, true),
+        ] {
+            let judge = |change: fn(&mut Figures, u64)| {
+                let mut step = build_watch(&limits);
+                let mut before = build_figures(0);
+                // What was left before the step began does not count.
+                change(&mut before, 1000);
+                step.first = Some(before);
+                let mut now = build_figures(judged);
+                now.server.sessions = judged + unjudged;
+                change(&mut now, 1000 + unjudged);
+                step.judge_figures(&now)
+            };
+            let unable = judge(|one, count| one.unable = Some(count));
+            let failure = MeasurementResult::Failure(Tripwire::Unjudged);
+            assert_eq!(unable.result == failure, is_too_much, "{}", unable.reason);
+            let hindered = judge(|one, count| one.hindered = Some(count));
+            let expected = if is_too_much {
+                MeasurementResult::Inconclusive
+            } else {
+                MeasurementResult::Success
+            };
+            assert_eq!(hindered.result, expected, "{}", hindered.reason);
+            if !is_too_much {
+                assert_eq!(unable.result, MeasurementResult::Success);
+                let figure = format!("{unjudged} unjudged");
+                assert!(unable.reason.contains(&figure), "{}", unable.reason);
+            }
+        }
     }
 
     #[test]

@@ -6,13 +6,11 @@ use serde_json::json;
 
 use crate::exchange::ExchangeError;
 use crate::exchange::token::TokenFile;
-use crate::exchange::traffic::set_weights;
-use crate::haproxy::HaproxyClient;
 
 use super::error::CanaryError;
 use super::journal::CanaryEntry;
 use super::report::CanaryReport;
-use super::run::HostCanary;
+use super::run::{HostCanary, WeightReturn};
 use super::takeover::{begin_way_back, bring_stable_back, check_way_back, find_host_to_bring_back};
 use super::tripwires::Tripwire;
 
@@ -36,17 +34,18 @@ impl HostCanary<'_> {
         {
             return Err(self.refuse_way_back(refused));
         }
-        let plan = &self.begin.plan;
         // The requests go back whatever fails from here on, also where a full disk takes no entry: the stable fronts park them while the host comes back.
         // The entry is made also where HAProxy is away.
-        let haproxy = HaproxyClient::new(plan.haproxy.clone());
-        let weighed = set_weights(&haproxy, &plan.backend, &self.begin.weights);
+        let weighed = self.return_weights();
         let begun = take_over.as_ref().map_or(Ok(None), |plan| {
             let lock = self.journal.share_lock()?;
             begin_way_back(plan, &self.begin.id, &lock, stop).map_err(CanaryError::from)
         });
         if let Ok(Some(refused)) = begun {
-            self.weigh_share()?;
+            // That the way back is refused is what counts.
+            if let Err(unweighed) = self.weigh_share() {
+                (self.tell)("unweighed", json!({"reason": unweighed.to_string()}));
+            }
             return Err(self.refuse_way_back(refused));
         }
         let noted = if is_new {
@@ -74,20 +73,28 @@ impl HostCanary<'_> {
             })?;
         }
         noted?;
-        weighed?;
+        let unweighed = match weighed {
+            Err(error) if self.weights == WeightReturn::Needed => return Err(error),
+            weighed => self.note_unweighed(weighed.err().map(|error| error.to_string())),
+        };
         self.admin = token_file.read_client(self.client)?;
         if self.admin.is_some() {
             (self.tell)("token", json!({"reason": token_file.describe_token()}));
         }
-        let text = tripwire.map_or_else(
+        let mut text = tripwire.map_or_else(
             || reason.to_owned(),
             |tripwire| format!("{}: {reason}", tripwire.as_str()),
         );
-        self.record_step("went-back", &text, &json!({"tripwire": tripwire}));
+        if let Some(unweighed) = &unweighed {
+            text = format!("{text}; {unweighed}");
+        }
+        let figures = json!({"tripwire": tripwire, "unweighed": unweighed});
+        self.record_step("went-back", &text, &figures);
         self.journal.clear_entries()?;
         let token_file = self.admin.is_some().then(|| token_file.into_path());
         let mut report = self.into_report(false, tripwire, reason.to_owned(), None);
         report.token_file = token_file;
+        report.unweighed = unweighed;
         Ok(report)
     }
 

@@ -49,6 +49,8 @@ pub enum GivenOption {
     HealthPause(Duration),
     /// `--haproxy`
     Haproxy(HaproxyAddress),
+    /// `--leave-weights`
+    LeaveWeights,
     /// `--backend`
     Backend(String),
     /// `--server`

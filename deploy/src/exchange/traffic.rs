@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::haproxy::{HaproxyClient, HaproxyError, MAX_WEIGHT};
+use crate::haproxy::{HaproxyClient, HaproxyError, MAX_WEIGHT, ServerStatus};
 
 /// The weights by which a server gets a share of the requests, in percent, and the others the rest as they shared it before.
 pub(crate) fn weigh_servers(
@@ -46,25 +46,49 @@ pub(crate) fn weigh_servers(
         .collect()
 }
 
-/// Sets weights: those that grow first, so that nothing is without a server.
+/// Sets weights: those that grow first, so that nothing is without a server. Where one cannot be set, the others are, as long as one of them gets
+/// requests.
+///
+/// # Errors
+/// The first weight that could not be set.
 pub(crate) fn set_weights(
     haproxy: &HaproxyClient,
     backend: &str,
     weights: &BTreeMap<String, u32>,
 ) -> Result<(), HaproxyError> {
     let now = haproxy.show_servers(backend)?;
+    set_all(&now, weights, &mut |name, weight| {
+        haproxy.set_weight(backend, name, weight)
+    })
+}
+
+/// As [`set_weights`]. `now`: the servers that there are.
+fn set_all<E>(
+    now: &[ServerStatus],
+    weights: &BTreeMap<String, u32>,
+    set: &mut dyn FnMut(&str, u32) -> Result<(), E>,
+) -> Result<(), E> {
     let grows = |name: &String, weight: &u32| {
         let server = now.iter().find(|server| server.name == *name);
         server.is_some_and(|server| server.weight < *weight)
     };
-    for is_growing in [true, false] {
+    let (mut problem, mut gets_requests) = (None, false);
+    // Of those that shrink, those that keep something come first.
+    for (is_growing, is_kept) in [(true, true), (false, true), (false, false)] {
         for (name, weight) in weights {
-            if grows(name, weight) == is_growing {
-                haproxy.set_weight(backend, name, *weight)?;
+            if grows(name, weight) != is_growing || (*weight > 0) != is_kept {
+                continue;
+            }
+            if !is_kept && problem.is_some() && !gets_requests {
+                break;
+            }
+            match set(name, *weight) {
+                Ok(()) => gets_requests |= *weight > 0,
+                Err(error) => problem = problem.or(Some(error)),
             }
         }
     }
-    Ok(())
+    problem.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -75,6 +99,51 @@ mod tests {
         of.iter()
             .map(|(name, weight)| ((*name).to_owned(), *weight))
             .collect()
+    }
+
+    #[test]
+    fn a_server_that_is_gone_keeps_no_other_from_its_weight_unless_none_would_be_left() {
+        let build_server = |name: &str, weight: u32| ServerStatus {
+            name: name.to_owned(),
+            status: "UP".to_owned(),
+            weight,
+            sessions: 0,
+            current: 0,
+            connection_errors: 0,
+            response_errors: 0,
+            server_errors: 0,
+            repeated: 0,
+            redispatched: 0,
+            failed_checks: 0,
+            times_down: 0,
+            check: "L7OK".to_owned(),
+        };
+        let weights = collect_weights(&[("canary", 0), ("one", 100), ("two", 100)]);
+        type Case<'a> = (&'a [&'a str], &'a [(&'a str, u32)]);
+        let cases: [Case<'_>; 4] = [
+            (&[], &[("one", 100), ("two", 100), ("canary", 0)]),
+            (&["one"], &[("two", 100), ("canary", 0)]),
+            (&["one", "two"], &[]),
+            (&["canary"], &[("one", 100), ("two", 100)]),
+        ];
+        for (gone, expected) in cases {
+            let servers = [("canary", 256), ("one", 0), ("two", 0)];
+            let there = servers.iter().filter(|(name, _)| !gone.contains(name));
+            let now: Vec<_> = there
+                .map(|(name, weight)| build_server(name, *weight))
+                .collect();
+            let mut done = Vec::new();
+            let set = set_all(&now, &weights, &mut |name, weight| {
+                if gone.contains(&name) {
+                    return Err(name.to_owned());
+                }
+                done.push((name.to_owned(), weight));
+                Ok(())
+            });
+            assert_eq!(set.err().as_deref(), gone.first().copied());
+            let done: Vec<(&str, u32)> = done.iter().map(|(name, of)| (&**name, *of)).collect();
+            assert_eq!(done, expected, "{gone:?}");
+        }
     }
 
     #[test]

@@ -277,7 +277,7 @@ pub fn run_synthetic(
     observed.left_open = orders.cancel_all(client);
     // The load breaks rules on purpose, and a validation beside it puts its probe into quarantine.
     let left_out = [options.agent.clone(), VALIDATION_PROBE.to_owned()];
-    observed.new_quarantines = Some(read_quarantines(client, &before, &left_out));
+    observed.new_quarantines = Some(read_quarantines(client, &before, None, &left_out));
     Ok(SyntheticReport::from_observations(
         observed,
         options,

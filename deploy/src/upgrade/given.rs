@@ -72,6 +72,7 @@ pub(super) fn take_options(
             | GivenOption::Shares(_)
             | GivenOption::Step(_)
             | GivenOption::Interval(_)
+            | GivenOption::LeaveWeights
             | GivenOption::UpgradeJournal(_) => {}
         }
     }

@@ -20,6 +20,7 @@ pub mod action_types;
 pub mod check;
 pub mod control;
 pub mod decision;
+pub mod deployment;
 pub mod execution;
 pub mod facts;
 pub mod form;

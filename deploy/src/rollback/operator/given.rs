@@ -77,6 +77,7 @@ pub(super) fn take_options(
             | GivenOption::Shares(_)
             | GivenOption::Step(_)
             | GivenOption::Interval(_)
+            | GivenOption::LeaveWeights
             | GivenOption::StartStableCommand(_)
             | GivenOption::Config(_)
             | GivenOption::EnvFile(_)

@@ -23,23 +23,29 @@ impl Rollback<'_> {
                 Ok(true) => std::thread::sleep(TICK),
                 Ok(false) => {
                     let taken = HostCanary::take_up(client, path, &[], &mut *self.tell)?;
-                    if taken.leave_to_rollback(stop)? {
-                        return Ok(format!(
-                            "{} was ended; what its take-over began is undone by the next steps",
-                            canary.id
-                        ));
+                    let left = taken.leave_to_rollback(stop)?;
+                    let mut detail = if left.has_begun {
+                        let next = "what its take-over began is undone by the next steps";
+                        format!("{} was ended; {next}", canary.id)
+                    } else {
+                        format!("{} was undone", canary.id)
+                    };
+                    if let Some(unweighed) = left.unweighed {
+                        detail = format!("{detail}; {unweighed}");
                     }
-                    break;
+                    return Ok(detail);
                 }
-                // It would hold up the way back: what it left is undone in its stead.
-                Err(error @ CanaryError::Silent { pid, .. }) => {
+                // It has ended meanwhile.
+                Err(CanaryError::None(_)) => break,
+                Err(error) => {
+                    let Some(pid) = error.find_silent() else {
+                        return Err(error.into());
+                    };
+                    // It would hold up the way back: what it left is undone in its stead.
                     let reason = format!("{error}; it is ended now");
                     (self.tell)("canary", json!({"reason": reason}));
                     end_silent(path, pid)?;
                 }
-                // It has ended meanwhile.
-                Err(CanaryError::None(_)) => break,
-                Err(error) => return Err(error.into()),
             }
         }
         Ok(format!("{} was undone", canary.id))

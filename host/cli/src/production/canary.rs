@@ -21,7 +21,7 @@ use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
 use crate::usage::{UsageError, ensure_usage};
 
-use super::host_commands::{GoOnArgs, RehearsalArgs, parse_seconds};
+use super::host_commands::{GoOnArgs, RehearsalArgs, parse_seconds, parse_version_name};
 use super::interrupts::watch_interrupts;
 use super::journals::choose_journal;
 use super::{describe_step, print_steps, print_unrecorded, report_problems};
@@ -50,7 +50,7 @@ enum CanaryCommand {
     /// Keeps the share that the new version has, and goes on checking.
     Pause(RehearsalArgs),
     /// Ends a pause; or goes on with a canary whose command was killed.
-    Resume(GoOnArgs),
+    Resume(ResumeArgs),
     /// Goes on to the next share at the next check that is a success.
     Promote(RehearsalArgs),
     /// Moves all requests back to the stable fronts; after a kill, undoes what was begun.
@@ -63,7 +63,7 @@ impl CanaryCommand {
         let (args, order) = match self {
             Self::Start(_) | Self::Status => return None,
             Self::Pause(args) => (args, CanaryOrder::Pause),
-            Self::Resume(args) => (&args.rehearsal, CanaryOrder::Resume),
+            Self::Resume(args) => (&args.go_on.rehearsal, CanaryOrder::Resume),
             Self::Promote(args) => (args, CanaryOrder::Promote),
             Self::Abort(args) => (&args.rehearsal, CanaryOrder::Abort),
         };
@@ -72,9 +72,37 @@ impl CanaryCommand {
 }
 
 #[derive(Debug, Args)]
+struct ResumeArgs {
+    #[command(flatten)]
+    go_on: GoOnArgs,
+    #[command(flatten)]
+    others: OtherJournalArgs,
+}
+
+/// Where the journals of the exchanges are beside which a canary does not go on.
+#[derive(Debug, Default, Args)]
+struct OtherJournalArgs {
+    /// The journal of this host's upgrades, none of which may be under way, if it has another place than its own.
+    #[arg(long, value_name = "FILE")]
+    upgrade_journal: Option<PathBuf>,
+    /// The journal of this host's rollbacks, likewise.
+    #[arg(long, value_name = "FILE")]
+    rollback_journal: Option<PathBuf>,
+}
+
+impl OtherJournalArgs {
+    fn choose_journals(&self, client: &HostClient) -> anyhow::Result<ExcludedJournals> {
+        Ok(ExcludedJournals {
+            upgrade: choose_journal(self.upgrade_journal.clone(), "upgrade", client)?,
+            rollback: choose_journal(self.rollback_journal.clone(), "rollback", client)?,
+        })
+    }
+}
+
+#[derive(Debug, Args)]
 struct CanaryStartArgs {
     /// The name of the new version, for the record.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_version_name)]
     name: String,
     /// The runtime socket of `HAProxy`: a path, or HOST:PORT. It needs `level admin`.
     #[arg(long, env = "ARK_HAPROXY", value_name = "SOCKET")]
@@ -172,12 +200,8 @@ struct CanaryStartArgs {
     /// Starts the stable version again, and returns.
     #[arg(long, value_name = "COMMAND", requires = "new_binary")]
     start_stable_command: Option<String>,
-    /// The journal of this host's upgrades, none of which may be under way, if it has another place than its own.
-    #[arg(long, value_name = "FILE")]
-    upgrade_journal: Option<PathBuf>,
-    /// The journal of this host's rollbacks, likewise.
-    #[arg(long, value_name = "FILE")]
-    rollback_journal: Option<PathBuf>,
+    #[command(flatten)]
+    others: OtherJournalArgs,
     /// How long each of these commands, and the start of a host, may take, in seconds. Fronts park requests for 30 s (`--hold-for`).
     #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
     take_over_timeout: f64,
@@ -279,11 +303,17 @@ fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
     if let Some(order) = args.command.find_rehearsed() {
+        let mut others = OtherJournalArgs::default();
         let given = match args.command {
-            CanaryCommand::Resume(args) | CanaryCommand::Abort(args) => args.list_given()?,
+            CanaryCommand::Resume(args) => {
+                others = args.others;
+                args.go_on.list_given()?
+            }
+            CanaryCommand::Abort(args) => args.list_given()?,
             _ => Vec::new(),
         };
-        let steps = rehearse_order(&client, &journal, order, &given)?;
+        let excluded = others.choose_journals(&client)?;
+        let steps = rehearse_order(&client, &journal, order, &given, &excluded)?;
         print_steps(&steps, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -293,10 +323,7 @@ fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
         }
         CanaryCommand::Start(start) => {
             let dry_run = start.rehearsal.dry_run;
-            let excluded = ExcludedJournals {
-                upgrade: choose_journal(start.upgrade_journal.clone(), "upgrade", &client)?,
-                rollback: choose_journal(start.rollback_journal.clone(), "rollback", &client)?,
-            };
+            let excluded = start.others.choose_journals(&client)?;
             let plan = start.into_plan()?;
             if !dry_run
                 && let Some(take_over) = &plan.take_over
@@ -320,7 +347,8 @@ fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             return ask_canary(&client, &journal, CanaryOrder::Promote, args.json);
         }
         CanaryCommand::Resume(more) => {
-            let given = more.list_given()?;
+            let excluded = more.others.choose_journals(&client)?;
+            let given = more.go_on.list_given()?;
             let stop = watch_interrupts()?;
             let request = CanaryOrder::Resume;
             // A process that runs it takes no options: with some, the canary is taken up or that is refused.
@@ -328,6 +356,8 @@ fn run_canary(args: CanaryArgs) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             let canary = HostCanary::take_up(&client, &journal, &given, &mut tell)?;
+            canary.refuse_others(&excluded)?;
+            canary.check_weights()?;
             canary.check_token()?;
             canary.resume(&stop)?
         }
@@ -358,12 +388,23 @@ fn send_and_print(
 ) -> anyhow::Result<bool> {
     let canary = read_state(client, journal)?;
     let is_taken = send_request(client, journal, request, stop)?;
+    let was_paused = canary.as_ref().map(|canary| canary.paused);
     let (id, version) = canary.map(|canary| (canary.id, canary.version)).unzip();
     if is_taken && json {
-        print_json(&json!({"request": request.as_str(), "id": id, "version": version}))?;
+        print_json(
+            &json!({"request": request.as_str(), "id": id, "version": version, "was_paused": was_paused}),
+        )?;
     } else if is_taken {
         let version = version.as_deref().unwrap_or("the version");
-        print_line!("the canary of {version} has taken it: {}", request.as_str());
+        let note = if request == CanaryOrder::Resume && was_paused == Some(false) {
+            "; it was not paused, and its step goes on"
+        } else {
+            ""
+        };
+        print_line!(
+            "the canary of {version} has taken it: {}{note}",
+            request.as_str()
+        );
     }
     Ok(is_taken)
 }
@@ -398,6 +439,9 @@ fn print_report(report: &CanaryReport, json: bool) -> anyhow::Result<()> {
             report.version,
             report.reason
         );
+        if let Some(unweighed) = &report.unweighed {
+            print_line!("{unweighed}");
+        }
         if let Some(file) = &report.token_file {
             print_line!(
                 "the database of before has no token; a new one of an administrator is in {}",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ark_deploy::exchange::{GivenOption, HostControl, ValidationPlan};
 use ark_deploy::haproxy::HaproxyAddress;
 use ark_deploy::rollback::TrafficPlan;
+use ark_model::deployment::{NAME_BYTES, NAME_PATTERN, is_name};
 use clap::Args;
 
 use crate::usage::{UsageError, ensure_usage};
@@ -16,17 +17,34 @@ use super::telemetry::{TelemetryChoice, find_exchanged_telemetry};
 pub(super) const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 /// The longest time that an option gives, in seconds.
 const MAX_SECONDS: f64 = 1e7;
+/// The shortest one: a shorter one may be no time at all, in which nothing is waited for or looked at.
+const MIN_SECONDS: f64 = 0.001;
 
 /// Reads a time.
 ///
 /// # Errors
-/// The value is not above 0, or too large.
+/// The value is too small, or too large.
 pub(super) fn parse_seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
     ensure_usage!(
-        value > 0.0 && value <= MAX_SECONDS,
-        "{option} {value}: give more than 0 and at most {MAX_SECONDS} seconds"
+        (MIN_SECONDS..=MAX_SECONDS).contains(&value),
+        "{option} {value}: give more than 0, {MIN_SECONDS} at least, and at most {MAX_SECONDS} seconds"
     );
     Ok(Duration::from_secs_f64(value))
+}
+
+/// Reads the name of a version, as the host takes it in the steps of a deployment.
+///
+/// # Errors
+/// A host would record no step of it.
+pub(super) fn parse_version_name(text: &str) -> Result<String, String> {
+    if is_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "give {} to {} characters that match {NAME_PATTERN}, e.g. 2.0.0",
+        NAME_BYTES.start(),
+        NAME_BYTES.end()
+    ))
 }
 
 /// Where the host is on this machine.
@@ -130,6 +148,13 @@ pub(super) struct GoOnArgs {
     /// How long each of these commands, and the start of a host, may take, in seconds, likewise.
     #[arg(long, value_name = "SECONDS")]
     take_over_timeout: Option<f64>,
+    /// The runtime socket of `HAProxy`, in place of the one with which the canary was begun, likewise. `ARK_HAPROXY` does not give it.
+    #[arg(long, value_name = "SOCKET")]
+    haproxy: Option<HaproxyAddress>,
+    /// Do not set the weights of `HAProxy`, e.g. where it, its backend or a server is gone, likewise: an operator sees to it that the stable fronts have
+    /// the requests (or, for a take-over that goes on, the new version's).
+    #[arg(long, conflicts_with = "haproxy")]
+    leave_weights: bool,
     #[command(flatten)]
     pub(super) rehearsal: RehearsalArgs,
 }
@@ -145,6 +170,10 @@ impl GoOnArgs {
         if let Some(timeout) = self.take_over_timeout {
             let timeout = parse_seconds("--take-over-timeout", timeout)?;
             given.push(GivenOption::Timeout(timeout));
+        }
+        given.extend(self.haproxy.map(GivenOption::Haproxy));
+        if self.leave_weights {
+            given.push(GivenOption::LeaveWeights);
         }
         Ok(given)
     }

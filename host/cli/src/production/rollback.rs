@@ -19,7 +19,7 @@ use crate::time::format_moment;
 use crate::usage::{UsageError, ensure_usage};
 
 use super::host_commands::{
-    HostPlaceArgs, INTERRUPT_GRACE, TrafficArgs, ValidationArgs, parse_seconds,
+    HostPlaceArgs, INTERRUPT_GRACE, TrafficArgs, ValidationArgs, parse_seconds, parse_version_name,
 };
 use super::interrupts::watch_interrupts_within;
 use super::journals::{choose_journal, default_journal};
@@ -59,13 +59,8 @@ struct RollbackStartArgs {
     #[arg(long, value_name = "FILE")]
     stable_binary: Option<PathBuf>,
     /// The name of the stable version, for the record [default: what its `ark version` says].
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "",
-        hide_default_value = true
-    )]
-    name: String,
+    #[arg(long, value_name = "NAME", value_parser = parse_version_name)]
+    name: Option<String>,
     /// Why, for the record [default: an operator goes back].
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -108,9 +103,7 @@ impl RollbackStartArgs {
     /// What is given, for a rollback that goes on. Values are checked in any case.
     fn list_given(&self, client: &HostClient) -> anyhow::Result<Vec<GivenOption>> {
         let mut given = Vec::new();
-        if !self.name.is_empty() {
-            given.push(GivenOption::Name(self.name.clone()));
-        }
+        given.extend(self.name.clone().map(GivenOption::Name));
         given.extend(self.reason.clone().map(GivenOption::Reason));
         given.extend(self.stable_binary.clone().map(GivenOption::StableBinary));
         self.place.list_given(&mut given)?;
@@ -153,7 +146,8 @@ impl RollbackStartArgs {
             .place
             .control("--start-command", self.start_command.as_deref())?;
         Ok(Some(RollbackPlan {
-            version: self.name,
+            // Empty: what the program says.
+            version: self.name.unwrap_or_default(),
             reason: self
                 .reason
                 .unwrap_or_else(|| "an operator goes back".to_owned()),

@@ -18,7 +18,7 @@ use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
 use crate::usage::UsageError;
 
-use super::host_commands::{HostPlaceArgs, INTERRUPT_GRACE, ValidationArgs};
+use super::host_commands::{HostPlaceArgs, INTERRUPT_GRACE, ValidationArgs, parse_version_name};
 use super::interrupts::watch_interrupts_within;
 use super::journals::{choose_journal, default_journal};
 use super::{describe_step, print_steps, print_unrecorded, report_problems};
@@ -38,13 +38,8 @@ pub(crate) struct UpgradeArgs {
     #[arg(long, conflicts_with_all = ["new_binary", "back"])]
     keep: bool,
     /// The name of the new version, for the record [default: what its `ark version` says].
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "",
-        hide_default_value = true
-    )]
-    name: String,
+    #[arg(long, value_name = "NAME", value_parser = parse_version_name)]
+    name: Option<String>,
     #[command(flatten)]
     place: HostPlaceArgs,
     /// The `ark` of the version that serves [default: this program; with --unit the program of the unit].
@@ -88,9 +83,7 @@ impl UpgradeArgs {
     /// What is given, for an upgrade that goes on. Values are checked in any case.
     fn list_given(&self, client: &HostClient) -> anyhow::Result<Vec<GivenOption>> {
         let mut given = Vec::new();
-        if !self.name.is_empty() {
-            given.push(GivenOption::Name(self.name.clone()));
-        }
+        given.extend(self.name.clone().map(GivenOption::Name));
         self.place.list_given(&mut given)?;
         given.extend(self.stable_binary.clone().map(GivenOption::StableBinary));
         given.extend(self.start_command.clone().map(GivenOption::StartCommand));
@@ -136,7 +129,8 @@ impl UpgradeArgs {
             }
         }
         Ok(Some(UpgradePlan {
-            version: self.name,
+            // Empty: what the program says.
+            version: self.name.unwrap_or_default(),
             new_binary,
             stable_binary,
             data_dir,

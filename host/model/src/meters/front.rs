@@ -55,6 +55,52 @@ impl VerdictResult {
     }
 }
 
+/// Why a decision could not be judged again.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, strum::IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+#[repr(usize)]
+pub enum UnjudgedReason {
+    /// A dry run leaves no record.
+    DryRun,
+    /// The owner does not show the record, with its action and facts.
+    NoRecord,
+    /// The answer or the request was too large to be kept.
+    NotRead,
+    /// The answer is not of the form that this version reads.
+    UnknownForm,
+    /// A policy failed at the owner. The failure may be one of time.
+    PolicyFailed,
+    /// A policy failed at the front.
+    FailedHere,
+    /// A policy that judged cannot be had.
+    PolicyMissing,
+    /// Too many answers waited already.
+    Overload,
+}
+
+impl UnjudgedReason {
+    /// Every reason, in the order of [`FrontMeters::unjudged_reasons`].
+    pub const ALL: [Self; 8] = [
+        Self::DryRun,
+        Self::NoRecord,
+        Self::NotRead,
+        Self::UnknownForm,
+        Self::PolicyFailed,
+        Self::FailedHere,
+        Self::PolicyMissing,
+        Self::Overload,
+    ];
+
+    /// Returns the name as a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// The name of the process of a front's owner, as it says it itself.
 #[derive(Debug, Default)]
 pub struct OwnerProcess(Mutex<Option<String>>);
@@ -88,6 +134,8 @@ pub struct FrontMeters {
     pub repeats: Counter,
     /// Decisions that were judged again, by [`VerdictResult`].
     pub verdicts: [Counter; 3],
+    /// Decisions that were not judged again, by [`UnjudgedReason`] (see [`Self::count_unjudged`]).
+    pub unjudged_reasons: [Counter; 8],
     /// What the front itself makes of decisions, by outcome (see [`Self::count_judged`]).
     pub judged: [Counter; 3],
     /// Answers whose decisions wait to be judged again.
@@ -111,6 +159,14 @@ impl FrontMeters {
     /// Counts what the front makes of a decision.
     pub fn count_judged(&self, outcome: Outcome) {
         if let Some(count) = self.judged.get(outcome as usize) {
+            count.increment();
+        }
+    }
+
+    /// Counts a decision that was not judged again.
+    pub fn count_unjudged(&self, reason: UnjudgedReason) {
+        self.count_verdict(VerdictResult::Unjudged);
+        if let Some(count) = self.unjudged_reasons.get(reason as usize) {
             count.increment();
         }
     }

@@ -19,7 +19,7 @@ mod streams;
 
 pub use agents::{AgentMeter, AgentMeters, Deployment, QUARANTINE_CAUSES};
 pub use api::{ANSWER_CLASSES, ApiMeters, CallKind, CallMeter};
-pub use front::{FrontMeters, OwnerProcess, ParkEnd, VerdictResult};
+pub use front::{FrontMeters, OwnerProcess, ParkEnd, UnjudgedReason, VerdictResult};
 pub use handles::{Counter, Level, Peak, Timing};
 pub use parts::{EXECUTION_ALERTS, HrmMeters, Meters, RouterMeters, StoreMeters, WatchdogMeters};
 pub use policies::{

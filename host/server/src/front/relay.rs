@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use ark_model::meters::FrontMeters;
+use ark_model::meters::{FrontMeters, UnjudgedReason};
 use ark_store::CommitDeadline;
 
 use crate::api::http::deadline::Deadline;
@@ -29,9 +29,7 @@ use super::error::FrontError;
 use super::owner::{Owner, OwnerPhase, OwnerStatus, SendError, wait_until_lost};
 use super::parking::{ParkError, Parking};
 use super::request::{BodyMemory, OutgoingRequest, drop_connection_headers};
-use super::verdicts::{
-    AnswerKind, AnsweredCall, FrontJudge, UnjudgedReason, VerdictQueue, VerdictTally,
-};
+use super::verdicts::{AnswerKind, AnsweredCall, FrontJudge, VerdictQueue, VerdictTally};
 
 /// How often a request is sent again at most after its connection broke: one that ends the owner must not end it without end.
 const MAX_REPEATS: u32 = 3;

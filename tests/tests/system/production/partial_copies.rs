@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::canary::stage::CanaryFixture;
-use super::exchange_kills::{Moment, kill_once_in, wait_killed};
+use super::exchange::kills::{Moment, kill_once_in, wait_killed};
 use super::rollback;
 
 /// The parts of copies in the directory of snapshots.

@@ -12,4 +12,4 @@ mod uploaded;
 
 pub(super) use judge::FrontJudge;
 pub(super) use queue::{AnswerKind, AnsweredCall, VerdictQueue};
-pub(super) use tally::{UnjudgedReason, VerdictTally};
+pub(super) use tally::VerdictTally;

@@ -14,13 +14,13 @@ use tokio::sync::{Mutex, mpsc};
 use ark_model::action::Action;
 use ark_model::decision::Decision;
 use ark_model::ids::{DecisionId, Millis};
-use ark_model::meters::FrontMeters;
+use ark_model::meters::{FrontMeters, UnjudgedReason};
 
 use crate::api::view::DecisionRecord;
 use crate::front::owner::Owner;
 
 use super::judge::FrontJudge;
-use super::tally::{DifferingVerdict, UnjudgedReason, VerdictTally};
+use super::tally::{DifferingVerdict, VerdictTally};
 use super::uploaded::UploadedPolicies;
 
 /// Answers that may wait.

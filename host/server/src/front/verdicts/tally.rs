@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use ark_model::ids::{DecisionId, Millis};
-use ark_model::meters::{FrontMeters, VerdictResult};
+use ark_model::meters::{FrontMeters, UnjudgedReason, VerdictResult};
 
 use crate::hrm::rejudge::VerdictChange;
 
@@ -16,29 +16,6 @@ use crate::hrm::rejudge::VerdictChange;
 const WARNING_PAUSE: Duration = Duration::from_mins(1);
 /// Differing decisions that are kept, the last ones.
 const MAX_KEPT: usize = 100;
-
-/// Why a decision could not be judged again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::IntoStaticStr)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub(in crate::front) enum UnjudgedReason {
-    /// A dry run leaves no record.
-    DryRun,
-    /// The owner does not show the record, with its action and facts.
-    NoRecord,
-    /// The answer or the request was too large to be kept.
-    NotRead,
-    /// The answer is not of the form that this version reads.
-    UnknownForm,
-    /// A policy failed at the owner. The failure may be one of time.
-    PolicyFailed,
-    /// A policy failed at the front.
-    FailedHere,
-    /// A policy that judged cannot be had.
-    PolicyMissing,
-    /// Too many answers waited already.
-    Overload,
-}
 
 /// A decision that differs.
 #[derive(Debug, Clone, Serialize)]
@@ -99,7 +76,7 @@ impl VerdictTally {
 
     /// Counts a decision that was not judged again. The log has a line for each reason but a dry run, once a minute at most.
     pub(in crate::front) fn count_unjudged(&self, reason: UnjudgedReason, detail: &str) {
-        self.meters.count_verdict(VerdictResult::Unjudged);
+        self.meters.count_unjudged(reason);
         let mut reasons = self.reasons.lock();
         let tally = reasons.entry(reason).or_default();
         tally.count += 1;
@@ -113,9 +90,8 @@ impl VerdictTally {
         tally.warned_at = Some(Instant::now());
         let decisions = std::mem::take(&mut tally.unwarned);
         drop(reasons);
-        let reason: &'static str = reason.into();
         tracing::warn!(
-            reason,
+            reason = reason.as_str(),
             decisions,
             detail,
             "decisions could not be judged again"

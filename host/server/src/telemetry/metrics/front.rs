@@ -5,7 +5,7 @@ use opentelemetry::KeyValue;
 use strum::VariantArray;
 
 use ark_model::decision::Outcome;
-use ark_model::meters::{ANSWER_CLASSES, CallKind, ParkEnd, VerdictResult};
+use ark_model::meters::{ANSWER_CLASSES, CallKind, ParkEnd, UnjudgedReason, VerdictResult};
 
 use super::metric::{Metric, emit_count, emit_counts, front_counter, front_gauge, histogram};
 
@@ -67,6 +67,19 @@ pub(super) const METRICS: &[Metric] = &[
                 emit,
                 "result",
                 results.map(|(result, count)| (result.as_str(), count)),
+            );
+        },
+    ),
+    front_counter(
+        "ark_front_unjudged_total",
+        &["reason"],
+        "What the front could not judge again, by reason: dry_run, no_record, not_read, unknown_form, policy_failed (at the owner), failed_here, policy_missing, overload. Together they are the unjudged of ark_front_verdicts_total.",
+        |meters, emit| {
+            let reasons = UnjudgedReason::ALL.iter().zip(&meters.unjudged_reasons);
+            emit_counts(
+                emit,
+                "reason",
+                reasons.map(|(reason, count)| (reason.as_str(), count)),
             );
         },
     ),

@@ -81,8 +81,22 @@ fn status_shows_the_canary_while_the_host_is_away() {
     // With the host everything is there again, and the canary can be ended.
     sh(&script(&stage.dir, "start"));
     wait_until("the host is ready", || is_ready(&stage.owner));
-    let report = stage.run_verb("abort");
+    // HAProxy has another socket by now.
+    let moved = stage.haproxy.socket.with_extension("moved");
+    std::fs::rename(&stage.haproxy.socket, &moved).expect("a socket");
+    let refused = stage.command("abort", &[]).output().expect("ark starts");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("--haproxy SOCKET") && errors.contains("--leave-weights"),
+        "{errors}"
+    );
+    let haproxy = moved.display().to_string();
+    let mut ended = stage.command("abort", &["--haproxy", &haproxy]);
+    let ended = ended.output().expect("ark starts");
+    let report: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
     assert_eq!(report["promoted"], false, "{report:#}");
+    std::fs::rename(&moved, &stage.haproxy.socket).expect("a socket");
     stage.assert_weights(100, 0);
     let shown = stage.run_verb("status");
     assert!(

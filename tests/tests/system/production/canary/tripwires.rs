@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::time::Instant;
 
 use ark_tests::policies::moody_component;
 use ark_tests::{Client, ark_program, copy_agent, hostile_guests_dir, sha256, wait_until};
@@ -13,6 +14,7 @@ use super::stage::{CanaryFixture, wait_report};
 const LONG: [&str; 2] = ["--step", "600"];
 /// The pause between two checks: the first one after a fault has the requests that it needs, and what Prometheus read of them.
 const INTERVAL: [&str; 2] = ["--interval", "5"];
+const INTERVAL_SECONDS: u64 = 5;
 /// In how many checks a fault must be found.
 const MOST_CHECKS: usize = 2;
 
@@ -61,8 +63,16 @@ fn a_version_without_requests_or_that_is_slow_or_dies_goes_back_for_that_reason(
             || {},
         );
         stage.set_fault("");
-        // An operator's word.
+        // An operator's word. What is said before makes no check.
         assert_goes_back(&stage, &[], "aborted", || {
+            let (began, before) = (Instant::now(), stage.checks().len());
+            for order in ["pause", "resume", "pause", "resume"] {
+                let (taken, errors) = stage.ask(order);
+                assert!(taken, "{errors}");
+            }
+            let checks = stage.checks().len() - before;
+            let most = began.elapsed().as_secs() / INTERVAL_SECONDS + 1;
+            assert!(checks as u64 <= most, "{checks} checks: {most} at most");
             let (taken, errors) = stage.ask("abort");
             assert!(taken, "{errors}");
         });
@@ -282,6 +292,7 @@ fn an_operator_pauses_resumes_and_promotes() {
     let (report, more) = stage.under_load(|| {
         let canary = stage.spawn_canary(&["--shares", "10,60,100", "--step", "4"]);
         wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+        ask("resume");
         ask("pause");
         let given = share();
         wait_until("more than a step has passed", || {
@@ -306,9 +317,12 @@ fn an_operator_pauses_resumes_and_promotes() {
         .filter(|step| ordered.contains(step))
         .collect();
     let expected = [
-        "promote", "promote", "promote", "paused", "paused", "resumed",
+        "promote", "promote", "promote", "resumed", "paused", "paused", "resumed",
     ];
     assert_eq!(ordered, expected, "{steps:#?}");
+    let unpaused = steps.iter().rev().find(|step| step["step"] == "resumed");
+    let reason = unpaused.expect("a step")["reason"].to_string();
+    assert!(reason.contains("it was not paused"), "{reason}");
     let decided: BTreeSet<String> = decided.union(&more).cloned().collect();
     assert_eq!(stage.recorded(), decided);
 }

@@ -157,6 +157,10 @@ fn a_front_answers_what_its_owner_answers_and_judges_it_alike() {
         Some(10.0),
         "{metrics}"
     );
+    for (reason, count) in [("dry_run", 1.0), ("failed_here", 0.0), ("overload", 0.0)] {
+        let series = format!("ark_front_unjudged_total{{reason=\"{reason}\"}}");
+        assert_eq!(series_value(&metrics, &series), Some(count), "{metrics}");
+    }
     assert_eq!(series_value(&metrics, "ark_front_owner_ready"), Some(1.0));
     assert_eq!(owner.terminate(), Some(0));
 }

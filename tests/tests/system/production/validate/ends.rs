@@ -361,6 +361,37 @@ fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
         ),
         (vec!["upgrade", "--stop-command", "true"], "the new version"),
         (vec!["check", "--strict=2"], "--strict"),
+        // The host would record no step of such a version.
+        (
+            vec![
+                "canary",
+                "start",
+                "--name",
+                "ark:2.0.0",
+                "--haproxy",
+                "127.0.0.1:9",
+                "--prometheus",
+                "http://127.0.0.1:9",
+            ],
+            "match ^[A-Za-z0-9._+-]+$, e.g. 2.0.0",
+        ),
+        (
+            with(&rollback, &["--name", "ark:2.0.0"]),
+            "match ^[A-Za-z0-9._+-]+$, e.g. 2.0.0",
+        ),
+        (
+            vec!["upgrade", "ark", "--name", ""],
+            "match ^[A-Za-z0-9._+-]+$, e.g. 2.0.0",
+        ),
+        // It would be no time at all.
+        (
+            with(&canary, &["--interval", "1e-10"]),
+            "--interval 0.0000000001: give",
+        ),
+        (
+            vec!["rollback", "--health-pause", "1e-10"],
+            "--health-pause 0.0000000001: give",
+        ),
     ];
     for (arguments, named) in wrong {
         let output = Command::new(ark_program())

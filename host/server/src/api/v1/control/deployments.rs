@@ -19,26 +19,20 @@ use crate::api::http::respond::{json_response, parse_stored_json};
 use crate::api::notes::{Note, list_notes, record_note};
 use crate::api::state::{DescribedRoutes, Shared};
 use ark_model::check::FieldError;
+use ark_model::deployment::{NAME_BYTES, NAME_PATTERN, has_name_form};
 use ark_model::ids::Millis;
 use ark_store::{AuditKind, AuditRow};
 
 /// The most bytes of the figures of a step.
 const MAX_FIGURES: usize = 16 * 1024;
-/// What the names in a step may consist of.
-const NAME_PATTERN: &str = "^[A-Za-z0-9._+-]+$";
 
 pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(list_deployments, record_deployment))
 }
 
-fn is_name(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
-}
-
 text_field! {
     /// A name of letters, digits, `.`, `_`, `+` and `-`.
-    StepName("1 to 128 letters, digits, `.`, `_`, `+` and `-`", bytes: 1..=128, pattern: Some(NAME_PATTERN), accepts: is_name)
+    StepName("1 to 128 letters, digits, `.`, `_`, `+` and `-`", bytes: NAME_BYTES, pattern: Some(NAME_PATTERN), accepts: has_name_form)
 }
 
 integer_field! {

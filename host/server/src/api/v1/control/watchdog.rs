@@ -89,6 +89,8 @@ impl AgentHealth {
 /// What the watchdog sees.
 #[derive(Serialize, ToSchema)]
 struct WatchdogStatus {
+    /// The time of the host's clock.
+    now_ms: Millis,
     /// The halt in force, if one was ordered.
     halt: Option<Halt>,
     /// Nothing but reads is approved.
@@ -252,6 +254,7 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
         .map(|slot| AgentHealth::from_serving(&api, slot))
         .collect();
     let status = WatchdogStatus {
+        now_ms: Millis::now(),
         halt: api.guards.current_halt(),
         halted: api.guards.is_halted(),
         pin_holds: api.guards.pin_holds(),

@@ -1,0 +1,201 @@
+//! A canary that goes on, is left to a rollback or is ended, without a host.
+
+use std::time::Duration;
+
+use ark_model::ids::Millis;
+
+use crate::canary::orders::SentOrder;
+use crate::canary::plan::{Baseline, BaselineSource, HealthBounds};
+use crate::fixtures::build_client;
+
+use super::*;
+
+/// A canary in a directory whose `HAProxy` is away.
+fn build_begin(dir: &Path) -> CanaryStart {
+    let plan = CanaryPlan {
+        version: "2".to_owned(),
+        haproxy: dir
+            .join("haproxy.sock")
+            .display()
+            .to_string()
+            .parse()
+            .unwrap(),
+        backend: "ark".to_owned(),
+        server: "canary".to_owned(),
+        prometheus: "http://127.0.0.1:9".to_owned(),
+        stable_series: "job=\"ark-front\"".to_owned(),
+        canary_series: "job=\"ark-front-canary\"".to_owned(),
+        latency_window: Duration::from_secs(1),
+        shares: vec![100],
+        step: Duration::from_secs(1),
+        interval: Duration::from_secs(1),
+        deadline: Duration::from_secs(1),
+        baseline: BaselineSource::Prometheus(Duration::from_secs(1)),
+        limits: HealthBounds {
+            min_samples: 1,
+            sigmas: 3.0,
+            max_p95: Duration::from_secs(1),
+            slow_checks: 1,
+            max_different: 0,
+            max_error_share: 0.01,
+            max_memory_bytes: 1e9,
+            quarantine_window: Duration::from_secs(1),
+            quarantines_left_out: Vec::new(),
+            idle_checks: 1,
+        },
+        take_over: None,
+    };
+    CanaryStart {
+        id: "canary-1".to_owned(),
+        plan,
+        baseline: Baseline {
+            decisions: 10,
+            denied: 1,
+        },
+        began_at: Millis(1),
+        quarantines: None,
+        weights: BTreeMap::from([("canary".to_owned(), 0), ("stable".to_owned(), 100)]),
+        stable_build: None,
+        front_started: 1.0,
+    }
+}
+
+/// Writes the journal of a canary that has a share, and whose command was killed.
+fn write_journal(client: &HostClient, path: &Path, begin: CanaryStart) {
+    let owner = ExchangeKind::Canary.owner_for(client);
+    let (mut journal, _) = Journal::open::<CanaryEntry>(path, &owner).unwrap();
+    let begun = CanaryEntry::Started(Box::new(begin));
+    journal.record_entry(&begun).unwrap();
+    journal.record_entry(&CanaryEntry::Share(100)).unwrap();
+}
+
+#[test]
+fn a_resume_begins_the_time_of_a_step_anew_only_after_a_pause() {
+    let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+    let path = dir.path().join("canary.journal");
+    write_journal(&client, &path, build_begin(dir.path()));
+    let mut told = Vec::new();
+    let mut tell = |step: &str, detail: Value| told.push(format!("{step}: {detail}"));
+    let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+    let started = Instant::now();
+    let mut times = StepTimes {
+        started,
+        promoted: false,
+    };
+    canary.obey_order(CanaryOrder::Resume, &mut times).unwrap();
+    assert_eq!(times.started, started);
+    canary.obey_order(CanaryOrder::Pause, &mut times).unwrap();
+    assert!(canary.state.paused && times.started == started);
+    canary.obey_order(CanaryOrder::Resume, &mut times).unwrap();
+    assert!(!canary.state.paused && times.started > started);
+    drop(canary);
+    let [first, _, last] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(first.contains("it was not paused"), "{first}");
+    assert!(last.contains("an operator ended the pause"), "{last}");
+}
+
+#[test]
+fn a_run_that_takes_a_canary_up_obeys_an_abort_that_waits() {
+    let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+    let path = dir.path().join("canary.journal");
+    write_journal(&client, &path, build_begin(dir.path()));
+    let abort = SentOrder::new(&path, "canary-1", CanaryOrder::Abort);
+    assert!(abort.place_order().unwrap());
+    let mut tell = |_: &str, _: Value| {};
+    let canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+    assert!(abort.is_obeyed());
+    assert_eq!(canary.state.tripwire, Some(Tripwire::Aborted));
+    drop(canary);
+    // A kill of this run does not lose it either.
+    let state = crate::canary::read_state(&client, &path).unwrap();
+    assert_eq!(state.unwrap().going_back.as_deref(), Some(ENDED));
+}
+
+#[test]
+fn a_canary_whose_haproxy_is_away_is_left_to_a_rollback_and_says_so() {
+    let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+    let path = dir.path().join("canary.journal");
+    write_journal(&client, &path, build_begin(dir.path()));
+    let mut tell = |_: &str, _: Value| {};
+    let canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+    let left = canary.leave_to_rollback(&AtomicBool::new(false)).unwrap();
+    let unweighed = left.unweighed.unwrap();
+    for part in ["haproxy.sock", "canary 0, stable 100"] {
+        assert!(unweighed.contains(part), "{unweighed}");
+    }
+    let state = crate::canary::read_state(&client, &path).unwrap();
+    assert!(state.is_none(), "the canary is over");
+}
+
+#[test]
+fn a_canary_whose_haproxy_is_away_is_ended_by_another_address_or_with_its_weights_left() {
+    let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+    let path = dir.path().join("canary.journal");
+    write_journal(&client, &path, build_begin(dir.path()));
+    let stop = AtomicBool::new(false);
+    let take_up = |given: &[GivenOption]| {
+        let mut tell = |_: &str, _: Value| {};
+        let canary = HostCanary::take_up(&client, &path, given, &mut tell).unwrap();
+        let weights = canary.check_weights().err().map(|error| error.to_string());
+        (weights, canary.abort(ENDED, &stop))
+    };
+    let (weights, ended) = take_up(&[]);
+    assert_eq!(weights, None);
+    let refused = ended.unwrap_err().to_string();
+    for part in ["haproxy.sock", "--haproxy", "--leave-weights"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    // What corrects it is kept.
+    let other: crate::haproxy::HaproxyAddress = "127.0.0.1:9".parse().unwrap();
+    let (_, ended) = take_up(&[GivenOption::Haproxy(other)]);
+    assert!(ended.unwrap_err().to_string().contains("tcp:127.0.0.1:9"));
+    let (_, ended) = take_up(&[]);
+    assert!(ended.unwrap_err().to_string().contains("tcp:127.0.0.1:9"));
+    let (_, ended) = take_up(&[GivenOption::LeaveWeights]);
+    let report = ended.unwrap();
+    assert_eq!(report.tripwire, Some(Tripwire::Aborted));
+    let unweighed = report.unweighed.unwrap();
+    assert!(unweighed.contains("canary 0, stable 100"), "{unweighed}");
+    // One that gives shares needs them.
+    write_journal(&client, &path, build_begin(dir.path()));
+    let mut tell = |_: &str, _: Value| {};
+    let given = [GivenOption::LeaveWeights];
+    let canary = HostCanary::take_up(&client, &path, &given, &mut tell).unwrap();
+    let refused = canary.check_weights().unwrap_err().to_string();
+    assert!(refused.starts_with("--leave-weights: "), "{refused}");
+}
+
+#[test]
+fn a_canary_does_not_go_on_beside_a_rollback_that_has_begun() {
+    let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+    let path = dir.path().join("canary.journal");
+    write_journal(&client, &path, build_begin(dir.path()));
+    let excluded = ExcludedJournals {
+        upgrade: dir.path().join("upgrade.journal"),
+        rollback: dir.path().join("rollback.journal"),
+    };
+    let mut tell = |_: &str, _: Value| {};
+    let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+    canary.refuse_others(&excluded).unwrap();
+    let owner = ExchangeKind::Rollback.owner_for(&client);
+    let (mut journal, _) = Journal::open::<Value>(&excluded.rollback, &owner).unwrap();
+    let began = json!({"started": {"id": "rollback-1", "began_at": 1}});
+    journal.record_entry(&began).unwrap();
+    drop(journal);
+    let refused = canary.refuse_others(&excluded).unwrap_err().to_string();
+    assert!(refused.contains("rollback-1 (`ark rollback`)"), "{refused}");
+    let stop = AtomicBool::new(false);
+    let rehearsed = crate::canary::rehearse_order;
+    drop(canary);
+    let order = CanaryOrder::Resume;
+    let refused = rehearsed(&client, &path, order, &[], &excluded).unwrap_err();
+    assert!(refused.to_string().contains("rollback-1"), "{refused}");
+    // What goes back does so, and what is ended is.
+    let given = [GivenOption::LeaveWeights];
+    canary = HostCanary::take_up(&client, &path, &given, &mut tell).unwrap();
+    canary.note_abort();
+    canary.refuse_others(&excluded).unwrap();
+    canary.abort(ENDED, &stop).unwrap();
+}
