@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use ark_model::ids::Millis;
 use ark_store::{
-    MaintenanceError, OpenError, RestoreReport, count_decisions_after, create_snapshot,
-    give_to_owner, is_restore_pending, read_schema, restore_snapshot_keeping,
+    MaintenanceError, OpenError, RestoreReport, check_restorable, count_decisions_after,
+    create_snapshot, give_to_owner, is_restore_pending, read_schema, restore_snapshot_keeping,
 };
 use serde::{Deserialize, Serialize};
 
@@ -248,6 +248,7 @@ pub(crate) fn decide_way_back(data_dir: &Path, kept: &Path) -> Result<WayBack, E
     if is_restore_pending(data_dir) {
         return Ok(WayBack::Restore);
     }
+    check_restorable(kept, manifest.schema)?;
     let decisions = match read_schema(data_dir) {
         Ok(schema) if schema <= manifest.schema => return Ok(WayBack::GoOn),
         Ok(_) => count_decisions_after(data_dir, manifest.audit.seq).ok(),
@@ -263,7 +264,8 @@ pub(crate) fn decide_way_back(data_dir: &Path, kept: &Path) -> Result<WayBack, E
     })
 }
 
-/// Restores a snapshot over a database, which is moved aside. What is written belongs to the owner of the data
+/// Restores a snapshot over a database, which is moved aside. Its schema stays as it is: the version that goes on with it may be an earlier one than this
+/// program. What is written belongs to the owner of the data
 /// directory, so that the host can read it. A token that is made is in `token_file` before it counts. `label`: the name by which
 /// `find_finished_restore` finds the restore. No host may run.
 pub(crate) fn restore_over(

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use ark_client::HostClient;
 use ark_store::{
-    MaintenanceError, OpenError, count_decisions_after, is_restore_pending, read_schema,
+    MaintenanceError, OpenError, check_restorable, count_decisions_after, is_restore_pending,
+    read_schema,
 };
 
 use crate::canary::read_state;
@@ -106,12 +107,11 @@ pub(super) fn decide_way(
         }
     };
     let snapshot = find_snapshot(plan, schema)?;
-    let seq = read_manifest(&snapshot)
-        .ok_or_else(|| RollbackError::NoSnapshot(snapshot.display().to_string()))?
-        .audit
-        .seq;
+    let manifest = read_manifest(&snapshot)
+        .ok_or_else(|| RollbackError::NoSnapshot(snapshot.display().to_string()))?;
+    check_restorable(&snapshot, manifest.schema).map_err(ExchangeError::from)?;
     Ok(DatabaseChoice::Restore(SetAside {
-        decisions: count_decisions_after(&plan.data_dir, seq).ok(),
+        decisions: count_decisions_after(&plan.data_dir, manifest.audit.seq).ok(),
         snapshot,
         reason,
     }))

@@ -36,7 +36,7 @@ pub use paced_check::{PacedReport, check_beside_host};
 pub use prune::{PrunedRows, prune_signals};
 pub use read_only::ReadOnlyStore;
 pub use rekey::rekey_secrets;
-pub use restore::{RestoreReport, restore_snapshot, restore_snapshot_keeping};
+pub use restore::{RestoreReport, check_restorable, restore_snapshot, restore_snapshot_keeping};
 pub use restore_note::find_finished_restore;
 pub(crate) use snapshot::rescue_database;
 pub use snapshot::{SnapshotFile, SnapshotManifest, check_snapshot, create_snapshot};
