@@ -20,7 +20,9 @@ mod snapshot;
 mod verify_audit;
 mod verify_state;
 
-pub use any_schema::{count_decisions_after, is_restore_pending, read_schema};
+pub use any_schema::{
+    SnapshotOrigin, count_decisions_after, find_origin, is_restore_pending, read_schema,
+};
 pub use archive::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, archive_audit, check_archive,
 };
