@@ -25,12 +25,12 @@ use crate::rollback::journal::{
 };
 use crate::rollback::plan::{RollbackPlan, excluded_upgrades};
 use crate::rollback::steps::run::Rollback;
-use crate::rollback::steps::traffic::read_weights;
+use crate::rollback::steps::traffic::{read_weights, try_weight};
 
-use super::given::{take_from_upgrade, take_options};
+use super::given::{find_new_place, take_from_upgrade, take_options};
 use super::tokens::check_tokens;
 
-/// Asks the stable version and the database. Returns what is known when a rollback begins, and what will happen to the database.
+/// Asks the stable version, the database and `HAProxy`; changes nothing. Returns what is known when a rollback begins, and what will happen to the database.
 pub(super) fn prepare_rollback(
     client: &HostClient,
     plan: RollbackPlan,
@@ -118,10 +118,14 @@ impl<'a> Rollback<'a> {
                 });
             }
             (Some(mut state), plan) if state.past.ended_at_ms.is_none() => {
+                let before = state.begin.plan.traffic.clone();
                 let taken = match plan.filter(|plan| plan.upgrade.is_some()) {
                     Some(now) => take_from_upgrade(&mut state, now),
                     None => take_options(&mut state, given)?,
                 };
+                if let Some(traffic) = find_new_place(before.as_ref(), &state) {
+                    try_weight(traffic)?;
+                }
                 tell("goes-on", json!({"reason": state.begin.id}));
                 let RollbackStart { id, plan, .. } = &state.begin;
                 clear_partial_copies(&plan.snapshots, id, true, &mut *tell);
@@ -148,6 +152,7 @@ impl<'a> Rollback<'a> {
                 if !is_within_upgrade {
                     refuse_other_exchange(clients.client, &begin.plan)?;
                 }
+                begin.plan.traffic.as_ref().map_or(Ok(()), try_weight)?;
                 tell("way", json!({"reason": way.to_string()}));
                 let held = hold_others(clients.client, upgrades.as_slice())?;
                 journal.record_entry(&RollbackEntry::Started(Box::new(begin.clone())))?;

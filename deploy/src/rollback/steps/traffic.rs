@@ -20,19 +20,26 @@ const MIN_ERRORS: u64 = 3;
 /// The longest time between two looks at whether the run is to end.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Reads the weights before, and checks that the server could get requests.
+/// Reads the weights before, and whether the socket permits to change them. Changes nothing.
 pub(in crate::rollback) fn read_weights(
     plan: &TrafficPlan,
 ) -> Result<BTreeMap<String, u32>, RollbackError> {
     let haproxy = HaproxyClient::new(plan.haproxy.clone());
-    let server = haproxy.show_server(&plan.backend, &plan.server)?;
-    // The rights of the socket show before anything changes.
-    haproxy.set_weight(&plan.backend, &plan.server, server.weight)?;
+    haproxy.show_server(&plan.backend, &plan.server)?;
+    haproxy.check_rights()?;
     let servers = haproxy.show_servers(&plan.backend)?;
     Ok(servers
         .into_iter()
         .map(|server| (server.name, server.weight))
         .collect())
+}
+
+/// Tries whether the weight of the server can be set, by setting the one that it has: a backend whose balancing is static refuses that.
+pub(in crate::rollback) fn try_weight(plan: &TrafficPlan) -> Result<(), RollbackError> {
+    let haproxy = HaproxyClient::new(plan.haproxy.clone());
+    let server = haproxy.show_server(&plan.backend, &plan.server)?;
+    haproxy.set_weight(&plan.backend, &plan.server, server.weight)?;
+    Ok(())
 }
 
 /// Gives the server its shares, and watches each. What fails gives the weights of before back. Returns what was done.
@@ -185,5 +192,26 @@ mod tests {
         assert_eq!(find_excess(&planned(26), &found), None);
         let problem = find_excess(&planned(0), &found).unwrap();
         assert!(problem.starts_with("canary has the weight 26"), "{problem}");
+    }
+
+    #[test]
+    fn only_a_run_writes_to_haproxy() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let (plan, asked) = (plan_for(&socket), answer_as_haproxy(&socket));
+        let weights = read_weights(&plan).unwrap();
+        assert_eq!(
+            weights,
+            BTreeMap::from([("stable".to_owned(), 230), ("canary".to_owned(), 26)])
+        );
+        let sent = asked.lock().unwrap().clone();
+        assert!(
+            sent.iter().all(|command| command.starts_with("show ")),
+            "{sent:?}"
+        );
+        assert!(sent.contains(&"show cli level".to_owned()), "{sent:?}");
+        try_weight(&plan).unwrap();
+        let sent = asked.lock().unwrap().clone();
+        assert_eq!(sent.last().unwrap(), "set server ark/stable weight 230");
     }
 }
