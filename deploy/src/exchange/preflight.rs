@@ -17,7 +17,7 @@ use rustix::fs::{Access, access, statvfs};
 use serde_json::{Value, json};
 
 use crate::exclusion::ExchangeKind;
-use crate::journal::{EXCHANGE_ROOM, Journal};
+use crate::journal::{EXCHANGE_ROOM, Journal, JournalOwner};
 use crate::validate::{ValidateOptions, find_proposing_refusal, find_refusal};
 
 use super::commands::run_program;
@@ -109,12 +109,24 @@ impl Preflight {
 
     /// The journal of an exchange, or its place where there is none.
     pub(crate) fn check_journal(&mut self, kind: ExchangeKind, client: &HostClient, path: &Path) {
-        self.take(Journal::read_entries::<Value>(
-            path,
-            &kind.owner_for(client),
-        ));
-        self.check_access("--journal", path);
-        self.check_room("--journal", path, EXCHANGE_ROOM);
+        self.check_journal_of(&kind.owner_for(client), path);
+    }
+
+    /// As [`Self::check_journal`], in a command of another kind.
+    pub(crate) fn check_other_journal(
+        &mut self,
+        kind: ExchangeKind,
+        client: &HostClient,
+        path: &Path,
+    ) {
+        self.check_journal_of(&kind.owner_beside(client), path);
+    }
+
+    fn check_journal_of(&mut self, owner: &JournalOwner, path: &Path) {
+        self.take(Journal::read_entries::<Value>(path, owner));
+        let option = owner.option.unwrap_or("the journal");
+        self.check_access(option, path);
+        self.check_room(option, path, EXCHANGE_ROOM);
     }
 
     /// Whether this process may write to a path, or make it.

@@ -119,14 +119,16 @@ fn repeat_validation(
                 let reason = format!("{error}; the validation is repeated");
                 tell("validation", json!({"reason": reason}));
             }
-            Err(ValidateError::Journal(JournalError::InUse { path })) if Instant::now() < until => {
+            Err(ValidateError::Journal(JournalError::InUse { path, .. }))
+                if Instant::now() < until =>
+            {
                 if !std::mem::replace(&mut has_waited, true) {
                     let reason = format!("waiting for the run that uses {}", path.display());
                     tell("validation", json!({"reason": reason}));
                 }
                 std::thread::sleep(PAUSE);
             }
-            ended => return ended.map(Some),
+            ended => return ended.map(Some).map_err(ValidateError::in_exchange),
         }
     }
     Ok(None)

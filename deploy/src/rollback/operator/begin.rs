@@ -15,7 +15,7 @@ use crate::exchange::identity::check_same_host;
 use crate::exchange::token::TokenFile;
 use crate::exchange::version::ask_version;
 use crate::exchange::{GivenOption, HostClients};
-use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own};
+use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own_as};
 use crate::rollback::database::{
     AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, decide_way,
 };
@@ -98,12 +98,18 @@ impl<'a> Rollback<'a> {
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, RollbackError> {
         let is_within_upgrade = plan.as_ref().is_some_and(|plan| plan.upgrade.is_some());
+        let kind = ExchangeKind::Rollback;
+        let owner = if is_within_upgrade {
+            kind.owner_beside(clients.client)
+        } else {
+            kind.owner_for(clients.client)
+        };
         let OwnJournal {
             mut journal,
             mark,
             entries,
             waited,
-        } = open_own::<RollbackEntry>(clients.client, ExchangeKind::Rollback, path, stop)?;
+        } = open_own_as::<RollbackEntry>(&owner, kind, path, stop)?;
         let last = read_entries(&entries).pop();
         let state = match (last, plan) {
             (Some(state), Some(plan))
