@@ -373,12 +373,19 @@ const fn never() -> AtomicBool {
 
 /// The program with which a command of the shell begins; `None`: a variable, a quotation mark or the like keeps it from being read without running it.
 fn find_program_name(command: &str) -> Option<&str> {
-    let word = command
-        .split_whitespace()
-        .find(|word| !word.contains('='))?
-        .trim_end_matches(';');
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
-    (!word.is_empty() && word.chars().all(is_plain)).then_some(word)
+    for word in command.split_whitespace() {
+        let Some((_, value)) = word.split_once('=') else {
+            let word = word.trim_end_matches(';');
+            return (!word.is_empty() && word.chars().all(is_plain)).then_some(word);
+        };
+        // A value that is assigned may go on behind the space.
+        let is_open = |mark| value.matches(mark).count() % 2 == 1;
+        if is_open('\'') || is_open('"') || value.contains(['`', '\\', '(', '{']) {
+            return None;
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -446,6 +453,18 @@ mod tests {
             (
                 Box::new(|found| found.check_command("A=b ./typo.sh stop")),
                 "there is no program ./typo.sh",
+            ),
+            (
+                Box::new(|found| found.check_command("A='b' C=\"$D\" ./typo.sh stop")),
+                "there is no program ./typo.sh",
+            ),
+            (
+                Box::new(|found| found.check_command("A='b c d' ./typo.sh stop")),
+                "",
+            ),
+            (
+                Box::new(|found| found.check_command("A=$(echo b c) ./typo.sh stop")),
+                "",
             ),
             (Box::new(|found| found.check_command("\"$STOP\" ark")), ""),
             (
