@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::journal::{Journal, JournalError, JournalOwner};
+use crate::journal::{Journal, JournalError, JournalOwner, OWN_JOURNAL};
 use crate::runner::{RunMark, Runner, find_runner};
 
 /// The pause between two looks at whether a journal is free.
@@ -50,11 +50,29 @@ impl ExchangeKind {
         }
     }
 
-    /// Whose journal that of a host is.
+    /// The option by which the commands of the other kinds name its journal.
+    pub(crate) const fn journal_option(self) -> &'static str {
+        match self {
+            Self::Canary => "--canary-journal",
+            Self::Upgrade => "--upgrade-journal",
+            Self::Rollback => "--rollback-journal",
+        }
+    }
+
+    /// Whose journal that of a host is, for its own command.
     pub(crate) fn owner_for(self, client: &HostClient) -> JournalOwner {
         JournalOwner {
             command: self.command(),
             host: normalize_address(client.url()),
+            option: OWN_JOURNAL,
+        }
+    }
+
+    /// As [`Self::owner_for`], for a command of another kind.
+    pub(crate) fn owner_beside(self, client: &HostClient) -> JournalOwner {
+        JournalOwner {
+            option: Some(self.journal_option()),
+            ..self.owner_for(client)
         }
     }
 }
@@ -180,9 +198,18 @@ pub(crate) struct OtherJournal<'a> {
 }
 
 impl OtherJournal<'_> {
-    /// Refuses where the exchange of this journal is under way, as it is now. Changes nothing.
+    /// Refuses where the exchange of this journal is under way, as it is now: in a command of another kind. Changes nothing.
     pub(crate) fn refuse_other(self, client: &HostClient) -> Result<(), ExclusionError> {
-        let entries = Journal::read_entries::<Value>(self.path, &self.kind.owner_for(client))?;
+        self.refuse_begun(&self.kind.owner_beside(client))
+    }
+
+    /// As [`Self::refuse_other`], in the command of this kind.
+    pub(crate) fn refuse_own(self, client: &HostClient) -> Result<(), ExclusionError> {
+        self.refuse_begun(&self.kind.owner_for(client))
+    }
+
+    fn refuse_begun(self, owner: &JournalOwner) -> Result<(), ExclusionError> {
+        let entries = Journal::read_entries::<Value>(self.path, owner)?;
         match read_last(&entries) {
             None => Ok(()),
             found => Err(self.describe_other(found)),
@@ -191,7 +218,7 @@ impl OtherJournal<'_> {
 
     /// Holds the journal, so that no exchange of its kind begins, unless one is under way.
     fn hold_journal(self, client: &HostClient) -> Result<Journal, ExclusionError> {
-        let owner = self.kind.owner_for(client);
+        let owner = self.kind.owner_beside(client);
         let ends = Instant::now() + BEGINNING;
         loop {
             match Journal::open::<Value>(self.path, &owner) {
@@ -281,10 +308,20 @@ pub(crate) fn open_own<E: DeserializeOwned>(
     path: &Path,
     stop: &AtomicBool,
 ) -> Result<OwnJournal<E>, ExclusionError> {
+    open_own_as(&kind.owner_for(client), kind, path, stop)
+}
+
+/// As [`open_own`], for a command that names the journal by the option of `owner`.
+pub(crate) fn open_own_as<E: DeserializeOwned>(
+    owner: &JournalOwner,
+    kind: ExchangeKind,
+    path: &Path,
+    stop: &AtomicBool,
+) -> Result<OwnJournal<E>, ExclusionError> {
     let own = OtherJournal { kind, path };
     let (began, mut waited) = (Instant::now(), false);
     loop {
-        match Journal::open(path, &kind.owner_for(client)) {
+        match Journal::open(path, owner) {
             Ok((journal, entries)) => {
                 return Ok(OwnJournal {
                     journal,
@@ -297,7 +334,7 @@ pub(crate) fn open_own<E: DeserializeOwned>(
             Err(error) => return Err(error.into()),
         }
         if find_runner(path) != Runner::None {
-            let entries = Journal::read_entries::<Value>(path, &kind.owner_for(client))?;
+            let entries = Journal::read_entries::<Value>(path, owner)?;
             return Err(own.describe_other(read_last(&entries)));
         }
         if stop.load(Ordering::Relaxed) {
@@ -443,5 +480,26 @@ mod tests {
         // A second one beside the one that runs is refused at once.
         let refused = open_own::<Value>(&client, kind, &path, &stop).map(drop);
         assert!(matches!(refused, Err(ExclusionError::UnderWay(_))));
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_used_is_named_by_its_option() {
+        let dir = tempfile::tempdir().unwrap();
+        let client = build_client();
+        for kind in KINDS {
+            let path = journal_path(dir.path(), kind);
+            std::fs::write(&path, "something else\n").unwrap();
+            let other = OtherJournal { kind, path: &path };
+            let own = other.refuse_own(&client).unwrap_err().to_string();
+            assert!(own.ends_with("give another place with --journal"), "{own}");
+            let named = format!("give another place with {}", kind.journal_option());
+            for refused in [
+                other.refuse_other(&client),
+                hold_others(&client, &[other]).map(drop),
+            ] {
+                let refused = refused.unwrap_err().to_string();
+                assert!(refused.ends_with(&named), "{refused}");
+            }
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ark_client::{Endpoint, HostClient};
+use ark_model::ids::{AuditId, Millis};
+use ark_store::{AuditEntry, AuditKind, Store, StoreConfig, Unit};
 
 use crate::exchange::HostControl;
 use crate::rollback::RollbackPlan;
@@ -40,4 +42,26 @@ pub(crate) fn build_rollback(dir: &Path) -> RollbackPlan {
         canary_journal: dir.join("canary"),
         upgrade_journal: None,
     }
+}
+
+/// Appends so many decisions to the audit log of a data directory.
+pub(crate) fn record_decisions(data_dir: &Path, count: usize) {
+    let store = Store::open(&StoreConfig::in_dir(data_dir)).unwrap();
+    let decision = || AuditEntry {
+        kind: AuditKind::Decision,
+        id: AuditId::fresh(),
+        trace_id: None,
+        agent: None,
+        action_type: Some("trade".to_owned()),
+        outcome: None,
+        at: Millis(1),
+        body: "{}".to_owned(),
+        subject: None,
+    };
+    let unit = Unit {
+        audit: std::iter::repeat_with(decision).take(count).collect(),
+        ..Unit::default()
+    };
+    store.commit(unit).unwrap();
+    store.close();
 }

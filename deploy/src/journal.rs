@@ -29,18 +29,22 @@ pub(crate) const EXCHANGE_ROOM: u64 = 128 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file cannot be read or written.
-    #[error("the journal {path}: {cause}; {remedy}", path = path.display(), remedy = find_remedy(cause))]
+    #[error("the journal {path}: {cause}; {remedy}", path = path.display(), remedy = find_remedy(cause, *option))]
     File {
         /// The file.
         path: PathBuf,
+        /// The option that names it; `None`: the command has none for it.
+        option: Option<&'static str>,
         /// What the system reports.
         cause: std::io::Error,
     },
     /// The file is something else. Nothing in it was changed.
-    #[error("{path} is not the journal of `{command}` for {host}; give another place with --journal", path = path.display())]
+    #[error("{path} is not the journal of `{command}` for {host}; {remedy}", path = path.display(), remedy = name_place(*option))]
     Foreign {
         /// The file.
         path: PathBuf,
+        /// The option that names it; `None`: the command has none for it.
+        option: Option<&'static str>,
         /// The command whose journal was wanted.
         command: String,
         /// The address of the host it was wanted for.
@@ -57,23 +61,49 @@ pub enum JournalError {
         cause: serde_json::Error,
     },
     /// Another run uses it.
-    #[error("another run uses the journal {path}; wait for its end, or give another one with --journal", path = path.display())]
+    #[error("another run uses the journal {path}; wait for its end{other}", path = path.display(), other = option.map_or_else(String::new, |option| format!(", or give another one with {option}")))]
     InUse {
         /// The file.
         path: PathBuf,
+        /// The option that names it; `None`: the command has none for it.
+        option: Option<&'static str>,
     },
 }
 
+impl JournalError {
+    /// The error of a command whose option for this journal is another one; `None`: it has none.
+    pub(crate) fn with_option(mut self, named: Option<&'static str>) -> Self {
+        match &mut self {
+            Self::File { option, .. }
+            | Self::Foreign { option, .. }
+            | Self::InUse { option, .. } => *option = named,
+            Self::Damaged { .. } => {}
+        }
+        self
+    }
+}
+
 /// What to do about a file that cannot be used. A journal without room stays where it is: what was begun is in it.
-fn find_remedy(cause: &std::io::Error) -> &'static str {
+fn find_remedy(cause: &std::io::Error, option: Option<&'static str>) -> String {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match cause.kind() {
         StorageFull | QuotaExceeded | FileTooLarge => {
-            "the step was not begun: make room there, then run the command again"
+            "the step was not begun: make room there, then run the command again".to_owned()
         }
-        _ => "give another place with --journal",
+        _ => name_place(option),
     }
 }
+
+/// How a journal gets another place.
+fn name_place(option: Option<&'static str>) -> String {
+    option.map_or_else(
+        || "correct that, or move it away, then run the command again".to_owned(),
+        |option| format!("give another place with {option}"),
+    )
+}
+
+/// The option by which a command names its own journal.
+pub(crate) const OWN_JOURNAL: Option<&str> = Some("--journal");
 
 /// Whose journal a file is: its first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -83,6 +113,9 @@ pub struct JournalOwner {
     pub command: &'static str,
     /// The address of the host that it works on, as [`normalize_address`] spells it.
     pub host: String,
+    /// The option by which the command that runs names it; `None`: it has none for it.
+    #[serde(skip)]
+    pub option: Option<&'static str>,
 }
 
 /// A file is something else, or another owner's.
@@ -123,6 +156,8 @@ pub struct Journal {
     /// The first line, with its end.
     header: String,
     is_empty: bool,
+    /// The option that names it.
+    option: Option<&'static str>,
 }
 
 impl Journal {
@@ -136,10 +171,12 @@ impl Journal {
     ) -> Result<(Self, Vec<E>), JournalError> {
         let failed = |cause| JournalError::File {
             path: path.to_owned(),
+            option: owner.option,
             cause,
         };
         let foreign = || JournalError::Foreign {
             path: path.to_owned(),
+            option: owner.option,
             command: owner.command.to_owned(),
             host: owner.host.clone(),
         };
@@ -162,6 +199,7 @@ impl Journal {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(JournalError::InUse {
                 path: path.to_owned(),
+                option: owner.option,
             });
         }
         let mut text = Vec::new();
@@ -193,6 +231,7 @@ impl Journal {
             file,
             header,
             is_empty,
+            option: owner.option,
         };
         Ok((journal, entries))
     }
@@ -207,6 +246,7 @@ impl Journal {
     ) -> Result<Vec<E>, JournalError> {
         let failed = |cause| JournalError::File {
             path: path.to_owned(),
+            option: owner.option,
             cause,
         };
         let mut text = Vec::new();
@@ -223,6 +263,7 @@ impl Journal {
         let Ok(found) = owner.find_entries(&header, &text) else {
             return Err(JournalError::Foreign {
                 path: path.to_owned(),
+                option: owner.option,
                 command: owner.command.to_owned(),
                 host: owner.host.clone(),
             });
@@ -244,10 +285,9 @@ impl Journal {
     /// # Errors
     /// [`JournalError::File`]: the system gives none.
     pub(crate) fn share_lock(&self) -> Result<File, JournalError> {
-        self.file.try_clone().map_err(|cause| JournalError::File {
-            path: self.path.clone(),
-            cause,
-        })
+        self.file
+            .try_clone()
+            .map_err(|cause| self.make_error(cause))
     }
 
     /// Reserves room on disk behind the last entry, so that so many bytes of further ones need none. It stays reserved when the journal is closed and
@@ -263,10 +303,7 @@ impl Journal {
                 Err(error) => Err(error.into()),
             }
         });
-        reserved.map_err(|cause| JournalError::File {
-            path: self.path.clone(),
-            cause,
-        })
+        reserved.map_err(|cause| self.make_error(cause))
     }
 
     /// Gives back the room that is reserved and was not needed. What cannot be given back is no error.
@@ -283,10 +320,7 @@ impl Journal {
     /// See [`JournalError`].
     pub fn record_entry(&mut self, entry: &impl Serialize) -> Result<(), JournalError> {
         self.append_entry(entry)
-            .map_err(|cause| JournalError::File {
-                path: self.path.clone(),
-                cause,
-            })
+            .map_err(|cause| self.make_error(cause))
     }
 
     fn append_entry(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
@@ -318,10 +352,15 @@ impl Journal {
             .and_then(|()| self.file.seek(SeekFrom::Start(0)))
             .and_then(|_| self.file.sync_data());
         self.is_empty = true;
-        cleared.map_err(|cause| JournalError::File {
+        cleared.map_err(|cause| self.make_error(cause))
+    }
+
+    fn make_error(&self, cause: std::io::Error) -> JournalError {
+        JournalError::File {
             path: self.path.clone(),
+            option: self.option,
             cause,
-        })
+        }
     }
 }
 
@@ -366,6 +405,7 @@ mod tests {
         JournalOwner {
             command: "ark synthetic",
             host: "http://127.0.0.1:8000".to_owned(),
+            option: OWN_JOURNAL,
         }
     }
 

@@ -36,7 +36,7 @@ pub fn rehearse_canary(
 ) -> Result<Vec<String>, CanaryError> {
     let kind = ExchangeKind::Canary;
     // What is under way comes first: nothing else can be done about it here.
-    crate::exclusion::OtherJournal { kind, path }.refuse_other(client)?;
+    crate::exclusion::OtherJournal { kind, path }.refuse_own(client)?;
     excluded.refuse_others(client)?;
     if let Some(take_over) = &plan.take_over {
         DataDirLock::refuse_other(&take_over.data_dir)?;

@@ -145,13 +145,13 @@ impl<'a> HostCanary<'a> {
             kind: ExchangeKind::Canary,
             path,
         };
-        own.refuse_other(client)?;
+        own.refuse_own(client)?;
         excluded.refuse_others(client)?;
         let OwnJournal {
             mut journal, mark, ..
         } = open_own::<CanaryEntry>(client, own.kind, path, stop)?;
         // Another one may have begun and ended in between, or begun and been killed.
-        own.refuse_other(client)?;
+        own.refuse_own(client)?;
         check_token(client, None)?;
         let begin = prepare_canary(client, plan)?;
         OrderInbox::new(path, &begin.id).discard_orders();

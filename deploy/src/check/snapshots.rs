@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::Millis;
-use ark_store::{RestoreReport, SecretKey, restore_snapshot};
+use ark_store::{RestoreReport, SecretKey, SnapshotOrigin, find_origin, restore_snapshot};
 use rustix::fs::{FlockOperation, flock, statfs};
 
 use crate::snapshots::{find_latest, read_manifest};
@@ -44,7 +44,7 @@ pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
             format!("{remedy}; name the directory with --snapshots DIR or ARK_SNAPSHOTS"),
         );
     };
-    let (path, made_at) = match find_latest(dir, |_| true) {
+    let (path, made_at) = match find_latest(dir, |_, _| true) {
         Ok(Some((path, manifest))) => (path, manifest.made_at_ms),
         Ok(None) => return lines.add_error(format!("{} holds no snapshot", dir.display()), remedy),
         Err(error) => {
@@ -221,27 +221,17 @@ fn check_origin(inputs: &CheckInputs, snapshot: &Path, lines: &mut CheckLines) {
         return;
     };
     // A database that is not there, or that cannot be read, has a line of its own.
-    let Ok(Some(store)) = inputs.open_database() else {
+    let Ok(Some(_)) = inputs.open_database() else {
         return;
     };
-    let head = manifest.audit;
-    let (Ok(found), Ok(base)) = (store.audit_hash(head.seq), store.audit_base()) else {
-        return;
-    };
-    let shown = snapshot.display();
-    if head.seq <= base.seq {
-        // What is older than the archive cannot be compared, but for the archive's own last row.
-        if head.seq == base.seq && head.hash != base.hash {
-            lines.add_error(
-                format!("the last snapshot, {shown}, is of another host"),
-                SNAPSHOT_REMEDY,
-            );
-        }
-    } else if found != Some(head.hash) {
+    if let Ok(SnapshotOrigin::Foreign | SnapshotOrigin::Ahead) =
+        find_origin(inputs.data_dir(), snapshot, manifest.audit)
+    {
         lines.add_error(
             format!(
-                "the last snapshot, {shown}, is of another host: row {} of its audit log is not in this data directory's",
-                head.seq
+                "the last snapshot, {}, is of another host: row {} of its audit log is not in this data directory's",
+                snapshot.display(),
+                manifest.audit.seq
             ),
             SNAPSHOT_REMEDY,
         );

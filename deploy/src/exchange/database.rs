@@ -5,8 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use ark_model::ids::Millis;
 use ark_store::{
-    MaintenanceError, OpenError, RestoreReport, count_decisions_after, create_snapshot,
-    give_to_owner, is_restore_pending, read_schema, restore_snapshot_keeping,
+    MaintenanceError, OpenError, RestoreReport, SnapshotManifest, SnapshotOrigin, check_restorable,
+    count_decisions_after, create_snapshot, find_origin, give_to_owner, is_restore_pending,
+    read_schema, restore_snapshot_keeping,
 };
 use serde::{Deserialize, Serialize};
 
@@ -220,6 +221,30 @@ fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
+/// Counts the decisions of a database that a snapshot lacks; `None`: that cannot be counted, since the database cannot be read, or since rows that the
+/// snapshot lacks are in an archive.
+///
+/// # Errors
+/// The snapshot is of another database.
+pub(crate) fn count_lost(
+    data_dir: &Path,
+    snapshot: &Path,
+    manifest: &SnapshotManifest,
+) -> Result<Option<u64>, ExchangeError> {
+    let seq = manifest.audit.seq;
+    match find_origin(data_dir, snapshot, manifest.audit) {
+        Ok(SnapshotOrigin::Own | SnapshotOrigin::Ahead) => {
+            Ok(count_decisions_after(data_dir, seq).ok())
+        }
+        Ok(SnapshotOrigin::Foreign) => Err(ExchangeError::ForeignSnapshot {
+            snapshot: snapshot.to_owned(),
+            seq,
+            data_dir: data_dir.to_owned(),
+        }),
+        Ok(SnapshotOrigin::Archived) | Err(_) => Ok(None),
+    }
+}
+
 /// What the way back to the version that kept a database does with the one that is there now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WayBack {
@@ -248,9 +273,10 @@ pub(crate) fn decide_way_back(data_dir: &Path, kept: &Path) -> Result<WayBack, E
     if is_restore_pending(data_dir) {
         return Ok(WayBack::Restore);
     }
+    check_restorable(kept, manifest.schema)?;
     let decisions = match read_schema(data_dir) {
         Ok(schema) if schema <= manifest.schema => return Ok(WayBack::GoOn),
-        Ok(_) => count_decisions_after(data_dir, manifest.audit.seq).ok(),
+        Ok(_) => count_lost(data_dir, kept, &manifest)?,
         Err(OpenError::Damaged { .. }) => None,
         Err(error) => return Err(MaintenanceError::from(error).into()),
     };
@@ -263,7 +289,8 @@ pub(crate) fn decide_way_back(data_dir: &Path, kept: &Path) -> Result<WayBack, E
     })
 }
 
-/// Restores a snapshot over a database, which is moved aside. What is written belongs to the owner of the data
+/// Restores a snapshot over a database, which is moved aside. Its schema stays as it is: the version that goes on with it may be an earlier one than this
+/// program. What is written belongs to the owner of the data
 /// directory, so that the host can read it. A token that is made is in `token_file` before it counts. `label`: the name by which
 /// `find_finished_restore` finds the restore. No host may run.
 pub(crate) fn restore_over(
@@ -283,6 +310,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use ark_store::{Store, StoreConfig, current_schema};
+
+    use crate::fixtures::record_decisions;
 
     use super::*;
 
@@ -331,6 +360,26 @@ mod tests {
         assert_eq!(decide_way_back(&data, &kept).unwrap(), WayBack::Restore);
         std::fs::remove_dir_all(&kept).unwrap();
         assert_eq!(decide_way_back(&data, &kept).unwrap(), WayBack::GoOn);
+    }
+
+    #[test]
+    fn a_kept_copy_of_another_database_is_no_way_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let [data, other, kept] = ["data", "other", "kept"].map(|name| dir.path().join(name));
+        record_decisions(&data, 1);
+        record_decisions(&other, 2);
+        create_snapshot(&other, &kept).unwrap();
+        // The database has a later schema than what was kept.
+        let manifest = kept.join("manifest.json");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        let schema = current_schema();
+        let [now, before] = [schema, schema - 1].map(|schema| format!("\"schema\": {schema}"));
+        std::fs::write(&manifest, text.replace(&now, &before)).unwrap();
+        let refused = decide_way_back(&data, &kept).unwrap_err();
+        assert!(
+            matches!(refused, ExchangeError::ForeignSnapshot { seq: 2, .. }),
+            "{refused}"
+        );
     }
 
     #[test]

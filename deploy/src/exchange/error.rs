@@ -120,6 +120,20 @@ pub enum ExchangeError {
     /// The administrator's token that a restore made cannot be used.
     #[error("the new administrator's token cannot be used: {0}")]
     Token(ClientError),
+    /// A snapshot that is to take the database's place is of another one.
+    #[error(
+        "{snapshot} is of another host, or of a database that was replaced since: row {seq} of its audit log is not that of {data_dir}, so that what would be lost cannot be counted; name one of this host's database (`ark rollback --snapshot DIR`), or restore this one by hand (`ark state restore --replace`)",
+        snapshot = snapshot.display(),
+        data_dir = data_dir.display()
+    )]
+    ForeignSnapshot {
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// The last row of its audit log.
+        seq: u64,
+        /// The data directory.
+        data_dir: PathBuf,
+    },
     /// The new version has migrated the database and judged: the way back would lose decisions.
     #[error(
         "the new version has migrated the database and decided since {kept} was made, which would be lost (decisions: {decisions}): `ark canary resume` finishes the take-over; `ark rollback --accept-loss-of-decisions {decisions}`, with the same --snapshots, goes back without them",

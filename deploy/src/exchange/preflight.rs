@@ -18,7 +18,7 @@ use rustix::fs::{Access, access, statvfs};
 use serde_json::{Value, json};
 
 use crate::exclusion::ExchangeKind;
-use crate::journal::{EXCHANGE_ROOM, Journal};
+use crate::journal::{EXCHANGE_ROOM, Journal, JournalOwner};
 use crate::validate::{ValidateOptions, find_proposing_refusal, find_refusal};
 
 use super::commands::run_program;
@@ -157,12 +157,24 @@ impl Preflight {
 
     /// The journal of an exchange, or its place where there is none.
     pub(crate) fn check_journal(&mut self, kind: ExchangeKind, client: &HostClient, path: &Path) {
-        self.take(Journal::read_entries::<Value>(
-            path,
-            &kind.owner_for(client),
-        ));
-        self.check_access("--journal", path);
-        self.check_room("--journal", path, EXCHANGE_ROOM);
+        self.check_journal_of(&kind.owner_for(client), path);
+    }
+
+    /// As [`Self::check_journal`], in a command of another kind.
+    pub(crate) fn check_other_journal(
+        &mut self,
+        kind: ExchangeKind,
+        client: &HostClient,
+        path: &Path,
+    ) {
+        self.check_journal_of(&kind.owner_beside(client), path);
+    }
+
+    fn check_journal_of(&mut self, owner: &JournalOwner, path: &Path) {
+        self.take(Journal::read_entries::<Value>(path, owner));
+        let option = owner.option.unwrap_or("the journal");
+        self.check_access(option, path);
+        self.check_room(option, path, EXCHANGE_ROOM);
     }
 
     /// Whether this process may write to a path, or make it.
@@ -406,12 +418,19 @@ const fn never() -> AtomicBool {
 
 /// The program with which a command of the shell begins; `None`: a variable, a quotation mark or the like keeps it from being read without running it.
 fn find_program_name(command: &str) -> Option<&str> {
-    let word = command
-        .split_whitespace()
-        .find(|word| !word.contains('='))?
-        .trim_end_matches(';');
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
-    (!word.is_empty() && word.chars().all(is_plain)).then_some(word)
+    for word in command.split_whitespace() {
+        let Some((_, value)) = word.split_once('=') else {
+            let word = word.trim_end_matches(';');
+            return (!word.is_empty() && word.chars().all(is_plain)).then_some(word);
+        };
+        // A value that is assigned may go on behind the space.
+        let is_open = |mark| value.matches(mark).count() % 2 == 1;
+        if is_open('\'') || is_open('"') || value.contains(['`', '\\', '(', '{']) {
+            return None;
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -499,6 +518,18 @@ mod tests {
             (
                 Box::new(|found| found.check_command("A=b ./typo.sh stop")),
                 "there is no program ./typo.sh",
+            ),
+            (
+                Box::new(|found| found.check_command("A='b' C=\"$D\" ./typo.sh stop")),
+                "there is no program ./typo.sh",
+            ),
+            (
+                Box::new(|found| found.check_command("A='b c d' ./typo.sh stop")),
+                "",
+            ),
+            (
+                Box::new(|found| found.check_command("A=$(echo b c) ./typo.sh stop")),
+                "",
             ),
             (Box::new(|found| found.check_command("\"$STOP\" ark")), ""),
             (

@@ -113,7 +113,7 @@ fn repeat_validation(
                 let reason = format!("{error}; the validation is repeated");
                 tell("validation", json!({"reason": reason}));
             }
-            ended => return ended.map(Some),
+            ended => return ended.map(Some).map_err(ValidateError::in_exchange),
         }
     }
     Ok(None)

@@ -1,16 +1,18 @@
 //! What happens to the database: the stable version goes on with it, or a snapshot takes its place.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ark_client::HostClient;
 use ark_store::{
-    MaintenanceError, OpenError, count_decisions_after, is_restore_pending, read_schema,
+    MaintenanceError, OpenError, SnapshotManifest, check_restorable, is_restore_pending,
+    read_schema,
 };
 
 use crate::canary::read_state;
 use crate::exchange::ExchangeError;
+use crate::exchange::database::count_lost;
 use crate::snapshots::{find_latest, read_manifest};
 
 use super::error::RollbackError;
@@ -105,32 +107,67 @@ pub(super) fn decide_way(
             return Ok(DatabaseChoice::Keep { reason });
         }
     };
-    let snapshot = find_snapshot(plan, schema)?;
-    let seq = read_manifest(&snapshot)
-        .ok_or_else(|| RollbackError::NoSnapshot(snapshot.display().to_string()))?
-        .audit
-        .seq;
+    let found = find_snapshot(plan, schema)?;
     Ok(DatabaseChoice::Restore(SetAside {
-        decisions: count_decisions_after(&plan.data_dir, seq).ok(),
-        snapshot,
+        decisions: found.lost,
+        snapshot: found.path,
         reason,
     }))
 }
 
-fn find_snapshot(plan: &RollbackPlan, schema: u32) -> Result<PathBuf, RollbackError> {
-    if let Some(snapshot) = &plan.snapshot {
-        return Ok(snapshot.clone());
+/// A snapshot that can take the database's place.
+struct FoundSnapshot {
+    path: PathBuf,
+    /// How many decisions of the database it lacks; `None`: that cannot be counted.
+    lost: Option<u64>,
+}
+
+/// The snapshot that is named, or the last one that the stable version can open and that is of this database.
+fn find_snapshot(plan: &RollbackPlan, schema: u32) -> Result<FoundSnapshot, RollbackError> {
+    let examine = |path: &Path, manifest: &SnapshotManifest| {
+        check_restorable(path, manifest.schema)?;
+        count_lost(&plan.data_dir, path, manifest)
+    };
+    if let Some(path) = &plan.snapshot {
+        let manifest = read_manifest(path)
+            .ok_or_else(|| RollbackError::NoSnapshot(path.display().to_string()))?;
+        return Ok(FoundSnapshot {
+            lost: examine(path, &manifest)?,
+            path: path.clone(),
+        });
     }
-    let can_open = |manifest: &ark_store::SnapshotManifest| manifest.schema <= schema;
-    let latest = find_latest(&plan.snapshots, can_open).map_err(|error| {
+    let (mut lost, mut refused) = (None, Vec::new());
+    let latest = find_latest(&plan.snapshots, |path, manifest| {
+        if manifest.schema > schema {
+            return false;
+        }
+        match examine(path, manifest) {
+            Ok(count) => {
+                lost = count;
+                true
+            }
+            Err(error) => {
+                refused.push(error.to_string());
+                false
+            }
+        }
+    });
+    let latest = latest.map_err(|error| {
         RollbackError::NoSnapshot(format!("{}: {error}", plan.snapshots.display()))
     })?;
-    latest.map(|(path, _)| path).ok_or_else(|| {
-        RollbackError::NoSnapshot(format!(
-            "{} holds none of schema {schema} or earlier",
-            plan.snapshots.display()
-        ))
-    })
+    if let Some((path, _)) = latest {
+        return Ok(FoundSnapshot { path, lost });
+    }
+    let mut problem = format!(
+        "{} holds none of schema {schema} or earlier",
+        plan.snapshots.display()
+    );
+    if !refused.is_empty() {
+        problem.push_str(" that is of this database (");
+        problem.push_str(&refused.join("; "));
+        problem.push(')');
+    }
+    Err(RollbackError::NoSnapshot(problem))
 }
 
 /// Refuses to set more decisions aside than were accepted. `is_stopped`: the host is, so that their number is final.
@@ -186,11 +223,9 @@ impl fmt::Display for SetAside {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use ark_store::{Store, StoreConfig, create_snapshot, current_schema};
 
-    use crate::fixtures::build_rollback;
+    use crate::fixtures::{build_rollback, record_decisions};
 
     use super::*;
 
@@ -244,5 +279,70 @@ mod tests {
         std::fs::remove_dir(&manifest).unwrap();
         std::fs::write(&manifest, text).unwrap();
         assert_eq!(found(decide(None)), bad);
+    }
+
+    #[test]
+    fn a_snapshot_of_another_database_does_not_take_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, snapshots) = (dir.path().join("data"), dir.path().join("snapshots"));
+        std::fs::create_dir(&snapshots).unwrap();
+        let [own, foreign, longer] = ["own", "foreign", "longer"].map(|name| snapshots.join(name));
+        record_decisions(&data, 3);
+        create_snapshot(&data, &own).unwrap();
+        record_decisions(&data, 2);
+        // Another host keeps its snapshots in the same place; they are the last ones, and have fewer or more rows.
+        let other = dir.path().join("other");
+        record_decisions(&other, 4);
+        create_snapshot(&other, &foreign).unwrap();
+        record_decisions(&other, 4);
+        create_snapshot(&other, &longer).unwrap();
+        let decide = |snapshot: Option<&Path>| {
+            let plan = build_plan(dir.path(), snapshot);
+            decide_way(&plan, current_schema(), Some("a page is broken"))
+        };
+        let found = |way: Result<DatabaseChoice, RollbackError>| match way {
+            Ok(DatabaseChoice::Restore(aside)) => (aside.snapshot, aside.decisions),
+            other => panic!("{other:?}"),
+        };
+        for named in [None, Some(own.as_path())] {
+            assert_eq!(found(decide(named)), (own.clone(), Some(2)));
+        }
+        for named in [&foreign, &longer] {
+            let refused = decide(Some(named)).unwrap_err().to_string();
+            assert!(
+                refused.contains(&format!("{} is of another host", named.display()))
+                    && refused.contains("--snapshot DIR"),
+                "{refused}"
+            );
+        }
+        // A database that has lost rows is an earlier state of its snapshot.
+        let ahead = snapshots.join("ahead");
+        create_snapshot(&data, &ahead).unwrap();
+        std::fs::remove_dir_all(&data).unwrap();
+        ark_store::restore_snapshot(&own, &data, false, None).unwrap();
+        // The restore has added a row of its own, so that the two have parted.
+        assert_eq!(found(decide(None)), (own.clone(), Some(0)));
+        let shorter = dir.path().join("shorter");
+        std::fs::create_dir(&shorter).unwrap();
+        std::fs::copy(own.join("ark.db"), shorter.join("ark.db")).unwrap();
+        std::fs::remove_dir_all(&data).unwrap();
+        std::fs::rename(&shorter, &data).unwrap();
+        assert_eq!(found(decide(None)), (ahead.clone(), Some(0)));
+        // Where the two cannot be compared nothing is counted.
+        std::fs::write(ahead.join("ark.db"), "no database at all".repeat(100)).unwrap();
+        assert_eq!(found(decide(None)), (ahead.clone(), None));
+        std::fs::remove_dir_all(&data).unwrap();
+        record_decisions(&data, 1);
+        for name in [&own, &ahead] {
+            std::fs::remove_dir_all(name).unwrap();
+        }
+        let refused = decide(None).unwrap_err();
+        assert!(matches!(refused, RollbackError::NoSnapshot(_)), "{refused}");
+        let refused = refused.to_string();
+        assert!(
+            refused.contains("or earlier that is of this database")
+                && refused.contains(&format!("{} is of another host", longer.display())),
+            "{refused}"
+        );
     }
 }

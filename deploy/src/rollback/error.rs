@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::canary::CanaryError;
 use crate::exchange::ExchangeError;
-use crate::exclusion::ExclusionError;
+use crate::exclusion::{ExchangeKind, ExclusionError};
 use crate::haproxy::HaproxyError;
 use crate::journal::JournalError;
 use crate::validate::ValidateError;
@@ -34,7 +34,7 @@ pub enum RollbackError {
     Token(String),
     /// The canary that runs cannot be undone.
     #[error("the canary that runs cannot be undone: {0}")]
-    Canary(#[from] CanaryError),
+    Canary(#[source] CanaryError),
     /// The host cannot be validated.
     #[error(transparent)]
     Validate(#[from] ValidateError),
@@ -135,6 +135,18 @@ pub enum RollbackError {
     /// A signal ended the run.
     #[error("interrupted; `ark rollback` goes on with it")]
     Interrupted,
+}
+
+impl From<CanaryError> for RollbackError {
+    fn from(error: CanaryError) -> Self {
+        Self::Canary(match error {
+            CanaryError::Journal(error) => {
+                let option = ExchangeKind::Canary.journal_option();
+                CanaryError::Journal(error.with_option(Some(option)))
+            }
+            error => error,
+        })
+    }
 }
 
 impl RollbackError {

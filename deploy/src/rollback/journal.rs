@@ -82,7 +82,7 @@ pub(super) struct RollbackStart {
     /// The digest of its program; absent where it does not say it, and in a journal of an earlier program.
     #[serde(default)]
     pub(super) build: Option<Digest>,
-    /// The weights of the backend's servers before.
+    /// The weights of the backend's servers before. They are read again when the step `traffic` is reached.
     pub(super) weights: BTreeMap<String, u32>,
 }
 
@@ -92,7 +92,8 @@ pub(super) struct RollbackStart {
 pub(super) enum RollbackEntry {
     /// A rollback begins.
     Started(Box<RollbackStart>),
-    /// Options were taken over by a run that goes on: what it is run with from here on, and the weights of the backend's servers before.
+    /// Options were taken over by a run that goes on, or other weights were found when the step `traffic` was reached: what it is run with from here on,
+    /// and the weights of the backend's servers before.
     Corrected {
         plan: Box<RollbackPlan>,
         weights: BTreeMap<String, u32>,

@@ -39,6 +39,18 @@ impl TrafficPlan {
             interval: Duration::from_secs(2),
         }
     }
+
+    /// Whether the requests go back at the same server.
+    pub(super) fn has_place_of(&self, other: &Self) -> bool {
+        let place = |plan: &Self| {
+            (
+                plan.haproxy.clone(),
+                plan.backend.clone(),
+                plan.server.clone(),
+            )
+        };
+        place(self) == place(other)
+    }
 }
 
 /// What a rollback is run with.

@@ -6,14 +6,18 @@ use std::sync::atomic::AtomicBool;
 
 use ark_model::ids::Millis;
 
+use crate::canary::read_state;
 use crate::exchange::HostClients;
 use crate::exclusion::ExchangeKind;
 use crate::fixtures::{build_client, build_rollback};
 use crate::journal::Journal;
+use crate::validate::reserve_validation;
 
 use super::journal::{PastStep, RollbackEntry, RollbackStart};
 use super::steps::recording::record_taken;
-use super::{Rollback, RollbackError, RollbackPlan, RollbackStep};
+use super::{
+    Rollback, RollbackError, RollbackPlan, RollbackStep, give_up_for_upgrade, may_give_up,
+};
 
 /// `upgrade`: whose way back it is.
 fn build_plan(dir: &Path, upgrade: Option<&str>) -> RollbackPlan {
@@ -161,4 +165,42 @@ fn each_step_is_recorded_once_in_order_and_waits_while_the_host_is_away() {
     }
     assert_eq!(asked, RollbackStep::ALL);
     assert_eq!(recorded, asked);
+}
+
+#[test]
+fn a_journal_that_cannot_be_used_is_named_by_the_option_of_the_command_that_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    std::fs::write(&path, "something else\n").unwrap();
+    let client = build_client();
+    let open = |upgrade| {
+        let clients = HostClients {
+            client: &client,
+            submitter: &client,
+        };
+        let plan = Some(build_plan(dir.path(), upgrade));
+        let stop = AtomicBool::new(false);
+        Rollback::open(clients, &path, plan, &[], None, &stop, &mut |_, _| {}).map(drop)
+    };
+    let given_up = give_up_for_upgrade(&client, &path, "u1", "it serves on");
+    let canary = read_state(&client, &path).map(drop);
+    for (refused, option) in [
+        (open(None), "with --journal"),
+        (open(Some("u1")), "with --rollback-journal"),
+        (given_up, "with --rollback-journal"),
+        (
+            may_give_up(&client, &path, "u1").map(drop),
+            "with --rollback-journal",
+        ),
+        (canary.map_err(RollbackError::from), "with --canary-journal"),
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.ends_with(option), "{option}: {refused}");
+    }
+    // An exchange has no option for the journal of its validation.
+    let refused = reserve_validation(&client, &path).unwrap_err().to_string();
+    assert!(
+        refused.contains("move it away") && !refused.contains("--"),
+        "{refused}"
+    );
 }

@@ -9,7 +9,7 @@ use ark_model::ids::Millis;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::journal::{Journal, JournalOwner};
+use crate::journal::{Journal, JournalOwner, OWN_JOURNAL};
 
 use super::SyntheticError;
 
@@ -52,6 +52,7 @@ impl MarketOrders {
         let owner = JournalOwner {
             command: "ark synthetic",
             host: ark_client::normalize_address(client.url()),
+            option: OWN_JOURNAL,
         };
         let (journal, entries) = Journal::open::<OrderEntry>(path, &owner)?;
         let mut open = BTreeMap::new();

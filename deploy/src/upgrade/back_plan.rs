@@ -46,7 +46,7 @@ pub(super) fn open_way_back(
     client: &HostClient,
     plan: &UpgradePlan,
 ) -> Result<Option<Journal>, UpgradeError> {
-    let owner = ExchangeKind::Rollback.owner_for(client);
+    let owner = ExchangeKind::Rollback.owner_beside(client);
     match Journal::open::<Value>(&plan.rollback_journal, &owner) {
         Ok((journal, _)) => Ok(Some(journal)),
         Err(JournalError::InUse { .. }) => Ok(None),

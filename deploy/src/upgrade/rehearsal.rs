@@ -110,7 +110,7 @@ fn check_plan(clients: HostClients<'_>, plan: &UpgradePlan, found: &mut Prefligh
     found.check_control(&plan.control);
     found.check_control(&plan.stable_control);
     let kind = ExchangeKind::Rollback;
-    found.check_journal(kind, clients.client, &plan.rollback_journal);
+    found.check_other_journal(kind, clients.client, &plan.rollback_journal);
     found.check_host(clients.client, false);
     found.check_validation(plan.validation.as_ref(), clients);
 }
@@ -184,7 +184,7 @@ fn list_way_back(
     found.check_host(clients.client, false);
     found.check_validation(back.validation.as_ref(), clients);
     let path = &plan.rollback_journal;
-    found.check_journal(ExchangeKind::Rollback, clients.client, path);
+    found.check_other_journal(ExchangeKind::Rollback, clients.client, path);
     let begun = read_way_back(clients.client, path, &state.begin.id);
     if let Some(begun) = found.take(begun) {
         let described = describe_rollback(clients.client, &back, begun.as_ref());

@@ -30,7 +30,7 @@ use ark_client::{ClientError, HostClient};
 use ark_model::ids::Millis;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Journal, JournalError, JournalOwner};
+use crate::journal::{Journal, JournalError, JournalOwner, OWN_JOURNAL};
 
 pub(crate) use access::{find_proposing_refusal, find_refusal};
 pub use lease::{LeaseHolder, ProbeUser};
@@ -90,6 +90,14 @@ pub enum ValidateError {
 }
 
 impl ValidateError {
+    /// The error in an exchange, which has no option for the journal.
+    pub(crate) fn in_exchange(self) -> Self {
+        match self {
+            Self::Journal(error) => Self::Journal(error.with_option(None)),
+            error => error,
+        }
+    }
+
     /// Whether the host was not validated because of another validation. It says nothing of the host; the same may pass later.
     #[must_use]
     pub const fn is_of_another_run(&self) -> bool {
@@ -233,12 +241,18 @@ fn owner_for(client: &HostClient) -> JournalOwner {
     JournalOwner {
         command: "ark validate",
         host: ark_client::normalize_address(client.url()),
+        option: OWN_JOURNAL,
     }
 }
 
-/// Reserves the room of a validation in its journal, for one that must not fail for a disk that is filled meanwhile.
+/// Reserves the room of a validation in its journal, for one of an exchange that must not fail for a disk that is filled meanwhile.
 pub(crate) fn reserve_validation(client: &HostClient, path: &Path) -> Result<(), JournalError> {
-    match Journal::open::<ProbeEntry>(path, &owner_for(client)) {
+    // An exchange has no option for it.
+    let owner = JournalOwner {
+        option: None,
+        ..owner_for(client)
+    };
+    match Journal::open::<ProbeEntry>(path, &owner) {
         Ok((journal, _)) => journal.reserve_room(VALIDATION_ROOM),
         // Another run has what it needs.
         Err(JournalError::InUse { .. }) => Ok(()),

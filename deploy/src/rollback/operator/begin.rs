@@ -15,7 +15,7 @@ use crate::exchange::identity::check_same_host;
 use crate::exchange::token::TokenFile;
 use crate::exchange::version::ask_version;
 use crate::exchange::{GivenOption, HostClients};
-use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own};
+use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own_as};
 use crate::rollback::database::{
     AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, decide_way,
 };
@@ -25,12 +25,12 @@ use crate::rollback::journal::{
 };
 use crate::rollback::plan::{RollbackPlan, excluded_upgrades};
 use crate::rollback::steps::run::Rollback;
-use crate::rollback::steps::traffic::read_weights;
+use crate::rollback::steps::traffic::{read_weights, try_weight};
 
-use super::given::{take_from_upgrade, take_options};
+use super::given::{find_new_place, take_from_upgrade, take_options};
 use super::tokens::check_tokens;
 
-/// Asks the stable version and the database. Returns what is known when a rollback begins, and what will happen to the database.
+/// Asks the stable version, the database and `HAProxy`; changes nothing. Returns what is known when a rollback begins, and what will happen to the database.
 pub(super) fn prepare_rollback(
     client: &HostClient,
     plan: RollbackPlan,
@@ -98,12 +98,18 @@ impl<'a> Rollback<'a> {
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, RollbackError> {
         let is_within_upgrade = plan.as_ref().is_some_and(|plan| plan.upgrade.is_some());
+        let kind = ExchangeKind::Rollback;
+        let owner = if is_within_upgrade {
+            kind.owner_beside(clients.client)
+        } else {
+            kind.owner_for(clients.client)
+        };
         let OwnJournal {
             mut journal,
             mark,
             entries,
             waited,
-        } = open_own::<RollbackEntry>(clients.client, ExchangeKind::Rollback, path, stop)?;
+        } = open_own_as::<RollbackEntry>(&owner, kind, path, stop)?;
         let last = read_entries(&entries).pop();
         let state = match (last, plan) {
             (Some(state), Some(plan))
@@ -118,10 +124,14 @@ impl<'a> Rollback<'a> {
                 });
             }
             (Some(mut state), plan) if state.past.ended_at_ms.is_none() => {
+                let before = state.begin.plan.traffic.clone();
                 let taken = match plan.filter(|plan| plan.upgrade.is_some()) {
                     Some(now) => take_from_upgrade(&mut state, now),
                     None => take_options(&mut state, given)?,
                 };
+                if let Some(traffic) = find_new_place(before.as_ref(), &state) {
+                    try_weight(traffic)?;
+                }
                 tell("goes-on", json!({"reason": state.begin.id}));
                 let RollbackStart { id, plan, .. } = &state.begin;
                 clear_partial_copies(&plan.snapshots, id, true, &mut *tell);
@@ -148,6 +158,7 @@ impl<'a> Rollback<'a> {
                 if !is_within_upgrade {
                     refuse_other_exchange(clients.client, &begin.plan)?;
                 }
+                begin.plan.traffic.as_ref().map_or(Ok(()), try_weight)?;
                 tell("way", json!({"reason": way.to_string()}));
                 let held = hold_others(clients.client, upgrades.as_slice())?;
                 journal.record_entry(&RollbackEntry::Started(Box::new(begin.clone())))?;

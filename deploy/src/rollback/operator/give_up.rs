@@ -26,7 +26,7 @@ pub(crate) fn may_give_up(
     path: &Path,
     upgrade: &str,
 ) -> Result<bool, RollbackError> {
-    let owner = ExchangeKind::Rollback.owner_for(client);
+    let owner = ExchangeKind::Rollback.owner_beside(client);
     let entries = Journal::read_entries::<RollbackEntry>(path, &owner)?;
     let last = read_entries(&entries).pop();
     Ok(last.is_none_or(|last| {
@@ -44,7 +44,7 @@ pub(crate) fn give_up_for_upgrade(
     upgrade: &str,
     result: &str,
 ) -> Result<(), RollbackError> {
-    let owner = ExchangeKind::Rollback.owner_for(client);
+    let owner = ExchangeKind::Rollback.owner_beside(client);
     let (mut journal, entries) = Journal::open::<RollbackEntry>(path, &owner)?;
     let Some(last) = read_entries(&entries).pop() else {
         return Ok(());

@@ -87,21 +87,20 @@ pub(super) fn take_options(
     if taken.lines.is_empty() {
         return Ok(None);
     }
-    let place = |plan: &Option<TrafficPlan>| {
-        plan.as_ref().map(|plan| {
-            (
-                plan.haproxy.clone(),
-                plan.backend.clone(),
-                plan.server.clone(),
-            )
-        })
-    };
-    if let Some(traffic) = &state.begin.plan.traffic
-        && place(&before) != place(&state.begin.plan.traffic)
-    {
+    if let Some(traffic) = find_new_place(before.as_ref(), state) {
         state.begin.weights = read_weights(traffic)?;
     }
     Ok(Some((taken.lines, note_plan(state))))
+}
+
+/// How the requests go back, where that is another place than `before`.
+pub(super) fn find_new_place<'a>(
+    before: Option<&TrafficPlan>,
+    state: &'a RollbackState,
+) -> Option<&'a TrafficPlan> {
+    let now = state.begin.plan.traffic.as_ref()?;
+    let is_same = before.is_some_and(|before| before.has_place_of(now));
+    (!is_same).then_some(now)
 }
 
 /// Takes over what an upgrade's way back is run with by now. Returns as [`take_options`].

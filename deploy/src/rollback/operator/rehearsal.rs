@@ -139,7 +139,7 @@ pub(crate) fn read_way_back(
     path: &Path,
     upgrade: &str,
 ) -> Result<Option<RollbackState>, RollbackError> {
-    let owner = ExchangeKind::Rollback.owner_for(client);
+    let owner = ExchangeKind::Rollback.owner_beside(client);
     let entries = Journal::read_entries::<RollbackEntry>(path, &owner)?;
     let last = read_entries(&entries).pop().map(|mut state| {
         state.forget_repeated();

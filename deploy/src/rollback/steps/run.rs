@@ -23,7 +23,7 @@ use crate::rollback::journal::{
 use crate::runner::RunMark;
 use crate::validate::{ValidationReport, reserve_validation};
 
-use super::traffic::return_traffic;
+use super::traffic::{read_weights, return_traffic};
 
 /// The longest time between two looks at whether the run is to end.
 pub(super) const TICK: Duration = Duration::from_millis(50);
@@ -85,6 +85,12 @@ impl Rollback<'_> {
             if step != RollbackStep::Canary && self.data_lock.is_none() && !self.is_within_upgrade {
                 self.data_lock = Some(DataDirLock::acquire(&self.state.begin.plan.data_dir)?);
             }
+            // Before the step is noted: what a kill leaves of it are no weights of before.
+            if step == RollbackStep::Traffic
+                && let Err(error) = self.renew_weights()
+            {
+                return Err(self.note_failure(step, error));
+            }
             self.journal.record_entry(&RollbackEntry::Step(step))?;
             (self.tell)(step.as_str(), Value::Null);
             match self.take_step(step, stop) {
@@ -100,22 +106,41 @@ impl Rollback<'_> {
                     }))?;
                     self.record_steps();
                 }
-                Err(error) => {
-                    let problem = error.to_string();
-                    // Why the step failed is what counts, also where a full disk takes no entry.
-                    if let Err(unnoted) = self.note_entry(&RollbackEntry::Failed { step, problem })
-                    {
-                        (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
-                    }
-                    if error.is_interruption() {
-                        return Err(RollbackError::Interrupted);
-                    }
-                    let is_of_upgrade = self.state.begin.plan.upgrade.is_some();
-                    return Err(error.in_step(step, is_of_upgrade));
-                }
+                Err(error) => return Err(self.note_failure(step, error)),
             }
         }
         self.finish_rollback()
+    }
+
+    /// Notes why a step failed. Returns the error with which the run ends.
+    fn note_failure(&mut self, step: RollbackStep, error: RollbackError) -> RollbackError {
+        let problem = error.to_string();
+        // Why the step failed is what counts, also where a full disk takes no entry.
+        if let Err(unnoted) = self.note_entry(&RollbackEntry::Failed { step, problem }) {
+            (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
+        }
+        if error.is_interruption() {
+            return RollbackError::Interrupted;
+        }
+        error.in_step(step, self.state.begin.plan.upgrade.is_some())
+    }
+
+    /// Reads the weights of before again, as long as the requests were not touched: when the rollback began, a canary that was undone since may have had
+    /// its share of them.
+    fn renew_weights(&mut self) -> Result<(), RollbackError> {
+        let begin = &self.state.begin;
+        let Some(traffic) = begin.plan.traffic.as_ref() else {
+            return Ok(());
+        };
+        if self.state.has_begun_traffic {
+            return Ok(());
+        }
+        let weights = read_weights(traffic)?;
+        if weights == begin.weights {
+            return Ok(());
+        }
+        let plan = Box::new(begin.plan.clone());
+        self.note_entry(&RollbackEntry::Corrected { plan, weights })
     }
 
     /// Reserves the room of the entries from the stop of the host on. Where no host serves, a full disk does not hold up its start.

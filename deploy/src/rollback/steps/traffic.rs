@@ -20,19 +20,26 @@ const MIN_ERRORS: u64 = 3;
 /// The longest time between two looks at whether the run is to end.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Reads the weights before, and checks that the server could get requests.
+/// Reads the weights before, and whether the socket permits to change them. Changes nothing.
 pub(in crate::rollback) fn read_weights(
     plan: &TrafficPlan,
 ) -> Result<BTreeMap<String, u32>, RollbackError> {
     let haproxy = HaproxyClient::new(plan.haproxy.clone());
-    let server = haproxy.show_server(&plan.backend, &plan.server)?;
-    // The rights of the socket show before anything changes.
-    haproxy.set_weight(&plan.backend, &plan.server, server.weight)?;
+    haproxy.show_server(&plan.backend, &plan.server)?;
+    haproxy.check_rights()?;
     let servers = haproxy.show_servers(&plan.backend)?;
     Ok(servers
         .into_iter()
         .map(|server| (server.name, server.weight))
         .collect())
+}
+
+/// Tries whether the weight of the server can be set, by setting the one that it has: a backend whose balancing is static refuses that.
+pub(in crate::rollback) fn try_weight(plan: &TrafficPlan) -> Result<(), RollbackError> {
+    let haproxy = HaproxyClient::new(plan.haproxy.clone());
+    let server = haproxy.show_server(&plan.backend, &plan.server)?;
+    haproxy.set_weight(&plan.backend, &plan.server, server.weight)?;
+    Ok(())
 }
 
 /// Gives the server its shares, and watches each. What fails gives the weights of before back. Returns what was done.
@@ -53,7 +60,7 @@ pub(super) fn return_traffic(
         let weights = weigh_servers(before, &plan.server, *share);
         let watched = set_weights(&haproxy, &plan.backend, &weights)
             .map_err(RollbackError::from)
-            .and_then(|()| watch_share(client, &haproxy, plan, *share, stop));
+            .and_then(|()| watch_share(client, &haproxy, plan, (*share, &weights), stop));
         if let Err(error) = watched {
             set_weights(&haproxy, &plan.backend, before)?;
             return Err(error);
@@ -63,12 +70,13 @@ pub(super) fn return_traffic(
     Ok(format!("{} got {} %", plan.server, shares.join(", ")))
 }
 
-/// Watches a share for its time: the server is up, its answers are good, and the host behind it is healthy.
+/// Watches a share for its time, which these weights give: the server is up, its answers are good, the host behind it is healthy, and no other server
+/// gets more than it was left.
 fn watch_share(
     client: &HostClient,
     haproxy: &HaproxyClient,
     plan: &TrafficPlan,
-    share: u32,
+    (share, planned): (u32, &BTreeMap<String, u32>),
     stop: &AtomicBool,
 ) -> Result<(), RollbackError> {
     let failed = |problem: String| RollbackError::Traffic {
@@ -84,6 +92,9 @@ fn watch_share(
     loop {
         // Where the host has ended its front fails, too: the host is what is named.
         read_health(client).map_err(|problem| failed(format!("the host: {problem}")))?;
+        if let Some(problem) = find_excess(planned, &haproxy.show_servers(&plan.backend)?) {
+            return Err(failed(problem));
+        }
         let now = show()?;
         if !now.is_up() {
             return Err(failed(format!(
@@ -111,5 +122,96 @@ fn watch_share(
         if Instant::now() >= ends {
             return Ok(());
         }
+    }
+}
+
+/// A server that has a greater weight than was planned, in words: somebody else gives it requests.
+fn find_excess(planned: &BTreeMap<String, u32>, servers: &[ServerStatus]) -> Option<String> {
+    servers.iter().find_map(|server| {
+        let most = *planned.get(&server.name)?;
+        (server.weight > most).then(|| {
+            format!(
+                "{} has the weight {}, and was left {most}: something else changes the weights",
+                server.name, server.weight
+            )
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    use crate::haproxy::HaproxyAddress;
+
+    use super::*;
+
+    /// Answers as the runtime socket of an `HAProxy` whose front of the canary has a tenth of the requests. Returns the commands that it is sent.
+    fn answer_as_haproxy(socket: &Path) -> Arc<Mutex<Vec<String>>> {
+        let listener = UnixListener::bind(socket).unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut command = String::new();
+                BufReader::new(&stream).read_line(&mut command).unwrap();
+                let command = command.trim();
+                let answer = match command {
+                    "show cli level" => "admin\n\n",
+                    "show stat ark 4 -1" => {
+                        "# pxname,svname,scur,stot,econ,eresp,wretr,wredis,status,weight,chkfail,chkdown,check_status,hrsp_5xx,\n\
+                         ark,stable,1,17,0,0,0,0,UP,230,0,0,L7OK,0,\nark,canary,0,5,0,0,0,0,UP,26,0,0,L7OK,0,\n\n"
+                    }
+                    _ => "\n",
+                };
+                noted.lock().unwrap().push(command.to_owned());
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        asked
+    }
+
+    fn plan_for(socket: &Path) -> TrafficPlan {
+        TrafficPlan::of_haproxy(HaproxyAddress::Unix(socket.to_owned()))
+    }
+
+    #[test]
+    fn a_server_that_gets_more_than_it_was_left_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan_for(&dir.path().join("socket"));
+        answer_as_haproxy(&dir.path().join("socket"));
+        let found = HaproxyClient::new(plan.haproxy)
+            .show_servers("ark")
+            .unwrap();
+        let planned =
+            |canary| BTreeMap::from([("stable".to_owned(), 256), ("canary".to_owned(), canary)]);
+        assert_eq!(find_excess(&planned(26), &found), None);
+        let problem = find_excess(&planned(0), &found).unwrap();
+        assert!(problem.starts_with("canary has the weight 26"), "{problem}");
+    }
+
+    #[test]
+    fn only_a_run_writes_to_haproxy() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let (plan, asked) = (plan_for(&socket), answer_as_haproxy(&socket));
+        let weights = read_weights(&plan).unwrap();
+        assert_eq!(
+            weights,
+            BTreeMap::from([("stable".to_owned(), 230), ("canary".to_owned(), 26)])
+        );
+        let sent = asked.lock().unwrap().clone();
+        assert!(
+            sent.iter().all(|command| command.starts_with("show ")),
+            "{sent:?}"
+        );
+        assert!(sent.contains(&"show cli level".to_owned()), "{sent:?}");
+        try_weight(&plan).unwrap();
+        let sent = asked.lock().unwrap().clone();
+        assert_eq!(sent.last().unwrap(), "set server ark/stable weight 230");
     }
 }

@@ -65,7 +65,7 @@ pub(crate) struct AccessMarks {
 }
 
 impl AccessMarks {
-    /// Reads them from a database whose schema is up to date.
+    /// Reads them from a database of schema 4 or later.
     pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let holds = |table: &str| {
             let sql = format!("SELECT EXISTS (SELECT 1 FROM {table})");

@@ -4,10 +4,25 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use crate::chain::ChainHead;
 use crate::directory::{RESTORE_PENDING, database_path};
 use crate::error::OpenError;
+use crate::query::{digest_column, select_row};
 use crate::schema::{open_any_schema, read_version};
-use crate::tables::audit::AuditKind;
+use crate::tables::audit::{AuditKind, archived_head, read_audit_head};
+
+/// Whose a snapshot is, by its audit log and that of a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotOrigin {
+    /// The data directory has its last row: it is an earlier state of the database there.
+    Own,
+    /// It has the last row of the data directory, and more: that has lost rows, or was restored from an earlier snapshot.
+    Ahead,
+    /// Neither has the last row of the other: it is of another host, or of a database that another one took the place of.
+    Foreign,
+    /// The row that would be compared is in an archive.
+    Archived,
+}
 
 /// Returns the schema of the database of a data directory. A host may run there.
 ///
@@ -26,6 +41,41 @@ pub fn count_decisions_after(dir: &Path, seq: u64) -> Result<u64, OpenError> {
     let kind = AuditKind::Decision.as_str();
     read_any_schema(dir, |connection| {
         connection.query_row(sql, (seq, kind), |row| row.get(0))
+    })
+}
+
+/// Compares a snapshot, whose audit log ends with `head`, with a data directory. A host may run there.
+///
+/// # Errors
+/// One of the databases is not there, or cannot be read.
+pub fn find_origin(
+    dir: &Path,
+    snapshot: &Path,
+    head: ChainHead,
+) -> Result<SnapshotOrigin, OpenError> {
+    let own = read_any_schema(dir, read_audit_head)?;
+    let (other, row, same) = if head.seq <= own.seq {
+        (dir, head, SnapshotOrigin::Own)
+    } else {
+        (snapshot, own, SnapshotOrigin::Ahead)
+    };
+    Ok(match has_row(other, row)? {
+        Some(true) => same,
+        Some(false) => SnapshotOrigin::Foreign,
+        None => SnapshotOrigin::Archived,
+    })
+}
+
+/// Whether an audit log has this row, with all before it; `None`: it is in an archive.
+fn has_row(dir: &Path, row: ChainHead) -> Result<Option<bool>, OpenError> {
+    read_any_schema(dir, |connection| {
+        let base = archived_head(connection)?;
+        if row.seq <= base.seq {
+            return Ok((row.seq == base.seq).then_some(row.hash == base.hash));
+        }
+        let sql = "SELECT hash FROM audit_log WHERE seq = ?1";
+        let found = select_row(connection, sql, [row.seq], |row| digest_column(row, 0))?;
+        Ok(Some(found == Some(row.hash)))
     })
 }
 

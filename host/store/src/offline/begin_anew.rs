@@ -16,7 +16,7 @@ use crate::directory::{
 use crate::secrets::SecretKey;
 
 use super::error::MaintenanceError;
-use super::exclusive::{OfflineStore, begin_halt, keep_closed, record_maintenance};
+use super::exclusive::{OfflineStore, OpenedSchema, begin_halt, keep_closed, record_maintenance};
 use super::replacing::{move_aside, write_file};
 use super::snapshot::sync_directory;
 
@@ -70,7 +70,7 @@ pub fn begin_anew(
     write_file(&pending, b"")?;
     sync_directory(dir)?;
     let moved_aside = move_aside(dir, "before-anew", &EARLIER_FILES)?;
-    let mut store = OfflineStore::open_locked(dir, lock, secret_key)?;
+    let mut store = OfflineStore::open_locked(dir, lock, OpenedSchema::Current, secret_key)?;
     let transaction = store.connection.transaction()?;
     let body = json!({
         "by": by,

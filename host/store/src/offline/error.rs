@@ -81,6 +81,16 @@ pub enum MaintenanceError {
         /// What is wrong with it.
         problem: SnapshotProblem,
     },
+    /// The snapshot is of a schema in which this program cannot write what a restore records.
+    #[error("the snapshot {path} has schema {schema}, and this program restores one as it is from schema {first} on; use a later one, or restore it by hand with the `ark` of its version (`ark state restore --replace`)", path = path.display())]
+    TooEarlySchema {
+        /// The snapshot.
+        path: PathBuf,
+        /// Its schema.
+        schema: u32,
+        /// The first schema of which it can be.
+        first: u32,
+    },
     /// The data directory has a database, and the restore may not replace it.
     #[error("{dir} has a database; with --replace it is moved aside and replaced", dir = dir.display())]
     DatabaseExists {

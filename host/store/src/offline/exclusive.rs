@@ -18,7 +18,7 @@ use crate::operator_change::{NewToken, TokenChange};
 use crate::schema::{self, UnmigratedConnection};
 use crate::secrets::SecretKey;
 use crate::tables::audit::{
-    AuditEntry, AuditKind, append_entry, read_audit_head, write_missing_rows, write_rows_until,
+    AuditEntry, AuditKind, append_entry, read_audit_head, write_missing_rows, write_rows_of_last,
 };
 use crate::tables::control::{
     ControlChange, TokenSecret, write_control_change, write_token_change,
@@ -26,6 +26,15 @@ use crate::tables::control::{
 use crate::tables::state::read_state_head;
 
 use super::error::MaintenanceError;
+
+/// Which schema a database has once it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OpenedSchema {
+    /// That of this program.
+    Current,
+    /// The one that was found, for the version which wrote the database.
+    Found,
+}
 
 /// A database whose data directory is locked, so that no host runs on it.
 pub(super) struct OfflineStore {
@@ -50,26 +59,32 @@ impl OfflineStore {
         evidence.check_present()?;
         let unmigrated = schema::connect_writer(&path, None)?;
         evidence.check_chains(&unmigrated.connection)?;
-        Self::finish_opening(dir, lock, unmigrated, secret_key)
+        Self::finish_opening(dir, lock, unmigrated, OpenedSchema::Current, secret_key)
     }
 
     /// As [`OfflineStore::open`], with a lock that the caller has taken, whatever is attested: for what replaces the database.
     pub(super) fn open_locked(
         dir: &Path,
         lock: DirLock,
+        schema: OpenedSchema,
         secret_key: Option<&SecretKey>,
     ) -> Result<Self, MaintenanceError> {
         let unmigrated = schema::connect_writer(&database_path(dir), None)?;
-        Self::finish_opening(dir, lock, unmigrated, secret_key)
+        Self::finish_opening(dir, lock, unmigrated, schema, secret_key)
     }
 
     fn finish_opening(
         dir: &Path,
         lock: DirLock,
         unmigrated: UnmigratedConnection,
+        schema: OpenedSchema,
         secret_key: Option<&SecretKey>,
     ) -> Result<Self, MaintenanceError> {
-        let mut connection = unmigrated.migrate(&database_path(dir), secret_key)?;
+        let path = database_path(dir);
+        let mut connection = match schema {
+            OpenedSchema::Current => unmigrated.migrate(&path, secret_key)?,
+            OpenedSchema::Found => unmigrated.keep_schema(&path)?,
+        };
         write_missing_rows(&mut connection)?;
         // What is replaced or deleted must not be found in the file afterwards.
         connection.query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))?;
@@ -185,6 +200,6 @@ pub(super) fn record_maintenance(
         subject: None,
     };
     let mut head = read_audit_head(connection)?;
-    append_entry(connection, &mut head, &entry, None)?;
-    write_rows_until(connection, head.seq)
+    let seq = append_entry(connection, &mut head, &entry, None)?;
+    write_rows_of_last(connection, seq, &entry)
 }

@@ -1,7 +1,8 @@
 //! The restore of a snapshot.
 //!
 //! A restore changes nothing before the snapshot was found complete: checksums, `integrity_check`, both chains. A database that is there is
-//! moved aside, not deleted; one that is repeated after an interruption has it in the same place. While the restore runs, the file `restore.pending` keeps a host from starting on half of it. A token that was
+//! moved aside, not deleted; one that is repeated after an interruption has it in the same place. The restore of a way back ([`restore_snapshot_keeping`]) leaves the schema
+//! as it is, whichever version runs it: the version that goes on with the snapshot may be an earlier one. While the restore runs, the file `restore.pending` keeps a host from starting on half of it. A token that was
 //! revoked since the snapshot stays revoked, as far as the database that is replaced can be read.
 
 use std::path::{Path, PathBuf};
@@ -12,10 +13,13 @@ use serde_json::json;
 
 use crate::anchors::ANCHORS_FILE;
 use crate::directory::{DirLock, RESTORE_PENDING, create_dir, database_path};
+use crate::schema::RESTORABLE_AS_IT_IS_SINCE;
 use crate::secrets::SecretKey;
 
 use super::error::MaintenanceError;
-use super::exclusive::{OfflineStore, keep_closed, make_admin_token, record_maintenance};
+use super::exclusive::{
+    OfflineStore, OpenedSchema, keep_closed, make_admin_token, record_maintenance,
+};
 use super::replacing::{copy_file, write_file};
 use super::restore_note::RestoreNote;
 use super::revocations::{EarlierTokens, has_live_admin};
@@ -44,7 +48,7 @@ pub struct RestoreReport {
     pub live_tokens: Vec<Name>,
 }
 
-/// Restores a snapshot into a data directory. With `replace`, a database that is there is moved aside.
+/// Restores a snapshot into a data directory, with its schema brought up to date. With `replace`, a database that is there is moved aside.
 ///
 /// # Errors
 /// See [`MaintenanceError`]. Nothing was changed when the snapshot is not complete or of a later schema, when a host runs on the directory,
@@ -55,14 +59,20 @@ pub fn restore_snapshot(
     replace: bool,
     secret_key: Option<&SecretKey>,
 ) -> Result<RestoreReport, MaintenanceError> {
-    restore_snapshot_keeping(snapshot, dir, replace, secret_key, "", &mut |_| Ok(()))
+    let how = RestoreWay {
+        schema: OpenedSchema::Current,
+        label: "",
+        keep_token: &mut |_| Ok(()),
+    };
+    restore(snapshot, dir, replace, secret_key, how)
 }
 
-/// As [`restore_snapshot`]. `label` is a name by which [`find_finished_restore`](super::find_finished_restore) finds it once it has ended; empty: none. `keep_token` is given the secret of a token that is made, before the restore is committed: what is kept then is there
+/// As [`restore_snapshot`], but the schema stays that of the snapshot, so that the version which wrote it can open it, also where a later one restores
+/// it. `label` is a name by which [`find_finished_restore`](super::find_finished_restore) finds it once it has ended; empty: none. `keep_token` is given the secret of a token that is made, before the restore is committed: what is kept then is there
 /// whenever the token counts.
 ///
 /// # Errors
-/// As [`restore_snapshot`]; the error of `keep_token`, after which the restore is to be repeated.
+/// As [`restore_snapshot`]; the schema is one that [`check_restorable`] refuses; the error of `keep_token`, after which the restore is to be repeated.
 pub fn restore_snapshot_keeping(
     snapshot: &Path,
     dir: &Path,
@@ -71,7 +81,47 @@ pub fn restore_snapshot_keeping(
     label: &str,
     keep_token: &mut dyn FnMut(&str) -> Result<(), MaintenanceError>,
 ) -> Result<RestoreReport, MaintenanceError> {
+    let how = RestoreWay {
+        schema: OpenedSchema::Found,
+        label,
+        keep_token,
+    };
+    restore(snapshot, dir, replace, secret_key, how)
+}
+
+/// Whether [`restore_snapshot_keeping`] restores a snapshot of this schema.
+///
+/// # Errors
+/// The schema is so early that this program cannot write in it what a restore records.
+pub fn check_restorable(snapshot: &Path, schema: u32) -> Result<(), MaintenanceError> {
+    if schema >= RESTORABLE_AS_IT_IS_SINCE {
+        return Ok(());
+    }
+    Err(MaintenanceError::TooEarlySchema {
+        path: snapshot.to_owned(),
+        schema,
+        first: RESTORABLE_AS_IT_IS_SINCE,
+    })
+}
+
+/// What distinguishes one restore from another.
+struct RestoreWay<'a> {
+    schema: OpenedSchema,
+    label: &'a str,
+    keep_token: &'a mut dyn FnMut(&str) -> Result<(), MaintenanceError>,
+}
+
+fn restore(
+    snapshot: &Path,
+    dir: &Path,
+    replace: bool,
+    secret_key: Option<&SecretKey>,
+    how: RestoreWay<'_>,
+) -> Result<RestoreReport, MaintenanceError> {
     let manifest = check_snapshot(snapshot, secret_key)?;
+    if how.schema == OpenedSchema::Found {
+        check_restorable(snapshot, manifest.schema)?;
+    }
     create_dir(dir)?;
     let lock = DirLock::acquire(dir)?;
     // A directory without a host before it is as closed as the snapshot.
@@ -91,7 +141,7 @@ pub fn restore_snapshot_keeping(
         let attested = lock.found_heads().map(|(audit, _)| audit.seq);
         RestoreNote::of(EarlierTokens::read(&database, attested))
     });
-    if note.complete(dir, label, is_new) {
+    if note.complete(dir, how.label, is_new) {
         write_file(&pending, json!(note).to_string().as_bytes())?;
     }
     sync_directory(dir)?;
@@ -100,7 +150,7 @@ pub fn restore_snapshot_keeping(
     copy_file(&snapshot.join(ANCHORS_FILE), &dir.join(ANCHORS_FILE))?;
     copy_file(&database_path(snapshot), &database)?;
     sync_directory(dir)?;
-    let mut store = OfflineStore::open_locked(dir, lock, secret_key)?;
+    let mut store = OfflineStore::open_locked(dir, lock, how.schema, secret_key)?;
     let transaction = store.connection.transaction()?;
     let now = Millis::now();
     let revoked_tokens = earlier.carry_over(&transaction, RESTORER, now)?;
@@ -119,7 +169,7 @@ pub fn restore_snapshot_keeping(
         token = Some(make_admin_token(&transaction, RESTORER, reason)?);
     }
     if let Some(token) = &token {
-        keep_token(token)?;
+        (how.keep_token)(token)?;
     }
     transaction.commit()?;
     store.finish()?;

@@ -66,6 +66,13 @@ impl UnmigratedConnection {
         check_pages(&mut connection, path)?;
         Ok(connection)
     }
+
+    /// Leaves the schema as it is, for the version that wrote it, and checks the pages of a small database.
+    pub(crate) fn keep_schema(self, path: &Path) -> Result<Connection, OpenError> {
+        let mut connection = self.connection;
+        check_pages(&mut connection, path)?;
+        Ok(connection)
+    }
 }
 
 /// Checks the pages of a database: of a small one all, of a larger one as many as [`QUICK_CHECK_TIME`] allows.

@@ -16,6 +16,10 @@ pub(crate) const AUDIT_ARCHIVES_SINCE: u32 = 3;
 pub(crate) const POLICY_COMPONENTS_SINCE: u32 = 4;
 /// The version from which on the bodies of decisions are packed.
 pub(crate) const PACKED_BODIES_SINCE: u32 = 12;
+/// The version from which on the rows that are derived from the audit log may be written later than it.
+pub(crate) const LATER_DERIVED_ROWS_SINCE: u32 = 13;
+/// The first version in which this program writes what a restore records: the tables of that are the same from then on.
+pub(crate) const RESTORABLE_AS_IT_IS_SINCE: u32 = 5;
 
 /// The version of the schema that this program writes. A start migrates a database of an earlier one, and refuses one of a later.
 #[must_use]

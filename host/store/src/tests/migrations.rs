@@ -7,7 +7,7 @@ use ark_model::principal::ActionGrant;
 use rusqlite::Connection;
 
 use super::{KEY, check_state, commit_change, make_name, open, set_value, verify_chains, with_key};
-use crate::schema::{SCHEMA_VERSION, migrate_schema};
+use crate::schema::{RESTORABLE_AS_IT_IS_SINCE, SCHEMA_VERSION, migrate_schema};
 use crate::tables::audit::append_entry;
 use crate::*;
 
@@ -148,6 +148,63 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
                 "schema {version}"
             );
         }
+    }
+}
+
+/// A later version goes back to an earlier one, which cannot open a database that was migrated.
+#[test]
+fn a_restore_on_a_way_back_leaves_each_earlier_schema_as_it_is() {
+    for version in 1..=SCHEMA_VERSION {
+        let root = tempfile::tempdir().unwrap();
+        let [written, taken, data] = ["w", "s", "d"].map(|name| root.path().join(name));
+        std::fs::create_dir(&written).unwrap();
+        write_earlier(&written, version);
+        create_snapshot(&written, &taken).unwrap();
+        let restore = || {
+            let mut kept = Vec::new();
+            let mut keep = |token: &str| {
+                kept.push(token.to_owned());
+                Ok(())
+            };
+            let restored = restore_snapshot_keeping(&taken, &data, true, None, "back", &mut keep);
+            restored.map(|report| (report, kept))
+        };
+        if version < RESTORABLE_AS_IT_IS_SINCE {
+            let refused = restore().unwrap_err();
+            let is_named = matches!(
+                &refused,
+                MaintenanceError::TooEarlySchema { schema, .. } if *schema == version
+            );
+            assert!(is_named && !data.exists(), "{refused}");
+            continue;
+        }
+        restore().unwrap();
+        assert_eq!(read_schema(&data).unwrap(), version);
+        // Everything that a restore writes: it revokes, and makes a token.
+        Connection::open(data.join("ark.db"))
+            .unwrap()
+            .execute_batch(
+                "UPDATE tokens SET revoked_by = 'ada', revoked_at = 3 WHERE name = 'ada'",
+            )
+            .unwrap();
+        let (report, kept) = restore().unwrap();
+        assert_eq!(read_schema(&data).unwrap(), version);
+        assert_eq!(report.revoked_tokens, [make_name("ada")]);
+        assert_eq!(kept, report.token.into_iter().collect::<Vec<_>>());
+        assert_eq!(kept.len(), 1);
+        assert_eq!(verify_chains(&data).fault, None);
+        // The version that opens it migrates it. Each row of the log has one line.
+        let store = with_key(&data, KEY).unwrap();
+        let lines = store.session_page(&SessionLogFilter::default(), 9).unwrap();
+        let named = lines.iter().filter_map(|line| line.action_type.as_deref());
+        let mut named: Vec<&str> = named.collect();
+        named.sort_unstable();
+        assert_eq!(named, ["state.first_token", "state.restore"], "{version}");
+        assert_eq!(lines.len(), 4, "{version}");
+        store.close();
+        drop(store);
+        assert_eq!(read_schema(&data).unwrap(), SCHEMA_VERSION);
+        assert_eq!(verify_chains(&data).fault, None);
     }
 }
 

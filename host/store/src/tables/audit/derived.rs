@@ -12,6 +12,7 @@ use ark_model::ids::{Name, TraceId};
 use rusqlite::Connection;
 
 use crate::query::execute_cached;
+use crate::schema::{LATER_DERIVED_ROWS_SINCE, read_version};
 use crate::tables::signals::{DeliveryCompletion, DeliveryResult};
 
 use super::audit_log::{audit_columns, read_audit_head, read_audit_row};
@@ -204,8 +205,16 @@ fn write_derived_until(connection: &Connection, until: u64) -> rusqlite::Result<
     execute_cached(connection, "UPDATE derived_until SET seq = ?1", [until]).map(drop)
 }
 
+/// Whether derived rows may lack: in an earlier schema each is written with its audit row.
+fn has_later_rows(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(read_version(connection)? >= LATER_DERIVED_ROWS_SINCE)
+}
+
 /// Writes the derived rows of all audit rows that lack them, in a transaction of its own: what a crash leaves.
 pub(crate) fn write_missing_rows(connection: &mut Connection) -> rusqlite::Result<()> {
+    if !has_later_rows(connection)? {
+        return Ok(());
+    }
     let head = read_audit_head(connection)?;
     if head.seq <= read_derived_until(connection)? {
         return Ok(());
@@ -215,8 +224,26 @@ pub(crate) fn write_missing_rows(connection: &mut Connection) -> rusqlite::Resul
     transaction.commit()
 }
 
+/// Writes the derived rows of the entry that became the last row of the log, `seq`, behind those of earlier rows that lack theirs: in the way of the
+/// database's schema. Within the caller's transaction.
+pub(crate) fn write_rows_of_last(
+    connection: &Connection,
+    seq: u64,
+    entry: &AuditEntry,
+) -> rusqlite::Result<()> {
+    if has_later_rows(connection)? {
+        return write_rows_until(connection, seq);
+    }
+    let mut derived = DerivedRows::default();
+    derived.add_entry(seq, entry);
+    derived
+        .rows
+        .iter()
+        .try_for_each(|row| row.write(connection))
+}
+
 /// Writes the derived rows of the audit rows up to `last` that lack them. Within the caller's transaction.
-pub(crate) fn write_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> {
+fn write_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> {
     let until = read_derived_until(connection)?;
     if last <= until {
         return Ok(());

@@ -18,7 +18,7 @@ pub(crate) use audit_log::{
 };
 pub use decision_index::{DecisionFilter, DecisionLine, IndexPage};
 pub(crate) use decision_index::{delete_decision_rows_until, fill_decision_index};
-pub(crate) use derived::{DerivedRows, write_missing_rows, write_rows_until};
+pub(crate) use derived::{DerivedRows, write_missing_rows, write_rows_of_last};
 pub use entry::{AuditEntry, AuditKind, AuditRow, FiredRule, IndexedFields};
 pub use events::{EventCursor, EventRows};
 pub(crate) use packing::{BodyPacker, delete_unused_dictionaries};

@@ -376,7 +376,7 @@ const OF_UPGRADES: [Missing; 13] = [
     (&["--stop-command", "stop 'it"], &["sh -n", "stop 'it"]),
     (&["--start-command", "a; ) b"], &["sh -n", "a; ) b"]),
     (&["--start-stable-command", "if x"], &["sh -n", "if x"]),
-    (&["--rollback-journal", "FILE"], &["FILE is not the journal of `ark rollback`"]),
+    (&["--rollback-journal", "FILE"], &["FILE is not the journal of `ark rollback`", "another place with --rollback-journal"]),
     // All at once.
     (&["--config", "NONE", "--stop-command", "stop 'it", "--snapshots", "FILE"], &["--config NONE", "stop 'it", "--snapshots FILE"]),
 ];

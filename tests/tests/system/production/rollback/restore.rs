@@ -33,6 +33,17 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
         ark_program().display()
     );
     std::fs::write(stage.dir.path().join("new-ark"), later).expect("a file");
+    // The stable version has the schema of before, whatever runs it.
+    let is_stable = "unset TEST_ARK_LATER_SCHEMA\n";
+    let stable = format!(
+        "#!/bin/sh\n{is_stable}exec {} \"$@\"\n",
+        ark_program().display()
+    );
+    std::fs::write(path("stable-ark"), stable).expect("a file");
+    sh(&format!("chmod 755 {}", path("stable-ark")));
+    let start = stage.dir.path().join("start.sh");
+    let text = std::fs::read_to_string(&start).expect("a file");
+    std::fs::write(&start, format!("{is_stable}{text}")).expect("a file");
     let mut client = Client::at(&stage.haproxy.address);
     let mut propose = |names: [&str; 3]| {
         for name in names {
@@ -41,7 +52,9 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
         }
     };
     propose(["A", "B", "C"]);
-    let options = options(&stage);
+    let mut options = options(&stage);
+    let stable = options.iter().position(|one| one == "--stable-binary");
+    options[stable.expect("an option") + 1] = path("stable-ark");
     promote_new(&stage);
     propose(["D", "E", "F"]);
     let newer = stage.recorded();
@@ -100,7 +113,12 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
     if let Some(owner) = owner {
         sh(&format!("chown {owner} {data}"));
     }
-    let output = run(&stage, &options, &["--accept-loss-of-decisions", "3"]);
+    // As after an upgrade, the newer version is the one that rolls back.
+    let output = command(&stage, &["--accept-loss-of-decisions", "3"])
+        .args(&options)
+        .env("TEST_ARK_LATER_SCHEMA", "1")
+        .output()
+        .expect("ark starts");
     let report = report_of(&output);
     assert_eq!(report["passed"], true, "{report:#}");
     assert_eq!(report["set_aside"]["decisions"], 3, "{report:#}");
@@ -132,7 +150,6 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
     // A rollback that restored the snapshot and cannot start the stable version; then an operator starts the newer one, which judges.
     promote_new(&stage);
     propose(["D", "E", "F"]);
-    let start = stage.dir.path().join("start.sh");
     let text = std::fs::read_to_string(&start).expect("a file");
     std::fs::write(&start, "exit 7\n").expect("a file");
     let failed = errors_of(&run(

@@ -1,5 +1,8 @@
 //! The stable version gets everything back: after a canary too, and not before it is the one that serves and is healthy.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use ark_tests::{run_ark, wait_until};
 use serde_json::{Value, json};
 
@@ -59,6 +62,17 @@ fn the_stable_version_gets_everything_back_and_no_decision_is_lost() {
     assert!(refused.contains("no rollback of"), "{refused}");
 }
 
+/// The greatest share of the requests that the canary's front has had by the weights until `has_ended`.
+fn greatest_share(stage: &CanaryFixture, has_ended: &AtomicBool) -> f64 {
+    let mut greatest: f64 = 0.0;
+    while !has_ended.load(Ordering::Relaxed) {
+        let [canary, stable] = ["canary", "stable"].map(|name| stage.haproxy.weight(name));
+        greatest = greatest.max(f64::from(canary) / f64::from((canary + stable).max(1)));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    greatest
+}
+
 #[test]
 fn a_canary_that_runs_is_undone_first_and_a_stable_version_that_fails_is_said() {
     let stage = CanaryFixture::start("", "");
@@ -68,8 +82,19 @@ fn a_canary_that_runs_is_undone_first_and_a_stable_version_that_fails_is_said() 
         wait_until("it has a share", || {
             stage.run_verb("status")["host"]["share_pct"] == 10
         });
-        let report = report_of(&run(&stage, &options, &[]));
+        let has_ended = AtomicBool::new(false);
+        let (report, most) = std::thread::scope(|scope| {
+            let most = scope.spawn(|| greatest_share(&stage, &has_ended));
+            let report = report_of(&run(&stage, &options, &[]));
+            has_ended.store(true, Ordering::Relaxed);
+            (report, most.join().expect("a share"))
+        });
         assert_eq!(report["passed"], true, "{report:#}");
+        // What it had is taken back, and none of the steps by which the requests return gives it more.
+        assert!(
+            most < 0.11,
+            "the canary had {most} of the requests: {report:#}"
+        );
         let undone = report["steps"][0]["detail"].as_str().expect("a text");
         assert!(undone.ends_with("was undone"), "{undone}");
         let ended = wait_report(canary);
