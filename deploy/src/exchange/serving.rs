@@ -15,6 +15,8 @@ use ark_model::ids::Digest;
 use ark_store::{HostProcess, find_host_process, last_host_moment};
 use serde::{Deserialize, Serialize};
 
+use crate::process_start::read_start;
+
 use super::error::ExchangeError;
 use super::version::{ask_version, hash_file, hash_program};
 
@@ -315,14 +317,6 @@ impl HostIdentity {
 fn read_boot() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().to_owned())
-}
-
-/// When a process began, in clock ticks since the boot.
-fn read_start(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program, in parentheses, may hold anything. After it come the fields from the third on, of which this is the 22nd.
-    let (_, fields) = text.rsplit_once(')')?;
-    fields.split_whitespace().nth(19)?.parse().ok()
 }
 
 struct RunningProgram {

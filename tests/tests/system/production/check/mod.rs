@@ -1,6 +1,7 @@
 //! `ark check`: a good host has no finding, and each planted fault is found by its own line and no other.
 
 mod faults;
+mod restarts;
 mod site;
 
 use std::collections::BTreeSet;
