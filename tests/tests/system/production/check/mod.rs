@@ -1,5 +1,6 @@
 //! `ark check`: a good host has no finding, and each planted fault is found by its own line and no other.
 
+mod deliveries;
 mod faults;
 mod restarts;
 mod site;
