@@ -193,16 +193,20 @@ impl SentHistory {
 
     /// Judges an Alertmanager that cannot be asked from here by the shortest time in which something was sent to it. `why`: it cannot be asked.
     fn judge_alertmanager(&self, why: &str) -> AlertmanagerState {
-        let of_time = |span: String, count: &SentCount| match count.has_success() {
-            _ if !count.has_failures() => AlertmanagerState::Hears,
-            true => AlertmanagerState::Failing(format!(
-                "{why}, and Prometheus could not send it {} {span}",
-                count.describe_failures()
-            )),
-            false => AlertmanagerState::Deaf(format!(
-                "{why}, and Prometheus counts {} failures of sending {span} and nothing that it took",
-                count.failed
-            )),
+        let of_time = |span: String, count: &SentCount| {
+            if !count.has_failures() {
+                AlertmanagerState::Hears
+            } else if count.has_success() {
+                AlertmanagerState::Failing(format!(
+                    "{why}, and Prometheus could not send it {} {span}",
+                    count.describe_failures()
+                ))
+            } else {
+                AlertmanagerState::Deaf(format!(
+                    "{why}, and Prometheus counts {} failures of sending {span} and nothing that it took",
+                    count.failed
+                ))
+            }
         };
         let latest = self
             .recent
@@ -215,7 +219,7 @@ impl SentHistory {
         if !total.has_success() && !total.has_failures() {
             return AlertmanagerState::Unknown(why.to_owned());
         }
-        // What failed of it is over, and what came later was taken, or Prometheus would have tried again.
+        // It took something, and what failed is longer ago than the longest of the times.
         if total.has_success() && !self.recent.is_empty() {
             return AlertmanagerState::Hears;
         }
