@@ -31,6 +31,7 @@ mod exclusion;
 mod fixtures;
 pub mod haproxy;
 pub mod journal;
+mod process_start;
 mod prometheus;
 mod proposal;
 mod quarantines;

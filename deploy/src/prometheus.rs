@@ -78,6 +78,41 @@ impl PrometheusClient {
     }
 }
 
+/// Prometheus' units of time, in their order, in milliseconds.
+const UNITS: [(&str, u64); 7] = [
+    ("y", 365 * 24 * 60 * 60 * 1000),
+    ("w", 7 * 24 * 60 * 60 * 1000),
+    ("d", 24 * 60 * 60 * 1000),
+    ("h", 60 * 60 * 1000),
+    ("m", 60 * 1000),
+    ("s", 1000),
+    ("ms", 1),
+];
+
+/// Reads a duration as Prometheus writes one, e.g. `1m30s`: whole numbers, each with a unit, from the largest unit to the smallest and each unit once, or
+/// `0`. `None`: it is none, or is too long.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut units = UNITS.iter();
+    let mut rest = text;
+    let mut total: u64 = 0;
+    loop {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, behind) = rest.split_at(digits);
+        let letters = behind.find(|c: char| c.is_ascii_digit());
+        let (name, behind) = behind.split_at(letters.unwrap_or(behind.len()));
+        let (_, millis) = units.find(|(unit, _)| *unit == name)?;
+        let part = number.parse::<u64>().ok()?.checked_mul(*millis)?;
+        total = total.checked_add(part)?;
+        if behind.is_empty() {
+            return Some(Duration::from_millis(total));
+        }
+        rest = behind;
+    }
+}
+
 /// The error of an answer that is none of success.
 fn describe_error(url: &str, answer: &Answer) -> ClientError {
     let member = |name: &str| answer.body.get(name).and_then(Value::as_str);
@@ -103,6 +138,51 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_duration_is_read_whole_or_not_at_all() {
+        const HOUR: u64 = 3_600_000;
+        for (text, millis) in [
+            ("0", Some(0)),
+            ("0s", Some(0)),
+            ("500ms", Some(500)),
+            ("5s", Some(5_000)),
+            ("1m", Some(60_000)),
+            ("1m30s", Some(90_000)),
+            ("90s", Some(90_000)),
+            ("1h", Some(HOUR)),
+            ("1m500ms", Some(60_500)),
+            ("1h0m5s", Some(HOUR + 5_000)),
+            ("2d", Some(48 * HOUR)),
+            ("1w", Some(168 * HOUR)),
+            ("1y", Some(8_760 * HOUR)),
+            (
+                "1y2w3d4h5m6s7ms",
+                Some((8_760 + 336 + 72 + 4) * HOUR + 306_007),
+            ),
+            ("", None),
+            ("5", None),
+            ("s", None),
+            ("-5s", None),
+            ("+5s", None),
+            ("1.5s", None),
+            ("5S", None),
+            ("5 s", None),
+            ("5s ", None),
+            ("5sec", None),
+            ("5µs", None),
+            ("30s1m", None),
+            ("1ms1s", None),
+            ("1s1s", None),
+            ("1m30", None),
+            ("m30s", None),
+            ("99999999999999999999s", None),
+            ("18446744073709551615y", None),
+        ] {
+            let expected = millis.map(Duration::from_millis);
+            assert_eq!(parse_duration(text), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn an_error_has_the_text_and_the_kind_of_prometheus_or_the_whole_answer() {

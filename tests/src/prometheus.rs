@@ -37,6 +37,10 @@ pub struct PrometheusParts<'a> {
     pub alert_relabeling: Option<&'a str>,
     /// The external label with which the links of alerts begin.
     pub runbook_base: Option<&'a str>,
+    /// How often it scrapes, e.g. `1m`; `None`: every second.
+    pub scrape_interval: Option<&'a str>,
+    /// Whether it scrapes itself (job `prometheus`).
+    pub scrapes_itself: bool,
 }
 
 impl Prometheus {
@@ -47,7 +51,9 @@ impl Prometheus {
     #[must_use]
     pub fn start(parts: PrometheusParts<'_>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut config = "global:\n  scrape_interval: 1s\n  evaluation_interval: 5s\n".to_owned();
+        let interval = parts.scrape_interval.unwrap_or("1s");
+        let mut config =
+            format!("global:\n  scrape_interval: {interval}\n  evaluation_interval: 5s\n");
         if let Some(base) = parts.runbook_base {
             let _ = writeln!(config, "  external_labels: {{runbook_base: \"{base}\"}}");
         }
@@ -66,12 +72,22 @@ impl Prometheus {
                 "alerting:\n  alert_relabel_configs: {relabeling}\n  alertmanagers: [{{static_configs: [{{targets: [\"{alertmanager}\"]}}]}}]"
             );
         }
+        if parts.target.is_some() || parts.scrapes_itself {
+            config.push_str("scrape_configs:\n");
+        }
+        let address = format!("127.0.0.1:{}", free_port());
+        if parts.scrapes_itself {
+            let _ = writeln!(
+                config,
+                "  - job_name: prometheus\n    static_configs: [{{targets: [\"{address}\"]}}]"
+            );
+        }
         if let Some(target) = parts.target {
             let more = parts.more_targets.iter().map(String::as_str);
             let targets: Vec<&str> = std::iter::once(target).chain(more).collect();
             let _ = writeln!(
                 config,
-                "scrape_configs:\n  - job_name: ark\n    static_configs: [{{targets: {targets:?}}}]"
+                "  - job_name: ark\n    static_configs: [{{targets: {targets:?}}}]"
             );
         }
         for (job, target) in [
@@ -85,7 +101,6 @@ impl Prometheus {
             );
         }
         std::fs::write(dir.path().join("prometheus.yml"), config).expect("a configuration");
-        let address = format!("127.0.0.1:{}", free_port());
         let child = spawn_prometheus(dir.path(), &address);
         let prometheus = Self {
             child,

@@ -19,6 +19,7 @@ mod line;
 mod listeners;
 mod machine;
 mod monitoring;
+mod port_holder;
 mod redis;
 mod redis_commands;
 mod rules;

@@ -2,6 +2,8 @@
 //!
 //! A host that runs is known by the name of its process (`ark_instance_info`), whatever address Prometheus has of it. One that does not run is known by its
 //! address, or else by what Prometheus has of its last process. Other hosts may be scraped too.
+//!
+//! A scrape of before the host's process began says nothing of it: a host that was restarted is known after the next scrape.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant};
@@ -9,10 +11,11 @@ use std::time::{Duration, Instant};
 use ark_client::members::text_field;
 use ark_client::{ClientError, escape_query};
 use ark_host::telemetry::TelemetryListen;
-use ark_store::find_host_instance;
+use ark_store::{HostProcess, find_host_instance, find_host_process};
 use serde_json::Value;
 
-use crate::prometheus::PrometheusClient;
+use crate::process_start::read_age;
+use crate::prometheus::{PrometheusClient, parse_duration};
 
 use super::address::find_address;
 use super::inputs::CheckInputs;
@@ -24,6 +27,10 @@ const JOB: &str = "ark";
 const DEFAULT_WAIT: Duration = Duration::from_secs(6);
 /// The longest wait for the next scrape, whatever Prometheus says.
 const MAX_WAIT: Duration = Duration::from_secs(20);
+/// What a scrape may take beyond its interval.
+const SCRAPE_TIME: Duration = Duration::from_secs(2);
+/// How long the process of a host may run before it answers Prometheus: a scrape of that time may find nobody.
+const START_TIME: Duration = Duration::from_mins(1);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -37,6 +44,10 @@ struct ScrapeTarget {
     /// How often, e.g. `5s`; empty: it is not told.
     interval: String,
     is_up: bool,
+    /// How long ago it was scraped last; `None`: that is not told.
+    scraped: Option<Duration>,
+    /// Whether that scrape was made when the host that runs could answer it.
+    is_of_this_run: bool,
     /// The names of the processes that it says it is; none: it is no host of this version.
     processes: Vec<String>,
 }
@@ -49,8 +60,18 @@ enum Judgement {
     Other(String),
     /// It does not answer.
     Down,
+    /// It was scraped last before the host that runs could answer.
+    NotYet,
     /// That cannot be known, for this reason.
     Unknown(String),
+}
+
+/// What a scrape is compared with to tell whether the host that runs could answer it. Both are taken before Prometheus is asked.
+struct ScrapeBounds {
+    /// Since when the host is checked, which ran by then.
+    checked_for: Duration,
+    /// For how long the host's process runs; `None`: it is none of this machine's that can be seen.
+    running_for: Option<Duration>,
 }
 
 /// What a target is compared with.
@@ -98,7 +119,7 @@ pub(super) fn check_scraping(
     };
     let began = Instant::now();
     loop {
-        let targets = list_targets(prometheus)?;
+        let targets = list_targets(prometheus, &ScrapeBounds::measure(inputs, began))?;
         let judged: Vec<Judgement> = targets
             .iter()
             .map(|target| installation.judge_target(target))
@@ -145,14 +166,15 @@ fn report_targets(
     let told: Vec<String> = targets
         .iter()
         .zip(judged)
-        .map(|(target, judgement)| match judgement {
-            Judgement::Own => format!("{} is this host", target.url),
-            Judgement::Down => format!("{} does not answer", target.url),
-            Judgement::Other(why) | Judgement::Unknown(why) => format!("{} {why}", target.url),
-        })
+        .map(|(target, judgement)| target.describe_judgement(judgement))
         .collect();
     let told = told.join("; ");
-    if judged
+    if judged.contains(&Judgement::NotYet) {
+        lines.add_warning(
+            format!("Prometheus has not scraped this host since its start, as far as is known (job {JOB}): {told}"),
+            format!("check again after the next scrape (scrape_interval in Prometheus' configuration); where that finds another host, {remedy}"),
+        );
+    } else if judged
         .iter()
         .any(|one| matches!(one, Judgement::Unknown(_)))
     {
@@ -168,11 +190,50 @@ fn report_targets(
     }
 }
 
+impl ScrapeTarget {
+    /// What a judgement says of the target, for people.
+    fn describe_judgement(&self, judgement: &Judgement) -> String {
+        let url = &self.url;
+        match judgement {
+            Judgement::Own => format!("{url} is this host"),
+            Judgement::Down => format!("{url} does not answer"),
+            Judgement::NotYet => match self.scraped {
+                Some(ago) => format!("{url} was scraped last {} s ago", ago.as_secs()),
+                None => format!("{url} does not say when it was scraped last"),
+            },
+            Judgement::Other(why) | Judgement::Unknown(why) => format!("{url} {why}"),
+        }
+    }
+}
+
+impl ScrapeBounds {
+    fn measure(inputs: &CheckInputs, began: Instant) -> Self {
+        Self {
+            checked_for: began.elapsed(),
+            running_for: match find_host_process(inputs.data_dir()) {
+                HostProcess::Found(pid) => read_age(pid),
+                HostProcess::None | HostProcess::Hidden => None,
+            },
+        }
+    }
+
+    /// Whether the host that runs could answer a scrape that was made so long ago.
+    fn includes(&self, scraped: Duration) -> bool {
+        let could_answer = |age| scraped.saturating_add(START_TIME) <= age;
+        scraped <= self.checked_for || self.running_for.is_some_and(could_answer)
+    }
+}
+
 impl Installation<'_> {
     fn judge_target(&self, target: &ScrapeTarget) -> Judgement {
         let is_own = |process: &String| Some(process.as_str()) == self.process;
         if target.is_up && target.processes.iter().any(is_own) {
             return Judgement::Own;
+        }
+        // A host of an earlier version names no process: it is known by its address, whenever it was scraped.
+        let is_by_address = target.is_up && target.processes.is_empty() && self.process.is_none();
+        if self.is_running && !target.is_of_this_run && !is_by_address {
+            return Judgement::NotYet;
         }
         if let (true, Some(process)) = (target.is_up, target.processes.first()) {
             return Judgement::Other(format!("is another host (process {process})"));
@@ -250,10 +311,15 @@ fn is_on_this_machine(address: &str) -> bool {
 }
 
 /// The targets of the job. One that does not list its targets (what only speaks Prometheus' API) says them by `up`.
-fn list_targets(prometheus: &PrometheusClient) -> Result<Vec<ScrapeTarget>, ClientError> {
+fn list_targets(
+    prometheus: &PrometheusClient,
+    bounds: &ScrapeBounds,
+) -> Result<Vec<ScrapeTarget>, ClientError> {
     let query = |expression: &str| {
         prometheus.read_data(&format!("/api/v1/query?query={}", escape_query(expression)))
     };
+    // The moments come first: what is asked for after them is of these scrapes or of later ones. They are by Prometheus' clock alone.
+    let ages = query(&format!("time() - timestamp(up{{job=\"{JOB}\"}})"))?;
     let up = query(&format!("up{{job=\"{JOB}\"}}"))?;
     let said = query(&format!("ark_instance_info{{job=\"{JOB}\"}}"))?;
     let listed = prometheus
@@ -271,12 +337,18 @@ fn list_targets(prometheus: &PrometheusClient) -> Result<Vec<ScrapeTarget>, Clie
             |one| text_field(one, "scrapeUrl").to_owned(),
         );
         let interval = active.map(|one| text_field(one, "scrapeInterval").to_owned());
-        let value = row["value"].get(1).and_then(Value::as_str);
+        let value_of = |row: &Value| row["value"].get(1)?.as_str().map(str::to_owned);
+        let scraped = rows_of(&ages, "result")
+            .find(|one| label(one, "instance") == instance)
+            .and_then(|one| value_of(one)?.parse::<f64>().ok())
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
         let of_target = rows_of(&said, "result").filter(|one| label(one, "instance") == instance);
         ScrapeTarget {
             url,
             interval: interval.unwrap_or_default(),
-            is_up: value == Some("1"),
+            is_up: value_of(row).as_deref() == Some("1"),
+            is_of_this_run: scraped.is_some_and(|scraped| bounds.includes(scraped)),
+            scraped,
             processes: of_target.map(|one| label(one, "process")).collect(),
             instance,
         }
@@ -309,12 +381,9 @@ fn rows_of<'a>(data: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
 /// How long the next scrape of all targets may take.
 fn find_wait(targets: &[ScrapeTarget]) -> Duration {
     let waits = targets.iter().map(|target| {
-        let seconds = target.interval.strip_suffix('s');
-        seconds
-            .and_then(|seconds| seconds.parse().ok())
-            .map_or(DEFAULT_WAIT, |seconds: u64| {
-                Duration::from_secs(seconds.saturating_add(2))
-            })
+        parse_duration(&target.interval).map_or(DEFAULT_WAIT, |interval| {
+            interval.saturating_add(SCRAPE_TIME)
+        })
     });
     waits.max().unwrap_or(DEFAULT_WAIT).min(MAX_WAIT)
 }
@@ -329,7 +398,134 @@ mod tests {
             Judgement::Own => "own",
             Judgement::Other(_) => "other",
             Judgement::Down => "down",
+            Judgement::NotYet => "not yet",
             Judgement::Unknown(_) => "unknown",
+        }
+    }
+
+    #[test]
+    fn the_next_scrape_is_waited_for_as_long_as_prometheus_says() {
+        let target = |interval: &str| ScrapeTarget {
+            interval: interval.to_owned(),
+            ..ScrapeTarget::default()
+        };
+        for (intervals, millis) in [
+            (&["5s"][..], 7_000),
+            (&["500ms"], 2_500),
+            (&["15s", "1s"], 17_000),
+            // Prometheus' default, and more.
+            (&["1m"], 20_000),
+            (&["1m30s"], 20_000),
+            (&["1h"], 20_000),
+            (&["500y"], 20_000),
+            // It does not say.
+            (&[""], 6_000),
+            (&["soon"], 6_000),
+            (&[], 6_000),
+        ] {
+            let targets: Vec<ScrapeTarget> = intervals.iter().map(|one| target(one)).collect();
+            let expected = Duration::from_millis(millis);
+            assert_eq!(find_wait(&targets), expected, "{intervals:?}");
+        }
+    }
+
+    #[test]
+    fn a_scrape_counts_that_the_host_could_answer() {
+        let seconds = Duration::from_secs;
+        for (scraped, checked_for, running_for, expected) in [
+            // The host was restarted 5 s ago, and is scraped once a minute.
+            (30, 1, Some(5), false),
+            // It may have been starting.
+            (3, 1, Some(5), false),
+            (1, 1, Some(5), true),
+            (30, 1, Some(89), false),
+            (30, 1, Some(90), true),
+            (30, 1, Some(86_400), true),
+            // Its process is in another container.
+            (30, 1, None, false),
+            (1, 1, None, true),
+        ] {
+            let bounds = ScrapeBounds {
+                checked_for: seconds(checked_for),
+                running_for: running_for.map(seconds),
+            };
+            let told = format!("{scraped} {checked_for} {running_for:?}");
+            assert_eq!(bounds.includes(seconds(scraped)), expected, "{told}");
+        }
+    }
+
+    #[test]
+    fn a_scrape_of_before_the_start_is_no_verdict_on_the_host() {
+        let own = "http://127.0.0.1:9090/metrics";
+        let is_of_this_run = false;
+        for (is_running, process, is_up, said, expected) in [
+            // Prometheus has the process of before the restart, nothing of it, or an address that nobody answered at.
+            (true, Some("a"), true, Some("b"), "not yet"),
+            (true, Some("a"), true, None, "not yet"),
+            (true, Some("a"), false, None, "not yet"),
+            (true, None, true, Some("b"), "not yet"),
+            (true, None, false, None, "not yet"),
+            (true, Some("a"), true, Some("a"), "own"),
+            // A host of an earlier version.
+            (true, None, true, None, "own"),
+            // None runs: nothing is waited for.
+            (false, Some("a"), true, Some("b"), "other"),
+            (false, Some("a"), false, None, "own"),
+        ] {
+            let target = ScrapeTarget {
+                url: own.to_owned(),
+                is_up,
+                is_of_this_run,
+                scraped: Some(Duration::from_secs(30)),
+                processes: said.map(str::to_owned).into_iter().collect(),
+                ..ScrapeTarget::default()
+            };
+            let installation = Installation {
+                listen: "127.0.0.1:9090".parse().unwrap(),
+                is_running,
+                process,
+                seen_at: Vec::new(),
+                has_prometheus: true,
+            };
+            let found = installation.judge_target(&target);
+            let told = format!("{is_running} {process:?} {target:?}: {found:?}");
+            assert_eq!(word_of(&found), expected, "{told}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_scraped_since_the_start_is_a_warning_and_another_host_an_error() {
+        let listen = "127.0.0.1:9090".parse().unwrap();
+        let other = || Judgement::Other("is another host (process b)".to_owned());
+        for (judged, is_failure, part) in [
+            (vec![Judgement::NotYet], false, "was scraped last 30 s ago"),
+            (
+                vec![other(), Judgement::NotYet],
+                false,
+                "is another host (process b); http://x was scraped last 30 s ago",
+            ),
+            (vec![other()], true, "scrapes another host than this one"),
+            (vec![Judgement::Down], true, "does not reach the host"),
+            (
+                vec![Judgement::Down, Judgement::NotYet],
+                false,
+                "has not scraped this host since its start",
+            ),
+        ] {
+            let target = || ScrapeTarget {
+                url: "http://x".to_owned(),
+                scraped: Some(Duration::from_secs(30)),
+                ..ScrapeTarget::default()
+            };
+            let targets: Vec<ScrapeTarget> = judged.iter().map(|_| target()).collect();
+            let mut lines = CheckLines::for_check("monitoring");
+            report_targets(&targets, &judged, listen, &mut lines);
+            let [line] = &lines.found[..] else {
+                panic!("{judged:?}: {:?}", lines.found);
+            };
+            assert_eq!(line.status.is_failure(), is_failure, "{line:?}");
+            assert!(line.found.contains(part), "{line:?}");
+            assert!(line.remedy.as_ref().unwrap().contains("scrape_configs"));
         }
     }
 
@@ -391,6 +587,7 @@ mod tests {
                 instance: "x".to_owned(),
                 url: url.to_owned(),
                 is_up,
+                is_of_this_run: true,
                 processes: said.map(str::to_owned).into_iter().collect(),
                 ..ScrapeTarget::default()
             };

@@ -99,6 +99,11 @@ pub enum ExchangeError {
         /// What holds it.
         holder: String,
     },
+    /// What answers at the address is a front, which answers also while the host is away.
+    #[error(
+        "a front answers at {0}, which is ready also while no host is, so that it cannot say which version serves: give --url the address of the host itself (--owner of the front); nothing was changed"
+    )]
+    Front(String),
     /// The host that is ready is not the version.
     #[error(
         "the host that serves is not {wanted}: {found}; start that version, or see why the commands leave another one running"

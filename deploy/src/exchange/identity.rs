@@ -1,5 +1,6 @@
 //! Whether an address and a data directory are those of one host: each process of a host has a name, made by chance at its start, which stands in its
-//! answer to `/readyz` and in the lock's file of its data directory. A front shows that of its owner.
+//! answer to `/readyz` and in the lock's file of its data directory. A front shows that of its owner, and is refused: it is ready also while requests are
+//! parked, so that nobody learns from it whether the host is.
 //!
 //! Must not know: what is done with the host.
 
@@ -18,9 +19,15 @@ const TRIES: u32 = 5;
 /// The pause between two of them.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Refuses where the host that answers at the address is not the one that holds the data directory. Where none answers, or a host or a front of an earlier
-/// version does not say it, nothing is refused.
+/// Refuses where the host that answers at the address is not the one that holds the data directory, and where a front answers. Where none answers, or a host
+/// of an earlier version does not say it, nothing is refused.
 pub(crate) fn check_same_host(client: &HostClient, data_dir: &Path) -> Result<(), ExchangeError> {
+    if client
+        .get("/readyz")
+        .is_ok_and(|answer| is_front(&answer.body))
+    {
+        return Err(ExchangeError::Front(client.url().to_owned()));
+    }
     let mut left = TRIES;
     loop {
         let Some((answering, holder)) = find_difference(client, data_dir) else {
@@ -43,7 +50,6 @@ pub(crate) fn check_same_host(client: &HostClient, data_dir: &Path) -> Result<()
 fn find_difference(client: &HostClient, data_dir: &Path) -> Option<(String, String)> {
     let ready = client.get("/readyz").ok()?.body;
     let answering = read_instance(&ready);
-    // A front answers also while its owner is away.
     let is_host = ready.get("graveyard_vectors").is_some();
     if answering.is_none() && !is_host {
         return None;
@@ -62,6 +68,13 @@ fn find_difference(client: &HostClient, data_dir: &Path) -> Option<(String, Stri
         return None;
     }
     Some((described, format!("{holder}, instance {held}")))
+}
+
+/// Whether an answer to `/readyz` is that of a front: it tells of its owner, and how many requests it holds. One that does not say the latter names
+/// the process of its owner.
+fn is_front(ready: &Value) -> bool {
+    let tells_of_owner = ready.get("owner").is_some() && ready.get("holding").is_some();
+    tells_of_owner || ready.get("owner_instance").is_some()
 }
 
 /// The name of the process of the host at the address, also through a front; `None`: it does not answer, or does not say it.
@@ -119,29 +132,31 @@ mod tests {
                 "{{\"instance\":\"{instance}\",\"graveyard_vectors\":1}}"
             ))
         };
-        let front = |instance: &str| serve(format!("{{\"owner_instance\":{instance}}}"));
+        let front = |instance: &str| {
+            serve(format!(
+                "{{\"owner\":\"ready\",\"owner_instance\":{instance},\"holding\":0}}"
+            ))
+        };
         let (same, other) = (host(own), host("another"));
         let earlier = serve("{\"graveyard_vectors\":1}".to_owned());
         let own_front = front(&format!("\"{own}\""));
         let other_front = front("\"another\"");
         let away = front("null");
+        let earlier_front = serve("{\"owner\":\"away\",\"holding\":3}".to_owned());
         let nothing = build_client();
         let refuses = |client: &HostClient| check_same_host(client, &data).is_err();
         // Nobody holds the directory.
-        let found = [&same, &other, &earlier, &own_front, &away, &nothing].map(refuses);
-        assert_eq!(found, [true, true, true, true, false, false]);
+        let found = [&same, &other, &earlier, &nothing].map(refuses);
+        assert_eq!(found, [true, true, true, false]);
         let store = Store::open(&StoreConfig::in_dir(data.clone())).unwrap();
-        let clients = [
-            &same,
-            &other,
-            &earlier,
-            &own_front,
-            &other_front,
-            &away,
-            &nothing,
-        ];
-        let found = clients.map(refuses);
-        assert_eq!(found, [false, true, false, false, true, false, false]);
+        let found = [&same, &other, &earlier, &nothing].map(refuses);
+        assert_eq!(found, [false, true, false, false]);
+        for front in [&own_front, &other_front, &away, &earlier_front] {
+            let refused = check_same_host(front, &data).unwrap_err();
+            assert!(matches!(refused, ExchangeError::Front(_)), "{refused}");
+            let told = refused.to_string();
+            assert!(told.contains(&format!("a front answers at {}", front.url())));
+        }
         let refused = check_same_host(&other, &data).unwrap_err().to_string();
         for part in [
             other.url(),

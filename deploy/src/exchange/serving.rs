@@ -15,6 +15,8 @@ use ark_model::ids::Digest;
 use ark_store::{HostProcess, find_host_process, last_host_moment};
 use serde::{Deserialize, Serialize};
 
+use crate::process_start::read_start;
+
 use super::error::ExchangeError;
 use super::version::{ask_version, hash_file, hash_program};
 
@@ -105,7 +107,10 @@ impl WantedProgram {
     pub(crate) fn check_serving(&self, data_dir: &Path) -> Result<String, ExchangeError> {
         let wanted = || self.name.clone();
         match self.find_serving(data_dir) {
-            Serving::Wanted => Ok(format!("{} serves", self.name)),
+            Serving::Wanted => {
+                let lost = find_lost_log(data_dir);
+                Ok(format!("{} serves{}", self.name, lost.unwrap_or_default()))
+            }
             Serving::Unknown(problem) => Ok(format!(
                 "which version serves cannot be told here: {problem}"
             )),
@@ -124,6 +129,28 @@ impl WantedProgram {
     pub(crate) fn is_build(&self, build: Digest) -> bool {
         [self.build, self.file].contains(&Some(build))
     }
+}
+
+/// The end of the name of a file that is deleted, as the kernel shows what a process has open.
+const DELETED: &str = " (deleted)";
+
+/// What is said of a host that writes its log to a file which is deleted, and so grows unseen: what commands print goes to such a file, and a host that a start
+/// command leaves running without a redirection has it, too. `None`: it does not, or that cannot be seen.
+fn find_lost_log(data_dir: &Path) -> Option<String> {
+    let HostProcess::Found(pid) = find_host_process(data_dir) else {
+        return None;
+    };
+    writes_to_deleted(pid).then(|| {
+        format!(
+            "; its log goes to a file that is deleted, and only /proc/{pid}/fd/2 shows it: redirect the output in the start command, e.g. >>/var/log/ark.log 2>&1, and start the host again"
+        )
+    })
+}
+
+/// Whether the standard error of a process is a file that is deleted.
+fn writes_to_deleted(pid: u32) -> bool {
+    let target = std::fs::read_link(format!("/proc/{pid}/fd/2"));
+    target.is_ok_and(|target| target.to_string_lossy().ends_with(DELETED))
 }
 
 /// Whether the host answers that it is ready.
@@ -317,14 +344,6 @@ fn read_boot() -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// When a process began, in clock ticks since the boot.
-fn read_start(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program, in parentheses, may hold anything. After it come the fields from the third on, of which this is the 22nd.
-    let (_, fields) = text.rsplit_once(')')?;
-    fields.split_whitespace().nth(19)?.parse().ok()
-}
-
 struct RunningProgram {
     pid: u32,
     /// Where it was started from.
@@ -366,7 +385,41 @@ impl RunningProgram {
 mod tests {
     use ark_store::{Store, StoreConfig};
 
+    use crate::exchange::commands::run_command;
+
     use super::*;
+
+    #[test]
+    fn a_process_that_a_command_leaves_with_its_own_output_writes_to_a_deleted_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let lock = std::fs::File::create(at("lock")).unwrap();
+        let (never, limit) = (AtomicBool::new(false), Duration::from_mins(1));
+        for (redirection, expected) in [
+            (String::new(), true),
+            (format!(">>{} 2>&1", at("log").display()), false),
+            (">/dev/null 2>&1".to_owned(), false),
+        ] {
+            let pid = at("pid");
+            let command = format!("sleep 60 {redirection} & echo $! >{}", pid.display());
+            run_command(&command, &lock, limit, &never).unwrap();
+            let left: u32 = std::fs::read_to_string(&pid)
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap();
+            // The shell may not have become that program yet.
+            let program = PathBuf::from(format!("/proc/{left}/exe"));
+            while !std::fs::read_link(&program).unwrap().ends_with("sleep") {
+                std::thread::sleep(PAUSE);
+            }
+            let found = writes_to_deleted(left);
+            let group = rustix::process::Pid::from_raw(i32::try_from(left).unwrap()).unwrap();
+            rustix::process::kill_process(group, rustix::process::Signal::KILL).unwrap();
+            assert_eq!(found, expected, "{redirection:?}");
+        }
+        assert!(!writes_to_deleted(u32::MAX));
+    }
 
     #[test]
     fn a_host_that_has_ended_is_told_from_one_that_is_still_coming() {

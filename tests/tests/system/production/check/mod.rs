@@ -1,7 +1,9 @@
 //! `ark check`: a good host has no finding, and each planted fault is found by its own line and no other.
 
 mod client_variables;
+mod deliveries;
 mod faults;
+mod restarts;
 mod site;
 mod threads;
 

@@ -205,6 +205,30 @@ fn reload(host: &InstalledHost) {
     assert_eq!(host.property("MainPID"), process);
 }
 
+/// The ports that systemd holds for a host that was not started yet are good, for root and for the user of the host.
+fn assert_ports_of_socket(host: &InstalledHost) {
+    assert!(host.is_active("ark.socket") && !host.is_active("ark"));
+    for user in ["root", "ark"] {
+        // Other lines, e.g. of the monitoring that this machine has not, decide on the exit status.
+        let check = format!(
+            "sudo -u {user} env ARK_SECRET_KEY_FILE=/etc/ark/secret.key ark check --json --env-file /etc/ark/env || true"
+        );
+        let report: Value = serde_json::from_str(&host.machine.run(&check)).expect("JSON");
+        let lines = report["lines"].as_array().expect("lines");
+        let ports: Vec<&Value> = lines.iter().filter(|one| one["check"] == "ports").collect();
+        let [ports] = &ports[..] else {
+            panic!("{user}: {report:#}");
+        };
+        assert_eq!(ports["status"], "ok", "{user}: {ports}");
+        let found = ports["found"].as_str().expect("text");
+        for address in [API, TELEMETRY] {
+            let part = format!("{address} is held by systemd (ark.socket) for ark.service");
+            assert!(found.contains(&part), "{user}: {ports}");
+        }
+    }
+    assert!(!host.is_active("ark"), "a check connects to nothing");
+}
+
 /// The ports become systemd's, by the guide's own commands; then a restart refuses nothing.
 fn open_socket(host: &InstalledHost) {
     assert!(!host.is_active("ark.socket"));
@@ -215,6 +239,9 @@ fn open_socket(host: &InstalledHost) {
         "systemctl start ark",
     ] {
         assert!(guide.contains(&format!("`{command}`")), "{command}");
+        if command == "systemctl start ark" {
+            assert_ports_of_socket(host);
+        }
         host.machine.run(command);
     }
     // Each start of this test counts for `StartLimitBurst=`, and a unit that exceeds it closes the socket.

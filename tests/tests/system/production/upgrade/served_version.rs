@@ -63,12 +63,24 @@ fn no_upgrade_ends_with_another_version_than_the_new_one() {
         "{reason}"
     );
     assert_eq!(report["rollback"]["passed"], true, "{report:#}");
-    std::fs::write(at(start_new.0), &start_new.1).expect("a file");
+    // One that gives its host no place for the log.
+    let (command_line, rest) = start_new.1.split_once(" >>").expect("a redirection");
+    let (_, rest) = rest.split_once(" 2>&1").expect("a redirection");
+    std::fs::write(at(start_new.0), format!("{command_line}{rest}")).expect("a file");
     // Nobody stays with what does not serve.
     let mut killed = upgrade(&stage, &["--category", "watchdog"])
         .spawn()
         .expect("ark starts");
     wait_phase(&stage, &mut killed, "validation");
+    wait_until("the step says where the log is", || {
+        let told = "its log goes to a file that is deleted";
+        let is_told = |step: &Value| step["reason"].as_str().is_some_and(|it| it.contains(told));
+        let steps = stage.steps();
+        steps
+            .iter()
+            .any(|step| step["step"] == "start" && is_told(step))
+    });
+    std::fs::write(at(start_new.0), &start_new.1).expect("a file");
     killed.kill().expect("SIGKILL");
     killed.wait().expect("its end");
     back_to_stable(&stage);
