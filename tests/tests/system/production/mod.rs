@@ -8,7 +8,6 @@ mod check;
 mod exchange;
 mod front;
 mod install;
-mod partial_copies;
 mod paths;
 mod process_manager;
 mod progress;

@@ -248,8 +248,9 @@ fn a_dry_run_of_what_was_killed_shows_what_is_left() {
     // An upgrade that was killed in its replay, and after the host was stopped.
     for gate in ["replay", "start-new"] {
         kill(gate, upgrade::upgrade(&stage, &[]));
-        wait_until("the commands have ended", || {
-            stage.serving() == if gate == "replay" { "stable" } else { "new" }
+        wait_until("the host that the commands leave is ready", || {
+            let expected = if gate == "replay" { "stable" } else { "new" };
+            stage.serving() == expected && is_ready(&stage.owner)
         });
         assert_left(&at("upgrade"), &|| upgrade::command(&stage, &[]));
         upgrade::back_to_stable(&stage);
@@ -284,7 +285,9 @@ fn a_dry_run_of_what_was_killed_shows_what_is_left() {
     // A rollback that was killed when the host was to be started.
     rollback::promote_new(&stage);
     kill("start", rollback::command(&stage, &options));
-    wait_until("the stable version serves", || stage.serving() == "stable");
+    wait_until("the stable version serves", || {
+        stage.serving() == "stable" && is_ready(&stage.owner)
+    });
     assert_left(&at("rollback"), &|| rollback::command(&stage, &[]));
     // Nothing is left to show.
     for command in [

@@ -10,4 +10,5 @@ mod identity;
 mod interruptions;
 mod kills;
 mod losses;
+mod partial_copies;
 mod tokens;

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::canary::stage::CanaryFixture;
-use super::exchange::kills::{Moment, kill_once_in, wait_killed};
-use super::rollback;
+use super::kills::{Moment, kill_once_in, wait_killed};
+use crate::production::canary::stage::CanaryFixture;
+use crate::production::rollback;
 
 /// The parts of copies in the directory of snapshots.
 fn list_left(stage: &CanaryFixture) -> Vec<String> {
