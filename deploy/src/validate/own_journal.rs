@@ -30,7 +30,7 @@ pub(super) fn open_own<E: DeserializeOwned>(
     let mut is_told = false;
     loop {
         let path = match Journal::open(path, owner) {
-            Err(JournalError::InUse { path }) => path,
+            Err(JournalError::InUse { path, .. }) => path,
             opened => return Ok(Some(opened?)),
         };
         if stop.load(Ordering::Relaxed) {
