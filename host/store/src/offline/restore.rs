@@ -59,12 +59,12 @@ pub fn restore_snapshot(
     replace: bool,
     secret_key: Option<&SecretKey>,
 ) -> Result<RestoreReport, MaintenanceError> {
-    let how = RestoreWay {
+    let mut how = RestoreWay {
         schema: OpenedSchema::Current,
         label: "",
         keep_token: &mut |_| Ok(()),
     };
-    restore(snapshot, dir, replace, secret_key, how)
+    restore(snapshot, dir, replace, secret_key, &mut how)
 }
 
 /// As [`restore_snapshot`], but the schema stays that of the snapshot, so that the version which wrote it can open it, also where a later one restores
@@ -81,12 +81,12 @@ pub fn restore_snapshot_keeping(
     label: &str,
     keep_token: &mut dyn FnMut(&str) -> Result<(), MaintenanceError>,
 ) -> Result<RestoreReport, MaintenanceError> {
-    let how = RestoreWay {
+    let mut how = RestoreWay {
         schema: OpenedSchema::Found,
         label,
         keep_token,
     };
-    restore(snapshot, dir, replace, secret_key, how)
+    restore(snapshot, dir, replace, secret_key, &mut how)
 }
 
 /// Whether [`restore_snapshot_keeping`] restores a snapshot of this schema.
@@ -116,7 +116,7 @@ fn restore(
     dir: &Path,
     replace: bool,
     secret_key: Option<&SecretKey>,
-    how: RestoreWay<'_>,
+    how: &mut RestoreWay<'_>,
 ) -> Result<RestoreReport, MaintenanceError> {
     let manifest = check_snapshot(snapshot, secret_key)?;
     if how.schema == OpenedSchema::Found {

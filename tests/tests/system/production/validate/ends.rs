@@ -273,6 +273,21 @@ fn objectives_are_read_where_the_configuration_of_the_host_says() {
     }
 }
 
+/// Each command line ends with 2, and what is told has the text.
+fn assert_wrong(dir: &TestDir, wrong: Vec<(Vec<&str>, &str)>) {
+    for (arguments, named) in wrong {
+        let output = Command::new(ark_program())
+            .args(&arguments)
+            .env("XDG_STATE_HOME", dir.path())
+            .current_dir(dir.path())
+            .output()
+            .expect("ark starts");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(named), "{arguments:?}: {told}");
+    }
+}
+
 #[test]
 fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
     let dir = TestDir::new("");
@@ -361,18 +376,20 @@ fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
         ),
         (vec!["upgrade", "--stop-command", "true"], "the new version"),
         (vec!["check", "--strict=2"], "--strict"),
-        // The host would record no step of such a version.
+    ];
+    assert_wrong(&dir, wrong);
+}
+
+#[test]
+fn a_name_that_no_host_records_and_an_interval_of_no_time_are_wrong_values() {
+    let dir = TestDir::new("");
+    let canary = ["canary", "start", "--haproxy", "127.0.0.1:9"];
+    let canary = [&canary[..], &["--prometheus", "http://127.0.0.1:9"]].concat();
+    let rollback = ["rollback", "--snapshots", "s", "--stable-binary", "ark"];
+    let with = |first: &[&'static str], more: &[&'static str]| [first, more].concat();
+    let wrong: Vec<(Vec<&str>, &str)> = vec![
         (
-            vec![
-                "canary",
-                "start",
-                "--name",
-                "ark:2.0.0",
-                "--haproxy",
-                "127.0.0.1:9",
-                "--prometheus",
-                "http://127.0.0.1:9",
-            ],
+            with(&canary, &["--name", "ark:2.0.0"]),
             "match ^[A-Za-z0-9._+-]+$, e.g. 2.0.0",
         ),
         (
@@ -383,9 +400,8 @@ fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
             vec!["upgrade", "ark", "--name", ""],
             "match ^[A-Za-z0-9._+-]+$, e.g. 2.0.0",
         ),
-        // It would be no time at all.
         (
-            with(&canary, &["--interval", "1e-10"]),
+            with(&canary, &["--name", "next", "--interval", "1e-10"]),
             "--interval 0.0000000001: give",
         ),
         (
@@ -393,15 +409,5 @@ fn a_wrong_value_on_a_command_line_of_production_ends_it_with_2() {
             "--health-pause 0.0000000001: give",
         ),
     ];
-    for (arguments, named) in wrong {
-        let output = Command::new(ark_program())
-            .args(&arguments)
-            .env("XDG_STATE_HOME", dir.path())
-            .current_dir(dir.path())
-            .output()
-            .expect("ark starts");
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
-        assert!(told.contains(named), "{arguments:?}: {told}");
-    }
+    assert_wrong(&dir, wrong);
 }
