@@ -135,8 +135,8 @@ mod tests {
         let mut sources = Vec::new();
         read_sources(&root, &mut sources);
         assert!(sources.len() > 30, "the sources are found");
-        // A request to a canary that runs means nothing after a power cut.
-        let exempt = ["durable.rs", "tests.rs", "canary/requests.rs"];
+        // An order to a canary that runs means nothing after a power cut.
+        let exempt = ["durable.rs", "tests.rs", "canary/orders.rs"];
         let writes = [
             "fs::write(",
             "fs::rename(",
