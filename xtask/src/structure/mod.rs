@@ -137,7 +137,7 @@ const SERVER_LAYERS: &[&[&str]] = &[
     &["config"],
     &["front"],
     &["api", "telemetry"],
-    &["readiness"],
+    &["readiness", "listen"],
     &["agents", "policies"],
     &["router"],
     &["watchdog"],
