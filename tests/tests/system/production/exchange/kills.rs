@@ -52,10 +52,10 @@ pub(super) fn wait_killed(stage: &CanaryFixture, mut command: Child) {
 }
 
 /// The scripts as they were, for the next round.
-struct Scripts(Vec<(std::path::PathBuf, String)>);
+pub(super) struct Scripts(Vec<(std::path::PathBuf, String)>);
 
 impl Scripts {
-    fn of(stage: &CanaryFixture) -> Self {
+    pub(super) fn of(stage: &CanaryFixture) -> Self {
         let paths = ["stop.sh", "start.sh", "start-new.sh"].map(|name| stage.dir.path().join(name));
         let read = |path: std::path::PathBuf| {
             let text = std::fs::read_to_string(&path).expect("a script");
@@ -64,7 +64,7 @@ impl Scripts {
         Self(paths.into_iter().map(read).collect())
     }
 
-    fn put_back(&self) {
+    pub(super) fn put_back(&self) {
         for (path, text) in &self.0 {
             std::fs::write(path, text).expect("a script");
         }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::kills::{Moment, kill_once_in, wait_killed};
+use super::kills::{Moment, Scripts, kill_once_in, wait_killed};
 use crate::production::canary::stage::CanaryFixture;
 use crate::production::rollback;
 
@@ -69,17 +69,21 @@ fn a_rollback_that_goes_on_removes_what_it_had_copied_when_it_was_killed() {
 #[test]
 fn a_canary_that_goes_on_or_back_removes_what_it_had_copied_when_it_was_killed() {
     let stage = CanaryFixture::start("", "");
+    let scripts = Scripts::of(&stage);
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.extend(["--shares", "100"]);
-    // The command that stops the host comes behind snapshot and replay.
-    for verb in ["abort", "resume"] {
-        kill_once_in(&stage, "stop.sh", Moment::Begin);
-        wait_killed(&stage, stage.spawn_canary(&options));
-        let journal = stage.journal().display().to_string();
-        plant_copies(&stage, &journal, "canary");
-        let report = stage.run_verb(verb);
-        assert_eq!(report["promoted"], verb == "resume", "{report:#}");
-        assert_eq!(list_left(&stage), ["canary-other-1.partial"], "{verb}");
-    }
+    // The command that stops the host comes behind snapshot and replay. Without requests the canary would go back before.
+    stage.under_load(|| {
+        for verb in ["abort", "resume"] {
+            kill_once_in(&stage, "stop.sh", Moment::Begin);
+            wait_killed(&stage, stage.spawn_canary(&options));
+            let journal = stage.journal().display().to_string();
+            plant_copies(&stage, &journal, "canary");
+            let report = stage.run_verb(verb);
+            assert_eq!(report["promoted"], verb == "resume", "{report:#}");
+            assert_eq!(list_left(&stage), ["canary-other-1.partial"], "{verb}");
+            scripts.put_back();
+        }
+    });
 }
