@@ -8,7 +8,10 @@ use ark_tests::{Client, TestDir, ark_program, copy_agent, guests_dir, make_token
 use serde_json::{Value, json};
 
 use super::damaged::start_with_missed_objective;
-use super::{CONFIG, assert_nothing_left, cases, command, url_of, validate, wait_for_store_check};
+use super::{
+    CONFIG, assert_no_probe, assert_nothing_left, cases, command, url_of, validate,
+    wait_for_store_check,
+};
 use crate::production::altering::start_altering;
 
 #[test]
@@ -218,7 +221,8 @@ fn a_token_that_may_not_what_a_validation_does_is_refused_before_it_begins() {
         assert_eq!(output.expect("ark starts").status.code(), Some(1));
     }
     let mut client = Client::with_token(&host, &operator);
-    assert_nothing_left(&mut client, &dir);
+    assert_no_probe(&mut client);
+    assert!(!dir.path().join("validate.journal").exists(), "a journal");
     // The probe was never there.
     let (status, history) = client.get("/v1/state/validation-probe/run/history");
     assert_eq!(status, 404, "{history}");

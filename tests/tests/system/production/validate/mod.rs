@@ -86,6 +86,13 @@ fn assert_only_fails(url: &str, dir: &TestDir, more: &[&str], (what, failing): (
 }
 
 fn assert_nothing_left(client: &mut Client, dir: &TestDir) {
+    assert_no_probe(client);
+    let journal = std::fs::read(dir.path().join("validate.journal")).expect("the journal");
+    assert!(journal.is_empty());
+}
+
+/// The host has nothing of a validation.
+fn assert_no_probe(client: &mut Client) {
     let (_, agents) = client.get("/v1/agents");
     assert!(
         !agents.to_string().contains("\"validation-probe\""),
@@ -95,8 +102,6 @@ fn assert_nothing_left(client: &mut Client, dir: &TestDir) {
     assert!(status == 404 || state["keys"] == json!([]), "{state}");
     let (_, watchdog) = client.get("/v1/watchdog");
     assert_eq!(watchdog["quarantines"], json!([]), "{watchdog}");
-    let journal = std::fs::read(dir.path().join("validate.journal")).expect("the journal");
-    assert!(journal.is_empty());
 }
 
 #[test]
