@@ -32,15 +32,19 @@ impl WatchdogState {
             }
         };
         std::thread::scope(|scope| {
-            for number in 1..HEARTBEAT_THREADS.min(agents.len()) {
+            let wanted = HEARTBEAT_THREADS.min(agents.len());
+            let started = (0..wanted).take_while(|number| {
                 let thread = std::thread::Builder::new().name(format!("ark-beat-{number}"));
-                // Under a limit of threads fewer take them.
-                if let Err(error) = thread.spawn_scoped(scope, take_some) {
+                let started = thread.spawn_scoped(scope, take_some);
+                if let Err(error) = &started {
                     tracing::warn!(%error, "a thread for heartbeats cannot be started");
-                    break;
                 }
+                started.is_ok()
+            });
+            // Under a limit of threads fewer take them, and this one takes those that nobody else does.
+            if started.count() < wanted {
+                take_some();
             }
-            take_some();
         });
     }
 
