@@ -40,6 +40,10 @@ const FAULTS: [&str; 10] = [
     "actions",
 ];
 
+/// How long a hostile agent may take until it is stopped. One that sleeps up to its deadline needs more than five seconds, however short the
+/// phases are.
+const LONGEST_STOP: Duration = Duration::from_secs(60);
+
 /// A watchdog that stops no agent, so that the isolation alone is measured.
 const NOBODY_IS_STOPPED: &str =
     "[watchdog]\nconsecutive_failures = 1000000\nfailure_rate = 1.0\nmissed_heartbeats = 1000000\n";
@@ -77,14 +81,21 @@ impl Isolation<'_> {
         let mut stopped = String::new();
         for (round, config) in [("stopping", ""), ("not-stopping", NOBODY_IS_STOPPED)] {
             let server = self.start_host(round, config, &agents)?;
-            let quiet = run_phase(server.address, &good, self.time, || Ok(()))?;
+            let quiet = run_phase(server.address, &good, self.time)?;
             let mut times = vec![None; bad.len()];
             let started = Instant::now();
             let over = AtomicBool::new(false);
             let hostile = std::thread::scope(|scope| -> Result<Phase> {
-                let attack = scope.spawn(|| send_attacks(server.address, &bad, self.time));
+                let attack = scope.spawn(|| send_attacks(server.address, &bad, &over));
                 let watch = scope.spawn(|| watch_quarantines(server.address, &bad, started, &over));
-                let phase = run_phase(server.address, &good, self.time, || Ok(()))?;
+                let phase = run_phase(server.address, &good, self.time);
+                while round == "stopping"
+                    && phase.is_ok()
+                    && !watch.is_finished()
+                    && started.elapsed() < LONGEST_STOP
+                {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
                 over.store(true, Ordering::Relaxed);
                 attack
                     .join()
@@ -92,7 +103,7 @@ impl Isolation<'_> {
                 times = watch
                     .join()
                     .map_err(|_| anyhow::anyhow!("the watch panicked"))??;
-                Ok(phase)
+                phase
             })?;
             let failed = count_failures(server.address, &good)?;
             ensure!(failed == 0, "{failed} invocations of good agents failed");
@@ -156,17 +167,13 @@ fn copy_agents(
         .collect()
 }
 
-fn run_phase(
-    address: SocketAddr,
-    good: &[(String, String)],
-    time: Duration,
-    meanwhile: impl FnOnce() -> Result<()>,
-) -> Result<Phase> {
+fn run_phase(address: SocketAddr, good: &[(String, String)], time: Duration) -> Result<Phase> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let goes_on = move |since: Duration| since < time;
     let (proposals, traces) = runtime.block_on(async {
-        let consumer = tokio::spawn(open_loop(address, PROPOSALS, time, |number| {
+        let consumer = tokio::spawn(open_loop(address, PROPOSALS, goes_on, |number| {
             let body = json!({
                 "agent": "api", "action_type": "buy", "reasoning": "the benchmark asks for it",
                 "parameters": {"symbol": format!("P{number}-{}", std::process::id()), "position_size_pct": 0.001,
@@ -175,13 +182,12 @@ fn run_phase(
             ("/v1/actions".to_owned(), body)
         }));
         let topics: Vec<String> = good.iter().map(|(topic, _)| topic.clone()).collect();
-        let sender = tokio::spawn(open_loop(address, SIGNALS, time, move |number| {
+        let sender = tokio::spawn(open_loop(address, SIGNALS, goes_on, move |number| {
             let topic = &topics[usize::try_from(number).unwrap_or(0) % topics.len()];
             ("/v1/signals".to_owned(), json!({"topic": topic, "payload": "behave"}))
         }));
         anyhow::Ok((consumer.await??, sender.await??))
     })?;
-    meanwhile()?;
     let mut phase = Phase {
         proposals: new_histogram()?,
         signals: new_histogram()?,
@@ -218,20 +224,22 @@ fn read_latency(address: SocketAddr, trace: &str) -> Result<u64> {
     }
 }
 
-/// Sends each request at its time, over as many connections as that takes. Returns nanoseconds and answers.
+/// Sends each request at its time, over as many connections as that takes, while `goes_on` says so of the time since the first. Returns nanoseconds
+/// and answers.
 async fn open_loop(
     address: SocketAddr,
     rate: f64,
-    time: Duration,
+    goes_on: impl Fn(Duration) -> bool,
     request: impl Fn(u64) -> (String, Value),
 ) -> Result<Vec<(u64, Value)>> {
     let started = tokio::time::Instant::now();
     let mut under_way = Vec::new();
     for number in 0_u32.. {
-        let due = started + Duration::from_secs_f64(f64::from(number) / rate);
-        if due >= started + time {
+        let since = Duration::from_secs_f64(f64::from(number) / rate);
+        if !goes_on(since) {
             break;
         }
+        let due = started + since;
         tokio::time::sleep_until(due).await;
         let (path, body) = request(u64::from(number));
         under_way.push(tokio::spawn(async move {
@@ -247,13 +255,15 @@ async fn open_loop(
     Ok(answers)
 }
 
-fn send_attacks(address: SocketAddr, bad: &[(String, String)], time: Duration) -> Result<()> {
+/// Attacks until it is over.
+fn send_attacks(address: SocketAddr, bad: &[(String, String)], over: &AtomicBool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let topics: Vec<String> = bad.iter().map(|(topic, _)| topic.clone()).collect();
     let rate = ATTACKS * topics.len() as f64;
-    let answers = runtime.block_on(open_loop(address, rate, time, move |number| {
+    let goes_on = |_| !over.load(Ordering::Relaxed);
+    let answers = runtime.block_on(open_loop(address, rate, goes_on, move |number| {
         let index = usize::try_from(number).unwrap_or(0) % topics.len();
         let body = json!({"topic": topics[index], "payload": FAULTS[index]});
         ("/v1/signals".to_owned(), body)
