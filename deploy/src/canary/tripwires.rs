@@ -392,6 +392,7 @@ fn normal_tail(sigmas: f64) -> f64 {
 mod tests {
     use std::time::Duration;
 
+    use crate::fixtures::build_server;
     use crate::haproxy::ServerStatus;
 
     use super::*;
@@ -425,19 +426,8 @@ mod tests {
             host_process: Some("one".to_owned()),
             owner_processes: vec!["one".to_owned(), "one".to_owned()],
             server: ServerStatus {
-                name: "canary".to_owned(),
-                status: "UP".to_owned(),
-                weight: 10,
                 sessions: requests,
-                current: 0,
-                connection_errors: 0,
-                response_errors: 0,
-                server_errors: 0,
-                repeated: 0,
-                redispatched: 0,
-                failed_checks: 0,
-                times_down: 0,
-                check: "L7OK".to_owned(),
+                ..build_server("canary", 10)
             },
         }
     }
