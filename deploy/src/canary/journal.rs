@@ -10,8 +10,8 @@ use crate::exchange::serving::{HostIdentity, Serving};
 use crate::haproxy::HaproxyAddress;
 use crate::quarantines::QuarantineMark;
 
+use super::analysis::Tripwire;
 use super::plan::{Baseline, CanaryPlan, TakeOverPlan};
-use super::tripwires::Tripwire;
 
 /// A step of the take-over. In its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

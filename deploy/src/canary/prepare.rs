@@ -13,9 +13,9 @@ use crate::haproxy::{HaproxyClient, ServerStatus};
 use crate::prometheus::PrometheusClient;
 use crate::quarantines::QuarantineMark;
 
+use super::analysis::{Meter, find_other_host};
 use super::error::CanaryError;
 use super::journal::CanaryStart;
-use super::measure::{Meter, find_other_host};
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
 /// How long Prometheus may know what was before a restart of the host: longer than it usually waits between two scrapes.

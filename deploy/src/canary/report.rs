@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::analysis::Tripwire;
 use super::takeover::TakeOver;
-use super::tripwires::Tripwire;
 
 /// How a canary ended.
 #[derive(Debug, Clone, Serialize)]

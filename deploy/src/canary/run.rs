@@ -27,16 +27,15 @@ use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::quarantines::QuarantineMark;
 use crate::runner::RunMark;
 
+use super::analysis::{Figures, Measurement, MeasurementResult, Meter, StepWatch, Tripwire};
 use super::error::CanaryError;
 use super::given::take_options;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
-use super::measure::{Figures, Meter};
 use super::orders::{CanaryOrder, OrderInbox};
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::prepare_canary;
 use super::report::CanaryReport;
 use super::takeover::TakeOver;
-use super::tripwires::{Measurement, MeasurementResult, StepWatch, Tripwire};
 
 /// Why a canary goes back that an operator or a signal ends.
 const ENDED: &str = "an operator ended it";

@@ -7,12 +7,12 @@ use serde_json::json;
 use crate::exchange::ExchangeError;
 use crate::exchange::token::TokenFile;
 
+use super::analysis::Tripwire;
 use super::error::CanaryError;
 use super::journal::CanaryEntry;
 use super::report::CanaryReport;
 use super::run::{HostCanary, WeightReturn};
 use super::takeover::{begin_way_back, bring_stable_back, check_way_back, find_host_to_bring_back};
-use super::tripwires::Tripwire;
 
 impl HostCanary<'_> {
     pub(super) fn go_back(
