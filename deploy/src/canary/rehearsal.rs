@@ -21,7 +21,7 @@ use super::orders::CanaryOrder;
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::rehearse_start;
 use super::run::check_left_weights;
-use super::takeover::find_host_to_bring_back;
+use super::stable_host::find_host_to_bring_back;
 
 /// Checks everything that a canary needs, and changes nothing. Returns the steps, one a line: their names are those of its journal. What is no step is
 /// `before` or `going-back`.
