@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::serving::{HostIdentity, Serving};
+use crate::exchange::hosts::serving::{HostIdentity, Serving};
 use crate::haproxy::HaproxyAddress;
 use crate::quarantines::QuarantineMark;
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
 
-use crate::exchange::identity::{check_same_host, find_host_process_name};
+use crate::exchange::hosts::identity::{check_same_host, find_host_process_name};
+use crate::exchange::hosts::serving::find_build;
 use crate::exchange::preflight::Preflight;
-use crate::exchange::serving::find_build;
 use crate::haproxy::{HaproxyClient, ServerStatus};
 use crate::prometheus::PrometheusClient;
 use crate::quarantines::QuarantineMark;

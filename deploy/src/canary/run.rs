@@ -21,7 +21,7 @@ use ark_client::HostClient;
 use serde_json::{Value, json};
 
 use crate::data_lock::DataDirLock;
-use crate::exchange::database::clear_partial_copies;
+use crate::exchange::data::database::clear_partial_copies;
 use crate::exchange::preflight::check_access;
 use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::{ExchangeError, GivenOption, HostClients};

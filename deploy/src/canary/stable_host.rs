@@ -11,10 +11,10 @@ use ark_client::HostClient;
 use ark_store::give_made;
 
 use crate::exchange::ExchangeError;
-use crate::exchange::commands::run_command;
-use crate::exchange::database::{WayBack, decide_way_back, kept_path, restore_over};
-use crate::exchange::serving::{HostWatch, Serving, WantedProgram, has_gone, wait_ready};
-use crate::exchange::token::TokenFile;
+use crate::exchange::data::database::{WayBack, decide_way_back, kept_path, restore_over};
+use crate::exchange::data::token::TokenFile;
+use crate::exchange::hosts::serving::{HostWatch, Serving, WantedProgram, has_gone, wait_ready};
+use crate::exchange::programs::commands::run_command;
 
 use super::journal::{CanaryStart, CanaryState};
 use super::plan::TakeOverPlan;

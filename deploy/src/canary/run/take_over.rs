@@ -13,10 +13,10 @@ use crate::canary::error::CanaryError;
 use crate::canary::journal::{CanaryEntry, TakeOverStep};
 use crate::canary::plan::TakeOverPlan;
 use crate::canary::report::TakeOver;
-use crate::exchange::control::HostAction;
-use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
+use crate::exchange::data::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
-use crate::exchange::serving::{HostIdentity, WantedProgram};
+use crate::exchange::hosts::control::HostAction;
+use crate::exchange::hosts::serving::{HostIdentity, WantedProgram};
 use crate::journal::EXCHANGE_ROOM;
 
 use super::HostCanary;

@@ -17,7 +17,7 @@ use crate::canary::stable_host::{
     begin_way_back, bring_stable_back, check_way_back, find_host_to_bring_back,
 };
 use crate::exchange::ExchangeError;
-use crate::exchange::token::TokenFile;
+use crate::exchange::data::token::TokenFile;
 
 use super::HostCanary;
 use super::weights::WeightReturn;
