@@ -1,6 +1,6 @@
 //! The steps of a canary: each share is given and measured until it is healthy, then the data is taken over. Meanwhile the run obeys orders.
 //!
-//! Invariants: a share is in the journal before it is given; a step whose share grows on ends with a measurement that is a success; a pause, and its
+//! Invariants: a share is in the journal before it is given; the next one is given only after a measurement that is a success; a pause, and its
 //! end, are in the journal before they hold.
 //!
 //! Must not know: how a measurement is judged, how a way back is made.
