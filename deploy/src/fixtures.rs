@@ -8,6 +8,7 @@ use ark_model::ids::{AuditId, Millis};
 use ark_store::{AuditEntry, AuditKind, Store, StoreConfig, Unit};
 
 use crate::exchange::HostControl;
+use crate::haproxy::ServerStatus;
 use crate::rollback::RollbackPlan;
 
 /// A client of a host that nobody asks.
@@ -41,6 +42,25 @@ pub(crate) fn build_rollback(dir: &Path) -> RollbackPlan {
         validation: None,
         canary_journal: dir.join("canary"),
         upgrade_journal: None,
+    }
+}
+
+/// A server of `HAProxy` with a weight: it is up, and no request was sent to it.
+pub(crate) fn build_server(name: &str, weight: u32) -> ServerStatus {
+    ServerStatus {
+        name: name.to_owned(),
+        status: "UP".to_owned(),
+        weight,
+        sessions: 0,
+        current: 0,
+        connection_errors: 0,
+        response_errors: 0,
+        server_errors: 0,
+        repeated: 0,
+        redispatched: 0,
+        failed_checks: 0,
+        times_down: 0,
+        check: "L7OK".to_owned(),
     }
 }
 

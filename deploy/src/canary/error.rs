@@ -10,7 +10,7 @@ use crate::exclusion::ExclusionError;
 use crate::haproxy::HaproxyError;
 use crate::journal::JournalError;
 
-use super::measure::MeasureError;
+use super::analysis::MeasureError;
 
 impl CanaryError {
     /// The process that runs the canary and takes no request, if that is what is wrong.

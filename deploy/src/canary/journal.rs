@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::serving::{HostIdentity, Serving};
+use crate::exchange::hosts::serving::{HostIdentity, Serving};
 use crate::haproxy::HaproxyAddress;
 use crate::quarantines::QuarantineMark;
 
+use super::analysis::Tripwire;
 use super::plan::{Baseline, CanaryPlan, TakeOverPlan};
-use super::tripwires::Tripwire;
 
 /// A step of the take-over. In its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

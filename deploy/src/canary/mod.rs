@@ -6,14 +6,14 @@
 //! Invariants: every change is in the journal before it is made, so that a run that was killed can go on ([`HostCanary::resume`]) or be undone
 //! ([`HostCanary::abort`]); a measurement that says too little is never a success.
 //!
-//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`prepare`] (what is there before), [`requests`] (what others ask of the run), [`orders`] (the files in which they do), [`run`], [`takeover`], [`way_back`].
+//! Reading order: [`plan`], [`journal`], [`analysis`] (figures, and what they mean), [`prepare`] (what is there before), [`requests`] (what others ask of the run), [`orders`] (the files in which they do), [`run`], [`stable_host`] (how it comes back).
 //!
 //! Must not know: arguments, how anything is printed.
 
+mod analysis;
 mod error;
 mod given;
 mod journal;
-mod measure;
 mod orders;
 mod plan;
 mod prepare;
@@ -21,21 +21,17 @@ mod rehearsal;
 mod report;
 mod requests;
 mod run;
-mod takeover;
-mod tripwires;
-mod way_back;
+mod stable_host;
 
+pub use analysis::{Figures, Measurement, MeasurementResult, Tripwire};
 pub use error::CanaryError;
 pub use journal::{CanaryState, TakeOverStep};
-pub use measure::Figures;
 pub use orders::CanaryOrder;
 pub use plan::{
     Baseline, BaselineSource, CanaryPlan, ExcludedJournals, HealthBounds, TakeOverPlan,
 };
 pub use rehearsal::{rehearse_canary, rehearse_order};
-pub use report::CanaryReport;
+pub use report::{CanaryReport, TakeOver};
 pub(crate) use requests::end_silent;
 pub use requests::{read_state, send_request};
 pub use run::HostCanary;
-pub use takeover::TakeOver;
-pub use tripwires::{Measurement, MeasurementResult, Tripwire};

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
 
-use crate::exchange::identity::{check_same_host, find_host_process_name};
+use crate::exchange::hosts::identity::{check_same_host, find_host_process_name};
+use crate::exchange::hosts::serving::find_build;
 use crate::exchange::preflight::Preflight;
-use crate::exchange::serving::find_build;
 use crate::haproxy::{HaproxyClient, ServerStatus};
 use crate::prometheus::PrometheusClient;
 use crate::quarantines::QuarantineMark;
 
+use super::analysis::{Meter, find_other_host};
 use super::error::CanaryError;
 use super::journal::CanaryStart;
-use super::measure::{Meter, find_other_host};
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
 /// How long Prometheus may know what was before a restart of the host: longer than it usually waits between two scrapes.

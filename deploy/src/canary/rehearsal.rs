@@ -6,8 +6,9 @@ use std::path::Path;
 use ark_client::HostClient;
 
 use crate::data_lock::DataDirLock;
+use crate::exchange::hosts::serving::{Serving, WantedProgram};
 use crate::exchange::preflight::Preflight;
-use crate::exchange::serving::{Serving, WantedProgram};
+use crate::exchange::programs::version::ask_version;
 use crate::exchange::{GivenOption, HostClients, find_migration};
 use crate::exclusion::ExchangeKind;
 use crate::haproxy::HaproxyClient;
@@ -21,7 +22,7 @@ use super::orders::CanaryOrder;
 use super::plan::{CanaryPlan, ExcludedJournals, TakeOverPlan};
 use super::prepare::rehearse_start;
 use super::run::check_left_weights;
-use super::takeover::find_host_to_bring_back;
+use super::stable_host::find_host_to_bring_back;
 
 /// Checks everything that a canary needs, and changes nothing. Returns the steps, one a line: their names are those of its journal. What is no step is
 /// `before` or `going-back`.
@@ -217,7 +218,7 @@ fn check_take_over(plan: Option<&TakeOverPlan>, found: &mut Preflight) {
     found.check_data_dir(&plan.data_dir);
     // The snapshot, the copy in which its decisions are judged again, and what is kept before a migration.
     found.check_snapshots(&plan.snapshots, &plan.data_dir, 3);
-    found.take(crate::exchange::version::ask_version(&plan.new_binary));
+    found.take(ask_version(&plan.new_binary));
     for command in [
         &plan.stop_command,
         &plan.start_command,

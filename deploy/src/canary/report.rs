@@ -1,11 +1,24 @@
-//! How a canary ended.
+//! How a canary ended, and what its take-over came to.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::takeover::TakeOver;
-use super::tripwires::Tripwire;
+use super::analysis::Tripwire;
+
+/// What a take-over came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct TakeOver {
+    /// The snapshot that was made before.
+    pub snapshot: PathBuf,
+    /// How many decisions the new version judged again, all alike.
+    pub replayed: u64,
+    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were parked for no longer. Absent where an earlier
+    /// run, which was killed, gave that order.
+    pub pause_ms: Option<u64>,
+    /// Which version serves, in words.
+    pub serving: String,
+}
 
 /// How a canary ended.
 #[derive(Debug, Clone, Serialize)]

@@ -6,7 +6,7 @@ use ark_host::redis::RedisLink;
 use ark_model::ids::Millis;
 use rustix::process::{Resource, getrlimit};
 
-use crate::exchange::commands::run_bounded;
+use crate::exchange::programs::commands::run_bounded;
 use crate::prometheus::PrometheusClient;
 
 use super::inputs::CheckInputs;

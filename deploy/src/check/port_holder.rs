@@ -12,7 +12,7 @@ use ark_client::members::text_field;
 use ark_store::{HostProcess, find_host_process};
 use serde_json::Value;
 
-use crate::exchange::commands::{ask_binary, run_bounded};
+use crate::exchange::programs::commands::{ask_binary, run_bounded};
 
 /// The state of a socket that listens, in the kernel's table.
 const LISTENING: &str = "0A";

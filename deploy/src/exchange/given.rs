@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::haproxy::HaproxyAddress;
 
-use super::control::HostControl;
 use super::error::ExchangeError;
+use super::hosts::control::HostControl;
+use super::programs::version::hash_file;
 use super::validation::ValidationPlan;
-use super::version::hash_file;
 
 /// An option of the command line with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]

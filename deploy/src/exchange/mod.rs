@@ -13,7 +13,7 @@
 //! | entry | effect | again |
 //! |---|---|---|
 //! | check, snapshot, replay | the new version looks at the machine and at a snapshot | nothing has changed; a snapshot has a path of its own |
-//! | stop | what serves is stopped; the database is kept where it will be migrated | a stop command may be run where nothing runs; [`serving`] says what runs, and all but a new version that was started already is stopped; a way back leaves a process that was not stopped |
+//! | stop | what serves is stopped; the database is kept where it will be migrated | a stop command may be run where nothing runs; [`hosts::serving`] says what runs, and all but a new version that was started already is stopped; a way back leaves a process that was not stopped |
 //! | start | the new version is started, and is ready | one that serves is left; else everything from the stop on |
 //! | going back | the stable version is brought back | the steps of a rollback; a canary has its own, likewise repeated as a whole |
 //! | setting aside | a snapshot takes the database's place | while the restore has not ended its file `restore.pending` says so, and it is made again; when it has, that is `restore.json` beside the replaced database, with the name of the restore, by which the next run finds it; then the stable version can open the database, and nothing is restored |
@@ -21,34 +21,29 @@
 //! | rollback: start, health, traffic, validation | the stable version serves | all but the traffic are taken again |
 //!
 //! A host that ends by itself, e.g. by a kill, is one more state of these: before the stop its database is taken as it is; after a start
-//! [`serving::HostWatch`] tells that it has ended, and the exchange goes back or, in a rollback, starts it again.
+//! [`hosts::serving::HostWatch`] tells that it has ended, and the exchange goes back or, in a rollback, starts it again.
 //!
 //! A command that was begun goes on when the process that ran it is killed, and holds the journal's lock: who goes on waits for its end. A journal
 //! is cleared, or its end noted, after the last effect.
 //!
-//! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`version`] (what one says of itself), [`control`] (how a host is stopped and started, by `sh -c` or by argument vectors), [`database`] (snapshots, replay, migration), [`token`] (what a restore makes),
-//! [`serving`] (which version serves), [`identity`] (whether address and data directory are of one host), [`hosts`] (stop, start, ready), [`validation`], [`given`] (options that a run which goes on is given), [`preflight`] (what a dry run looks at), [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
+//! Reading order: three rooms, each of which knows those before it: [`programs`] (what is run), [`data`] (the data directory), [`hosts`] (what serves on it, stop and start). Then
+//! [`validation`], [`given`] (options that a run which goes on is given), [`preflight`] (what a dry run looks at), [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
 //!
 //! Must not know: journals' entries, arguments, how anything is printed.
 
-pub(crate) mod commands;
-pub(crate) mod control;
-pub(crate) mod database;
+pub(crate) mod data;
 mod error;
 pub(crate) mod given;
 pub(crate) mod hosts;
-pub(crate) mod identity;
 pub(crate) mod preflight;
+pub(crate) mod programs;
 pub(crate) mod record;
-pub(crate) mod serving;
-pub(crate) mod token;
 pub(crate) mod traffic;
 pub(crate) mod validation;
-pub(crate) mod version;
 
-pub use control::HostControl;
-pub use database::{Migration, find_migration};
+pub use data::database::{Migration, find_migration};
 pub use error::ExchangeError;
 pub use given::GivenOption;
+pub use hosts::control::HostControl;
 pub use preflight::rehearse_validation;
 pub use validation::{HostClients, ValidationPlan};

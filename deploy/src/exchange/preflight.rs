@@ -21,9 +21,9 @@ use crate::exclusion::ExchangeKind;
 use crate::journal::{EXCHANGE_ROOM, Journal, JournalOwner};
 use crate::validate::{ValidateOptions, find_proposing_refusal, find_refusal};
 
-use super::commands::run_program;
-use super::control::{HostControl, has_unit};
 use super::error::ExchangeError;
+use super::hosts::control::{HostControl, has_unit};
+use super::programs::commands::{ProgramEnd, run_program};
 use super::validation::{HostClients, ValidationPlan};
 
 /// How long what is run may take.
@@ -247,7 +247,7 @@ impl Preflight {
             .and_then(|nothing| {
                 run_program("sh", &["-n", "-c", command], &nothing, TIMEOUT, &never())
             })
-            .and_then(super::commands::ProgramEnd::into_success);
+            .and_then(ProgramEnd::into_success);
         if self.take(read).is_some()
             && let Some(program) = find_program_name(command)
         {
@@ -260,7 +260,7 @@ impl Preflight {
         let args = ["-c", "command -v \"$1\" >/dev/null", "sh", program];
         let found = open_nothing()
             .and_then(|nothing| run_program("sh", &args, &nothing, TIMEOUT, &never()))
-            .and_then(super::commands::ProgramEnd::into_success);
+            .and_then(ProgramEnd::into_success);
         if found.is_err() {
             self.add(format!(
                 "`{command}`: there is no program {program}; correct the command"

@@ -93,6 +93,8 @@ fn set_all<E>(
 
 #[cfg(test)]
 mod tests {
+    use crate::fixtures::build_server;
+
     use super::*;
 
     fn collect_weights(of: &[(&str, u32)]) -> BTreeMap<String, u32> {
@@ -103,21 +105,6 @@ mod tests {
 
     #[test]
     fn a_server_that_is_gone_keeps_no_other_from_its_weight_unless_none_would_be_left() {
-        let build_server = |name: &str, weight: u32| ServerStatus {
-            name: name.to_owned(),
-            status: "UP".to_owned(),
-            weight,
-            sessions: 0,
-            current: 0,
-            connection_errors: 0,
-            response_errors: 0,
-            server_errors: 0,
-            repeated: 0,
-            redispatched: 0,
-            failed_checks: 0,
-            times_down: 0,
-            check: "L7OK".to_owned(),
-        };
         let weights = collect_weights(&[("canary", 0), ("one", 100), ("two", 100)]);
         type Case<'a> = (&'a [&'a str], &'a [(&'a str, u32)]);
         let cases: [Case<'_>; 4] = [

@@ -12,7 +12,7 @@ use ark_store::{
 
 use crate::canary::read_state;
 use crate::exchange::ExchangeError;
-use crate::exchange::database::count_lost;
+use crate::exchange::data::database::count_lost;
 use crate::snapshots::{find_latest, read_manifest};
 
 use super::error::RollbackError;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ark_client::HostClient;
 use serde_json::Value;
 
-use crate::exchange::database::kept_path;
+use crate::exchange::data::database::kept_path;
 use crate::exclusion::ExchangeKind;
 use crate::journal::{Journal, JournalError};
 use crate::rollback::RollbackPlan;

@@ -7,7 +7,7 @@ use ark_client::HostClient;
 use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::serving::{HostIdentity, Serving, WantedProgram};
+use crate::exchange::hosts::serving::{HostIdentity, Serving, WantedProgram};
 use crate::exchange::{HostControl, ValidationPlan};
 
 /// A step of an upgrade. In its order.

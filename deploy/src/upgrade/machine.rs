@@ -4,8 +4,8 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Deserialize;
 
-use crate::exchange::commands::{CHECK_TIMEOUT, ask_binary};
 use crate::exchange::find_migration;
+use crate::exchange::programs::commands::{CHECK_TIMEOUT, ask_binary};
 
 use super::error::UpgradeError;
 use super::journal::UpgradePlan;

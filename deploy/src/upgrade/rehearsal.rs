@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use crate::data_lock::DataDirLock;
-use crate::exchange::control::describe_actions;
+use crate::exchange::hosts::control::describe_actions;
+use crate::exchange::hosts::serving::{Serving, has_gone, is_ready};
 use crate::exchange::preflight::Preflight;
-use crate::exchange::serving::{Serving, has_gone, is_ready};
+use crate::exchange::programs::version::ask_version;
 use crate::exchange::validation::describe_validation;
-use crate::exchange::version::ask_version;
 use crate::exchange::{ExchangeError, GivenOption, HostClients, find_migration};
 use crate::exclusion::{ExchangeKind, refuse_run};
 use crate::journal::Journal;

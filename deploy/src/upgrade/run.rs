@@ -13,16 +13,18 @@ use serde_json::{Value, json};
 
 use crate::data_lock::DataDirLock;
 use crate::durable::{make_directory, place_file};
-use crate::exchange::database::{clear_partial_copies, kept_path, make_snapshot, replay_snapshot};
+use crate::exchange::data::database::{
+    clear_partial_copies, kept_path, make_snapshot, replay_snapshot,
+};
 use crate::exchange::hosts::HostExchange;
-use crate::exchange::identity::check_same_host;
-use crate::exchange::preflight::check_access;
-use crate::exchange::record::{StepQueue, StepRecord};
-use crate::exchange::serving::{
+use crate::exchange::hosts::identity::check_same_host;
+use crate::exchange::hosts::serving::{
     HostIdentity, HostWatch, Serving, WantedProgram, has_gone, is_ready, wait_ready,
 };
+use crate::exchange::preflight::check_access;
+use crate::exchange::programs::version::{ask_version, hash_file};
+use crate::exchange::record::{StepQueue, StepRecord};
 use crate::exchange::validation::Validated;
-use crate::exchange::version::{ask_version, hash_file};
 use crate::exchange::{
     ExchangeError, GivenOption, HostClients, HostControl, Migration, find_migration,
 };

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use ark_client::HostClient;
 use serde_json::json;
 
-use crate::exchange::serving::has_gone;
-use crate::exchange::token::TokenFile;
+use crate::exchange::data::token::TokenFile;
+use crate::exchange::hosts::serving::has_gone;
 use crate::rollback::{Rollback, RollbackError, give_up_for_upgrade, may_give_up};
 
 use super::back_plan::plan_way_back;

@@ -1,13 +1,15 @@
 //! A canary that goes on, is left to a rollback or is ended, without a host.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use ark_model::ids::Millis;
 
-use crate::canary::orders::SentOrder;
+use crate::canary::orders::{CanaryOrder, SentOrder};
 use crate::canary::plan::{Baseline, BaselineSource, HealthBounds};
 use crate::fixtures::build_client;
 
+use super::steps::{ENDED, StepTimes};
 use super::*;
 
 /// A canary in a directory whose `HAProxy` is away.

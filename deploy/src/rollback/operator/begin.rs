@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::canary::read_state;
 use crate::data_lock::DataDirLock;
-use crate::exchange::database::clear_partial_copies;
-use crate::exchange::identity::check_same_host;
-use crate::exchange::token::TokenFile;
-use crate::exchange::version::ask_version;
+use crate::exchange::data::database::clear_partial_copies;
+use crate::exchange::data::token::TokenFile;
+use crate::exchange::hosts::identity::check_same_host;
+use crate::exchange::programs::version::ask_version;
 use crate::exchange::{GivenOption, HostClients};
 use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own_as};
 use crate::rollback::database::{

@@ -7,7 +7,7 @@ use ark_model::ids::Millis;
 use ark_store::is_restore_pending;
 use serde_json::json;
 
-use crate::exchange::serving::{Serving, WantedProgram};
+use crate::exchange::hosts::serving::{Serving, WantedProgram};
 use crate::exclusion::ExchangeKind;
 use crate::journal::Journal;
 use crate::rollback::error::RollbackError;

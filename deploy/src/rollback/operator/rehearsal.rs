@@ -5,10 +5,10 @@ use std::path::Path;
 use ark_client::HostClient;
 
 use crate::canary::read_state;
-use crate::exchange::control::describe_actions;
+use crate::exchange::hosts::control::describe_actions;
 use crate::exchange::preflight::{Preflight, find_refused_tokens};
+use crate::exchange::programs::version::ask_version;
 use crate::exchange::validation::describe_validation;
-use crate::exchange::version::ask_version;
 use crate::exchange::{GivenOption, HostClients};
 use crate::exclusion::{ExchangeKind, refuse_run};
 use crate::journal::Journal;

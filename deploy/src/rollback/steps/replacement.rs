@@ -6,9 +6,9 @@ use ark_store::{MaintenanceError, OpenError, give_made, is_restore_pending};
 use serde_json::json;
 
 use crate::exchange::ExchangeError;
-use crate::exchange::control::run_actions;
-use crate::exchange::database::{make_snapshot, restore_over};
-use crate::exchange::token::TokenFile;
+use crate::exchange::data::database::{make_snapshot, restore_over};
+use crate::exchange::data::token::TokenFile;
+use crate::exchange::hosts::control::run_actions;
 use crate::rollback::database::{DatabaseChoice, check_accepted, covers_loss, decide_way};
 use crate::rollback::error::RollbackError;
 use crate::rollback::journal::{RollbackEntry, RollbackStart};

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::data_lock::DataDirLock;
 use crate::exchange::HostClients;
-use crate::exchange::serving::{HostWatch, is_ready};
+use crate::exchange::hosts::serving::{HostWatch, is_ready};
 use crate::exchange::validation::Validated;
 use crate::journal::{EXCHANGE_ROOM, Journal};
 use crate::rollback::database::AcceptedLoss;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::exchange::control::{describe_actions, run_actions};
-use crate::exchange::serving::{HostWatch, WantedProgram};
+use crate::exchange::hosts::control::{describe_actions, run_actions};
+use crate::exchange::hosts::serving::{HostWatch, WantedProgram};
 use crate::rollback::error::RollbackError;
 use crate::rollback::journal::RollbackStart;
 

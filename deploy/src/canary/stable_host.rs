@@ -1,35 +1,23 @@
-//! The result of a take-over, and undoing one. `run.rs` makes the take-over.
+//! The stable host on the way back of a canary: whether it is to be brought back, what that would lose, and how it is started again.
+//!
+//! Invariants: a way back that would lose decisions is refused; the stable host is started on the database that it left. Each step can be repeated after a kill.
+//!
+//! Must not know: weights, entries of the journal, how the take-over was made.
 
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use ark_client::HostClient;
 use ark_store::give_made;
-use serde::Serialize;
 
 use crate::exchange::ExchangeError;
-use crate::exchange::commands::run_command;
-use crate::exchange::database::{WayBack, decide_way_back, kept_path, restore_over};
-use crate::exchange::serving::{HostWatch, Serving, WantedProgram, has_gone, wait_ready};
-use crate::exchange::token::TokenFile;
+use crate::exchange::data::database::{WayBack, decide_way_back, kept_path, restore_over};
+use crate::exchange::data::token::TokenFile;
+use crate::exchange::hosts::serving::{HostWatch, Serving, WantedProgram, has_gone, wait_ready};
+use crate::exchange::programs::commands::run_command;
 
 use super::journal::{CanaryStart, CanaryState};
 use super::plan::TakeOverPlan;
-
-/// What a take-over came to.
-#[derive(Debug, Clone, Serialize)]
-pub struct TakeOver {
-    /// The snapshot that was made before.
-    pub snapshot: PathBuf,
-    /// How many decisions the new version judged again, all alike.
-    pub replayed: u64,
-    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were parked for no longer. Absent where an earlier
-    /// run, which was killed, gave that order.
-    pub pause_ms: Option<u64>,
-    /// Which version serves, in words.
-    pub serving: String,
-}
 
 /// Which take-over brings the stable host back: one that has stopped it; or any, where the host has ended by itself meanwhile. The text says, for the
 /// reason, where that is not what the journal has.

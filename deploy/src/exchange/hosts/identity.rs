@@ -12,7 +12,7 @@ use ark_client::members::text_field;
 use ark_store::{HostProcess, find_host_instance, find_host_process};
 use serde_json::Value;
 
-use super::error::ExchangeError;
+use crate::exchange::error::ExchangeError;
 
 /// How often host and directory are asked before a difference counts: the host may be starting again.
 const TRIES: u32 = 5;

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::process_start::read_start;
 
-use super::error::ExchangeError;
-use super::version::{ask_version, hash_file, hash_program};
+use crate::exchange::error::ExchangeError;
+use crate::exchange::programs::version::{ask_version, hash_file, hash_program};
 
 /// The pause between two looks at whether a host is ready.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -385,7 +385,7 @@ impl RunningProgram {
 mod tests {
     use ark_store::{Store, StoreConfig};
 
-    use crate::exchange::commands::run_command;
+    use crate::exchange::programs::commands::run_command;
 
     use super::*;
 

@@ -11,7 +11,7 @@ use ark_store::MaintenanceError;
 
 use crate::durable::place_file;
 
-use super::error::ExchangeError;
+use crate::exchange::error::ExchangeError;
 
 /// The file of a token.
 pub(crate) struct TokenFile(PathBuf);

@@ -11,7 +11,7 @@ use ark_store::current_schema;
 use serde::Deserialize;
 
 use super::commands::{VERSION_TIMEOUT, ask_binary};
-use super::error::ExchangeError;
+use crate::exchange::error::ExchangeError;
 
 /// The most bytes of a program.
 const MAX_PROGRAM: u64 = 4 << 30;
@@ -54,7 +54,7 @@ pub(crate) fn ask_version(binary: &Path) -> Result<VersionShown, ExchangeError> 
     Ok(shown)
 }
 
-pub(super) fn hash_program(path: &Path) -> io::Result<Digest> {
+pub(in crate::exchange) fn hash_program(path: &Path) -> io::Result<Digest> {
     let program = File::open(path)?.take(MAX_PROGRAM);
     Digest::hash_reader(program).map(|(digest, _)| digest)
 }

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::durable::{make_directory, move_entry, parent_of};
 use crate::snapshots::read_manifest;
 
-use super::commands::{REPLAY_TIMEOUT, ask_binary};
-use super::error::ExchangeError;
 use super::token::TokenFile;
-use super::version::ask_version;
+use crate::exchange::error::ExchangeError;
+use crate::exchange::programs::commands::{REPLAY_TIMEOUT, ask_binary};
+use crate::exchange::programs::version::ask_version;
 
 /// Which schema a new version would make of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde::Deserialize;
 
-use super::error::ExchangeError;
+use crate::exchange::error::ExchangeError;
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -34,7 +34,7 @@ pub(super) const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a version may take to check the machine: it compiles agents and reads the whole audit log.
 pub(crate) const CHECK_TIMEOUT: Duration = Duration::from_hours(1);
 /// How long a version may take to restore a copy of the database, and to judge its decisions again.
-pub(super) const REPLAY_TIMEOUT: Duration = Duration::from_hours(12);
+pub(in crate::exchange) const REPLAY_TIMEOUT: Duration = Duration::from_hours(12);
 
 /// How a command that was waited for came to its end.
 enum Ended {
@@ -208,7 +208,7 @@ impl ProgramEnd {
     }
 
     /// Its exit status; `None`: a signal ended it.
-    pub(super) fn code(&self) -> Option<i32> {
+    pub(in crate::exchange) fn code(&self) -> Option<i32> {
         self.status.code()
     }
 

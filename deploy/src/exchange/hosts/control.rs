@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable::{place_file, sync_entry};
 
-use super::commands::{run_command, run_program};
-use super::error::ExchangeError;
-use super::version::hash_file;
+use crate::exchange::error::ExchangeError;
+use crate::exchange::programs::commands::{run_command, run_program};
+use crate::exchange::programs::version::hash_file;
 
 /// The mode of a program that is put in its place.
 const PROGRAM_MODE: u32 = 0o755;

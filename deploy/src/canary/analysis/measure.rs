@@ -1,4 +1,6 @@
-//! The figures of a check: from Prometheus, from `HAProxy`, and from the host's API.
+//! The figures of a check, and the baseline: from Prometheus, from `HAProxy`, and from the host's API.
+//!
+//! Must not know: what a figure means for the canary.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,12 +10,12 @@ use ark_model::meters::UnjudgedReason;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::exchange::identity::find_host_process_name;
+use crate::exchange::hosts::identity::find_host_process_name;
 use crate::haproxy::{HaproxyClient, HaproxyError, ServerStatus};
 use crate::prometheus::PrometheusClient;
 use crate::quarantines::{QuarantineMark, read_quarantines};
 
-use super::plan::{Baseline, BaselineSource, CanaryPlan};
+use crate::canary::plan::{Baseline, BaselineSource, CanaryPlan};
 
 /// How Prometheus calls the error of a query that it cannot read.
 const UNREADABLE_QUERY: &str = "bad_data";
@@ -82,7 +84,7 @@ pub struct Figures {
 
 /// Finds the process that a front works for, and that none of these is: the host, and what it was before a restart. Fronts and hosts that do not
 /// name a process are left out.
-pub(super) fn find_other_host<'a>(
+pub(in crate::canary) fn find_other_host<'a>(
     owners: &'a [String],
     hosts: &BTreeSet<String>,
 ) -> Option<&'a String> {
@@ -115,14 +117,17 @@ impl Selection<'_> {
 }
 
 /// Reads figures.
-pub(super) struct Meter<'a> {
+pub(in crate::canary) struct Meter<'a> {
     client: &'a HostClient,
     prometheus: PrometheusClient,
     haproxy: HaproxyClient,
 }
 
 impl<'a> Meter<'a> {
-    pub(super) fn new(client: &'a HostClient, plan: &CanaryPlan) -> Result<Self, ClientError> {
+    pub(in crate::canary) fn new(
+        client: &'a HostClient,
+        plan: &CanaryPlan,
+    ) -> Result<Self, ClientError> {
         Ok(Self {
             client,
             prometheus: PrometheusClient::new(&plan.prometheus)?,
@@ -142,7 +147,7 @@ impl<'a> Meter<'a> {
     }
 
     /// Reads the figures now. `since`: quarantines of before it do not count.
-    pub(super) fn read_figures(
+    pub(in crate::canary) fn read_figures(
         &self,
         plan: &CanaryPlan,
         since: &QuarantineMark,
@@ -189,7 +194,10 @@ impl<'a> Meter<'a> {
     }
 
     /// The names of the processes that the fronts work for.
-    pub(super) fn read_owners(&self, plan: &CanaryPlan) -> Result<Vec<String>, MeasureError> {
+    pub(in crate::canary) fn read_owners(
+        &self,
+        plan: &CanaryPlan,
+    ) -> Result<Vec<String>, MeasureError> {
         let mut owners = Vec::new();
         for series in [&plan.canary_series, &plan.stable_series] {
             let expression = format!("ark_front_owner_info{{{series}}}");
@@ -199,7 +207,10 @@ impl<'a> Meter<'a> {
     }
 
     /// Reads the baseline.
-    pub(super) fn read_baseline(&self, plan: &CanaryPlan) -> Result<Baseline, MeasureError> {
+    pub(in crate::canary) fn read_baseline(
+        &self,
+        plan: &CanaryPlan,
+    ) -> Result<Baseline, MeasureError> {
         let baseline = match &plan.baseline {
             BaselineSource::Prometheus(time) => self.ask_baseline(plan, *time)?,
             BaselineSource::Synthetic(path) => {

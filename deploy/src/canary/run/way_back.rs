@@ -1,18 +1,34 @@
 //! The way back of a canary: the requests first, then the host, if that was stopped or has ended.
+//!
+//! Invariants: where decisions would be lost it is refused, and the new version serves on; repeated after a kill at any point, it comes to the same end.
+//!
+//! Must not know: why the canary goes back.
 
 use std::sync::atomic::AtomicBool;
 
+use ark_store::is_restore_pending;
 use serde_json::json;
 
+use crate::canary::analysis::Tripwire;
+use crate::canary::error::CanaryError;
+use crate::canary::journal::CanaryEntry;
+use crate::canary::report::CanaryReport;
+use crate::canary::stable_host::{
+    begin_way_back, bring_stable_back, check_way_back, find_host_to_bring_back,
+};
 use crate::exchange::ExchangeError;
-use crate::exchange::token::TokenFile;
+use crate::exchange::data::token::TokenFile;
 
-use super::error::CanaryError;
-use super::journal::CanaryEntry;
-use super::report::CanaryReport;
-use super::run::{HostCanary, WeightReturn};
-use super::takeover::{begin_way_back, bring_stable_back, check_way_back, find_host_to_bring_back};
-use super::tripwires::Tripwire;
+use super::HostCanary;
+use super::weights::WeightReturn;
+
+/// A canary that was ended for a rollback.
+pub(crate) struct CanaryLeft {
+    /// Whether its take-over had begun, so that its host is left to the rollback.
+    pub(crate) has_begun: bool,
+    /// Why its weights are not those of before.
+    pub(crate) unweighed: Option<String>,
+}
 
 impl HostCanary<'_> {
     pub(super) fn go_back(
@@ -96,6 +112,43 @@ impl HostCanary<'_> {
         report.token_file = token_file;
         report.unweighed = unweighed;
         Ok(report)
+    }
+
+    /// Ends a canary for a rollback, which brings the stable version back by its own steps, also where decisions are lost that somebody accepts:
+    /// the requests go back, and the canary is over. An `HAProxy` that is away or changed does not hold up the rollback, which starts the stable host.
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub(crate) fn leave_to_rollback(
+        mut self,
+        stop: &AtomicBool,
+    ) -> Result<CanaryLeft, CanaryError> {
+        self.weights = WeightReturn::Tried;
+        let plan = &self.begin.plan;
+        let take_over = plan.take_over.as_ref().filter(|_| self.state.was_stopped);
+        // A restore that this canary began and that was interrupted is its own to repeat: no host starts before.
+        if take_over.is_some_and(|plan| is_restore_pending(&plan.data_dir)) {
+            let report = self.abort("a rollback", stop)?;
+            return Ok(CanaryLeft {
+                has_begun: false,
+                unweighed: report.unweighed,
+            });
+        }
+        let has_begun = take_over.is_some();
+        let unweighed = self.return_weights().err().map(|error| error.to_string());
+        let unweighed = self.note_unweighed(unweighed);
+        let tripwire = Tripwire::Aborted;
+        let mut text = format!("{}: a rollback", tripwire.as_str());
+        if let Some(unweighed) = &unweighed {
+            text = format!("{text}; {unweighed}");
+        }
+        let figures = json!({"tripwire": tripwire, "unweighed": unweighed});
+        self.record_step("went-back", &text, &figures);
+        self.journal.clear_entries()?;
+        Ok(CanaryLeft {
+            has_begun,
+            unweighed,
+        })
     }
 
     /// Notes that the new version serves on, so that the take-over may be finished. Returns the refusal.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use ark_client::HostClient;
 
 use super::control::{HostAction, run_actions};
-use super::database::keep_before_migration;
-use super::error::ExchangeError;
 use super::serving::{HostWatch, WantedProgram, wait_ready};
+use crate::exchange::data::database::keep_before_migration;
+use crate::exchange::error::ExchangeError;
 
 /// How the host is exchanged for that of a new version.
 pub(crate) struct HostExchange<'a> {
