@@ -116,9 +116,9 @@ impl StoppingSender {
     }
 }
 
-/// Sends a request whose body needs memory that is counted: it is longer than what each body has.
+/// Sends a request whose body needs almost as much memory as one of the attack: what such bodies leave is too little for it.
 fn post_padded(front: &Host, token: &str, path: &str, body: &Value) -> (u16, Value) {
-    let body = format!("{body}{}", " ".repeat(20_000));
+    let body = format!("{body}{}", " ".repeat(200_000));
     let (status, _, answer) = Client::with_token(front, token)
         .request("POST", path, &[JSON], body.as_bytes())
         .expect("an answer");
