@@ -330,7 +330,7 @@ mod tests {
                 .body(Body::from_stream(futures_util::stream::iter(parts)))
                 .expect("a request")
         };
-        let take = async |request| {
+        let take = async |request: Request<Body>| {
             let taken = OutgoingRequest::take_in(request, &calls, &memory).await;
             taken.unwrap_or_else(|problem| panic!("{}", problem.detail()))
         };
