@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ark_client::HostClient;
 use ark_client::members::text_field;
+use ark_host::front::is_front_readiness;
 use ark_store::{HostProcess, find_host_instance, find_host_process};
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(crate) fn check_same_host(client: &HostClient, data_dir: &Path) -> Result<(), ExchangeError> {
     if client
         .get("/readyz")
-        .is_ok_and(|answer| is_front(&answer.body))
+        .is_ok_and(|answer| is_front_readiness(&answer.body))
     {
         return Err(ExchangeError::Front(client.url().to_owned()));
     }
@@ -68,13 +69,6 @@ fn find_difference(client: &HostClient, data_dir: &Path) -> Option<(String, Stri
         return None;
     }
     Some((described, format!("{holder}, instance {held}")))
-}
-
-/// Whether an answer to `/readyz` is that of a front: it tells of its owner, and how many requests it holds. One that does not say the latter names
-/// the process of its owner.
-fn is_front(ready: &Value) -> bool {
-    let tells_of_owner = ready.get("owner").is_some() && ready.get("holding").is_some();
-    tells_of_owner || ready.get("owner_instance").is_some()
 }
 
 /// The name of the process of the host at the address, also through a front; `None`: it does not answer, or does not say it.

@@ -5,18 +5,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use ark_client::members::{is_true, text_field};
 use ark_client::{AwaitedWork, Endpoint, HostClient, OutgoingBody};
 use ark_host::config::{Config, Layers, Overrides};
 use ark_host::telemetry::TelemetryListen;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use ureq::http::Request;
 
 use super::connection::format_url;
 use crate::args::enter_env_file;
 use crate::output::{exit_code, print_json, print_line, report_failure};
 
-/// The exit code is 0 if the host says yes within the time, 1 otherwise. No token is needed.
+/// The exit code is 0 if the host says yes within the time, 1 otherwise, also where something else than a host or a front answers. No token is needed.
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
     /// The address of the API or of telemetry [default: from the configuration: the API, or telemetry where the API has a certificate].
@@ -66,7 +67,7 @@ pub(crate) fn run_command(args: HealthArgs) -> anyhow::Result<ExitCode> {
         AwaitedWork::Probe(Duration::from_secs(args.timeout)),
     );
     let answer = report_failure(args.json, answer.map_err(Into::into))?;
-    let passed = answer.status == 200;
+    let passed = answer.status == 200 && says_yes(&answer.body, args.ready);
     let url = format!("{}{path}", client.url());
     if args.json {
         print_json(
@@ -76,8 +77,23 @@ pub(crate) fn run_command(args: HealthArgs) -> anyhow::Result<ExitCode> {
         print_line!("{url}: ok");
     } else {
         print_line!("{url}: NOT OK ({}): {}", answer.status, answer.body);
+        let said = if args.ready { "ready" } else { "status" };
+        if answer.status == 200 && answer.body.get(said).is_none() {
+            print_line!(
+                "a host or a front says `{said}` in its answer: if none is there, correct --url, or the configured address"
+            );
+        }
     }
     Ok(exit_code(passed))
+}
+
+/// Whether an answer says that the host is ready, or alive: other servers too may answer 200 to any path.
+fn says_yes(answer: &Value, is_ready_asked: bool) -> bool {
+    if is_ready_asked {
+        is_true(answer, "ready")
+    } else {
+        text_field(answer, "status") == "alive"
+    }
 }
 
 /// Where a host of this configuration is asked. A certificate need not name the address by which this machine reaches the API; telemetry has none.

@@ -67,7 +67,7 @@ pub enum UnjudgedReason {
     DryRun,
     /// The owner does not show the record, with its action and facts.
     NoRecord,
-    /// The answer or the request was too large to be kept.
+    /// The answer or the request was too large to be kept, or there was no memory for the request.
     NotRead,
     /// The answer is not of the form that this version reads.
     UnknownForm,

@@ -25,6 +25,8 @@ use super::error::FrontError;
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long a connection is kept that nothing uses: for less time than a host keeps it (10 s), so that none is used that the owner is closing.
 const IDLE_TIME: Duration = Duration::from_secs(5);
+/// How much of a streamed body waits on a connection to be written at most, and the largest head of an answer: an owner that reads nothing costs no more.
+const MAX_BUFFER: usize = 64 * 1024;
 /// After how long a silent connection is probed, how often then, and how many probes may fail.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(2), 3);
 
@@ -44,7 +46,8 @@ impl OwnerAccess {
         let mut client = Client::builder(TokioExecutor::new());
         client
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME);
+            .pool_idle_timeout(IDLE_TIME)
+            .http1_max_buf_size(MAX_BUFFER);
         let connector = BoundedConnector(build_connector(config.owner_ca.as_deref())?);
         Ok(Self {
             client: client.build(connector),

@@ -24,5 +24,6 @@ mod verdicts;
 
 pub use config::{FrontConfig, FrontPolicies, OwnerAddress};
 pub use error::FrontError;
+pub use owner::is_front_readiness;
 pub use relay::Front;
 pub use serve::{FrontListeners, serve_front};

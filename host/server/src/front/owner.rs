@@ -2,6 +2,8 @@
 //!
 //! The front asks for `/readyz` all the time. A request that cannot be sent, or whose connection breaks, has it asked at once. An owner that has
 //! not answered for [`LOST_TIME`] is taken for lost: nothing waits for its answers any more, though its connections may still stand.
+//!
+//! What answers otherwise than a host, as another front or a web server does, is no owner: nothing is sent to it.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -12,9 +14,10 @@ use axum::body::Body;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Request, Response, StatusCode, header};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use ark_model::meters::FrontMeters;
@@ -38,7 +41,9 @@ const READ_TIME: Duration = Duration::from_secs(30);
 /// How long an owner that was away may answer that it is not ready yet. After that time requests are passed on all the same, so
 /// that a halted host can be told to resume.
 const START_TIME: Duration = Duration::from_secs(5);
-/// The most bytes of an answer that the front itself asks for.
+/// The most bytes of an answer to whether the owner is ready.
+const MAX_READINESS: usize = 1024 * 1024;
+/// The most bytes of any other answer that the front itself asks for.
 const MAX_OWN_ANSWER: usize = 64 * 1024 * 1024;
 /// A call that needs a token wherever there is one.
 const GUARDED_PATH: PathAndQuery = PathAndQuery::from_static("/v1/graveyard");
@@ -49,7 +54,7 @@ const READY_PATH: PathAndQuery = PathAndQuery::from_static("/readyz");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum OwnerPhase {
-    /// It does not answer.
+    /// It does not answer, or what answers is no host.
     Away,
     /// It was away, answers again, and is not ready yet.
     Starting,
@@ -78,6 +83,8 @@ pub(super) struct OwnerStatus {
     pub(super) since: Instant,
     /// When it was first heard again after it was away.
     answers_since: Option<Instant>,
+    /// What the log has of an owner that is no host, until a host answers.
+    logged: Option<String>,
 }
 
 #[cfg(test)]
@@ -89,6 +96,7 @@ impl OwnerStatus {
             problems: Vec::new(),
             since: Instant::now(),
             answers_since: None,
+            logged: None,
         }
     }
 }
@@ -109,6 +117,22 @@ impl SendError {
     pub(super) fn lost() -> Self {
         Self::Broken("the owner does not answer any more".to_owned())
     }
+}
+
+/// Why it is not known whether the owner is ready.
+#[derive(Debug, thiserror::Error)]
+enum ReadinessError {
+    /// There is no answer.
+    #[error("{0}")]
+    Unanswered(String),
+    /// A front answers, this one perhaps.
+    #[error("it is a front, not the host that owns the data; correct front.owner (--owner)")]
+    Front,
+    /// Something else answers.
+    #[error(
+        "it answers {0} to /readyz, but not as a host does, which says whether it is `ready`; if no host is there, correct front.owner (--owner)"
+    )]
+    NoHost(StatusCode),
 }
 
 /// The host that owns the data.
@@ -132,6 +156,7 @@ impl Owner {
             problems: vec!["it was not asked yet".to_owned()],
             since: Instant::now(),
             answers_since: None,
+            logged: None,
         };
         Ok(Self {
             access: ArcSwap::from_pointee(OwnerAccess::read(config)?),
@@ -231,10 +256,10 @@ impl Owner {
 
     async fn check_readiness(&self, is_exposed: bool) {
         let asked = tokio::time::timeout(READINESS_TIME, self.ask_readiness()).await;
-        let asked = asked.unwrap_or_else(|_| Err("it does not answer in time".to_owned()));
-        let (is_ready, problems) = match asked {
+        let late = || ReadinessError::Unanswered("it does not answer in time".to_owned());
+        let (is_ready, problems) = match asked.unwrap_or_else(|_| Err(late())) {
             Ok(answer) => answer,
-            Err(problem) => return self.set_phase(OwnerPhase::Away, vec![problem]),
+            Err(error) => return self.set_away(&error),
         };
         let (before, answers_since) = {
             let status = self.status.borrow();
@@ -267,26 +292,44 @@ impl Owner {
         self.set_phase(phase, problems);
     }
 
-    async fn ask_readiness(&self) -> Result<(bool, Vec<String>), String> {
+    /// Asks the owner whether it is ready, and if it is not, why.
+    async fn ask_readiness(&self) -> Result<(bool, Vec<String>), ReadinessError> {
         #[derive(Deserialize)]
         struct OwnerReadiness {
+            ready: bool,
+            #[serde(default)]
             problems: Vec<String>,
             instance: Option<String>,
         }
         let request = Request::new(Body::empty());
         let response = self.ask_owner(request, READY_PATH).await;
-        let (status, body) = collect_answer(response.map_err(|error| error.to_string())?).await?;
-        let answer: Option<OwnerReadiness> = serde_json::from_slice(&body).ok();
-        let (problems, process) = answer
-            .map(|answer| (answer.problems, answer.instance))
-            .unzip();
-        self.meters
-            .owner_process
-            .note_name(process.flatten().filter(|name| is_process_name(name)));
-        if status == StatusCode::OK {
+        let response = response.map_err(|error| ReadinessError::Unanswered(error.to_string()))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_READINESS);
+        let body = body.collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                ReadinessError::NoHost(status)
+            } else {
+                ReadinessError::Unanswered(error.to_string())
+            }
+        })?;
+        let answer: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+        if is_front_readiness(&answer) {
+            return Err(ReadinessError::Front);
+        }
+        let answer: OwnerReadiness = Some(answer)
+            .filter(Value::is_object)
+            .and_then(|answer| serde_json::from_value(answer).ok())
+            .ok_or(ReadinessError::NoHost(status))?;
+        let process = answer.instance.filter(|name| is_process_name(name));
+        self.meters.owner_process.note_name(process);
+        if status == StatusCode::OK && answer.ready {
             return Ok((true, Vec::new()));
         }
-        let problems = problems.unwrap_or_else(|| vec![format!("it answers {status} to /readyz")]);
+        let mut problems = answer.problems;
+        if problems.is_empty() {
+            problems.push(format!("it answers {status} to /readyz"));
+        }
         Ok((false, problems))
     }
 
@@ -304,6 +347,20 @@ impl Owner {
             return Err(format!("it answers {status} to {GUARDED_PATH}"));
         }
         Ok(status == StatusCode::UNAUTHORIZED)
+    }
+
+    /// Has requests parked, since it is not known whether the owner is ready.
+    fn set_away(&self, error: &ReadinessError) {
+        let problem = error.to_string();
+        let answers = !matches!(error, ReadinessError::Unanswered(_));
+        let is_logged = self.status.borrow().logged.as_ref() == Some(&problem);
+        // What is no host may have been there from the start, so that the phase does not change.
+        if answers && !is_logged {
+            tracing::warn!(owner = %self.address, problem, "the owner is no host");
+            self.status
+                .send_modify(|status| status.logged = Some(problem.clone()));
+        }
+        self.set_phase(OwnerPhase::Away, vec![problem]);
     }
 
     fn set_phase(&self, phase: OwnerPhase, problems: Vec<String>) {
@@ -340,10 +397,21 @@ impl Owner {
                 OwnerPhase::Starting if status.phase == OwnerPhase::Ready => Some(now),
                 _ => status.answers_since.or(Some(now)),
             };
+            if phase != OwnerPhase::Away {
+                status.logged = None;
+            }
             status.phase = phase;
             status.problems = problems;
         });
     }
+}
+
+/// Whether an answer to `/readyz` is that of a front: it tells of its owner, and how many requests it holds. One that does not say the latter names the
+/// process of its owner.
+#[must_use]
+pub fn is_front_readiness(answer: &Value) -> bool {
+    let tells_of_owner = answer.get("owner").is_some() && answer.get("holding").is_some();
+    tells_of_owner || answer.get("owner_instance").is_some()
 }
 
 /// Whether a text may be the name of a process, which becomes the label of a metric.

@@ -35,6 +35,8 @@ use super::verdicts::{AnswerKind, AnsweredCall, FrontJudge, VerdictQueue, Verdic
 const MAX_REPEATS: u32 = 3;
 /// The largest answer that is read before it is passed on, so that it can be asked for again if it breaks off.
 const MAX_WHOLE_ANSWER: u64 = 2 * 1024 * 1024;
+/// Why the decisions on a streamed request are not judged again.
+const STREAMED_REQUEST: &str = "the request is too large, or the memory for bodies was used up";
 /// The pause after a request could not be sent, before the owner's state is looked at again.
 const UNSENT_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause before a repetition that the owner had no capacity for is sent again.
@@ -265,7 +267,11 @@ impl Front {
         let judged = decision.filter(|_| head.status == StatusCode::OK);
         if !is_read_whole(&head.headers, outgoing) {
             if judged.is_some() {
-                let detail = "it is too large, or does not say its length";
+                let detail = if outgoing.whole_body().is_some() {
+                    "the answer is too large, or does not say its length"
+                } else {
+                    STREAMED_REQUEST
+                };
                 self.tally.count_unjudged(UnjudgedReason::NotRead, detail);
             }
             let body = self.stream_answer(&head.headers, body);
@@ -285,10 +291,9 @@ impl Front {
                 request: request.clone(),
                 answer: body.clone(),
             }),
-            (Some(_), None) => {
-                let detail = "the request is too large";
-                self.tally.count_unjudged(UnjudgedReason::NotRead, detail);
-            }
+            (Some(_), None) => self
+                .tally
+                .count_unjudged(UnjudgedReason::NotRead, STREAMED_REQUEST),
             (None, _) => {}
         }
         SendResult::Answered(Response::from_parts(head, Body::from(body)))

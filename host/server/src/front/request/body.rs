@@ -1,4 +1,7 @@
-//! The body of a request: in memory where it is small, streamed where it is large. Both are bounded.
+//! The body of a request: in memory where it is small, streamed where it is large, or where the memory for bodies is used up. All are bounded.
+//!
+//! The front does not know whether a caller may call: the owner does, before it reads a body. So a body for which there is no memory is not refused, but
+//! streamed to the owner: callers without a token who send bodies slowly would else deny the front to everybody.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,13 +15,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::api::http::body::{BodyLimits, incomplete_body, refuse_large, too_slow};
 use crate::api::http::problem::Problem;
 
-/// Bodies up to this size are held in memory: all except uploads.
+/// Bodies up to this size are held in memory, where there is some: all except uploads.
 pub(super) const WHOLE_LIMITS: BodyLimits = BodyLimits::DEFAULT;
 /// Bodies up to this size are streamed: the uploads. The owner has its own limits.
 pub(super) const STREAMED_LIMITS: BodyLimits = BodyLimits::UPLOAD;
 /// The unit in which memory for bodies is counted.
 const BUFFER_UNIT: usize = 1024;
-/// Memory for the bodies of all requests at the same time.
+/// What each body has without its memory being counted, so that most requests are held in memory whatever others send. It is less than the buffers of its
+/// connection, whose number `capacity.connections` bounds.
+pub(super) const UNCOUNTED_BYTES: usize = 4 * 1024;
+/// Memory for what the bodies of all requests have beyond [`UNCOUNTED_BYTES`] at the same time.
 const MAX_BUFFERED_BYTES: usize = 128 * 1024 * 1024;
 
 /// Memory for the bodies of requests.
@@ -32,11 +38,23 @@ impl Default for BodyMemory {
 }
 
 impl BodyMemory {
-    /// Reserves memory in units of [`BUFFER_UNIT`].
-    fn reserve(&self, units: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let free = Arc::clone(&self.0).try_acquire_many_owned(units);
-        free.map_err(|_| Problem::busy("too many requests with bodies are under way"))
+    /// Begins to hold memory for a body: none yet.
+    fn hold(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_many_owned(0).ok()
+    }
+
+    /// Holds memory for a body of `bytes` so far, in units of [`BUFFER_UNIT`]. Returns whether there is enough.
+    fn extend(&self, held: &mut OwnedSemaphorePermit, bytes: usize) -> bool {
+        let needed = bytes.saturating_sub(UNCOUNTED_BYTES).div_ceil(BUFFER_UNIT);
+        let missing = needed.saturating_sub(held.num_permits());
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        match Arc::clone(&self.0).try_acquire_many_owned(missing) {
+            Ok(more) => {
+                held.merge(more);
+                true
+            }
+            Err(_) => false,
+        }
     }
 }
 
@@ -75,7 +93,18 @@ pub(super) enum ForwardedBody {
     },
 }
 
-/// Reads a body that is not large. A large one, or one whose length nobody knows and that turns out to be large, is streamed.
+/// How reading a body into memory ended.
+enum ReadEnd {
+    /// It is in memory.
+    Whole,
+    /// It is larger than what is held in memory.
+    Large,
+    /// There is no memory for its next chunk.
+    NoMemory(Bytes),
+}
+
+/// Reads a body that is not large. A large one, one whose length nobody knows and that turns out to be large, and one for which there is no memory, is
+/// streamed.
 pub(super) async fn read_body(
     headers: &HeaderMap,
     declared: Option<HeaderValue>,
@@ -89,40 +118,48 @@ pub(super) async fn read_body(
     if length.is_some_and(|length| length > STREAMED_LIMITS.bytes) && !is_coded {
         return Err(refuse_large(headers, body, STREAMED_LIMITS).await);
     }
+    let declared = declared.filter(|_| !is_coded);
     if length.is_some_and(|length| length > WHOLE_LIMITS.bytes) {
-        return Ok(stream_body(body, declared.filter(|_| !is_coded)));
+        return Ok(stream_body(body, declared));
     }
-    let mut permit = memory.reserve(0)?;
+    let Some(mut held) = memory.hold() else {
+        return Ok(stream_body(body, declared));
+    };
     let mut stream = body.into_data_stream();
     let mut read = BytesMut::new();
     let reading = async {
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| incomplete_body(&error))?;
-            let needed = (read.len() + chunk.len()).div_ceil(BUFFER_UNIT);
-            let missing = needed.saturating_sub(permit.num_permits());
-            permit.merge(memory.reserve(missing)?);
+            if !memory.extend(&mut held, read.len() + chunk.len()) {
+                return Ok(ReadEnd::NoMemory(chunk));
+            }
             read.extend_from_slice(&chunk);
             if read.len() > WHOLE_LIMITS.bytes {
-                return Ok(false);
+                return Ok(ReadEnd::Large);
             }
         }
-        Ok::<bool, Problem>(true)
+        Ok::<ReadEnd, Problem>(ReadEnd::Whole)
     };
-    let is_whole = tokio::time::timeout(WHOLE_LIMITS.time, reading).await;
-    let is_whole = is_whole.map_err(|_| too_slow(WHOLE_LIMITS))??;
+    let end = tokio::time::timeout(WHOLE_LIMITS.time, reading).await;
+    let end = end.map_err(|_| too_slow(WHOLE_LIMITS))??;
     let bytes = read.freeze();
-    if is_whole {
-        return Ok(ForwardedBody::Whole {
-            bytes,
-            _memory: permit,
-        });
-    }
+    let next = match end {
+        ReadEnd::Whole => {
+            return Ok(ForwardedBody::Whole {
+                bytes,
+                _memory: held,
+            });
+        }
+        ReadEnd::Large => None,
+        ReadEnd::NoMemory(chunk) => Some(chunk),
+    };
     let begun = Bytes::from_owner(BegunBytes {
         bytes,
-        _memory: permit,
+        _memory: held,
     });
-    let begun = futures_util::stream::once(async move { Ok(begun) });
-    Ok(stream_body(Body::from_stream(begun.chain(stream)), None))
+    let begun = std::iter::once(begun).chain(next).map(Ok);
+    let whole = futures_util::stream::iter(begun).chain(stream);
+    Ok(stream_body(Body::from_stream(whole), declared))
 }
 
 /// Streams a body within [`STREAMED_LIMITS`], and notes what the client does wrong.

@@ -1,4 +1,4 @@
-//! A request as it is sent to the owner: whole in memory, so that it can be sent again, or streamed where it is large.
+//! A request as it is sent to the owner: whole in memory, so that it can be sent again, or streamed where it is large or no memory is left.
 //!
 //! What the front sends is framed by itself: the body has the length that the front counted, or is chunked. Headers that are for one connection
 //! only are left out, and so is what names another sender (`Forwarded`, `X-Forwarded-*`): neither the owner nor the front goes by them.
@@ -51,11 +51,11 @@ pub(super) struct OutgoingRequest {
 }
 
 impl OutgoingRequest {
-    /// Takes a request in: reads its body unless it is large, and gives it a trace and a key if it needs one.
+    /// Takes a request in: reads its body unless it is streamed, and gives it a trace and a key if it needs one.
     ///
     /// # Errors
     /// 400 for a body that breaks off, 404 for a target that is not a path, 408 for a body that takes too long, 413 for one that declares to be too
-    /// large, 503 without memory for it, 508 for a request that has passed a front before.
+    /// large, 508 for a request that has passed a front before.
     pub(super) async fn take_in(
         request: Request<Body>,
         calls: &KeyedCalls,
@@ -212,9 +212,10 @@ mod tests {
 
     use axum::http::HeaderName;
     use futures_util::StreamExt;
+    use http_body_util::BodyExt;
     use tokio::sync::Semaphore;
 
-    use super::body::WHOLE_LIMITS;
+    use super::body::{UNCOUNTED_BYTES, WHOLE_LIMITS};
     use super::*;
 
     async fn take_in(request: axum::http::request::Builder, body: &str) -> OutgoingRequest {
@@ -313,23 +314,56 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_for_bodies_is_bounded() {
+    async fn a_body_without_memory_for_it_is_streamed_whole_and_once() {
         let memory = BodyMemory(Arc::new(Semaphore::new(1)));
-        let request = |body: &'static str| {
+        let calls = KeyedCalls::from_descriptions();
+        let chunks = |parts: &[usize]| {
+            let parts: Vec<_> = parts
+                .iter()
+                .zip(*b"abc")
+                .map(|(length, byte)| Ok::<_, std::io::Error>(Bytes::from(vec![byte; *length])))
+                .collect();
+            let length: usize = parts.iter().flatten().map(Bytes::len).sum();
             Request::post("/v1/actions")
-                .header("Content-Length", body.len())
-                .body(Body::from(body))
+                .header("Content-Length", length)
+                .header("Idempotency-Key", "mine")
+                .body(Body::from_stream(futures_util::stream::iter(parts)))
                 .expect("a request")
         };
-        let calls = KeyedCalls::from_descriptions();
-        let first = OutgoingRequest::take_in(request("{}"), &calls, &memory).await;
-        assert!(first.is_ok());
-        assert!(
-            OutgoingRequest::take_in(request("{}"), &calls, &memory)
-                .await
-                .is_err()
-        );
+        let take = async |request: Request<Body>| {
+            let taken = OutgoingRequest::take_in(request, &calls, &memory).await;
+            taken.unwrap_or_else(|problem| panic!("{}", problem.detail()))
+        };
+        let first = take(chunks(&[UNCOUNTED_BYTES, 1])).await;
+        assert!(first.whole_body().is_some() && first.may_repeat);
+        assert_eq!(memory.0.available_permits(), 0);
+        // What was read of it before the memory was used up is sent too, under the length that the client gave.
+        for parts in [
+            &[UNCOUNTED_BYTES + 1][..],
+            &[UNCOUNTED_BYTES, 1],
+            &[10, UNCOUNTED_BYTES, 3],
+        ] {
+            let mut streamed = take(chunks(parts)).await;
+            assert!(streamed.whole_body().is_none() && !streamed.may_repeat);
+            assert!(streamed.can_be_sent());
+            let message = streamed.build_message();
+            assert!(!streamed.can_be_sent(), "it can be sent once");
+            let length: usize = parts.iter().sum();
+            let declared = message.headers().get(header::CONTENT_LENGTH);
+            assert_eq!(declared, Some(&HeaderValue::from(length)));
+            let sent = message.into_body().collect().await.expect("a body");
+            let expected: Vec<u8> = parts
+                .iter()
+                .zip(*b"abc")
+                .flat_map(|(length, byte)| vec![byte; *length])
+                .collect();
+            assert!(sent.to_bytes() == expected, "{parts:?}");
+        }
+        // A small one needs no memory of the others.
+        let small = take(chunks(&[UNCOUNTED_BYTES])).await;
+        assert!(small.whole_body().is_some() && small.may_repeat);
         // A length that is declared holds no memory: bytes do.
+        drop(first);
         let silent = Request::post("/v1/actions")
             .header("Content-Length", 200_000)
             .body(Body::from_stream(futures_util::stream::pending::<
@@ -339,12 +373,7 @@ mod tests {
         let silent = OutgoingRequest::take_in(silent, &calls, &memory);
         let waiting = tokio::time::timeout(Duration::from_millis(10), silent).await;
         assert!(waiting.is_err(), "it waits for bytes");
-        drop(first);
-        assert!(
-            OutgoingRequest::take_in(request("{}"), &calls, &memory)
-                .await
-                .is_ok()
-        );
+        assert_eq!(memory.0.available_permits(), 1);
     }
 
     #[tokio::test]
@@ -365,7 +394,8 @@ mod tests {
         assert!(outgoing.whole_body().is_none() && outgoing.client_failure().is_none());
         let mut sent = outgoing.build_message().into_body().into_data_stream();
         let begun = sent.next().await.expect("a chunk").expect("bytes");
-        assert_eq!(memory.0.available_permits(), 400 - 257);
+        // 256 KiB and a byte, of which 4 KiB are not counted.
+        assert_eq!(memory.0.available_permits(), 400 - 253);
         drop(begun);
         assert_eq!(memory.0.available_permits(), 400);
         assert!(sent.next().await.expect("an end").is_err());

@@ -4,6 +4,8 @@
 mod away;
 mod faults;
 mod halted;
+mod memory;
+mod owners;
 mod passing;
 mod verdicts;
 
@@ -72,7 +74,17 @@ fn read_metric(front: &Host, series: &str) -> f64 {
 
 /// Starts an owner that is ready, and answers any other request with what `script` makes of its head; `None`: it breaks the connection. Returns
 /// its address.
-fn start_scripted_owner(script: impl FnMut(&str) -> Option<String> + Send + 'static) -> String {
+fn start_scripted_owner(mut script: impl FnMut(&str) -> Option<String> + Send + 'static) -> String {
+    start_scripted_server(move |head| {
+        if head.starts_with("GET /readyz ") {
+            return Some(answer_of("200 OK", "", "{\"ready\": true}"));
+        }
+        script(head)
+    })
+}
+
+/// Starts a server that answers each request with what `script` makes of its head; `None`: it breaks the connection. Returns its address.
+fn start_scripted_server(script: impl FnMut(&str) -> Option<String> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     let script = Arc::new(Mutex::new(script));
@@ -83,11 +95,7 @@ fn start_scripted_owner(script: impl FnMut(&str) -> Option<String> + Send + 'sta
                 let Some(head) = read_message(&mut stream) else {
                     return;
                 };
-                let answer = if head.starts_with("GET /readyz ") {
-                    Some(answer_of("200 OK", "", "{}"))
-                } else {
-                    (script.lock().expect("no panic"))(&head)
-                };
+                let answer = (script.lock().expect("no panic"))(&head);
                 if let Some(answer) = answer {
                     let _ = stream.write_all(answer.as_bytes());
                 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -493,4 +494,71 @@ fn health_is_an_exit_status() {
         "{said}"
     );
     assert_eq!(check_health(&["--timeout", "0"]).0, Some(2));
+}
+
+/// Starts a server that answers 200 with this body, whatever it is asked for. Returns its address.
+fn serve_everywhere(body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("its address"));
+    // It ends with the process of the test.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn health_of_another_server_fails_though_it_answers_200() {
+    let missing = "correct --url";
+    for (body, options, reason) in [
+        (
+            r#"{"ready":false,"problems":["x"]}"#,
+            &["--ready"][..],
+            "\"ready\":false",
+        ),
+        (r#"{"ready":"true"}"#, &["--ready"], "NOT OK (200)"),
+        (r#"{"status":"alive"}"#, &["--ready"], missing),
+        (r#"{"status":"dead"}"#, &[], "NOT OK (200)"),
+        ("{}", &["--ready"], missing),
+        ("{}", &[], missing),
+        ("[true]", &["--ready"], missing),
+        ("null", &[], missing),
+    ] {
+        let url = serve_everywhere(body);
+        let options = [&["--url", url.as_str()], options].concat();
+        let (code, said) = check_health(&options);
+        assert_eq!(code, Some(1), "{body} {options:?}: {said}");
+        assert!(said.contains(reason), "{body} {options:?}: {said}");
+        let (code, said) = check_health(&[&options[..], &["--json"]].concat());
+        let answer: Value = serde_json::from_str(&said).expect("JSON");
+        assert_eq!(
+            (code, &answer["passed"], &answer["status"]),
+            (Some(1), &json!(false), &json!(200)),
+            "{body} {options:?}"
+        );
+    }
+    for body in ["<h1>It works!</h1>", ""] {
+        for options in [&["--ready"][..], &[]] {
+            let url = serve_everywhere(body);
+            let output = run_ark(&[&["health", "--url", &url], options].concat());
+            assert_eq!(output.status.code(), Some(1), "{body:?} {options:?}");
+        }
+    }
+    // As a host, or a front before one, says it.
+    let url = serve_everywhere(r#"{"ready":true,"status":"alive"}"#);
+    for options in [&["--ready"][..], &[]] {
+        let (code, said) = check_health(&[&["--url", url.as_str()], options].concat());
+        assert_eq!(code, Some(0), "{said}");
+    }
 }
