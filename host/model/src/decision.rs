@@ -221,9 +221,27 @@ pub fn format_nearest_passing(nearest: f64, observed: &ObservedValue) -> String 
     if passes { rounded } else { nearest }.to_string()
 }
 
-/// Rounds to 12 significant digits: a double has 15 to 17, the last of which are noise after a sum.
+/// Digits of a number that are shown. A double has 15 to 17, the last of which are noise after a sum.
+const SHOWN_DIGITS: usize = 12;
+
+/// Rounds to [`SHOWN_DIGITS`] significant digits.
 fn without_noise(number: f64) -> f64 {
-    format!("{number:.11e}").parse().unwrap_or(number)
+    // Most numbers have no noise. To find the shortest text of one takes a small part of the time that rounding it and reading it again takes.
+    if count_digits(&format!("{number:e}")) <= SHOWN_DIGITS {
+        return number;
+    }
+    format!("{number:.*e}", SHOWN_DIGITS - 1)
+        .parse()
+        .unwrap_or(number)
+}
+
+/// Counts the significant digits of a number in scientific notation.
+fn count_digits(scientific: &str) -> usize {
+    scientific
+        .bytes()
+        .take_while(|byte| *byte != b'e')
+        .filter(u8::is_ascii_digit)
+        .count()
 }
 
 impl PolicyIdentity {
@@ -244,6 +262,28 @@ impl PolicyIdentity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_rounded_to_twelve_digits() {
+        for (number, rounded) in [
+            (0.0, 0.0),
+            (-0.0, 0.0),
+            (0.1 + 0.2, 0.3),
+            (-(0.1 + 0.2), -0.3),
+            (0.123_456_789_012, 0.123_456_789_012),
+            (0.123_456_789_012_4, 0.123_456_789_012),
+            (0.123_456_789_012_6, 0.123_456_789_013),
+            (123_456_789_012.0, 123_456_789_012.0),
+            (1_234_567_890_123.0, 1_234_567_890_120.0),
+            (999_999_999_999.9, 1e12),
+            (1e300, 1e300),
+            (5e-324, 5e-324),
+            (f64::INFINITY, f64::INFINITY),
+        ] {
+            assert_eq!(without_noise(number), rounded, "{number}");
+        }
+        assert!(without_noise(f64::NAN).is_nan());
+    }
 
     #[test]
     fn observed_values_are_rendered() {

@@ -102,7 +102,7 @@ fn write_value(text: &mut String, value: &Value) {
                 Some(value) if value.fract() == 0.0 && value.abs() < 1e15 => {
                     write!(text, "#{value:.0};")
                 }
-                Some(value) => write!(text, "#{value:.*e};", SIGNIFICANT_DIGITS - 1),
+                Some(value) => write_rounded(text, value),
                 None => write!(text, "#{number};"),
             };
         }
@@ -123,6 +123,23 @@ fn write_value(text: &mut String, value: &Value) {
             let _ = write!(text, "{value};");
         }
     }
+}
+
+/// Writes a number with [`SIGNIFICANT_DIGITS`].
+fn write_rounded(text: &mut String, value: f64) -> std::fmt::Result {
+    let begin = text.len();
+    // Few numbers have more digits than count. To find the shortest text of one takes a small part of the time that rounding takes.
+    write!(text, "#{value:e};")?;
+    let written = text.get(begin..).unwrap_or_default();
+    let digits = written.split('e').next().unwrap_or_default();
+    if digits.bytes().filter(u8::is_ascii_digit).count() > SIGNIFICANT_DIGITS {
+        text.truncate(begin);
+        // Without zeros at the end, as the shortest text is.
+        let rounded = format!("{value:.*e}", SIGNIFICANT_DIGITS - 1);
+        let rounded = rounded.parse().unwrap_or(value);
+        write!(text, "#{rounded:e};")?;
+    }
+    Ok(())
 }
 
 fn write_text(text: &mut String, value: &str) {
@@ -198,6 +215,25 @@ mod tests {
             key_of("delete", &file("delete"), ""),
             key_of("remove", &file("remove"), "")
         );
+    }
+
+    #[test]
+    fn numbers_have_six_digits() {
+        for (value, written) in [
+            (0.05, "#5e-2;"),
+            (0.05 + 1e-12, "#5e-2;"),
+            (0.123_456, "#1.23456e-1;"),
+            (0.123_456_4, "#1.23456e-1;"),
+            (0.123_456_6, "#1.23457e-1;"),
+            (-0.999_999_7, "#-1e0;"),
+            (1234.5, "#1.2345e3;"),
+            (5e-324, "#5e-324;"),
+            (1.797_693_134_862_315_7e308, "#1.79769e308;"),
+        ] {
+            let mut text = String::from("before");
+            write_value(&mut text, &json!(value));
+            assert_eq!(text, format!("before{written}"), "{value}");
+        }
     }
 
     #[test]
