@@ -84,7 +84,7 @@ pub(super) fn rehearse_start(
 
 fn check_ready(client: &HostClient) -> Result<(), CanaryError> {
     let ready = client.get("/readyz")?;
-    if ready.status == 200 {
+    if ready.is_ready() {
         return Ok(());
     }
     Err(CanaryError::Front(format!(

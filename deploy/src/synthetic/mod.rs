@@ -169,7 +169,7 @@ pub fn rehearse_run(
     options.check_options()?;
     let mut steps = Vec::new();
     let ready = client.get("/readyz")?;
-    if ready.status != 200 {
+    if !ready.is_ready() {
         return Err(SyntheticError::NotReady(ready.body.to_string()));
     }
     steps.push(format!("the host at {} is ready", client.url()));

@@ -106,7 +106,7 @@ pub(super) fn prepare_upgrade(
     let stable = WantedProgram::from_binary(&plan.stable_binary)?;
     let migration = find_migration(&plan.new_binary, &plan.data_dir)?;
     match client.get("/readyz") {
-        Ok(answer) if answer.status == 200 => {}
+        Ok(answer) if answer.is_ready() => {}
         Ok(_) => return Err(UpgradeError::NotReady),
         Err(cause) => {
             let url = client.url().to_owned();

@@ -44,7 +44,7 @@ pub(super) fn test_pin(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailu
 /// The host may judge, every limit was proved at its start, and no halt is in force.
 pub(super) fn test_ready(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFailure> {
     let ready = bench.client.get("/readyz")?;
-    if ready.status != 200 {
+    if !ready.is_ready() {
         return Err(format!(
             "the host may not judge: {}",
             ready.body.get("problems").unwrap_or(&Value::Null)

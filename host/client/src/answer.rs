@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::error::ClientError;
+use crate::members::is_true;
 
 /// An answer with a JSON body.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether a host answers `GET /readyz` with this and is ready. Another server that answers 200 to everything is not.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.status == 200 && is_true(&self.body, "ready")
+    }
+
     /// Returns the body of an answer that reports success.
     ///
     /// # Errors

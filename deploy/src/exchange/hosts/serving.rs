@@ -155,9 +155,7 @@ fn writes_to_deleted(pid: u32) -> bool {
 
 /// Whether the host answers that it is ready.
 pub(crate) fn is_ready(client: &HostClient) -> bool {
-    client
-        .get("/readyz")
-        .is_ok_and(|answer| answer.status == 200)
+    client.get("/readyz").is_ok_and(|answer| answer.is_ready())
 }
 
 /// Tells whether a host that was started has ended, however early: a process that takes the lock of a data directory leaves its sign in it. While

@@ -13,7 +13,7 @@ pub(super) fn read_health(client: &HostClient) -> Result<String, String> {
         return Err(format!("/healthz answers {}", alive.status));
     }
     let ready = client.get("/readyz").map_err(|error| error.to_string())?;
-    if ready.status == 200 {
+    if ready.is_ready() {
         return Ok("it may judge".to_owned());
     }
     let problems = array_field(&ready.body, "problems");
