@@ -209,7 +209,15 @@ impl CanaryFixture {
 
     /// Starts a canary that this test goes on beside.
     pub(crate) fn spawn_canary(&self, more: &[&str]) -> Child {
-        let mut command = self.start_command(more);
+        self.spawn_with_progress(self.start_command(more))
+    }
+
+    /// Starts a run that goes on with a canary whose command was killed, and that this test goes on beside.
+    pub(crate) fn spawn_resume(&self) -> Child {
+        self.spawn_with_progress(self.command("resume", &[]))
+    }
+
+    fn spawn_with_progress(&self, mut command: Command) -> Child {
         let progress = std::fs::File::create(self.progress()).expect("a file");
         command.stderr(progress);
         command.spawn().expect("ark starts")
