@@ -50,6 +50,8 @@ pub(super) enum CanaryEntry {
     Share(u32),
     /// The share is kept; `false`: not any more.
     Paused(bool),
+    /// An operator has it go on from this share at the next success.
+    Promoting(u32),
     /// Options were taken over by a run that goes on: how the data is taken over from here on.
     Corrected(Box<TakeOverPlan>),
     /// Likewise: where `HAProxy` is from here on.
@@ -100,6 +102,9 @@ pub struct CanaryState {
     pub share_pct: u32,
     /// Whether that share is kept until an operator says otherwise.
     pub paused: bool,
+    /// The share from which it goes on at the next success, by an operator's word: shares grow, so that it is no word for the next one.
+    #[serde(skip)]
+    pub(super) promoting: Option<u32>,
     /// The step of the take-over, if that has begun.
     pub take_over: Option<TakeOverStep>,
     /// Whether the host was stopped, also where a later run has begun the take-over again.
@@ -125,6 +130,7 @@ impl CanaryState {
             version: begin.plan.version.clone(),
             share_pct: 0,
             paused: false,
+            promoting: None,
             take_over: None,
             was_stopped: false,
             served: None,
@@ -169,6 +175,7 @@ pub(super) fn read_entries(entries: &[CanaryEntry]) -> Option<(CanaryStart, Cana
             }
             (CanaryEntry::Share(share), Some((_, state))) => state.set_share(*share),
             (CanaryEntry::Paused(paused), Some((_, state))) => state.paused = *paused,
+            (CanaryEntry::Promoting(share), Some((_, state))) => state.promoting = Some(*share),
             (CanaryEntry::TakingOver(phase), Some((_, state))) => state.enter_step(*phase),
             (
                 CanaryEntry::Replayed {

@@ -13,7 +13,9 @@ use ark_store::give_made;
 use crate::exchange::ExchangeError;
 use crate::exchange::data::database::{WayBack, decide_way_back, kept_path, restore_over};
 use crate::exchange::data::token::TokenFile;
-use crate::exchange::hosts::serving::{HostWatch, Serving, WantedProgram, has_gone, wait_ready};
+use crate::exchange::hosts::serving::{
+    HostWatch, Serving, WantedProgram, find_lost_log, has_gone, wait_ready,
+};
 use crate::exchange::programs::commands::run_command;
 
 use super::journal::{CanaryStart, CanaryState};
@@ -67,7 +69,8 @@ pub(super) fn begin_way_back(
     Ok(Some(refused))
 }
 
-/// Stops whatever runs and starts the stable version on the database that it left. A token that this makes is kept in `token_file`.
+/// Stops whatever runs and starts the stable version on the database that it left. A token that this makes is kept in `token_file`. Returns what an
+/// operator is to know of the host that serves; empty: nothing.
 pub(super) fn bring_stable_back(
     client: &HostClient,
     plan: &TakeOverPlan,
@@ -75,7 +78,7 @@ pub(super) fn bring_stable_back(
     lock: &File,
     token_file: &TokenFile,
     stop: &AtomicBool,
-) -> Result<(), ExchangeError> {
+) -> Result<String, ExchangeError> {
     run_command(&plan.stop_command, lock, plan.timeout, stop)?;
     let CanaryStart {
         id, stable_build, ..
@@ -100,7 +103,7 @@ pub(super) fn bring_stable_back(
             wanted: "the stable version".to_owned(),
             found: format!("it is {} still", plan.new_binary.display()),
         }),
-        _ => Ok(String::new()),
+        _ => Ok(find_lost_log(&plan.data_dir).unwrap_or_default()),
     };
-    wait_ready(client, &mut watch, plan.timeout, stop, &check).map(drop)
+    wait_ready(client, &mut watch, plan.timeout, stop, &check)
 }

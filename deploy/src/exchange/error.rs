@@ -150,6 +150,20 @@ pub enum ExchangeError {
         /// How many decisions there are, or `unknown`.
         decisions: String,
     },
+    /// The database is damaged, so that nobody can tell what the way back to the kept one would lose.
+    #[error(
+        "the database in {data_dir} is damaged ({finding}), and what was decided since {kept} was made cannot be counted: `ark rollback --accept-loss-of-decisions unknown`, with the same --snapshots, keeps it aside as evidence and goes back to a snapshot without them",
+        data_dir = data_dir.display(),
+        kept = kept.display()
+    )]
+    Damaged {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// What is wrong with the database.
+        finding: String,
+        /// The database as the old host left it.
+        kept: PathBuf,
+    },
     /// An option would make what goes on another exchange, or comes too late.
     #[error(
         "{option}{space}{given} cannot be taken by what goes on: its journal has {journal}; leave the option out",
@@ -174,6 +188,14 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
+    /// Returns what is wrong with the database itself, where that is why it could not be read or copied (see [`MaintenanceError::find_damage`]).
+    pub(crate) fn find_damage(&self) -> Option<String> {
+        match self {
+            Self::Snapshot(cause) | Self::NotCopied { cause, .. } => cause.find_damage(),
+            _ => None,
+        }
+    }
+
     /// Makes the error of a copy: it names the place, but for what is wrong with the database itself.
     pub(crate) fn for_copy(to: &Path) -> impl Fn(MaintenanceError) -> Self + use<> {
         let to = to.to_owned();

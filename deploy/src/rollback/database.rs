@@ -6,8 +6,7 @@ use std::str::FromStr;
 
 use ark_client::HostClient;
 use ark_store::{
-    MaintenanceError, OpenError, SnapshotManifest, check_restorable, is_restore_pending,
-    read_schema,
+    MaintenanceError, SnapshotManifest, check_restorable, is_restore_pending, read_schema,
 };
 
 use crate::canary::read_state;
@@ -93,8 +92,10 @@ pub(super) fn decide_way(
 ) -> Result<DatabaseChoice, RollbackError> {
     let found = match read_schema(&plan.data_dir) {
         Ok(found) => Ok(found),
-        Err(OpenError::Damaged { finding, .. }) => Err(finding),
-        Err(error) => return Err(ExchangeError::from(MaintenanceError::from(error)).into()),
+        Err(error) => match error.find_damage() {
+            Some(finding) => Err(finding),
+            None => return Err(ExchangeError::from(MaintenanceError::from(error)).into()),
+        },
     };
     let reason = match (found, damage) {
         (Err(damage), _) => format!("it is damaged: {damage}"),
@@ -279,6 +280,41 @@ mod tests {
         std::fs::remove_dir(&manifest).unwrap();
         std::fs::write(&manifest, text).unwrap();
         assert_eq!(found(decide(None)), bad);
+    }
+
+    #[test]
+    fn a_database_whose_header_is_destroyed_gives_way_to_a_snapshot_and_a_missing_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, snapshots) = (dir.path().join("data"), dir.path().join("snapshots"));
+        std::fs::create_dir(&snapshots).unwrap();
+        let first = snapshots.join("first");
+        record_decisions(&data, 2);
+        create_snapshot(&data, &first).unwrap();
+        let decide = || decide_way(&build_plan(dir.path(), None), current_schema(), None);
+        assert!(matches!(decide(), Ok(DatabaseChoice::Keep { .. })));
+        let database = data.join("ark.db");
+        // What a host that ended leaves of its log would stand in for the file.
+        for file in ["ark.db-wal", "ark.db-shm"] {
+            let _absent = std::fs::remove_file(data.join(file));
+        }
+        for damage in [&b"no database here"[..], b""] {
+            std::fs::write(&database, damage).unwrap();
+            let Ok(DatabaseChoice::Restore(aside)) = decide() else {
+                panic!("{damage:?}");
+            };
+            assert_eq!((&aside.snapshot, aside.decisions), (&first, None));
+            assert!(aside.reason.starts_with("it is damaged: "), "{aside}");
+            // Nobody knows how many decisions are lost: a number does not accept that.
+            let most = Some(AcceptedLoss::AtMost(u64::MAX));
+            let refused = check_accepted(&aside, most, false).unwrap_err().to_string();
+            let flag = "--accept-loss-of-decisions unknown";
+            assert!(refused.contains(flag), "{refused}");
+            check_accepted(&aside, Some(AcceptedLoss::Unknown), false).unwrap();
+        }
+        // It may be on a disk that is not mounted.
+        std::fs::remove_file(&database).unwrap();
+        let refused = decide().unwrap_err().to_string();
+        assert!(refused.contains("there is no database at"), "{refused}");
     }
 
     #[test]

@@ -41,6 +41,8 @@ static LEAKED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 pub enum Fault {
     /// Every judgement is a denial.
     Denies,
+    /// Where a front judges decisions of the host again, every policy fails.
+    FailsToRejudge,
     /// Requests are answered late.
     Slow,
     /// Requests that change something are answered with 500 and not passed on.
@@ -70,8 +72,9 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [(Self, &str); 16] = [
+    const ALL: [(Self, &str); 17] = [
         (Self::Denies, "denies"),
+        (Self::FailsToRejudge, "fails-to-rejudge"),
         (Self::Slow, "slow"),
         (Self::Errors, "errors"),
         (Self::Leaks, "leaks"),
@@ -113,6 +116,15 @@ pub fn find_fault() -> Option<Fault> {
 #[must_use]
 pub fn has_fault(fault: Fault) -> bool {
     find_fault() == Some(fault)
+}
+
+/// Has the policies fail that judge a decision again, as where the new version cannot run them.
+pub fn fail_rejudgement(verdicts: &mut [PolicyVerdict]) {
+    if has_fault(Fault::FailsToRejudge) {
+        for part in verdicts {
+            part.verdict = Err("this version cannot run it".to_owned());
+        }
+    }
 }
 
 /// Turns the violations of the rule that this process overlooks into passes.

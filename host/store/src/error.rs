@@ -11,6 +11,7 @@ use ark_model::check::FieldError;
 use ark_model::ids::{DecisionId, Digest, Name, SignalId};
 
 use crate::idempotency::IdempotencyRecord;
+use crate::query::is_damage;
 use crate::revision::RollbackTarget;
 use crate::secrets::SecretError;
 
@@ -138,11 +139,31 @@ pub enum OpenError {
 impl OpenError {
     /// Sorts what `SQLite` reports into a broken file and one that cannot be accessed.
     pub(crate) fn from_sqlite(path: &Path, cause: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         let path = path.to_owned();
-        match cause.sqlite_error_code() {
-            Some(NotADatabase | DatabaseCorrupt) => Self::NotADatabase { path, cause },
-            _ => Self::Inaccessible { path, cause },
+        if is_damage(&cause) {
+            Self::NotADatabase { path, cause }
+        } else {
+            Self::Inaccessible { path, cause }
+        }
+    }
+
+    /// Makes the error of a database without a schema. `SQLite` reads a file that was emptied as a new database, and each one that a host has opened has
+    /// a schema.
+    pub(crate) fn for_no_schema(path: &Path) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            finding: "it has no schema: it was emptied, or another program wrote it".to_owned(),
+        }
+    }
+
+    /// Returns what is wrong with the database itself: the file is no database, or a check found damage, so that a snapshot may take its place. `None`: the
+    /// reason is another one, e.g. a lock, a missing right or a failure of the disk, and the database may be sound.
+    #[must_use]
+    pub fn find_damage(&self) -> Option<String> {
+        match self {
+            Self::NotADatabase { cause, .. } => Some(cause.to_string()),
+            Self::Damaged { finding, .. } => Some(finding.clone()),
+            _ => None,
         }
     }
 }

@@ -126,6 +126,15 @@ pub(crate) fn is_interrupted(error: &Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
+/// Whether an error says that the database itself is damaged, or that the file is none. A lock, a missing right, a full or failing disk say nothing about
+/// what the database holds.
+pub(crate) fn is_damage(error: &Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
 /// A value as the JSON text of a column.
 pub(crate) fn to_json_text(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(error.into()))

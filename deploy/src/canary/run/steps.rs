@@ -94,7 +94,7 @@ impl HostCanary<'_> {
         };
         let mut times = StepTimes {
             started: Instant::now(),
-            promoted: false,
+            promoted: self.state.promoting == Some(share),
         };
         let inbox = OrderInbox::new(&self.path, &self.begin.id);
         loop {
@@ -169,6 +169,7 @@ impl HostCanary<'_> {
                 self.record_step("resumed", reason, &Value::Null);
             }
             CanaryOrder::Promote => {
+                self.note_promotion()?;
                 times.promoted = true;
                 let reason = "an operator goes on at the next success";
                 self.record_step("promote", reason, &Value::Null);
@@ -193,6 +194,14 @@ impl HostCanary<'_> {
                 (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
             }
         }
+    }
+
+    /// Notes that an operator has the canary go on from its share, so that it does also after a kill.
+    fn note_promotion(&mut self) -> Result<(), CanaryError> {
+        let share = self.state.share_pct;
+        self.journal.record_entry(&CanaryEntry::Promoting(share))?;
+        self.state.promoting = Some(share);
+        Ok(())
     }
 
     fn set_paused(&mut self, paused: bool) -> Result<(), CanaryError> {

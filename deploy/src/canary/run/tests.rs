@@ -99,6 +99,37 @@ fn a_resume_begins_the_time_of_a_step_anew_only_after_a_pause() {
 }
 
 #[test]
+fn what_an_order_asks_for_is_in_the_journal_when_it_is_obeyed() {
+    let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+    let path = dir.path().join("canary.journal");
+    write_journal(&client, &path, build_begin(dir.path()));
+    let read = || crate::canary::read_state(&client, &path).unwrap().unwrap();
+    let mut tell = |_: &str, _: Value| {};
+    let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+    let mut times = StepTimes {
+        started: Instant::now(),
+        promoted: false,
+    };
+    let mut obey = |order| {
+        canary.obey_order(order, &mut times).unwrap();
+        // As a run finds it that takes the canary up after a kill.
+        let state = read();
+        assert_eq!(state.promoting, canary.state.promoting, "{order:?}");
+        state
+    };
+    assert!(obey(CanaryOrder::Pause).paused);
+    assert!(!obey(CanaryOrder::Resume).paused);
+    assert_eq!(obey(CanaryOrder::Promote).promoting, Some(100));
+    // It holds when the share is given again, and is no word for another one.
+    let mut state = read();
+    state.set_share(100);
+    assert_eq!(state.promoting, Some(100));
+    let state = obey(CanaryOrder::Abort);
+    assert_eq!(state.tripwire, Some(Tripwire::Aborted));
+    assert_eq!(state.going_back.as_deref(), Some(ENDED));
+}
+
+#[test]
 fn a_run_that_takes_a_canary_up_obeys_an_abort_that_waits() {
     let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
     let path = dir.path().join("canary.journal");

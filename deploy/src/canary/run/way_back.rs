@@ -73,6 +73,7 @@ impl HostCanary<'_> {
             Ok(())
         };
         let token_file = TokenFile::place_beside(&self.path, &self.begin.id);
+        let mut serving = String::new();
         if let Some(plan) = &take_over {
             if let Err(CanaryError::TakeOver(ExchangeError::Interrupted(what))) = begun {
                 return Err(ExchangeError::Interrupted(what).into());
@@ -83,7 +84,7 @@ impl HostCanary<'_> {
                 bring_stable_back(self.client, plan, &self.begin, &lock, &token_file, stop)
                     .map_err(CanaryError::from)
             });
-            brought.map_err(|cause| CanaryError::WayBack {
+            serving = brought.map_err(|cause| CanaryError::WayBack {
                 reason: reason.clone(),
                 cause: Box::new(cause),
             })?;
@@ -103,6 +104,9 @@ impl HostCanary<'_> {
         );
         if let Some(unweighed) = &unweighed {
             text = format!("{text}; {unweighed}");
+        }
+        if !serving.is_empty() {
+            text = format!("{text}; the stable host serves{serving}");
         }
         let figures = json!({"tripwire": tripwire, "unweighed": unweighed});
         self.record_step("went-back", &text, &figures);

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use ark_model::ids::Millis;
 use ark_store::{
-    MaintenanceError, OpenError, RestoreReport, SnapshotManifest, SnapshotOrigin, check_restorable,
+    MaintenanceError, RestoreReport, SnapshotManifest, SnapshotOrigin, check_restorable,
     count_decisions_after, create_snapshot, find_origin, give_to_owner, is_restore_pending,
     read_schema, restore_snapshot_keeping,
 };
@@ -257,7 +257,7 @@ pub(crate) enum WayBack {
 /// Decides what the way back does with the database.
 ///
 /// # Errors
-/// Decisions since the kept one would be lost; the database cannot be read.
+/// Decisions since the kept one would be lost; the database is damaged, so that they cannot be counted; it cannot be read.
 pub(crate) fn decide_way_back(data_dir: &Path, kept: &Path) -> Result<WayBack, ExchangeError> {
     let Some(manifest) = read_manifest(kept) else {
         if kept.symlink_metadata().is_err() {
@@ -277,8 +277,16 @@ pub(crate) fn decide_way_back(data_dir: &Path, kept: &Path) -> Result<WayBack, E
     let decisions = match read_schema(data_dir) {
         Ok(schema) if schema <= manifest.schema => return Ok(WayBack::GoOn),
         Ok(_) => count_lost(data_dir, kept, &manifest)?,
-        Err(OpenError::Damaged { .. }) => None,
-        Err(error) => return Err(MaintenanceError::from(error).into()),
+        Err(error) => {
+            return Err(match error.find_damage() {
+                Some(finding) => ExchangeError::Damaged {
+                    data_dir: data_dir.to_owned(),
+                    finding,
+                    kept: kept.to_owned(),
+                },
+                None => MaintenanceError::from(error).into(),
+            });
+        }
     };
     if decisions == Some(0) {
         return Ok(WayBack::Restore);
@@ -380,6 +388,31 @@ mod tests {
             matches!(refused, ExchangeError::ForeignSnapshot { seq: 2, .. }),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn a_damaged_database_is_said_to_be_damaged_and_names_the_way_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let [data, kept] = ["data", "kept"].map(|name| dir.path().join(name));
+        record_decisions(&data, 1);
+        create_snapshot(&data, &kept).unwrap();
+        // What a host that ended leaves of its log would stand in for the file.
+        for file in ["ark.db-wal", "ark.db-shm"] {
+            let _absent = std::fs::remove_file(data.join(file));
+        }
+        std::fs::write(data.join("ark.db"), "no database at all".repeat(100)).unwrap();
+        let refused = decide_way_back(&data, &kept).unwrap_err();
+        assert!(
+            matches!(refused, ExchangeError::Damaged { .. }),
+            "{refused}"
+        );
+        let refused = refused.to_string();
+        let remedy = "`ark rollback --accept-loss-of-decisions unknown`";
+        assert!(refused.contains(remedy), "{refused}");
+        // One that is not there may be on a disk that is not mounted.
+        std::fs::remove_file(data.join("ark.db")).unwrap();
+        let refused = decide_way_back(&data, &kept).unwrap_err();
+        assert_eq!(refused.find_damage(), None, "{refused}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use ark_store::{MaintenanceError, OpenError, give_made, is_restore_pending};
+use ark_store::{give_made, is_restore_pending};
 use serde_json::json;
 
 use crate::exchange::ExchangeError;
@@ -20,21 +20,21 @@ impl Rollback<'_> {
     /// Copies the database as it is before anything is done to it. A damaged one is kept instead.
     pub(super) fn back_up(&mut self) -> Result<String, RollbackError> {
         let RollbackStart { id, plan, .. } = &self.state.begin;
-        match make_snapshot(&plan.data_dir, &plan.snapshots, &format!("{id}-backup")) {
-            Ok(snapshot) => Ok(snapshot.display().to_string()),
-            Err(ExchangeError::Snapshot(MaintenanceError::Open(OpenError::Damaged {
-                finding,
-                ..
-            }))) => {
-                let detail = format!("it cannot be copied, and is kept as it is: {finding}");
-                self.note_entry(&RollbackEntry::Damaged(finding))?;
-                Ok(detail)
-            }
+        let error = match make_snapshot(&plan.data_dir, &plan.snapshots, &format!("{id}-backup")) {
+            Ok(snapshot) => return Ok(snapshot.display().to_string()),
+            Err(error) => error,
+        };
+        if let Some(finding) = error.find_damage() {
+            let detail = format!("it cannot be copied, and is kept as it is: {finding}");
+            self.note_entry(&RollbackEntry::Damaged(finding))?;
+            return Ok(detail);
+        }
+        match error {
             // No host serves, and what is replaced is kept aside: the copy is not worth more time without a host.
-            Err(error @ ExchangeError::NotCopied { .. }) if plan.upgrade.is_some() => {
+            ExchangeError::NotCopied { .. } if plan.upgrade.is_some() => {
                 Ok(format!("none was made: {error}"))
             }
-            Err(error) => Err(error.into()),
+            error => Err(error.into()),
         }
     }
 

@@ -27,9 +27,12 @@ pub enum SnapshotOrigin {
 /// Returns the schema of the database of a data directory. A host may run there.
 ///
 /// # Errors
-/// There is no database, or it cannot be read.
+/// There is no database, it is damaged or was emptied ([`OpenError::find_damage`] says so), or it cannot be read.
 pub fn read_schema(dir: &Path) -> Result<u32, OpenError> {
-    read_any_schema(dir, read_version)
+    match read_any_schema(dir, read_version)? {
+        0 => Err(OpenError::for_no_schema(&database_path(dir))),
+        found => Ok(found),
+    }
 }
 
 /// Returns how many decisions the audit log has after a row. A host may run there.

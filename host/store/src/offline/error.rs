@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::chain::ChainFault;
 use crate::error::{CommitError, OpenError, ReadError, WriteError};
+use crate::query::is_damage;
 use crate::secrets::SecretError;
 
 /// Why maintenance of a store failed. What changes a store does so in one transaction, or says what it has done when it failed.
@@ -121,6 +122,18 @@ pub enum MaintenanceError {
 }
 
 impl MaintenanceError {
+    /// As [`OpenError::find_damage`], also of a database that could be opened and not be read to its end.
+    #[must_use]
+    pub fn find_damage(&self) -> Option<String> {
+        match self {
+            Self::Open(error) => error.find_damage(),
+            Self::Database(error) | Self::Read(ReadError::Database(error)) if is_damage(error) => {
+                Some(error.to_string())
+            }
+            _ => None,
+        }
+    }
+
     /// Makes the error of a file from what the system reports.
     pub(super) fn for_file(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
         let path = path.to_owned();

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ark_model::ids::Digest;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
 use crate::anchors::{Anchor, AnchorWalk, read_anchors};
 use crate::chain::{ChainFault, ChainHead};
 use crate::directory::database_path;
-use crate::query::{is_interrupted, limit_statements, select_rows};
+use crate::query::{is_damage, is_interrupted, limit_statements, select_rows};
 use crate::schema;
 use crate::tables::audit::{archived_head, audit_columns, read_audit_head};
 use crate::tables::state::read_state_head;
@@ -55,11 +55,10 @@ enum Ended {
 
 impl From<rusqlite::Error> for Ended {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Self::Fault(error.to_string())
-            }
-            _ => Self::Failed(error.into()),
+        if is_damage(&error) {
+            Self::Fault(error.to_string())
+        } else {
+            Self::Failed(error.into())
         }
     }
 }

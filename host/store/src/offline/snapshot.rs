@@ -190,6 +190,9 @@ fn copy_into_snapshot(
     let copy = copy_database(source, &target)?;
     check_integrity(&copy, &target)?;
     let schema = read_version(&copy)?;
+    if schema == 0 {
+        return Err(OpenError::for_no_schema(&target).into());
+    }
     let audit = read_audit_head(&copy)?;
     let state = (schema >= STATE_CHAIN_SINCE)
         .then(|| read_state_head(&copy))

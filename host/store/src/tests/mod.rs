@@ -1,5 +1,6 @@
 //! Tests of the store through its public interface, on real data directories.
 
+mod damage;
 mod decisions;
 mod derived;
 mod evidence;

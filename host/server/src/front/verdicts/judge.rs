@@ -124,6 +124,8 @@ impl FrontJudge {
                 verdict: verdict.map_err(|error| error.to_string()),
             });
         }
+        #[cfg(feature = "faults")]
+        crate::faults::fail_rejudgement(&mut verdicts);
         for part in &verdicts {
             if let Err(problem) = &part.verdict {
                 return Err(format!("{}: {problem}", part.policy.metadata.name));

@@ -1,9 +1,11 @@
 //! The command is killed; the canary goes on, or is undone.
 
+use std::process::Child;
+
 use ark_tests::wait_until;
 use serde_json::{Value, json};
 
-use super::stage::{CanaryFixture, is_ready, script, sh};
+use super::stage::{CanaryFixture, is_ready, script, sh, wait_report};
 
 #[test]
 fn a_canary_whose_command_was_killed_at_a_share_goes_on_to_the_take_over() {
@@ -45,6 +47,62 @@ fn a_canary_whose_command_was_killed_at_a_share_goes_on_to_the_take_over() {
     assert_eq!(json!(shares), json!([10, 25, 50, 100]));
     let status = stage.run_verb("status");
     assert!(status["host"].is_null(), "{status:#}");
+}
+
+#[test]
+fn what_was_acknowledged_before_a_kill_is_done_by_the_next_run() {
+    let stage = CanaryFixture::start("", "");
+    let host = || stage.run_verb("status")["host"].clone();
+    let kill = |mut canary: Child| {
+        canary.kill().expect("SIGKILL");
+        canary.wait().expect("its end");
+    };
+    // Nothing but an operator's word leads on within an hour, and without requests there is no success: what is acknowledged cannot be done yet.
+    let canary = stage.spawn_canary(&["--shares", "10,60,100", "--step", "3600"]);
+    wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+    for order in ["pause", "promote"] {
+        let (taken, errors) = stage.ask(order);
+        assert!(taken, "{order}: {errors}");
+    }
+    kill(canary);
+    let left = host();
+    assert_eq!(
+        (&left["share_pct"], &left["paused"]),
+        (&json!(10), &json!(true))
+    );
+    let ((), decided) = stage.under_load(|| {
+        // `resume` ends the pause; the word to go on is one for this share alone.
+        let resumed = stage.spawn_resume();
+        wait_until("it has the next share", || host()["share_pct"] == 60);
+        assert_eq!(host()["paused"], false);
+        wait_until("it is healthy twice", || {
+            let checks = stage.checks();
+            let healthy = checks
+                .iter()
+                .filter(|check| check.contains(" 60 % success "));
+            healthy.count() >= 2
+        });
+        assert_eq!(host()["share_pct"], 60);
+        let (taken, errors) = stage.ask("abort");
+        assert!(taken, "{errors}");
+        let report = wait_report(resumed);
+        assert_eq!(report["tripwire"], "aborted", "{report:#}");
+    });
+    stage.assert_weights(100, 0);
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
+    // An order to abort is acknowledged before the way back begins; HAProxy, which that needs, is away.
+    let canary = stage.spawn_canary(&["--step", "3600"]);
+    wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+    let moved = stage.haproxy.socket.with_extension("moved");
+    std::fs::rename(&stage.haproxy.socket, &moved).expect("a socket");
+    let (taken, errors) = stage.ask("abort");
+    assert!(taken, "{errors}");
+    kill(canary);
+    std::fs::rename(&moved, &stage.haproxy.socket).expect("a socket");
+    let report = wait_report(stage.spawn_resume());
+    assert_eq!(report["promoted"], false, "{report:#}");
+    assert_eq!(report["tripwire"], "aborted", "{report:#}");
+    stage.assert_weights(100, 0);
 }
 
 #[test]

@@ -209,13 +209,21 @@ impl CanaryFixture {
 
     /// Starts a canary that this test goes on beside.
     pub(crate) fn spawn_canary(&self, more: &[&str]) -> Child {
-        let mut command = self.start_command(more);
+        self.spawn_with_progress(self.start_command(more))
+    }
+
+    /// Starts a run that goes on with a canary whose command was killed, and that this test goes on beside.
+    pub(crate) fn spawn_resume(&self) -> Child {
+        self.spawn_with_progress(self.command("resume", &[]))
+    }
+
+    fn spawn_with_progress(&self, mut command: Command) -> Child {
         let progress = std::fs::File::create(self.progress()).expect("a file");
         command.stderr(progress);
         command.spawn().expect("ark starts")
     }
 
-    /// Waits until Prometheus has everything that the front of the new version has judged otherwise until now.
+    /// Waits until Prometheus has everything that the front of the new version has judged otherwise, or could not judge, until now.
     pub(crate) fn wait_counted(&self) {
         let front = self.canary.as_ref().expect("a front");
         let mut client = Client::of_telemetry(front);
@@ -223,14 +231,17 @@ impl CanaryFixture {
             client.get("/verdicts").1["verdicts"]["waiting"] == 0
         });
         let shown = client.get("/verdicts").1;
-        let different = shown["verdicts"]["different"].as_f64().expect("a count");
-        let url = "/api/v1/query?query=sum(ark_front_verdicts_total%7Bresult%3D%22different%22%7D)";
         let address = self.prometheus.url.trim_start_matches("http://").to_owned();
-        wait_until("Prometheus has the count", || {
-            let (_, answer) = Client::at(&address).get(url);
-            let value = answer["data"]["result"][0]["value"][1].as_str();
-            value.and_then(|text| text.parse().ok()) == Some(different)
-        });
+        for result in ["different", "unjudged"] {
+            let count = shown["verdicts"][result].as_f64().expect("a count");
+            let series = format!("job%3D%22ark-front-canary%22%2Cresult%3D%22{result}%22");
+            let url = format!("/api/v1/query?query=sum(ark_front_verdicts_total%7B{series}%7D)");
+            wait_until("Prometheus has the count", || {
+                let (_, answer) = Client::at(&address).get(&url);
+                let value = answer["data"]["result"][0]["value"][1].as_str();
+                value.and_then(|text| text.parse().ok()) == Some(count)
+            });
+        }
     }
 
     /// How many decisions the stable front has judged, by Prometheus.
@@ -458,6 +469,23 @@ fn read_report(mut command: Command) -> Value {
     let output = command.output().expect("ark starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+/// The same command, run by the newer version, which has a later schema.
+pub(crate) fn run_by_newer(command: &Command) -> Command {
+    let mut newer = Command::new(newer_program());
+    newer.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            newer.env(name, value);
+        }
+    }
+    newer
+        .env("TEST_ARK_LATER_SCHEMA", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    newer
 }
 
 pub(crate) fn is_ready(address: &str) -> bool {

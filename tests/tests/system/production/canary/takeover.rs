@@ -66,9 +66,21 @@ fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
     let start_new = stage.dir.path().join("start-new.sh");
     let new_ark = stage.dir.path().join("new-ark");
     let program = std::fs::read_to_string(&new_ark).expect("a file");
+    // The stable version is started again without a place for its log.
+    let start = stage.dir.path().join("start.sh");
+    let redirected = std::fs::read_to_string(&start).expect("a file");
+    let (line, rest) = redirected.split_once(" >>").expect("a redirection");
+    let (_, rest) = rest.split_once(" 2>&1").expect("a redirection");
+    std::fs::write(&start, format!("{line}{rest}")).expect("a file");
     let ((), decided) = stage.under_load(|| {
         std::fs::write(&start_new, "echo it has no legs >&2; exit 7\n").expect("a file");
         let report = stage.run_canary(&options);
+        std::fs::write(&start, &redirected).expect("a file");
+        let told = stage.steps()[0]["reason"].to_string();
+        assert!(
+            told.contains("its log goes to a file that is deleted") && told.contains("2>&1"),
+            "{told}"
+        );
         assert_eq!(report["tripwire"], "take-over", "{report:#}");
         assert!(
             report["reason"].to_string().contains("no legs"),

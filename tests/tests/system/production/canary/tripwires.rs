@@ -198,6 +198,30 @@ fn a_version_that_judges_otherwise_denies_more_answers_errors_or_leaks_goes_back
 }
 
 #[test]
+fn a_version_that_cannot_judge_decisions_again_goes_back_for_that_reason() {
+    let stage = CanaryFixture::start("", "");
+    let front = stage.canary.as_ref().expect("a front");
+    stage.set_fault("fails-to-rejudge");
+    let ((), decided) = stage.under_load(|| {
+        assert_goes_back(&stage, &[], "unjudged", || {});
+    });
+    let reason = stage.steps()[0]["reason"].to_string();
+    assert!(reason.contains("could not be judged again"), "{reason}");
+    let shown = Client::of_telemetry(front).get("/verdicts").1["verdicts"].clone();
+    let failed = shown["unjudged_reasons"]["failed_here"].as_u64();
+    assert!(failed >= Some(3), "{shown:#}");
+    assert_eq!(shown["different"], 0, "{shown:#}");
+    stage.set_fault("");
+    stage.wait_counted();
+    // What could not be judged in an earlier canary counts for nothing in the next one.
+    let (report, more) = stage.under_load(|| stage.run_canary(&["--shares", "100"]));
+    assert_eq!(report["promoted"], true, "{report:#}");
+    stage.assert_weights(0, 256);
+    let decided: BTreeSet<String> = decided.union(&more).cloned().collect();
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
+}
+
+#[test]
 fn a_version_that_has_an_agent_in_quarantine_goes_back_for_that_reason() {
     // A single failure quarantines an agent.
     let stage =

@@ -8,6 +8,7 @@ mod gates;
 mod host_kills;
 mod identity;
 mod interruptions;
+mod kept_schema;
 mod kills;
 mod losses;
 mod partial_copies;

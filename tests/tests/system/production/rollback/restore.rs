@@ -1,6 +1,6 @@
 //! A database of a later schema gives way to a snapshot: for how many decisions, what is kept, and the token that a restore makes.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -231,4 +231,63 @@ fn a_token_that_a_restore_makes_is_kept_in_a_file_and_used() {
     assert!(!token.trim().is_empty() && !said.contains(token.trim()));
     let used = run_ark(&["token", "list", "--url", &url, "--token-file", file]);
     assert!(used.status.success(), "{used:?}");
+}
+
+#[test]
+fn a_database_whose_header_is_destroyed_is_kept_as_evidence_and_the_snapshot_takes_its_place() {
+    let stage = CanaryFixture::start("", "");
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    let data = stage.dir.data();
+    promote_new(&stage);
+    let mut client = Client::at(&stage.haproxy.address);
+    let mut propose = |names: [&str; 3]| {
+        for name in names {
+            let (status, answer) = client.post("/v1/actions", &trade(name, 0.000_1));
+            assert_eq!(status, 200, "{answer}");
+        }
+    };
+    propose(["A", "B", "C"]);
+    let older = stage.recorded();
+    std::fs::create_dir(path("snapshots")).expect("a directory");
+    let first = path("snapshots/first");
+    let made = run_ark(&["state", "snapshot", &first, "--data-dir", &path("data")]);
+    assert!(made.status.success(), "{made:?}");
+    propose(["D", "E", "F"]);
+    assert_eq!((older.len(), stage.recorded().len()), (3, 6));
+    sh(&script(&stage.dir, "stop"));
+    // A log that is left would stand in for the pages of the file.
+    for name in ["ark.db-wal", "ark.db-shm"] {
+        let _absent = std::fs::remove_file(data.join(name));
+    }
+    let database = data.join("ark.db");
+    let file = std::fs::OpenOptions::new().write(true).open(&database);
+    let file = file.expect("the database");
+    file.write_all_at(&[0xff; 100], 0).expect("it is written");
+    drop(file);
+    let evidence = std::fs::read(&database).expect("the database");
+    // Nobody can count what would be lost: a number does not accept that, and nothing is changed.
+    let options = options(&stage);
+    for more in [&[][..], &["--accept-loss-of-decisions", "1000000"]] {
+        let refused = errors_of(&run(&stage, &options, more));
+        assert!(
+            refused.contains("it is damaged: file is not a database")
+                && refused.contains("--accept-loss-of-decisions unknown"),
+            "{refused}"
+        );
+        assert!(std::fs::read(&database).is_ok_and(|found| found == evidence));
+    }
+    let accepted = ["--accept-loss-of-decisions", "unknown"];
+    let report = report_of(&run(&stage, &options, &accepted));
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert!(report["set_aside"]["decisions"].is_null(), "{report:#}");
+    assert_eq!(report["set_aside"]["snapshot"], first, "{report:#}");
+    let backup = report["steps"][1]["detail"].to_string();
+    assert!(backup.contains("is kept as it is"), "{backup}");
+    let aside = report["kept_aside"].as_str().expect("a path");
+    let kept = std::fs::read(PathBuf::from(aside).join("ark.db")).expect("a database");
+    assert!(kept == evidence, "{aside}: the evidence was changed");
+    assert_eq!(stage.serving(), "stable");
+    // What the validation proposed comes on top.
+    assert!(older.is_subset(&stage.recorded()));
+    stage.assert_chain();
 }
