@@ -12,6 +12,7 @@
 //! * [`upgrade`]: a new version in the place of the host on this machine.
 //! * [`exchange`]: one version of the host for another on its data: what those that do so share.
 //! * [`journal`]: what a command has begun on a host and not undone yet.
+//! * [`event_lines`]: the events of a stream of server-sent events.
 //! * [`quarantines`]: the quarantines that began since some moment, also those that were lifted.
 //! * [`exclusion`]: one canary, upgrade or rollback of a host at a time; [`runner`]: which process runs it; [`data_lock`]: one
 //!   at a time on a data directory, whatever the address.
@@ -25,6 +26,7 @@ pub mod check;
 mod data_lock;
 mod durable;
 pub mod env_file;
+mod event_lines;
 pub mod exchange;
 mod exclusion;
 #[cfg(test)]

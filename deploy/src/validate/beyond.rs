@@ -1,12 +1,13 @@
 //! Category `beyond`: pin, readiness, event stream, audit log, objectives.
 
-use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use ark_client::members::{array_field, text_field};
 use ark_client::{Answer, Endpoint, HostClient};
 use serde_json::{Value, json};
 
+use crate::event_lines::read_event_lines;
 use crate::record::{replay_decisions, verify_audit_log, verify_state_history};
 
 use super::{CaseFailure, TestContext, TestOutcome};
@@ -94,21 +95,16 @@ pub(super) fn test_events_resume(bench: &TestContext<'_>) -> Result<TestOutcome,
     let [one, two, three] = &decisions[..] else {
         return Err("three proposals were not made".into());
     };
-    let seen = read_until(first, one)?;
-    let (id, _) = seen
-        .last()
-        .ok_or("the stream of events ended before the first decision")?;
+    let (id, _) = read_until(first, &[], one)?;
     let again = bench.client.open_stream(
         "/v1/events?kinds=decision",
-        &[("Last-Event-ID", id)],
+        &[("Last-Event-ID", &id)],
         STREAM,
     );
-    let resumed = read_until(again?, three)?;
-    let found: Vec<&String> = resumed.iter().map(|(_, decision)| decision).collect();
-    let times = |wanted: &String| found.iter().filter(|decision| **decision == wanted).count();
-    if times(one) != 0 || times(two) != 1 || times(three) != 1 {
+    let (_, times) = read_until(again?, &[one, two, three], three)?;
+    if times != [0, 1, 1] {
         return Err(format!(
-            "after the event {id} come {found:?}, not {two} and {three} once each"
+            "after the event {id} {one}, {two} and {three} come {times:?} times, not 0, 1 and 1"
         )
         .into());
     }
@@ -117,29 +113,42 @@ pub(super) fn test_events_resume(bench: &TestContext<'_>) -> Result<TestOutcome,
     )))
 }
 
-/// Reads events until one is about a decision. Returns the id of each and its decision.
+/// Reads events up to that of a decision. Returns its id, and how many events each of the `counted` decisions has by then.
 fn read_until(
     stream: impl std::io::Read,
+    counted: &[&str],
     last: &str,
-) -> Result<Vec<(String, String)>, CaseFailure> {
-    let (mut id, mut found) = (String::new(), Vec::new());
-    for line in BufReader::new(stream).lines() {
-        let line = line.map_err(|error| {
-            format!("the stream of events broke before the decision {last}: {error}")
-        })?;
-        if let Some(given) = line.strip_prefix("id:") {
-            given.trim().clone_into(&mut id);
-        } else if let Some(data) = line.strip_prefix("data:") {
-            let data: Value = serde_json::from_str(data).map_err(|error| error.to_string())?;
-            let decision = text_field(&data, "decision_id").to_owned();
-            let is_last = decision == last;
-            found.push((id.clone(), decision));
-            if is_last {
-                return Ok(found);
-            }
+) -> Result<(String, Vec<usize>), CaseFailure> {
+    let mut times = vec![0; counted.len()];
+    let mut found = None;
+    let read = read_event_lines(stream, |event| {
+        if event.kind != "decision" {
+            return ControlFlow::Continue(());
         }
+        let data: Value = match serde_json::from_str(event.data) {
+            Ok(data) => data,
+            Err(error) => {
+                found = Some(Err(format!("the event {} is no JSON: {error}", event.id)));
+                return ControlFlow::Break(());
+            }
+        };
+        let decision = text_field(&data, "decision_id");
+        for (one, times) in counted.iter().zip(&mut times) {
+            *times += usize::from(*one == decision);
+        }
+        if decision != last {
+            return ControlFlow::Continue(());
+        }
+        found = Some(Ok(event.id.to_owned()));
+        ControlFlow::Break(())
+    });
+    read.map_err(|error| {
+        format!("the stream of events broke before the decision {last}: {error}")
+    })?;
+    match found {
+        Some(id) => Ok((id?, times)),
+        None => Err(format!("the stream of events ended before the decision {last}").into()),
     }
-    Err(format!("the stream of events ended before the decision {last}").into())
 }
 
 /// Without a data directory what is on disk cannot be read.
