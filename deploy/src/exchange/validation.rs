@@ -98,7 +98,9 @@ fn repeat_validation(
     while !stop.load(Ordering::Relaxed) {
         let mut told = |event: ValidationEvent<'_>| match event {
             ValidationEvent::Begun(_) => {}
-            ValidationEvent::Waiting(text) => tell("validation", json!({"reason": text})),
+            ValidationEvent::Waiting(text) | ValidationEvent::LeftOpen(text) => {
+                tell("validation", json!({"reason": text}));
+            }
             ValidationEvent::Ended(case) => {
                 let reason = format!("{}/{}: {}", case.category, case.name, case.detail);
                 tell(

@@ -8,7 +8,7 @@ use ark_client::{Answer, Endpoint, HostClient};
 use serde_json::{Value, json};
 
 use crate::event_lines::read_event_lines;
-use crate::record::{replay_decisions, verify_audit_log, verify_state_history};
+use crate::record::{ReplayedDecisions, replay_decisions, verify_audit_log, verify_state_history};
 
 use super::{CaseFailure, TestContext, TestOutcome};
 
@@ -86,11 +86,12 @@ pub(super) fn test_events_resume(bench: &TestContext<'_>) -> Result<TestOutcome,
             "parameters": {"topic": "validation.note", "text": format!("event {}", decisions.len())},
             "reasoning": "a validation of the host",
         });
-        let decision = bench
-            .submitter
-            .send_json("POST", "/v1/actions", &[], &action)
-            .and_then(Answer::into_success);
-        decisions.push(text_field(&decision?, "decision_id").to_owned());
+        // Whatever the outcome is, there is an event. Nothing that is held stays.
+        let decision = bench.propose_recorded(&action)?;
+        if let Some(open) = bench.withdrawal().withdraw_decision(&decision).describe() {
+            return Err(open.into());
+        }
+        decisions.push(text_field(&decision, "decision_id").to_owned());
     }
     let [one, two, three] = &decisions[..] else {
         return Err("three proposals were not made".into());
@@ -164,6 +165,10 @@ pub(super) fn test_chain(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFai
         return Ok(skip_without_data("the chain of the audit log"));
     };
     let rows = verify_audit_log(dir).map_err(|fault| fault.to_string())?;
+    require_some(
+        rows,
+        "the audit log has no row, and the upload of the probe is one",
+    )?;
     Ok(TestOutcome::Passed(format!(
         "{rows} rows are as they were written"
     )))
@@ -177,9 +182,21 @@ pub(super) fn test_state_chain(bench: &TestContext<'_>) -> Result<TestOutcome, C
         ));
     };
     let revisions = verify_state_history(dir).map_err(|fault| fault.to_string())?;
+    require_some(
+        revisions,
+        "the history of state has no revision, and the lease of this validation is one",
+    )?;
     Ok(TestOutcome::Passed(format!(
         "{revisions} revisions of all agents are as they were written"
     )))
+}
+
+/// What this validation has made itself must be found.
+fn require_some(found: u64, problem: &str) -> Result<(), CaseFailure> {
+    if found == 0 {
+        return Err(problem.into());
+    }
+    Ok(())
 }
 
 /// The last decisions come out the same when they are judged again.
@@ -187,10 +204,26 @@ pub(super) fn test_replay(bench: &TestContext<'_>) -> Result<TestOutcome, CaseFa
     let Some(dir) = &bench.options.data_dir else {
         return Ok(skip_without_data("what the last decisions would be now"));
     };
-    match replay_decisions(dir, REPLAYED).map_err(|fault| fault.to_string())? {
-        0 => Err("the database has no decision, and the tests before this one made some".into()),
-        decisions => Ok(TestOutcome::Passed(format!(
-            "{decisions} decisions come out the same"
+    let replayed = replay_decisions(dir, REPLAYED).map_err(|fault| fault.to_string())?;
+    describe_replayed(replayed)
+}
+
+/// What the decisions that were judged again say. One that was denied because a policy failed is not judged again, and says nothing.
+fn describe_replayed(replayed: ReplayedDecisions) -> Result<TestOutcome, CaseFailure> {
+    let ReplayedDecisions {
+        identical,
+        failures,
+    } = replayed;
+    match (identical, failures) {
+        (0, 0) => {
+            Err("the database has no decision, and the tests before this one made some".into())
+        }
+        (0, _) => Err(format!(
+            "0 decisions come out the same: all of the last {failures} were denied because a policy failed, and are not judged again; the reasons of the decisions say which (`GET /v1/decisions`)"
+        )
+        .into()),
+        _ => Ok(TestOutcome::Passed(format!(
+            "{identical} decisions come out the same; {failures} were denied because a policy failed, and are not judged again"
         ))),
     }
 }
@@ -240,4 +273,36 @@ pub(super) fn test_objectives(bench: &TestContext<'_>) -> Result<TestOutcome, Ca
     Ok(TestOutcome::Passed(format!(
         "none of {seen} windows is missed, {unknown} of them with too little seen to judge"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn describe(identical: u64, failures: u64) -> Result<String, String> {
+        let replayed = ReplayedDecisions {
+            identical,
+            failures,
+        };
+        match describe_replayed(replayed) {
+            Ok(TestOutcome::Passed(detail) | TestOutcome::Skipped(detail)) => Ok(detail),
+            Err(CaseFailure::Problem(problem)) => Err(problem),
+            Err(CaseFailure::Interrupted) => panic!("nothing stops it"),
+        }
+    }
+
+    #[test]
+    fn decisions_that_were_not_judged_again_do_not_come_out_the_same() {
+        let passed = describe(3, 2).unwrap();
+        assert!(
+            passed.starts_with("3 decisions come out the same; 2 "),
+            "{passed}"
+        );
+        let failed = describe(0, 2).unwrap_err();
+        for part in ["0 decisions come out the same", "the last 2 were denied"] {
+            assert!(failed.contains(part), "{failed}");
+        }
+        assert!(describe(0, 0).unwrap_err().contains("has no decision"));
+        assert!(require_some(0, "no revision").is_err() && require_some(1, "").is_ok());
+    }
 }
