@@ -133,3 +133,111 @@ pub(super) fn test_nothing_delivered(bench: &TestContext<'_>) -> Result<TestOutc
         "the signal waited until the probe was restored".to_owned(),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::atomic::AtomicBool;
+
+    use ark_model::ids::Millis;
+    use serde_json::json;
+
+    use crate::scripted_host::start_scripted_host;
+    use crate::validate::ValidateOptions;
+    use crate::validate::probe::ValidationProbe;
+
+    use super::*;
+
+    /// What the test says of a host with a threshold of 3 that has the probe in this quarantine from so many signals on, and answers with `restored` to
+    /// the order to restore it.
+    fn judge_host((cause, by): (&str, &str), from: u64, restored: u16) -> Result<String, String> {
+        let quarantine = json!({"agent": PROBE, "cause": cause, "by": by, "reason": "a test"});
+        let mut signals = 0;
+        let client = start_scripted_host(move |asked| match asked.path.as_str() {
+            "/v1/signals" => {
+                signals += 1;
+                (202, json!({}))
+            }
+            "/v1/watchdog" => {
+                let in_force = if signals >= from {
+                    json!([quarantine])
+                } else {
+                    json!([])
+                };
+                let thresholds = json!({"consecutive_failures": 3});
+                (
+                    200,
+                    json!({"thresholds": thresholds, "quarantines": in_force}),
+                )
+            }
+            "/v1/agents/validation-probe/restore" => (restored, json!({"detail": "no room"})),
+            _ => (404, Value::Null),
+        });
+        let (stop, patience) = (AtomicBool::new(false), Duration::from_millis(1));
+        let options = ValidateOptions {
+            categories: Vec::new(),
+            telemetry: None,
+            data_dir: None,
+            journal: PathBuf::new(),
+            patience,
+        };
+        let probe = ValidationProbe {
+            client: &client,
+            submitter: &client,
+            patience,
+            stop: &stop,
+        };
+        let bench = TestContext {
+            client: &client,
+            submitter: &client,
+            probe,
+            options: &options,
+            trace: "",
+            run: Millis(1),
+        };
+        match test_failing_agent(&bench) {
+            Ok(TestOutcome::Passed(detail) | TestOutcome::Skipped(detail)) => Ok(detail),
+            Err(CaseFailure::Problem(problem)) => Err(problem),
+            Err(CaseFailure::Interrupted) => panic!("nothing stops it"),
+        }
+    }
+
+    #[test]
+    fn only_a_quarantine_of_the_watchdogs_for_failures_that_were_caused_passes() {
+        let in_a_row = ("consecutive_failures", "watchdog");
+        assert!(judge_host(in_a_row, 3, 200).is_ok());
+        let passed = judge_host(("failure_rate", "watchdog"), 2, 200).unwrap();
+        assert!(passed.contains("after 2 failures at most"), "{passed}");
+        for (quarantine, from, restored, expected) in [
+            (in_a_row, 0, 200, "before its first failure"),
+            (("operator", "ada"), 0, 200, "operator by ada (a test)"),
+            (("operator", "ada"), 1, 200, "for something else"),
+            (
+                ("missed_heartbeats", "watchdog"),
+                3,
+                200,
+                "for something else",
+            ),
+            (
+                ("consecutive_failures", "ada"),
+                3,
+                200,
+                "for something else",
+            ),
+            (in_a_row, 4, 200, "is not in quarantine"),
+            (
+                in_a_row,
+                3,
+                503,
+                "the probe was not restored from its quarantine: no room",
+            ),
+            (("operator", "ada"), 0, 503, "was not restored"),
+        ] {
+            let failed = judge_host(quarantine, from, restored).unwrap_err();
+            assert!(
+                failed.contains(expected),
+                "{quarantine:?}, {from}: {failed}"
+            );
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //! in the journal first, so that the next run removes what a killed one left. One run at a time has the probe of a host, by a lease at the host. No trade
 //! is approved on record; where a host does so all the same, or holds a proposal, it is taken back.
 //!
-//! Reading order: [`validate_host`], the table [`CASES`], [`probe`], [`lease`], then the rooms of the categories, [`withdrawal`], [`report`].
+//! Reading order: [`validate_host`], [`places`], the table [`CASES`], [`probe`], [`lease`], then the rooms of the categories, [`withdrawal`], [`report`].
 //!
 //! Must not know: the host's own types, SQL, how anything is printed.
 
@@ -476,11 +476,13 @@ fn make_tests(
         LeaseState::Taken(_) => false,
         LeaseState::Gone => serving.is_some() && probe.find_serving()? == serving,
     };
-    if is_own {
+    let open = if is_own {
         probe.remove_probe()?;
-        let open = bench.withdrawal().withdraw_left([lease.run()])?;
-        tell_open(&open, &results, tell);
-    }
+        bench.withdrawal().withdraw_left([lease.run()])?
+    } else {
+        bench.withdrawal().withdraw_trace(lease.run())?
+    };
+    tell_open(&open, &results, tell);
     Ok(match (disturbance, uploaded) {
         (Some(disturbance), _) => Err(ValidateError::Disturbed(disturbance)),
         (None, Err(error)) => Err(error.into()),
