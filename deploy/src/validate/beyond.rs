@@ -292,6 +292,42 @@ mod tests {
     }
 
     #[test]
+    fn events_are_read_up_to_a_decision_and_counted() {
+        let event = |id: u32, kind: &str, decision: &str| {
+            format!("id: {id}-0\nevent: {kind}\ndata: {{\"decision_id\":\"{decision}\"}}\n\n")
+        };
+        let stream = [
+            event(1, "decision", "a"),
+            event(2, "approval", "a"),
+            event(3, "decision", "b"),
+            event(4, "decision", "a"),
+            event(5, "decision", "c"),
+            event(6, "decision", "a"),
+        ]
+        .concat();
+        let (id, times) = read_until(stream.as_bytes(), &["a", "b", "d"], "c").unwrap();
+        assert_eq!((id.as_str(), times), ("5-0", vec![2, 1, 0]));
+        for (stream, expected) in [
+            (stream.as_str(), "ended before the decision d"),
+            (
+                "id: 1-0\nevent: decision\ndata: {\n\n",
+                "the event 1-0 is no JSON",
+            ),
+        ] {
+            let Err(CaseFailure::Problem(problem)) = read_until(stream.as_bytes(), &[], "d") else {
+                panic!("{expected}");
+            };
+            assert!(problem.contains(expected), "{problem}");
+        }
+        let endless = std::io::repeat(b'x');
+        let Err(CaseFailure::Problem(problem)) = read_until(endless, &[], "d") else {
+            panic!("it does not end");
+        };
+        let expected = "before the decision d: the stream sends an event of more than 1 MiB";
+        assert!(problem.contains(expected), "{problem}");
+    }
+
+    #[test]
     fn decisions_that_were_not_judged_again_do_not_come_out_the_same() {
         let passed = describe(3, 2).unwrap();
         assert!(

@@ -233,9 +233,7 @@ mod tests {
 
     fn build_loop(wanted: u32) -> TimedLoop {
         let status = json!({"intervals": {"agents_ms": 4000}});
-        TimedLoop::new(&status, ("agents_ms", "heartbeat"), wanted)
-            .ok()
-            .unwrap()
+        TimedLoop::new(&status, ("agents_ms", "heartbeat"), wanted).unwrap()
     }
 
     /// What a loop says to an age, after so long.

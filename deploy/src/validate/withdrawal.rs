@@ -122,9 +122,9 @@ impl Withdrawal<'_> {
     ///
     /// # Errors
     /// The host cannot be asked what there is.
-    pub(super) fn withdraw_left<'r>(
+    pub(super) fn withdraw_left(
         self,
-        runs: impl IntoIterator<Item = &'r str>,
+        runs: impl IntoIterator<Item = &'_ str>,
     ) -> Result<Vec<Withdrawn>, ClientError> {
         let mut found = Vec::new();
         for run in runs {
