@@ -12,6 +12,8 @@
 //! * [`upgrade`]: a new version in the place of the host on this machine.
 //! * [`exchange`]: one version of the host for another on its data: what those that do so share.
 //! * [`journal`]: what a command has begun on a host and not undone yet.
+//! * [`event_lines`]: the events of a stream of server-sent events.
+//! * [`host_identity`]: whether an address, a data directory and a telemetry are those of one host.
 //! * [`quarantines`]: the quarantines that began since some moment, also those that were lifted.
 //! * [`exclusion`]: one canary, upgrade or rollback of a host at a time; [`runner`]: which process runs it; [`data_lock`]: one
 //!   at a time on a data directory, whatever the address.
@@ -25,11 +27,13 @@ pub mod check;
 mod data_lock;
 mod durable;
 pub mod env_file;
+mod event_lines;
 pub mod exchange;
 mod exclusion;
 #[cfg(test)]
 mod fixtures;
 pub mod haproxy;
+mod host_identity;
 pub mod journal;
 mod process_start;
 mod prometheus;
@@ -39,6 +43,8 @@ mod record;
 pub mod redis_signals;
 pub mod rollback;
 mod runner;
+#[cfg(test)]
+mod scripted_host;
 mod snapshots;
 pub mod synthetic;
 pub mod upgrade;

@@ -77,8 +77,20 @@ pub(crate) fn verify_state_history(data_dir: &Path) -> Result<u64, RecordFault> 
     }
 }
 
-/// Judges the last decisions again, `limit` at most. Returns how many there were.
-pub(crate) fn replay_decisions(data_dir: &Path, limit: u32) -> Result<u64, RecordFault> {
+/// Decisions of a record that all came out as they must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReplayedDecisions {
+    /// How many were judged again, and are the same to the byte.
+    pub(crate) identical: u64,
+    /// How many were denied because a policy failed. They are not judged again, since the failure may be one of time.
+    pub(crate) failures: u64,
+}
+
+/// Judges the last decisions again, `limit` at most.
+pub(crate) fn replay_decisions(
+    data_dir: &Path,
+    limit: u32,
+) -> Result<ReplayedDecisions, RecordFault> {
     let engine = Engine::new(&EngineConfig::default())?;
     let pin = Pin::compiled_in()?;
     let graveyard = PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, pin)?;
@@ -89,7 +101,10 @@ pub(crate) fn replay_decisions(data_dir: &Path, limit: u32) -> Result<u64, Recor
     let report = replay_last(&store, &library, limit)?;
     let same = report.identical + report.failures;
     if same == report.decisions {
-        return Ok(report.decisions);
+        return Ok(ReplayedDecisions {
+            identical: report.identical,
+            failures: report.failures,
+        });
     }
     let example = report.differences.first();
     Err(RecordFault::Different {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
 
-use crate::exchange::hosts::identity::{check_same_host, find_host_process_name};
+use crate::exchange::hosts::identity::check_same_host;
 use crate::exchange::hosts::serving::find_build;
 use crate::exchange::preflight::Preflight;
 use crate::haproxy::{HaproxyClient, ServerStatus};
+use crate::host_identity::find_host_process_name;
 use crate::prometheus::PrometheusClient;
 use crate::quarantines::QuarantineMark;
 

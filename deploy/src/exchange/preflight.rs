@@ -19,7 +19,9 @@ use serde_json::{Value, json};
 
 use crate::exclusion::ExchangeKind;
 use crate::journal::{EXCHANGE_ROOM, Journal, JournalOwner};
-use crate::validate::{ValidateOptions, find_proposing_refusal, find_refusal};
+use crate::validate::{
+    ValidateOptions, check_data_dir, check_telemetry, find_proposing_refusal, find_refusal,
+};
 
 use super::error::ExchangeError;
 use super::hosts::control::{HostControl, has_unit};
@@ -268,15 +270,18 @@ impl Preflight {
         }
     }
 
-    /// The journal of a validation, and the token of who proposes in it.
+    /// The journal of a validation, the token of who proposes in it, and whether the telemetry is the host's.
     pub(crate) fn check_validation(
         &mut self,
         plan: Option<&ValidationPlan>,
         clients: HostClients<'_>,
     ) {
         self.check_validation_journal(plan);
-        if plan.is_some() {
+        if let Some(plan) = plan {
             self.check_submitter(clients.submitter);
+            if let Some(telemetry) = &plan.telemetry {
+                self.take(check_telemetry(clients.client, telemetry));
+            }
         }
     }
 
@@ -383,8 +388,10 @@ pub fn rehearse_validation(
     if let Some(junit) = junit {
         found.check_output("--junit", junit);
     }
-    if let Some(data_dir) = &options.data_dir {
-        found.check_database(data_dir);
+    if let Some(data_dir) = &options.data_dir
+        && found.check_database(data_dir)
+    {
+        found.take(check_data_dir(clients.client, data_dir));
     }
     if let Some(telemetry) = &options.telemetry {
         let endpoint = Endpoint {
@@ -393,7 +400,12 @@ pub fn rehearse_validation(
             ca: None,
         };
         let asked = HostClient::new(&endpoint).and_then(|client| client.get("/slos"));
-        found.take(asked.map_err(|error| format!("--telemetry: {error}")));
+        if found
+            .take(asked.map_err(|error| format!("--telemetry: {error}")))
+            .is_some()
+        {
+            found.take(check_telemetry(clients.client, telemetry));
+        }
     }
     found.finish()
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::validate::{
-    CaseStatus, ValidateError, ValidateOptions, ValidationEvent, ValidationReport, validate_host,
+    CaseStatus, ValidateError, ValidateOptions, ValidationEvent, ValidationReport,
+    report_unfinished, validate_host,
 };
 
 /// How often a validation is made again that somebody else disturbed.
@@ -66,8 +67,16 @@ impl ValidationPlan {
             journal: self.journal.clone(),
             patience: self.patience,
         };
-        let Some(report) = repeat_validation(clients, &options, stop, tell)? else {
-            return Ok((None, Validated::Interrupted));
+        let report = match repeat_validation(clients, &options, stop, tell) {
+            Ok(Some(report)) => report,
+            Ok(None) => return Ok((None, Validated::Interrupted)),
+            // The host serves all the same, and to go on would change nothing.
+            Err(error @ ValidateError::OtherHost { .. }) => {
+                let problem = error.to_string();
+                let report = report_unfinished(&self.categories, Vec::new(), &problem);
+                return Ok((Some(report), Validated::Failed(problem)));
+            }
+            Err(error) => return Err(error),
         };
         let failed: Vec<String> = report
             .cases
@@ -98,7 +107,9 @@ fn repeat_validation(
     while !stop.load(Ordering::Relaxed) {
         let mut told = |event: ValidationEvent<'_>| match event {
             ValidationEvent::Begun(_) => {}
-            ValidationEvent::Waiting(text) => tell("validation", json!({"reason": text})),
+            ValidationEvent::Waiting(text) | ValidationEvent::LeftOpen(text) => {
+                tell("validation", json!({"reason": text}));
+            }
             ValidationEvent::Ended(case) => {
                 let reason = format!("{}/{}: {}", case.category, case.name, case.detail);
                 tell(

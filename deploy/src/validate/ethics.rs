@@ -30,18 +30,33 @@ fn build_proposal(bench: &TestContext<'_>, violation: Option<&Violation>) -> Syn
     SyntheticProposal::build_trade(PROBE, SYMBOL, price, "a validation of the host", violation)
 }
 
-/// Proposes something. Returns the decision, if it is what it must be.
-fn judge_proposal(
+/// Has something judged without an effect. It must be judged as it should.
+fn rehearse_proposal(
     bench: &TestContext<'_>,
-    path: &str,
     proposal: &SyntheticProposal,
-) -> Result<Value, CaseFailure> {
+) -> Result<(), CaseFailure> {
+    let path = "/v1/actions?dry_run=true";
     let answer = bench
         .submitter
         .send_json("POST", path, &[], &proposal.action);
     let decision = answer.and_then(Answer::into_success)?;
     match proposal.find_difference(&decision) {
         Some(problem) => Err(problem.into()),
+        None => Ok(()),
+    }
+}
+
+/// Proposes something on record. Returns the decision, if it is what it must be; else nothing of it stays.
+fn judge_proposal(
+    bench: &TestContext<'_>,
+    proposal: &SyntheticProposal,
+) -> Result<Value, CaseFailure> {
+    let decision = bench.propose_recorded(&proposal.action)?;
+    match proposal.find_difference(&decision) {
+        Some(problem) => {
+            let withdrawn = bench.withdrawal().withdraw_decision(&decision);
+            Err(format!("{problem}{}", withdrawn.to_suffix()).into())
+        }
         None => Ok(decision),
     }
 }
@@ -52,10 +67,8 @@ fn deny_violation(
     violation: &Violation,
 ) -> Result<TestOutcome, CaseFailure> {
     let proposal = build_proposal(bench, Some(violation));
-    let mut decision = json!(null);
-    for path in ["/v1/actions?dry_run=true", "/v1/actions"] {
-        decision = judge_proposal(bench, path, &proposal)?;
-    }
+    rehearse_proposal(bench, &proposal)?;
+    let decision = judge_proposal(bench, &proposal)?;
     Ok(TestOutcome::Passed(format!(
         "denied by {}: decision {}",
         violation.rule,
@@ -76,13 +89,8 @@ pub(super) fn test_valid_proposal(bench: &TestContext<'_>) -> Result<TestOutcome
             "reasoning": "a validation of the host",
         }),
     };
-    let mut decision = json!(null);
-    for (path, proposal) in [
-        ("/v1/actions?dry_run=true", &trade),
-        ("/v1/actions", &message),
-    ] {
-        decision = judge_proposal(bench, path, proposal)?;
-    }
+    rehearse_proposal(bench, &trade)?;
+    let decision = judge_proposal(bench, &message)?;
     let id = text_field(&decision, "decision_id");
     let recorded = bench.client.get(&format!("/v1/decisions/{id}"));
     let recorded = recorded

@@ -27,10 +27,11 @@ fn follow_signal(bench: &TestContext<'_>) -> Result<(String, Value), CaseFailure
     match found? {
         Some(trace) => Ok((trace_id, trace)),
         None => Err(format!(
-            "the trace {trace_id} did not become complete: {} signals, missing {}{}",
+            "the trace {trace_id} did not become complete: {} signals, missing {}{}{}",
             list_steps(&last, "signal").count(),
             last.get("missing").unwrap_or(&Value::Null),
-            describe_refusals(&last)
+            describe_refusals(&last),
+            bench.withdrawal().describe_trace(&trace_id)
         )
         .into()),
     }
@@ -74,7 +75,11 @@ pub(super) fn test_end_to_end(bench: &TestContext<'_>) -> Result<TestOutcome, Ca
     if !decisions
         .any(|step| text_field(step, "agent") == PROBE && text_field(step, "outcome") == "approved")
     {
-        return Err(format!("the trace {trace_id} has no approved decision of the probe").into());
+        return Err(format!(
+            "the trace {trace_id} has no approved decision of the probe{}",
+            bench.withdrawal().describe_trace(&trace_id)
+        )
+        .into());
     }
     for signal in list_steps(&trace, "signal") {
         let mut deliveries = array_field(signal, "deliveries").iter();

@@ -90,6 +90,8 @@ pub(super) struct ProbeLease<'a> {
     revision: AtomicU64,
     /// Whether an earlier run may have left something behind.
     pub(super) has_leftover: bool,
+    /// The run that had it before and did not give it back.
+    pub(super) taken_over: Option<String>,
 }
 
 /// The host has another revision than the one that a change expects.
@@ -114,6 +116,7 @@ impl<'a> ProbeLease<'a> {
             since: Millis::now(),
             revision: AtomicU64::new(0),
             has_leftover: false,
+            taken_over: None,
         };
         let begun = Instant::now();
         let mut activity = ActivityWatch::default();
@@ -125,6 +128,7 @@ impl<'a> ProbeLease<'a> {
             let is_free = !is_used || left.includes(holder.as_ref());
             let expected = holder.as_ref().map_or(0, |holder| holder.revision);
             let quiet = holder.as_ref().map_or(QUIET_WITHOUT_LEASE, |_| QUIET);
+            let before = holder.as_ref().map(|holder| holder.run.clone());
             let user = holder.map_or(ProbeUser::Unnamed, ProbeUser::Run);
             if is_free || activity.observe(probe.client)? >= quiet {
                 if !is_noted {
@@ -136,6 +140,7 @@ impl<'a> ProbeLease<'a> {
                     let revision = read_revision(&answer.into_success()?);
                     lease.revision = AtomicU64::new(revision);
                     lease.has_leftover = left.has_any || probe.is_known()?;
+                    lease.taken_over = before;
                     return Ok(Some(lease));
                 }
                 // Another run was first.
@@ -151,6 +156,11 @@ impl<'a> ProbeLease<'a> {
             std::thread::sleep(PAUSE);
         }
         Ok(None)
+    }
+
+    /// The id of this run, which is that of a trace too.
+    pub(super) fn run(&self) -> &str {
+        &self.run
     }
 
     fn write(&self, expected: u64) -> Result<Answer, ClientError> {

@@ -1,11 +1,11 @@
 //! `ark validate`: the tests that a host must pass after a deployment, with a probe agent of their own, and what else an operator wants to know
 //! then.
 //!
-//! Invariants: every test asks the host and can fail. The probe is removed at the end; what was begun is in the journal first, so that the next
-//! run removes what a killed one left. One run at a time has the probe of a host, by a lease at the host. No trade is approved on record, so no
-//! position is opened.
+//! Invariants: every test asks the host and can fail. What it reads beside the API is the same host's. The probe is removed at the end; what was begun is
+//! in the journal first, so that the next run removes what a killed one left. One run at a time has the probe of a host, by a lease at the host. No trade
+//! is approved on record; where a host does so all the same, or holds a proposal, it is taken back.
 //!
-//! Reading order: [`validate_host`], the table [`CASES`], [`probe`], [`lease`], then the rooms of the categories, [`report`].
+//! Reading order: [`validate_host`], [`places`], the table [`CASES`], [`probe`], [`lease`], then the rooms of the categories, [`withdrawal`], [`report`].
 //!
 //! Must not know: the host's own types, SQL, how anything is printed.
 
@@ -16,28 +16,33 @@ mod flow;
 mod isolation;
 mod lease;
 mod own_journal;
+mod places;
 mod probe;
 mod report;
 mod state;
 mod watchdog;
+mod withdrawal;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ark_client::{ClientError, HostClient};
+use ark_client::{Answer, ClientError, HostClient};
 use ark_model::ids::Millis;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::journal::{Journal, JournalError, JournalOwner, OWN_JOURNAL};
 
 pub(crate) use access::{find_proposing_refusal, find_refusal};
 pub use lease::{LeaseHolder, ProbeUser};
+pub(crate) use places::{check_data_dir, check_telemetry};
 pub use report::{CaseCounts, CaseResult, CaseStatus, ValidationReport};
 
 use lease::{LeaseState, LeftRuns, ProbeLease};
 use probe::ValidationProbe;
+use withdrawal::{Withdrawal, Withdrawn};
 
 /// What is said of a probe that is not the one that this run uploaded.
 const REMOVED: &str = "somebody else has removed or replaced the probe";
@@ -71,6 +76,24 @@ pub enum ValidateError {
     /// A token may not do what a validation does. Nothing was begun.
     #[error("nothing was begun: {0}")]
     Access(String),
+    /// What is read beside the API is another host's. Nothing was begun.
+    #[error(
+        "nothing was begun: the host that answers at {url} ({answering}) is not the one of {option} {place} ({other}); correct --url or {option}, so that both are those of the host that is validated, or {without}"
+    )]
+    OtherHost {
+        /// The address.
+        url: String,
+        /// What answers there.
+        answering: String,
+        /// The option that names the other place.
+        option: &'static str,
+        /// The place.
+        place: String,
+        /// What is there.
+        other: String,
+        /// How to do without.
+        without: &'static str,
+    },
     /// Another validation uses the probe, for longer than this one waits.
     #[error(
         "another validation of the host goes on ({0}), and there can be one at a time: wait for its end, then run this again"
@@ -112,28 +135,36 @@ pub enum ValidationEvent<'a> {
     Begun(&'a str),
     /// Another validation is waited for.
     Waiting(&'a str),
+    /// A validation has proposed something that stays open at the host.
+    LeftOpen(&'a str),
     /// A test has ended.
     Ended(&'a CaseResult),
 }
 
-/// Why a test fails.
-struct CaseFailure(String);
+/// Why a test does not pass.
+#[derive(Debug, PartialEq, Eq)]
+enum CaseFailure {
+    /// The host does not do what it must.
+    Problem(String),
+    /// The validation is to stop, so that the test says nothing.
+    Interrupted,
+}
 
 impl From<String> for CaseFailure {
     fn from(problem: String) -> Self {
-        Self(problem)
+        Self::Problem(problem)
     }
 }
 
 impl From<&str> for CaseFailure {
     fn from(problem: &str) -> Self {
-        Self(problem.to_owned())
+        Self::Problem(problem.to_owned())
     }
 }
 
 impl From<ClientError> for CaseFailure {
     fn from(error: ClientError) -> Self {
-        Self(error.to_string())
+        Self::Problem(error.to_string())
     }
 }
 
@@ -145,14 +176,41 @@ struct TestContext<'a> {
     submitter: &'a HostClient,
     probe: ValidationProbe<'a>,
     options: &'a ValidateOptions,
+    /// The trace of what this run proposes itself, by which the next run finds what a killed one left open: the journal names it.
+    trace: &'a str,
     /// Sets the proposals of this run apart from those of another: an agent that proposes the identical action again and again is denied.
     run: Millis,
 }
 
-/// What a test saw that makes it pass; `None`: it was not made, for the reason in the text.
+/// What a test saw that makes it pass, or why it was not made.
+#[derive(Debug, PartialEq, Eq)]
 enum TestOutcome {
     Passed(String),
     Skipped(String),
+}
+
+impl<'a> TestContext<'a> {
+    /// Proposes something on record, in the trace of this run. Returns the decision. Where there is no answer, nothing of what the host may have decided
+    /// stays.
+    fn propose_recorded(&self, action: &Value) -> Result<Value, CaseFailure> {
+        let mut action = action.clone();
+        action["trace_id"] = Value::from(self.trace);
+        let answer = self
+            .submitter
+            .send_json("POST", "/v1/actions", &[], &action)
+            .and_then(Answer::into_success);
+        answer.map_err(|error| {
+            format!("{error}{}", self.withdrawal().describe_trace(self.trace)).into()
+        })
+    }
+
+    /// Takes back what the host wrongly approved or held.
+    fn withdrawal(&self) -> Withdrawal<'a> {
+        Withdrawal {
+            client: self.client,
+            submitter: self.submitter,
+        }
+    }
 }
 
 /// A test: its category, its name, and what makes it.
@@ -301,8 +359,15 @@ pub fn validate_host(
         client,
         submitter,
         patience: options.patience,
+        stop,
     };
     access::check_tokens(client, submitter)?;
+    if let Some(data_dir) = &options.data_dir {
+        check_data_dir(client, data_dir)?;
+    }
+    if let Some(telemetry) = &options.telemetry {
+        check_telemetry(client, telemetry)?;
+    }
     let (path, owner) = (&options.journal, owner_for(client));
     let opened = own_journal::open_own::<ProbeEntry>(path, &owner, options.patience, stop, tell)?;
     let Some((mut journal, entries)) = opened else {
@@ -327,13 +392,14 @@ pub fn validate_host(
         submitter,
         probe,
         options,
+        trace: lease.run(),
         run: Millis::now(),
     };
     let (is_over, ended) = mpsc::channel();
     let made = std::thread::scope(|scope| {
         let lease = &lease;
         scope.spawn(move || lease.keep_renewed(&ended));
-        let made = make_tests(&bench, lease, &cases, stop, tell);
+        let made = make_tests(&bench, lease, &left, &cases, tell);
         drop(is_over);
         made
     });
@@ -363,14 +429,18 @@ fn report_rest(cases: &[&TestCase], made: Vec<CaseResult>, interrupted: bool) ->
 fn make_tests(
     bench: &TestContext<'_>,
     lease: &ProbeLease<'_>,
+    left: &LeftRuns,
     cases: &[&TestCase],
-    stop: &AtomicBool,
     tell: &mut dyn FnMut(ValidationEvent<'_>),
 ) -> Result<Result<Vec<CaseResult>, ValidateError>, ValidateError> {
     let probe = &bench.probe;
     if lease.has_leftover {
         tell(ValidationEvent::Begun("removing what an earlier run left"));
         probe.remove_probe()?;
+        let runs = left.runs.iter().map(String::as_str);
+        let runs = runs.chain(lease.taken_over.as_deref());
+        let open = bench.withdrawal().withdraw_left(runs)?;
+        tell_open(&open, &[], tell);
     }
     tell(ValidationEvent::Begun("uploading the probe"));
     let uploaded = probe.upload_probe();
@@ -384,7 +454,7 @@ fn make_tests(
     }
     let mut results = Vec::new();
     for case in cases {
-        if uploaded.is_err() || disturbance.is_some() || stop.load(Ordering::Relaxed) {
+        if uploaded.is_err() || disturbance.is_some() || probe.is_stopped() {
             break;
         }
         tell(ValidationEvent::Begun(case.name));
@@ -406,14 +476,28 @@ fn make_tests(
         LeaseState::Taken(_) => false,
         LeaseState::Gone => serving.is_some() && probe.find_serving()? == serving,
     };
-    if is_own {
+    let open = if is_own {
         probe.remove_probe()?;
-    }
+        bench.withdrawal().withdraw_left([lease.run()])?
+    } else {
+        bench.withdrawal().withdraw_trace(lease.run())?
+    };
+    tell_open(&open, &results, tell);
     Ok(match (disturbance, uploaded) {
         (Some(disturbance), _) => Err(ValidateError::Disturbed(disturbance)),
         (None, Err(error)) => Err(error.into()),
         (None, Ok(())) => Ok(results),
     })
+}
+
+/// Tells of what stays open at the host, but for what a test that failed has named.
+fn tell_open(open: &[Withdrawn], made: &[CaseResult], tell: &mut dyn FnMut(ValidationEvent<'_>)) {
+    for one in open {
+        let is_named = made.iter().any(|result| one.is_named_in(&result.detail));
+        if !is_named && let Some(text) = one.describe() {
+            tell(ValidationEvent::LeftOpen(&text));
+        }
+    }
 }
 
 /// What somebody else did to the probe, if the host shows that. `wanted`: the version of the probe that must serve; `None`: it is not looked at.
@@ -435,24 +519,20 @@ fn find_disturbance(
     (probe.find_serving().ok()? != Some(wanted)).then(|| REMOVED.to_owned())
 }
 
-/// The report of a validation that ended with an error: what was made by then, and the rest of the categories' tests as not made.
-///
-/// # Errors
-/// There is no such category.
-pub fn report_error(
+/// The report of a validation that did not come to its end: what was made by then, and the rest of the categories' tests as not made. `error`: why, or that
+/// it goes on. Of categories that there are not it has no tests.
+#[must_use]
+pub fn report_unfinished(
     categories: &[String],
     made: Vec<CaseResult>,
-    error: &ValidateError,
-) -> Result<ValidationReport, ValidateError> {
+    error: &str,
+) -> ValidationReport {
+    let cases = select_cases(categories).unwrap_or_default();
     let mut results = made;
-    for case in select_cases(categories)?.iter().skip(results.len()) {
+    for case in cases.iter().skip(results.len()) {
         let reason = "the validation ended before it with an error".to_owned();
         let outcome = Ok(TestOutcome::Skipped(reason));
         results.push(CaseResult::new(case, outcome, Duration::ZERO));
     }
-    Ok(ValidationReport::new(
-        results,
-        false,
-        Some(error.to_string()),
-    ))
+    ValidationReport::new(results, false, Some(error.to_owned()))
 }

@@ -1,5 +1,6 @@
 //! The probe: an agent of the validation's own, which is uploaded, used and removed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_client::members::{array_field, text_field};
@@ -10,6 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::quarantines::VALIDATION_PROBE;
+
+use super::CaseFailure;
 
 /// The probe's name. No agent of an operator has it.
 pub(super) const PROBE: &str = VALIDATION_PROBE;
@@ -34,6 +37,8 @@ pub(super) struct ValidationProbe<'a> {
     pub(super) submitter: &'a HostClient,
     /// How long something that must come is waited for.
     pub(super) patience: Duration,
+    /// Whether the validation is to stop.
+    pub(super) stop: &'a AtomicBool,
 }
 
 impl ValidationProbe<'_> {
@@ -111,11 +116,32 @@ impl ValidationProbe<'_> {
         }
     }
 
-    pub(super) fn is_quarantined(&self) -> Result<bool, ClientError> {
+    /// The probe's quarantine, if it is in one.
+    pub(super) fn find_quarantine(&self) -> Result<Option<Value>, ClientError> {
         let status = self.client.get("/v1/watchdog")?.into_success()?;
-        Ok(array_field(&status, "quarantines")
-            .iter()
-            .any(|one| text_field(one, "agent") == PROBE))
+        let mut quarantines = array_field(&status, "quarantines").iter();
+        let found = quarantines.find(|one| text_field(one, "agent") == PROBE);
+        Ok(found.cloned())
+    }
+
+    pub(super) fn is_quarantined(&self) -> Result<bool, ClientError> {
+        Ok(self.find_quarantine()?.is_some())
+    }
+
+    /// Whether the validation is to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Ends the wait of a test where the validation is to stop.
+    ///
+    /// # Errors
+    /// [`CaseFailure::Interrupted`].
+    pub(super) fn check_stop(&self) -> Result<(), CaseFailure> {
+        if self.is_stopped() {
+            return Err(CaseFailure::Interrupted);
+        }
+        Ok(())
     }
 
     /// Orders something of the probe: `quarantine` or `restore`.
@@ -159,15 +185,19 @@ impl ValidationProbe<'_> {
     }
 
     /// Repeats a look-up until it finds something or the time limit passes.
+    ///
+    /// # Errors
+    /// The host does not answer, or the validation is to stop.
     pub(super) fn wait_for<T>(
         &self,
         mut look: impl FnMut() -> Result<Option<T>, ClientError>,
-    ) -> Result<Option<T>, ClientError> {
+    ) -> Result<Option<T>, CaseFailure> {
         let until = Instant::now() + self.patience;
         loop {
             if let Some(found) = look()? {
                 return Ok(Some(found));
             }
+            self.check_stop()?;
             if Instant::now() >= until {
                 return Ok(None);
             }

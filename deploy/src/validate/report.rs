@@ -43,7 +43,11 @@ impl CaseResult {
         let (status, detail) = match outcome {
             Ok(TestOutcome::Passed(detail)) => (CaseStatus::Passed, detail),
             Ok(TestOutcome::Skipped(reason)) => (CaseStatus::Skipped, reason),
-            Err(CaseFailure(problem)) => (CaseStatus::Failed, problem),
+            Err(CaseFailure::Problem(problem)) => (CaseStatus::Failed, problem),
+            Err(CaseFailure::Interrupted) => (
+                CaseStatus::Skipped,
+                "the validation was interrupted in it".to_owned(),
+            ),
         };
         Self {
             category: case.category,

@@ -35,7 +35,7 @@ pub(super) fn test_missed_heartbeat(bench: &TestContext<'_>) -> Result<TestOutco
     bench.probe.set_key("silent", &json!(true))?;
     let stopped = Instant::now();
     let mut noticed = Ok(None);
-    while stopped.elapsed() < ALERT_WITHIN {
+    while stopped.elapsed() < ALERT_WITHIN && !bench.probe.is_stopped() {
         match last_alert(bench) {
             Ok(last) if last > before => {
                 noticed = Ok(Some(stopped.elapsed()));
@@ -56,7 +56,11 @@ pub(super) fn test_missed_heartbeat(bench: &TestContext<'_>) -> Result<TestOutco
             .post_order("restore")
             .and_then(Answer::into_success)?;
     }
-    match noticed? {
+    let noticed = noticed?;
+    if noticed.is_none() {
+        bench.probe.check_stop()?;
+    }
+    match noticed {
         Some(after) => Ok(TestOutcome::Passed(format!(
             "an alert {:.1} s after the heart stopped",
             after.as_secs_f64()
@@ -108,9 +112,15 @@ impl TimedLoop {
         self.rounds >= self.wanted
     }
 
-    /// Takes how long ago the last round was. Too long ago fails the test.
-    fn take_age(&mut self, age: Duration) -> Result<(), CaseFailure> {
-        if age > self.interval + self.interval.max(SLACK) {
+    /// The longest time between two rounds.
+    fn longest_allowed(&self) -> Duration {
+        self.interval + self.interval.max(SLACK)
+    }
+
+    /// Takes how long ago the last round was, as the host says it after the loop was timed for so long. Too long ago fails the test, and so does a host
+    /// whose last round is never another one.
+    fn take_age(&mut self, age: Duration, elapsed: Duration) -> Result<(), CaseFailure> {
+        if age > self.longest_allowed() {
             return Err(format!(
                 "no {} for {:.1} s, and the interval is {:.1} s",
                 self.what,
@@ -122,6 +132,17 @@ impl TimedLoop {
         self.rounds += u32::from(self.last.is_some_and(|last| age < last));
         self.last = Some(age);
         self.longest = self.longest.max(age);
+        if !self.is_done() && elapsed > self.longest_allowed() * (self.wanted + 1) {
+            return Err(format!(
+                "{} of {} rounds seen in {} s: the time of the last {} is not that of another one, and the interval is {:.1} s",
+                self.rounds,
+                self.wanted,
+                elapsed.as_secs(),
+                self.what,
+                self.interval.as_secs_f64()
+            )
+            .into());
+        }
         Ok(())
     }
 
@@ -167,13 +188,17 @@ pub(super) fn test_intervals(bench: &TestContext<'_>) -> Result<TestOutcome, Cas
         .into());
     }
     heartbeats.last = last;
+    let begun = Instant::now();
     // Each round ends with a sign, or when that is so late that the test fails.
     while !(heartbeats.is_done() && checks.is_done()) {
+        bench.probe.check_stop()?;
         let status = read_status(bench)?;
-        heartbeats.take_age(last_sign(&status).ok_or("the probe does not serve")?)?;
+        let elapsed = begun.elapsed();
+        let sign = last_sign(&status).ok_or("the probe does not serve")?;
+        heartbeats.take_age(sign, elapsed)?;
         let checked = read_millis(&status, "/last_check_ms_ago");
-        checks
-            .take_age(checked.ok_or("the status does not say when the Graveyard was checked")?)?;
+        let checked = checked.ok_or("the status does not say when the Graveyard was checked")?;
+        checks.take_age(checked, elapsed)?;
         std::thread::sleep(PAUSE);
     }
     Ok(TestOutcome::Passed(format!(
@@ -200,4 +225,48 @@ fn last_sign(status: &Value) -> Option<Duration> {
     let mut agents = array_field(status, "agents").iter();
     let probe = agents.find(|agent| text_field(agent, "name") == PROBE)?;
     read_millis(probe, "/health/last_sign_ms_ago")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build_loop(wanted: u32) -> TimedLoop {
+        let status = json!({"intervals": {"agents_ms": 4000}});
+        TimedLoop::new(&status, ("agents_ms", "heartbeat"), wanted).unwrap()
+    }
+
+    /// What a loop says to an age, after so long.
+    fn take(timed: &mut TimedLoop, age_ms: u64, elapsed_s: u64) -> Option<String> {
+        let age = Duration::from_millis(age_ms);
+        match timed.take_age(age, Duration::from_secs(elapsed_s)) {
+            Ok(()) => None,
+            Err(CaseFailure::Problem(problem)) => Some(problem),
+            Err(CaseFailure::Interrupted) => panic!("nothing stops it"),
+        }
+    }
+
+    #[test]
+    fn a_last_round_that_is_never_another_one_fails_in_time() {
+        let mut timed = build_loop(2);
+        // Always the same, e.g. from a proxy that caches the answer: young enough, and no round is ever seen.
+        for elapsed in 0..=24 {
+            assert_eq!(take(&mut timed, 100, elapsed), None, "{elapsed}");
+        }
+        let failed = take(&mut timed, 100, 25).unwrap();
+        assert!(failed.starts_with("0 of 2 rounds seen in 25 s"), "{failed}");
+        // As late as it may be: each round within its bound.
+        let mut timed = build_loop(2);
+        for (age, elapsed) in [(7900, 7), (0, 8), (8000, 16), (0, 16), (8000, 24)] {
+            assert_eq!(take(&mut timed, age, elapsed), None, "{elapsed}");
+        }
+        assert!(timed.is_done());
+        assert_eq!(
+            take(&mut timed, 100, 600),
+            None,
+            "the other loop is waited for"
+        );
+        let late = take(&mut timed, 8001, 601).unwrap();
+        assert!(late.contains("no heartbeat for 8.0 s"), "{late}");
+    }
 }

@@ -151,7 +151,14 @@ const SERVER_LAYERS: &[&[&str]] = &[
 /// The crate with rooms that reach a live host as any client does.
 const DEPLOY: &str = "deploy";
 /// Those rooms of [`DEPLOY`], and the crates that they must not name.
-const CLIENT_ROOMS: &[&str] = &["journal", "prometheus", "proposal", "synthetic", "validate"];
+const CLIENT_ROOMS: &[&str] = &[
+    "event_lines",
+    "journal",
+    "prometheus",
+    "proposal",
+    "synthetic",
+    "validate",
+];
 /// See [`CLIENT_ROOMS`].
 const HOST_CRATES: &[&str] = &["ark_host", "ark_runtime", "ark_store"];
 

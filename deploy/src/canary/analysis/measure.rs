@@ -10,8 +10,8 @@ use ark_model::meters::UnjudgedReason;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::exchange::hosts::identity::find_host_process_name;
 use crate::haproxy::{HaproxyClient, HaproxyError, ServerStatus};
+use crate::host_identity::find_host_process_name;
 use crate::prometheus::PrometheusClient;
 use crate::quarantines::{QuarantineMark, read_quarantines};
 

@@ -123,7 +123,8 @@ pub(crate) fn clear_partial_copies(
 }
 
 /// Has the new version judge the decisions of a snapshot again; where it would migrate the database, after it has done so with a copy beside the
-/// snapshot, which is removed unless some are judged otherwise. Returns how many there are.
+/// snapshot, which is removed unless some are judged otherwise. Returns how many were judged alike: those that were denied because a policy failed
+/// are not judged again. An empty log, or one with none but such, is no problem.
 pub(crate) fn replay_snapshot(
     binary: &Path,
     snapshot: &Path,
@@ -155,7 +156,7 @@ pub(crate) fn replay_snapshot(
     replayed
 }
 
-/// Has the new version judge the decisions of a data directory again. Returns how many there are.
+/// Has the new version judge the decisions of a data directory again. Returns how many were judged alike.
 fn replay_directory(
     binary: &Path,
     data_dir: &Path,
@@ -173,7 +174,7 @@ fn replay_directory(
         ask_binary(binary, &args, REPLAY_TIMEOUT, stop)?;
     let same = replayed.identical + replayed.failures;
     if succeeded && same == replayed.decisions {
-        return Ok(replayed.decisions);
+        return Ok(replayed.identical);
     }
     Err(ExchangeError::Replay(format!(
         "{} of {} differ; `ark audit replay --data-dir {dir}` of the new version lists them",
@@ -329,6 +330,23 @@ mod tests {
         std::fs::write(&program, format!("#!/bin/sh\necho '{prints}'\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         program
+    }
+
+    #[test]
+    fn decisions_that_were_not_judged_again_stop_no_exchange_and_are_not_counted_as_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let stop = AtomicBool::new(false);
+        let replay = |decisions: u64, identical: u64, failures: u64| {
+            let counts = serde_json::json!({"decisions": decisions, "identical": identical, "failures": failures});
+            let program = write_program(dir.path(), &counts.to_string());
+            replay_directory(&program, dir.path(), &stop)
+        };
+        // An empty log, and one of a host whose policies have failed since its first decision.
+        assert_eq!(replay(0, 0, 0).unwrap(), 0);
+        assert_eq!(replay(3, 0, 3).unwrap(), 0);
+        assert_eq!(replay(5, 3, 2).unwrap(), 3);
+        let differs = replay(5, 3, 1).unwrap_err();
+        assert!(differs.to_string().contains("1 of 5 differ"), "{differs}");
     }
 
     #[test]

@@ -1,24 +1,15 @@
-//! Whether an address and a data directory are those of one host: each process of a host has a name, made by chance at its start, which stands in its
-//! answer to `/readyz` and in the lock's file of its data directory. A front shows that of its owner, and is refused: it is ready also while requests are
+//! Whether what answers at an address is the host of a data directory, before an exchange begins. A front is refused: it is ready also while requests are
 //! parked, so that nobody learns from it whether the host is.
 //!
 //! Must not know: what is done with the host.
 
 use std::path::Path;
-use std::time::Duration;
 
 use ark_client::HostClient;
-use ark_client::members::text_field;
 use ark_host::front::is_front_readiness;
-use ark_store::{HostProcess, find_host_instance, find_host_process};
-use serde_json::Value;
 
 use crate::exchange::error::ExchangeError;
-
-/// How often host and directory are asked before a difference counts: the host may be starting again.
-const TRIES: u32 = 5;
-/// The pause between two of them.
-const PAUSE: Duration = Duration::from_millis(300);
+use crate::host_identity::find_other_holder;
 
 /// Refuses where the host that answers at the address is not the one that holds the data directory, and where a front answers. Where none answers, or a host
 /// of an earlier version does not say it, nothing is refused.
@@ -29,60 +20,15 @@ pub(crate) fn check_same_host(client: &HostClient, data_dir: &Path) -> Result<()
     {
         return Err(ExchangeError::Front(client.url().to_owned()));
     }
-    let mut left = TRIES;
-    loop {
-        let Some((answering, holder)) = find_difference(client, data_dir) else {
-            return Ok(());
-        };
-        left -= 1;
-        if left == 0 {
-            return Err(ExchangeError::OtherHost {
-                url: client.url().to_owned(),
-                answering,
-                data_dir: data_dir.to_owned(),
-                holder,
-            });
-        }
-        std::thread::sleep(PAUSE);
+    match find_other_holder(client, data_dir) {
+        None => Ok(()),
+        Some(found) => Err(ExchangeError::OtherHost {
+            url: client.url().to_owned(),
+            answering: found.answering,
+            data_dir: data_dir.to_owned(),
+            holder: found.other,
+        }),
     }
-}
-
-/// What answers at the address and what holds the data directory, in words, where these are two.
-fn find_difference(client: &HostClient, data_dir: &Path) -> Option<(String, String)> {
-    let ready = client.get("/readyz").ok()?.body;
-    let answering = read_instance(&ready);
-    let is_host = ready.get("graveyard_vectors").is_some();
-    if answering.is_none() && !is_host {
-        return None;
-    }
-    let described = answering.map_or_else(
-        || "of an earlier version, which does not name its process".to_owned(),
-        |instance| format!("instance {instance}"),
-    );
-    let holder = match find_host_process(data_dir) {
-        HostProcess::None => return Some((described, "no process holds it".to_owned())),
-        HostProcess::Found(pid) => format!("process {pid} holds it"),
-        HostProcess::Hidden => "a process that cannot be seen from here holds it".to_owned(),
-    };
-    let held = find_host_instance(data_dir)?;
-    if answering? == held {
-        return None;
-    }
-    Some((described, format!("{holder}, instance {held}")))
-}
-
-/// The name of the process of the host at the address, also through a front; `None`: it does not answer, or does not say it.
-pub(crate) fn find_host_process_name(client: &HostClient) -> Option<String> {
-    let ready = client.get("/readyz").ok()?.body;
-    read_instance(&ready).map(str::to_owned)
-}
-
-/// The name of the host that answers, or of the owner of the front that does.
-fn read_instance(ready: &Value) -> Option<&str> {
-    ["instance", "owner_instance"]
-        .into_iter()
-        .map(|name| text_field(ready, name))
-        .find(|instance| !instance.is_empty())
 }
 
 #[cfg(test)]

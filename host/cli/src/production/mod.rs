@@ -6,6 +6,7 @@ pub(crate) mod check;
 mod host_commands;
 pub(crate) mod interrupts;
 mod journals;
+mod junit_file;
 pub(crate) mod rollback;
 pub(crate) mod synthetic;
 mod telemetry;

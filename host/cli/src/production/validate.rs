@@ -1,27 +1,26 @@
 //! `ark validate`: the tests that a host must pass after a deployment.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use ark_client::HostClient;
 use ark_deploy::VALIDATION_PROBE;
 use ark_deploy::exchange::{HostClients, rehearse_validation};
 use ark_deploy::validate::{
     CaseResult, CaseStatus, ValidateOptions, ValidationEvent, ValidationReport, list_cases,
-    report_error, validate_host,
+    report_unfinished, validate_host,
 };
 use clap::Args;
 
 use crate::client::connection::Connection;
-use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice};
+use crate::output::{StatusLine, describe_error, exit_code, print_json, print_line, print_notice};
 use crate::usage::{UsageError, ensure_usage};
 
 use super::interrupts::watch_interrupts;
 use super::journals::choose_journal;
+use super::junit_file::JunitFile;
 use super::report_problems;
 use super::telemetry::{TelemetryChoice, find_telemetry};
 
@@ -64,33 +63,23 @@ pub(crate) struct ValidateArgs {
 }
 
 pub(crate) fn run_command(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
-    ensure_usage!(
-        (1..=MAX_PATIENCE).contains(&args.patience),
-        "--patience {}: give 1 to {MAX_PATIENCE} seconds",
-        args.patience
-    );
-    let cases = list_cases(&args.category).map_err(UsageError::new)?;
-    if let Some(path) = args.junit.as_ref().filter(|_| !args.dry_run) {
-        // Before anything is asked of the host: its results would be lost.
-        File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(|error| {
-                UsageError(format!(
-                    "--junit {}: {error}; name a file in a directory that is there and that this user may write to",
-                    path.display()
-                ))
-            })?;
-    }
-    if let Some(data_dir) = args.data_dir.as_ref().filter(|_| !args.dry_run) {
-        ensure_usage!(
-            data_dir.is_dir(),
-            "--data-dir {}: there is no such directory; give the directory of the host's data (data_dir of its configuration), or leave the option out",
-            data_dir.display()
-        );
-    }
-    let (client, submitter, options) = report_problems(args.json, prepare_validation(args))?;
+    let junit = args.junit.as_ref().filter(|_| !args.dry_run);
+    // Before anything else: it may have the results of an earlier run.
+    let junit = junit
+        .map(|path| JunitFile::begin(path, &args.category))
+        .transpose()?;
+    let prepared =
+        check_arguments(args).and_then(|()| report_problems(args.json, prepare_validation(args)));
+    let (client, submitter, options) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            if let Some(junit) = &junit {
+                let report = report_unfinished(&args.category, Vec::new(), &describe_error(&error));
+                write_junit(junit, &report);
+            }
+            return Err(error);
+        }
+    };
     if args.dry_run {
         let clients = HostClients {
             client: &client,
@@ -98,6 +87,7 @@ pub(crate) fn run_command(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
         };
         let rehearsed = rehearse_validation(clients, &options, args.junit.as_deref());
         report_problems(args.json, rehearsed.map_err(Into::into))?;
+        let cases = list_cases(&args.category).map_err(UsageError::new)?;
         if args.json {
             print_json(&cases)?;
         } else {
@@ -124,7 +114,7 @@ pub(crate) fn run_command(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
                     line.show(name);
                 }
             }
-            ValidationEvent::Waiting(text) => {
+            ValidationEvent::Waiting(text) | ValidationEvent::LeftOpen(text) => {
                 if let Some(line) = line.borrow_mut().as_mut() {
                     line.clear();
                 }
@@ -150,18 +140,43 @@ pub(crate) fn run_command(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
     let (report, error) = match validated {
         Ok(report) => (report, None),
         Err(error) => {
-            let report = report_error(&options.categories, results.take(), &error)?;
+            let made = results.take();
+            let report = report_unfinished(&options.categories, made, &error.to_string());
             (report, Some(error))
         }
     };
+    // Also where standard output takes nothing.
+    let written = junit.map(|junit| junit.write_report(&report));
     print_report(&report, args.json)?;
-    if let Some(path) = &args.junit {
-        std::fs::write(path, report.to_junit())
-            .with_context(|| format!("--junit {}", path.display()))?;
-    }
+    written.transpose()?;
     match error {
         None => Ok(exit_code(report.passed)),
         Some(error) => Err(error.into()),
+    }
+}
+
+/// Checks what the command line says by itself.
+fn check_arguments(args: &ValidateArgs) -> anyhow::Result<()> {
+    ensure_usage!(
+        (1..=MAX_PATIENCE).contains(&args.patience),
+        "--patience {}: give 1 to {MAX_PATIENCE} seconds",
+        args.patience
+    );
+    list_cases(&args.category).map_err(UsageError::new)?;
+    if let Some(data_dir) = args.data_dir.as_ref().filter(|_| !args.dry_run) {
+        ensure_usage!(
+            data_dir.is_dir(),
+            "--data-dir {}: there is no such directory; give the directory of the host's data (data_dir of its configuration), or leave the option out",
+            data_dir.display()
+        );
+    }
+    Ok(())
+}
+
+/// Writes the report of a command that fails otherwise, whose error is to be told.
+fn write_junit(junit: &JunitFile, report: &ValidationReport) {
+    if let Err(error) = junit.write_report(report) {
+        print_notice!("{}", describe_error(&error));
     }
 }
 

@@ -1,6 +1,6 @@
-//! A proxy in front of a host that alters what it answers, or what it is asked.
+//! Proxies in front of a host: one that alters what it answers, or what it is asked, and one that asks another host for one path.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -99,4 +99,35 @@ fn start_proxy(
         }
     });
     format!("http://{address}")
+}
+
+/// A proxy that asks `other` for one path, and `target` for everything else. A request has no body. Returns its address.
+pub(crate) fn start_splitting(target: &str, path: &'static str, other: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let (target, other) = (target.to_owned(), other.to_owned());
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let (target, other) = (target.clone(), other.clone());
+            std::thread::spawn(move || {
+                // A connection that ends early is the client's affair.
+                let _ = answer_split(client, &target, path, &other);
+            });
+        }
+    });
+    address.to_string()
+}
+
+/// Answers one request, then ends the connection.
+fn answer_split(client: TcpStream, target: &str, path: &str, other: &str) -> std::io::Result<()> {
+    let mut client = BufReader::new(client);
+    let mut head = String::new();
+    while client.read_line(&mut head)? > 0 && !head.ends_with("\r\n\r\n") {}
+    let is_other = head.starts_with(&format!("GET {path} "));
+    let mut server = TcpStream::connect(if is_other { other } else { target })?;
+    let end = "\r\nConnection: close\r\n\r\n";
+    server.write_all(head.trim_end().as_bytes())?;
+    server.write_all(end.as_bytes())?;
+    std::io::copy(&mut server, client.get_mut())?;
+    client.get_ref().shutdown(Shutdown::Both)
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::production::altering::start_splitting;
 use crate::production::canary::stage::CanaryFixture;
 use crate::production::validate::damaged::start_with_missed_objective;
 
@@ -48,7 +49,18 @@ fn the_validation_of_a_rollback_reads_the_objectives_and_says_which_one_is_misse
     promote_new(&stage);
     let (_dir, missing) = start_with_missed_objective();
     let missed = missing.telemetry.as_deref().expect("telemetry is on");
-    let missed = format!("http://{missed}");
+    // The telemetry of another host is refused by a dry run.
+    let foreign = format!("http://{missed}");
+    let output = begin(telemetry, &["--telemetry", &foreign, "--dry-run"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains(&format!("--telemetry {foreign}")) && told.contains("--telemetry off"),
+        "{told}"
+    );
+    assert_eq!(stage.serving(), "new");
+    // Its own, with objectives as of a host that misses one.
+    let missed = format!("http://{}", start_splitting(telemetry, "/slos", missed));
     let output = begin(telemetry, &["--telemetry", &missed]);
     let report = report_of(&output);
     assert_eq!(output.status.code(), Some(1), "{report:#}");

@@ -4,11 +4,11 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use ark_tests::{ark_program, run_ark, wait_until};
+use ark_tests::{TestDir, ark_program, run_ark, wait_until};
 
 use crate::production::canary::stage::CanaryFixture;
 
-use super::commands::{CONFIG, back_to_stable, report_of, run, upgrade, wait_phase};
+use super::commands::{CONFIG, back_to_stable, errors_of, report_of, run, upgrade, wait_phase};
 
 #[test]
 fn the_validation_of_an_upgrade_reads_the_objectives_that_the_host_shows() {
@@ -32,6 +32,21 @@ fn the_validation_of_an_upgrade_reads_the_objectives_that_the_host_shows() {
         let expected = format!("with the objectives at http://{address}");
         assert_eq!(lines.to_string().contains(&expected), is_read, "{lines:#}");
     }
+    // The telemetry of another host is refused before anything is done.
+    let other_dir = TestDir::new("");
+    let other = other_dir.start();
+    let foreign = other.telemetry.as_deref().expect("telemetry is on");
+    let foreign = format!("http://{foreign}");
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let more = [&["--telemetry", foreign.as_str()][..], dry_run].concat();
+        let refused = errors_of(upgrade(&stage, &more));
+        assert!(
+            refused.contains("nothing was changed")
+                && refused.contains(&format!("--telemetry {foreign}")),
+            "{refused}"
+        );
+    }
+    assert_eq!(stage.serving(), "stable");
     write(telemetry);
     let report = run(upgrade(&stage, &more));
     assert_eq!(report["upgraded"], true, "{report:#}");

@@ -12,7 +12,7 @@ use super::{
     CONFIG, assert_no_probe, assert_nothing_left, cases, command, url_of, validate,
     wait_for_store_check,
 };
-use crate::production::altering::start_altering;
+use crate::production::altering::{start_altering, start_splitting};
 
 #[test]
 fn a_history_longer_than_a_page_passes_and_its_gap_is_found() {
@@ -234,7 +234,10 @@ fn objectives_are_read_where_the_configuration_of_the_host_says() {
     let host = dir.start();
     let telemetry = host.telemetry.as_deref().expect("telemetry is on");
     let (_missing_dir, missing) = start_with_missed_objective();
-    let missed = missing.telemetry.as_deref().expect("telemetry is on");
+    let foreign = missing.telemetry.as_deref().expect("telemetry is on");
+    // The host's own telemetry, with objectives as of a host that misses one.
+    let missed = start_splitting(telemetry, "/slos", foreign);
+    let missed = missed.as_str();
     // The configured API and telemetry, more arguments, whether the test fails, and what it says.
     let rows: [(&str, &str, &[&str], bool, &str); 6] = [
         (&host.address, telemetry, &[], false, "too little"),
@@ -275,6 +278,18 @@ fn objectives_are_read_where_the_configuration_of_the_host_says() {
         );
         assert_eq!(output.status.code(), Some(i32::from(fails)), "{report:#}");
     }
+    // A configuration that names the telemetry of another host.
+    let output = command(&url_of(&host), &dir, &["--category", "beyond"])
+        .env("ARK_LISTEN", &host.address)
+        .env("ARK_TELEMETRY_LISTEN", foreign)
+        .output()
+        .expect("ark starts");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let error = report["error"].as_str().expect("an error");
+    assert!(
+        error.contains(&format!("--telemetry http://{foreign}")),
+        "{error}"
+    );
 }
 
 /// Each command line ends with 2, and what is told has the text.

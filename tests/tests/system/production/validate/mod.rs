@@ -6,6 +6,9 @@ mod ends;
 mod exclusive;
 mod one_journal;
 mod planted;
+mod same_host;
+mod stopped;
+mod taken_back;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
