@@ -122,9 +122,9 @@ impl Withdrawal<'_> {
     ///
     /// # Errors
     /// The host cannot be asked what there is.
-    pub(super) fn withdraw_left(
+    pub(super) fn withdraw_left<'a>(
         self,
-        runs: impl IntoIterator<Item = &'_ str>,
+        runs: impl IntoIterator<Item = &'a str>,
     ) -> Result<Vec<Withdrawn>, ClientError> {
         let mut found = Vec::new();
         for run in runs {
