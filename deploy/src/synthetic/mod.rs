@@ -146,7 +146,7 @@ pub enum SyntheticError {
     },
     /// The run was to stop while proposals of an earlier one were waited for.
     #[error(
-        "interrupted before the load began: {proposals} proposals of an earlier run may still be open; run the command again, it goes on by its journal"
+        "interrupted before the load began: of the proposals of an earlier run {proposals} may still be open; run the command again, it goes on by its journal"
     )]
     Interrupted {
         /// How many.
