@@ -16,7 +16,7 @@ pub(super) const ANSWER_TIME: Duration = AwaitedWork::Answer.timeout();
 pub(super) const LOOK_TIME: Duration = Duration::from_secs(10);
 /// A decision that no host has made: its report is refused, and only by its right if the token has none.
 const NO_DECISION: &str = "00000000-0000-7000-8000-000000000000";
-/// The states of an order of which nothing can be filled any more, and nothing was reported as filled.
+/// The states of an order that is not in the market any more. `filled` is none of them: it left a position.
 const ENDED_STATES: [&str; 3] = ["cancelled", "rejected", "expired"];
 
 /// Proposes an action under an idempotency key. The answer is the decision.
