@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable::{make_directory, sync_entry};
 
-/// The most bytes of the entries of a journal: that of rollbacks is their history, with a few thousand bytes each.
+/// The most bytes of a journal, which is read as a whole. That of rollbacks is their history, with a few thousand bytes each; the others are emptied.
 const MAX_JOURNAL: u64 = 64 << 20;
 
 /// The room that an exchange reserves in its journal before the host is stopped, in bytes: its entries from there on have a few hundred bytes each,
@@ -60,6 +60,18 @@ pub enum JournalError {
         /// What is wrong with it.
         cause: serde_json::Error,
     },
+    /// It has more than any run reads, as those of earlier versions can. Nothing in the file was changed.
+    #[error("the journal {path} has more than {most} bytes, which no run reads; undo by hand what its last lines began and did not end, then move it away and run the command again", path = path.display(), most = MAX_JOURNAL)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// With the next entry it would have more than any run reads.
+    #[error("the journal {path} is full: with the next entry it would have more than {most} bytes, which no run reads; the step was not begun: run the command again, which goes on by the journal, or move it away once nothing that it names is under way", path = path.display(), most = MAX_JOURNAL)]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another run uses it.
     #[error("another run uses the journal {path}; wait for its end{other}", path = path.display(), other = option.map_or_else(String::new, |option| format!(", or give another one with {option}")))]
     InUse {
@@ -77,7 +89,7 @@ impl JournalError {
             Self::File { option, .. }
             | Self::Foreign { option, .. }
             | Self::InUse { option, .. } => *option = named,
-            Self::Damaged { .. } => {}
+            Self::Damaged { .. } | Self::TooLarge { .. } | Self::Full { .. } => {}
         }
         self
     }
@@ -210,7 +222,7 @@ impl Journal {
         let found = owner
             .find_entries(&header, &text)
             .map_err(|ForeignOwner| foreign())?;
-        check_size(&text).map_err(failed)?;
+        check_size(path, &text)?;
         let begin = found.unwrap_or(text.len());
         let (entries, whole) = read_lines(path, text.get(begin..).unwrap_or_default())?;
         let is_empty = found.is_none();
@@ -258,7 +270,7 @@ impl Journal {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(failed(error)),
         };
-        check_size(&text).map_err(failed)?;
+        check_size(path, &text)?;
         let header = serde_json::to_string(owner).map_err(|error| failed(error.into()))? + "\n";
         let Ok(found) = owner.find_entries(&header, &text) else {
             return Err(JournalError::Foreign {
@@ -319,14 +331,21 @@ impl Journal {
     /// # Errors
     /// See [`JournalError`].
     pub fn record_entry(&mut self, entry: &impl Serialize) -> Result<(), JournalError> {
-        self.append_entry(entry)
+        let header = if self.is_empty { &self.header } else { "" };
+        let entry = serde_json::to_string(entry).map_err(|cause| self.make_error(cause.into()))?;
+        let line = format!("{header}{entry}\n");
+        let end = self.file.stream_position();
+        let end = end.map_err(|cause| self.make_error(cause))?;
+        if end.saturating_add(line.len() as u64) > MAX_JOURNAL {
+            return Err(JournalError::Full {
+                path: self.path.clone(),
+            });
+        }
+        self.append_line(&line, end)
             .map_err(|cause| self.make_error(cause))
     }
 
-    fn append_entry(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
-        let header = if self.is_empty { &self.header } else { "" };
-        let line = format!("{header}{}\n", serde_json::to_string(entry)?);
-        let end = self.file.stream_position()?;
+    fn append_line(&mut self, line: &str, end: u64) -> std::io::Result<()> {
         let written = self
             .file
             .write_all(line.as_bytes())
@@ -346,12 +365,13 @@ impl Journal {
     /// # Errors
     /// See [`JournalError`].
     pub fn clear_entries(&mut self) -> Result<(), JournalError> {
+        let emptied = self.file.set_len(0);
+        emptied.map_err(|cause| self.make_error(cause))?;
+        self.is_empty = true;
         let cleared = self
             .file
-            .set_len(0)
-            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .seek(SeekFrom::Start(0))
             .and_then(|_| self.file.sync_data());
-        self.is_empty = true;
         cleared.map_err(|cause| self.make_error(cause))
     }
 
@@ -364,13 +384,11 @@ impl Journal {
     }
 }
 
-fn check_size(text: &[u8]) -> std::io::Result<()> {
+fn check_size(path: &Path, text: &[u8]) -> Result<(), JournalError> {
     if text.len() as u64 > MAX_JOURNAL {
-        let problem = format!("it has more than {MAX_JOURNAL} bytes");
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::FileTooLarge,
-            problem,
-        ));
+        return Err(JournalError::TooLarge {
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }
@@ -538,8 +556,42 @@ mod tests {
             open(&path).unwrap_err(),
             Journal::read_entries::<u32>(&path, &build_owner()).unwrap_err(),
         ] {
-            assert!(refused.to_string().contains("more than"), "{refused}");
+            assert!(
+                matches!(refused, JournalError::TooLarge { .. }),
+                "{refused}"
+            );
+            let told = refused.to_string();
+            assert!(
+                told.contains("more than 67108864 bytes") && told.contains("move it away"),
+                "{told}"
+            );
         }
+    }
+
+    #[test]
+    fn a_journal_takes_no_entry_that_makes_it_larger_than_what_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let (mut journal, _) = open(&path).unwrap();
+        journal.record_entry(&1).unwrap();
+        let length = || std::fs::metadata(&path).unwrap().len();
+        // An entry of a digit has two bytes, with the end of its line.
+        journal.file.set_len(MAX_JOURNAL - 3).unwrap();
+        journal.file.seek(SeekFrom::End(0)).unwrap();
+        journal.record_entry(&2).unwrap();
+        assert_eq!(length(), MAX_JOURNAL - 1);
+        let refused = journal.record_entry(&3).unwrap_err();
+        assert!(matches!(refused, JournalError::Full { .. }), "{refused}");
+        let told = refused.to_string();
+        assert!(
+            told.contains("the step was not begun") && told.contains("run the command again"),
+            "{told}"
+        );
+        assert_eq!(length(), MAX_JOURNAL - 1, "nothing of it was written");
+        journal.clear_entries().unwrap();
+        journal.record_entry(&3).unwrap();
+        drop(journal);
+        assert_eq!(open(&path).unwrap().1, [3]);
     }
 
     #[test]

@@ -10,9 +10,17 @@ use serde_json::Value;
 use crate::proposal::SyntheticProposal;
 
 use super::SyntheticOptions;
+use super::requests::Abandoned;
 
 /// The share of ticks that must be sent within their period for the rate to be held.
 const MIN_ON_TIME: f64 = 0.95;
+/// The share of the ticks a second that were asked for.
+const MIN_RATE: f64 = 0.95;
+/// How late any tick may be: this, or [`MAX_LATE_PERIODS`] where that is longer. It is far above what a busy host needs, and far below a stall that
+/// its callers see.
+const MAX_LATE: Duration = Duration::from_secs(2);
+/// See [`MAX_LATE`].
+const MAX_LATE_PERIODS: u32 = 5;
 /// The most failures that a report lists.
 const MAX_FAILURES: usize = 100;
 
@@ -115,9 +123,12 @@ pub struct SyntheticReport {
 /// What a run saw.
 #[derive(Default)]
 pub(super) struct Observations {
-    pub(super) interrupted: bool,
+    /// Why the run ended before its last tick.
+    pub(super) ended_by: Option<Abandoned>,
     pub(super) ticks: u64,
     pub(super) period: Duration,
+    /// Ticks a second, as they were asked for.
+    pub(super) hz: f64,
     pub(super) elapsed: Duration,
     /// From the sending of the first tick to that of the last.
     pub(super) sending: Duration,
@@ -163,21 +174,49 @@ impl Observations {
     }
 
     fn prove_rate(&self) -> Proof {
+        let sent = self.lateness.len();
         let on_time = self
             .lateness
             .iter()
             .filter(|late| **late < self.period)
             .count();
-        let share = on_time as f64 / self.lateness.len().max(1) as f64;
+        let share = on_time as f64 / sent.max(1) as f64;
         let worst = self.lateness.iter().max().copied().unwrap_or_default();
+        let most = MAX_LATE.max(self.period * MAX_LATE_PERIODS);
+        // In a short run the lateness of the last tick alone would be another rate: less than a period is nothing.
+        let rate = find_rate(sent, self.sending.saturating_sub(self.period));
+        let is_whole = u64::try_from(sent).is_ok_and(|sent| sent >= self.ticks);
+        let mut told = vec![format!(
+            "{on_time} of {sent} ticks were sent within their period, the latest {:.0} ms late",
+            worst.as_secs_f64() * 1000.0
+        )];
+        if !is_whole {
+            let why = self
+                .ended_by
+                .map_or_else(String::new, |why| format!(": {why}"));
+            told.push(format!(
+                "only {sent} of {} ticks were sent{why}",
+                self.ticks
+            ));
+        }
+        if worst > most {
+            told.push(format!(
+                "none may be more than {:.0} ms late",
+                most.as_secs_f64() * 1000.0
+            ));
+        }
+        let is_slow = rate.is_some_and(|rate| rate < self.hz * MIN_RATE);
+        if is_slow {
+            told.push(format!(
+                "{:.2} were sent a second, not {}",
+                find_rate(sent, self.sending).unwrap_or_default(),
+                self.hz
+            ));
+        }
         Proof {
             name: "rate",
-            passed: !self.lateness.is_empty() && share >= MIN_ON_TIME,
-            detail: format!(
-                "{on_time} of {} ticks were sent within their period, the latest {:.0} ms late",
-                self.lateness.len(),
-                worst.as_secs_f64() * 1000.0
-            ),
+            passed: sent > 0 && is_whole && share >= MIN_ON_TIME && worst <= most && !is_slow,
+            detail: told.join("; "),
         }
     }
 
@@ -188,7 +227,9 @@ impl Observations {
             detail: match (self.left_open, self.untaken) {
                 (0, 0) => "every approved trade was cancelled, every held one rejected".to_owned(),
                 (0, later) => format!("{later} trades could be taken back only after the run"),
-                (open, _) => format!("{open} proposals may be open; the next run cancels them"),
+                (open, _) => {
+                    format!("{open} proposals may be open; the next run takes back what is")
+                }
             },
         }
     }
@@ -217,6 +258,7 @@ impl SyntheticReport {
         signals_through: String,
     ) -> Self {
         let sent = observed.lateness.len();
+        let interrupted = observed.ended_by == Some(Abandoned::Stopped);
         let proof = |name, passed, detail: String| Proof {
             name,
             passed,
@@ -253,8 +295,8 @@ impl SyntheticReport {
         let failures_left_out = failures.len().saturating_sub(MAX_FAILURES);
         failures.truncate(MAX_FAILURES);
         Self {
-            passed: !observed.interrupted && proofs.iter().all(|proof| proof.passed),
-            interrupted: observed.interrupted,
+            passed: !interrupted && proofs.iter().all(|proof| proof.passed),
+            interrupted,
             agent: options.agent.clone(),
             signals_through,
             ticks: observed.ticks,
@@ -301,6 +343,75 @@ mod tests {
             let found = find_rate(sent, Duration::from_millis(sending_ms));
             assert_eq!(found, rate, "{sent} ticks in {sending_ms} ms");
         }
+    }
+
+    #[test]
+    fn the_rate_is_held_by_all_ticks_without_a_stall() {
+        let ms = Duration::from_millis;
+        // 100 ticks at 10 Hz. The lateness of each, and what the last one has beyond 9.9 s is its own.
+        let observe = |late: &[u64]| {
+            let mut lateness = vec![ms(1); 100];
+            for (tick, late) in lateness.iter_mut().rev().zip(late) {
+                *tick = ms(*late);
+            }
+            Observations {
+                ticks: 100,
+                period: ms(100),
+                hz: 10.0,
+                sending: ms(9_900) + lateness.last().copied().unwrap_or_default(),
+                lateness,
+                ..Observations::default()
+            }
+        };
+        for (late, told) in [
+            (&[1][..], None),
+            (&[99], None),
+            // 5 of 100 are late, and the rate is held.
+            (&[1, 1_900, 1_900, 1_900, 1_900, 1_900], None),
+            (&[150; 6], Some("94 of 100 ticks")),
+            // A stall of few ticks.
+            (&[1, 2_001], Some("none may be more than 2000 ms late")),
+            // The end of the run is late: 99 periods in 10.7 s.
+            (&[800], Some("9.25 were sent a second, not 10")),
+        ] {
+            let proof = observe(late).prove_rate();
+            assert_eq!(proof.passed, told.is_none(), "{late:?}: {}", proof.detail);
+            let told = told.unwrap_or("100 ticks were sent within their period");
+            assert!(proof.detail.contains(told), "{late:?}: {}", proof.detail);
+        }
+        // At slow rates a tick may be a few periods late.
+        let slow = |late| Observations {
+            ticks: 200,
+            period: ms(2_000),
+            hz: 0.5,
+            sending: ms(398_000),
+            lateness: [vec![ms(1); 199], vec![ms(late)]].concat(),
+            ..Observations::default()
+        };
+        assert!(slow(10_000).prove_rate().passed);
+        assert!(!slow(10_001).prove_rate().passed);
+        for (ended_by, told) in [
+            (
+                Some(Abandoned::TimeOver),
+                "only 60 of 100 ticks were sent: the time of the run was over before the host had answered",
+            ),
+            (
+                Some(Abandoned::Stopped),
+                "only 60 of 100 ticks were sent: the run was stopped",
+            ),
+        ] {
+            let mut observed = observe(&[]);
+            observed.lateness.truncate(60);
+            observed.sending = ms(5_900);
+            observed.ended_by = ended_by;
+            let proof = observed.prove_rate();
+            assert!(
+                !proof.passed && proof.detail.contains(told),
+                "{}",
+                proof.detail
+            );
+        }
+        assert!(!Observations::default().prove_rate().passed);
     }
 
     #[test]

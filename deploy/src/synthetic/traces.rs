@@ -6,9 +6,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ark_client::members::{array_field, text_field};
-use ark_client::{Answer, HostClient};
+use ark_client::{Answer, ClientError, HostClient};
 use serde_json::Value;
 
+use super::calls::LOOK_TIME;
 use super::report::{Observations, SyntheticFailure};
 
 /// How long a trace may take to be complete.
@@ -73,6 +74,14 @@ struct Waiting {
 }
 
 impl Waiting {
+    fn begin(tick: SentTick) -> Self {
+        Self {
+            tick,
+            since: Instant::now(),
+            complete_since: None,
+        }
+    }
+
     /// Whether nothing more can come: a signal that the host takes by itself could still come twice.
     fn is_settled(&self) -> bool {
         let wait = match self.tick.signal_id {
@@ -80,6 +89,14 @@ impl Waiting {
             None => REPETITION,
         };
         self.complete_since.is_some_and(|at| at.elapsed() >= wait)
+    }
+
+    fn into_failure(self, problem: String) -> SyntheticFailure {
+        SyntheticFailure {
+            tick: self.tick.tick,
+            trace_id: self.tick.trace,
+            problem,
+        }
     }
 }
 
@@ -97,11 +114,12 @@ fn read_traces(client: &HostClient, sent: &Receiver<SentTick>) -> (usize, Vec<Sy
             Duration::ZERO
         };
         match sent.recv_timeout(pause) {
-            Ok(tick) => waiting.push_back(Waiting {
-                tick,
-                since: Instant::now(),
-                complete_since: None,
-            }),
+            // All that were sent meanwhile: a look may have taken long.
+            Ok(tick) => waiting.extend(
+                std::iter::once(tick)
+                    .chain(sent.try_iter())
+                    .map(Waiting::begin),
+            ),
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
                 is_open = false;
@@ -111,7 +129,22 @@ fn read_traces(client: &HostClient, sent: &Receiver<SentTick>) -> (usize, Vec<Sy
         let Some(mut next) = waiting.pop_front() else {
             continue;
         };
-        match find_fault(client, &next.tick) {
+        let fault = match read_fault(client, &next.tick) {
+            Ok(fault) => fault,
+            Err(error) => {
+                let problem = format!("the trace cannot be read: {error}");
+                // A host that does not answer is not asked for each of the others too.
+                if !is_open && matches!(error, ClientError::NoAnswer { .. }) {
+                    let is_late = |one: &Waiting| one.since.elapsed() >= PATIENCE;
+                    let (late, left): (VecDeque<_>, _) = waiting.into_iter().partition(is_late);
+                    waiting = left;
+                    let unread = |one: Waiting| one.into_failure(problem.clone());
+                    failures.extend(late.into_iter().map(unread));
+                }
+                Some(problem)
+            }
+        };
+        match fault {
             None => {
                 next.complete_since.get_or_insert_with(Instant::now);
                 if next.is_settled() {
@@ -123,11 +156,7 @@ fn read_traces(client: &HostClient, sent: &Receiver<SentTick>) -> (usize, Vec<Sy
             Some(_) if next.complete_since.is_none() && next.since.elapsed() < PATIENCE => {
                 waiting.push_back(next);
             }
-            Some(problem) => failures.push(SyntheticFailure {
-                tick: next.tick.tick,
-                trace_id: next.tick.trace,
-                problem,
-            }),
+            Some(problem) => failures.push(next.into_failure(problem)),
         }
     }
     (complete, failures)
@@ -139,19 +168,20 @@ fn count_signals(steps: &[Value]) -> usize {
 }
 
 /// Reads a trace and returns what is missing in it.
-fn find_fault(client: &HostClient, tick: &SentTick) -> Option<String> {
-    let read = client
-        .get(&format!("/v1/traces/{}", tick.trace))
-        .and_then(Answer::into_success);
-    let trace = match read {
-        Ok(trace) => trace,
-        Err(error) => return Some(format!("the trace cannot be read: {error}")),
-    };
+fn read_fault(client: &HostClient, tick: &SentTick) -> Result<Option<String>, ClientError> {
+    let path = format!("/v1/traces/{}", tick.trace);
+    let trace = client
+        .get_within(&path, LOOK_TIME)
+        .and_then(Answer::into_success)?;
+    Ok(find_fault(&trace, tick))
+}
+
+fn find_fault(trace: &Value, tick: &SentTick) -> Option<String> {
     if trace.get("complete") != Some(&Value::Bool(true)) {
         let missing = trace.get("missing").unwrap_or(&Value::Null);
         return Some(format!("the trace is not complete: {missing}"));
     }
-    let steps = array_field(&trace, "steps");
+    let steps = array_field(trace, "steps");
     let has = |step: &str, id: &str, value: &str| {
         steps.iter().any(|one| {
             text_field(one, "step") == step && (id.is_empty() || text_field(one, id) == value)
@@ -176,4 +206,45 @@ fn find_fault(client: &HostClient, tick: &SentTick) -> Option<String> {
         return Some("the trace lacks the report of the execution".to_owned());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use ark_client::Endpoint;
+
+    use super::*;
+
+    #[test]
+    fn a_host_that_does_not_answer_is_not_waited_for_once_for_each_trace() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = HostClient::new(&Endpoint {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            token: None,
+            ca: None,
+        })
+        .unwrap();
+        let traces = TraceReader::start_reader(client);
+        for tick in 0..1_000 {
+            traces.follow_tick(SentTick {
+                tick,
+                trace: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+                signal_id: None,
+                decision_id: String::new(),
+                reported: false,
+            });
+        }
+        let started = Instant::now();
+        let mut observed = Observations::default();
+        traces.finish_reader(&mut observed);
+        // One after the other they would take hours.
+        assert!(started.elapsed() < LOOK_TIME * 100);
+        assert_eq!(
+            (observed.complete_traces, observed.trace_failures),
+            (0, 1_000)
+        );
+        let told = &observed.failures[999].problem;
+        assert!(told.contains("has not answered within 10 s"), "{told}");
+    }
 }

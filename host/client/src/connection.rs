@@ -33,13 +33,23 @@ pub enum AwaitedWork {
 
 impl AwaitedWork {
     /// How long a request may take in all.
-    const fn timeout(self) -> Duration {
+    #[must_use]
+    pub const fn timeout(self) -> Duration {
         match self {
             Self::Answer => Duration::from_secs(30),
             Self::Compilation => Duration::from_mins(15),
             Self::Probe(timeout) => timeout,
         }
     }
+}
+
+/// How long a request may take.
+#[derive(Debug, Clone, Copy)]
+enum TimeLimit {
+    /// This long in all.
+    Whole(Duration),
+    /// This long, for a stream. The head of its answer must come as soon as any answer to such work.
+    Stream(Duration),
 }
 
 /// The body of a request, JSON.
@@ -209,7 +219,7 @@ impl HostClient {
             }
         };
         let request = request.body(body).map_err(ClientError::Request)?;
-        let response = self.run_request(request, Some(work.timeout()), work)?;
+        let response = self.run_request(request, TimeLimit::Whole(work.timeout()), work)?;
         self.read_answer(response)
     }
 
@@ -218,13 +228,20 @@ impl HostClient {
     /// # Errors
     /// As [`HostClient::send`].
     pub fn get(&self, path: &str) -> Result<Answer, ClientError> {
+        self.read(path, AwaitedWork::Answer)
+    }
+
+    /// Asks for something to read, within this time in all.
+    ///
+    /// # Errors
+    /// As [`HostClient::send`].
+    pub fn get_within(&self, path: &str, timeout: Duration) -> Result<Answer, ClientError> {
+        self.read(path, AwaitedWork::Probe(timeout))
+    }
+
+    fn read(&self, path: &str, work: AwaitedWork) -> Result<Answer, ClientError> {
         let nothing = OutgoingBody::Text(String::new());
-        self.send(
-            Request::builder().method("GET"),
-            path,
-            nothing,
-            AwaitedWork::Answer,
-        )
+        self.send(Request::builder().method("GET"), path, nothing, work)
     }
 
     /// Asks for a text, within this time in all, and returns the answer's status and the text.
@@ -236,7 +253,8 @@ impl HostClient {
             .prepare_request(Request::builder().method("GET"), path)
             .body(SendBody::none())
             .map_err(ClientError::Request)?;
-        let mut response = self.run_request(request, Some(timeout), AwaitedWork::Probe(timeout))?;
+        let limit = TimeLimit::Whole(timeout);
+        let mut response = self.run_request(request, limit, AwaitedWork::Probe(timeout))?;
         let text = read_text(&mut response)?;
         Ok((response.status().as_u16(), text))
     }
@@ -264,7 +282,7 @@ impl HostClient {
         self.send(request, path, OutgoingBody::Text(text), AwaitedWork::Answer)
     }
 
-    /// Opens a stream of events. It ends when it is dropped, or after `longest`.
+    /// Opens a stream of events. It ends when it is dropped, or after `longest`. Its beginning is waited for no longer than any answer.
     ///
     /// # Errors
     /// The host does not answer, or refuses the stream.
@@ -274,6 +292,16 @@ impl HostClient {
         headers: &[(&str, &str)],
         longest: Duration,
     ) -> Result<impl Read + use<>, ClientError> {
+        self.begin_stream(path, headers, longest, AwaitedWork::Answer)
+    }
+
+    fn begin_stream(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        longest: Duration,
+        work: AwaitedWork,
+    ) -> Result<impl Read + use<>, ClientError> {
         let mut request = self.prepare_request(Request::builder().method("GET"), path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -281,7 +309,7 @@ impl HostClient {
         let request = request
             .body(SendBody::none())
             .map_err(ClientError::Request)?;
-        let response = self.run_request(request, Some(longest), AwaitedWork::Answer)?;
+        let response = self.run_request(request, TimeLimit::Stream(longest), work)?;
         if !response.status().is_success() {
             self.read_answer(response)?.into_success()?;
             return Ok(ureq::Body::builder().data(Vec::new()).into_reader());
@@ -300,15 +328,17 @@ impl HostClient {
     fn run_request(
         &self,
         request: Request<SendBody<'static>>,
-        timeout: Option<Duration>,
+        limit: TimeLimit,
         work: AwaitedWork,
     ) -> Result<Response<ureq::Body>, ClientError> {
-        let request = self
-            .agent
-            .configure_request(request)
-            .timeout_global(timeout)
-            .build();
-        self.agent.run(request).map_err(|source| {
+        let request = self.agent.configure_request(request);
+        let request = match limit {
+            TimeLimit::Whole(longest) => request.timeout_global(Some(longest)),
+            TimeLimit::Stream(longest) => request
+                .timeout_global(Some(longest))
+                .timeout_recv_response(Some(work.timeout())),
+        };
+        self.agent.run(request.build()).map_err(|source| {
             let unsent = is_unsent(&source);
             let proxy = self.proxy.as_ref();
             ClientError::NoAnswer {
@@ -466,8 +496,61 @@ fn read_text(response: &mut Response<ureq::Body>) -> Result<String, ClientError>
 
 #[cfg(test)]
 mod tests {
-    use super::{HostClient, is_confidential};
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use super::{AwaitedWork, Endpoint, HostClient, is_confidential};
     use crate::error::ClientError;
+
+    #[test]
+    fn a_stream_may_last_for_long_and_its_beginning_may_not() {
+        /// Longer than the test may take.
+        const LONGEST: Duration = Duration::from_hours(1);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = HostClient::new(&Endpoint {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            token: None,
+            ca: None,
+        })
+        .unwrap();
+        // The connection is taken by the system, and nobody answers.
+        let head = AwaitedWork::Probe(Duration::from_millis(200));
+        let started = Instant::now();
+        let refused = client
+            .begin_stream("/v1/events", &[], LONGEST, head)
+            .err()
+            .expect("no answer");
+        assert!(
+            matches!(refused, ClientError::NoAnswer { unsent: false, .. })
+                && started.elapsed() < LONGEST / 2,
+            "{refused}"
+        );
+        // What comes after a beginning in time may come later than that.
+        let head_time = Duration::from_secs(5);
+        let server = std::thread::spawn(move || {
+            // The first connection is that of above.
+            drop(listener.accept().unwrap());
+            let (mut stream, _) = listener.accept().unwrap();
+            // What is not read would break the connection at its end.
+            let request = BufReader::new(&stream).lines();
+            let lines = request.take_while(|line| !line.as_ref().unwrap().is_empty());
+            assert!(lines.count() > 0);
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+            std::thread::sleep(head_time + Duration::from_secs(1));
+            stream.write_all(b"data: late\n\n").unwrap();
+        });
+        let mut text = String::new();
+        client
+            .begin_stream("/v1/events", &[], LONGEST, AwaitedWork::Probe(head_time))
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "data: late\n\n");
+        server.join().unwrap();
+    }
 
     #[test]
     fn an_address_of_a_prometheus_has_a_scheme_and_a_host() {

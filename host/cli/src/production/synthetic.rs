@@ -8,8 +8,8 @@ use anyhow::Context;
 use ark_deploy::SYNTHETIC_REQUESTER;
 use ark_deploy::redis_signals::RedisSignals;
 use ark_deploy::synthetic::{
-    HttpSignals, RunProgress, SignalChannel, SyntheticOptions, SyntheticReport, rehearse_run,
-    run_synthetic,
+    HttpSignals, RunEvent, RunProgress, SignalChannel, SyntheticOptions, SyntheticReport,
+    rehearse_run, run_synthetic,
 };
 use ark_host::config::{Config, Layers, Overrides};
 use ark_model::printable::format_count;
@@ -89,7 +89,7 @@ fn drive_host(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
         args.violation_every
     );
     let client = args.connection.client()?;
-    let mut channel: Box<dyn SignalChannel> = match &args.redis_config {
+    let mut channel: Box<dyn SignalChannel + Send> = match &args.redis_config {
         None => Box::new(HttpSignals(client.clone())),
         Some(file) => {
             let layers = Layers::read(Some(file), &Overrides::default())?;
@@ -116,7 +116,17 @@ fn drive_host(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
     let mut line = StatusLine::on_terminal();
     let between = (args.duration / MIN_NOTICES).clamp(1, NOTICE_SECONDS);
     let mut told = None;
-    let driven = run_synthetic(&client, &options, &mut *channel, &stop, &mut |progress| {
+    let driven = run_synthetic(&client, &options, channel, &stop, &mut |event| {
+        let progress = match event {
+            RunEvent::Tick(progress) => progress,
+            RunEvent::Waits { proposals, longest } => {
+                if let Some(line) = &mut line {
+                    line.clear();
+                }
+                print_notice!("{}", describe_wait(proposals, longest));
+                return;
+            }
+        };
         let text = describe_progress(progress);
         // Whole ticks a second are enough to tell the time by.
         let seconds = Duration::from_secs_f64(progress.sent as f64 / options.hz).as_secs();
@@ -137,6 +147,14 @@ fn drive_host(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
         print_report(&report);
     }
     Ok(exit_code(report.passed))
+}
+
+fn describe_wait(proposals: usize, longest: Duration) -> String {
+    format!(
+        "waiting up to {:.0} s: the host may still decide {}",
+        longest.as_secs_f64().ceil(),
+        format_count(proposals, "proposal", "proposals")
+    )
 }
 
 fn describe_progress(progress: RunProgress) -> String {
@@ -166,15 +184,21 @@ fn print_report(report: &SyntheticReport) {
         print_line!("{holds:<9} {:<13} {}", proof.name, proof.detail);
     }
     print_line!(
-        "{} of {} ticks in {:.1} s, signals through {}; proposals took {:.1} ms (p50), {:.1} ms (p95), {:.1} ms (p99)",
+        "{} of {} ticks in {:.1} s, signals through {}",
         report.sent,
         report.ticks,
         report.elapsed_s,
-        report.signals_through,
-        report.proposals.p50_ms,
-        report.proposals.p95_ms,
-        report.proposals.p99_ms
+        report.signals_through
     );
+    for (what, took) in [("proposals", report.proposals), ("signals", report.signals)] {
+        print_line!(
+            "{what} took {:.1} ms (p50), {:.1} ms (p95), {:.1} ms (p99), {:.1} ms at most",
+            took.p50_ms,
+            took.p95_ms,
+            took.p99_ms,
+            took.max_ms
+        );
+    }
     print_line!(
         "{}",
         match (report.passed, report.interrupted) {

@@ -1,6 +1,7 @@
 //! `ark synthetic` on real hosts: what it proves, that each proof can fail, and that it leaves nothing open.
 
 mod broken;
+mod left_open;
 mod over_redis;
 
 use std::io::Read;
@@ -122,9 +123,10 @@ fn a_healthy_host_does_what_it_must_and_nothing_stays_open() {
         (&json!(4), &json!(4), &json!(12))
     );
     assert!(
-        report["proposals"]["p99_ms"]
-            .as_f64()
-            .is_some_and(|time| time > 0.0),
+        ["proposals", "signals"].iter().all(|what| {
+            let time = report[what]["p99_ms"].as_f64();
+            time.is_some_and(|time| time > 0.0)
+        }),
         "{report}"
     );
     assert_eq!(host.terminate(), Some(0));
