@@ -214,8 +214,12 @@ export ARK_TOKEN=ark_{unknown}
 {start}
 echo \"second: $(stat -c '%a %s' front.token) $(ls \"$KUBECTL_STATE/secrets\" | tr '\\n' ' ')\"
 export ARK_TOKEN=$kept
+echo create > \"$KUBECTL_STATE/fails\"
 {start}
-echo \"third: $(wc -w < \"$KUBECTL_STATE/secrets/ark-front-token/token\")\"
+echo \"third: $(stat -c '%a' front.token) $(wc -w < front.token) $(ls \"$KUBECTL_STATE/secrets\" | tr '\\n' ' ')\"
+rm \"$KUBECTL_STATE/fails\"
+{start}
+echo \"fourth: $(wc -w < \"$KUBECTL_STATE/secrets/ark-front-token/token\")\"
 ",
         unknown = "0".repeat(64)
     );
@@ -226,7 +230,9 @@ echo \"third: $(wc -w < \"$KUBECTL_STATE/secrets/ark-front-token/token\")\"
         "first: none 2",
         // No secret without a token in it.
         "second: 600 0 ark-ca ark-secret-key ark-tls ",
-        "third: 1",
+        // A token that was made is kept until it is in the secret, since its name is given once.
+        "third: 600 1 ark-ca ark-secret-key ark-tls ",
+        "fourth: 1",
         "deployment/ark-front successfully rolled out",
     ] {
         let mut lines = printed.lines();
