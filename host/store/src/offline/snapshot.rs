@@ -81,9 +81,11 @@ impl SnapshotFile {
     }
 }
 
-/// Takes a snapshot of a data directory into a new directory. The directory around it is made too where that alone is missing, for its owner only: a
-/// volume of an orchestrator belongs to a group, which must not change snapshots, and nothing else may be there to make one. A host may run on the data directory, also one of a later schema; only its
+/// Takes a snapshot of a data directory into a new directory. A host may run on the data directory, also one of a later schema; only its
 /// program can restore such a snapshot.
+///
+/// The directory around it is made too where that alone is missing, for its owner only: the root of a volume of an orchestrator belongs to a
+/// group, which must not change snapshots, and the image of a host has no shell to make another.
 ///
 /// # Errors
 /// See [`MaintenanceError`]. After an error there is no snapshot.
