@@ -43,7 +43,7 @@ pub const DEPLOYMENT_VALIDATORS: Requirements = Requirements {
     file: "tests/deployment/requirements.txt",
     venv: "target/venv-deployment",
     options: &[],
-    otherwise: "run the other tests with `cargo xtask test -- -E 'not test(/production::install::(installation|kustomize|manifests)/)'`",
+    otherwise: "run the other tests with `cargo xtask test -- -E 'not test(/production::install::(installation|kubernetes_guide|kustomize|manifests)/)'`",
 };
 
 /// Renders the Kubernetes files. Its wheel says that it needs a later Python than Debian's, under which it works: a test fails where it does not.
@@ -52,7 +52,7 @@ pub const KUSTOMIZE: Requirements = Requirements {
     file: "tests/deployment/kustomize.txt",
     venv: "target/venv-kustomize",
     options: &["--ignore-requires-python"],
-    otherwise: "run the other tests with `cargo xtask test -- -E 'not test(production::install::kustomize)'`",
+    otherwise: "run the other tests with `cargo xtask test -- -E 'not test(/production::install::(kubernetes_guide|kustomize)/)'`",
 };
 
 /// Generates a client in Python from the document of the HTTP API, and runs it.

@@ -266,7 +266,10 @@ mod tests {
             let found = rules.iter().find(|rule| rule.name == name);
             found.unwrap_or_else(|| panic!("{name}"))
         };
-        assert_eq!(find("ArkDown").expression, "up{job=\"ark\"} == 0\n");
+        assert_eq!(
+            find("ArkDown").expression,
+            "absent(up{job=\"ark\"})\nor up{job=\"ark\"} == 0\n"
+        );
         assert_eq!(find("ArkDown").pending_s, 60);
         assert_eq!(find("ArkAvailabilityBurnFast").pending_s, 120);
         assert_eq!(find("ArkDown").labels, [("severity", "critical")]);

@@ -22,7 +22,7 @@ use crate::time::parse_moment;
 pub(crate) enum DataCommand {
     /// Copies the database as it is at one moment into a new directory. A host may run.
     Snapshot {
-        /// The directory to make.
+        /// The directory to make. The one around it is made too where that alone is missing.
         to: PathBuf,
         #[command(flatten)]
         data: DataDirArgs,

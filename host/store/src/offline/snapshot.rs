@@ -84,6 +84,9 @@ impl SnapshotFile {
 /// Takes a snapshot of a data directory into a new directory. A host may run on the data directory, also one of a later schema; only its
 /// program can restore such a snapshot.
 ///
+/// The directory around it is made too where that alone is missing, for its owner only: the root of a volume of an orchestrator belongs to a
+/// group, which must not change snapshots, and the image of a host has no shell to make another.
+///
 /// # Errors
 /// See [`MaintenanceError`]. After an error there is no snapshot.
 pub fn create_snapshot(dir: &Path, to: &Path) -> Result<SnapshotManifest, MaintenanceError> {
@@ -96,6 +99,7 @@ pub fn create_snapshot(dir: &Path, to: &Path) -> Result<SnapshotManifest, Mainte
     if !source.is_file() {
         return Err(OpenError::Missing { path: source }.into());
     }
+    create_surrounding(to)?;
     let partial = to.with_extension("partial");
     let _lock = begin_partial(&partial)?;
     let made = write_snapshot(dir, &partial).and_then(|manifest| {
@@ -107,6 +111,18 @@ pub fn create_snapshot(dir: &Path, to: &Path) -> Result<SnapshotManifest, Mainte
         let _ = std::fs::remove_dir_all(&partial);
     }
     made
+}
+
+/// Makes the directory in which a snapshot is to be, unless it exists. Where that around it is missing too, the path is taken for a wrong one.
+fn create_surrounding(snapshot: &Path) -> Result<(), MaintenanceError> {
+    let dir = parent_dir(snapshot);
+    match create_new_dir(dir) {
+        Ok(()) => sync_directory(parent_dir(dir)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        // Whatever else is wrong with one that exists is said by what is done in it.
+        Err(_) if dir.exists() => Ok(()),
+        Err(error) => Err(MaintenanceError::for_file(dir)(error)),
+    }
 }
 
 fn write_snapshot(dir: &Path, partial: &Path) -> Result<SnapshotManifest, MaintenanceError> {

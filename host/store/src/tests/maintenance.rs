@@ -1,5 +1,6 @@
 //! Tests of migrations, snapshots, archives of the audit log and changes of the key.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ark_model::ids::{Digest, Millis};
@@ -67,6 +68,18 @@ fn a_snapshot_taken_under_load_restores_to_a_moment_of_it() {
             .to_string()
             .contains("exists")
     );
+    // The directory around a snapshot is made for its owner alone; two that are missing are a path that is wrong.
+    let around = root.path().join("volume");
+    assert_eq!(
+        create_snapshot(&data, &around.join("first"))
+            .unwrap()
+            .schema,
+        manifest.schema
+    );
+    assert_eq!(around.metadata().unwrap().mode() & 0o777, 0o700);
+    let refused = create_snapshot(&data, &root.path().join("no/such/first")).unwrap_err();
+    assert!(refused.to_string().contains("no/such"), "{refused}");
+    assert!(!root.path().join("no").exists());
     // What a killed process left under the name of the next snapshot is removed; what a process that lives writes is not.
     let second = root.path().join("second");
     let partial = second.with_extension("partial");

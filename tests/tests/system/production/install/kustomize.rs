@@ -10,7 +10,7 @@ use ark_tests::artefacts::checkout_path;
 use serde_json::Value;
 
 use super::installation::{list_sources, read_output};
-use super::manifests::list_objects;
+use super::manifests::{list_objects, read_example};
 use super::validators::{find_in_environment, find_validator};
 
 const LIST: &str = "kustomization.yaml";
@@ -24,6 +24,7 @@ const RENDERED: [(&str, &[&str]); 3] = [
             "NetworkPolicy ark",
             "NetworkPolicy ark-front",
             "PersistentVolumeClaim ark-data",
+            "PersistentVolumeClaim ark-snapshots",
             "PodDisruptionBudget ark",
             "PodDisruptionBudget ark-front",
             "Service ark",
@@ -38,11 +39,16 @@ const RENDERED: [(&str, &[&str]); 3] = [
             "Job ark-bootstrap",
             "Namespace ark",
             "PersistentVolumeClaim ark-data",
+            "PersistentVolumeClaim ark-snapshots",
         ],
     ),
     (
         "storage",
-        &["Namespace ark", "PersistentVolumeClaim ark-data"],
+        &[
+            "Namespace ark",
+            "PersistentVolumeClaim ark-data",
+            "PersistentVolumeClaim ark-snapshots",
+        ],
     ),
 ];
 /// Renders a directory and writes its objects, or says why it is none.
@@ -71,7 +77,7 @@ fn try_render(dir: &Path) -> Result<Vec<Value>, String> {
     Err(said)
 }
 
-fn render(dir: &Path) -> Vec<Value> {
+pub(super) fn render(dir: &Path) -> Vec<Value> {
     try_render(dir).unwrap_or_else(|said| panic!("{}: {said}", dir.display()))
 }
 
@@ -184,9 +190,55 @@ patches:
     assert_eq!(images, ["registry.example/desk/ark:0.1.0"; 2]);
     let claim = objects
         .iter()
-        .find(|object| object["kind"] == "PersistentVolumeClaim");
+        .find(|object| describe(object) == "PersistentVolumeClaim ark-data");
     let size = &claim.expect("a claim")["spec"]["resources"]["requests"]["storage"];
     assert_eq!(size, "123Gi");
+}
+
+#[test]
+fn the_guides_overlay_has_names_asked_for_elsewhere() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let base = render(&copy_base(dir.path()));
+    let overlay = dir.path().join("overlay");
+    fs::create_dir(&overlay).expect("a directory");
+    let text = format!(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../base]\n{}",
+        read_example("openshift-dns")
+    );
+    fs::write(overlay.join(LIST), text).expect("a list");
+    let objects = render(&overlay);
+    let (is_valid, said) = validate(&objects, dir.path());
+    assert!(is_valid, "{said}");
+    let is_names = |rule: &Value| rule["to"][0]["namespaceSelector"].is_object();
+    let mut checked = 0;
+    for object in &objects {
+        let name = describe(object);
+        let before = base.iter().find(|one| describe(one) == name);
+        let before = before.unwrap_or_else(|| panic!("{name} is new"));
+        if object["kind"] != "NetworkPolicy" {
+            assert_eq!(object, before, "{name}");
+            continue;
+        }
+        checked += 1;
+        let rules_of = |object: &Value| object["spec"]["egress"].as_array().expect("rules").clone();
+        let (rules, before) = (rules_of(object), rules_of(before));
+        assert_eq!(rules.len(), before.len(), "{name}");
+        for (rule, before) in rules.iter().zip(&before) {
+            assert_eq!(is_names(rule), is_names(before), "{name}: {rule}");
+            if !is_names(rule) {
+                assert_eq!(rule, before, "{name}");
+                continue;
+            }
+            let labels = &rule["to"][0]["namespaceSelector"]["matchLabels"];
+            assert_eq!(labels["kubernetes.io/metadata.name"], "openshift-dns");
+            let ports = rule["ports"].as_array().expect("ports").iter();
+            let ports: Vec<String> = ports
+                .map(|one| format!("{} {}", one["protocol"], one["port"]))
+                .collect();
+            assert_eq!(ports, ["\"UDP\" 5353", "\"TCP\" 5353"], "{name}");
+        }
+    }
+    assert_eq!(checked, 2);
 }
 
 #[test]

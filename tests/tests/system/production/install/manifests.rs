@@ -6,8 +6,12 @@ use std::fs;
 use std::path::Path;
 
 use ark_tests::artefacts::checkout_path;
+use ark_tests::programs::find_program;
 use serde_json::Value;
 
+use crate::docs::pages::{BlockKind, read_blocks};
+
+use super::installation::read_output;
 use super::validators::find_validator;
 
 /// Ports of Compose's services that no argument or setting names: the programs' own.
@@ -296,6 +300,132 @@ fn check_pod(pod: &Value, objects: &[Value], secrets: &[(String, BTreeSet<String
     }
 }
 
+/// The example of the installation guide that is no command and has this word in it.
+pub(super) fn read_example(word: &str) -> String {
+    let blocks = read_blocks("docs/installation.md").into_iter();
+    let mut found =
+        blocks.filter(|block| matches!(block.kind, BlockKind::Other) && block.text.contains(word));
+    let example = found
+        .next()
+        .unwrap_or_else(|| panic!("no example names {word}"));
+    assert!(found.next().is_none(), "two examples name {word}");
+    example.text
+}
+
+#[test]
+fn a_host_that_is_not_ready_can_be_exchanged_and_a_front_ends_after_its_endpoints() {
+    let host = &read_documents("deploy/kubernetes/statefulset.yaml")[0]["spec"];
+    assert_eq!(host["podManagementPolicy"], "Parallel");
+    // Without an order nothing else would keep two hosts from one data directory.
+    assert_eq!(host["replicas"], 1);
+    let front = read_pod("front.yaml");
+    let waits = &front["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"];
+    let waits = waits.as_u64().expect("a pause before the end");
+    assert!(waits >= 10, "{waits} s");
+    let keys = read_file("docs/configuration.md");
+    let (_, drain) = keys
+        .split_once("| `capacity.drain_ms` | `")
+        .expect("the key");
+    let drain: u64 = drain
+        .split('`')
+        .next()
+        .and_then(|it| it.parse().ok())
+        .expect("a default");
+    let grace = front["spec"]["terminationGracePeriodSeconds"].as_u64();
+    let grace = grace.expect("a time to end in");
+    assert!(grace > waits + drain / 1000, "{grace} s");
+}
+
+/// The services of the base whose port of telemetry has this number, each with its labels.
+fn list_telemetry_services(port: u64) -> Vec<(String, Value)> {
+    let services = list_objects().into_iter();
+    let services = services.filter(|object| object["kind"] == "Service");
+    services
+        .filter(|service| {
+            let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+            let mut ports = ports.filter(|one| one["name"] == "telemetry");
+            ports.any(|one| one["port"] == port)
+        })
+        .map(|service| {
+            let metadata = &service["metadata"];
+            let name = metadata["name"].as_str().expect("a name").to_owned();
+            (name, metadata["labels"].clone())
+        })
+        .collect()
+}
+
+#[test]
+fn the_guides_prometheus_for_kubernetes_scrapes_the_jobs_of_the_rules() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("prometheus.yml");
+    fs::write(&file, read_example("dns_sd_configs")).expect("a file");
+    let checked = find_program("promtool", "prometheus")
+        .args(["check", "config"])
+        .arg(&file)
+        .output()
+        .expect("promtool starts");
+    assert!(checked.status.success(), "{}", read_output(&checked));
+    let file = file.to_str().expect("UTF-8");
+    let [scraped, shipped] = [file, "deploy/prometheus/prometheus.yml"].map(|path| {
+        let jobs = read_documents(path).remove(0)["scrape_configs"].take();
+        jobs.as_array().expect("jobs").clone()
+    });
+    let services = list_telemetry_services(9090);
+    let mut reached = BTreeSet::new();
+    for job in &scraped {
+        let name = &job["job_name"];
+        let alike = shipped.iter().find(|one| one["job_name"] == *name);
+        let alike = alike.unwrap_or_else(|| panic!("no rule goes by the job {name}"));
+        assert_eq!(job["sample_limit"], alike["sample_limit"], "{name}");
+        let mut targets = list_texts(&job["static_configs"][0]["targets"]);
+        let found = &job["dns_sd_configs"][0];
+        targets.extend(
+            list_texts(&found["names"])
+                .iter()
+                .map(|one| format!("{one}:{}", found["port"])),
+        );
+        let [target] = &targets[..] else {
+            panic!("{name}: {targets:?}");
+        };
+        // The service whose label is the job's name.
+        let service = services
+            .iter()
+            .find(|(service, _)| *target == format!("{service}.ark:9090"));
+        let (service, labels) = service.unwrap_or_else(|| panic!("no service is at {target}"));
+        assert_eq!(labels["app.kubernetes.io/name"], *name, "{target}");
+        reached.insert(service.clone());
+    }
+    let all: BTreeSet<String> = services.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(reached, all);
+
+    // The operator for Prometheus makes the same jobs of the labels of the services that it selects.
+    let monitor = dir.path().join("monitor.yml");
+    fs::write(&monitor, read_example("ServiceMonitor")).expect("a file");
+    let monitor = read_documents(monitor.to_str().expect("UTF-8")).remove(0);
+    assert_eq!(monitor["metadata"]["namespace"], "ark");
+    let spec = &monitor["spec"];
+    assert_eq!(spec["endpoints"][0]["port"], "telemetry");
+    let label = spec["jobLabel"].as_str().expect("a label");
+    let selects = &spec["selector"]["matchExpressions"][0];
+    assert_eq!(selects["operator"], "In");
+    let key = selects["key"].as_str().expect("a label");
+    let values = list_texts(&selects["values"]);
+    let jobs: BTreeSet<&str> = services
+        .iter()
+        .filter(|(_, labels)| values.iter().any(|value| labels[key] == value.as_str()))
+        .map(|(name, labels)| {
+            labels[label]
+                .as_str()
+                .unwrap_or_else(|| panic!("{name} has no {label}"))
+        })
+        .collect();
+    let names: BTreeSet<&str> = scraped
+        .iter()
+        .map(|job| job["job_name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(jobs, names);
+}
+
 #[test]
 fn the_objects_of_kubernetes_have_what_they_name() {
     let objects = list_objects();
@@ -368,8 +498,14 @@ fn the_objects_of_kubernetes_have_what_they_name() {
     assert!(ports.any(|one| one["port"] == port), "{port}");
     // What the guide names is there.
     let guide = read_file("docs/installation.md");
-    for dir in ["storage", "bootstrap"] {
-        assert!(guide.contains(&format!("apply -k deploy/kubernetes/{dir}\n")));
+    for (dir, named) in [
+        ("storage", "apply -k deploy/kubernetes/storage\n"),
+        (
+            "bootstrap",
+            "resources: [../../deploy/kubernetes/bootstrap]\n",
+        ),
+    ] {
+        assert!(guide.contains(named), "{named}");
         let list = checkout_path("deploy/kubernetes").join(dir);
         assert!(Path::new(&list).join("kustomization.yaml").is_file());
     }

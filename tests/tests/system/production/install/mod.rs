@@ -3,6 +3,7 @@
 mod compose;
 mod image;
 mod installation;
+mod kubernetes_guide;
 mod kustomize;
 mod manifests;
 mod monitoring;

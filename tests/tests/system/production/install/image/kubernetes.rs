@@ -104,11 +104,39 @@ fn run_program(buildah: &Buildah, container: &str, options: &[String], args: &[S
     buildah.program(container, options, &args)
 }
 
+/// Makes a snapshot where the pod has its variable for it, which is in a volume that belongs to a group, and has the check of a host judge it. `command`
+/// gives a command of the program in the host's container.
+fn snapshot_in_volume(pod: &Value, command: impl Fn(&[String]) -> Command) {
+    let variables = pod["spec"]["containers"][0]["env"].as_array();
+    let mut variables = variables.expect("variables").iter();
+    let named = variables.find(|one| one["name"] == "ARK_SNAPSHOTS");
+    let dir = named.and_then(|one| one["value"].as_str());
+    let first = format!("{}/first", dir.expect("a directory of snapshots"));
+    finish(&mut command(&[
+        "state".to_owned(),
+        "snapshot".to_owned(),
+        first,
+    ]));
+    // Other lines, e.g. of the monitoring that is not there, decide on the exit status.
+    let checked = command(&["check".to_owned(), "--json".to_owned()]).output();
+    let checked = checked.expect("buildah starts");
+    let report: Value = serde_json::from_slice(&checked.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&checked.stderr)));
+    let lines = report["lines"].as_array().expect("lines");
+    let about: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["check"] == "snapshot" && line["status"] != "ok")
+        .collect();
+    assert!(about.is_empty(), "{about:?}");
+    assert!(lines.iter().any(|line| line["check"] == "snapshot"));
+}
+
 pub(super) fn run_as_kubernetes_does(buildah: &Buildah, tag: &str) {
     let root = buildah.path("kubernetes");
     fs::create_dir(&root).expect("a directory");
     let volumes = Volumes(&root);
     volumes.make("data", 0, 0o2770);
+    volumes.make("snapshots", 0, 0o2770);
     volumes.make("tmp", 0, 0o1777);
     volumes.make("none", 0, 0o555);
     for name in ["tls", "ca", "token"] {
@@ -151,6 +179,13 @@ pub(super) fn run_as_kubernetes_does(buildah: &Buildah, tag: &str) {
         &list_arguments(&host),
     ));
     wait_probed(&host, telemetry);
+    snapshot_in_volume(&host, |args| {
+        run_program(buildah, &container, &options, args)
+    });
+    assert!(
+        root.join("snapshots/snapshots/first/ark.db").is_file(),
+        "the volume for snapshots"
+    );
 
     // The token of the fronts, as the guide makes it.
     let owner = format!("https://localhost:{port}");
