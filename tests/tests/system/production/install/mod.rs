@@ -1,5 +1,6 @@
 //! What operators install: the package and the unit of systemd, the image, the files of Compose and Kubernetes, and their monitoring.
 
+mod capacity;
 mod compose;
 mod image;
 mod installation;
@@ -7,4 +8,6 @@ mod kustomize;
 mod manifests;
 mod monitoring;
 pub(super) mod package;
+mod replacement;
+mod snapshots;
 mod validators;

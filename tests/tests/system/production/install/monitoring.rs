@@ -345,7 +345,7 @@ fn a_host_that_is_down_silences_its_own_alerts_and_no_other_hosts() {
     });
     // Alerts of two hosts: what inhibits, on the first, and what is inhibited, on both.
     let rules = [
-        ("ArkDown", "ArkStoreFailing"),
+        ("ArkDown", "ArkAuditNotWritable"),
         ("ArkGraveyardDrift", "ArkHalted"),
     ];
     let alert = |name: &str, instance: &str| json!({"labels": {"alertname": name, "job": "ark", "instance": instance, "severity": "critical"}});
