@@ -19,6 +19,15 @@ use crate::process::{cargo_in, read_output, run_command, take_turn};
 const DIST: &str = "target/dist";
 /// What is packed is put here first, from the root of the workspace; the assets of the package (host/cli/Cargo.toml) are taken from here.
 const STAGE: &str = "target/dist-stage";
+/// The scripts that dpkg runs are put here, from the root of the workspace: beside the stage, since the tarball has none.
+const SCRIPTS: &str = "target/dist-scripts";
+/// Where they come from, from the root of the workspace, and which of them there are.
+const SCRIPT_SOURCES: (&str, [&str; 3]) = ("deploy/debian", ["preinst", "postinst", "prerm"]);
+/// What stands in a script for the digest of a file of the stage: mark and file.
+const DIGESTS: [(&str, &str); 2] = [
+    ("@PROGRAM_SHA256@", "ark"),
+    ("@GRAVEYARD_SHA256@", "graveyard.wasm"),
+];
 /// The commands of cargo that are used, below a directory of their own ([`TOOLS_DIR`]), so that every machine packs with the same ones.
 const TOOLS: [Tool; 2] = [CARGO_DEB, CARGO_SBOM];
 const CARGO_DEB: Tool = Tool {
@@ -34,12 +43,22 @@ const CARGO_SBOM: Tool = Tool {
 /// Where they are installed, from the root of the workspace.
 const TOOLS_DIR: &str = "target/tools";
 /// Files that are packed as they are: from where, where below the stage, with which mode.
-const FILES: [(&str, &str, u32); 10] = [
+const FILES: [(&str, &str, u32); 12] = [
     // A host refuses a Graveyard that can be written to.
     ("policies/graveyard.wasm", "graveyard.wasm", 0o444),
     ("policies/graveyard.lock", "graveyard.lock", 0o644),
     ("deploy/systemd/ark.service", "ark.service", 0o644),
     ("deploy/systemd/ark.socket", "ark.socket", 0o644),
+    (
+        "deploy/systemd/ark-snapshot.service",
+        "ark-snapshot.service",
+        0o644,
+    ),
+    (
+        "deploy/systemd/ark-snapshot.timer",
+        "ark-snapshot.timer",
+        0o644,
+    ),
     ("deploy/systemd/ark.sysusers", "ark.sysusers", 0o644),
     ("deploy/systemd/ark.tmpfiles", "ark.tmpfiles", 0o644),
     (
@@ -99,6 +118,8 @@ pub fn build_distribution(args: &DistArgs) -> Result<()> {
     let moment = find_moment(&root)?;
     println!("== 1 of 4: what is packed");
     stage_files(&root, &stage, &program)?;
+    let scripts = empty_directory(&root.join(SCRIPTS))?;
+    write_scripts(&root, &stage, &scripts)?;
     println!("== 2 of 4: the list of parts");
     let version = read_version(&stage.join("ark"))?;
     write_sbom(&root, &dist.join(format!("ark-{version}.cdx.json")))?;
@@ -117,6 +138,7 @@ pub fn build_distribution(args: &DistArgs) -> Result<()> {
     let level = if args.fast { 1 } else { 9 };
     write_tarball(&stage, &dist, &version, &moment, level)?;
     fs::remove_dir_all(&stage)?;
+    fs::remove_dir_all(&scripts)?;
     write_checksums(&dist)
 }
 
@@ -241,6 +263,30 @@ fn stage_files(root: &Path, stage: &Path, program: &Path) -> Result<()> {
         fs::write(completions.join(name), script)?;
     }
     run_command(Command::new(&ark).arg("manual").arg(stage.join("man")))
+}
+
+/// Writes the scripts that dpkg runs, with the digests of what is staged.
+fn write_scripts(root: &Path, stage: &Path, scripts: &Path) -> Result<()> {
+    let (sources, names) = SCRIPT_SOURCES;
+    let digests: Vec<(&str, String)> = DIGESTS
+        .iter()
+        .map(|(mark, file)| {
+            let path = stage.join(file);
+            let content = fs::read(&path).with_context(|| path.display().to_string())?;
+            Ok((*mark, sha256_hex(&content)))
+        })
+        .collect::<Result<_>>()?;
+    for name in names {
+        let path = root.join(sources).join(name);
+        let source = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let script = digests.iter().fold(source, |script, (mark, digest)| {
+            script.replace(mark, digest)
+        });
+        let to = scripts.join(name);
+        fs::write(&to, script).with_context(|| to.display().to_string())?;
+        set_mode(&to, 0o755)?;
+    }
+    Ok(())
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<()> {
@@ -384,6 +430,34 @@ mod tests {
         for (from, ..) in FILES {
             let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(from);
             assert!(from.is_file(), "{}", from.display());
+        }
+    }
+
+    #[test]
+    fn the_package_takes_every_script_with_the_digests_of_what_is_staged() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let manifest = fs::read_to_string(root.join("host/cli/Cargo.toml")).unwrap();
+        let manifest: toml::Value = toml::from_str(&manifest).unwrap();
+        let taken = manifest["package"]["metadata"]["deb"]["maintainer-scripts"].as_str();
+        assert_eq!(taken, Some(format!("../../{SCRIPTS}").as_str()));
+        let (sources, names) = SCRIPT_SOURCES;
+        let found: BTreeSet<String> = fs::read_dir(root.join(sources))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(found, BTreeSet::from(names.map(str::to_owned)));
+
+        let (stage, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(stage.path().join("ark"), "the program").unwrap();
+        fs::write(stage.path().join("graveyard.wasm"), "the module").unwrap();
+        write_scripts(&root, stage.path(), scripts.path()).unwrap();
+        let script = fs::read_to_string(scripts.path().join("preinst")).unwrap();
+        for content in ["the program", "the module"] {
+            assert!(script.contains(&sha256_hex(content.as_bytes())), "{script}");
+        }
+        for name in names {
+            let script = fs::read_to_string(scripts.path().join(name)).unwrap();
+            assert!(!script.contains("_SHA256@"), "{name}: {script}");
         }
     }
 }

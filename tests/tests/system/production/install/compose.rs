@@ -76,7 +76,7 @@ pub(super) fn start_haproxy(dir: &Path, stable: &str, canary: &str) -> (Neighbou
     for (from, to) in [
         (SECRETS, format!("{}/", dir.display())),
         // The container has its own limit of open files, the test that of its machine.
-        ("maxconn 20000", "maxconn 500".to_owned()),
+        ("maxconn 8000", "maxconn 500".to_owned()),
         ("bind :8000 ", format!("bind 127.0.0.1:{port} ")),
         ("/run/haproxy/admin.sock", socket.display().to_string()),
         (

@@ -49,17 +49,19 @@ fn assert_host_takes<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>
 fn the_unit_is_hardened_and_names_what_there_is() {
     let unit = read_file("deploy/systemd/ark.service");
     // Exposure in tenths: 2.0 is what is promised.
-    let rated = find_program("systemd-analyze", "systemd")
-        .args(["security", "--offline=true", "--threshold=20"])
-        .arg(checkout_path("deploy/systemd/ark.service"))
-        .output()
-        .expect("systemd-analyze starts");
-    assert!(rated.status.success(), "{}", read_output(&rated));
-    assert!(
-        read_output(&rated).contains("exposure level"),
-        "{}",
-        read_output(&rated)
-    );
+    for unit in ["ark.service", "ark-snapshot.service"] {
+        let rated = find_program("systemd-analyze", "systemd")
+            .args(["security", "--offline=true", "--threshold=20"])
+            .arg(checkout_path("deploy/systemd").join(unit))
+            .output()
+            .expect("systemd-analyze starts");
+        assert!(rated.status.success(), "{}", read_output(&rated));
+        assert!(
+            read_output(&rated).contains("exposure level"),
+            "{}",
+            read_output(&rated)
+        );
+    }
     let values = |key: &str| -> Vec<String> {
         let start = format!("{key}=");
         let lines = unit.lines().filter_map(|line| line.strip_prefix(&start));

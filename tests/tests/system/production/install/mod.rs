@@ -1,5 +1,6 @@
 //! What operators install: the package and the unit of systemd, the image, the files of Compose and Kubernetes, and their monitoring.
 
+mod capacity;
 mod compose;
 mod image;
 mod installation;
@@ -8,4 +9,6 @@ mod kustomize;
 mod manifests;
 mod monitoring;
 pub(super) mod package;
+mod replacement;
+mod snapshots;
 mod validators;

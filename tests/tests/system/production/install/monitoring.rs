@@ -60,6 +60,37 @@ fn start_service(service: &str, changes: &[(&str, &str)], more: &[&str]) -> Neig
     NeighbourProcess(child.unwrap_or_else(|error| panic!("{service} cannot be started: {error}")))
 }
 
+/// Writes a configuration of the project with other addresses.
+fn copy_configuration(from: &str, to: &Path, changes: &[(&str, &str)]) {
+    let text = fs::read_to_string(checkout_path(from)).expect("a configuration");
+    fs::write(to, replace_all(&text, changes)).expect("a file");
+}
+
+/// Starts the Alertmanager of Compose at an address, with its files in a directory.
+fn start_alertmanager(dir: &Path, address: &str, webhook: &str) -> NeighbourProcess {
+    let at = |name: &str| dir.join(name).display().to_string();
+    copy_configuration(
+        "deploy/alertmanager/alertmanager.yml",
+        &dir.join("alertmanager.yml"),
+        &[("127.0.0.1:9099", webhook)],
+    );
+    start_service(
+        "alertmanager",
+        &[
+            (
+                "/etc/alertmanager/alertmanager.yml",
+                &at("alertmanager.yml"),
+            ),
+            ("path=/alertmanager", &format!("path={}", at("alerts"))),
+        ],
+        // The container has these ports for itself.
+        &[
+            &format!("--web.listen-address={address}"),
+            "--cluster.listen-address=",
+        ],
+    )
+}
+
 fn get_json(address: &str, path: &str) -> Option<Value> {
     let mut answer = ureq::get(format!("http://{address}{path}")).call().ok()?;
     let text = answer.body_mut().read_to_string().ok()?;
@@ -73,13 +104,9 @@ impl Monitoring {
         let at = |name: &str| dir.path().join(name).display().to_string();
         let prometheus = format!("127.0.0.1:{}", free_port());
         let alertmanager = format!("127.0.0.1:{}", free_port());
-        let copy = |from: &str, to: &str, changes: &[(&str, &str)]| {
-            let text = fs::read_to_string(checkout_path(from)).expect("a configuration");
-            fs::write(at(to), replace_all(&text, changes)).expect("a file");
-        };
-        copy(
+        copy_configuration(
             "deploy/compose/prometheus.yml",
-            "prometheus.yml",
+            &dir.path().join("prometheus.yml"),
             &[
                 ("\"alertmanager:9093\"", &format!("\"{alertmanager}\"")),
                 ("\"ark:9090\"", &format!("\"{}\"", targets.host)),
@@ -87,30 +114,11 @@ impl Monitoring {
                 ("\"front-canary:9090\"", &format!("\"{}\"", targets.canary)),
             ],
         );
-        copy(
-            "deploy/alertmanager/alertmanager.yml",
-            "alertmanager.yml",
-            &[("127.0.0.1:9099", &targets.webhook)],
-        );
         let rules = checkout_path("deploy/prometheus/rules");
         let rules = rules.canonicalize().expect("the rules");
         std::os::unix::fs::symlink(rules, at("rules")).expect("a link");
         let programs = [
-            start_service(
-                "alertmanager",
-                &[
-                    (
-                        "/etc/alertmanager/alertmanager.yml",
-                        &at("alertmanager.yml"),
-                    ),
-                    ("path=/alertmanager", &format!("path={}", at("alerts"))),
-                ],
-                // The container has these ports for itself.
-                &[
-                    &format!("--web.listen-address={alertmanager}"),
-                    "--cluster.listen-address=",
-                ],
-            ),
+            start_alertmanager(dir.path(), &alertmanager, &targets.webhook),
             start_service(
                 "prometheus",
                 &[
@@ -171,11 +179,16 @@ impl Monitoring {
         );
     }
 
-    /// The labels and receivers of the alerts that the Alertmanager has.
+    /// The alerts that the Alertmanager has.
     fn list_alerts(&self) -> Vec<Value> {
-        let found = get_json(&self.alertmanager, "/api/v2/alerts").unwrap_or_default();
-        found.as_array().cloned().unwrap_or_default()
+        list_alerts(&self.alertmanager)
     }
+}
+
+/// The alerts that an Alertmanager has, with labels, receivers and whether they are inhibited.
+fn list_alerts(alertmanager: &str) -> Vec<Value> {
+    let found = get_json(alertmanager, "/api/v2/alerts").unwrap_or_default();
+    found.as_array().cloned().unwrap_or_default()
 }
 
 /// Takes requests and passes on path and body of each.
@@ -320,6 +333,56 @@ fn the_monitoring_of_compose_sees_host_and_front_and_tells_of_a_halt() {
         "{told:#}"
     );
     assert_eq!(halted["labels"]["runbook_base"], Value::Null, "{told:#}");
+}
+
+#[test]
+fn a_host_that_is_down_silences_its_own_alerts_and_no_other_hosts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let address = format!("127.0.0.1:{}", free_port());
+    let _alertmanager = start_alertmanager(dir.path(), &address, "127.0.0.1:9");
+    wait_until("the Alertmanager is ready", || {
+        get_json(&address, "/-/ready").is_some()
+    });
+    // Alerts of two hosts: what inhibits, on the first, and what is inhibited, on both.
+    let rules = [
+        ("ArkDown", "ArkAuditNotWritable"),
+        ("ArkGraveyardDrift", "ArkHalted"),
+    ];
+    let alert = |name: &str, instance: &str| json!({"labels": {"alertname": name, "job": "ark", "instance": instance, "severity": "critical"}});
+    let alerts: Vec<Value> = rules
+        .iter()
+        .flat_map(|(source, target)| {
+            // Each pair has hosts of its own: the first rule would inhibit what the second is about.
+            [
+                alert(source, &format!("{source}-one:9090")),
+                alert(target, &format!("{source}-one:9090")),
+                alert(target, &format!("{source}-two:9090")),
+            ]
+        })
+        .collect();
+    let body = Value::from(alerts).to_string();
+    ureq::post(format!("http://{address}/api/v2/alerts"))
+        .header("content-type", "application/json")
+        .send(body)
+        .expect("the Alertmanager takes alerts");
+    let state = |name: &str, instance: &str| {
+        let alerts = list_alerts(&address);
+        let mut alerts = alerts.iter();
+        let found = alerts.find(|alert| {
+            alert["labels"]["alertname"] == name && alert["labels"]["instance"] == instance
+        });
+        let found = found.map(|alert| alert["status"]["state"].clone());
+        found.unwrap_or_default()
+    };
+    for (source, target) in rules {
+        wait_until("the host's own alert is inhibited", || {
+            state(target, &format!("{source}-one:9090")) == "suppressed"
+        });
+        for (name, host) in [(source, "one"), (target, "two")] {
+            let instance = format!("{source}-{host}:9090");
+            assert_eq!(state(name, &instance), "active", "{name} of {instance}");
+        }
+    }
 }
 
 /// The file or directory of `deploy` that a service of Compose mounts at a path.

@@ -28,6 +28,14 @@ const PLACES: [&str; 9] = [
     "/var/lib/ark",
 ];
 
+/// The units of the package.
+const UNITS: [&str; 4] = [
+    "ark.service",
+    "ark.socket",
+    "ark-snapshot.service",
+    "ark-snapshot.timer",
+];
+
 fn read_file(path: &str) -> String {
     let path = checkout_path(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -112,8 +120,11 @@ fn every_path_that_is_named_is_in_the_package_or_in_a_directory_that_it_makes() 
     for source in [
         "deploy/systemd/ark.service",
         "deploy/systemd/ark.socket",
+        "deploy/systemd/ark-snapshot.service",
+        "deploy/systemd/ark-snapshot.timer",
         "deploy/systemd/ark.sysusers",
         "deploy/systemd/ark.tmpfiles",
+        "deploy/debian/preinst",
         "deploy/debian/postinst",
         "deploy/debian/prerm",
         "deploy/env.production.example",
@@ -195,6 +206,19 @@ fn unit_package_environment_and_guide_agree() {
     ] {
         let mut lines = guide.lines().filter(|line| line.contains("install -m"));
         assert!(lines.any(|line| line.ends_with(made)), "{made}");
+    }
+    // Snapshots are taken by the same user, of the same data, into the directory that is made for them.
+    let snapshots = read_file("deploy/systemd/ark-snapshot.service");
+    for key in ["User", "Group", "EnvironmentFile"] {
+        assert_eq!(find_value(&snapshots, key), find_value(&unit, key), "{key}");
+    }
+    let settings = find_value(&snapshots, "Environment");
+    for name in ["ARK_DATA_DIR", "ARK_SNAPSHOTS"] {
+        let setting = format!("{name}={}", environment[name]);
+        assert!(settings.split(' ').any(|one| one == setting), "{setting}");
+        let written = find_value(&snapshots, "ReadWritePaths");
+        let is_written = |path: &str| path == environment[name];
+        assert!(written.split(' ').any(is_written), "{name}: {written}");
     }
     // The scripts call what is packaged, and end each unit that is.
     let (after, before) = (
@@ -317,8 +341,11 @@ fn assert_package_holds(deb: &Path) {
         );
     }
     // What the units lead to is there.
-    for unit in ["deploy/systemd/ark.service", "deploy/systemd/ark.socket"] {
-        let page = find_value(&read_file(unit), "Documentation");
+    for unit in UNITS {
+        let page = find_value(
+            &read_file(&format!("deploy/systemd/{unit}")),
+            "Documentation",
+        );
         let page = page
             .strip_prefix("man:")
             .and_then(|it| it.strip_suffix("(1)"));
@@ -379,6 +406,8 @@ fn assert_tarball_holds(tarball: &Path) {
         "LICENSE",
         "ark.service",
         "ark.socket",
+        "ark-snapshot.service",
+        "ark-snapshot.timer",
         "ark.sysusers",
         "ark.tmpfiles",
         "env.production.example",
@@ -420,7 +449,7 @@ fn assert_parts_listed(path: &Path) {
 fn verify_units(root: &Path, dir: &Path) {
     let mut verify = find_program("systemd-analyze", "systemd");
     verify.args(["--man=no", "--recursive-errors=no", "verify"]);
-    for name in ["ark.service", "ark.socket"] {
+    for name in UNITS {
         let unit = root.join("usr/lib/systemd/system").join(name);
         let text = fs::read_to_string(unit).expect("a unit");
         let program = root.join("usr/bin/ark").display().to_string();
@@ -572,11 +601,21 @@ fn what_operators_install_is_built_described_and_installed() {
     finish(Command::new("bash").arg("-n").arg(completions));
     let scripts = at("scripts");
     finish(Command::new("dpkg-deb").arg("-e").arg(&deb).arg(&scripts));
-    for script in ["postinst", "prerm"] {
+    let digest = |path: &str| {
+        let said = finish(Command::new("sha256sum").arg(unpacked.join(path)));
+        said.split(' ').next().expect("a digest").to_owned()
+    };
+    for script in ["preinst", "postinst", "prerm"] {
         let path = scripts.join(script);
         let mode = fs::metadata(&path).expect("a script").mode() & 0o7777;
         assert_eq!(mode, 0o755, "{script}");
-        let source = read_file(&format!("deploy/debian/{script}"));
+        // With the digests of what is packed.
+        let source = read_file(&format!("deploy/debian/{script}"))
+            .replace("@PROGRAM_SHA256@", &digest("usr/bin/ark"))
+            .replace(
+                "@GRAVEYARD_SHA256@",
+                &digest("usr/share/ark/graveyard.wasm"),
+            );
         assert_eq!(fs::read_to_string(path).expect("a script"), source);
     }
     if rustix::process::geteuid().is_root() {

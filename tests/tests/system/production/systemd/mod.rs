@@ -1,5 +1,5 @@
-//! The package on a machine with a real systemd: installed by the commands of docs/installation.md, confined, reloaded, restarted and upgraded on an
-//! open socket, gone back to, started again at boot, removed.
+//! The package on a machine with a real systemd: installed by the commands of docs/installation.md, confined, its timer's snapshots, reloaded, restarted and
+//! upgraded on an open socket, kept from replacing what runs, gone back to, started again at boot, removed.
 //!
 //! `TEST_SYSTEMD_BASE=DIR` switches it on: a root file system with systemd, dbus, sudo and openssl, which `.ci/run` makes (CONTRIBUTING.md says how). It
 //! needs root and a minute or two.
@@ -25,6 +25,13 @@ use crate::docs::shell::find_missing_line;
 use machine::Machine;
 
 const PAGE: &str = "docs/installation.md";
+/// The blocks of the guides that are run here: page and number, from 0.
+const INSTALL: (&str, usize) = (PAGE, 0);
+const PLACE_BESIDE: (&str, usize) = (PAGE, 1);
+const HOLD: (&str, usize) = (PAGE, 2);
+const TAKE_SNAPSHOT: (&str, usize) = ("docs/production.md", 0);
+/// How many blocks the pages have for this test, so that none is left out.
+const BLOCKS: [(&str, usize); 2] = [(PAGE, 3), ("docs/production.md", 1)];
 const API: &str = "127.0.0.1:8000";
 const TELEMETRY: &str = "127.0.0.1:9090";
 /// Requests a second are five times as many.
@@ -32,13 +39,15 @@ const SENDERS: u32 = 10;
 /// An upgrade or a rollback as the guide gives it, with the tests that need no waiting.
 const EXCHANGE: &str = "--json --unit ark --data-dir /var/lib/ark --snapshots /var/backups/ark --category ethics --category beyond --timeout 240";
 
-/// Runs a block of the guide beside the packages, and returns what it prints.
-fn run_guide(machine: &Machine, number: usize) -> String {
-    let blocks = read_tested_blocks(PAGE, "production/systemd/mod.rs");
-    let [install, place_beside] = &blocks[..] else {
-        panic!("{PAGE}: {} blocks", blocks.len())
-    };
-    let block = [install, place_beside][number];
+/// Runs a block of a guide beside the packages, and returns what it prints.
+fn run_guide(machine: &Machine, (page, number): (&str, usize)) -> String {
+    let blocks = read_tested_blocks(page, "production/systemd/mod.rs");
+    assert!(
+        BLOCKS.contains(&(page, blocks.len())),
+        "{page}: {} blocks",
+        blocks.len()
+    );
+    let block = &blocks[number];
     let printed = machine.run(&format!("exec 2>&1\ncd /root/dist\n{}", block.commands));
     let missing = find_missing_line(&block.output, &printed);
     assert_eq!(missing, None, "{printed}");
@@ -54,7 +63,7 @@ struct InstalledHost {
 impl InstalledHost {
     /// Installs the package by the guide's own commands.
     fn install(machine: Machine) -> Self {
-        let printed = run_guide(&machine, 0);
+        let printed = run_guide(&machine, INSTALL);
         // The only line without a blank, a colon or a quotation mark.
         let is_token = |line: &&str| {
             line.len() > 30 && line.bytes().all(|it| it > b' ' && !b":\"".contains(&it))
@@ -186,6 +195,52 @@ fn assert_confined(host: &InstalledHost) {
     assert!(!log.contains("\"level\":\"ERROR\""), "{log}");
 }
 
+/// The package that is installed is installed again beside the host, which goes on.
+fn install_again(host: &InstalledHost) {
+    let process = host.property("MainPID");
+    host.machine.run("dpkg -i /root/dist/ark_*.deb");
+    assert_eq!(host.property("MainPID"), process);
+    run_guide(&host.machine, HOLD);
+}
+
+/// The package of another version than the one that runs changes nothing and says what to do. (dpkg clears the mark of `apt-mark hold` all the same.)
+fn assert_package_refused(host: &InstalledHost) {
+    let look = "sha256sum /usr/bin/ark /usr/share/ark/graveyard.wasm; dpkg-query --show ark; dpkg-query --show --showformat='${db:Status-Status}' ark";
+    let (before, process) = (host.machine.run(look), host.property("MainPID"));
+    assert!(before.ends_with("installed"), "{before}");
+    let refused = host.machine.try_run("dpkg -i /root/dist/ark_*.deb");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success(), "{said}");
+    for part in [
+        "the host that runs (ark.socket ark.service)",
+        "`ark upgrade`",
+        "systemctl stop ark.socket ark.service",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(host.machine.run(look), before);
+    assert_eq!(host.property("MainPID"), process);
+}
+
+/// The timer's unit makes a snapshot beside the host, and takes away those of its own that are old.
+fn take_snapshots(host: &InstalledHost) {
+    host.machine.run(
+        "cd /var/backups/ark; mkdir hourly-old mine; chown ark:ark hourly-old mine; touch -d '3 days ago' hourly-old mine first",
+    );
+    run_guide(&host.machine, TAKE_SNAPSHOT);
+    assert!(host.is_active("ark-snapshot.timer"));
+    let names = host.machine.run("ls /var/backups/ark");
+    let names: BTreeSet<&str> = names.lines().collect();
+    let made = names.iter().filter(|name| name.starts_with("hourly-2"));
+    assert!(
+        made.count() >= 1 && !names.contains("hourly-old"),
+        "{names:?}"
+    );
+    for kept in ["first", "mine"] {
+        assert!(names.contains(kept), "{kept}: {names:?}");
+    }
+}
+
 /// `systemctl reload` has the host read its configuration again.
 fn reload(host: &InstalledHost) {
     let file = host.machine.path("/etc/ark/ark.toml");
@@ -297,6 +352,8 @@ fn upgrade(host: &InstalledHost, stable: &str, newer: &str) {
     }
     assert!(decided.is_subset(&host.read_decisions()), "none is lost");
     host.assert_serves(newer);
+    assert_package_refused(host);
+    host.assert_serves(newer);
 
     // One that does not serve is given up by systemd, and the version of before comes back.
     let failing = "case $1 in serve) exit 7;; esac";
@@ -321,7 +378,9 @@ fn upgrade(host: &InstalledHost, stable: &str, newer: &str) {
     let unpacked = packages.join("ark-2.0.0-x86_64-linux.tar.gz");
     fs::rename(tarball.expect("a tarball"), unpacked).expect("a name");
     host.machine.run("systemctl stop ark.socket ark");
-    run_guide(&host.machine, 1);
+    // Nothing runs, so the package may replace what is there.
+    host.machine.run("dpkg -i /root/dist/ark_*.deb");
+    run_guide(&host.machine, PLACE_BESIDE);
     host.assert_serves(stable);
     host.machine
         .run("systemctl stop ark && systemctl start ark.socket ark");
@@ -367,6 +426,8 @@ fn the_package_serves_is_upgraded_and_goes_back_on_a_machine_with_systemd() {
     };
     let (stable, newer) = (version(&ark_program()), version(&newer_program()));
     assert_confined(&host);
+    install_again(&host);
+    take_snapshots(&host);
     reload(&host);
     open_socket(&host);
     upgrade(&host, &stable, &newer);
@@ -383,7 +444,9 @@ fn the_package_serves_is_upgraded_and_goes_back_on_a_machine_with_systemd() {
         .run("sudo -u ark ark audit verify --data-dir /var/lib/ark");
 
     upgrade_with_migration(&host, &newer);
-    host.machine.run("apt-get remove --yes ark");
+    host.machine
+        .run("apt-mark unhold ark && apt-get remove --yes ark");
+    assert!(!host.is_active("ark-snapshot.timer"));
     assert!(!host.is_active("ark") && !host.is_active("ark.socket"));
     assert!(!host.machine.has_listener(API));
     assert!(!host.machine.path("/usr/bin/ark").exists());
