@@ -28,6 +28,21 @@ fn digest_files(dir: &Path) -> Vec<(String, Digest)> {
 }
 
 #[test]
+fn the_directory_around_a_snapshot_is_made_for_its_owner_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, around) = (root.path().join("d"), root.path().join("volume"));
+    let store = open(&data);
+    commit_change(&store, 1, set_value("before", Some("1"), None)).unwrap();
+    create_snapshot(&data, &around.join("first")).unwrap();
+    assert_eq!(around.metadata().unwrap().mode() & 0o777, 0o700);
+    assert!(around.join("first").is_dir());
+    // Two directories that are missing are a path that is wrong.
+    let refused = create_snapshot(&data, &root.path().join("no/such/first")).unwrap_err();
+    assert!(refused.to_string().contains("no/such"), "{refused}");
+    assert!(!root.path().join("no").exists());
+}
+
+#[test]
 fn a_snapshot_taken_under_load_restores_to_a_moment_of_it() {
     let root = tempfile::tempdir().unwrap();
     let (data, taken, fresh) = (
@@ -68,18 +83,6 @@ fn a_snapshot_taken_under_load_restores_to_a_moment_of_it() {
             .to_string()
             .contains("exists")
     );
-    // The directory around a snapshot is made for its owner alone; two that are missing are a path that is wrong.
-    let around = root.path().join("volume");
-    assert_eq!(
-        create_snapshot(&data, &around.join("first"))
-            .unwrap()
-            .schema,
-        manifest.schema
-    );
-    assert_eq!(around.metadata().unwrap().mode() & 0o777, 0o700);
-    let refused = create_snapshot(&data, &root.path().join("no/such/first")).unwrap_err();
-    assert!(refused.to_string().contains("no/such"), "{refused}");
-    assert!(!root.path().join("no").exists());
     // What a killed process left under the name of the next snapshot is removed; what a process that lives writes is not.
     let second = root.path().join("second");
     let partial = second.with_extension("partial");

@@ -42,7 +42,7 @@ impl SnapshotFixture {
         let fixture = Self {
             dir: tempfile::tempdir().expect("a directory"),
         };
-        make_token(&fixture.data(), "root", "admin", &[]);
+        drop(make_token(&fixture.data(), "root", "admin", &[]));
         for (name, age) in [
             ("hourly-old", "49 hours ago"),
             ("hourly-cut-off.partial", "49 hours ago"),
