@@ -277,11 +277,20 @@ impl Preflight {
         clients: HostClients<'_>,
     ) {
         self.check_validation_journal(plan);
-        if let Some(plan) = plan {
+        if plan.is_some() {
             self.check_submitter(clients.submitter);
-            if let Some(telemetry) = &plan.telemetry {
-                self.take(check_telemetry(clients.client, telemetry));
-            }
+        }
+        self.check_validation_telemetry(plan, clients.client);
+    }
+
+    /// Whether the telemetry of a validation is that of the host.
+    pub(crate) fn check_validation_telemetry(
+        &mut self,
+        plan: Option<&ValidationPlan>,
+        client: &HostClient,
+    ) {
+        if let Some(telemetry) = plan.and_then(|plan| plan.telemetry.as_ref()) {
+            self.take(check_telemetry(client, telemetry));
         }
     }
 

@@ -135,14 +135,15 @@ impl WantedProgram {
 const DELETED: &str = " (deleted)";
 
 /// What is said of a host that writes its log to a file which is deleted, and so grows unseen: what commands print goes to such a file, and a host that a start
-/// command leaves running without a redirection has it, too. `None`: it does not, or that cannot be seen.
+/// command leaves running without a redirection has it, too. `None`: it does not, or that cannot be seen. The text is short, since the reason of a step that
+/// it ends is cut to a length.
 pub(crate) fn find_lost_log(data_dir: &Path) -> Option<String> {
     let HostProcess::Found(pid) = find_host_process(data_dir) else {
         return None;
     };
     writes_to_deleted(pid).then(|| {
         format!(
-            "; its log goes to a file that is deleted, and only /proc/{pid}/fd/2 shows it while that process runs: copy what it has from there, redirect the output in the start command, e.g. >>/var/log/ark.log 2>&1, and start the host again"
+            "; its log goes to a file that is deleted: copy /proc/{pid}/fd/2, redirect its output (>>FILE 2>&1), start it again"
         )
     })
 }

@@ -94,6 +94,7 @@ fn rehearse_begin(
     refuse_other_exchange(client, plan)?;
     found.check_journal(ExchangeKind::Rollback, client, path);
     let mut lines = check_plan(clients, plan, &mut found);
+    found.check_validation_telemetry(plan.validation.as_ref(), client);
     let prepared = found.take(prepare_rollback(client, plan.clone(), accepted));
     // A snapshot brings its own tokens.
     let is_restored = matches!(prepared, Some((_, DatabaseChoice::Restore(_))));
