@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::artefacts::ark_program;
 use crate::client::Client;
-use crate::module_cache::seed_module_cache;
+use crate::module_cache::{copy_module_cache, seed_module_cache};
 use crate::wait::{wait_for, wait_until};
 
 /// A configuration that keeps an agent in service whatever it does: for tests that go on after a fault.
@@ -278,6 +278,13 @@ impl Host {
         let mut command = Command::new(program);
         command.args(["front", "--owner", owner]);
         command.arg("--config").arg(config);
+        if !args.contains(&"--cache-dir") {
+            let cache = config.with_extension("cache");
+            if !cache.exists() {
+                copy_module_cache(&cache);
+            }
+            command.arg("--cache-dir").arg(cache);
+        }
         Self::spawn(command, args, environment)
     }
 

@@ -32,6 +32,7 @@ pub use artefacts::{
 pub use client::{Client, JSON, RawAnswer, header, send_raw, send_raw_to};
 pub use encoding::{base64, hex, sha256};
 pub use host::{Host, PATIENT, TestDir, make_token};
+pub use module_cache::seed_module_cache;
 pub use random::Random;
 pub use requests::{post_signal, trade, wait_for_trace};
 pub use turn::take_turn;

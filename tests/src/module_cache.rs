@@ -21,7 +21,7 @@ const HOSTILE: [&str; 5] = ["chaos", "files", "forger", "proposer", "spammer"];
 ///
 /// # Panics
 /// The modules cannot be compiled or copied.
-pub(crate) fn seed_module_cache(data_dir: &Path) {
+pub fn seed_module_cache(data_dir: &Path) {
     let cache = data_dir.join("cache");
     if cache.exists() || !data_dir.parent().is_some_and(Path::is_dir) {
         return;
@@ -31,8 +31,16 @@ pub(crate) fn seed_module_cache(data_dir: &Path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && data_dir.is_dir() => {}
         Err(_) => return,
     }
+    copy_module_cache(&cache);
+}
+
+/// Copies the compiled modules to a directory that is not there yet, as a front takes them with `--cache-dir`.
+///
+/// # Panics
+/// The modules cannot be compiled or copied.
+pub(crate) fn copy_module_cache(cache: &Path) {
     static COMPILED: OnceLock<PathBuf> = OnceLock::new();
-    copy_dir(COMPILED.get_or_init(find_or_compile), &cache).expect("a copy of the module cache");
+    copy_dir(COMPILED.get_or_init(find_or_compile), cache).expect("a copy of the module cache");
 }
 
 /// Returns the directory with the modules that this build's `ark` has compiled; compiles them if no process of the tests has.

@@ -43,6 +43,9 @@ pub(crate) struct FrontArgs {
     /// Requests that are parked at the same time [default: 1000].
     #[arg(long, value_name = "N")]
     hold_limit: Option<usize>,
+    /// A directory of this user alone that keeps compiled policies for the next start [default: each start compiles them].
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
     /// The configuration file [default: `ark.toml` in the working directory, if there is one].
     #[arg(long, env = "ARK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -77,6 +80,7 @@ impl FrontArgs {
                 token_file: self.token_file.clone(),
                 hold_ms: self.hold_for,
                 hold_limit: self.hold_limit,
+                cache_dir: self.cache_dir.clone(),
             },
             ..Overrides::default()
         };

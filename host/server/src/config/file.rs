@@ -418,6 +418,8 @@ table! {
         hold_ms: u64 = 30_000, between_values(0, 600_000);
         /// Requests that are parked at the same time; further ones are refused. Flag: `--hold-limit`.
         hold_limit: usize = 1_000, between_values(0, 100_000);
+        /// A directory of the front's user alone, mode 0700, in which the compiled policies are kept, so that the next start need not compile them; it is made if it is missing. Without it each start compiles them, which takes about a second. Flag: `--cache-dir`.
+        cache_dir: Option<PathBuf> = None, Any;
     }
 }
 

@@ -55,6 +55,9 @@ pub struct FrontOverrides {
     /// Requests that are parked at the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_limit: Option<usize>,
+    /// The directory of compiled policies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_dir: Option<PathBuf>,
 }
 
 impl FrontOverrides {

@@ -228,12 +228,12 @@ impl Config {
         Err(describe_plaintext(address))
     }
 
-    /// What a front judges with: the host's own policies, without a cache of compiled ones, which is the data directory's.
+    /// What a front judges with: the host's own policies. Its cache of compiled ones is its own, since that of the host is in the data directory.
     #[must_use]
     pub fn front_policies(&self) -> FrontPolicies {
         FrontPolicies {
             engine: EngineConfig {
-                cache_dir: None,
+                cache_dir: self.front.as_ref().and_then(|it| it.cache_dir.clone()),
                 ..self.engine.clone()
             },
             graveyard: self.graveyard.clone(),
@@ -259,6 +259,7 @@ fn resolve_front(file: FrontFile) -> Result<Option<FrontConfig>, KeyProblem> {
         token_file: file.token_file,
         hold_for: Duration::from_millis(file.hold_ms),
         hold_limit: file.hold_limit,
+        cache_dir: file.cache_dir,
     }))
 }
 

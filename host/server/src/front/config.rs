@@ -27,6 +27,8 @@ pub struct FrontConfig {
     pub hold_for: Duration,
     /// How many requests are parked at the same time.
     pub hold_limit: usize,
+    /// The directory in which compiled policies are kept; `None`: each start compiles them.
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// What a front judges with.

@@ -12,8 +12,8 @@ use ark_tests::haproxy::Haproxy;
 use ark_tests::ports::free_port;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
 use ark_tests::{
-    Client, FAULT_VARIABLE, Host, Random, TestDir, ark_program, newer_program, run_ark, trade,
-    wait_until,
+    Client, FAULT_VARIABLE, Host, Random, TestDir, ark_program, newer_program, run_ark,
+    seed_module_cache, trade, wait_until,
 };
 use serde_json::Value;
 
@@ -65,6 +65,7 @@ impl CanaryFixture {
         let owner = format!("127.0.0.1:{}", free_port());
         let telemetry = format!("127.0.0.1:{}", free_port());
         write_commands(&dir, &owner, &telemetry);
+        seed_module_cache(&dir.path().join("data"));
         sh(&script(&dir, "start"));
         wait_until("the host is ready", || is_ready(&owner));
         std::fs::write(dir.path().join("stable.toml"), "").expect("a file");

@@ -2,6 +2,7 @@
 //! otherwise is counted.
 
 mod away;
+mod compiled;
 mod faults;
 mod halted;
 mod memory;
