@@ -14,7 +14,10 @@ pub(crate) struct StaleConnection(#[source] pub(crate) Error);
 /// Finds out whether a request failed with a kept connection; otherwise returns the error.
 pub(crate) fn find_stale(error: Error) -> Result<StaleConnection, Error> {
     match error {
-        Error::Other(other) => other.downcast().map(|stale| *stale).map_err(Error::Other),
+        Error::Other(other) => other
+            .downcast::<StaleConnection>()
+            .map(|stale| *stale)
+            .map_err(Error::Other),
         error => Err(error),
     }
 }
