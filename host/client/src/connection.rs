@@ -8,7 +8,7 @@ use ark_authorities::read_authorities;
 use ark_model::loopback::is_loopback_host;
 use serde_json::Value;
 use ureq::config::ConfigBuilder;
-use ureq::http::{Method, Request, Response, Uri, request};
+use ureq::http::{HeaderValue, Method, Request, Response, Uri, request};
 use ureq::tls::TlsConfig;
 use ureq::typestate::HttpCrateScope;
 use ureq::unversioned::resolver::DefaultResolver;
@@ -26,6 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEPT_TIME: Duration = Duration::from_secs(5);
 /// The header of a request that counts once, however often it is sent. It is given only to calls that take it.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// The header with the milliseconds within which the host may carry a request out, from when it gets it.
+const DEADLINE: &str = "Ark-Deadline-Ms";
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -361,8 +363,12 @@ impl HostClient {
                 (Ok(stale), Some(repetition)) => (stale, repetition),
                 (Ok(StaleConnection(cause)), None) | (Err(cause), _) => return Err(cause),
             };
+            let spent = began.elapsed();
+            let Some(repetition) = shorten_deadline(repetition, spent) else {
+                return Err(cause);
+            };
             let again = self
-                .configure_request(repetition, limit, work, began.elapsed())
+                .configure_request(repetition, limit, work, spent)
                 // No kept connection is young enough.
                 .max_idle_age(Duration::ZERO);
             self.agent.run(again.build()).map_err(|error| {
@@ -443,6 +449,22 @@ fn copy_repeatable(request: &OutgoingRequest) -> Option<OutgoingRequest> {
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
     Some(copy)
+}
+
+/// Takes the time that is spent off the time within which the host may carry a request out, if it has one; `None`: nothing is left.
+fn shorten_deadline(mut request: OutgoingRequest, spent: Duration) -> Option<OutgoingRequest> {
+    let Some(given) = request.headers().get(DEADLINE) else {
+        return Some(request);
+    };
+    // The host refuses what is no number.
+    let Some(given) = given.to_str().ok().and_then(|text| text.parse().ok()) else {
+        return Some(request);
+    };
+    let left = Duration::from_millis(given).saturating_sub(spent);
+    let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    let headers = request.headers_mut();
+    headers.insert(DEADLINE, HeaderValue::from(left));
+    (left > 0).then_some(request)
 }
 
 fn build_tls_config(authority: Option<&Path>) -> Result<TlsConfig, ClientError> {

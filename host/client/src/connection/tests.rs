@@ -209,6 +209,31 @@ fn a_repetition_to_a_server_that_is_gone_leaves_the_outcome_unknown() {
 }
 
 #[test]
+fn a_repetition_leaves_the_host_the_time_that_is_left() {
+    let spent = Duration::from_millis(300);
+    for (given, least) in [("60000", Some(1)), ("300", None)] {
+        let mut connections = vec![vec![Reply::Answer, Reply::Close(spent)]];
+        connections.extend(least.map(|_| vec![Reply::Answer]));
+        let server = ScriptedServer::start(connections);
+        let headers = [("Idempotency-Key", "order-17"), ("Ark-Deadline-Ms", given)];
+        propose(&server.client, &headers).unwrap();
+        let answered = propose(&server.client, &headers);
+        assert_eq!(is_cut(&answered), least.is_none(), "{answered:?}");
+        let read_deadline = |request: &String| -> u64 {
+            let mut lines = request.lines().filter_map(|line| line.split_once(": "));
+            let deadline = lines.find(|(name, _)| name.eq_ignore_ascii_case("Ark-Deadline-Ms"));
+            deadline.unwrap().1.parse().unwrap()
+        };
+        let deadlines: Vec<u64> = server.end().iter().map(read_deadline).collect();
+        let given: u64 = given.parse().unwrap();
+        assert_eq!(deadlines[..2], [given, given]);
+        let repeated = deadlines.get(2).copied();
+        assert_eq!(repeated.is_some(), least.is_some(), "{deadlines:?}");
+        assert!(repeated.is_none_or(|left| least <= Some(left) && left <= given - 300));
+    }
+}
+
+#[test]
 fn a_repetition_has_the_time_that_the_first_request_left() {
     let spent = Duration::from_secs(4);
     let whole = Duration::from_secs(5);
