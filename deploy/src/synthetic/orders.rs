@@ -21,6 +21,8 @@ use super::SyntheticError;
 use super::calls::{ANSWER_TIME, propose_action, read_decisions, take_back};
 
 /// How long after it was announced a proposal may still be decided: its deadline counts from when the host gets it, which is soon.
+/// Nothing shorter is sound where its trace shows nothing: a run that was killed may have sent it or not. To propose it once more under its key would tell
+/// at once, but only with the token that used the key. The journal has the moment, so that what has passed of this time is not waited for again.
 const LIFETIME: Duration = ANSWER_TIME.saturating_add(Duration::from_secs(5));
 /// A trace that shows nothing is looked at again, this much later: a host that was stopped with a proposal unread decides it while it answers the
 /// first look.

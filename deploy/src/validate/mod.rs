@@ -403,10 +403,13 @@ pub fn validate_host(
         drop(is_over);
         made
     });
-    let results = made?;
+    let made = made?;
     lease.give_back()?;
-    journal.clear_entries()?;
-    let results = results?;
+    // What these tokens may not take back is for a later run, to which the journal names the runs.
+    if !made.leaves_open {
+        journal.clear_entries()?;
+    }
+    let results = made.results?;
     let interrupted = results.len() < cases.len() || stop.load(Ordering::Relaxed);
     Ok(report_rest(&cases, results, interrupted))
 }
@@ -422,7 +425,15 @@ fn report_rest(cases: &[&TestCase], made: Vec<CaseResult>, interrupted: bool) ->
     ValidationReport::new(results, interrupted, None)
 }
 
-/// Uploads the probe, makes the tests and removes the probe. Returns the results, or why the tests say nothing.
+/// What became of the tests.
+struct MadeTests {
+    /// The results, or why the tests say nothing.
+    results: Result<Vec<CaseResult>, ValidateError>,
+    /// Whether the host has something open still, of this run or of an earlier one.
+    leaves_open: bool,
+}
+
+/// Uploads the probe, makes the tests and removes the probe.
 ///
 /// # Errors
 /// The probe cannot be removed: the journal names it still.
@@ -432,15 +443,16 @@ fn make_tests(
     left: &LeftRuns,
     cases: &[&TestCase],
     tell: &mut dyn FnMut(ValidationEvent<'_>),
-) -> Result<Result<Vec<CaseResult>, ValidateError>, ValidateError> {
+) -> Result<MadeTests, ValidateError> {
     let probe = &bench.probe;
+    let mut left_open = Vec::new();
     if lease.has_leftover {
         tell(ValidationEvent::Begun("removing what an earlier run left"));
         probe.remove_probe()?;
         let runs = left.runs.iter().map(String::as_str);
         let runs = runs.chain(lease.taken_over.as_deref());
-        let open = bench.withdrawal().withdraw_left(runs)?;
-        tell_open(&open, &[], tell);
+        left_open = bench.withdrawal().withdraw_left(runs)?;
+        tell_open(&left_open, &[], tell);
     }
     tell(ValidationEvent::Begun("uploading the probe"));
     let uploaded = probe.upload_probe();
@@ -476,17 +488,24 @@ fn make_tests(
         LeaseState::Taken(_) => false,
         LeaseState::Gone => serving.is_some() && probe.find_serving()? == serving,
     };
-    let open = if is_own {
+    let mut open = if is_own {
         probe.remove_probe()?;
         bench.withdrawal().withdraw_left([lease.run()])?
     } else {
         bench.withdrawal().withdraw_trace(lease.run())?
     };
+    // What an earlier run left is told already.
+    open.retain(|one| matches!(one, Withdrawn::Open { .. }) && !left_open.contains(one));
     tell_open(&open, &results, tell);
-    Ok(match (disturbance, uploaded) {
+    let leaves_open = !(left_open.is_empty() && open.is_empty());
+    let results = match (disturbance, uploaded) {
         (Some(disturbance), _) => Err(ValidateError::Disturbed(disturbance)),
         (None, Err(error)) => Err(error.into()),
         (None, Ok(())) => Ok(results),
+    };
+    Ok(MadeTests {
+        results,
+        leaves_open,
     })
 }
 

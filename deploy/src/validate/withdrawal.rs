@@ -149,7 +149,7 @@ impl Withdrawal<'_> {
             Err(error) => Withdrawn::Open {
                 id: id.to_owned(),
                 problem: format!(
-                    "the trade was approved and cannot be reported as cancelled: {error}; report that with the token of an executor or an administrator (POST /v1/executions)"
+                    "the trade was approved and cannot be reported as cancelled: {error}; report that with the token of an executor or an administrator (POST /v1/executions), or run `ark validate` again with an administrator's"
                 ),
             },
         }

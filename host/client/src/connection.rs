@@ -2,21 +2,32 @@
 
 use std::io::{Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ark_authorities::read_authorities;
 use ark_model::loopback::is_loopback_host;
 use serde_json::Value;
-use ureq::http::{Method, Request, Response, Uri, request};
+use ureq::config::ConfigBuilder;
+use ureq::http::{HeaderValue, Method, Request, Response, Uri, request};
 use ureq::tls::TlsConfig;
+use ureq::typestate::HttpCrateScope;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Proxy, SendBody, Timeout};
 
 use crate::answer::Answer;
 use crate::error::ClientError;
+use crate::kept::{KeptConnector, StaleConnection, find_stale};
 use crate::tls_failure::{describe_tls_failure, find_tls_error};
 
 /// How long it may take to reach the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection is kept for the next request. A host closes an idle one after 10 s, a proxy before it perhaps sooner.
+const KEPT_TIME: Duration = Duration::from_secs(5);
+/// The header of a request that counts once, however often it is sent. It is given only to calls that take it.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// The header with the milliseconds within which the host may carry a request out, from when it gets it.
+const DEADLINE: &str = "Ark-Deadline-Ms";
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -60,6 +71,18 @@ pub enum OutgoingBody {
     Reader(u64, Box<dyn Read + Send + Sync>),
 }
 
+impl OutgoingBody {
+    fn into_sent(self) -> SendBody<'static> {
+        match self {
+            Self::Text(text) => SendBody::from_owned_reader(Cursor::new(text.into_bytes())),
+            Self::Reader(_, reader) => SendBody::from_owned_reader(reader),
+        }
+    }
+}
+
+/// A request as it is handed over to be sent.
+type OutgoingRequest = Request<Option<OutgoingBody>>;
+
 /// Which host is called, and with which token.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
@@ -90,6 +113,9 @@ impl Server {
 }
 
 /// A client of one host, which keeps its connections open between requests. Threads can share it.
+///
+/// A server may close a kept connection at any time. What reads, and what has an idempotency key, is sent once more, over a new connection and within
+/// the same time, when a kept one ends before a byte of the answer came (RFC 9110, 9.2.2; RFC 9112, 9.3.1). Nothing else is sent twice.
 #[derive(Debug, Clone)]
 pub struct HostClient {
     server: Server,
@@ -113,15 +139,16 @@ impl HostClient {
         let proxy = Proxy::try_from_env().filter(|proxy| {
             !is_loopback(&url) && !uri.as_ref().is_some_and(|uri| proxy.is_no_proxy(uri))
         });
-        let agent = ureq::Agent::config_builder()
+        let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             // A token is only for the host that it is sent to.
             .max_redirects(0)
+            .max_idle_age(KEPT_TIME)
             .proxy(proxy.clone())
             .tls_config(build_tls_config(endpoint.ca.as_deref())?)
-            .build()
-            .into();
+            .build();
+        let connector = DefaultConnector::default().chain(KeptConnector);
         Ok(Self {
             server: Server::Host,
             authorization: endpoint
@@ -130,7 +157,7 @@ impl HostClient {
                 .map(|token| format!("Bearer {}", token.trim())),
             url,
             proxy,
-            agent,
+            agent: ureq::Agent::with_parts(config, connector, DefaultResolver::default()),
         })
     }
 
@@ -203,21 +230,19 @@ impl HostClient {
             .prepare_request(request, path)
             .header("Content-Type", "application/json");
         let is_read = |method: &Method| matches!(*method, Method::GET | Method::DELETE);
-        let body = match body {
+        let length = match &body {
             OutgoingBody::Text(text)
                 if text.is_empty() && request.method_ref().is_some_and(is_read) =>
             {
-                SendBody::none()
+                None
             }
-            OutgoingBody::Text(text) => {
-                request = request.header("Content-Length", text.len());
-                SendBody::from_owned_reader(Cursor::new(text.into_bytes()))
-            }
-            OutgoingBody::Reader(length, reader) => {
-                request = request.header("Content-Length", length);
-                SendBody::from_owned_reader(reader)
-            }
+            OutgoingBody::Text(text) => Some(text.len() as u64),
+            OutgoingBody::Reader(length, _) => Some(*length),
         };
+        if let Some(length) = length {
+            request = request.header("Content-Length", length);
+        }
+        let body = length.is_some().then_some(body);
         let request = request.body(body).map_err(ClientError::Request)?;
         let response = self.run_request(request, TimeLimit::Whole(work.timeout()), work)?;
         self.read_answer(response)
@@ -251,7 +276,7 @@ impl HostClient {
     pub fn get_text(&self, path: &str, timeout: Duration) -> Result<(u16, String), ClientError> {
         let request = self
             .prepare_request(Request::builder().method("GET"), path)
-            .body(SendBody::none())
+            .body(None)
             .map_err(ClientError::Request)?;
         let limit = TimeLimit::Whole(timeout);
         let mut response = self.run_request(request, limit, AwaitedWork::Probe(timeout))?;
@@ -306,9 +331,7 @@ impl HostClient {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(SendBody::none())
-            .map_err(ClientError::Request)?;
+        let request = request.body(None).map_err(ClientError::Request)?;
         let response = self.run_request(request, TimeLimit::Stream(longest), work)?;
         if !response.status().is_success() {
             self.read_answer(response)?.into_success()?;
@@ -325,40 +348,77 @@ impl HostClient {
         request
     }
 
+    /// Sends a request, once more where a kept connection ended under one that may be repeated.
     fn run_request(
         &self,
-        request: Request<SendBody<'static>>,
+        request: OutgoingRequest,
         limit: TimeLimit,
         work: AwaitedWork,
     ) -> Result<Response<ureq::Body>, ClientError> {
-        let request = self.agent.configure_request(request);
-        let request = match limit {
-            TimeLimit::Whole(longest) => request.timeout_global(Some(longest)),
-            TimeLimit::Stream(longest) => request
-                .timeout_global(Some(longest))
-                .timeout_recv_response(Some(work.timeout())),
-        };
-        self.agent.run(request.build()).map_err(|source| {
-            let unsent = is_unsent(&source);
-            let proxy = self.proxy.as_ref();
-            ClientError::NoAnswer {
-                failure: match self.server {
-                    Server::Host => describe_failure(&self.url, proxy, &source, work),
-                    Server::Prometheus => {
-                        describe_prometheus_failure(&self.url, proxy, &source, work)
-                    }
-                    Server::Alertmanager => {
-                        format!(
-                            "no Alertmanager answers at {}{}",
-                            self.url,
-                            describe_proxy(proxy)
-                        )
-                    }
-                },
-                unsent,
-                source,
+        let repetition = copy_repeatable(&request);
+        let began = Instant::now();
+        let first = self.configure_request(request, limit, work, Duration::ZERO);
+        let ran = self.agent.run(first.build()).or_else(|error| {
+            let (StaleConnection(cause), repetition) = match (find_stale(error), repetition) {
+                (Ok(stale), Some(repetition)) => (stale, repetition),
+                (Ok(StaleConnection(cause)), None) | (Err(cause), _) => return Err(cause),
+            };
+            let spent = began.elapsed();
+            let Some(repetition) = shorten_deadline(repetition, spent) else {
+                return Err(cause);
+            };
+            let again = self
+                .configure_request(repetition, limit, work, spent)
+                // No kept connection is young enough.
+                .max_idle_age(Duration::ZERO);
+            self.agent.run(again.build()).map_err(|error| {
+                // The first request was sent, and what became of it is all that is known.
+                if is_unsent(&error) { cause } else { error }
+            })
+        });
+        ran.map_err(|source| self.describe_error(source, work))
+    }
+
+    /// Sets how long a request may take, of whose time some is spent already.
+    fn configure_request(
+        &self,
+        request: OutgoingRequest,
+        limit: TimeLimit,
+        work: AwaitedWork,
+        spent: Duration,
+    ) -> ConfigBuilder<HttpCrateScope<SendBody<'static>>> {
+        let (head, body) = request.into_parts();
+        let body = body.map_or_else(SendBody::none, OutgoingBody::into_sent);
+        let request = self
+            .agent
+            .configure_request(Request::from_parts(head, body));
+        match limit {
+            TimeLimit::Whole(longest) => {
+                request.timeout_global(Some(longest.saturating_sub(spent)))
             }
-        })
+            TimeLimit::Stream(longest) => request
+                .timeout_global(Some(longest.saturating_sub(spent)))
+                .timeout_recv_response(Some(work.timeout().saturating_sub(spent))),
+        }
+    }
+
+    fn describe_error(&self, source: ureq::Error, work: AwaitedWork) -> ClientError {
+        let proxy = self.proxy.as_ref();
+        ClientError::NoAnswer {
+            failure: match self.server {
+                Server::Host => describe_failure(&self.url, proxy, &source, work),
+                Server::Prometheus => describe_prometheus_failure(&self.url, proxy, &source, work),
+                Server::Alertmanager => {
+                    format!(
+                        "no Alertmanager answers at {}{}",
+                        self.url,
+                        describe_proxy(proxy)
+                    )
+                }
+            },
+            unsent: is_unsent(&source),
+            source,
+        }
     }
 
     fn read_answer(&self, mut response: Response<ureq::Body>) -> Result<Answer, ClientError> {
@@ -371,6 +431,40 @@ impl HostClient {
         })?;
         Ok(Answer { status, body })
     }
+}
+
+/// The same request once more; `None`: it must not be sent twice, or its body can be read only once.
+fn copy_repeatable(request: &OutgoingRequest) -> Option<OutgoingRequest> {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !is_read && !request.headers().contains_key(IDEMPOTENCY_KEY) {
+        return None;
+    }
+    let body = match request.body() {
+        None => None,
+        Some(OutgoingBody::Text(text)) => Some(OutgoingBody::Text(text.clone())),
+        Some(OutgoingBody::Reader(..)) => return None,
+    };
+    let mut copy = Request::new(body);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
+}
+
+/// Takes the time that is spent off the time within which the host may carry a request out, if it has one; `None`: nothing is left.
+fn shorten_deadline(mut request: OutgoingRequest, spent: Duration) -> Option<OutgoingRequest> {
+    let Some(given) = request.headers().get(DEADLINE) else {
+        return Some(request);
+    };
+    // The host refuses what is no number.
+    let Some(given) = given.to_str().ok().and_then(|text| text.parse().ok()) else {
+        return Some(request);
+    };
+    let left = Duration::from_millis(given).saturating_sub(spent);
+    let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    let headers = request.headers_mut();
+    headers.insert(DEADLINE, HeaderValue::from(left));
+    (left > 0).then_some(request)
 }
 
 fn build_tls_config(authority: Option<&Path>) -> Result<TlsConfig, ClientError> {
@@ -495,104 +589,4 @@ fn read_text(response: &mut Response<ureq::Body>) -> Result<String, ClientError>
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead, BufReader, Read, Write};
-    use std::net::TcpListener;
-    use std::time::{Duration, Instant};
-
-    use super::{AwaitedWork, Endpoint, HostClient, is_confidential};
-    use crate::error::ClientError;
-
-    #[test]
-    fn a_stream_may_last_for_long_and_its_beginning_may_not() {
-        /// Longer than the test may take.
-        const LONGEST: Duration = Duration::from_hours(1);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = HostClient::new(&Endpoint {
-            url: format!("http://{}", listener.local_addr().unwrap()),
-            token: None,
-            ca: None,
-        })
-        .unwrap();
-        // The connection is taken by the system, and nobody answers.
-        let head = AwaitedWork::Probe(Duration::from_millis(200));
-        let started = Instant::now();
-        let refused = client
-            .begin_stream("/v1/events", &[], LONGEST, head)
-            .err()
-            .expect("no answer");
-        assert!(
-            matches!(refused, ClientError::NoAnswer { unsent: false, .. })
-                && started.elapsed() < LONGEST / 2,
-            "{refused}"
-        );
-        // What comes after a beginning in time may come later than that.
-        let head_time = Duration::from_secs(5);
-        let server = std::thread::spawn(move || {
-            // The first connection is that of above.
-            drop(listener.accept().unwrap());
-            let (mut stream, _) = listener.accept().unwrap();
-            // What is not read would break the connection at its end.
-            let request = BufReader::new(&stream).lines();
-            let lines = request.take_while(|line| !line.as_ref().unwrap().is_empty());
-            assert!(lines.count() > 0);
-            let head =
-                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
-            stream.write_all(head.as_bytes()).unwrap();
-            std::thread::sleep(head_time + Duration::from_secs(1));
-            stream.write_all(b"data: late\n\n").unwrap();
-        });
-        let mut text = String::new();
-        client
-            .begin_stream("/v1/events", &[], LONGEST, AwaitedWork::Probe(head_time))
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
-        assert_eq!(text, "data: late\n\n");
-        server.join().unwrap();
-    }
-
-    #[test]
-    fn an_address_of_a_prometheus_has_a_scheme_and_a_host() {
-        for (url, is_taken) in [
-            ("http://127.0.0.1:9090", true),
-            ("https://prometheus.example/prefix/", true),
-            ("127.0.0.1:9090", false),
-            ("prometheus.example:9090", false),
-            ("prometheus.example", false),
-            ("file:///etc/passwd", false),
-            ("http://", false),
-            ("", false),
-        ] {
-            let made = HostClient::of_prometheus(url);
-            assert_eq!(made.is_ok(), is_taken, "{url}");
-            if let Err(error) = made {
-                assert!(matches!(error, ClientError::PrometheusAddress { .. }));
-                let told = error.to_string();
-                assert!(
-                    told.contains("--prometheus") && told.contains("ARK_PROMETHEUS"),
-                    "{told}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_token_leaves_this_machine_only_under_tls() {
-        for (url, confidential) in [
-            ("https://ark.example:8000", true),
-            ("http://127.0.0.1:8000", true),
-            ("http://localhost:8000", true),
-            ("http://LOCALHOST:8000", true),
-            ("HTTPS://ark.example", true),
-            ("http://[::1]:8000", true),
-            ("http://ark.example:8000", false),
-            ("http://192.0.2.7:8000", false),
-            ("http://localhost.example:8000", false),
-            ("http://127.0.0.1@ark.example", false),
-            ("ark.example", false),
-        ] {
-            assert_eq!(is_confidential(url), confidential, "{url}");
-        }
-    }
-}
+mod tests;

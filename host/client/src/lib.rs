@@ -1,7 +1,8 @@
 //! Requests to a running host over its HTTP API, for every command that talks to one.
 //!
 //! Invariants: a token leaves this machine only under TLS, and goes only to the host that it is sent to (no redirect is followed). The host of
-//! this machine is reached directly, whatever proxies the environment names.
+//! this machine is reached directly, whatever proxies the environment names. A request that changes something is sent twice only under an idempotency key,
+//! and only where a kept connection ended under it.
 //!
 //! Reading order: [`HostClient`], [`Answer`], [`ClientError`], [`UploadStage`], [`members`].
 //!
@@ -11,6 +12,7 @@ mod address;
 mod answer;
 mod connection;
 mod error;
+mod kept;
 pub mod members;
 mod operation;
 mod pages;

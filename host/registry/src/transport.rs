@@ -173,6 +173,8 @@ impl Transport {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             // Where a registry redirects to is judged here.
             .max_redirects(0)
+            // A registry is asked a few times only. It may close a kept connection under a request that must not be sent twice.
+            .max_idle_connections(0)
             .user_agent(concat!("ark/", env!("CARGO_PKG_VERSION")))
             .proxy(proxy)
             .tls_config(build_tls_config(authority)?)
@@ -384,12 +386,15 @@ fn build_tls_config(authority: Option<&Path>) -> Result<TlsConfig, RegistryError
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
     use ureq::config::Config;
-    use ureq::http::Uri;
+    use ureq::http::{Method, Uri};
     use ureq::unversioned::resolver::{DefaultResolver, Resolver};
     use ureq::unversioned::transport::NextTimeout;
 
-    use super::{RegistryResolver, Transport, is_local};
+    use super::{RegistryRequest, RegistryResolver, Transport, Weight, is_local, read_body};
     use crate::reference::Reference;
 
     fn transport(registry: &str, plain_http: bool) -> Transport {
@@ -423,6 +428,45 @@ mod tests {
             let target = transport.check_target(&from, to);
             assert_eq!(target.is_ok(), allowed, "{to}: {target:?}");
         }
+    }
+
+    #[test]
+    fn each_request_has_a_connection_of_its_own() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let registry = listener.local_addr().expect("its address").to_string();
+        let serving = std::thread::spawn(move || {
+            // None of them is closed: a kept one would get the next request.
+            let mut open = Vec::new();
+            for _ in 0..3 {
+                let mut stream = BufReader::new(listener.accept().expect("a connection").0);
+                let mut line = String::new();
+                while line != "\r\n" {
+                    line.clear();
+                    assert!(stream.read_line(&mut line).expect("a line") > 0);
+                }
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                stream.get_mut().write_all(answer).expect("an answer");
+                open.push(stream);
+            }
+            open.len()
+        });
+        let transport = transport(&registry, true);
+        for _ in 0..3 {
+            let url: Uri = format!("http://{registry}/v2/")
+                .parse()
+                .expect("an address");
+            let call = RegistryRequest {
+                method: Method::GET,
+                url: url.clone(),
+                accept: None,
+                body: None,
+                weight: Weight::Small,
+            };
+            let (response, _) = transport.send(&call, None).expect("an answer");
+            let body = read_body("a test", &url, response, 10).expect("a body");
+            assert_eq!(body, b"{}");
+        }
+        assert_eq!(serving.join().expect("no panic"), 3);
     }
 
     #[test]

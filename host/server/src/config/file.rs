@@ -416,7 +416,7 @@ table! {
         token_file: Option<PathBuf> = None, Any;
         /// Milliseconds for which a request is parked at most while the owner is away. Flag: `--hold-for`.
         hold_ms: u64 = 30_000, between_values(0, 600_000);
-        /// Requests that are parked at the same time; further ones are refused. Flag: `--hold-limit`.
+        /// Requests that are parked at the same time; further ones are refused. Once the owner has admitted anybody, callers whom it has not admitted since the front started get a quarter of the places at most. Flag: `--hold-limit`.
         hold_limit: usize = 1_000, between_values(0, 100_000);
         /// A directory of the front's user alone, mode 0700, in which the compiled policies are kept, so that the next start need not compile them; it is made if it is missing. Without it each start compiles them, which takes about a second. Flag: `--cache-dir`.
         cache_dir: Option<PathBuf> = None, Any;

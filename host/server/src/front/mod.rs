@@ -7,11 +7,12 @@
 //!   signals without one are given one.
 //! * Judging again never holds up an answer and never changes one.
 //!
-//! Reading order: [`config`], [`connection`] (how the owner is reached), [`owner`] (its state), [`parking`], [`request`] (what is sent), [`relay`] (a request from end to
+//! Reading order: [`config`], [`connection`] (how the owner is reached), [`owner`] (its state), [`callers`] (whom it has admitted), [`parking`], [`request`] (what is sent), [`relay`] (a request from end to
 //! end), [`verdicts`] (judging again), [`serve`] (the ports).
 //!
 //! Must not know: the store, agents.
 
+mod callers;
 mod config;
 mod connection;
 mod error;

@@ -3,7 +3,10 @@
 //! The front asks for `/readyz` all the time. A request that cannot be sent, or whose connection breaks, has it asked at once. An owner that has
 //! not answered for [`LOST_TIME`] is taken for lost: nothing waits for its answers any more, though its connections may still stand.
 //!
-//! What answers otherwise than a host, as another front or a web server does, is no owner: nothing is sent to it.
+//! What answers otherwise than a host, as another front or a web server does, is no owner: nothing is sent to it. A front that has had no host there since
+//! it started is configured wrongly: it is not ready, and parks nothing. One that has had its owner parks requests as for any owner that is away, and a
+//! proxy that answers for a host that is away (502, 503, 504) tells nothing of the configuration: otherwise an exchange of the host's version behind
+//! such a proxy would have every front taken out.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -23,6 +26,7 @@ use tokio::sync::{Notify, watch};
 use ark_model::meters::FrontMeters;
 
 use crate::readiness::NO_BEAT;
+use crate::telemetry::is_telemetry_readiness;
 
 use super::config::{FrontConfig, OwnerAddress};
 use super::connection::OwnerAccess;
@@ -85,6 +89,10 @@ pub(super) struct OwnerStatus {
     answers_since: Option<Instant>,
     /// What the log has of an owner that is no host, until a host answers.
     logged: Option<String>,
+    /// Whether a host has answered since the front started.
+    had_host: bool,
+    /// Whether what answers is no host, and the front is configured wrongly.
+    pub(super) is_foreign: bool,
 }
 
 #[cfg(test)]
@@ -97,6 +105,8 @@ impl OwnerStatus {
             since: Instant::now(),
             answers_since: None,
             logged: None,
+            had_host: false,
+            is_foreign: false,
         }
     }
 }
@@ -128,11 +138,25 @@ enum ReadinessError {
     /// A front answers, this one perhaps.
     #[error("it is a front, not the host that owns the data; correct front.owner (--owner)")]
     Front,
+    /// A host's port for telemetry answers.
+    #[error("it is the telemetry port of a host, not its API; correct front.owner (--owner)")]
+    Telemetry,
     /// Something else answers.
     #[error(
-        "it answers {0} to /readyz, but not as a host does, which says whether it is `ready`; if no host is there, correct front.owner (--owner)"
+        "it answers {0} to /readyz, but not as a host does, which says whether it is `ready` and how many `graveyard_vectors` passed; if no host is there, correct front.owner (--owner)"
     )]
     NoHost(StatusCode),
+}
+
+impl ReadinessError {
+    /// Whether something answers that is no host, nor a proxy whose host is away.
+    const fn is_foreign(&self) -> bool {
+        match self {
+            Self::Unanswered(_) => false,
+            Self::Front | Self::Telemetry => true,
+            Self::NoHost(status) => !matches!(status.as_u16(), 502..=504),
+        }
+    }
 }
 
 /// The host that owns the data.
@@ -157,6 +181,8 @@ impl Owner {
             since: Instant::now(),
             answers_since: None,
             logged: None,
+            had_host: false,
+            is_foreign: false,
         };
         Ok(Self {
             access: ArcSwap::from_pointee(OwnerAccess::read(config)?),
@@ -299,6 +325,9 @@ impl Owner {
             ready: bool,
             #[serde(default)]
             problems: Vec<String>,
+            /// No other server has it.
+            #[serde(rename = "graveyard_vectors")]
+            _graveyard_vectors: u64,
             instance: Option<String>,
         }
         let request = Request::new(Body::empty());
@@ -316,6 +345,9 @@ impl Owner {
         let answer: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
         if is_front_readiness(&answer) {
             return Err(ReadinessError::Front);
+        }
+        if is_telemetry_readiness(&answer) {
+            return Err(ReadinessError::Telemetry);
         }
         let answer: OwnerReadiness = Some(answer)
             .filter(Value::is_object)
@@ -360,10 +392,15 @@ impl Owner {
             self.status
                 .send_modify(|status| status.logged = Some(problem.clone()));
         }
-        self.set_phase(OwnerPhase::Away, vec![problem]);
+        let is_foreign = error.is_foreign() && !self.status.borrow().had_host;
+        self.set_status(OwnerPhase::Away, vec![problem], is_foreign);
     }
 
     fn set_phase(&self, phase: OwnerPhase, problems: Vec<String>) {
+        self.set_status(phase, problems, false);
+    }
+
+    fn set_status(&self, phase: OwnerPhase, problems: Vec<String>, is_foreign: bool) {
         let now = Instant::now();
         let before = self.status.borrow().phase;
         if before != phase {
@@ -399,7 +436,9 @@ impl Owner {
             };
             if phase != OwnerPhase::Away {
                 status.logged = None;
+                status.had_host = true;
             }
+            status.is_foreign = is_foreign;
             status.phase = phase;
             status.problems = problems;
         });

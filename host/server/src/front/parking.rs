@@ -1,4 +1,5 @@
-//! Parking requests while the owner is away, bounded in number and time.
+//! Parking requests while the owner is away, bounded in number and time. Callers whom the owner has not admitted have a share of the places only: they
+//! could take all of them otherwise, since the owner is not there to refuse them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,12 +10,20 @@ use ark_model::meters::{FrontMeters, ParkEnd};
 
 use super::owner::{OwnerPhase, OwnerStatus};
 
+/// The share of the places that callers may take whom the owner has not admitted, as its divisor. At least one place.
+const STRANGERS_DIVISOR: usize = 4;
+
 /// Why a request is not parked any more, or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ParkError {
     /// As many as may be are parked.
     #[error("{0} requests are parked already")]
     Full(usize),
+    /// As many as may be of callers whom the owner has not admitted are parked.
+    #[error(
+        "{0} requests of callers whom the owner has not admitted since this front started are parked already"
+    )]
+    StrangersFull(usize),
     /// It was parked for as long as it may be.
     #[error("the request was parked for {0:?}")]
     Expired(Duration),
@@ -24,6 +33,19 @@ pub(super) enum ParkError {
     /// The owner has no tokens, and other machines can reach the front.
     #[error("the owner is open to everybody: {0}")]
     Unguarded(String),
+    /// What answers in the owner's place is no host, and none has answered since the front started.
+    #[error("what answers at the owner's address is no host: {0}")]
+    NoHost(String),
+}
+
+/// Why nothing is passed on to an owner, however long it is waited for; `None`: it may be waited for.
+fn find_refusal(status: &OwnerStatus) -> Option<ParkError> {
+    if status.phase == OwnerPhase::Unguarded {
+        return Some(ParkError::Unguarded(status.problems.join("; ")));
+    }
+    status
+        .is_foreign
+        .then(|| ParkError::NoHost(status.problems.join("; ")))
 }
 
 /// Parks requests.
@@ -31,6 +53,9 @@ pub(super) struct Parking {
     time: Duration,
     limit: usize,
     places: Semaphore,
+    /// The places among them for callers whom the owner has not admitted.
+    strangers: Semaphore,
+    strangers_limit: usize,
     owner: watch::Receiver<OwnerStatus>,
     /// Becomes true when the front ends.
     closing: watch::Receiver<bool>,
@@ -43,10 +68,13 @@ impl Parking {
         (owner, closing): (watch::Receiver<OwnerStatus>, watch::Receiver<bool>),
         meters: Arc<FrontMeters>,
     ) -> Self {
+        let strangers_limit = limit.div_ceil(STRANGERS_DIVISOR);
         Self {
             time,
             limit,
             places: Semaphore::new(limit),
+            strangers: Semaphore::new(strangers_limit),
+            strangers_limit,
             owner,
             closing,
             meters,
@@ -73,30 +101,31 @@ impl Parking {
         self.owner.borrow().since.elapsed() <= self.time
     }
 
-    /// Waits until the owner takes requests, until `end` at most.
+    /// Waits until the owner takes requests, until `end` at most. `is_admitted`: the owner has admitted the caller before.
     ///
     /// # Errors
     /// A bound is reached.
-    pub(super) async fn wait_for_owner(&self, end: Instant) -> Result<(), ParkError> {
+    pub(super) async fn wait_for_owner(
+        &self,
+        end: Instant,
+        is_admitted: bool,
+    ) -> Result<(), ParkError> {
         let mut owner = self.owner.clone();
         {
             let status = owner.borrow_and_update();
             if status.phase.takes_requests() {
                 return Ok(());
             }
-            if status.phase == OwnerPhase::Unguarded {
-                return Err(ParkError::Unguarded(status.problems.join("; ")));
+            if let Some(refusal) = find_refusal(&status) {
+                return Err(refusal);
             }
         }
         let began = Instant::now();
-        let Ok(place) = self.places.try_acquire() else {
+        let place = self.take_place(is_admitted).inspect_err(|_| {
             self.meters.count_parked(ParkEnd::Full);
-            return Err(ParkError::Full(self.limit));
-        };
-        let place = ParkedPlace::new(self, place);
-        let open = owner.wait_for(|status| {
-            status.phase.takes_requests() || status.phase == OwnerPhase::Unguarded
-        });
+        })?;
+        let open = owner
+            .wait_for(|status| status.phase.takes_requests() || find_refusal(status).is_some());
         let mut closing = self.closing.clone();
         let found = tokio::select! {
             found = tokio::time::timeout_at(end.into(), open) => found,
@@ -109,11 +138,11 @@ impl Parking {
         drop(place);
         self.meters.parked_time.record_since(began);
         match found {
-            Ok(Ok(status)) if status.phase == OwnerPhase::Unguarded => {
-                self.meters.count_parked(ParkEnd::Expired);
-                Err(ParkError::Unguarded(status.problems.join("; ")))
-            }
-            Ok(Ok(_)) => {
+            Ok(Ok(status)) => {
+                if let Some(refusal) = find_refusal(&status) {
+                    self.meters.count_parked(ParkEnd::Expired);
+                    return Err(refusal);
+                }
                 self.meters.count_parked(ParkEnd::Sent);
                 Ok(())
             }
@@ -122,6 +151,23 @@ impl Parking {
                 Err(ParkError::Expired(self.time))
             }
         }
+    }
+
+    fn take_place(&self, is_admitted: bool) -> Result<ParkedPlace<'_>, ParkError> {
+        let share = if is_admitted {
+            None
+        } else {
+            let share = self.strangers.try_acquire();
+            Some(share.map_err(|_| ParkError::StrangersFull(self.strangers_limit))?)
+        };
+        let place = self.places.try_acquire();
+        let place = place.map_err(|_| ParkError::Full(self.limit))?;
+        self.update_level();
+        Ok(ParkedPlace {
+            parking: self,
+            permit: Some(place),
+            _share: share,
+        })
     }
 
     fn update_level(&self) {
@@ -134,16 +180,8 @@ impl Parking {
 struct ParkedPlace<'a> {
     parking: &'a Parking,
     permit: Option<SemaphorePermit<'a>>,
-}
-
-impl<'a> ParkedPlace<'a> {
-    fn new(parking: &'a Parking, permit: SemaphorePermit<'a>) -> Self {
-        parking.update_level();
-        Self {
-            parking,
-            permit: Some(permit),
-        }
-    }
+    /// Its place in the share of callers whom the owner has not admitted.
+    _share: Option<SemaphorePermit<'a>>,
 }
 
 impl Drop for ParkedPlace<'_> {
@@ -178,7 +216,7 @@ mod tests {
             let parking = Arc::clone(&parking);
             async move {
                 parking
-                    .wait_for_owner(Instant::now() + Duration::from_secs(60))
+                    .wait_for_owner(Instant::now() + Duration::from_secs(60), true)
                     .await
             }
         });
@@ -187,7 +225,7 @@ mod tests {
         }
         assert_eq!(meters.parked.get(), 1);
         assert_eq!(
-            parking.wait_for_owner(parking.end()).await,
+            parking.wait_for_owner(parking.end(), true).await,
             Err(ParkError::Full(1))
         );
         owner.send_replace(make_status(OwnerPhase::Ready));
@@ -195,13 +233,64 @@ mod tests {
         assert_eq!(meters.parked.get(), 0);
         owner.send_replace(make_status(OwnerPhase::Away));
         assert_eq!(
-            parking.wait_for_owner(parking.end()).await,
+            parking.wait_for_owner(parking.end(), true).await,
             Err(ParkError::Expired(time))
         );
         let ends: Vec<u64> = meters.parked_ends.iter().map(Counter::get).collect();
         assert_eq!(ends, [1, 1, 1]);
         close.send_replace(true);
         let end = Instant::now() + Duration::from_secs(60);
-        assert_eq!(parking.wait_for_owner(end).await, Err(ParkError::Closing));
+        assert_eq!(
+            parking.wait_for_owner(end, true).await,
+            Err(ParkError::Closing)
+        );
+    }
+
+    #[tokio::test]
+    async fn strangers_take_a_share_of_the_places_only() {
+        let (owner, watched) = watch::channel(make_status(OwnerPhase::Away));
+        let meters = Arc::new(FrontMeters::default());
+        let (_close, closing) = watch::channel(false);
+        let parking = Arc::new(Parking::new(
+            (Duration::from_secs(60), 8),
+            (watched, closing),
+            Arc::clone(&meters),
+        ));
+        let park = |is_admitted: bool| {
+            let parking = Arc::clone(&parking);
+            tokio::spawn(async move { parking.wait_for_owner(parking.end(), is_admitted).await })
+        };
+        let wait_for_level = async |level: u64| {
+            while meters.parked.get() != level {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut parked = vec![park(false), park(false)];
+        wait_for_level(2).await;
+        assert_eq!(
+            parking.wait_for_owner(parking.end(), false).await,
+            Err(ParkError::StrangersFull(2))
+        );
+        assert!(parking.has_room());
+        parked.extend((0..6).map(|_| park(true)));
+        wait_for_level(8).await;
+        assert!(!parking.has_room());
+        assert_eq!(
+            parking.wait_for_owner(parking.end(), true).await,
+            Err(ParkError::Full(8))
+        );
+        owner.send_replace(make_status(OwnerPhase::Ready));
+        for one in parked {
+            assert_eq!(one.await.expect("no panic"), Ok(()));
+        }
+        // The share is free again.
+        owner.send_replace(make_status(OwnerPhase::Away));
+        let again = park(false);
+        wait_for_level(1).await;
+        let mut status = make_status(OwnerPhase::Away);
+        status.is_foreign = true;
+        owner.send_replace(status);
+        let refused = again.await.expect("no panic");
+        assert!(matches!(refused, Err(ParkError::NoHost(_))), "{refused:?}");
     }
 }

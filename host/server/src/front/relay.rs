@@ -23,6 +23,7 @@ use crate::api::http::problem::Problem;
 use crate::api::repeats::KeyedCalls;
 use crate::telemetry::FrontTelemetry;
 
+use super::callers::AdmittedCallers;
 use super::config::{FrontConfig, FrontPolicies};
 use super::connection::OwnerAccess;
 use super::error::FrontError;
@@ -49,6 +50,7 @@ pub struct Front {
     pub(super) verdicts: VerdictQueue,
     pub(super) tally: Arc<VerdictTally>,
     pub(super) judge: Arc<ArcSwap<FrontJudge>>,
+    callers: AdmittedCallers,
     parking: Parking,
     calls: KeyedCalls,
     memory: BodyMemory,
@@ -87,6 +89,7 @@ impl Front {
         let bounds = (config.hold_for, config.hold_limit);
         let watched = (owner.watch_status(), closing.subscribe());
         Ok(Self {
+            callers: AdmittedCallers::default(),
             parking: Parking::new(bounds, watched, meters),
             owner,
             telemetry,
@@ -118,10 +121,14 @@ impl Front {
     /// Whether the owner may judge, or requests are parked until it may: status and body of `/readyz`.
     pub(super) fn check_readiness(&self) -> (StatusCode, Value) {
         let owner = self.owner.watch_status().borrow().clone();
-        let can_park = self.can_park(owner.phase);
+        let can_park = self.can_park(&owner);
         let (is_ready, way) = match owner.phase {
             OwnerPhase::Ready => (true, "the owner is ready"),
             _ if can_park => (true, "the owner is away; requests are parked"),
+            _ if owner.is_foreign => (
+                false,
+                "what answers at the owner's address is no host; nothing is passed on or parked",
+            ),
             _ => (
                 false,
                 "requests are neither answered by a ready owner nor parked",
@@ -142,7 +149,7 @@ impl Front {
     /// for, since a halted owner still reads, takes reports of executions and can be told to resume.
     pub(super) fn check_relay(&self) -> (StatusCode, Value) {
         let owner = self.owner.watch_status().borrow().clone();
-        let relays = owner.phase.takes_requests() || self.can_park(owner.phase);
+        let relays = owner.phase.takes_requests() || self.can_park(&owner);
         let body = json!({
             "relays": relays,
             "owner": owner.phase,
@@ -152,9 +159,10 @@ impl Front {
         (check_status(relays), body)
     }
 
-    /// Whether requests to an owner in that phase are parked.
-    fn can_park(&self, phase: OwnerPhase) -> bool {
-        matches!(phase, OwnerPhase::Away | OwnerPhase::Starting)
+    /// Whether requests to an owner in that state are parked.
+    fn can_park(&self, owner: &OwnerStatus) -> bool {
+        matches!(owner.phase, OwnerPhase::Away | OwnerPhase::Starting)
+            && !owner.is_foreign
             && self.parking.has_room()
             && self.parking.is_within_time()
     }
@@ -194,7 +202,8 @@ impl Front {
         let end = deadline.map_or(end, |deadline| end.min(deadline.moment()));
         let (mut repeats, mut was_sent) = (0, false);
         loop {
-            if let Err(problem) = self.parking.wait_for_owner(end).await {
+            let is_admitted = self.callers.is_admitted(outgoing.caller);
+            if let Err(problem) = self.parking.wait_for_owner(end, is_admitted).await {
                 return Err(unanswered_problem(was_sent, deadline, &problem));
             }
             // From here on the owner may do what it is asked for.
@@ -263,6 +272,8 @@ impl Front {
             Err(SendError::Broken(problem)) => return SendResult::Broken(problem),
         };
         let (mut head, body) = answer.into_parts();
+        self.callers
+            .note_answer(outgoing.caller, outgoing.path.path(), head.status);
         drop_connection_headers_of_answer(&mut head.headers);
         let judged = decision.filter(|_| head.status == StatusCode::OK);
         if !is_read_whole(&head.headers, outgoing) {
@@ -412,7 +423,7 @@ fn unanswered_problem(
 /// Why a request was not parked until it could be sent.
 fn parking_problem(error: &ParkError) -> Problem {
     let (detail, retry_after) = match error {
-        ParkError::Full(_) => (
+        ParkError::Full(_) | ParkError::StrangersFull(_) => (
             format!("{error}, and the host that owns the data is away; the request was not sent"),
             1,
         ),
@@ -424,7 +435,9 @@ fn parking_problem(error: &ParkError) -> Problem {
             format!("{error} while the host that owns the data is away; the request was not sent"),
             1,
         ),
-        ParkError::Unguarded(_) => (format!("nothing is passed on: {error}"), 60),
+        ParkError::Unguarded(_) | ParkError::NoHost(_) => {
+            (format!("nothing is passed on: {error}"), 60)
+        }
     };
     Problem::owner_away(detail, retry_after).at(
         "owner",

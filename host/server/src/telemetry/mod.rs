@@ -50,4 +50,4 @@ pub use handle::Telemetry;
 pub use logs::LogFormat;
 pub use metrics::{MetricSources, OpenApprovals};
 pub use server::{ListenError, TelemetryServer};
-pub(crate) use server::{build_response, metrics_response};
+pub(crate) use server::{build_response, is_telemetry_readiness, metrics_response};

@@ -30,6 +30,8 @@ const MAX_CONNECTIONS: usize = 32;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may last. A scraper makes a new one.
 const CONNECTION_TIMEOUT: Duration = Duration::from_mins(10);
+/// What tells the answer to `/readyz` on this port from that of the API.
+const TELEMETRY_MEMBER: &str = "telemetry";
 /// The media type of Prometheus' text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -218,7 +220,14 @@ async fn get_readyz(State(telemetry): State<Arc<Telemetry>>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    build_response(status, "application/json", json!(ready).to_string())
+    let mut body = json!(ready);
+    body[TELEMETRY_MEMBER] = true.into();
+    build_response(status, "application/json", body.to_string())
+}
+
+/// Whether an answer to `/readyz` is that of a host's telemetry port, not of its API.
+pub(crate) fn is_telemetry_readiness(answer: &Value) -> bool {
+    answer.get(TELEMETRY_MEMBER) == Some(&Value::Bool(true))
 }
 
 /// Runs work off the reactor: gathering metrics of many agents takes milliseconds.

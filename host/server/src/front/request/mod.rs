@@ -23,6 +23,8 @@ use crate::api::http::problem::Problem;
 use crate::api::http::trace_context::format_traceparent;
 use crate::api::repeats::{IDEMPOTENCY_KEY, KeyedCalls};
 
+use super::callers::Caller;
+
 use body::{BodyFailure, ForwardedBody, STREAMED_LIMITS, read_body};
 use headers::drop_sender_headers;
 
@@ -42,6 +44,8 @@ const RESOLUTION_PATHS: (&str, [&str; 2]) = ("/v1/approvals/", ["/approve", "/re
 pub(super) struct OutgoingRequest {
     pub(super) method: Method,
     pub(super) path: PathAndQuery,
+    /// Who sends it.
+    pub(super) caller: Caller,
     headers: HeaderMap,
     body: ForwardedBody,
     /// The moment after which the caller waits no more.
@@ -100,6 +104,7 @@ impl OutgoingRequest {
         let mut outgoing = Self {
             method: parts.method,
             path,
+            caller: Caller::of_request(&parts.headers),
             headers: parts.headers,
             body,
             deadline,

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use ark_tests::proxy::Proxy;
 use ark_tests::telemetry::series_value;
-use ark_tests::{Client, Host, JSON, TestDir, header, run_ark, trade, wait_for, wait_until};
+use ark_tests::{
+    Client, Host, JSON, TestDir, header, make_token, run_ark, trade, wait_for, wait_until,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -261,6 +263,67 @@ fn propose_trade(address: &str, symbol: &str) -> (u16, Option<String>, Value) {
     let body = serde_json::from_slice(&body).expect("JSON");
     let retry_after = header(&headers, "retry-after").map(str::to_owned);
     (status, retry_after, body)
+}
+
+/// A request with a token, or without one.
+fn ask_account(address: &str, token: Option<&str>) -> (u16, Value) {
+    let client = Client::at(address);
+    let mut client = match token {
+        Some(token) => client.bearing(token),
+        None => client,
+    };
+    client.get("/v1/account")
+}
+
+#[test]
+fn callers_whom_the_owner_has_not_admitted_leave_places_for_the_others() {
+    let dir = TestDir::new("");
+    let token = make_token(&dir.data(), "ada", "admin", &[]);
+    let listen = format!("127.0.0.1:{}", free_port());
+    let owner = wait_for("the owner starts", || start_owner(&dir, &listen));
+    let args = ["--hold-for", "600000", "--hold-limit", "8"];
+    let front = front_before(&owner, &empty_config(&dir), &args);
+    let (address, ada) = (front.address.as_str(), token.as_str());
+    // What the owner answers tells the front whom it admits.
+    assert_eq!(ask_account(address, Some(ada)).0, 200);
+    assert_eq!(ask_account(address, None).0, 401);
+    assert_eq!(Client::at(address).get("/openapi.json").0, 200);
+    owner.send_kill();
+    drop(owner);
+    let away = json!("urn:ark:problem:owner-away");
+    let wait_parked = |count: f64| {
+        wait_until("the requests are parked", || {
+            (read_metric(&front, "ark_front_holding") - count).abs() < 0.5
+        });
+    };
+    let _owner = std::thread::scope(|scope| {
+        let strangers = [None, Some("ark_nobody")]
+            .map(|token| scope.spawn(move || ask_account(address, token).0));
+        wait_parked(2.0);
+        for token in [None, Some("ark_nobody"), Some("ark_somebody")] {
+            let (status, answer) = ask_account(address, token);
+            assert_eq!((status, &answer["type"]), (503, &away), "{answer}");
+            assert!(has_words(&answer, "has not admitted"), "{answer}");
+        }
+        let callers: Vec<_> = (0..6)
+            .map(|_| scope.spawn(move || ask_account(address, Some(ada)).0))
+            .collect();
+        wait_parked(8.0);
+        let (status, answer) = ask_account(address, Some(ada));
+        assert_eq!((status, &answer["type"]), (503, &away), "{answer}");
+        assert!(
+            has_words(&answer, "8 requests are parked already"),
+            "{answer}"
+        );
+        let owner = wait_for("the owner starts", || start_owner(&dir, &listen));
+        for caller in callers {
+            assert_eq!(caller.join().expect("no panic"), 200);
+        }
+        for stranger in strangers {
+            assert_eq!(stranger.join().expect("no panic"), 401);
+        }
+        owner
+    });
 }
 
 fn has_words(answer: &Value, words: &str) -> bool {

@@ -73,12 +73,15 @@ fn read_metric(front: &Host, series: &str) -> f64 {
     series_value(&metrics, series).unwrap_or_default()
 }
 
+/// What a host that is ready answers to `/readyz`.
+const READY: &str = "{\"ready\": true, \"graveyard_vectors\": 1}";
+
 /// Starts an owner that is ready, and answers any other request with what `script` makes of its head; `None`: it breaks the connection. Returns
 /// its address.
 fn start_scripted_owner(mut script: impl FnMut(&str) -> Option<String> + Send + 'static) -> String {
     start_scripted_server(move |head| {
         if head.starts_with("GET /readyz ") {
-            return Some(answer_of("200 OK", "", "{\"ready\": true}"));
+            return Some(answer_of("200 OK", "", READY));
         }
         script(head)
     })

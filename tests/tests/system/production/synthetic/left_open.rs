@@ -62,6 +62,30 @@ fn what_a_run_left_is_taken_back_by_one_with_another_token() {
 }
 
 #[test]
+fn what_a_token_may_not_cancel_stays_in_the_journal_until_one_may() {
+    let dir = TestDir::new(CONFIG);
+    let admin = make_token(&dir.data(), "ada", "admin", &[]);
+    // It reads traces, and reports no executions.
+    let operator = make_token(&dir.data(), "ops", "operator", &[]);
+    let host = dir.start();
+    leave_trades_open(&host, Some(&admin), &dir);
+    let journal = dir.path().join("synthetic.journal");
+    let before = std::fs::read(&journal).expect("the journal");
+    for _ in 0..2 {
+        let (report, output) = run_as(Some(&operator), &url_of(&host), &dir);
+        assert_eq!(output.status.code(), Some(1), "{report:#} {output:?}");
+        let error = report["error"].as_str().expect("an error");
+        assert!(error.contains("which cannot be taken back"), "{error}");
+        assert_eq!(open_orders(&dir.data()).0, 12);
+        assert_eq!(std::fs::read(&journal).expect("the journal"), before);
+    }
+    let (report, output) = run_as(Some(&admin), &url_of(&host), &dir);
+    assert_eq!(failed_proofs(&report), [""; 0], "{report:#} {output:?}");
+    assert_eq!(open_orders(&dir.data()).0, 0, "{report:#}");
+    assert_eq!(std::fs::read(&journal).expect("the journal"), b"");
+}
+
+#[test]
 fn a_journal_of_a_requester_or_a_trace_that_the_host_does_not_know_stops_no_run_without_a_remedy() {
     let dir = TestDir::new(CONFIG);
     let host = dir.start();

@@ -144,8 +144,10 @@ fn what_the_tokens_may_not_take_back_is_named_and_what_a_kill_left_is_taken_back
         "the test has named it: {told}"
     );
     assert_eq!(count_orders(&dir), (1, 1));
-    // As a kill would leave the journal. With the same tokens it is named again, and stands in the way of nothing.
     let journal = dir.path().join("validate.journal");
+    let read_journal = || std::fs::read_to_string(&journal).expect("a journal");
+    assert!(read_journal().contains(&text("trace_id")));
+    // As a kill would leave the journal. With the same tokens it is named again, and stands in the way of nothing.
     let leave_run = || {
         let (address, run) = (url_of(&host), text("trace_id"));
         let lines = format!(
@@ -159,13 +161,15 @@ fn what_the_tokens_may_not_take_back_is_named_and_what_a_kill_left_is_taken_back
     assert!(output.status.success(), "{report:#}");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let expected = format!("decision {} stays open", text("decision_id"));
-    assert!(told.contains(&expected), "{told}");
+    assert_eq!(told.matches(&expected).count(), 1, "{told}");
     assert_eq!(count_orders(&dir), (1, 1));
-    leave_run();
+    // The journal names it until it is taken back.
+    assert!(read_journal().contains(&text("trace_id")));
     let more = [&of_ethics[..], &["--token", admin.as_str()]].concat();
     let (report, output) = validate(&url_of(&host), &dir, &more);
     assert!(output.status.success(), "{report:#}");
     assert_eq!(count_orders(&dir), (0, 1));
+    assert_eq!(read_journal(), "");
     // What has a report is left as it is.
     leave_run();
     let output = command(&url_of(&host), &dir, &[&of_ethics[..], &with_both].concat()).output();
