@@ -21,9 +21,16 @@ use crate::canary::plan::{Baseline, BaselineSource, CanaryPlan};
 const UNREADABLE_QUERY: &str = "bad_data";
 /// Why a front judges nothing, where the reason is what it is: it cannot read what the host says, or cannot judge by it.
 const UNABLE: [UnjudgedReason; 2] = [UnjudgedReason::UnknownForm, UnjudgedReason::FailedHere];
-/// Why a front judges nothing, where the reason is its load, or what it could not get: this may pass. For all others the reason is the request, the
-/// host, or the front's token.
-const HINDERED: [UnjudgedReason; 2] = [UnjudgedReason::PolicyMissing, UnjudgedReason::Overload];
+/// Why a front judges nothing, where the reason may be its load, its memory, its token, or what it could not get: this may pass, and says nothing good of
+/// the version. What is left are dry runs, which leave nothing to judge, and policies that failed at the owner.
+const HINDERED: [UnjudgedReason; 4] = [
+    UnjudgedReason::NoRecord,
+    UnjudgedReason::NotRead,
+    UnjudgedReason::PolicyMissing,
+    UnjudgedReason::Overload,
+];
+/// The largest count: up to it each whole number is a floating-point number, as which Prometheus gives it.
+const MAX_COUNT: f64 = 9_007_199_254_740_992.0;
 /// The remedy where a report is none to compare with.
 const NEW_REPORT: &str = "give the report of a run of `ark synthetic --json` that ends with 0";
 
@@ -159,11 +166,13 @@ impl<'a> Meter<'a> {
             series,
         };
         let value = |expression: String| self.query_value(&selection, &expression);
-        let count = |expression: String| Ok::<_, MeasureError>(value(expression)?.map(to_count));
-        let unjudged = |reasons: [UnjudgedReason; 2]| {
-            let [one, other] = reasons.map(UnjudgedReason::as_str);
+        let count =
+            |expression: String| Ok::<_, MeasureError>(value(expression)?.and_then(to_count));
+        let unjudged = |reasons: &[UnjudgedReason]| {
+            let names: Vec<&str> = reasons.iter().map(|reason| reason.as_str()).collect();
             count(format!(
-                "sum(ark_front_unjudged_total{{{series},reason=~\"{one}|{other}\"}})"
+                "sum(ark_front_unjudged_total{{{series},reason=~\"{}\"}})",
+                names.join("|")
             ))
         };
         Ok(Figures {
@@ -174,8 +183,8 @@ impl<'a> Meter<'a> {
             different: count(format!(
                 "sum(ark_front_verdicts_total{{{series},result=\"different\"}})"
             ))?,
-            unable: unjudged(UNABLE)?,
-            hindered: unjudged(HINDERED)?,
+            unable: unjudged(&UNABLE)?,
+            hindered: unjudged(&HINDERED)?,
             p95_ms: value(format!(
                 "1000 * histogram_quantile(0.95, sum by (le) (rate(ark_front_request_duration_seconds_bucket{{{series}}}[{window}s])))"
             ))?,
@@ -250,9 +259,14 @@ impl<'a> Meter<'a> {
                 "Prometheus has no ark_front_judged_total{{{series}}} over the last {window} s: have it scrape the stable fronts (--stable-series), or give a report of `ark synthetic --json` over such a front with --baseline-report"
             )));
         };
+        let (Some(decisions), Some(denied)) = (to_count(decisions), to_count(denied)) else {
+            return Err(MeasureError::Baseline(format!(
+                "Prometheus says that {decisions} decisions were judged over the last {window} s, {denied} of them denied, which are no counts; see what --stable-series selects"
+            )));
+        };
         Ok(Baseline {
-            decisions: to_count(decisions),
-            denied: to_count(denied).min(to_count(decisions)),
+            decisions,
+            denied: denied.min(decisions),
         })
     }
 }
@@ -283,13 +297,15 @@ fn read_report(report: &Value) -> Result<Baseline, String> {
     })
 }
 
+/// The count that a figure of Prometheus stands for, which may lie between two numbers; `None`: it is none.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "what is below 0 becomes 0"
+    reason = "it is between 0 and 2^53"
 )]
-fn to_count(value: f64) -> u64 {
-    value.round().max(0.0) as u64
+fn to_count(value: f64) -> Option<u64> {
+    let count = value.round();
+    (0.0..=MAX_COUNT).contains(&count).then_some(count as u64)
 }
 
 #[cfg(test)]
@@ -297,6 +313,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_a_count_is_one() {
+        for (value, count) in [
+            (0.0, Some(0)),
+            (-0.4, Some(0)),
+            (41.6, Some(42)),
+            (MAX_COUNT, Some(1 << 53)),
+            (1e19, None),
+            (-1.0, None),
+            (f64::NAN, None),
+            (f64::INFINITY, None),
+        ] {
+            assert_eq!(to_count(value), count, "{value}");
+        }
+    }
 
     #[test]
     fn a_baseline_comes_from_the_report_of_a_run_that_passed() {

@@ -112,7 +112,7 @@ impl StepWatch<'_> {
         let (unable, hindered) = (since(|one| one.unable), since(|one| one.hindered));
         if is_too_much_unjudged(hindered, judged) {
             return build_inconclusive(format!(
-                "{hindered} decisions were not judged again beside {judged} that were: policies could not be had, or too many waited; GET /verdicts of the front has the reasons"
+                "{hindered} decisions were not judged again beside {judged} that were: records, requests or policies could not be had, or too many waited; GET /verdicts of the front has the reasons"
             ));
         }
         if judged < limits.min_samples {
