@@ -40,7 +40,11 @@ const MAX_WHOLE_ANSWER: u64 = 2 * 1024 * 1024;
 const STREAMED_REQUEST: &str = "the request is too large, or the memory for bodies was used up";
 /// The pause after a request could not be sent, before the owner's state is looked at again.
 const UNSENT_PAUSE: Duration = Duration::from_millis(10);
-/// The longest pause before a repetition that the owner had no capacity for is sent again.
+/// The header of an answer that the owner gives again.
+const REPLAYED: &str = "idempotent-replayed";
+/// The shortest pause before a repetition that the owner had no capacity for is sent again, whatever it asks for.
+const MIN_REFUSED_PAUSE: Duration = Duration::from_millis(250);
+/// The longest such pause.
 const MAX_REFUSED_PAUSE: Duration = Duration::from_secs(2);
 
 /// A front: what passes requests on, and judges the owner's decisions again.
@@ -276,8 +280,10 @@ impl Front {
             .note_answer(outgoing.caller, outgoing.path.path(), head.status);
         drop_connection_headers_of_answer(&mut head.headers);
         let judged = decision.filter(|_| head.status == StatusCode::OK);
+        let is_replayed = head.headers.contains_key(REPLAYED);
         if !is_read_whole(&head.headers, outgoing) {
-            if judged.is_some() {
+            // Which decisions it has is not known, so one that is given again is taken for known.
+            if judged.is_some() && !is_replayed {
                 let detail = if outgoing.whole_body().is_some() {
                     "the answer is too large, or does not say its length"
                 } else {
@@ -299,13 +305,14 @@ impl Front {
         match (judged, outgoing.whole_body()) {
             (Some(kind), Some(request)) => self.verdicts.submit(AnsweredCall {
                 kind,
+                is_replayed,
                 request: request.clone(),
                 answer: body.clone(),
             }),
-            (Some(_), None) => self
+            (Some(_), None) if !is_replayed => self
                 .tally
                 .count_unjudged(UnjudgedReason::NotRead, STREAMED_REQUEST),
-            (None, _) => {}
+            (Some(_) | None, _) => {}
         }
         SendResult::Answered(Response::from_parts(head, Body::from(body)))
     }
@@ -354,7 +361,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 fn is_known(outgoing: &OutgoingRequest, response: &Response) -> bool {
     outgoing.method.is_safe()
         || response.status().is_success()
-        || response.headers().contains_key("idempotent-replayed")
+        || response.headers().contains_key(REPLAYED)
 }
 
 /// The pause after which a repetition is sent again that the owner has no capacity for; `None`: it is refused for another reason.
@@ -368,7 +375,8 @@ fn find_refused_pause(response: &Response) -> Option<Duration> {
         .get(header::RETRY_AFTER)
         .and_then(|seconds| seconds.to_str().ok()?.parse().ok())
         .unwrap_or(1);
-    has_no_capacity.then(|| Duration::from_secs(seconds).min(MAX_REFUSED_PAUSE))
+    has_no_capacity
+        .then(|| Duration::from_secs(seconds).clamp(MIN_REFUSED_PAUSE, MAX_REFUSED_PAUSE))
 }
 
 /// Takes off an answer what is for the owner's connection. Its length stays: of an answer to `HEAD` it is that of what is not sent.

@@ -7,6 +7,7 @@
 
 mod judge;
 mod queue;
+mod recent;
 mod tally;
 mod uploaded;
 

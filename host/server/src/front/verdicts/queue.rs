@@ -20,6 +20,7 @@ use crate::api::view::DecisionRecord;
 use crate::front::owner::Owner;
 
 use super::judge::FrontJudge;
+use super::recent::RecentDecisions;
 use super::tally::{DifferingVerdict, VerdictTally};
 use super::uploaded::UploadedPolicies;
 
@@ -48,6 +49,8 @@ pub(in crate::front) enum AnswerKind {
 /// An answer with decisions.
 pub(in crate::front) struct AnsweredCall {
     pub(in crate::front) kind: AnswerKind,
+    /// Whether the owner gives an answer again that it gave before, to this front or to another.
+    pub(in crate::front) is_replayed: bool,
     /// The body of the request.
     pub(in crate::front) request: Bytes,
     /// The body of the answer.
@@ -85,6 +88,7 @@ struct WorkerShared {
     judge: Arc<ArcSwap<FrontJudge>>,
     uploaded: UploadedPolicies,
     tally: Arc<VerdictTally>,
+    recent: RecentDecisions,
     meters: Arc<FrontMeters>,
     waiting_bytes: AtomicUsize,
     waiting: AtomicUsize,
@@ -111,6 +115,7 @@ impl VerdictQueue {
             judge,
             uploaded: UploadedPolicies::default(),
             tally,
+            recent: RecentDecisions::default(),
             meters,
             waiting_bytes: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -197,6 +202,10 @@ impl WorkerShared {
                 self.tally.count_unjudged(UnjudgedReason::DryRun, "");
                 continue;
             }
+            // A caller that repeats one request would make many decisions of one.
+            if !self.recent.insert(named.decision_id) && answered.is_replayed {
+                continue;
+            }
             let reading = readings
                 .as_ref()
                 .map(|read| read.as_ref().map(|actions| actions.get(index)));
@@ -228,7 +237,7 @@ impl WorkerShared {
             }
             match self.uploaded.find(&self.owner, judge, part).await {
                 Ok(found) => uploaded.extend(found),
-                Err(problem) => return unjudged(UnjudgedReason::PolicyMissing, &problem),
+                Err((reason, problem)) => return unjudged(reason, &problem),
             }
         }
         let reading = match reading {

@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use ark_model::decision::PolicyVerdict;
 use ark_model::ids::Digest;
+use ark_model::meters::UnjudgedReason;
 use ark_model::policy::PolicySource;
 use ark_model::settings::Settings;
 
@@ -74,21 +75,22 @@ impl UploadedPolicies {
     /// Returns the policy that gave a recorded verdict; `None`: a file of the owner declares it, so that the front's files should too.
     ///
     /// # Errors
-    /// It cannot be read from the owner, or not be loaded: in words.
+    /// It cannot be read from the owner, or this version cannot load it: in words.
     pub(super) async fn find(
         &self,
         owner: &Owner,
         judge: &Arc<FrontJudge>,
         part: &PolicyVerdict,
-    ) -> Result<Option<UploadedPolicy>, String> {
+    ) -> Result<Option<UploadedPolicy>, (UnjudgedReason, String)> {
         let loaded = self.find_kept((part.policy.digest, part.settings));
         match loaded
             .get_or_try_init(|| load_policy(owner, judge, part))
             .await
         {
             Ok(Ok(found)) => Ok(Some(found.clone())),
-            Ok(Err(problem)) => Err(problem.clone()),
-            Err(NotLoaded::Unread(problem)) => Err(problem),
+            // It stays so, and the host would lack the policy after a take-over.
+            Ok(Err(problem)) => Err((UnjudgedReason::FailedHere, problem.clone())),
+            Err(NotLoaded::Unread(problem)) => Err((UnjudgedReason::PolicyMissing, problem)),
             Err(NotLoaded::Declared) => Ok(None),
         }
     }

@@ -146,8 +146,8 @@ fn a_front_answers_what_its_owner_answers_and_judges_it_alike() {
     let again = through.post("/v1/actions", &within).1;
     assert_eq!(first["decision_id"], again["decision_id"]);
 
-    // Decisions through the front: 2 + 2 of the batch, 1 message, 1 keyed, 2, and one given twice; and one dry run.
-    let verdicts = settled_verdicts(&front, 11);
+    // Decisions through the front: 2 + 2 of the batch, 1 message, 1 keyed, 2, and one given twice, which counts once; and one dry run.
+    let verdicts = settled_verdicts(&front, 10);
     assert_eq!(counts(&verdicts), [10, 0, 1], "{verdicts}");
     assert_eq!(verdicts["unjudged_reasons"], json!({"dry_run": 1}));
     assert_eq!(verdicts["latest_different"], json!([]));

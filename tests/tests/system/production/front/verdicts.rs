@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ark_tests::policies::{moody_component, moody_name, put};
-use ark_tests::{Client, Host, TestDir, make_token, sha256, trade, wait_until};
+use ark_tests::{Client, Host, JSON, TestDir, header, make_token, sha256, trade, wait_until};
 use serde_json::{Value, json};
 
 use super::{counts, empty_config, front_before, settled_verdicts, token_file, write};
@@ -146,4 +146,29 @@ fn a_token_that_was_wrong_is_read_again_on_hangup() {
     let log = front.terminate_for_log();
     let warned = log.matches("could not be judged again").count();
     assert_eq!(warned, 1, "one line a reason and minute: {log}");
+}
+
+#[test]
+fn an_answer_that_is_given_again_is_no_further_decision() {
+    let dir = TestDir::new("");
+    let config = empty_config(&dir);
+    let owner = Host::start(&dir.data(), &[]);
+    let fronts = [(); 2].map(|()| front_before(&owner, &config, &[]));
+    let body = trade("ABC", 0.01).to_string();
+    let propose = |front: &Host, key: &str| {
+        let headers = [JSON, ("Idempotency-Key", key)];
+        let (status, headers, _) = Client::new(front)
+            .request("POST", "/v1/actions", &headers, body.as_bytes())
+            .expect("an answer");
+        assert_eq!(status, 200);
+        header(&headers, "idempotent-replayed").is_some()
+    };
+    let replayed = [(); 5].map(|()| propose(&fronts[0], "order-1"));
+    assert_eq!(replayed, [false, true, true, true, true]);
+    assert!(!propose(&fronts[0], "order-2"));
+    assert_eq!(counts(&settled_verdicts(&fronts[0], 2)), [2, 0, 0]);
+    // What another front passed on is new to this one, once.
+    assert!(propose(&fronts[1], "order-1") && propose(&fronts[1], "order-1"));
+    assert!(!propose(&fronts[1], "order-3"));
+    assert_eq!(counts(&settled_verdicts(&fronts[1], 2)), [2, 0, 0]);
 }
