@@ -67,6 +67,19 @@ pub enum ExchangeError {
         /// What is wrong.
         cause: MaintenanceError,
     },
+    /// The new version is older than the database.
+    #[error(
+        "{binary} writes schema {writes}, and the database has schema {database}, which only a newer version writes and no migration leads back from: give a version with that schema or a later one, or go back to a snapshot with `ark rollback`",
+        binary = binary.display()
+    )]
+    OlderSchema {
+        /// The new version.
+        binary: PathBuf,
+        /// The schema that it writes.
+        writes: u32,
+        /// The schema of the database.
+        database: u32,
+    },
     /// The new version judges recorded decisions otherwise.
     #[error("the new version judges recorded decisions otherwise: {0}")]
     Replay(String),

@@ -46,6 +46,14 @@ pub(crate) fn weigh_servers(
         .collect()
 }
 
+/// The weights as an operator reads them.
+pub(crate) fn list_weights(weights: &BTreeMap<String, u32>) -> String {
+    let all = weights
+        .iter()
+        .map(|(name, weight)| format!("{name} {weight}"));
+    all.collect::<Vec<_>>().join(", ")
+}
+
 /// Sets weights: those that grow first, so that nothing is without a server. Where one cannot be set, the others are, as long as one of them gets
 /// requests.
 ///

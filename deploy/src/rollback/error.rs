@@ -108,6 +108,19 @@ pub enum RollbackError {
         /// The observed problem.
         problem: String,
     },
+    /// A share failed, and the weights of before cannot be given back.
+    #[error(
+        "{reason}; the weights are not set back ({weights}): {cause}; the next `ark rollback` sets them, with --haproxy where HAProxy has another socket"
+    )]
+    Weights {
+        /// Why the share failed.
+        reason: Box<RollbackError>,
+        /// What the weights were before.
+        weights: String,
+        /// What is wrong.
+        #[source]
+        cause: HaproxyError,
+    },
     /// A step failed.
     #[error("the step {} failed: {cause}; `ark rollback` goes on once that is mended, also with options that correct what it was begun with; `ark rollback --give-up` ends it and leaves everything as it is", step.as_str())]
     Step {

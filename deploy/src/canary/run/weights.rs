@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::canary::error::CanaryError;
 use crate::canary::journal::CanaryState;
-use crate::exchange::traffic::{set_weights, weigh_servers};
+use crate::exchange::traffic::{list_weights, set_weights, weigh_servers};
 use crate::haproxy::HaproxyClient;
 
 use super::HostCanary;
@@ -24,14 +24,6 @@ pub(super) enum WeightReturn {
     Tried,
     /// An operator sees to them.
     Left,
-}
-
-/// The weights as an operator reads them.
-fn list_weights(weights: &BTreeMap<String, u32>) -> String {
-    let all = weights
-        .iter()
-        .map(|(name, weight)| format!("{name} {weight}"));
-    all.collect::<Vec<_>>().join(", ")
 }
 
 /// Refuses `--leave-weights` for a canary that goes on to give shares.

@@ -1,5 +1,6 @@
 //! The database in an exchange: snapshots, the replay of recorded decisions, migrations.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -42,13 +43,21 @@ impl Migration {
 /// Asks the new version for its schema. `None`: it is the one of the database. That of this program says nothing: it may be the new version.
 ///
 /// # Errors
-/// The version cannot be run, or says something else; the database cannot be read.
+/// The version cannot be run, or says something else; it writes an older schema, which no migration leads to; the database cannot be read.
 pub fn find_migration(binary: &Path, data_dir: &Path) -> Result<Option<Migration>, ExchangeError> {
     let migration = Migration {
         from: read_schema(data_dir).map_err(MaintenanceError::from)?,
         to: ask_version(binary)?.schema,
     };
-    Ok((migration.from != migration.to).then_some(migration))
+    match migration.to.cmp(&migration.from) {
+        Ordering::Less => Err(ExchangeError::OlderSchema {
+            binary: binary.to_owned(),
+            writes: migration.to,
+            database: migration.from,
+        }),
+        Ordering::Equal => Ok(None),
+        Ordering::Greater => Ok(Some(migration)),
+    }
 }
 
 /// A path that no earlier run can have begun to write to.
@@ -172,13 +181,21 @@ fn replay_directory(
     let args = ["audit", "replay", "--json", "--data-dir", &dir];
     let (succeeded, replayed): (bool, ReplayCounts) =
         ask_binary(binary, &args, REPLAY_TIMEOUT, stop)?;
-    let same = replayed.identical + replayed.failures;
-    if succeeded && same == replayed.decisions {
+    let same = replayed.identical.checked_add(replayed.failures);
+    let Some(differ) = same.and_then(|same| replayed.decisions.checked_sub(same)) else {
+        return Err(ExchangeError::Output {
+            command: format!("{} audit replay --json --data-dir {dir}", binary.display()),
+            problem: format!(
+                "{} identical decisions and {} failures of {} decisions",
+                replayed.identical, replayed.failures, replayed.decisions
+            ),
+        });
+    };
+    if succeeded && differ == 0 {
         return Ok(replayed.identical);
     }
     Err(ExchangeError::Replay(format!(
-        "{} of {} differ; `ark audit replay --data-dir {dir}` of the new version lists them",
-        replayed.decisions.saturating_sub(same),
+        "{differ} of {} differ; `ark audit replay --data-dir {dir}` of the new version lists them",
         replayed.decisions
     )))
 }
@@ -347,6 +364,37 @@ mod tests {
         assert_eq!(replay(5, 3, 2).unwrap(), 3);
         let differs = replay(5, 3, 1).unwrap_err();
         assert!(differs.to_string().contains("1 of 5 differ"), "{differs}");
+        // Another program may say anything.
+        for (decisions, identical, failures) in [(5, u64::MAX, 6), (5, 6, 0), (5, 3, 3)] {
+            let refused = replay(decisions, identical, failures).unwrap_err();
+            assert!(matches!(refused, ExchangeError::Output { .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_older_version_than_the_database_is_no_migration() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        drop(Store::open(&StoreConfig::in_dir(data.clone())).unwrap());
+        let find = |schema: u32| {
+            let says = format!("{{\"version\": \"2\", \"schema\": {schema}}}");
+            find_migration(&write_program(dir.path(), &says), &data)
+        };
+        let schema = current_schema();
+        assert!(find(schema).unwrap().is_none());
+        let newer = find(schema + 1).unwrap().expect("a migration");
+        assert_eq!((newer.from, newer.to), (schema, schema + 1));
+        let older = find(schema - 1).unwrap_err().to_string();
+        let (writes, database) = (
+            format!("writes schema {}", schema - 1),
+            format!("has schema {schema}"),
+        );
+        assert!(
+            older.contains(&writes)
+                && older.contains(&database)
+                && older.contains("`ark rollback`"),
+            "{older}"
+        );
     }
 
     #[test]

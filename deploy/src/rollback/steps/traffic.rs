@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
 
-use crate::exchange::traffic::{set_weights, weigh_servers};
+use crate::exchange::traffic::{list_weights, set_weights, weigh_servers};
 use crate::haproxy::{HaproxyClient, HaproxyError, ServerStatus};
 use crate::rollback::error::RollbackError;
 use crate::rollback::plan::TrafficPlan;
@@ -17,6 +17,8 @@ use super::health::read_health;
 const MAX_ERROR_SHARE: f64 = 0.01;
 /// A single failure in few requests says nothing.
 const MIN_ERRORS: u64 = 3;
+/// How many looks in a row find the host unwell where it is: one may fall on a moment in which it has no capacity.
+const UNWELL_LOOKS: u32 = 2;
 /// The longest time between two looks at whether the run is to end.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -62,8 +64,14 @@ pub(super) fn return_traffic(
             .map_err(RollbackError::from)
             .and_then(|()| watch_share(client, &haproxy, plan, (*share, &weights), stop));
         if let Err(error) = watched {
-            set_weights(&haproxy, &plan.backend, before)?;
-            return Err(error);
+            return Err(match set_weights(&haproxy, &plan.backend, before) {
+                Ok(()) => error,
+                Err(cause) => RollbackError::Weights {
+                    reason: Box::new(error),
+                    weights: list_weights(before),
+                    cause,
+                },
+            });
         }
     }
     let shares: Vec<String> = plan.shares.iter().map(u32::to_string).collect();
@@ -89,9 +97,18 @@ fn watch_share(
     };
     let first = show()?;
     let ends = Instant::now() + plan.step;
+    let mut unwell = 0;
     loop {
         // Where the host has ended its front fails, too: the host is what is named.
-        read_health(client).map_err(|problem| failed(format!("the host: {problem}")))?;
+        match read_health(client) {
+            Ok(_) => unwell = 0,
+            Err(problem) => {
+                unwell += 1;
+                if unwell == UNWELL_LOOKS {
+                    return Err(failed(format!("the host: {problem}")));
+                }
+            }
+        }
         if let Some(problem) = find_excess(planned, &haproxy.show_servers(&plan.backend)?) {
             return Err(failed(problem));
         }
@@ -113,13 +130,19 @@ fn watch_share(
             return Err(failed(format!("{errors} of {sessions} requests failed")));
         }
         let looks_again = Instant::now() + plan.interval;
-        while Instant::now() < looks_again.min(ends) {
+        // At the end of its time a share is looked at once more where the host was unwell.
+        let waits_until = if unwell == 0 {
+            looks_again.min(ends)
+        } else {
+            looks_again
+        };
+        while Instant::now() < waits_until {
             if stop.load(Ordering::Relaxed) {
                 return Err(RollbackError::Interrupted);
             }
             std::thread::sleep(TICK);
         }
-        if Instant::now() >= ends {
+        if Instant::now() >= ends && unwell == 0 {
             return Ok(());
         }
     }
