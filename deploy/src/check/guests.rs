@@ -130,14 +130,21 @@ pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
             pin.verify_source(source)?;
             Ok(pin)
         });
-        return match verified {
-            Ok(pin) => lines.add_ok(format!(
+        let pin = match verified {
+            Ok(pin) => pin,
+            Err(error) => return lines.add_error(error.to_string(), remedy),
+        };
+        if let GraveyardSource::File(path) = source {
+            inputs.host_user.check_file(path, "0444", lines);
+        }
+        if lines.is_good() {
+            lines.add_ok(format!(
                 "{}: the pin {} holds",
                 describe_source(source),
                 pin.digest()
-            )),
-            Err(error) => lines.add_error(error.to_string(), remedy),
-        };
+            ));
+        }
+        return;
     }
     let engine = match inputs.load_engine() {
         Ok(engine) => engine,
