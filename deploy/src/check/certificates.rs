@@ -223,6 +223,14 @@ fn check_use(leaf: &X509Certificate<'_>, path: &str, lines: &mut CheckLines) {
             "have it issued with the names and addresses that clients use",
         );
     }
+    // TLS 1.3, and every exchange of keys that this host has, is signed with the key.
+    let usage = leaf.key_usage().ok().flatten();
+    if usage.is_some_and(|usage| !usage.value.digital_signature()) {
+        lines.add_error(
+            format!("{path}: the key of the certificate may not sign (keyUsage without digitalSignature); clients refuse it"),
+            "have it issued with keyUsage digitalSignature, or without keyUsage",
+        );
+    }
     let usage = leaf.extended_key_usage().ok().flatten();
     if usage.is_some_and(|usage| !usage.value.server_auth && !usage.value.any) {
         lines.add_error(

@@ -23,6 +23,8 @@ const REMOTE: [(u64, &str); 5] = [
     (0x517b, "SMB"),
     (0x0102_1997, "9p"),
 ];
+/// With what the names begin that are left of a disaster: by a restore, by a host whose files were removed below it.
+const LEFTOVERS: [&str; 2] = ["before-restore-", "rescued-"];
 /// How many writes are measured.
 const SYNCS: usize = 9;
 /// The bytes of each: a page of the database.
@@ -87,6 +89,9 @@ pub(super) fn check_directory(inputs: &CheckInputs, lines: &mut CheckLines) {
     if lines.is_good() {
         inputs.host_user.check_place(dir, &existing, lines);
     }
+    if dir.is_dir() {
+        check_leftovers(dir, lines);
+    }
     if lines.is_good() {
         lines.add_ok(if dir.is_dir() {
             format!("{path} is the host's alone")
@@ -94,6 +99,57 @@ pub(super) fn check_directory(inputs: &CheckInputs, lines: &mut CheckLines) {
             format!("{path} will be made")
         });
     }
+}
+
+/// Warns of what a restore moved aside and what a host rescued from a lost database: each is a whole copy, and nothing removes it.
+fn check_leftovers(dir: &Path, lines: &mut CheckLines) {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => {
+            return lines.add_skipped(
+                format!("{} cannot be listed: {error}", dir.display()),
+                "run the check as the user that runs the host",
+            );
+        }
+    };
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            LEFTOVERS.iter().any(|start| name.starts_with(start))
+        })
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    for path in found {
+        let shown = path.display();
+        // Of a link itself: what it leads to is elsewhere.
+        let Ok(own) = std::fs::symlink_metadata(&path) else {
+            continue;
+        };
+        let mode = own.mode() & 0o7777;
+        let (megabytes, user) = (count_bytes(&path, &own) / 1_000_000, own.uid());
+        lines.add_warning(
+            format!("{shown} is left of a disaster: {megabytes} MB, mode {mode:04o}, of user {user}"),
+            format!("look whether the database in use lacks what it holds (docs/disasters.md), keep a copy on another machine if it does, and remove {shown}"),
+        );
+    }
+}
+
+/// The bytes of the files in a directory and below, or of a file. Links are not followed.
+fn count_bytes(path: &Path, found: &Metadata) -> u64 {
+    if !found.is_dir() {
+        return found.len();
+    }
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return 0;
+    };
+    let sizes = entries.flatten().filter_map(|entry| {
+        let found = entry.metadata().ok()?;
+        Some(count_bytes(&entry.path(), &found))
+    });
+    sizes.sum()
 }
 
 fn check_rights(dir: &Path, lines: &mut CheckLines) {

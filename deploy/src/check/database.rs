@@ -4,26 +4,19 @@ use ark_model::ids::Millis;
 use ark_model::printable::format_count;
 use ark_store::{ChainReport, OpenError, ReadOnlyStore, check_directory, has_lock_record};
 
+use super::Scope;
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
 
 /// How long after its first row a log has an anchor at the latest, in milliseconds: a host anchors every minute.
 const ANCHORED_AFTER_MS: u64 = 180_000;
 
-/// A start would take the database, its pages are sound, and its journal is the one that a host relies on.
+/// A start would take the database, and, where everything is checked, its pages are sound and its journal is the one that a host relies on.
 pub(super) fn check_database(inputs: &CheckInputs, lines: &mut CheckLines) {
     let dir = inputs.data_dir();
     let found = match check_directory(dir) {
         Ok(found) => found,
-        Err(error) => {
-            let remedy = match &error {
-                OpenError::RestoreInterrupted { .. } => "run `ark state restore` again to its end",
-                _ => {
-                    "restore a snapshot with `ark state restore --replace`, or find the database that belongs here"
-                }
-            };
-            return lines.add_error(error.to_string(), remedy);
-        }
+        Err(error) => return refuse_database(&error, lines),
     };
     if !found && inputs.config.store.require_database {
         return lines.add_error(
@@ -37,12 +30,17 @@ pub(super) fn check_database(inputs: &CheckInputs, lines: &mut CheckLines) {
     if !found {
         return lines.add_ok("there is none yet; the first start makes it");
     }
-    let checked = ReadOnlyStore::open(dir).map_err(|error| error.to_string());
-    let checked = checked.and_then(|store| {
-        let pages = store.check_pages().map_err(|error| error.to_string())?;
-        let journal_mode = store.journal_mode().map_err(|error| error.to_string())?;
-        Ok((pages, journal_mode))
-    });
+    let store = match ReadOnlyStore::open(dir) {
+        Ok(store) => store,
+        Err(error) => return refuse_database(&error, lines),
+    };
+    if inputs.scope == Scope::Configuration {
+        return lines.add_ok("is there; `ark check` reads what it holds");
+    }
+    let checked = store
+        .check_pages()
+        .and_then(|pages| Ok((pages, store.journal_mode()?)))
+        .map_err(|error| error.to_string());
     match checked {
         Err(error) | Ok((Some(error), _)) => lines.add_error(
             format!("the database is damaged: {error}"),
@@ -56,11 +54,33 @@ pub(super) fn check_database(inputs: &CheckInputs, lines: &mut CheckLines) {
     }
 }
 
+/// Says why a start would refuse the database, with one remedy: what the error advises itself is left out where this says it better.
+fn refuse_database(error: &OpenError, lines: &mut CheckLines) {
+    let remedy = match error {
+        OpenError::RestoreInterrupted { .. } => "run `ark state restore` again to its end",
+        OpenError::Evidence { path, cause } => {
+            let path = path.display();
+            return lines.add_error(
+                format!("{path} cannot be read, so the database beside it cannot be compared with it: {cause}"),
+                format!("keep a copy as evidence, and put back {path} alone, from a backup or the last snapshot; where there is none, move it away if `ark audit verify` finds no other fault. Do not restore the database for it: that loses decisions"),
+            );
+        }
+        OpenError::Newer { .. } => "install the newer version of ark that wrote it",
+        OpenError::Directory { .. } | OpenError::Inaccessible { .. } => {
+            "run the check as the user that runs the host, and see the lines `data-directory` and `disk-space`"
+        }
+        _ => {
+            "stop the host, keep the files, and restore a snapshot with `ark state restore --replace`, or find the database that belongs here"
+        }
+    };
+    lines.add_error(error.to_string(), remedy);
+}
+
 /// The database to check; `None`: there is none yet, or it cannot be opened, which is said.
 fn open_for_check(inputs: &CheckInputs, lines: &mut CheckLines) -> Option<ReadOnlyStore> {
-    inputs.open_database().unwrap_or_else(|error| {
+    inputs.open_database().unwrap_or_else(|_| {
         lines.add_skipped(
-            format!("the database cannot be opened: {error}"),
+            "was not checked: the database cannot be opened",
             "see the line `database`",
         );
         None

@@ -1,6 +1,7 @@
 //! The Graveyard, the operator policies and the agents: what a start would load, by the host's own loaders.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,10 +13,10 @@ use ark_model::printable::format_count;
 use ark_runtime::{Agent, Engine, EngineError, GraveyardSource, Manifest, Pin, PinnedGraveyard};
 use ark_store::{ReadError, Reader};
 
-use super::describe_source;
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
 use super::settings::read_permissions;
+use super::{Scope, describe_source};
 
 /// The mode of a Graveyard's file.
 const GRAVEYARD_MODE: u32 = 0o444;
@@ -40,8 +41,12 @@ pub(super) fn check_agents_directory(inputs: &CheckInputs, lines: &mut CheckLine
             Ok(manifests) => {
                 let before = lines.found.len();
                 inputs.host_user.check_files(dir, lines);
+                check_manifests(key, dir, &manifests, lines);
                 if lines.found.len() == before {
-                    lines.add_ok(format!("{key} {path}: {} manifests", manifests.len()));
+                    lines.add_ok(format!(
+                        "{key} {path}: {}",
+                        format_count(manifests.len(), "manifest", "manifests")
+                    ));
                 }
             }
         }
@@ -51,12 +56,96 @@ pub(super) fn check_agents_directory(inputs: &CheckInputs, lines: &mut CheckLine
     for file in declared.chain(keys.into_iter().flatten()) {
         inputs.host_user.check_file(file, "go-w", lines);
     }
+    for (key, files) in ["agents", "policies"].into_iter().zip(keys) {
+        if let Err(error) = Signers::read(files) {
+            lines.add_error(
+                format!("signatures.{key}: {error}"),
+                "give PEM files with public keys; the host would not start",
+            );
+        }
+    }
+    // Where they are loaded, the line `guests` has this.
+    if inputs.scope == Scope::Configuration {
+        let files = config.policies.iter().map(|policy| &policy.file);
+        for file in files.filter(|file| !file.is_file()) {
+            lines.add_error(
+                format!("operator policy {}: there is no such file", file.display()),
+                "correct its declaration, or put the file there; the host would not start",
+            );
+        }
+    }
 }
 
-/// The Graveyard is the pinned one, cannot be written to, and passes its test vectors on this machine.
+/// A directory has manifests, and each component in it has one, without which the host passes over it.
+fn check_manifests(key: &str, dir: &Path, manifests: &[PathBuf], lines: &mut CheckLines) {
+    let path = dir.display();
+    // By their text: one that cannot be parsed has a line `guests`, and names its component all the same.
+    let texts: Vec<String> = manifests
+        .iter()
+        .filter_map(|manifest| std::fs::read_to_string(manifest).ok())
+        .collect();
+    for component in list_components(dir) {
+        let Some(name) = component.file_name().and_then(OsStr::to_str) else {
+            continue;
+        };
+        let is_named = texts.iter().any(|text| {
+            [format!("\"{name}\""), format!("'{name}'")]
+                .iter()
+                .any(|quoted| text.contains(quoted))
+        });
+        if !is_named {
+            lines.add_warning(
+                format!("{key} {path}: no manifest (*.toml) names the component {name}: the host passes over it"),
+                format!("put a manifest beside it that names it (`component = \"{name}\"`), or take it away"),
+            );
+        }
+    }
+    if manifests.is_empty() {
+        lines.add_warning(
+            format!("{key} {path} has no manifest (*.toml): nothing is loaded from it"),
+            format!(
+                "put manifests with their components there, or leave {key} out if all are uploaded"
+            ),
+        );
+    }
+}
+
+/// The components (`*.wasm`) of a directory, sorted.
+fn list_components(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut components: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "wasm"))
+        .collect();
+    components.sort();
+    components
+}
+
+/// The Graveyard is the pinned one, cannot be written to, and, where everything is checked, passes its test vectors on this machine.
 pub(super) fn check_graveyard(inputs: &CheckInputs, lines: &mut CheckLines) {
     let source = &inputs.config.graveyard;
     let remedy = "install the released graveyard.wasm with mode 0444 (install -m 0444)";
+    if inputs.scope == Scope::Configuration {
+        let verified = Pin::compiled_in().and_then(|pin| {
+            pin.verify_source(source)?;
+            Ok(pin)
+        });
+        let pin = match verified {
+            Ok(pin) => pin,
+            Err(error) => return lines.add_error(error.to_string(), remedy),
+        };
+        if let GraveyardSource::File(path) = source {
+            inputs.host_user.check_file(path, "0444", lines);
+        }
+        if lines.is_good() {
+            lines.add_ok(format!(
+                "{}: the pin {} holds",
+                describe_source(source),
+                pin.digest()
+            ));
+        }
+        return;
+    }
     let engine = match inputs.load_engine() {
         Ok(engine) => engine,
         Err(error) => {
@@ -125,9 +214,9 @@ pub(super) fn check_guests(inputs: &CheckInputs, lines: &mut CheckLines) {
     };
     let store = match inputs.open_database() {
         Ok(store) => store,
-        Err(error) => {
+        Err(_) => {
             return lines.add_skipped(
-                format!("nothing was loaded, since what was uploaded is not known: {error}"),
+                "nothing was loaded, since what was uploaded is not known: the database cannot be opened",
                 "see the line `database`",
             );
         }
@@ -153,10 +242,10 @@ fn skip_uploaded(error: &ReadError, lines: &mut CheckLines) {
 
 /// Reads the keys that may sign; none of them where one cannot be used.
 fn read_signers(key: &str, files: &[PathBuf], lines: &mut CheckLines) -> Signers {
-    Signers::read(files).unwrap_or_else(|error| {
-        lines.add_error(
-            format!("signatures.{key}: {error}"),
-            "give PEM files with public keys; the host would not start",
+    Signers::read(files).unwrap_or_else(|_| {
+        lines.add_skipped(
+            format!("signatures were not checked, since signatures.{key} cannot be used"),
+            "see the line `agents-directory`",
         );
         Signers::default()
     })

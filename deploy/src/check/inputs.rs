@@ -8,15 +8,18 @@ use ark_host::config::{Config, Layers};
 use ark_model::decision::PolicyIdentity;
 use ark_runtime::{Engine, EngineConfig, EngineError};
 use ark_store::{
-    OpenError, ReadOnlyStore, SecretKey, SecretKeyError, check_directory, find_running_host,
+    HostProcess, OpenError, ReadOnlyStore, SecretKey, SecretKeyError, check_directory,
+    find_host_process, find_running_host,
 };
 
-use super::CheckOptions;
 use super::access::HostUser;
+use super::{CheckOptions, Scope};
 
 /// The configuration, what it was read from, and what several checks need.
 pub(super) struct CheckInputs {
     pub(super) options: CheckOptions,
+    /// How much is checked.
+    pub(super) scope: Scope,
     pub(super) config: Config,
     /// The user that the host runs as.
     pub(super) host_user: HostUser,
@@ -31,9 +34,10 @@ pub(super) struct CheckInputs {
 }
 
 impl CheckInputs {
-    pub(super) fn new(options: CheckOptions, config: Config, layers: Layers) -> Self {
+    pub(super) fn new(options: CheckOptions, scope: Scope, config: Config, layers: Layers) -> Self {
         Self {
             options,
+            scope,
             running_host: find_running_host(&config.store.dir),
             host_user: HostUser::find_user(&config.store.dir),
             config,
@@ -46,6 +50,14 @@ impl CheckInputs {
 
     pub(super) fn data_dir(&self) -> &Path {
         &self.config.store.dir
+    }
+
+    /// The process of the host that runs on the data directory; `None`: none runs, or it is not seen from here.
+    pub(super) fn find_host(&self) -> Option<u32> {
+        match find_host_process(self.data_dir()) {
+            HostProcess::Found(pid) => Some(pid),
+            HostProcess::None | HostProcess::Hidden => None,
+        }
     }
 
     /// The key that encrypts secrets, if there is a usable one.

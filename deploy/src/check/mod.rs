@@ -11,6 +11,7 @@ mod address;
 mod alerting;
 mod certificates;
 mod client_variables;
+mod control_groups;
 mod data_directory;
 mod database;
 mod guests;
@@ -18,8 +19,10 @@ mod inputs;
 mod line;
 mod listeners;
 mod machine;
+mod memory;
 mod monitoring;
 mod port_holder;
+mod process_limits;
 mod redis;
 mod redis_commands;
 mod rules;
@@ -75,7 +78,7 @@ const CONFIGURATION: &str = "configuration";
 const ENV_FILE: &str = "env-file";
 
 /// The checks after that of the configuration itself, in their order.
-const CHECKS: [CheckRow; 25] = [
+const CHECKS: [CheckRow; 26] = [
     (ENV_FILE, Scope::Configuration, settings::check_env_file),
     (
         "config-file",
@@ -108,6 +111,7 @@ const CHECKS: [CheckRow; 25] = [
     ("ports", Scope::Everything, listeners::check_ports),
     ("open-files", Scope::Everything, machine::check_open_files),
     ("threads", Scope::Everything, threads::check_threads),
+    ("memory", Scope::Everything, memory::check_memory),
     (
         "data-directory",
         Scope::Everything,
@@ -115,11 +119,11 @@ const CHECKS: [CheckRow; 25] = [
     ),
     ("disk-space", Scope::Everything, data_directory::check_space),
     ("disk-sync", Scope::Everything, data_directory::check_sync),
-    ("database", Scope::Everything, database::check_database),
+    ("database", Scope::Configuration, database::check_database),
     ("audit-log", Scope::Everything, database::check_audit_log),
     ("state", Scope::Everything, database::check_state),
     ("clock", Scope::Everything, machine::check_clock),
-    ("graveyard", Scope::Everything, guests::check_graveyard),
+    ("graveyard", Scope::Configuration, guests::check_graveyard),
     ("guests", Scope::Everything, guests::check_guests),
     ("redis", Scope::Everything, redis::check_redis),
     (
@@ -141,8 +145,8 @@ pub fn list_checks(scope: Scope) -> Vec<&'static str> {
 
 /// Makes the checks of a scope in their order. `begun` is told the name of each, `found` each line as it is found.
 ///
-/// A configuration that would be refused ends the checks: nothing else can be judged by it. So does a file of environment variables, and each other
-/// check is then skipped.
+/// A configuration that would be refused ends the checks: nothing else can be judged by it. So does a file of environment variables, and one line says
+/// how many others were skipped for it.
 pub fn run_checks(
     options: CheckOptions,
     scope: Scope,
@@ -158,19 +162,17 @@ pub fn run_checks(
     };
     if let Some(Err(error)) = &options.env_file {
         // The file may set any key of the configuration: what was read without it is not what the host would be.
-        for name in list_checks(scope) {
-            begun(name);
-            let mut lines = CheckLines::for_check(name);
-            if name == ENV_FILE {
-                settings::refuse_env_file(error, &mut lines);
-            } else {
-                lines.add_skipped(
-                    "was not checked, since the file of environment variables is refused",
-                    format!("see the line `{ENV_FILE}`"),
-                );
-            }
-            add(lines);
-        }
+        begun(ENV_FILE);
+        let mut lines = CheckLines::for_check(ENV_FILE);
+        settings::refuse_env_file(error, &mut lines);
+        add(lines);
+        let mut lines = CheckLines::for_check(CONFIGURATION);
+        let others = list_checks(scope).len() - 1;
+        lines.add_skipped(
+            format!("neither this nor anything else was checked ({others} checks)"),
+            format!("see the line `{ENV_FILE}`"),
+        );
+        add(lines);
         return all;
     }
     begun(CONFIGURATION);
@@ -196,7 +198,7 @@ pub fn run_checks(
         config.listen
     ));
     add(lines);
-    let inputs = CheckInputs::new(options, config, layers);
+    let inputs = CheckInputs::new(options, scope, config, layers);
     for (name, smallest, check) in CHECKS {
         if smallest > scope {
             continue;

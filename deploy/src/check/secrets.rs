@@ -99,17 +99,15 @@ pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
     let config = &inputs.config;
     let tokens = match inputs.open_database() {
         Ok(None) => Ok(Vec::new()),
-        Ok(Some(store)) => store.all_tokens().map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
+        Ok(Some(store)) => store
+            .all_tokens()
+            .map_err(|error| format!("the tokens cannot be read: {error}")),
+        // That line has the reason.
+        Err(_) => Err("the tokens cannot be read: the database cannot be opened".to_owned()),
     };
     let tokens: Vec<TokenRow> = match tokens {
         Ok(tokens) => tokens,
-        Err(error) => {
-            return lines.add_skipped(
-                format!("the tokens cannot be read: {error}"),
-                "see the line `database` of `ark check`",
-            );
-        }
+        Err(problem) => return lines.add_skipped(problem, "see the line `database`"),
     };
     let make = format!(
         "ark token create --role admin --name NAME --data-dir {}",

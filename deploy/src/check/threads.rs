@@ -5,18 +5,17 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ark_host::app::threads::ThreadDemand;
-use ark_store::{HostProcess, find_host_process};
 use rustix::process::{Resource, getrlimit};
 
+use super::control_groups::{GROUPS, list_groups, read_group_table};
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
+use super::process_limits::{PROCESSES, read_process_limit};
 
-/// Where control groups are mounted.
-const GROUPS: &str = "/sys/fs/cgroup";
-/// The controller that counts threads, and the directory that it has in version 1.
+/// The controller that counts threads.
 const CONTROLLER: &str = "pids";
 
 /// A limit of threads.
@@ -40,10 +39,7 @@ impl ThreadLimit {
 /// The limits have room for the threads of the configured host.
 pub(super) fn check_threads(inputs: &CheckInputs, lines: &mut CheckLines) {
     let demand = ThreadDemand::of_config(&inputs.config);
-    let host = match find_host_process(inputs.data_dir()) {
-        HostProcess::Found(pid) => Some(pid),
-        HostProcess::None | HostProcess::Hidden => None,
-    };
+    let host = inputs.find_host();
     let user = inputs.host_user.id();
     // One whose limits are looked at is not in the way of the host.
     let left_out = host.unwrap_or_else(std::process::id);
@@ -58,8 +54,7 @@ pub(super) fn check_threads(inputs: &CheckInputs, lines: &mut CheckLines) {
             remedy: "raise it (LimitNPROC= in the unit, ulimit -u, /etc/security/limits.conf)",
         });
     }
-    let of_process = host.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
-    if let Ok(groups) = fs::read_to_string(format!("/proc/{of_process}/cgroup")) {
+    if let Some(groups) = read_group_table(host) {
         let own = count_threads(left_out).unwrap_or_default();
         limits.extend(read_group_limits(&groups, Path::new(GROUPS), own));
     }
@@ -105,11 +100,8 @@ fn read_user_limit(host: Option<u32>) -> Option<u64> {
     let Some(pid) = host else {
         return getrlimit(Resource::Nproc).current;
     };
-    let text = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Max processes"))?;
-    line.split_whitespace().next()?.parse().ok()
+    let limit = read_process_limit(pid, PROCESSES)?;
+    Some(limit.current).filter(|most| *most != u64::MAX)
 }
 
 /// How many threads the processes of a user have, but for one process.
@@ -135,48 +127,18 @@ fn count_threads(pid: u32) -> Option<u64> {
 /// The limits of the control groups that a process is in, from its own to the outermost that is seen. `groups`: its table of them, `root`: where they are
 /// mounted, `own`: its threads, which are among those that are counted.
 fn read_group_limits(groups: &str, root: &Path, own: u64) -> Vec<ThreadLimit> {
-    let Some((mount, path)) = find_group(groups, root) else {
-        return Vec::new();
-    };
-    // In a container the table may name the path that the machine sees, of which only the outermost directory is there.
-    let path = Path::new(path.trim_start_matches('/'));
-    let read_number = |file: PathBuf| -> Option<u64> {
-        let text = fs::read_to_string(file).ok()?;
-        text.trim().parse().ok()
-    };
-    let limits = path.ancestors().filter_map(|group| {
-        let dir = mount.join(group);
-        // "max" is no number, and no limit.
-        let most = read_number(dir.join("pids.max"))?;
-        let current = read_number(dir.join("pids.current")).unwrap_or(own);
+    let groups = list_groups(CONTROLLER, groups, root).into_iter();
+    let limits = groups.filter_map(|group| {
+        let most = group.read_number("pids.max")?;
+        let current = group.read_number("pids.current").unwrap_or(own);
         Some(ThreadLimit {
-            name: format!("the limit of the control group /{}", group.display()),
+            name: format!("the limit of {}", group.describe()),
             most,
             used: current.saturating_sub(own),
             remedy: "raise it (TasksMax= in the unit; --pids-limit or podPidsLimit of the container)",
         })
     });
     limits.collect()
-}
-
-/// Where the groups with the controller are mounted, and the path of a process below that.
-fn find_group<'a>(groups: &'a str, root: &Path) -> Option<(PathBuf, &'a str)> {
-    let mut unified = None;
-    for line in groups.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(number), Some(controllers), Some(path)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        if controllers.split(',').any(|name| name == CONTROLLER) {
-            return Some((root.join(CONTROLLER), path));
-        }
-        if number == "0" {
-            unified = Some((root.to_owned(), path));
-        }
-    }
-    unified
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@
 //! Order of the end: API and streams (no new work), router (invocations that run), watchdog, HRM (queued decisions), events for a Redis, webhooks, store (queued commits),
 //! telemetry. Events end after the HRM, so that what it decided last can still be sent, and before the store, which keeps how far they were sent.
 //!
-//! Each part takes its own configuration and the parts it uses, never the whole [`App`]. How many threads they have in all: [`threads`].
+//! Each part takes its own configuration and the parts it uses, never the whole [`App`]. How many threads they have in all: [`threads`];
+//! what memory and open files: [`memory`], [`open_files`].
 
+pub mod memory;
+pub mod open_files;
 pub mod threads;
 
 use std::path::PathBuf;

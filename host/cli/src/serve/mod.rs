@@ -99,8 +99,16 @@ pub(crate) fn run_command(args: &HostArgs) -> anyhow::Result<ExitCode> {
     start_logging("info", config.telemetry.log_format)?;
     let runtime = build_runtime()?;
     let listeners = runtime.block_on(Listeners::bind(&config, passed))?;
+    // Before the parts: they open files too, and the probes of the limits fail for want of them.
+    let connections = fit_connections(config.access.connections, 1);
     let app = App::start(&config)?;
-    let result = runtime.block_on(serve_until_stopped(args, &config, listeners, &app));
+    let result = runtime.block_on(serve_until_stopped(
+        args,
+        &config,
+        listeners,
+        connections,
+        &app,
+    ));
     // The runtime ends last: it watches over the time that the end of the parts may take.
     app.stop();
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
@@ -112,6 +120,7 @@ async fn serve_until_stopped(
     args: &HostArgs,
     config: &Config,
     listeners: Listeners,
+    connections: usize,
     app: &App,
 ) -> anyhow::Result<()> {
     let address = listeners
@@ -146,7 +155,7 @@ async fn serve_until_stopped(
     print_line!("ark: listening on {scheme}://{address}");
     manager::tell_ready();
     let access = AccessConfig {
-        connections: fit_connections(config.access.connections, 1),
+        connections,
         ..config.access.clone()
     };
     let served = serve_api(

@@ -1,18 +1,13 @@
 //! The limit of open files, which bounds the connections of the API.
 
+use ark_host::app::open_files::{count_fitting_connections, count_wanted_files};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// Open files that are not connections: the database and its readers, components, capsules.
-const OTHER_FILES: u64 = 256;
 
 /// Raises this process's limit of open files as far as it is allowed and needed, and returns how many of `connections` fit into it, at
 /// least 1. Each connection needs `files` open files.
 pub(super) fn fit_connections(connections: usize, files: u64) -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = u64::try_from(connections)
-        .unwrap_or(u64::MAX)
-        .saturating_mul(files)
-        .saturating_add(OTHER_FILES);
+    let wanted = count_wanted_files(connections, files);
     let most = limit.maximum.unwrap_or(u64::MAX);
     let mut open = limit.current.unwrap_or(u64::MAX);
     if open < wanted {
@@ -25,9 +20,7 @@ pub(super) fn fit_connections(connections: usize, files: u64) -> usize {
             Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
         }
     }
-    let fitting = usize::try_from(open.saturating_sub(OTHER_FILES) / files.max(1))
-        .unwrap_or(usize::MAX)
-        .max(1);
+    let fitting = count_fitting_connections(connections, files, open);
     if fitting < connections {
         tracing::warn!(
             connections = fitting,
@@ -35,5 +28,5 @@ pub(super) fn fit_connections(connections: usize, files: u64) -> usize {
             "the limit of open files allows fewer connections than configured; raise it (ulimit -n)"
         );
     }
-    connections.min(fitting)
+    fitting
 }

@@ -218,6 +218,15 @@ fn give_to_host(site: &Site) {
     }
 }
 
+/// Puts a copy of a database into the data directory, as a disaster leaves it.
+fn plant_leftover(site: &mut Site, name: &str, is_told: fn(&str) -> bool) {
+    let dir = site.at("data").join(name);
+    fs::create_dir(&dir).expect("a directory");
+    set_mode(&dir, 0o700);
+    write_with_mode(&dir.join("ark.db"), vec![0; 3_500_000], 0o600);
+    site.is_told = is_told;
+}
+
 /// Takes the right to write to a file of the data directory from the user of the host.
 fn plant_unwritable(site: &mut Site, name: &str) {
     give_to_host(site);
@@ -343,6 +352,10 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("an expired certificate", "certificate", true, |stage, site| stage.certify(site, |params| params.not_after = rcgen::date_time_ymd(2026, 1, 2))),
     ("a certificate that expires soon", "certificate", false, |stage, site| stage.certify(site, days_from_now(5))),
     ("an authority's certificate", "certificate", true, |stage, site| stage.certify(site, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained))),
+    ("a certificate whose key may not sign", "certificate", true, |stage, site| {
+        site.is_told = |found| found.contains("keyUsage without digitalSignature");
+        stage.certify(site, |params| params.key_usages = vec![KeyUsagePurpose::CrlSign]);
+    }),
     ("a certificate for no host", "certificate", true, |stage, site| stage.certify(site, |params| params.subject_alt_names.clear())),
     ("a certificate that names only a mailbox", "certificate", true, |stage, site| stage.certify(site, |params| {
         params.subject_alt_names = vec![SanType::Rfc822Name("a@b.example".try_into().expect("an address"))];
@@ -397,9 +410,39 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         site.telemetry = format!("[::ffff:127.0.0.1]:{}", site.telemetry_port);
     }),
     ("a port that is taken", "ports", true, |_, site| site.taken = Some(TcpListener::bind(("127.0.0.1", site.port)).expect("the port"))),
+    ("a component that no manifest names", "agents-directory", false, |_, site| {
+        site.is_told = |found| found.contains("no manifest (*.toml) names the component stray.wasm");
+        fs::copy(site.at("agents/kyle.wasm"), site.at("agents/stray.wasm")).expect("a component");
+    }),
+    ("a directory of agents without a manifest", "agents-directory", false, |_, site| {
+        site.is_told = |found| found.contains("has no manifest");
+        for name in ["agents/kyle.toml", "agents/kyle.wasm"] {
+            fs::remove_file(site.at(name)).expect("a file");
+        }
+    }),
     ("no directory of agents", "agents-directory", true, |_, site| fs::remove_dir_all(site.at("agents")).expect("a directory")),
-    ("few open files", "open-files", false, |_, site| site.open_files = Some(100)),
+    ("open files for hardly a connection", "open-files", true, |_, site| {
+        site.open_files = Some(100);
+        site.is_told = |found| found.contains("the host takes 1 connection at a time");
+    }),
+    ("open files for a part of the connections", "open-files", false, |_, site| {
+        site.environment.push_str("ARK_CAPACITY_CONNECTIONS=1000\n");
+        site.open_files = Some(700);
+        site.is_told = |found| found.contains("the host takes 444 connections at a time");
+    }),
+    ("invocations that may take more memory than there is", "memory", false, |_, site| {
+        site.capacity = "workers = 128\n";
+        site.end.push_str("[limits]\nmemory_bytes = 1_073_741_824\n");
+        // (128 + 48) GiB, and 250 MiB.
+        site.is_told = |found| found.contains("up to 180474 MiB") && found.contains("the memory of the machine is ");
+    }),
     ("a data directory that is open to others", "data-directory", true, |_, site| set_mode(&site.at("data"), 0o755)),
+    ("what a restore moved aside", "data-directory", false, |_, site| plant_leftover(site, "before-restore-1764400000", |found| {
+        found.contains("before-restore-1764400000 is left of a disaster: 3 MB, mode 0700")
+    })),
+    ("what a host rescued", "data-directory", false, |_, site| plant_leftover(site, "rescued-1764400000", |found| {
+        found.contains("rescued-1764400000 is left of a disaster: 3 MB, mode 0700")
+    })),
     ("a data directory that others can move away", "data-directory", true, |_, site| {
         fs::create_dir(site.at("open")).expect("a directory");
         fs::rename(site.at("data"), site.at("open/data")).expect("a directory");
@@ -444,6 +487,10 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     }),
     ("an interrupted restore", "database", true, |_, site| fs::write(site.at("data/restore.pending"), "").expect("a file")),
     ("a database that is gone", "database", true, |_, site| fs::remove_file(site.at("data/ark.db")).expect("a file")),
+    ("anchors that are none", "database", true, |_, site| {
+        site.is_told = |found| found.contains("anchors.jsonl cannot be read");
+        write_with_mode(&site.at("data/anchors.jsonl"), "no anchor\n", 0o600);
+    }),
     ("another journal", "database", false, |_, site| {
         let mode: String = site.database().query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0)).expect("a mode");
         assert_eq!(mode, "delete");

@@ -119,6 +119,17 @@ fn the_memory_of_a_host_is_enough_for_the_worst_case_of_the_defaults() {
         limit >= needed + 4 * LARGE_COMPONENT,
         "{limits:?}: invocations take {invocations} MiB, uploads {UPLOADS}, an idle host {idle}"
     );
+    // The check has the same worst case.
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let data = data.to_str().expect("UTF-8");
+    let report = run_ark(&["check", "--json", "--data-dir", data]);
+    let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
+    let mut lines = report["lines"].as_array().expect("lines").iter();
+    let line = lines.find(|line| line["check"] == "memory");
+    let found = line.expect("a line")["found"].as_str().expect("text");
+    let said = format!("up to {needed} MiB ({invocations} of invocations, ");
+    assert!(found.contains(&said), "{found}");
     // What the constants say is what the pages say.
     let page = read_file("docs/limits.md");
     assert!(page.contains("makes a request of 86 MiB; two are taken at a time"));
