@@ -111,14 +111,14 @@ fn fill_placeholders(words: &[Word]) -> Vec<Vec<String>> {
     let mut lines: Vec<Vec<String>> = vec![Vec::new()];
     for word in words {
         let values = if is_placeholder(word) {
-            VALUES.map(str::to_owned).to_vec()
+            Vec::from(VALUES.map(str::to_owned))
         } else {
             vec![word.text.clone()]
         };
         lines = lines
             .iter()
             .flat_map(|line| {
-                values.iter().map(|value| {
+                values.iter().map(move |value| {
                     let mut line = line.clone();
                     line.push(value.clone());
                     line
