@@ -1,4 +1,4 @@
-"""Stands in for `kubectl` while a test runs the commands of docs/installation.md, and for as much of a cluster as they need.
+"""Stands in for `kubectl` while a test runs the commands of docs/installation.md and docs/disasters.md, and for as much of a cluster as they need.
 
 Host, front and job are the real program with the arguments and variables of the manifests; only addresses and paths are this machine's. What the guide
 does not do is refused. As in a cluster: the job and the tunnel of `port-forward` take a while, a secret is made once, a log has both outputs in it, and
@@ -8,6 +8,7 @@ does not do is refused. As in a cluster: the job and the tunnel of `port-forward
 that is there, is the first word of the commands that fail. `events` in it has a line for each thing that started or ended.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -206,11 +207,70 @@ def apply_list(path):
     image = f"{image['newName']}:{image['newTag']}"
     if bases == [(BASE / "bootstrap").resolve()]:
         run_job(image)
+    elif bases == [(BASE / "repair").resolve()]:
+        start_repair(image)
     elif bases == [BASE.resolve()]:
         exchange_host(image)
         exchange_fronts(image)
     else:
         refuse(f"{path} has other resources than an overlay of the guide")
+
+
+def scale_host(replicas):
+    """Without a replica the host ends; with one it is started from its image again."""
+    image = read_image("host")
+    if replicas == 0:
+        end_program("host")
+        note_event("host stopped")
+    elif not (STATE / "host.pid").exists():
+        (STATE / "host.image").unlink()
+        exchange_host(image)
+
+
+def read_repair():
+    document = next(yaml.safe_load_all((BASE / "repair/pod.yaml").read_text()))
+    return document["spec"]
+
+
+def start_repair(image):
+    # Both volumes can be mounted on one node at a time.
+    if (STATE / "host.pid").exists():
+        refuse("the pod waits: a volume is in use by ark-0")
+    pod = read_repair()
+    arguments = [translate_path(pod, argument) for argument in pod["containers"][0]["args"]]
+    (STATE / "repair.log").unlink(missing_ok=True)
+    start_program("repair", arguments, describe_environment(pod, {}))
+    note_event(f"repair {image}")
+
+
+def wait_repair(options):
+    until = time.monotonic() + (read_timeout(options) or 30)
+    while time.monotonic() < until:
+        if "listening on" in (STATE / "repair.log").read_text():
+            return
+        time.sleep(0.05)
+    refuse("timed out waiting for the condition on pods/ark-repair")
+
+
+def run_in_repair(words, takes_input):
+    if not (STATE / "repair.pid").exists():
+        refuse('pods "ark-repair" not found')
+    pod = read_repair()
+    done = subprocess.run(
+        [SETTINGS["ark"], *(translate_path(pod, word) for word in words)],
+        env=describe_environment(pod, {}),
+        cwd=STATE,
+        stdin=None if takes_input else subprocess.DEVNULL,
+        check=False,
+    )
+    sys.exit(done.returncode)
+
+
+def delete_secret(name):
+    directory = secret_dir(name)
+    for file in directory.iterdir():
+        file.unlink()
+    directory.rmdir()
 
 
 def create_secret(kind, name, options):
@@ -315,6 +375,24 @@ def run_command(words):
             forward_port(int(port))
         case ["exec", "ark-0", "--", "ark", *arguments]:
             run_in_host(arguments)
+        case ["exec", "ark-repair", "--", "ark", *arguments]:
+            run_in_repair(arguments, takes_input=False)
+        case ["exec", "-i", "ark-repair", "--", "ark", *arguments]:
+            run_in_repair(arguments, takes_input=True)
+        case ["scale", "statefulset/ark", ("--replicas=0" | "--replicas=1") as replicas]:
+            scale_host(int(replicas[-1]))
+        case ["wait", "--for=delete", _, "pod/ark-0"]:
+            if (STATE / "host.pid").exists():
+                refuse("timed out waiting for the condition on pods/ark-0")
+        case ["wait", "--for=condition=Ready", *options, "pod/ark-repair"]:
+            wait_repair(options)
+        case ["delete", "pod", "ark-repair"]:
+            end_program("repair")
+            note_event("repair deleted")
+        case ["delete", "secret", "ark-secret-key"]:
+            delete_secret("ark-secret-key")
+        case ["get", "secret", "ark-secret-key", "-o", "jsonpath={.data.secret\\.key}"]:
+            print(base64.b64encode(read_secret("ark-secret-key", "secret.key").encode()).decode(), end="")
         case ["set", "image", "statefulset/ark", image]:
             exchange_host(image.removeprefix("ark="))
         case _:

@@ -59,6 +59,12 @@ const FILES: [(&str, &str, u32); 12] = [
         "ark-snapshot.timer",
         0o644,
     ),
+    (
+        "deploy/systemd/ark-check.service",
+        "ark-check.service",
+        0o644,
+    ),
+    ("deploy/systemd/ark-check.timer", "ark-check.timer", 0o644),
     ("deploy/systemd/ark.sysusers", "ark.sysusers", 0o644),
     ("deploy/systemd/ark.tmpfiles", "ark.tmpfiles", 0o644),
     (

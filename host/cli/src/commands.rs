@@ -165,7 +165,9 @@ pub(crate) fn run() -> ExitCode {
             if cli.utc {
                 time::print_in_utc();
             }
-            run_command(cli.command).unwrap_or_else(|error| {
+            let result = check_usage(&cli.command).map_err(anyhow::Error::from);
+            let result = result.and_then(|()| run_command(cli.command));
+            result.unwrap_or_else(|error| {
                 if json {
                     output::print_failure(&error);
                 }
@@ -202,6 +204,20 @@ fn parse_arguments(arguments: &[OsString]) -> Result<(Cli, bool), clap::Error> {
     let matches = command.try_get_matches_from_mut(arguments)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     Ok((cli, wants_json(&matches)))
+}
+
+/// Checks what the argument parser does not.
+///
+/// # Errors
+/// An argument is missing, of which the command needs one of several.
+fn check_usage(command: &Command) -> Result<(), UsageError> {
+    match command {
+        Command::Webhooks(command) => command.check_usage(),
+        Command::Signals(command) => command.check_usage(),
+        Command::Agent(AgentCommand::Version(command)) => command.check_usage(),
+        Command::Policy(PolicyCommand::Version(command)) => command.check_usage(),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a command, or the one below it that is run, has `--json`.
@@ -308,6 +324,9 @@ fn write_manual(dir: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)?;
     clap_mangen::generate_to(Cli::command(), dir)
 }
+
+#[cfg(test)]
+mod documentation;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::ensure;
 use ark_client::members::{array_field, is_true, text_field};
 use ark_model::ids::Name;
 use ark_runtime::Manifest;
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::built::BuiltPath;
 use crate::output::{print_empty, print_json, print_line};
+use crate::usage::UsageError;
 
 use super::connection::Connection;
 use super::request::{ApiRequest, OptionalReasonArgs, ShowArgs};
@@ -85,6 +85,26 @@ pub(crate) enum AgentVersionCommand {
     },
 }
 
+impl AgentVersionCommand {
+    /// Checks what the argument parser does not: that one of two arguments is given where the command needs one.
+    ///
+    /// # Errors
+    /// Neither is given.
+    pub(crate) fn check_usage(&self) -> Result<(), UsageError> {
+        match self {
+            Self::Canary {
+                agent,
+                number: None,
+                end: false,
+                ..
+            } => Err(UsageError::new(format_args!(
+                "give NUMBER, a version that `ark agent show {agent}` lists, and --share to begin a trial; or --end to end it"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
 pub(crate) fn run_command(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
         AgentVersionCommand::List { show } => {
@@ -113,13 +133,9 @@ pub(crate) fn run_command(command: AgentVersionCommand) -> anyhow::Result<ExitCo
             agent,
             number,
             share,
-            end,
+            end: _,
             reason,
         } => {
-            ensure!(
-                end || number.is_some(),
-                "give NUMBER, a version that `ark agent show {agent}` lists, and --share to begin a trial; or --end to end it"
-            );
             let answer = change_request(&agent, "canary")
                 .with_fields(&[
                     ("share", json!(share.unwrap_or(0.0))),

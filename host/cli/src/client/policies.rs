@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use ark_client::ClientError;
 use ark_client::members::{array_field, text_field};
 use ark_host::policies::PolicyManifest;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::built::BuiltPath;
 use crate::files::{name_argument, read_file, read_text_file};
 use crate::output::{print_empty, print_json, print_line};
+use crate::usage::UsageError;
 
 use super::connection::Connection;
 use super::request::{ApiRequest, OptionalReasonArgs, ShowArgs};
@@ -144,6 +145,25 @@ impl ChangeArgs {
     }
 }
 
+impl PolicyVersionCommand {
+    /// Checks what the argument parser does not: that one of two arguments is given where the command needs one.
+    ///
+    /// # Errors
+    /// Neither is given.
+    pub(crate) fn check_usage(&self) -> Result<(), UsageError> {
+        match self {
+            Self::Settings {
+                file: None,
+                none: false,
+                ..
+            } => Err(UsageError::new(
+                "give FILE with the settings, a JSON object, or --none to remove them",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 pub(crate) fn run_command(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyVersionCommand::List { show } => {
@@ -185,14 +205,10 @@ pub(crate) fn run_command(command: PolicyVersionCommand) -> anyhow::Result<ExitC
         PolicyVersionCommand::Settings {
             policy,
             file,
-            none,
+            none: _,
             shadow,
             change,
         } => {
-            ensure!(
-                none || file.is_some(),
-                "give FILE with the settings, a JSON object, or --none to remove them"
-            );
             let settings = file.as_deref().map(|path| read_settings("", path));
             let settings = settings.transpose()?;
             let settings = settings.as_ref().map_or("null", Settings::as_str);

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::ensure;
 use ark_client::members::{array_field, text_field};
 use ark_model::ids::{Name, SignalId};
 use ark_model::printable::format_count;
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::output::{print_empty, print_line, print_notice};
 use crate::time::format_millis;
+use crate::usage::UsageError;
 
 use super::fields::print_next_cursor;
 use super::remedies::replace_calls;
@@ -46,6 +46,26 @@ pub(crate) enum SignalsCommand {
     },
 }
 
+impl SignalsCommand {
+    /// Checks what the argument parser does not: that one of two arguments is given where the command needs one.
+    ///
+    /// # Errors
+    /// Neither is given.
+    pub(crate) fn check_usage(&self) -> Result<(), UsageError> {
+        match self {
+            Self::Redeliver {
+                signal: None,
+                agent,
+                all: false,
+                ..
+            } => Err(UsageError::new(format_args!(
+                "give SIGNAL, the id of a signal that `ark signals failed --agent {agent}` lists, or --all for all of them"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
 pub(crate) fn run_command(command: SignalsCommand) -> anyhow::Result<ExitCode> {
     match command {
         SignalsCommand::Failed { agent, page, show } => show.show_answer(
@@ -57,14 +77,10 @@ pub(crate) fn run_command(command: SignalsCommand) -> anyhow::Result<ExitCode> {
         SignalsCommand::Redeliver {
             signal,
             agent,
-            all,
+            all: _,
             idempotency_key,
             reason,
         } => {
-            ensure!(
-                all || signal.is_some(),
-                "give SIGNAL, the id of a signal that `ark signals failed --agent {agent}` lists, or --all for all of them"
-            );
             redeliver_signals(&agent, signal, idempotency_key.as_deref(), &reason)?;
         }
     }

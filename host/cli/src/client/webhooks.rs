@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::ensure;
 use ark_client::members::{array_field, text_field};
 use ark_model::ids::Name;
 use clap::Subcommand;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::output::print_line;
 use crate::time::format_millis;
+use crate::usage::UsageError;
 
 use super::fields::print_next_cursor;
 use super::request::{ApiRequest, OptionalReasonArgs, PageArgs, ShowArgs};
@@ -54,6 +54,26 @@ pub(crate) enum WebhooksCommand {
     },
 }
 
+impl WebhooksCommand {
+    /// Checks what the argument parser does not: that one of two arguments is given where the command needs one.
+    ///
+    /// # Errors
+    /// Neither is given.
+    pub(crate) fn check_usage(&self) -> Result<(), UsageError> {
+        match self {
+            Self::Redeliver {
+                webhook,
+                event: None,
+                all: false,
+                ..
+            } => Err(UsageError::new(format_args!(
+                "give EVENT, the id of an event that `ark webhooks dead-letters {webhook}` lists, or --all for all of them"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
 pub(crate) fn run_command(command: WebhooksCommand) -> anyhow::Result<ExitCode> {
     match command {
         WebhooksCommand::List { show } => {
@@ -70,14 +90,10 @@ pub(crate) fn run_command(command: WebhooksCommand) -> anyhow::Result<ExitCode> 
         WebhooksCommand::Redeliver {
             webhook,
             event,
-            all,
+            all: _,
             idempotency_key,
             reason,
         } => {
-            ensure!(
-                all || event.is_some(),
-                "give EVENT, the id of an event that `ark webhooks dead-letters {webhook}` lists, or --all for all of them"
-            );
             let answer =
                 ApiRequest::new("POST", &["v1", "webhooks", webhook.as_str(), "redeliver"])
                     .with_fields(&[("event_id", json!(event))])

@@ -2,7 +2,8 @@
 //!
 //! Snapshot and check read it, with or without a running host; the others need the host to be stopped.
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -17,6 +18,9 @@ use serde_json::json;
 use crate::args::DataDirArgs;
 use crate::output::{exit_code, print_json};
 use crate::time::parse_moment;
+
+/// The most that is read of a key on standard input: its digits, and blanks around them.
+const MAX_KEY_BYTES: u64 = 1024;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
@@ -66,7 +70,7 @@ pub(crate) enum DataCommand {
     },
     /// Encrypts all secrets with a new key; the present one comes from the environment. No host may run.
     Rekey {
-        /// A file (mode 0400) with the new key: 64 hexadecimal digits.
+        /// A file (mode 0400) with the new key: 64 hexadecimal digits; `-`: standard input.
         #[arg(long, value_name = "FILE")]
         new_key_file: PathBuf,
         #[command(flatten)]
@@ -90,6 +94,23 @@ pub(crate) enum DataCommand {
 const MAX_ACTOR_BYTES: usize = 128;
 
 /// `by`: the name that the audit log records for a change.
+/// Reads the new key from a file, or for `-` from standard input: in a container nobody may be able to make a file of the mode that a key needs.
+///
+/// # Errors
+/// It cannot be read, others could read or change the file, or it is no key.
+fn read_new_key(file: &Path) -> anyhow::Result<SecretKey> {
+    if file != Path::new("-") {
+        return Ok(SecretKey::from_file(file)?);
+    }
+    let mut text = String::new();
+    let input = std::io::stdin().lock();
+    input
+        .take(MAX_KEY_BYTES)
+        .read_to_string(&mut text)
+        .context("--new-key-file -: the key on standard input")?;
+    Ok(SecretKey::parse(&text, "--new-key-file -")?)
+}
+
 pub(crate) fn run_command(command: DataCommand, by: Option<&str>) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Snapshot { to, data } => {
@@ -134,7 +155,7 @@ pub(crate) fn run_command(command: DataCommand, by: Option<&str>) -> anyhow::Res
             print_json(&prune_signals(&data.find_data_dir()?, before)?)?;
         }
         DataCommand::Rekey { new_key_file, data } => {
-            let new = SecretKey::from_file(&new_key_file)?;
+            let new = read_new_key(&new_key_file)?;
             let old = SecretKey::from_environment()?;
             let count = rekey_secrets(&data.find_data_dir()?, old.as_ref(), &new)?;
             print_json(&json!({"secrets": count, "key": new.id()}))?;

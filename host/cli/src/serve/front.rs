@@ -130,7 +130,7 @@ async fn serve_until_stopped(
     tell_ready();
     let listeners = FrontListeners {
         api: listeners.api,
-        tls: listeners.tls.map(Arc::new),
+        tls: listeners.tls,
         telemetry: listeners.telemetry,
         connections: fit_connections(config.access.connections, FILES_PER_CONNECTION),
         is_exposed: config.access.is_exposed(address),

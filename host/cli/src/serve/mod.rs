@@ -162,7 +162,7 @@ async fn serve_until_stopped(
         listeners.api,
         app.api_deps(config.submitters.clone()),
         &access,
-        listeners.tls.map(Arc::new),
+        listeners.tls,
         // A quarter of the time is left for the invocations of agents.
         config.drain / 4 * 3,
         stop,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::handles::{Counter, Timing};
+use super::handles::{Counter, Level, Timing};
 use super::streams::StreamMeters;
 
 /// The kind of an API call. The API classifies its calls.
@@ -62,6 +62,8 @@ pub struct ApiMeters {
     pub calls: [CallMeter; 6],
     /// The event streams.
     pub streams: Arc<StreamMeters>,
+    /// When the first certificate of the chain in force ends, in seconds since 1970; 0 without one.
+    pub certificate_end: Arc<Level>,
 }
 
 impl ApiMeters {

@@ -29,7 +29,7 @@ pub struct FrontListeners {
     /// The API.
     pub api: Server,
     /// Its certificate; absent: plain HTTP.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Tls>,
     /// Metrics and the list of differing verdicts; absent: there are none.
     pub telemetry: Option<TelemetryServer>,
     /// The most connections of the API at the same time.
@@ -55,6 +55,10 @@ pub async fn serve_front(
         .fallback(answer_call)
         .layer(compress_answers())
         .with_state(Arc::clone(front));
+    let certificate_end = Arc::clone(&front.meters().api.certificate_end);
+    let tls = listeners
+        .tls
+        .map(|tls| Arc::new(tls.record_end_in(certificate_end)));
     let closing = front.closing.subscribe();
     let ending = async {
         stop.await;
@@ -64,7 +68,7 @@ pub async fn serve_front(
         listeners.api,
         routes,
         listeners.connections,
-        listeners.tls,
+        tls,
         drain,
         &closing,
         ending,

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use ark_tests::{Host, PATIENCE, ark_program, make_token, send_raw, wait_until};
+use ark_tests::telemetry::series_value;
+use ark_tests::{Client, Host, PATIENCE, TestDir, ark_program, make_token, send_raw, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// An authority of its own.
@@ -35,9 +36,25 @@ impl CertificateAuthority {
     }
 
     fn certify_names(&self, names: &[&str]) -> (String, String) {
+        self.certify_params(names, |_| {})
+    }
+
+    /// A certificate for this machine that ends with the beginning of a year, and its key.
+    pub(crate) fn certify_until(&self, year: i32) -> (String, String) {
+        self.certify_params(&["localhost", "127.0.0.1"], |params| {
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        })
+    }
+
+    fn certify_params(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(names).expect("parameters");
+        change(&mut params);
         // OpenSSL takes a certificate with its issuer's name for one that signed itself.
         params.distinguished_name.push(DnType::CommonName, "a host");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
@@ -150,6 +167,33 @@ fn a_certificate_is_changed_without_a_restart_and_a_bad_one_changes_nothing() {
         list_tokens(&host, &place, &one).status.success()
     });
     assert_eq!(host.terminate(), Some(0));
+}
+
+#[test]
+fn telemetry_says_when_the_certificate_in_force_ends() {
+    const SERIES: &str = "ark_tls_certificate_end_timestamp_seconds";
+    let authority = CertificateAuthority::new();
+    let place = place_with(authority.certify_until(2126));
+    let host = Host::start_halted(&place.data, &[]);
+    let has_end = |end: f64| {
+        let metrics = Client::of_telemetry(&host).get_text("/metrics");
+        series_value(&metrics, SERIES) == Some(end)
+    };
+    wait_until("the end of the first certificate", || {
+        has_end(4_922_899_200.0)
+    });
+    let (chain, key) = authority.certify_until(2127);
+    write_key(&place.key, &key);
+    std::fs::write(&place.certificate, chain).expect("the certificate");
+    wait_until("the end of the second certificate", || {
+        has_end(4_954_435_200.0)
+    });
+    assert_eq!(host.terminate(), Some(0));
+
+    let dir = TestDir::new("");
+    let plain = dir.start();
+    let metrics = Client::of_telemetry(&plain).get_text("/metrics");
+    assert!(!metrics.contains(SERIES), "{metrics}");
 }
 
 #[test]

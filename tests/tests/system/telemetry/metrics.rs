@@ -185,6 +185,8 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
             // No agent came near a quota.
             "ark_agent_quota_refusals_total",
             "ark_agent_quota_used_ratio",
+            // `api/tls.rs` has a host with a certificate.
+            "ark_tls_certificate_end_timestamp_seconds",
         ],
     );
     assert_eq!(series_value(&metrics, "ark_redis_up"), Some(1.0));
@@ -341,7 +343,9 @@ fn slo(document: &Value, name: &str) -> Value {
 }
 
 /// What a host does not show that has no Redis, no agents and no operator policies.
-const NOT_OF_A_BARE_HOST: [&str; 41] = [
+const NOT_OF_A_BARE_HOST: [&str; 42] = [
+    // No certificate.
+    "ark_tls_certificate_end_timestamp_seconds",
     // No webhook.
     "ark_webhook_age_seconds",
     "ark_webhook_attempts_total",

@@ -128,10 +128,12 @@ pub async fn serve_api(
     server: Server,
     deps: ApiDeps,
     access: &AccessConfig,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Tls>,
     drain: Duration,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    let certificate_end = Arc::clone(&deps.meters.certificate_end);
+    let tls = tls.map(|tls| Arc::new(tls.record_end_in(certificate_end)));
     let (close, closing) = watch::channel(false);
     let exposed = server
         .address()

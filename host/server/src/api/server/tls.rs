@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use ark_model::meters::Level;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -63,6 +64,15 @@ fn file_version(path: &Path) -> Option<FileVersion> {
 pub struct Tls {
     files: TlsFiles,
     current: ArcSwap<ServerConfig>,
+    /// When the certificate in force ends, as [`TlsSettings::end`].
+    end: Arc<Level>,
+}
+
+/// What is read from the files.
+struct TlsSettings {
+    config: Arc<ServerConfig>,
+    /// When the first certificate of the chain ends, in seconds since 1970; 0 where none can be read.
+    end: u64,
 }
 
 impl Tls {
@@ -71,8 +81,21 @@ impl Tls {
     /// # Errors
     /// See [`TlsError`].
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let current = ArcSwap::new(read_config(&files)?);
-        Ok(Self { files, current })
+        let settings = read_settings(&files)?;
+        let end = Arc::new(Level::default());
+        end.set(settings.end);
+        Ok(Self {
+            files,
+            current: ArcSwap::new(settings.config),
+            end,
+        })
+    }
+
+    /// Records in `meter`, from now on, when the certificate in force ends.
+    pub(crate) fn record_end_in(mut self, meter: Arc<Level>) -> Self {
+        meter.set(self.end.get());
+        self.end = meter;
+        self
     }
 
     /// An acceptor with the certificate that is in force now.
@@ -115,12 +138,14 @@ impl Tls {
                 continue;
             }
             let files = self.files.clone();
-            let Ok(result) = tokio::task::spawn_blocking(move || read_config(&files)).await else {
+            let Ok(result) = tokio::task::spawn_blocking(move || read_settings(&files)).await
+            else {
                 return;
             };
             match result {
-                Ok(config) => {
-                    self.current.store(config);
+                Ok(settings) => {
+                    self.current.store(settings.config);
+                    self.end.set(settings.end);
                     failed = false;
                     tracing::info!(certificate = %self.files.certificate.display(), "certificate read again");
                 }
@@ -136,7 +161,7 @@ impl Tls {
     }
 }
 
-fn read_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+fn read_settings(files: &TlsFiles) -> Result<TlsSettings, TlsError> {
     let refused = |path: &Path, reason: String| TlsError::File {
         key: if path == files.certificate {
             "certificate"
@@ -165,6 +190,7 @@ fn read_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     }
     let key = PrivateKeyDer::from_pem_slice(&pem(&files.key)?)
         .map_err(|error| refused(&files.key, format!("holds no private key: {error}")))?;
+    let end = find_end(&chain);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -173,5 +199,17 @@ fn read_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(TlsSettings {
+        config: Arc::new(config),
+        end,
+    })
+}
+
+/// When the first certificate of a chain ends, in seconds since 1970; 0 where none can be read.
+fn find_end(chain: &[CertificateDer<'_>]) -> u64 {
+    let ends = chain.iter().filter_map(|der| {
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+        u64::try_from(certificate.validity().not_after.timestamp()).ok()
+    });
+    ends.min().unwrap_or(0)
 }

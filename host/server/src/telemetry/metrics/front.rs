@@ -7,6 +7,7 @@ use strum::VariantArray;
 use ark_model::decision::Outcome;
 use ark_model::meters::{ANSWER_CLASSES, CallKind, ParkEnd, UnjudgedReason, VerdictResult};
 
+use super::http::emit_certificate_end;
 use super::metric::{Metric, emit_count, emit_counts, front_counter, front_gauge, histogram};
 
 pub(super) const METRICS: &[Metric] = &[
@@ -123,5 +124,11 @@ pub(super) const METRICS: &[Metric] = &[
                 emit(1.0, &[KeyValue::new("process", process)]);
             }
         },
+    ),
+    front_gauge(
+        "ark_front_tls_certificate_end_timestamp_seconds",
+        &[],
+        "When the first certificate of the front's chain ends, in seconds since 1970 (UTC). Absent without a certificate.",
+        |meters, emit| emit_certificate_end(emit, &meters.api),
     ),
 ];

@@ -2,9 +2,9 @@
 
 use opentelemetry::KeyValue;
 
-use ark_model::meters::{ANSWER_CLASSES, CallKind, EventStreamEnd};
+use ark_model::meters::{ANSWER_CLASSES, ApiMeters, CallKind, EventStreamEnd};
 
-use super::metric::{Metric, counter, emit_count, emit_counts, gauge, histogram};
+use super::metric::{Emit, Metric, counter, emit_count, emit_counts, gauge, histogram};
 
 pub(super) const METRICS: &[Metric] = &[
     counter(
@@ -68,4 +68,18 @@ pub(super) const METRICS: &[Metric] = &[
             emit_counts(emit, "limit", counts);
         },
     ),
+    gauge(
+        "ark_tls_certificate_end_timestamp_seconds",
+        &[],
+        "When the first certificate of the API's chain ends, in seconds since 1970 (UTC). Absent without a certificate.",
+        |context, emit| emit_certificate_end(emit, &context.sources.meters.api),
+    ),
 ];
+
+/// Emits when the certificate in force ends, if there is one.
+pub(super) fn emit_certificate_end(emit: &mut Emit<'_>, meters: &ApiMeters) {
+    let end = meters.certificate_end.get();
+    if end > 0 {
+        emit(end as f64, &[]);
+    }
+}

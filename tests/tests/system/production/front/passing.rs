@@ -280,6 +280,10 @@ fn tokens_and_tls_hold_on_both_sides_of_a_front() {
         output.expect("ark starts")
     };
     wait_until("the front passes on", || list(&front).status.success());
+    let metrics = Client::of_telemetry(&front).get_text("/metrics");
+    let end = series_value(&metrics, "ark_front_tls_certificate_end_timestamp_seconds");
+    // The certificates of this authority hold for centuries.
+    assert!(end.is_some_and(|end| end > 4e9), "{metrics}");
     // An owner whose certificate is not trusted is away, and says why.
     let lost = Host::start_front(
         &address,

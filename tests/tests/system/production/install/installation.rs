@@ -49,7 +49,7 @@ fn assert_host_takes<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>
 fn the_unit_is_hardened_and_names_what_there_is() {
     let unit = read_file("deploy/systemd/ark.service");
     // Exposure in tenths: 2.0 is what is promised.
-    for unit in ["ark.service", "ark-snapshot.service"] {
+    for unit in ["ark.service", "ark-snapshot.service", "ark-check.service"] {
         let rated = find_program("systemd-analyze", "systemd")
             .args(["security", "--offline=true", "--threshold=20"])
             .arg(checkout_path("deploy/systemd").join(unit))

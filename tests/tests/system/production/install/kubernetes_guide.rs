@@ -1,4 +1,4 @@
-//! The commands of docs/installation.md for Kubernetes, run as they stand. There is no cluster: `tests/deployment/kubectl.py` stands in for `kubectl`, and
+//! The commands of docs/installation.md and docs/disasters.md for Kubernetes, run as they stand. There is no cluster: `tests/deployment/kubectl.py` stands in for `kubectl`, and
 //! what it starts (the job, the host, a front, a snapshot in the host's pod) is the real program as the manifests have it. It refuses what a cluster would:
 //! a second secret of a name, a wait without a time, a pod without its secrets.
 
@@ -12,7 +12,7 @@ use ark_tests::artefacts::checkout_path;
 use ark_tests::ports::free_port;
 use ark_tests::{ark_program, wait_for};
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::tls::{CertificateAuthority, write_key};
 use crate::docs::pages::read_tested_blocks;
@@ -21,6 +21,7 @@ use super::kustomize::render;
 use super::validators::find_validator;
 
 const PAGE: &str = "docs/installation.md";
+const DISASTERS: &str = "docs/disasters.md";
 const TEST: &str = "production/install/kubernetes_guide.rs";
 /// The images that the guide names, before and after the upgrade.
 const IMAGES: [&str; 2] = [
@@ -138,7 +139,7 @@ impl Operator {
         });
         drop(shell);
         let printed = fs::read_to_string(&log).expect("what the commands print");
-        let logs = ["host", "front"].map(|name| {
+        let logs = ["host", "front", "repair"].map(|name| {
             let text = fs::read_to_string(self.at(&format!("state/{name}.log")));
             format!("{name}: {}", text.unwrap_or_default())
         });
@@ -238,4 +239,65 @@ echo \"fourth: $(wc -w < \"$KUBECTL_STATE/secrets/ark-front-token/token\")\"
         let mut lines = printed.lines();
         assert!(lines.any(|one| one == line), "{line}: {printed}");
     }
+}
+
+#[test]
+fn the_pod_for_repairs_restores_a_snapshot_and_changes_the_key() {
+    let operator = Operator::new();
+    let [prepare, bootstrap, start, upgrade] = operator.read_blocks();
+    let blocks = read_tested_blocks(DISASTERS, TEST);
+    let [restore, change_key] = &blocks[..] else {
+        panic!("{DISASTERS}: {} blocks", blocks.len());
+    };
+    let script = format!(
+        "set -euo pipefail
+{prepare}{bootstrap}{start}
+change() {{ echo \"$1\" | ark state set kyle \"$2\" - --url https://localhost:{host} --ca authority.pem; }}
+change '\"s3cr3t\"' secret/feed
+{upgrade}
+change '\"later\"' plans/today
+{restore}
+{change_key}
+ls \"$KUBECTL_STATE/volumes/ark-data/data\" > kept
+ark state list kyle --url https://localhost:{host} --ca authority.pem > keys
+kubectl -n ark exec ark-0 -- ark state check > checked.json
+",
+        restore = restore.commands,
+        change_key = change_key.commands,
+        host = operator.host
+    );
+    let (is_good, printed) = operator.run(&script);
+    assert!(is_good, "{printed}");
+    let read = |name: &str| fs::read_to_string(operator.at(name)).expect("a file");
+    // What came after the snapshot is set aside.
+    assert!(read("work/kept").contains("before-restore-"), "{printed}");
+    let keys = read("work/keys");
+    assert!(
+        keys.contains("secret/feed") && !keys.contains("plans/today"),
+        "{keys}"
+    );
+    // The host has the new key, by which the secret decrypts; the former one is kept.
+    let checked: Value = serde_json::from_str(&read("work/checked.json")).expect("JSON");
+    assert_eq!(checked["secrets"], 1, "{checked}");
+    assert_eq!(checked["fault"], Value::Null, "{checked}");
+    let [former, new] = ["former.key", "new.key"].map(|name| read(&format!("work/{name}")));
+    assert_ne!(former.trim(), new.trim());
+    assert_eq!(
+        read("state/secrets/ark-secret-key/secret.key").trim(),
+        new.trim()
+    );
+    let image = IMAGES[1];
+    let events = operator.read_events();
+    let repaired = [
+        "host stopped".to_owned(),
+        format!("repair {image}"),
+        "repair deleted".to_owned(),
+        format!("host {image}"),
+    ];
+    assert!(
+        events.ends_with(&[&repaired[..], &repaired[..]].concat()),
+        "{events:?}"
+    );
+    let pod = render(&operator.at("work/desk/repair")).remove(0);
+    assert_eq!(pod["spec"]["containers"][0]["image"], image);
 }

@@ -15,7 +15,7 @@ use super::validators::{find_in_environment, find_validator};
 
 const LIST: &str = "kustomization.yaml";
 /// The lists, below `deploy/kubernetes`, and what each renders: kind and name.
-const RENDERED: [(&str, &[&str]); 3] = [
+const RENDERED: [(&str, &[&str]); 4] = [
     (
         "",
         &[
@@ -42,6 +42,7 @@ const RENDERED: [(&str, &[&str]); 3] = [
             "PersistentVolumeClaim ark-snapshots",
         ],
     ),
+    ("repair", &["Pod ark-repair"]),
     (
         "storage",
         &[

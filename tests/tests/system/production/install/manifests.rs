@@ -209,6 +209,7 @@ pub(super) fn list_objects() -> Vec<Value> {
         "disruption.yaml",
         "networkpolicy.yaml",
         "bootstrap/job.yaml",
+        "repair/pod.yaml",
         "storage/claim.yaml",
         "storage/namespace.yaml",
     ];
@@ -431,10 +432,15 @@ fn the_objects_of_kubernetes_have_what_they_name() {
     let objects = list_objects();
     let secrets = list_made_secrets();
     assert_eq!(secrets.len(), 4, "{secrets:?}");
-    let pods: Vec<Value> = ["statefulset.yaml", "front.yaml", "bootstrap/job.yaml"]
+    let mut pods: Vec<Value> = ["statefulset.yaml", "front.yaml", "bootstrap/job.yaml"]
         .map(read_pod)
         .into();
-    let lists = ["kustomization.yaml", "bootstrap/kustomization.yaml"];
+    pods.extend(read_documents("deploy/kubernetes/repair/pod.yaml"));
+    let lists = [
+        "kustomization.yaml",
+        "bootstrap/kustomization.yaml",
+        "repair/kustomization.yaml",
+    ];
     for pod in &pods {
         check_pod(pod, &objects, &secrets);
         // An overlay sets the image by this name.

@@ -29,11 +29,13 @@ const PLACES: [&str; 9] = [
 ];
 
 /// The units of the package.
-const UNITS: [&str; 4] = [
+const UNITS: [&str; 6] = [
     "ark.service",
     "ark.socket",
     "ark-snapshot.service",
     "ark-snapshot.timer",
+    "ark-check.service",
+    "ark-check.timer",
 ];
 
 fn read_file(path: &str) -> String {
@@ -122,6 +124,8 @@ fn every_path_that_is_named_is_in_the_package_or_in_a_directory_that_it_makes() 
         "deploy/systemd/ark.socket",
         "deploy/systemd/ark-snapshot.service",
         "deploy/systemd/ark-snapshot.timer",
+        "deploy/systemd/ark-check.service",
+        "deploy/systemd/ark-check.timer",
         "deploy/systemd/ark.sysusers",
         "deploy/systemd/ark.tmpfiles",
         "deploy/debian/preinst",
@@ -152,6 +156,38 @@ fn every_path_that_is_named_is_in_the_package_or_in_a_directory_that_it_makes() 
         }
     }
     assert!(named >= 40, "{named} paths");
+}
+
+#[test]
+fn the_unit_of_the_check_has_what_the_host_is_started_with() {
+    let unit = read_file("deploy/systemd/ark.service");
+    let check = read_file("deploy/systemd/ark-check.service");
+    assert_eq!(
+        find_value(&check, "ExecStart"),
+        "/usr/bin/ark check --strict"
+    );
+    for key in [
+        "User",
+        "Group",
+        "EnvironmentFile",
+        "LoadCredential",
+        "WorkingDirectory",
+        "LimitNOFILE",
+        "TasksMax",
+    ] {
+        assert_eq!(find_value(&check, key), find_value(&unit, key), "{key}");
+    }
+    let of_check = list_values(&check, "Environment").join(" ");
+    let is_set = |setting: &str| of_check.split(' ').any(|one| one == setting);
+    for setting in list_values(&unit, "Environment").join(" ").split(' ') {
+        assert!(is_set(setting), "{setting}");
+    }
+    let snapshots = list_environment()["ARK_SNAPSHOTS"].clone();
+    assert!(is_set(&format!("ARK_SNAPSHOTS={snapshots}")), "{of_check}");
+    // What it sees is what is there: a read-only mount would hide who can change a file, a namespace of users who owns it.
+    for hidden in ["ProtectSystem", "PrivateUsers", "PrivateNetwork"] {
+        assert!(list_values(&check, hidden).is_empty(), "{hidden}");
+    }
 }
 
 #[test]
@@ -408,6 +444,8 @@ fn assert_tarball_holds(tarball: &Path) {
         "ark.socket",
         "ark-snapshot.service",
         "ark-snapshot.timer",
+        "ark-check.service",
+        "ark-check.timer",
         "ark.sysusers",
         "ark.tmpfiles",
         "env.production.example",

@@ -1,5 +1,5 @@
-//! The package on a machine with a real systemd: installed by the commands of docs/installation.md, confined, its timer's snapshots, reloaded, restarted and
-//! upgraded on an open socket, kept from replacing what runs, gone back to, started again at boot, removed.
+//! The package on a machine with a real systemd: installed by the commands of docs/installation.md, confined, its timers' snapshots and checks, with TLS, with
+//! other keys for its secrets (docs/disasters.md), reloaded, restarted and upgraded on an open socket, kept from replacing what runs, gone back to, started again at boot, removed.
 //!
 //! `TEST_SYSTEMD_BASE=DIR` switches it on: a root file system with systemd, dbus, sudo and openssl, which `.ci/run` makes (CONTRIBUTING.md says how). It
 //! needs root and a minute or two.
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::canary::stage::EndLoad;
 use super::install::package::build_dist;
 use super::process_manager::activation::send_until;
+use crate::api::tls::{CertificateAuthority, write_key};
 use crate::docs::pages::read_tested_blocks;
 use crate::docs::shell::find_missing_line;
 use machine::Machine;
@@ -29,9 +30,18 @@ const PAGE: &str = "docs/installation.md";
 const INSTALL: (&str, usize) = (PAGE, 0);
 const PLACE_BESIDE: (&str, usize) = (PAGE, 1);
 const HOLD: (&str, usize) = (PAGE, 2);
+const ADD_TLS: (&str, usize) = (PAGE, 3);
+const CHECK_DAILY: (&str, usize) = (PAGE, 4);
 const TAKE_SNAPSHOT: (&str, usize) = ("docs/production.md", 0);
+const PUT_KEY_BACK: (&str, usize) = ("docs/disasters.md", 0);
+const EXCHANGE_KEY: (&str, usize) = ("docs/disasters.md", 1);
+const BEGIN_WITH_NEW_KEY: (&str, usize) = ("docs/disasters.md", 2);
 /// How many blocks the pages have for this test, so that none is left out.
-const BLOCKS: [(&str, usize); 2] = [(PAGE, 3), ("docs/production.md", 1)];
+const BLOCKS: [(&str, usize); 3] = [
+    (PAGE, 5),
+    ("docs/production.md", 1),
+    ("docs/disasters.md", 3),
+];
 const API: &str = "127.0.0.1:8000";
 const TELEMETRY: &str = "127.0.0.1:9090";
 /// Requests a second are five times as many.
@@ -241,6 +251,110 @@ fn take_snapshots(host: &InstalledHost) {
     }
 }
 
+/// The lines of a check: status and name. Without those about the process of the check itself, and about a disk that is measured.
+fn list_statuses(printed: &str) -> BTreeSet<(String, String)> {
+    let lines = printed.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?, words.next()?))
+    });
+    lines
+        .filter(|(status, name)| {
+            ["ok", "warning", "ERROR", "SKIPPED"].contains(status)
+                && !["disk-sync", "env-file", "open-files"].contains(name)
+        })
+        .map(|(status, name)| (status.to_owned(), name.to_owned()))
+        .collect()
+}
+
+/// The unit of the daily check finds what the guide's own command finds, and its result is the unit's.
+fn check_daily(host: &InstalledHost) {
+    run_guide(&host.machine, CHECK_DAILY);
+    assert!(host.is_active("ark-check.timer"));
+    let by_hand = host.machine.run(
+        "sudo -u ark env ARK_SECRET_KEY_FILE=/etc/ark/secret.key ark check --env-file /etc/ark/env || true",
+    );
+    let started = host.machine.try_run("systemctl start ark-check.service");
+    let log = host
+        .machine
+        .run("journalctl --sync; journalctl --unit ark-check --no-pager --output cat");
+    let found = list_statuses(&log);
+    assert!(found.len() >= 15, "{log}");
+    assert_eq!(found, list_statuses(&by_hand), "{log}\n{by_hand}");
+    let is_good = found.iter().all(|(status, _)| status == "ok");
+    assert_eq!(started.status.success(), is_good, "{log}");
+    host.machine.run("systemctl reset-failed ark-check.service");
+}
+
+/// A certificate by the guide's own commands: check, host and `ark health` read the same files, root's check too, which an upgrade makes.
+fn add_tls(host: &InstalledHost) {
+    let authority = CertificateAuthority::new();
+    let (chain, key) = authority.certify();
+    let beside = |name: &str| host.machine.path("/root/dist").join(name);
+    fs::write(beside("certificate.pem"), chain).expect("a file");
+    write_key(&beside("key.pem"), &key);
+    authority.write(&beside("authority.pem"));
+    run_guide(&host.machine, ADD_TLS);
+    host.machine.run(
+        "ARK_SECRET_KEY_FILE=/etc/ark/secret.key ark check --env-file /etc/ark/env --data-dir /var/lib/ark",
+    );
+    let mut list = host.machine.command("ark");
+    list.args(["token", "list", "--url", "https://127.0.0.1:8000", "--ca"])
+        .arg("/root/dist/authority.pem")
+        .env("ARK_TOKEN", &host.token);
+    let listed = list.output().expect("ark starts");
+    assert!(listed.status.success(), "{listed:?}");
+    // What follows asks without TLS.
+    host.machine
+        .run("sed -i /^ARK_TLS_/d /etc/ark/env; systemctl restart ark; systemctl reset-failed ark");
+}
+
+/// The secret key is lost and put back, exchanged for another one, and lost for good, by the guide's own commands: each time the host starts.
+fn lose_keys(host: &InstalledHost) {
+    let count_secrets = || -> Value {
+        let check = "sudo -u ark env ARK_SECRET_KEY_FILE=/etc/ark/secret.key ark state check --data-dir /var/lib/ark";
+        let report: Value = serde_json::from_str(&host.machine.run(check)).expect("JSON");
+        json!([
+            report["secrets"],
+            report["secrets_given_up"],
+            report["fault"]
+        ])
+    };
+    let write_secret = || {
+        let mut write = host.machine.command("sh");
+        write
+            .args([
+                "-euc",
+                "echo '\"s3cr3t\"' | ark state set kyle secret/feed -",
+            ])
+            .env("ARK_TOKEN", &host.token);
+        let written = write.output().expect("a shell");
+        assert!(written.status.success(), "{written:?}");
+    };
+    let assert_starts = || {
+        host.machine
+            .run("ark health --ready --env-file /etc/ark/env; systemctl reset-failed ark");
+    };
+    write_secret();
+    host.machine
+        .run("cp /etc/ark/secret.key /root/dist/kept-elsewhere.key; rm /etc/ark/secret.key");
+    run_guide(&host.machine, PUT_KEY_BACK);
+    assert_starts();
+    assert_eq!(count_secrets(), json!([1, 0, null]));
+
+    run_guide(&host.machine, EXCHANGE_KEY);
+    assert_starts();
+    assert_eq!(count_secrets(), json!([1, 0, null]));
+    let same = "cmp /etc/ark/former.key /root/dist/kept-elsewhere.key";
+    host.machine.run(same);
+
+    host.machine.run("rm /etc/ark/secret.key");
+    run_guide(&host.machine, BEGIN_WITH_NEW_KEY);
+    assert_starts();
+    assert_eq!(count_secrets(), json!([0, 1, null]));
+    write_secret();
+    assert_eq!(count_secrets(), json!([1, 1, null]));
+}
+
 /// `systemctl reload` has the host read its configuration again.
 fn reload(host: &InstalledHost) {
     let file = host.machine.path("/etc/ark/ark.toml");
@@ -428,6 +542,9 @@ fn the_package_serves_is_upgraded_and_goes_back_on_a_machine_with_systemd() {
     assert_confined(&host);
     install_again(&host);
     take_snapshots(&host);
+    check_daily(&host);
+    add_tls(&host);
+    lose_keys(&host);
     reload(&host);
     open_socket(&host);
     upgrade(&host, &stable, &newer);
@@ -446,7 +563,7 @@ fn the_package_serves_is_upgraded_and_goes_back_on_a_machine_with_systemd() {
     upgrade_with_migration(&host, &newer);
     host.machine
         .run("apt-mark unhold ark && apt-get remove --yes ark");
-    assert!(!host.is_active("ark-snapshot.timer"));
+    assert!(!host.is_active("ark-snapshot.timer") && !host.is_active("ark-check.timer"));
     assert!(!host.is_active("ark") && !host.is_active("ark.socket"));
     assert!(!host.machine.has_listener(API));
     assert!(!host.machine.path("/usr/bin/ark").exists());
