@@ -43,7 +43,7 @@ const CARGO_SBOM: Tool = Tool {
 /// Where they are installed, from the root of the workspace.
 const TOOLS_DIR: &str = "target/tools";
 /// Files that are packed as they are: from where, where below the stage, with which mode.
-const FILES: [(&str, &str, u32); 12] = [
+const FILES: [(&str, &str, u32); 14] = [
     // A host refuses a Graveyard that can be written to.
     ("policies/graveyard.wasm", "graveyard.wasm", 0o444),
     ("policies/graveyard.lock", "graveyard.lock", 0o644),
