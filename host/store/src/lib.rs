@@ -47,7 +47,7 @@ pub use error::{
 };
 pub use idempotency::IdempotencyRecord;
 pub use offline::{
-    ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, ChainReport, GivenUpSecrets,
+    ARCHIVE_FORMAT, AccessDifferences, ArchiveHeader, ArchiveReport, ArchivedRows, ChainReport, GivenUpSecrets,
     MaintenanceError, NewBeginning, PacedReport, PrunedRows, ReadOnlyStore, RestoreReport,
     SnapshotFile, SnapshotManifest, SnapshotOrigin, StateReport, archive_audit, begin_anew,
     check_archive, check_beside_host, check_directory, check_restorable, check_snapshot,

@@ -1,11 +1,13 @@
 //! The schema, its migrations, and how connections are opened.
 
+mod comparison;
 mod connections;
 mod migrations;
 mod version;
 
+pub(crate) use comparison::{SchemaFindings, compare_schema};
 pub(crate) use connections::{
-    UnmigratedConnection, check_secret_key, connect_checkpoints, connect_writer, count_log_frames,
+    UnmigratedConnection, check_schema, check_secret_key, connect_checkpoints, connect_writer, count_log_frames,
     open_any_schema, open_connection, open_reader,
 };
 #[cfg(test)]
