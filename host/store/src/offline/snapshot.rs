@@ -23,8 +23,8 @@ use crate::directory::{
 };
 use crate::error::OpenError;
 use crate::schema::{
-    STATE_CHAIN_SINCE, check_schema, check_version, current_schema, open_any_schema, open_connection,
-    read_version,
+    STATE_CHAIN_SINCE, check_schema, check_version, current_schema, open_any_schema,
+    open_connection, read_version,
 };
 use crate::secrets::SecretKey;
 use crate::tables::audit::read_audit_head;

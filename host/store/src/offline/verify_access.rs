@@ -194,9 +194,8 @@ fn compare_orders(
             "the halt: the log says that one is in force, and the table does not have it"
                 .to_owned(),
         ),
-        Some(false) if is_halted => differences.push(
-            "the halt: the table has one, and the log says that none is in force".to_owned(),
-        ),
+        Some(false) if is_halted => differences
+            .push("the halt: the table has one, and the log says that none is in force".to_owned()),
         _ => {}
     }
     let stored: BTreeSet<String> =

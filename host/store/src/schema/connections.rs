@@ -177,7 +177,9 @@ pub(crate) fn open_any_schema(path: &Path) -> Result<Connection, OpenError> {
         .busy_timeout(std::time::Duration::from_secs(5))
         .map_err(failed)?;
     connection
-        .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA trusted_schema = OFF;")
+        .execute_batch(
+            "PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA trusted_schema = OFF;",
+        )
         .map_err(failed)?;
     Ok(connection)
 }

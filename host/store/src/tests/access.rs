@@ -50,12 +50,12 @@ fn halt(store: &Store) {
 
 #[test]
 fn each_difference_from_the_log_is_named() {
-    let tokens = |report: StateReport| report.tokens;
-    let orders = |report: StateReport| report.orders;
+    let tokens: fn(StateReport) -> Vec<String> = |report| report.tokens;
+    let orders: fn(StateReport) -> Vec<String> = |report| report.orders;
     for (sql, of, named) in [
         (
             "UPDATE tokens SET role = 'admin' WHERE name = 'bot'",
-            tokens as fn(StateReport) -> Vec<String>,
+            tokens,
             "the token bot: role: the log says \"reader\", the table \"admin\"",
         ),
         (
@@ -95,7 +95,7 @@ fn each_difference_from_the_log_is_named() {
             "the halt: the log says that one is in force, and the table does not have it",
         ),
         (
-            "INSERT INTO quarantines (agent, cause, reason, by, at) VALUES ('kyle', 'manual', 'r', 'eve', 1)",
+            "INSERT INTO quarantines (agent, cause, reason, by, at) VALUES ('kyle', 'operator', 'r', 'eve', 1)",
             orders,
             "the quarantine of kyle: the table has it, and the log says that it is not in force",
         ),
