@@ -50,7 +50,28 @@ pub(super) fn check_database(inputs: &CheckInputs, lines: &mut CheckLines) {
             format!("the journal mode is {journal_mode}, not the write-ahead log: no host has opened this database since it was made"),
             "a start changes it; if a host runs, another program has changed it: restart the host",
         ),
-        Ok((None, _)) => lines.add_ok("sound, in WAL mode"),
+        Ok((None, _)) => check_schema_notes(inputs, lines),
+    }
+}
+
+/// The schema has nothing beside what the host makes, and lacks no index. What would end a start is found before.
+fn check_schema_notes(inputs: &CheckInputs, lines: &mut CheckLines) {
+    let notes = ReadOnlyStore::open(inputs.data_dir())
+        .map_err(|error| error.to_string())
+        .and_then(|store| store.schema_notes().map_err(|error| error.to_string()));
+    match notes {
+        Ok(notes) => {
+            for note in notes {
+                lines.add_warning(
+                    note,
+                    "find out who wrote to the file; a snapshot that is restored has the schema of its moment",
+                );
+            }
+        }
+        Err(error) => lines.add_error(error, "see that the database can be read"),
+    }
+    if lines.is_good() {
+        lines.add_ok("sound, in WAL mode");
     }
 }
 
@@ -166,6 +187,12 @@ pub(super) fn check_state(inputs: &CheckInputs, lines: &mut CheckLines) {
         // The audit log of an earlier schema can be checked, its state only after the migration.
         Err(error) => lines.add_warning(error.to_string(), "see the line `database`"),
         Ok(report) => {
+            for difference in &report.orders {
+                lines.add_error(
+                    format!("not as the audit log says: {difference}"),
+                    "treat it as an intrusion: keep a copy as evidence, find out who wrote to the file, and restore a snapshot, or give the order again",
+                );
+            }
             if let Some(fault) = report.fault {
                 lines.add_error(
                     format!("revision {} {}", fault.seq, fault.problem),
@@ -183,7 +210,7 @@ pub(super) fn check_state(inputs: &CheckInputs, lines: &mut CheckLines) {
                     ),
                     "name the file of the key in ARK_SECRET_KEY_FILE",
                 );
-            } else {
+            } else if lines.is_good() {
                 lines.add_ok(format!(
                     "{} of {}, {}",
                     format_count(report.revisions, "revision", "revisions"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use ark_model::ids::Millis;
 use ark_model::principal::Role;
 use ark_model::printable::format_count;
-use ark_store::TokenRow;
+use ark_store::{ReadError, ReadOnlyStore, TokenRow};
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
@@ -94,10 +94,16 @@ fn count_secrets(inputs: &CheckInputs) -> Option<u64> {
     store.count_secrets().ok().filter(|count| *count > 0)
 }
 
+/// The tokens, and how they differ from what the audit log says.
+fn read_tokens(store: &ReadOnlyStore) -> Result<(Vec<TokenRow>, Vec<String>), ReadError> {
+    Ok((store.all_tokens()?, store.compare_access()?.tokens))
+}
+
 /// A host that others can reach has a token, and somebody can still administer it.
 pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
     let config = &inputs.config;
     let tokens = match inputs.open_database() {
+<<<<<<< HEAD
         Ok(None) => Ok(Vec::new()),
         Ok(Some(store)) => store
             .all_tokens()
@@ -108,6 +114,28 @@ pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
     let tokens: Vec<TokenRow> = match tokens {
         Ok(tokens) => tokens,
         Err(problem) => return lines.add_skipped(problem, "see the line `database`"),
+=======
+        Ok(None) => Ok((Vec::new(), Vec::new())),
+        Ok(Some(store)) => read_tokens(&store).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let tokens: Vec<TokenRow> = match tokens {
+        Ok((tokens, differences)) => {
+            for difference in differences {
+                lines.add_error(
+                    format!("not as the audit log says: {difference}"),
+                    "treat it as an intrusion: keep a copy as evidence, revoke the token, find out who wrote to the file, and restore a snapshot",
+                );
+            }
+            tokens
+        }
+        Err(error) => {
+            return lines.add_skipped(
+                format!("the tokens cannot be read: {error}"),
+                "see the line `database` of `ark check`",
+            );
+        }
+>>>>>>> w-sch
     };
     let make = format!(
         "ark token create --role admin --name NAME --data-dir {}",

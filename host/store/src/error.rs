@@ -66,6 +66,14 @@ pub enum OpenError {
         /// What is wrong: the first line of what `SQLite`'s check reports, or the row of a chain that is not what was written.
         finding: String,
     },
+    /// The database has a trigger, a view or a constraint that this program does not make, or lacks one.
+    #[error("{path} has another schema than this program makes: {findings}; somebody has changed it: keep a copy of the directory as evidence, find out who wrote to the file, and restore a snapshot of before with `ark state restore SNAPSHOT --replace --data-dir {}`", data_dir(path).display(), path = path.display())]
+    ForeignSchema {
+        /// The database.
+        path: PathBuf,
+        /// What differs, each with its name.
+        findings: String,
+    },
     /// The database holds secrets that another key has encrypted.
     #[error("{path} holds secrets encrypted with the key {needed}, and the key given is {given}; give the key {needed}, or, if it is lost, give up its secrets with `ark state give-up-secrets`", path = path.display())]
     OtherSecretKey {

@@ -147,7 +147,7 @@ pub(crate) fn run_command(command: DataCommand, by: Option<&str>) -> anyhow::Res
                 let report =
                     ReadOnlyStore::open(&data.find_data_dir()?)?.check_state(key.as_ref())?;
                 print_json(&report)?;
-                return Ok(exit_code(report.fault.is_none()));
+                return Ok(exit_code(report.is_sound()));
             }
         }
         DataCommand::Prune { before, data } => {

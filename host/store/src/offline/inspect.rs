@@ -59,7 +59,9 @@ pub fn check_directory(dir: &Path) -> Result<bool, OpenError> {
     if !path.is_file() {
         return Ok(false);
     }
-    evidence.check_chains(&schema::open_connection(&path)?)?;
+    let connection = schema::open_connection(&path)?;
+    evidence.check_chains(&connection)?;
+    schema::check_schema(&connection, &path)?;
     Ok(true)
 }
 
@@ -71,6 +73,14 @@ impl ReadOnlyStore {
     pub fn check_pages(&self) -> Result<Option<String>, ReadError> {
         let finding: String = self.select_value("PRAGMA integrity_check(1)", [])?;
         Ok((finding != "ok").then_some(finding))
+    }
+
+    /// Returns what the schema has that changes no row, and that this program does not make, or lacks: unknown tables, missing indexes.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn schema_notes(&self) -> Result<Vec<String>, ReadError> {
+        Ok(self.with_connection(schema::compare_schema)?.notes)
     }
 
     /// Returns when the first row of the audit log was recorded that is in the database; `None`: there is none.

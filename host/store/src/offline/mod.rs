@@ -17,6 +17,7 @@ mod restore;
 mod restore_note;
 mod revocations;
 mod snapshot;
+mod verify_access;
 mod verify_audit;
 mod verify_state;
 
@@ -42,5 +43,6 @@ pub use restore::{RestoreReport, check_restorable, restore_snapshot, restore_sna
 pub use restore_note::find_finished_restore;
 pub(crate) use snapshot::rescue_database;
 pub use snapshot::{SnapshotFile, SnapshotManifest, check_snapshot, create_snapshot};
+pub use verify_access::AccessDifferences;
 pub use verify_audit::ChainReport;
 pub use verify_state::StateReport;

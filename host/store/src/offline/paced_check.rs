@@ -352,6 +352,10 @@ impl StateReport {
             secrets_given_up: 0,
             anchors: 0,
             fault: None,
+            schema: Vec::new(),
+            schema_notes: Vec::new(),
+            tokens: Vec::new(),
+            orders: Vec::new(),
         }
     }
 }

@@ -23,8 +23,8 @@ use crate::directory::{
 };
 use crate::error::OpenError;
 use crate::schema::{
-    STATE_CHAIN_SINCE, check_version, current_schema, open_any_schema, open_connection,
-    read_version,
+    STATE_CHAIN_SINCE, check_schema, check_version, current_schema, open_any_schema,
+    open_connection, read_version,
 };
 use crate::secrets::SecretKey;
 use crate::tables::audit::read_audit_head;
@@ -327,7 +327,9 @@ pub fn check_snapshot(
             return Err(invalid(SnapshotProblem::Checksum(name)));
         }
     }
-    check_integrity(&open_connection(&database)?, &database)?;
+    let connection = open_connection(&database)?;
+    check_integrity(&connection, &database)?;
+    check_schema(&connection, &database)?;
     check_chains(snapshot, &manifest, secret_key)?
         .map_or(Ok(manifest), |problem| Err(invalid(problem)))
 }

@@ -9,10 +9,12 @@ use crate::anchors::{AnchorWalk, read_anchors};
 use crate::chain::{ChainFault, ChainHead};
 use crate::error::ReadError;
 use crate::query::{select_row, select_value};
+use crate::schema::{SchemaFindings, compare_schema};
 use crate::secrets::{SecretKey, StateAddress, find_lost_key};
 use crate::tables::state::NewRevision;
 
 use super::read_only::ReadOnlyStore;
+use super::verify_access::{AccessDifferences, compare_access};
 
 /// The columns of a revision, as they are checked.
 pub(super) const REVISION_COLUMNS: &str =
@@ -37,11 +39,35 @@ pub struct StateReport {
     pub anchors: u64,
     /// The first fault; `None`: the state is as it was written.
     pub fault: Option<ChainFault>,
+    /// What the schema has that this program does not make, or lacks, and that changes what is written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schema: Vec<String>,
+    /// What the schema has beside that: unknown tables, missing indexes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schema_notes: Vec<String>,
+    /// How the tokens differ from what the audit log says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<String>,
+    /// How the halt and the quarantines differ from what the audit log says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<String>,
+}
+
+impl StateReport {
+    /// Whether nothing was found that must not be.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.fault.is_none()
+            && self.schema.is_empty()
+            && self.tokens.is_empty()
+            && self.orders.is_empty()
+    }
 }
 
 impl ReadOnlyStore {
     /// Computes the chain of the history, compares every value with its digest, every key with its last revision, and the chain with the
-    /// anchors. With the encryption key, secrets are decrypted and compared as well.
+    /// anchors. With the encryption key, secrets are decrypted and compared as well. The schema is compared with this program's, and tokens,
+    /// halt and quarantines with the audit log.
     ///
     /// # Errors
     /// The database or the anchors cannot be read. A fault in the state is no error but part of the report.
@@ -56,6 +82,14 @@ impl ReadOnlyStore {
         report.fault = self.with_connection(|connection| {
             // One view of the database for all of it, since a host may be writing.
             let moment = connection.unchecked_transaction()?;
+            SchemaFindings {
+                faults: report.schema,
+                notes: report.schema_notes,
+            } = compare_schema(&moment)?;
+            AccessDifferences {
+                tokens: report.tokens,
+                orders: report.orders,
+            } = compare_access(&moment)?;
             check_all(&moment, secret_key, walk, &mut report)
         })?;
         Ok(report)

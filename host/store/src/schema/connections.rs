@@ -14,6 +14,7 @@ use crate::query::{is_interrupted, limit_statements};
 use crate::reader::Reader;
 use crate::secrets::SecretKey;
 
+use super::comparison::compare_schema;
 use super::migrations::migrate_schema;
 use super::version::{check_version, current_schema, read_version};
 
@@ -56,6 +57,8 @@ impl UnmigratedConnection {
             mut connection,
             found,
         } = self;
+        // Before the first write: a trigger acts on each.
+        check_schema(&connection, path)?;
         // Secrets that an earlier version kept unencrypted must not stay in pages that a migration frees.
         set_pragma(&connection, "PRAGMA secure_delete = ON").map_err(failed)?;
         migrate_schema(&mut connection, path, found..current_schema(), secret_key)?;
@@ -70,9 +73,23 @@ impl UnmigratedConnection {
     /// Leaves the schema as it is, for the version that wrote it, and checks the pages of a small database.
     pub(crate) fn keep_schema(self, path: &Path) -> Result<Connection, OpenError> {
         let mut connection = self.connection;
+        check_schema(&connection, path)?;
         check_pages(&mut connection, path)?;
         Ok(connection)
     }
+}
+
+/// Refuses a database with a trigger, a view or a constraint that this program's migrations do not make, or without one that they make.
+pub(crate) fn check_schema(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let findings =
+        compare_schema(connection).map_err(|error| OpenError::from_sqlite(path, error))?;
+    if findings.faults.is_empty() {
+        return Ok(());
+    }
+    Err(OpenError::ForeignSchema {
+        path: path.to_owned(),
+        findings: findings.faults.join("; "),
+    })
 }
 
 /// Checks the pages of a database: of a small one all, of a larger one as many as [`QUICK_CHECK_TIME`] allows.
@@ -160,7 +177,9 @@ pub(crate) fn open_any_schema(path: &Path) -> Result<Connection, OpenError> {
         .busy_timeout(std::time::Duration::from_secs(5))
         .map_err(failed)?;
     connection
-        .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")
+        .execute_batch(
+            "PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA trusted_schema = OFF;",
+        )
         .map_err(failed)?;
     Ok(connection)
 }

@@ -94,6 +94,21 @@ pub(crate) fn migrate_schema(
     Ok(())
 }
 
+/// Makes the schema of a version in a database in memory, by the steps that every database of that version went through.
+pub(crate) fn build_schema(version: u32) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;")?;
+    for (from, scripts) in (0..version).zip(SCRIPTS) {
+        migrate_to(&mut connection, from + 1, scripts, None).map_err(|error| match error {
+            MigrationError::Database(error) => error,
+            MigrationError::Secret(cause) => {
+                rusqlite::Error::ToSqlConversionFailure(cause.to_string().into())
+            }
+        })?;
+    }
+    Ok(connection)
+}
+
 fn migrate_to(
     connection: &mut Connection,
     version: u32,

@@ -1,12 +1,14 @@
 //! The schema, its migrations, and how connections are opened.
 
+mod comparison;
 mod connections;
 mod migrations;
 mod version;
 
+pub(crate) use comparison::{SchemaFindings, compare_schema};
 pub(crate) use connections::{
-    UnmigratedConnection, check_secret_key, connect_checkpoints, connect_writer, count_log_frames,
-    open_any_schema, open_connection, open_reader,
+    UnmigratedConnection, check_schema, check_secret_key, connect_checkpoints, connect_writer,
+    count_log_frames, open_any_schema, open_connection, open_reader,
 };
 #[cfg(test)]
 pub(crate) use migrations::migrate_schema;

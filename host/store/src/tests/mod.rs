@@ -1,5 +1,6 @@
 //! Tests of the store through its public interface, on real data directories.
 
+mod access;
 mod damage;
 mod decisions;
 mod derived;
@@ -9,6 +10,7 @@ mod maintenance;
 mod migrations;
 mod prune;
 mod revocations;
+mod schema;
 mod state;
 mod tampering;
 

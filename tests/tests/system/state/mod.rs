@@ -8,5 +8,6 @@ mod fault_run;
 mod foreign_locks;
 mod lost_files;
 mod slow_disk;
+mod tampered_access;
 mod values;
 mod writers_kill;

@@ -400,7 +400,11 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         "0.0.0.0".clone_into(&mut site.listen);
         site.database().execute("UPDATE tokens SET expires_at = 1", []).expect("tokens");
     }),
-    ("nobody who may administer", "tokens", false, |_, site| { site.database().execute("UPDATE tokens SET role = 'reader'", []).expect("tokens"); }),
+    ("nobody who may administer", "tokens", false, |_, site| { site.database().execute("UPDATE tokens SET revoked_at = 1", []).expect("tokens"); }),
+    ("a token with another role than the log says", "tokens", true, |_, site| {
+        site.is_told = |found| found.contains("the token ada: role: the log says \"admin\", the table \"reader\"");
+        site.database().execute("UPDATE tokens SET role = 'reader'", []).expect("tokens");
+    }),
     ("two listeners on one port", "listeners", true, |_, site| {
         // It is the port that Prometheus scrapes.
         site.port = site.telemetry_port;
@@ -494,6 +498,14 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("another journal", "database", false, |_, site| {
         let mode: String = site.database().query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0)).expect("a mode");
         assert_eq!(mode, "delete");
+    }),
+    ("a trigger that drops halts", "database", true, |_, site| {
+        site.is_told = |found| found.contains("the trigger evil on halts was not made by this program");
+        site.database().execute_batch("CREATE TRIGGER evil AFTER INSERT ON halts BEGIN DELETE FROM halts; END").expect("a trigger");
+    }),
+    ("a table of another program", "database", false, |_, site| site.database().execute_batch("CREATE TABLE foreigner (n)").expect("a table")),
+    ("a halt that the log does not have", "state", true, |_, site| {
+        site.database().execute("INSERT INTO halts (id, reason, by, at) VALUES (1, 'r', 'eve', 1)", []).expect("a halt");
     }),
     ("a damaged page", "database", true, |_, site| damage_pages(site)),
     ("a changed row of the audit log", "audit-log", true, |_, site| { site.database().execute("UPDATE audit_log SET action_type = 'report' WHERE seq = 5", []).expect("a row"); }),

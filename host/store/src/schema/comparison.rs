@@ -1,0 +1,172 @@
+//! Compares the schema that a database has with the one that this program's migrations make: a trigger, a view or a constraint that another
+//! program has put there changes what is written, and no check of rows shows that.
+//!
+//! A migrated database has the text that the same scripts leave in an empty one. Comments and blanks do not count, nor do the quotes of names.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+
+use crate::query::select_rows;
+
+use super::migrations::build_schema;
+use super::version::{SCHEMA_VERSION, read_version};
+
+/// The full-text index whose tables `SQLite` itself makes, in a text of its own.
+const FULL_TEXT_TABLES: &str = "memory_text_";
+
+/// What a database's schema has that the migrations do not make, or lacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SchemaFindings {
+    /// What changes what is written or how: no host may start.
+    pub(crate) faults: Vec<String>,
+    /// What changes no row: an unknown table, or an index that only speeds reading up.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The text of each object of a schema and the table it is on, by kind and name.
+type SchemaObjects = BTreeMap<(String, String), (String, String)>;
+
+/// Compares the schema of a database with the one of its version.
+pub(crate) fn compare_schema(connection: &Connection) -> rusqlite::Result<SchemaFindings> {
+    let version = read_version(connection)?.min(SCHEMA_VERSION);
+    let found = read_objects(connection)?;
+    let expected = read_objects(&build_schema(version)?)?;
+    let mut findings = SchemaFindings::default();
+    for ((kind, name), (table, sql)) in &expected {
+        let problem = match found.get(&(kind.clone(), name.clone())) {
+            None => "is missing",
+            Some((on, text)) if on != table || text != sql => {
+                "is another one than this program makes"
+            }
+            Some(_) => continue,
+        };
+        let finding = format!("{} {problem}", describe_object(kind, name, table));
+        if kind == "index" && !is_unique(sql) {
+            findings.notes.push(finding);
+        } else {
+            findings.faults.push(finding);
+        }
+    }
+    for ((kind, name), (table, sql)) in &found {
+        if expected.contains_key(&(kind.clone(), name.clone())) {
+            continue;
+        }
+        let object = describe_object(kind, name, table);
+        let finding = format!("{object} was not made by this program");
+        let on_known = expected.contains_key(&("table".to_owned(), table.clone()));
+        let changes_writes = match kind.as_str() {
+            "table" => false,
+            // A constraint on the host's own table refuses rows, or has them left out.
+            "index" => on_known && is_unique(sql),
+            _ => true,
+        };
+        if changes_writes {
+            findings.faults.push(finding);
+        } else {
+            findings.notes.push(finding);
+        }
+    }
+    Ok(findings)
+}
+
+fn describe_object(kind: &str, name: &str, table: &str) -> String {
+    if name == table {
+        format!("the {kind} {name}")
+    } else {
+        format!("the {kind} {name} on {table}")
+    }
+}
+
+/// Reads what a schema has, without what `SQLite` adds by itself.
+fn read_objects(connection: &Connection) -> rusqlite::Result<SchemaObjects> {
+    let rows = select_rows(
+        connection,
+        "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
+         WHERE type NOT IN ('table', 'index') OR name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+        [],
+        |row| {
+            let (kind, name): (String, String) = (row.get(0)?, row.get(1)?);
+            let (table, sql): (String, String) = (row.get(2)?, row.get(3)?);
+            let is_full_text = kind == "table" && name.starts_with(FULL_TEXT_TABLES);
+            let sql = if is_full_text {
+                String::new()
+            } else {
+                normalize_sql(&sql)
+            };
+            Ok(((kind, name), (table, sql)))
+        },
+    )?;
+    Ok(rows.into_iter().collect())
+}
+
+fn is_unique(normalized: &str) -> bool {
+    normalized.starts_with("create unique")
+}
+
+/// Brings the text of a statement into the form in which it is compared: lower case outside of strings, no comments, no quotes around names, and
+/// blanks only between two words.
+fn normalize_sql(sql: &str) -> String {
+    let mut normalized = String::with_capacity(sql.len());
+    let mut chars = sql.chars().peekable();
+    let mut is_parted = false;
+    while let Some(next) = chars.next() {
+        match (next, chars.peek().copied()) {
+            ('-', Some('-')) => {
+                while chars.next().is_some_and(|one| one != '\n') {}
+                is_parted = true;
+            }
+            ('/', Some('*')) => {
+                chars.next();
+                let mut before = ' ';
+                for one in chars.by_ref() {
+                    if before == '*' && one == '/' {
+                        break;
+                    }
+                    before = one;
+                }
+                is_parted = true;
+            }
+            ('\'', _) => {
+                normalized.push('\'');
+                for one in chars.by_ref() {
+                    normalized.push(one);
+                    if one == '\'' {
+                        break;
+                    }
+                }
+                is_parted = false;
+            }
+            ('"', _) => {}
+            (blank, _) if blank.is_whitespace() => is_parted = true,
+            (one, _) => {
+                let is_word = |character: char| character.is_alphanumeric() || character == '_';
+                if is_parted && is_word(one) && normalized.ends_with(is_word) {
+                    normalized.push(' ');
+                }
+                normalized.push(one.to_ascii_lowercase());
+                is_parted = false;
+            }
+        }
+    }
+    normalized
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_counts_is_compared() {
+        let plain = normalize_sql("CREATE TABLE t (a TEXT DEFAULT 'A  b')");
+        let other = "create table \"t\"(\n  -- The first.\n  a /* text */ TEXT\tDEFAULT 'A  b' )";
+        assert_eq!(normalize_sql(other), plain);
+        for different in [
+            "CREATE TABLE t (a TEXT DEFAULT 'A b')",
+            "CREATE TABLE t (a TEXT DEFAULT 'a  b')",
+            "CREATE TABLE t (aTEXT DEFAULT 'A  b')",
+        ] {
+            assert_ne!(normalize_sql(different), plain);
+        }
+    }
+}
