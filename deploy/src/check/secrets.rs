@@ -103,21 +103,12 @@ fn read_tokens(store: &ReadOnlyStore) -> Result<(Vec<TokenRow>, Vec<String>), Re
 pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
     let config = &inputs.config;
     let tokens = match inputs.open_database() {
-<<<<<<< HEAD
-        Ok(None) => Ok(Vec::new()),
-        Ok(Some(store)) => store
-            .all_tokens()
-            .map_err(|error| format!("the tokens cannot be read: {error}")),
+        Ok(None) => Ok((Vec::new(), Vec::new())),
+        Ok(Some(store)) => {
+            read_tokens(&store).map_err(|error| format!("the tokens cannot be read: {error}"))
+        }
         // That line has the reason.
         Err(_) => Err("the tokens cannot be read: the database cannot be opened".to_owned()),
-    };
-    let tokens: Vec<TokenRow> = match tokens {
-        Ok(tokens) => tokens,
-        Err(problem) => return lines.add_skipped(problem, "see the line `database`"),
-=======
-        Ok(None) => Ok((Vec::new(), Vec::new())),
-        Ok(Some(store)) => read_tokens(&store).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
     };
     let tokens: Vec<TokenRow> = match tokens {
         Ok((tokens, differences)) => {
@@ -129,13 +120,7 @@ pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
             }
             tokens
         }
-        Err(error) => {
-            return lines.add_skipped(
-                format!("the tokens cannot be read: {error}"),
-                "see the line `database` of `ark check`",
-            );
-        }
->>>>>>> w-sch
+        Err(problem) => return lines.add_skipped(problem, "see the line `database`"),
     };
     let make = format!(
         "ark token create --role admin --name NAME --data-dir {}",
