@@ -190,6 +190,13 @@ fn check_persistence(connection: &mut Connection, lines: &mut CheckLines) {
             remedy,
         ),
     }
+    let waits_for_rewrite = read_setting(connection, "no-appendfsync-on-rewrite");
+    if log == "yes" && waits_for_rewrite.as_deref() == Some("yes") {
+        lines.add_warning(
+            "the Redis does not put its log on disk while it rewrites it (no-appendfsync-on-rewrite yes): a power cut then loses seconds of entries",
+            "set no-appendfsync-on-rewrite no",
+        );
+    }
     if memory != "0" && eviction != "noeviction" {
         lines.add_error(
             format!("the Redis drops keys when its memory is full (maxmemory-policy {eviction}): streams can vanish"),

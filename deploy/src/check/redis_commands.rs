@@ -4,7 +4,7 @@
 //! channels, and whether it takes writes at all (a replica, memory that is full, too few replicas, a disk that failed). The transaction ends with
 //! its connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,9 +50,20 @@ pub(super) fn check_commands(
     }
     let has_transactions = !config.signals.is_empty() || config.events.is_some();
     let watched = config.events.as_ref().map(|events| events.stream.as_str());
+    let mut streams: BTreeSet<&str> = BTreeSet::new();
+    for stream in &config.signals {
+        streams.insert(stream.stream.as_str());
+        streams.insert(stream.dead_letters.as_str());
+    }
+    streams.extend(config.events.iter().map(|events| events.stream.as_str()));
+    let fleet = inputs.config.watchdog.fleet.as_ref();
+    streams.extend(fleet.map(|fleet| fleet.stream.as_str()));
     let mut link = RedisLink::new(Arc::clone(settings), timeout);
     let refused = match link.connect() {
-        Ok(connection) => find_refused(connection, &used, has_transactions, watched),
+        Ok(connection) => {
+            check_types(connection, &streams, lines);
+            find_refused(connection, &used, has_transactions, watched)
+        }
         Err(error) => {
             return lines.add_error(error.to_string(), "start the Redis, and check again");
         }
@@ -63,6 +74,23 @@ pub(super) fn check_commands(
             format!("whether the Redis takes what the host sends is not known: {error}"),
             "allow the user of [redis] +multi, or see that it may run the commands in docs/redis.md (Access)",
         ),
+    }
+}
+
+/// Each key that is to be a stream is one, or is not there yet: the queued commands are not carried out, so none of them meets a key of another type.
+fn check_types(connection: &mut Connection, streams: &BTreeSet<&str>, lines: &mut CheckLines) {
+    for stream in streams {
+        match redis::cmd("TYPE").arg(*stream).query::<String>(connection) {
+            Ok(kind) if kind == "none" || kind == "stream" => {}
+            Ok(kind) => lines.add_error(
+                format!("the key {stream} in the Redis is a {kind} and no stream: the host can neither read nor write it"),
+                "name another stream in [redis] or [watchdog.fleet], or remove the key if nothing needs it",
+            ),
+            Err(error) => lines.add_warning(
+                format!("whether the key {stream} in the Redis is a stream is not known: {error}"),
+                "allow the user of [redis] +type on the keys of its streams",
+            ),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The webhooks: the files that each needs.
 
+use std::collections::BTreeMap;
+
 use ark_host::webhooks::{WebhookSecrets, check_authorities};
 
 use super::inputs::CheckInputs;
@@ -11,7 +13,19 @@ pub(super) fn check_webhooks(inputs: &CheckInputs, lines: &mut CheckLines) {
     if webhooks.is_empty() {
         return;
     }
+    let mut owners = BTreeMap::new();
     for webhook in webhooks {
+        // A file that cannot be read has its line below.
+        let text = std::fs::read_to_string(&webhook.secret_file).unwrap_or_default();
+        for secret in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let owner = owners.entry(secret.to_owned()).or_insert(&webhook.name);
+            if *owner != &webhook.name {
+                lines.add_warning(
+                    format!("the webhooks {owner} and {} sign with the same secret: either receiver can forge what the other one gets", webhook.name),
+                    "make a secret for each webhook: echo whsec_$(openssl rand -base64 32)",
+                );
+            }
+        }
         let (name, file) = (&webhook.name, webhook.secret_file.display());
         match WebhookSecrets::read(&webhook.secret_file) {
             Ok(secrets) if secrets.count() > 1 => lines.add_warning(
@@ -38,7 +52,7 @@ pub(super) fn check_webhooks(inputs: &CheckInputs, lines: &mut CheckLines) {
     }
     if lines.is_good() {
         lines.add_ok(format!(
-            "{} webhooks, each with a secret of its own file",
+            "{} webhooks, each with a secret of its own",
             webhooks.len()
         ));
     }

@@ -549,6 +549,12 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("a replica that takes no writes", "redis", true, |stage, site| use_redis(site, stage.replica.port, "default", |found| found.contains("XGROUP CREATE") && found.contains("read only replica"))),
     ("a Redis without memory", "redis", true, |stage, site| use_redis(site, stage.full.port, "default", |found| found.contains("command not allowed when used memory"))),
     ("a Redis whose memory is nearly used", "redis", false, |stage, site| use_redis(site, stage.nearly_full.port, "default", |found| found.contains("(maxmemory)"))),
+    ("a Redis that does not sync its log while it rewrites it", "redis", false, |stage, site| use_redis(site, stage.nearly_full.port, "default", |found| found.contains("no-appendfsync-on-rewrite"))),
+    ("a stream that is a string", "redis", true, |stage, site| {
+        assert_eq!(stage.redis.run(&["-a", PASSWORD, "SET", "ark:text", "x"]).trim(), "OK");
+        use_redis(site, stage.redis.port, "default", |found| found.contains("ark:text") && found.contains("is a string"));
+        site.end = site.end.replace("ark:events", "ark:text");
+    }),
     ("a Redis that lacks replicas", "redis", true, |stage, site| use_redis(site, stage.alone.port, "default", |found| found.contains("Not enough good replicas"))),
     ("a password that repeats", "redis", false, |stage, site| {
         site.redis_port = stage.typed.port;
@@ -561,6 +567,12 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("a password that others can read", "redis", true, |_, site| set_mode(&site.at("redis-password"), 0o644)),
     ("a webhook's secret that others can read", "configuration", true, |_, site| add_webhook(site, "", 1, 0o644)),
     ("a webhook's authority that is not there", "webhooks", true, |_, site| add_webhook(site, "ca_file = \"/nowhere\"\n", 1, 0o400)),
+    ("two webhooks with one secret", "webhooks", false, |_, site| {
+        let file = site.at("webhook-secret");
+        let more = format!("[[webhooks]]\nname = \"other\"\nurl = \"https://other.example/\"\nsecret_file = \"{}\"\n", file.display());
+        add_webhook(site, &more, 1, 0o400);
+        site.is_told = |found| found.contains("the same secret");
+    }),
     ("a webhook's secret beside its old one", "webhooks", false, |_, site| add_webhook(site, "", 2, 0o400)),
     ("no Prometheus", "monitoring", false, |_, site| { site.arguments.drain(..2); }),
     ("a Prometheus that is down", "monitoring", true, |_, site| site.arguments[1] = format!("http://127.0.0.1:{}", free_port())),

@@ -185,7 +185,14 @@ fn start_keeping(more: &[&str]) -> Redis {
 
 /// A Redis whose memory is used to 94 % or so.
 fn start_nearly_full() -> Redis {
-    let redis = start_keeping(&["--maxmemory", "20mb", "--enable-debug-command", "yes"]);
+    let redis = start_keeping(&[
+        "--maxmemory",
+        "20mb",
+        "--enable-debug-command",
+        "yes",
+        "--no-appendfsync-on-rewrite",
+        "yes",
+    ]);
     let fill = ["-a", PASSWORD, "DEBUG", "POPULATE", "3600", "key", "5000"];
     let filled = redis.run(&fill);
     assert_eq!(filled.trim(), "OK");
