@@ -175,6 +175,8 @@ pub struct ServerStatus {
     pub status: String,
     /// The weight in force, 0 to 256.
     pub weight: u32,
+    /// Whether it gets requests only where no other server is up (`backup`).
+    pub is_backup: bool,
     /// Requests that it was given since `HAProxy` started.
     pub sessions: u64,
     /// Requests that it has now.
@@ -258,16 +260,31 @@ impl HaproxyClient {
     /// # Errors
     /// See [`HaproxyError`].
     pub fn show_server(&self, backend: &str, server: &str) -> Result<ServerStatus, HaproxyError> {
+        let (found, _) = self.show_server_beside_others(backend, server)?;
+        Ok(found)
+    }
+
+    /// A server of a backend, and the others of the same moment.
+    ///
+    /// # Errors
+    /// See [`HaproxyError`].
+    pub fn show_server_beside_others(
+        &self,
+        backend: &str,
+        server: &str,
+    ) -> Result<(ServerStatus, Vec<ServerStatus>), HaproxyError> {
         check_name(server)?;
-        let servers = self.show_servers(backend)?;
-        let names: Vec<&str> = servers.iter().map(|one| one.name.as_str()).collect();
-        let names = names.join(", ");
-        let mut found = servers.into_iter().filter(|one| one.name == server);
-        found.next().ok_or_else(|| HaproxyError::NoServer {
-            backend: backend.to_owned(),
-            server: server.to_owned(),
-            servers: names,
-        })
+        let mut servers = self.show_servers(backend)?;
+        let Some(index) = servers.iter().position(|one| one.name == server) else {
+            let names: Vec<&str> = servers.iter().map(|one| one.name.as_str()).collect();
+            return Err(HaproxyError::NoServer {
+                backend: backend.to_owned(),
+                server: server.to_owned(),
+                servers: names.join(", "),
+            });
+        };
+        let found = servers.remove(index);
+        Ok((found, servers))
     }
 
     /// Gives a server a weight, [`MAX_WEIGHT`] at most. At 0 it gets no new sessions.
@@ -455,6 +472,7 @@ fn parse_servers(answer: &str) -> Option<Vec<ServerStatus>> {
                 name: cell("svname")?.to_owned(),
                 status: cell("status")?.to_owned(),
                 weight: cell("weight")?.parse().ok()?,
+                is_backup: count("bck") > 0,
                 sessions: cell("stot")?.parse().ok()?,
                 current: count("scur"),
                 connection_errors: count("econ"),
