@@ -1,8 +1,8 @@
 //! Judges the checks of a step, one after the other: success, failure with a tripwire, or inconclusive.
 //!
 //! Invariants: counts are those since the last check before this step, so that each belongs to one step, whatever falls between two; what was counted
-//! before the canary does not count; a check that says too little is never a success; what is judged by checks in a row (slowness, silence, a host that
-//! is away, another host) begins anew when a check finds it gone, and not where a check has no figure of it.
+//! before the canary does not count; a check that says too little is never a success; what is judged by checks in a row (slowness, silence, a host
+//! that is away, another host) begins anew when a check finds it gone, and not where a check has no figure of it.
 //!
 //! Must not know: where figures come from, how long a step lasts, what follows from a judgement.
 

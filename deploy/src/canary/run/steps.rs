@@ -1,8 +1,8 @@
 //! The steps of a canary: each share is given and measured until it is healthy, then the data is taken over. Meanwhile the run obeys orders.
 //!
 //! Invariants: a share is in the journal before it is given, and before it what was counted until then, so that every verdict is judged by one step,
-//! also one that falls between two runs; the next share is given only after a measurement that is a success, and after a last look for orders; a pause,
-//! and its end, are in the journal before they hold.
+//! also one that falls between two runs; the next share is given only after a measurement that is a success, and a last look for orders; a pause, and
+//! its end, are in the journal before they hold.
 //!
 //! Must not know: how a measurement is judged, how a way back is made.
 
@@ -200,7 +200,7 @@ impl HostCanary<'_> {
         stop: &AtomicBool,
     ) -> Result<bool, Stop> {
         let mut is_kept = false;
-        let obey = &mut |order: CanaryOrder| {
+        let obey = &mut |order: CanaryOrder| -> Result<(), CanaryError> {
             is_kept |= order == CanaryOrder::Pause;
             self.obey_order(order, times)
         };
@@ -219,7 +219,7 @@ impl HostCanary<'_> {
             promoted: false,
         };
         let mut is_kept = false;
-        let obey = &mut |order: CanaryOrder| {
+        let obey = &mut |order: CanaryOrder| -> Result<(), CanaryError> {
             if order == CanaryOrder::Pause {
                 // Before the pause, which a share would end.
                 self.note_share(self.state.share_pct, self.state.counted)?;

@@ -1,6 +1,7 @@
 //! The take-over: the new version judges the recorded decisions again, then serves on the data in the place of the stable one.
 //!
-//! Invariants: a step is in the journal before it is taken; no host is stopped while an order waits to abort or to pause; repeated after a kill at any point, the take-over comes to the same end.
+//! Invariants: a step is in the journal before it is taken; no host is stopped before a last look for orders; repeated after a kill at any point, the
+//! take-over comes to the same end.
 //!
 //! Must not know: shares, measurements, how a take-over is undone.
 
@@ -104,7 +105,8 @@ impl HostCanary<'_> {
         Ok(())
     }
 
-    /// Has the new version judge the decisions of a snapshot again. Returns the snapshot, and how many there are; `None`: an operator keeps the share.
+    /// Has the new version judge the decisions of a snapshot again. Returns the snapshot, and how many there are; `None`: an operator keeps the
+    /// share.
     fn replay_snapshot(
         &mut self,
         plan: &TakeOverPlan,
