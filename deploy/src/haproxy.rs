@@ -519,8 +519,8 @@ mod tests {
 
     #[test]
     fn a_table_is_read_by_its_column_names() {
-        let answer = "# pxname,svname,scur,stot,econ,eresp,wretr,wredis,status,weight,chkfail,chkdown,check_status,hrsp_5xx,\n\
-            ark,stable,1,17,2,3,5,6,UP,100,0,0,L7OK,4,\nark,canary,,5,,,,,DOWN 1/2,0,1,1,L4CON,,\n\n";
+        let answer = "# pxname,svname,scur,stot,econ,eresp,wretr,wredis,status,weight,act,bck,chkfail,chkdown,check_status,hrsp_5xx,\n\
+            ark,stable,1,17,2,3,5,6,UP,100,1,0,0,0,L7OK,4,\nark,canary,,5,,,,,DOWN 1/2,0,0,1,1,1,L4CON,,\n\n";
         let servers = parse_servers(answer).unwrap();
         assert_eq!(servers.len(), 2);
         assert_eq!((servers[0].sessions, servers[0].server_errors), (17, 4));
@@ -528,6 +528,7 @@ mod tests {
         assert_eq!(servers[0].count_lost_connections(), 3);
         assert_eq!(servers[0].count_failures(), 9);
         assert!(servers[0].is_up() && !servers[1].is_up());
+        assert!(!servers[0].is_backup && servers[1].is_backup);
         assert!(parse_servers("No such proxy.\n").is_none());
         assert!(parse_servers("# svname\nx\n").is_none());
     }
