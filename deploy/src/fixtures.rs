@@ -51,6 +51,7 @@ pub(crate) fn build_server(name: &str, weight: u32) -> ServerStatus {
         name: name.to_owned(),
         status: "UP".to_owned(),
         weight,
+        is_backup: false,
         sessions: 0,
         current: 0,
         connection_errors: 0,

@@ -175,6 +175,8 @@ pub struct ServerStatus {
     pub status: String,
     /// The weight in force, 0 to 256.
     pub weight: u32,
+    /// Whether it gets requests only where no other server is up (`backup`).
+    pub is_backup: bool,
     /// Requests that it was given since `HAProxy` started.
     pub sessions: u64,
     /// Requests that it has now.
@@ -258,16 +260,31 @@ impl HaproxyClient {
     /// # Errors
     /// See [`HaproxyError`].
     pub fn show_server(&self, backend: &str, server: &str) -> Result<ServerStatus, HaproxyError> {
+        let (found, _) = self.show_server_beside_others(backend, server)?;
+        Ok(found)
+    }
+
+    /// A server of a backend, and the others of the same moment.
+    ///
+    /// # Errors
+    /// See [`HaproxyError`].
+    pub fn show_server_beside_others(
+        &self,
+        backend: &str,
+        server: &str,
+    ) -> Result<(ServerStatus, Vec<ServerStatus>), HaproxyError> {
         check_name(server)?;
-        let servers = self.show_servers(backend)?;
-        let names: Vec<&str> = servers.iter().map(|one| one.name.as_str()).collect();
-        let names = names.join(", ");
-        let mut found = servers.into_iter().filter(|one| one.name == server);
-        found.next().ok_or_else(|| HaproxyError::NoServer {
-            backend: backend.to_owned(),
-            server: server.to_owned(),
-            servers: names,
-        })
+        let mut servers = self.show_servers(backend)?;
+        let Some(index) = servers.iter().position(|one| one.name == server) else {
+            let names: Vec<&str> = servers.iter().map(|one| one.name.as_str()).collect();
+            return Err(HaproxyError::NoServer {
+                backend: backend.to_owned(),
+                server: server.to_owned(),
+                servers: names.join(", "),
+            });
+        };
+        let found = servers.remove(index);
+        Ok((found, servers))
     }
 
     /// Gives a server a weight, [`MAX_WEIGHT`] at most. At 0 it gets no new sessions.
@@ -455,6 +472,7 @@ fn parse_servers(answer: &str) -> Option<Vec<ServerStatus>> {
                 name: cell("svname")?.to_owned(),
                 status: cell("status")?.to_owned(),
                 weight: cell("weight")?.parse().ok()?,
+                is_backup: count("bck") > 0,
                 sessions: cell("stot")?.parse().ok()?,
                 current: count("scur"),
                 connection_errors: count("econ"),
@@ -501,8 +519,8 @@ mod tests {
 
     #[test]
     fn a_table_is_read_by_its_column_names() {
-        let answer = "# pxname,svname,scur,stot,econ,eresp,wretr,wredis,status,weight,chkfail,chkdown,check_status,hrsp_5xx,\n\
-            ark,stable,1,17,2,3,5,6,UP,100,0,0,L7OK,4,\nark,canary,,5,,,,,DOWN 1/2,0,1,1,L4CON,,\n\n";
+        let answer = "# pxname,svname,scur,stot,econ,eresp,wretr,wredis,status,weight,act,bck,chkfail,chkdown,check_status,hrsp_5xx,\n\
+            ark,stable,1,17,2,3,5,6,UP,100,1,0,0,0,L7OK,4,\nark,canary,,5,,,,,DOWN 1/2,0,0,1,1,1,L4CON,,\n\n";
         let servers = parse_servers(answer).unwrap();
         assert_eq!(servers.len(), 2);
         assert_eq!((servers[0].sessions, servers[0].server_errors), (17, 4));
@@ -510,6 +528,7 @@ mod tests {
         assert_eq!(servers[0].count_lost_connections(), 3);
         assert_eq!(servers[0].count_failures(), 9);
         assert!(servers[0].is_up() && !servers[1].is_up());
+        assert!(!servers[0].is_backup && servers[1].is_backup);
         assert!(parse_servers("No such proxy.\n").is_none());
         assert!(parse_servers("# svname\nx\n").is_none());
     }

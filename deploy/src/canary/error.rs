@@ -62,6 +62,18 @@ pub enum CanaryError {
         /// What is wrong.
         cause: HaproxyError,
     },
+    /// The front is the only server that is up.
+    #[error(
+        "{server} keeps its requests, since no other server of {backend} that had any is up: without it no request would have an answer; the others have their weights of before ({weights}): start their fronts, then `ark canary abort` takes its requests"
+    )]
+    OnlyServer {
+        /// The server.
+        server: String,
+        /// The backend.
+        backend: String,
+        /// What the weights were before the canary.
+        weights: String,
+    },
     /// A canary that gives shares cannot leave the weights alone.
     #[error(
         "--leave-weights: this canary goes on to give its front a share of the requests; leave the option out, or end the canary with `ark canary abort --leave-weights`"

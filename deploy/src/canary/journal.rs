@@ -10,7 +10,7 @@ use crate::exchange::hosts::serving::{HostIdentity, Serving};
 use crate::haproxy::HaproxyAddress;
 use crate::quarantines::QuarantineMark;
 
-use super::analysis::Tripwire;
+use super::analysis::{Counts, Tripwire};
 use super::plan::{Baseline, CanaryPlan, TakeOverPlan};
 
 /// A step of the take-over. In its order.
@@ -46,6 +46,8 @@ impl TakeOverStep {
 pub(super) enum CanaryEntry {
     /// A canary begins.
     Started(Box<CanaryStart>),
+    /// What was counted before the share of the next entry is given.
+    Counted(Counts),
     /// The front is given a share.
     Share(u32),
     /// The share is kept; `false`: not any more.
@@ -82,6 +84,9 @@ pub(super) struct CanaryStart {
     /// From when on an agent that is put into quarantine counts; absent in the journal of an earlier version.
     #[serde(default)]
     pub(super) quarantines: Option<QuarantineMark>,
+    /// What was counted before; absent in the journal of an earlier version.
+    #[serde(default)]
+    pub(super) counts: Option<Counts>,
     /// The weights of all servers of the backend.
     pub(super) weights: BTreeMap<String, u32>,
     /// The digest of the program of the host that serves, which is the way back; absent where it cannot be told, or nothing is taken over.
@@ -100,6 +105,9 @@ pub struct CanaryState {
     pub version: String,
     /// The share that it was given last; 0: none yet.
     pub share_pct: u32,
+    /// What was counted before that share was given first; `None`: the journal, of an earlier version, does not have it.
+    #[serde(skip)]
+    pub(super) counted: Option<Counts>,
     /// Whether that share is kept until an operator says otherwise.
     pub paused: bool,
     /// The share from which it goes on at the next success, by an operator's word: shares grow, so that it is no word for the next one.
@@ -129,6 +137,7 @@ impl CanaryState {
             id: begin.id.clone(),
             version: begin.plan.version.clone(),
             share_pct: 0,
+            counted: None,
             paused: false,
             promoting: None,
             take_over: None,
@@ -152,10 +161,22 @@ impl CanaryState {
         is_valid && self.replayed.is_some()
     }
 
-    /// Takes a share over, which ends a pause.
-    pub(super) const fn set_share(&mut self, share_pct: u32) {
+    /// Takes a share over, which ends a pause, and a take-over that an operator has kept from stopping the host. `counted`: what was counted before.
+    pub(super) const fn set_share(&mut self, share_pct: u32, counted: Option<Counts>) {
         self.share_pct = share_pct;
+        self.counted = counted;
         self.paused = false;
+        if !self.was_stopped {
+            self.take_over = None;
+        }
+    }
+
+    /// Takes a pause, or its end, over. A pause takes back the word to go on that was given before it.
+    pub(super) const fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        if paused {
+            self.promoting = None;
+        }
     }
 
     /// Takes a step of the take-over over.
@@ -168,13 +189,17 @@ impl CanaryState {
 /// What the entries say; `None`: no canary is under way.
 pub(super) fn read_entries(entries: &[CanaryEntry]) -> Option<(CanaryStart, CanaryState)> {
     let mut found: Option<(CanaryStart, CanaryState)> = None;
+    let mut counted = None;
     for entry in entries {
         match (entry, &mut found) {
             (CanaryEntry::Started(begin), found) => {
                 *found = Some((CanaryStart::clone(begin), CanaryState::from_start(begin)));
             }
-            (CanaryEntry::Share(share), Some((_, state))) => state.set_share(*share),
-            (CanaryEntry::Paused(paused), Some((_, state))) => state.paused = *paused,
+            (CanaryEntry::Counted(counts), Some(_)) => counted = Some(*counts),
+            (CanaryEntry::Share(share), Some((_, state))) => {
+                state.set_share(*share, counted.take());
+            }
+            (CanaryEntry::Paused(paused), Some((_, state))) => state.set_paused(*paused),
             (CanaryEntry::Promoting(share), Some((_, state))) => state.promoting = Some(*share),
             (CanaryEntry::TakingOver(phase), Some((_, state))) => state.enter_step(*phase),
             (

@@ -237,6 +237,39 @@ impl OrderInbox {
         }
     }
 
+    /// Does work that ends when its flag is set: by `stop`, or once an order to pause or to abort this canary waits, which is left to be taken.
+    pub(super) fn run_until_order<T: Send>(
+        &self,
+        stop: &AtomicBool,
+        work: &(dyn Fn(&AtomicBool) -> T + Sync),
+    ) -> T {
+        let ends = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| work(&ends));
+            while !worker.is_finished() {
+                if stop.load(Ordering::Relaxed) || self.is_held_up() {
+                    ends.store(true, Ordering::Relaxed);
+                }
+                std::thread::sleep(TICK);
+            }
+            match worker.join() {
+                Ok(done) => done,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Whether an order waits after which this canary does not go on.
+    fn is_held_up(&self) -> bool {
+        let holds_up = |found: &OrderContent| {
+            found.canary == self.canary
+                && matches!(found.order, CanaryOrder::Pause | CanaryOrder::Abort)
+        };
+        [taking_path, waiting_path]
+            .iter()
+            .any(|path| read_order(&path(&self.journal)).is_some_and(|found| holds_up(&found)))
+    }
+
     /// Obeys an order to abort that waits, also behind another one: for a run that takes the canary up, and may come to no step in which it looks.
     pub(super) fn obey_abort(&self, obey: &mut dyn FnMut()) {
         for path in [taking_path, waiting_path].map(|path| path(&self.journal)) {
@@ -329,6 +362,43 @@ mod tests {
         assert!(!other.is_waiting() && !other.is_obeyed());
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn work_ends_early_for_an_order_to_pause_or_abort_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join("canary.journal");
+        let inbox = OrderInbox::new(&journal, "canary-1");
+        let stop = AtomicBool::new(false);
+        // Works until it is to end, or for the time of a few looks.
+        let work = |ends: &AtomicBool| {
+            let long = Instant::now() + TICK * 10;
+            while Instant::now() < long && !ends.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            ends.load(Ordering::Relaxed)
+        };
+        assert!(!inbox.run_until_order(&stop, &work));
+        for (canary, order, ends) in [
+            ("canary-1", CanaryOrder::Pause, true),
+            ("canary-1", CanaryOrder::Abort, true),
+            ("canary-1", CanaryOrder::Resume, false),
+            ("canary-1", CanaryOrder::Promote, false),
+            ("canary-2", CanaryOrder::Abort, false),
+        ] {
+            let sent = SentOrder::new(&journal, canary, order);
+            assert!(sent.place_order().unwrap());
+            assert_eq!(
+                inbox.run_until_order(&stop, &work),
+                ends,
+                "{canary} {order:?}"
+            );
+            // It is left to be taken.
+            assert!(sent.is_waiting(), "{canary} {order:?}");
+            sent.withdraw_order();
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(inbox.run_until_order(&stop, &work));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::host_identity::find_host_process_name;
 use crate::prometheus::PrometheusClient;
 use crate::quarantines::QuarantineMark;
 
-use super::analysis::{Meter, find_other_host};
+use super::analysis::{Counts, Meter, find_other_host};
 use super::error::CanaryError;
 use super::journal::CanaryStart;
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
@@ -161,11 +161,14 @@ struct WatchStart {
     quarantines: QuarantineMark,
     /// When the front of the new version was started, in seconds since 1970.
     front_started: f64,
+    counts: Counts,
 }
 
 fn begin_watch(client: &HostClient, plan: &CanaryPlan) -> Result<WatchStart, CanaryError> {
     let quarantines = QuarantineMark::read_host(client)?;
-    let figures = Meter::new(client, plan)?.read_figures(plan, &quarantines)?;
+    let meter = Meter::new(client, plan)?;
+    meter.check_selections(plan)?;
+    let figures = meter.read_figures(plan, &quarantines)?;
     let front_started = figures.front_started.ok_or_else(|| {
         CanaryError::Front(format!(
             "Prometheus has no process_start_time_seconds{{{}}}: does it scrape the front of the new version?",
@@ -175,6 +178,7 @@ fn begin_watch(client: &HostClient, plan: &CanaryPlan) -> Result<WatchStart, Can
     Ok(WatchStart {
         quarantines,
         front_started,
+        counts: Counts::from_figures(&figures),
     })
 }
 
@@ -193,6 +197,7 @@ fn build_start(
         baseline,
         began_at: Millis::now(),
         quarantines: Some(watched.quarantines),
+        counts: Some(watched.counts),
         stable_build: plan
             .take_over
             .as_ref()

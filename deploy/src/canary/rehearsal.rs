@@ -110,7 +110,8 @@ pub fn rehearse_order(
 /// What the process that runs the canary would do.
 fn describe_order(process: &str, state: &CanaryState, order: CanaryOrder) -> String {
     let share = state.share_pct;
-    let when = if state.take_over.is_some() {
+    // Before the host is stopped, a take-over obeys as a step does.
+    let when = if state.was_stopped {
         ", at the end of the take-over"
     } else {
         ""

@@ -1,20 +1,38 @@
 //! The share of requests that one server gets: the weights of the backend's servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::haproxy::{HaproxyClient, HaproxyError, MAX_WEIGHT, ServerStatus};
 
-/// The weights by which a server gets a share of the requests, in percent, and the others the rest as they shared it before.
+/// The servers beside this one that get no requests by their weight now: they are down, drained, in maintenance or `backup`.
+pub(crate) fn list_left_out(servers: &[ServerStatus], server: &str) -> BTreeSet<String> {
+    servers
+        .iter()
+        .filter(|one| one.name != server && (!one.is_up() || one.is_backup))
+        .map(|one| one.name.clone())
+        .collect()
+}
+
+/// The weights by which a server gets a share of the requests, in percent, and the others the rest as they shared it before. Those that are left out
+/// keep their proportion, and their part of the rest is not counted: they do not get it.
 pub(crate) fn weigh_servers(
     before: &BTreeMap<String, u32>,
+    left_out: &BTreeSet<String>,
     server: &str,
     share: u32,
 ) -> BTreeMap<String, u32> {
-    let others: u32 = before
-        .iter()
-        .filter(|(name, _)| *name != server)
-        .map(|(_, weight)| *weight)
-        .sum();
+    let sum = |counts: &dyn Fn(&String) -> bool| -> u32 {
+        before
+            .iter()
+            .filter(|&(name, _)| name != server && counts(name))
+            .map(|(_, weight)| *weight)
+            .sum()
+    };
+    let others = match sum(&|name| !left_out.contains(name)) {
+        // None of them gets a request: the proportion is for when they are back.
+        0 => sum(&|_| true),
+        counted => counted,
+    };
     // By how much of all requests each server gets, times 100.
     let shares: Vec<(&String, f64)> = before
         .iter()
@@ -52,6 +70,36 @@ pub(crate) fn list_weights(weights: &BTreeMap<String, u32>) -> String {
         .iter()
         .map(|(name, weight)| format!("{name} {weight}"));
     all.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether one of these servers, beside this one, is up and gets requests by the weights of before.
+pub(crate) fn has_way_back<'a>(
+    before: &BTreeMap<String, u32>,
+    server: &str,
+    servers: impl IntoIterator<Item = &'a ServerStatus>,
+) -> bool {
+    servers.into_iter().any(|one| {
+        let weight = before.get(&one.name).copied().unwrap_or(0);
+        one.name != server && one.is_up() && weight > 0
+    })
+}
+
+/// The weights of before, but for a server that is the only one up: without its weight no request would have an answer. `None`: it is not.
+pub(crate) fn keep_only_server(
+    before: &BTreeMap<String, u32>,
+    server: &str,
+    now: &[ServerStatus],
+) -> Option<BTreeMap<String, u32>> {
+    let only = now
+        .iter()
+        .find(|one| one.name == server && one.is_up() && one.weight > 0)?;
+    let planned = before.get(server).copied().unwrap_or(0);
+    if planned > 0 || has_way_back(before, server, now) {
+        return None;
+    }
+    let mut weights = before.clone();
+    weights.insert(server.to_owned(), only.weight);
+    Some(weights)
 }
 
 /// Sets weights: those that grow first, so that nothing is without a server. Where one cannot be set, the others are, as long as one of them gets
@@ -149,7 +197,7 @@ mod tests {
             collect_weights(&[("canary", 0), ("one", 256), ("two", 256), ("three", 1)]),
         ] {
             for share in [1, 10, 25, 50, 99] {
-                let found = weigh_servers(&before, "canary", share);
+                let found = weigh_servers(&before, &BTreeSet::new(), "canary", share);
                 assert!(found.values().all(|weight| *weight <= MAX_WEIGHT));
                 let sum: u32 = found.values().sum();
                 let got = 100.0 * f64::from(found["canary"]) / f64::from(sum);
@@ -159,9 +207,101 @@ mod tests {
         }
         let all = weigh_servers(
             &collect_weights(&[("canary", 0), ("one", 100)]),
+            &BTreeSet::new(),
             "canary",
             100,
         );
         assert_eq!(all, collect_weights(&[("canary", 256), ("one", 0)]));
+    }
+
+    #[test]
+    fn a_share_is_one_of_the_servers_that_get_requests() {
+        let mut before = vec![("canary".to_owned(), 0)];
+        before.extend((0..10).map(|number| (format!("stable-{number}"), 100)));
+        let before: BTreeMap<String, u32> = before.into_iter().collect();
+        type Change = fn(&mut ServerStatus);
+        let changes: [Change; 4] = [
+            |one| one.status = "DOWN".to_owned(),
+            |one| one.status = "MAINT".to_owned(),
+            |one| one.status = "DRAIN".to_owned(),
+            |one| one.is_backup = true,
+        ];
+        for change in changes {
+            for up in [1, 3, 10] {
+                for share in [10, 25, 50] {
+                    let servers: Vec<ServerStatus> = before
+                        .keys()
+                        .enumerate()
+                        .map(|(index, name)| {
+                            let mut server = build_server(name, before[name]);
+                            // The first one is the canary.
+                            if index > up {
+                                change(&mut server);
+                            }
+                            server
+                        })
+                        .collect();
+                    let left_out = list_left_out(&servers, "canary");
+                    assert_eq!(left_out.len(), 10 - up);
+                    let found = weigh_servers(&before, &left_out, "canary", share);
+                    let got: u32 = found
+                        .iter()
+                        .filter(|(name, _)| !left_out.contains(*name))
+                        .map(|(_, weight)| *weight)
+                        .sum();
+                    let got = 100.0 * f64::from(found["canary"]) / f64::from(got);
+                    assert!((got - f64::from(share)).abs() < 1.0, "{up}: {found:?}");
+                    // Those that are back get what the others get.
+                    let weights: BTreeSet<u32> = found
+                        .iter()
+                        .filter(|(name, _)| *name != "canary")
+                        .map(|(_, weight)| *weight)
+                        .collect();
+                    assert_eq!(weights.len(), 1, "{found:?}");
+                }
+            }
+        }
+        // None of the others is up: each keeps something.
+        let all: BTreeSet<String> = before
+            .keys()
+            .filter(|name| *name != "canary")
+            .cloned()
+            .collect();
+        let found = weigh_servers(&before, &all, "canary", 50);
+        assert_eq!(
+            found,
+            weigh_servers(&before, &BTreeSet::new(), "canary", 50)
+        );
+    }
+
+    #[test]
+    fn the_only_server_that_is_up_keeps_its_requests() {
+        let before = collect_weights(&[("canary", 0), ("one", 100), ("two", 0)]);
+        // Which are up, and whether the canary must keep its weight.
+        for (up, keeps) in [
+            (&["canary", "one", "two"][..], false),
+            (&["canary", "one"], false),
+            // A server that had no requests before takes none after.
+            (&["canary", "two"], true),
+            (&["canary"], true),
+            (&["one"], false),
+            // Nobody has requests, whatever the weights.
+            (&[], false),
+        ] {
+            let servers: Vec<ServerStatus> = [("canary", 28), ("one", 256), ("two", 0)]
+                .iter()
+                .map(|(name, weight)| {
+                    let mut server = build_server(name, *weight);
+                    if !up.contains(name) {
+                        server.status = "DOWN".to_owned();
+                    }
+                    server
+                })
+                .collect();
+            let found = keep_only_server(&before, "canary", &servers);
+            let expected =
+                keeps.then(|| collect_weights(&[("canary", 28), ("one", 100), ("two", 0)]));
+            assert_eq!(found, expected, "{up:?}");
+        }
     }
 }

@@ -55,6 +55,16 @@ pub enum MeasureError {
         /// What Prometheus says.
         cause: ClientError,
     },
+    /// The selection is not one of the new version's front alone.
+    #[error(
+        "--canary-series {series}: {problem}; give labels that only the front of the new version has, e.g. --canary-series 'job=\"ark-front-canary\"', and --stable-series those of the stable fronts"
+    )]
+    Selection {
+        /// The selection.
+        series: String,
+        /// What it has.
+        problem: String,
+    },
     /// There is no baseline.
     #[error("there is no baseline: {0}")]
     Baseline(String),
@@ -79,6 +89,8 @@ pub struct Figures {
     pub memory_bytes: Option<f64>,
     /// When its process began, in seconds since 1970.
     pub front_started: Option<f64>,
+    /// Likewise, of the oldest process that the selection has: another one where it has several.
+    pub oldest_started: Option<f64>,
     /// The agents that were put into quarantine within the window, also those that were restored since.
     pub quarantined: Vec<String>,
     /// The name of the process of the host at the address; `None`: it does not say it.
@@ -87,6 +99,9 @@ pub struct Figures {
     pub owner_processes: Vec<String>,
     /// The front as `HAProxy` sees it.
     pub server: ServerStatus,
+    /// The other servers of its backend. They are no part of what is recorded, which is bounded.
+    #[serde(skip)]
+    pub others: Vec<ServerStatus>,
 }
 
 /// Finds the process that a front works for, and that none of these is: the host, and what it was before a restart. Fronts and hosts that do not
@@ -175,6 +190,10 @@ impl<'a> Meter<'a> {
                 names.join("|")
             ))
         };
+        // Before Prometheus is asked, so that no connection is lost unseen while it answers.
+        let (server, others) = self
+            .haproxy
+            .show_server_beside_others(&plan.backend, &plan.server)?;
         Ok(Figures {
             judged: count(format!("sum(ark_front_judged_total{{{series}}})"))?,
             denied: count(format!(
@@ -190,6 +209,7 @@ impl<'a> Meter<'a> {
             ))?,
             memory_bytes: value(format!("max(process_resident_memory_bytes{{{series}}})"))?,
             front_started: value(format!("max(process_start_time_seconds{{{series}}})"))?,
+            oldest_started: value(format!("min(process_start_time_seconds{{{series}}})"))?,
             quarantined: read_quarantines(
                 self.client,
                 since,
@@ -198,8 +218,38 @@ impl<'a> Meter<'a> {
             )?,
             host_process: find_host_process_name(self.client),
             owner_processes: self.read_owners(plan)?,
-            server: self.haproxy.show_server(&plan.backend, &plan.server)?,
+            server,
+            others,
         })
+    }
+
+    /// Refuses selections that are not those of one front of the new version, and of others: their figures are summed, so that those of stable
+    /// fronts would count as those of the new version.
+    pub(in crate::canary) fn check_selections(
+        &self,
+        plan: &CanaryPlan,
+    ) -> Result<(), MeasureError> {
+        let canary = self.list_instances("--canary-series", &plan.canary_series)?;
+        let stable = self.list_instances("--stable-series", &plan.stable_series)?;
+        let problem = find_selection_problem(&canary, &stable);
+        problem.map_or(Ok(()), |problem| {
+            Err(MeasureError::Selection {
+                series: plan.canary_series.clone(),
+                problem,
+            })
+        })
+    }
+
+    /// The instances that a selection has, one for each process.
+    fn list_instances(
+        &self,
+        option: &'static str,
+        series: &str,
+    ) -> Result<Vec<String>, MeasureError> {
+        let selection = Selection { option, series };
+        let expression = format!("process_start_time_seconds{{{series}}}");
+        let instances = self.prometheus.query_labels(&expression, "instance");
+        instances.map_err(|cause| selection.name_option(cause))
     }
 
     /// The names of the processes that the fronts work for.
@@ -271,6 +321,23 @@ impl<'a> Meter<'a> {
     }
 }
 
+/// What keeps the selection of the new version's front from being one, by the instances of both selections. One that has none is named where its
+/// figures are read.
+fn find_selection_problem(canary: &[String], stable: &[String]) -> Option<String> {
+    if let Some(shared) = canary.iter().find(|one| stable.contains(one)) {
+        return Some(format!(
+            "Prometheus has process_start_time_seconds of the instance {shared} also for --stable-series"
+        ));
+    }
+    (canary.len() > 1).then(|| {
+        format!(
+            "Prometheus has process_start_time_seconds of {} series, and it must be one ({})",
+            canary.len(),
+            canary.join(", ")
+        )
+    })
+}
+
 /// The baseline of a report of `ark synthetic --json`. A run that was stopped, or did not go as it must, says nothing of what is normal.
 fn read_report(report: &Value) -> Result<Baseline, String> {
     let flag = |name: &str| report.get(name).and_then(Value::as_bool);
@@ -327,6 +394,37 @@ mod tests {
             (f64::INFINITY, None),
         ] {
             assert_eq!(to_count(value), count, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_selection_is_one_of_a_single_front_that_is_no_stable_one() {
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], Option<&'a str>);
+        let cases: [Case<'_>; 7] = [
+            (&["c:1"], &["a:1", "b:1"], None),
+            (&["c:1"], &[], None),
+            (&[], &["a:1"], None),
+            (
+                &["c:1", "a:1"],
+                &["a:1"],
+                Some("a:1 also for --stable-series"),
+            ),
+            (&["a:1"], &["a:1"], Some("a:1 also for --stable-series")),
+            (
+                &["c:1", "d:1"],
+                &["a:1"],
+                Some("of 2 series, and it must be one (c:1, d:1)"),
+            ),
+            (&["c:1", "c:1"], &[], Some("of 2 series")),
+        ];
+        for (canary, stable, expected) in cases {
+            let own = |of: &[&str]| of.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+            let found = find_selection_problem(&own(canary), &own(stable));
+            match (&found, expected) {
+                (None, None) => {}
+                (Some(found), Some(expected)) => assert!(found.contains(expected), "{found}"),
+                _ => panic!("{canary:?} {stable:?}: {found:?}"),
+            }
         }
     }
 

@@ -1,14 +1,17 @@
 //! Judges the checks of a step, one after the other: success, failure with a tripwire, or inconclusive.
 //!
-//! Invariants: counts are those of this step, and what it began with does not count; a check that says too little is never a success; what is judged
-//! by checks in a row (slowness, silence, a host that is away, another host) begins anew when a check finds it gone.
+//! Invariants: counts are those since the last check before this step, so that each belongs to one step, whatever falls between two; what was counted
+//! before the canary does not count; a check that says too little is never a success; what is judged by checks in a row (slowness, silence, a host
+//! that is away, another host) begins anew when a check finds it gone, and not where a check has no figure of it.
 //!
 //! Must not know: where figures come from, how long a step lasts, what follows from a judgement.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::canary::plan::{Baseline, HealthBounds};
+use crate::exchange::traffic::has_way_back;
 
+use super::counts::Counts;
 use super::measure::{Figures, find_other_host};
 use super::significance::find_more_denials;
 use super::tripwires::{Measurement, MeasurementResult, Tripwire};
@@ -22,14 +25,20 @@ const ELSEWHERE_CHECKS: u32 = 2;
 const MAX_UNJUDGED_PCT: u64 = 1;
 /// How many of them at least are more than chance.
 const LEAST_UNJUDGED: u64 = 3;
+/// How many failed requests say something: a single one in few requests does not.
+const LEAST_ERRORS: u64 = 3;
 
 /// What a step has seen until now.
 pub(in crate::canary) struct StepWatch<'a> {
     pub(in crate::canary) limits: &'a HealthBounds,
     pub(in crate::canary) baseline: Baseline,
     pub(in crate::canary) front_started: f64,
-    /// The figures when the step began; `None`: they could not be read.
-    pub(in crate::canary) first: Option<Figures>,
+    /// What was counted before the share was given; `None`: an earlier version began the step, and it could not be read since.
+    pub(in crate::canary) first: Option<Counts>,
+    /// The weights by which the share is given; `None`: an operator sees to them.
+    pub(in crate::canary) planned: Option<BTreeMap<String, u32>>,
+    /// The weights of before the canary.
+    pub(in crate::canary) before: &'a BTreeMap<String, u32>,
     pub(in crate::canary) last_sessions: u64,
     pub(in crate::canary) slow: u32,
     pub(in crate::canary) idle: u32,
@@ -65,19 +74,32 @@ impl StepWatch<'_> {
     /// Judges the figures of a check.
     pub(in crate::canary) fn judge_figures(&mut self, now: &Figures) -> Measurement {
         self.away = 0;
-        let first = self.first.get_or_insert_with(|| now.clone()).clone();
+        let counts = Counts::from_figures(now);
+        let first = self.first.get_or_insert(counts);
+        if counts.server.sessions < self.last_sessions {
+            // HAProxy was started again, and counts from 0.
+            first.forget_servers();
+        }
+        let first = *first;
         let limits = self.limits;
         let idle = now.server.sessions <= self.last_sessions;
         self.last_sessions = now.server.sessions;
         self.idle = if idle { self.idle + 1 } else { 0 };
         let slow_ms = limits.max_p95.as_secs_f64() * 1000.0;
         let is_slow = now.p95_ms.is_some_and(|p95| p95 > slow_ms);
-        self.slow = if is_slow { self.slow + 1 } else { 0 };
+        // A gap in the figures says nothing of it, neither way.
+        if now.p95_ms.is_some() {
+            self.slow = if is_slow { self.slow + 1 } else { 0 };
+        }
         self.hosts.extend(now.host_process.clone());
         let elsewhere = find_other_host(&now.owner_processes, &self.hosts);
         self.elsewhere = elsewhere.map_or(0, |_| self.elsewhere + 1);
-        if let Some(failure) = self.find_failure(&first, now) {
+        if let Some(failure) = self.find_failure(&first, &counts, now) {
             return failure;
+        }
+        let planned = self.planned.as_ref();
+        if let Some(problem) = planned.and_then(|planned| find_other_weight(planned, now)) {
+            return build_inconclusive(problem);
         }
         if let Some(other) = elsewhere {
             let problem = describe_other_host(other, now);
@@ -88,7 +110,7 @@ impl StepWatch<'_> {
             };
         }
         let (Some(judged), Some(p95)) =
-            (self.count_since(&first, now, |one| one.judged), now.p95_ms)
+            (count_since(&first, &counts, |one| one.judged), now.p95_ms)
         else {
             return build_inconclusive("Prometheus has no figures of the front".to_owned());
         };
@@ -107,8 +129,10 @@ impl StepWatch<'_> {
                 "Prometheus lacks figures of the front: {series} (--canary-series; a front of an earlier version may not have it)"
             ));
         }
-        let since =
-            |of: fn(&Figures) -> Option<u64>| self.count_since(&first, now, of).unwrap_or(0);
+        if let Some(ErrorRate::Shared(problem)) = self.judge_errors(&first, &counts) {
+            return build_inconclusive(problem);
+        }
+        let since = |of: fn(&Counts) -> Option<u64>| count_since(&first, &counts, of).unwrap_or(0);
         let (unable, hindered) = (since(|one| one.unable), since(|one| one.hindered));
         if is_too_much_unjudged(hindered, judged) {
             return build_inconclusive(format!(
@@ -137,35 +161,24 @@ impl StepWatch<'_> {
         }
     }
 
-    /// By how much a count grew in this step.
-    #[expect(clippy::unused_self, reason = "it is a figure of the step")]
-    fn count_since(
-        &self,
-        first: &Figures,
-        now: &Figures,
-        of: impl Fn(&Figures) -> Option<u64>,
-    ) -> Option<u64> {
-        Some(of(now)?.saturating_sub(of(first).unwrap_or(0)))
-    }
-
-    fn find_failure(&self, first: &Figures, now: &Figures) -> Option<Measurement> {
+    fn find_failure(&self, first: &Counts, counts: &Counts, now: &Figures) -> Option<Measurement> {
         let limits = self.limits;
         let server = &now.server;
-        let since = |of: fn(&Figures) -> u64| of(now).saturating_sub(of(first));
+        let since = |of: fn(&Counts) -> Option<u64>| count_since(first, counts, of).unwrap_or(0);
         if !server.is_up() {
             let problem = format!("HAProxy says {} ({})", server.status, server.check);
             return Some(build_failure(Tripwire::Down, problem));
         }
-        let lost = since(|one| one.server.count_lost_connections());
+        let lost = counts.server.count_since(first.server).lost;
         if lost > 0 {
             return Some(build_failure(
                 Tripwire::Down,
                 format!("{lost} connections to it failed"),
             ));
         }
-        if let Some(started) = now.front_started
-            && (started - self.front_started).abs() > 1.0
-        {
+        // Of one that began anew the latest time is another one, and of one whose selection has got another front the oldest may be.
+        let mut started = now.front_started.into_iter().chain(now.oldest_started);
+        if started.any(|started| (started - self.front_started).abs() > 1.0) {
             let problem = "the front was started again".to_owned();
             return Some(build_failure(Tripwire::Restart, problem));
         }
@@ -173,9 +186,18 @@ impl StepWatch<'_> {
             let problem = format!("in quarantine: {}", now.quarantined.join(", "));
             return Some(build_failure(Tripwire::Quarantine, problem));
         }
-        let different = self
-            .count_since(first, now, |one| one.different)
-            .unwrap_or(0);
+        if !has_way_back(self.before, &server.name, &now.others) {
+            let states = now.others.iter();
+            let states: Vec<String> = states
+                .map(|one| format!("{} {}", one.name, one.status))
+                .collect();
+            let problem = format!(
+                "no other server is up ({}), so that it gets all requests and there is no way back",
+                states.join(", ")
+            );
+            return Some(build_failure(Tripwire::NoWayBack, problem));
+        }
+        let different = since(|one| one.different);
         if different > limits.max_different {
             let problem = format!(
                 "{different} decisions are judged otherwise, {} may be; GET /verdicts of the front lists them",
@@ -183,25 +205,21 @@ impl StepWatch<'_> {
             );
             return Some(build_failure(Tripwire::Verdicts, problem));
         }
-        let judged = self.count_since(first, now, |one| one.judged).unwrap_or(0);
-        let unable = self.count_since(first, now, |one| one.unable).unwrap_or(0);
+        let judged = since(|one| one.judged);
+        let unable = since(|one| one.unable);
         if is_too_much_unjudged(unable, judged) {
             let problem = format!(
                 "{unable} decisions could not be judged again beside {judged} that were; GET /verdicts of the front has the reasons"
             );
             return Some(build_failure(Tripwire::Unjudged, problem));
         }
-        let denied = self.count_since(first, now, |one| one.denied).unwrap_or(0);
+        let denied = since(|one| one.denied);
         if judged >= limits.min_samples
             && let Some(problem) = find_more_denials(self.baseline, (judged, denied), limits.sigmas)
         {
             return Some(build_failure(Tripwire::Denials, problem));
         }
-        let sessions = since(|one| one.server.sessions);
-        let errors = since(|one| one.server.count_failures());
-        // A single failure in few requests says nothing.
-        if errors >= 3 && errors as f64 > limits.max_error_share * sessions as f64 {
-            let problem = format!("{errors} of {sessions} requests failed");
+        if let Some(ErrorRate::Own(problem)) = self.judge_errors(first, counts) {
             return Some(build_failure(Tripwire::Errors, problem));
         }
         if let Some(memory) = now.memory_bytes
@@ -224,6 +242,57 @@ impl StepWatch<'_> {
         }
         None
     }
+
+    /// Whether more requests of the step failed than may; a front passes the errors of its host on, which the other servers have as well. `None`: no.
+    fn judge_errors(&self, first: &Counts, counts: &Counts) -> Option<ErrorRate> {
+        let own = counts.server.count_since(first.server);
+        let others = counts.others.count_since(first.others);
+        let may_fail = self.limits.max_error_share;
+        let sessions = own.sessions as f64;
+        if own.failures < LEAST_ERRORS || own.failures as f64 <= may_fail * sessions {
+            return None;
+        }
+        let problem = format!("{} of {} requests failed", own.failures, own.sessions);
+        let their_share = if others.failures >= LEAST_ERRORS {
+            others.failures as f64 / others.sessions.max(1) as f64
+        } else {
+            0.0
+        };
+        if own.failures as f64 > (may_fail + their_share) * sessions {
+            return Some(ErrorRate::Own(problem));
+        }
+        Some(ErrorRate::Shared(format!(
+            "{problem}, and {} of {} at the other servers, so that the reason is what they share, as the host is",
+            others.failures, others.sessions
+        )))
+    }
+}
+
+/// What too many failed requests mean.
+enum ErrorRate {
+    /// More fail than at the other servers.
+    Own(String),
+    /// As many fail at the other servers, so that the reason is what the servers share.
+    Shared(String),
+}
+
+/// By how much a count grew in this step.
+fn count_since(first: &Counts, now: &Counts, of: impl Fn(&Counts) -> Option<u64>) -> Option<u64> {
+    Some(of(now)?.saturating_sub(of(first).unwrap_or(0)))
+}
+
+/// A server that is up and has another weight than the share gives it, in words.
+fn find_other_weight(planned: &BTreeMap<String, u32>, now: &Figures) -> Option<String> {
+    let mut all = std::iter::once(&now.server).chain(&now.others);
+    all.find_map(|server| {
+        let wanted = planned.get(&server.name).copied().unwrap_or(0);
+        (server.is_up() && server.weight != wanted).then(|| {
+            format!(
+                "{} has the weight {}, and was given {wanted}: something else changes the weights, so that the share is not the one of the step",
+                server.name, server.weight
+            )
+        })
+    })
 }
 
 const fn build_failure(tripwire: Tripwire, reason: String) -> Measurement {

@@ -18,6 +18,8 @@ pub enum Tripwire {
     OtherHost,
     /// Its process is another one.
     Restart,
+    /// No other server is up that could have the requests back.
+    NoWayBack,
     /// It gets no request.
     NoTraffic,
     /// An agent was put into quarantine.
@@ -53,6 +55,7 @@ impl Tripwire {
             Self::HostDown => "host-down",
             Self::OtherHost => "other-host",
             Self::Restart => "restart",
+            Self::NoWayBack => "no-way-back",
             Self::NoTraffic => "no-traffic",
             Self::Quarantine => "quarantine",
             Self::Verdicts => "verdicts",

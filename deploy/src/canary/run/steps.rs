@@ -1,7 +1,8 @@
 //! The steps of a canary: each share is given and measured until it is healthy, then the data is taken over. Meanwhile the run obeys orders.
 //!
-//! Invariants: a share is in the journal before it is given; the next one is given only after a measurement that is a success; a pause, and its
-//! end, are in the journal before they hold.
+//! Invariants: a share is in the journal before it is given, and before it what was counted until then, so that every verdict is judged by one step,
+//! also one that falls between two runs; the next share is given only after a measurement that is a success, and a last look for orders; a pause, and
+//! its end, are in the journal before they hold.
 //!
 //! Must not know: how a measurement is judged, how a way back is made.
 
@@ -11,7 +12,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::canary::analysis::{
-    Figures, Measurement, MeasurementResult, Meter, StepWatch, Tripwire,
+    Counts, Figures, Measurement, MeasurementResult, Meter, StepWatch, Tripwire,
 };
 use crate::canary::error::CanaryError;
 use crate::canary::journal::CanaryEntry;
@@ -20,6 +21,7 @@ use crate::canary::report::TakeOver;
 use crate::quarantines::QuarantineMark;
 
 use super::HostCanary;
+use super::weights::GivenShare;
 
 /// Why a canary goes back that an operator or a signal ends.
 pub(super) const ENDED: &str = "an operator ended it";
@@ -47,12 +49,20 @@ pub(super) struct StepTimes {
 impl HostCanary<'_> {
     pub(super) fn take_steps(&mut self, stop: &AtomicBool) -> Result<Option<TakeOver>, Stop> {
         if self.state.take_over.is_none() {
+            let mut counted = self.begin.counts;
             for share in self.begin.plan.shares.clone() {
-                // A share that was given before the process ended is measured again.
-                if share >= self.state.share_pct {
-                    self.give_share(share)?;
-                    self.watch_step(share, stop)?;
+                if share < self.state.share_pct {
+                    continue;
                 }
+                if share == self.state.share_pct {
+                    // A share that was given before the process ended is measured again, with what was counted meanwhile.
+                    counted = self.state.counted;
+                }
+                // Only the journal of an earlier version does not have it.
+                let first = counted.or_else(|| self.read_counts());
+                self.note_share(share, first)?;
+                let given = self.give_share()?;
+                counted = Some(self.watch_step(given, stop)?);
             }
         } else {
             // A way back that did not come to its end may have given the requests back.
@@ -61,31 +71,75 @@ impl HostCanary<'_> {
         let Some(plan) = self.begin.plan.take_over.clone() else {
             return Ok(None);
         };
-        self.take_over(&plan, stop).map(Some).map_err(Stop::from)
+        loop {
+            let done = self.take_over(&plan, stop)?;
+            if done.is_some() {
+                return Ok(done);
+            }
+            // An operator keeps the share: it is measured on, and what is decided meanwhile is judged again after.
+            let given = self.weigh_share()?;
+            self.watch_step(given, stop)?;
+        }
     }
 
-    fn give_share(&mut self, share: u32) -> Result<(), CanaryError> {
+    fn read_since(&self) -> QuarantineMark {
+        let begun = QuarantineMark::Moment(self.begin.began_at);
+        self.begin.quarantines.clone().unwrap_or(begun)
+    }
+
+    /// What is counted now; `None`: it cannot be read.
+    fn read_counts(&self) -> Option<Counts> {
+        let plan = &self.begin.plan;
+        let meter = Meter::new(self.client, plan).ok()?;
+        let figures = meter.read_figures(plan, &self.read_since()).ok()?;
+        Some(Counts::from_figures(&figures))
+    }
+
+    /// Notes that a share is about to be given. `counted`: what was counted before it is given first.
+    fn note_share(&mut self, share: u32, counted: Option<Counts>) -> Result<(), CanaryError> {
+        if let Some(counts) = counted {
+            self.journal.record_entry(&CanaryEntry::Counted(counts))?;
+        }
         self.journal.record_entry(&CanaryEntry::Share(share))?;
-        self.state.set_share(share);
-        let weights = self.weigh_share()?;
-        let reason = format!("{share} % of the requests");
-        self.record_step("share", &reason, &json!({"weights": weights}));
+        self.state.set_share(share, counted);
         Ok(())
     }
 
-    /// Measures a share until its time is over and the last measurement is a success.
-    fn watch_step(&mut self, share: u32, stop: &AtomicBool) -> Result<(), Stop> {
-        let (client, plan) = (self.client, self.begin.plan.clone());
-        let begun = QuarantineMark::Moment(self.begin.began_at);
-        let since = &self.begin.quarantines.clone().unwrap_or(begun);
+    /// Gives the share that was noted.
+    fn give_share(&mut self) -> Result<Option<GivenShare>, CanaryError> {
+        let given = self.weigh_share()?;
+        let mut reason = format!("{} % of the requests", self.state.share_pct);
+        let mut figures = json!({});
+        if let Some(GivenShare { weights, left_out }) = &given {
+            figures = json!({"weights": weights, "left_out": left_out});
+            if !left_out.is_empty() {
+                let names: Vec<&str> = left_out.iter().map(String::as_str).collect();
+                reason = format!(
+                    "{reason} that go to servers which are up; not counted: {}",
+                    names.join(", ")
+                );
+            }
+        }
+        self.record_step("share", &reason, &figures);
+        Ok(given)
+    }
+
+    /// Measures a share until its time is over and the last measurement is a success. `given`: its weights; `None`: an operator sees to them. Returns
+    /// what was counted at the last measurement.
+    fn watch_step(&mut self, given: Option<GivenShare>, stop: &AtomicBool) -> Result<Counts, Stop> {
+        let (client, plan, share) = (self.client, self.begin.plan.clone(), self.state.share_pct);
+        let before = self.begin.weights.clone();
+        let since = &self.read_since();
         let meter = Meter::new(client, &plan)?;
-        let first = meter.read_figures(&plan, since).ok();
+        let first = self.state.counted;
         let mut step = StepWatch {
             limits: &plan.limits,
             baseline: self.begin.baseline,
             front_started: self.begin.front_started,
-            last_sessions: first.as_ref().map_or(0, |first| first.server.sessions),
+            last_sessions: first.map_or(0, |first| first.server.sessions),
             first,
+            planned: given.map(|given| given.weights),
+            before: &before,
             slow: 0,
             idle: 0,
             away: 0,
@@ -113,25 +167,70 @@ impl HostCanary<'_> {
             let paused = self.state.paused;
             self.tell_check(share, paused, &measurement, figures.as_ref());
             let over = times.started.elapsed() >= plan.step && !paused;
-            let tripwire = match measurement.result {
-                MeasurementResult::Success if over || times.promoted => {
+            let tripwire = match (measurement.result, &figures) {
+                (MeasurementResult::Success, Some(last)) if over || times.promoted => {
                     let reason = format!("{share} % is healthy: {}", measurement.reason);
-                    self.hosts = step.hosts;
                     self.record_step("healthy", &reason, &json!(figures));
-                    return Ok(());
+                    // What was asked since the last look is obeyed in this step: the next one may be the take-over.
+                    if self.look_at_step_end(&inbox, &mut times, stop)? {
+                        continue;
+                    }
+                    self.hosts = step.hosts;
+                    return Ok(Counts::from_figures(last));
                 }
-                MeasurementResult::Success => continue,
-                MeasurementResult::Failure(tripwire) => {
+                (MeasurementResult::Success, _) => continue,
+                (MeasurementResult::Failure(tripwire), _) => {
                     self.record_step("tripwire", &measurement.reason, &json!(figures));
                     return Err(Stop::Back(tripwire, measurement.reason));
                 }
-                MeasurementResult::Inconclusive => Tripwire::Inconclusive,
-                MeasurementResult::Error => Tripwire::Error,
+                (MeasurementResult::Inconclusive, _) => Tripwire::Inconclusive,
+                (MeasurementResult::Error, _) => Tripwire::Error,
             };
             if !paused && times.started.elapsed() >= plan.step + plan.deadline {
                 return Err(Stop::Back(tripwire, measurement.reason));
             }
         }
+    }
+
+    /// Looks for an order at the end of a step. Returns whether an operator keeps its share.
+    pub(super) fn look_at_step_end(
+        &mut self,
+        inbox: &OrderInbox,
+        times: &mut StepTimes,
+        stop: &AtomicBool,
+    ) -> Result<bool, Stop> {
+        let mut is_kept = false;
+        let obey = &mut |order: CanaryOrder| -> Result<(), CanaryError> {
+            is_kept |= order == CanaryOrder::Pause;
+            self.obey_order(order, times)
+        };
+        if inbox.wait_obeying::<CanaryError>(Instant::now(), stop, obey)? {
+            return Err(Stop::Back(Tripwire::Aborted, ENDED.to_owned()));
+        }
+        Ok(is_kept)
+    }
+
+    /// Looks for an order before the take-over stops the host, after which none is obeyed. Returns whether an operator keeps the share, which then is
+    /// as before the take-over.
+    pub(super) fn look_before_stop(&mut self, stop: &AtomicBool) -> Result<bool, Stop> {
+        let inbox = OrderInbox::new(&self.path, &self.begin.id);
+        let mut times = StepTimes {
+            started: Instant::now(),
+            promoted: false,
+        };
+        let mut is_kept = false;
+        let obey = &mut |order: CanaryOrder| -> Result<(), CanaryError> {
+            if order == CanaryOrder::Pause {
+                // Before the pause, which a share would end.
+                self.note_share(self.state.share_pct, self.state.counted)?;
+                is_kept = true;
+            }
+            self.obey_order(order, &mut times)
+        };
+        if inbox.wait_obeying::<CanaryError>(Instant::now(), stop, obey)? {
+            return Err(Stop::Back(Tripwire::Aborted, ENDED.to_owned()));
+        }
+        Ok(is_kept)
     }
 
     fn tell_check(
@@ -157,6 +256,7 @@ impl HostCanary<'_> {
             CanaryOrder::Abort => self.note_abort(),
             CanaryOrder::Pause => {
                 self.set_paused(true)?;
+                times.promoted = false;
                 self.record_step("paused", "an operator keeps the share", &Value::Null);
             }
             CanaryOrder::Resume if self.state.paused => {
@@ -206,7 +306,7 @@ impl HostCanary<'_> {
 
     fn set_paused(&mut self, paused: bool) -> Result<(), CanaryError> {
         self.journal.record_entry(&CanaryEntry::Paused(paused))?;
-        self.state.paused = paused;
+        self.state.set_paused(paused);
         Ok(())
     }
 }

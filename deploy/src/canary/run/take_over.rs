@@ -1,6 +1,7 @@
 //! The take-over: the new version judges the recorded decisions again, then serves on the data in the place of the stable one.
 //!
-//! Invariants: a step is in the journal before it is taken; repeated after a kill at any point, the take-over comes to the same end.
+//! Invariants: a step is in the journal before it is taken; no host is stopped before a last look for orders; repeated after a kill at any point, the
+//! take-over comes to the same end.
 //!
 //! Must not know: shares, measurements, how a take-over is undone.
 
@@ -11,8 +12,10 @@ use serde_json::json;
 
 use crate::canary::error::CanaryError;
 use crate::canary::journal::{CanaryEntry, TakeOverStep};
+use crate::canary::orders::OrderInbox;
 use crate::canary::plan::TakeOverPlan;
 use crate::canary::report::TakeOver;
+use crate::exchange::ExchangeError;
 use crate::exchange::data::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::hosts::control::HostAction;
@@ -20,14 +23,16 @@ use crate::exchange::hosts::serving::{HostIdentity, WantedProgram};
 use crate::journal::EXCHANGE_ROOM;
 
 use super::HostCanary;
+use super::steps::Stop;
 
 impl HostCanary<'_> {
-    /// Has the new version take the data over. After a kill at any point it comes to the same end when it is repeated.
+    /// Has the new version take the data over. After a kill at any point it comes to the same end when it is repeated. `None`: an operator keeps the
+    /// share, and the host was not stopped.
     pub(super) fn take_over(
         &mut self,
         plan: &TakeOverPlan,
         stop: &AtomicBool,
-    ) -> Result<TakeOver, CanaryError> {
+    ) -> Result<Option<TakeOver>, Stop> {
         let id = self.begin.id.clone();
         let wanted = WantedProgram::from_binary(&plan.new_binary)?;
         let serving = wanted.find_serving(&plan.data_dir);
@@ -37,8 +42,15 @@ impl HostCanary<'_> {
         let replayed = self.state.replayed.clone().filter(|_| is_valid);
         let (snapshot, decisions) = match replayed {
             Some(replayed) => replayed,
-            None => self.replay_snapshot(plan, stop)?,
+            None => match self.replay_snapshot(plan, stop)? {
+                Some(replayed) => replayed,
+                None => return Ok(None),
+            },
         };
+        // One that was stopped already has no host for a pause.
+        if !self.state.was_stopped && self.look_before_stop(stop)? {
+            return Ok(None);
+        }
         if !is_running {
             // From here on no host may be there: no entry may lack room.
             self.journal.reserve_room(EXCHANGE_ROOM)?;
@@ -64,12 +76,12 @@ impl HostCanary<'_> {
         let done =
             exchange.exchange_hosts::<CanaryError>(&mut || self.enter_step(TakeOverStep::Start))?;
         let pause = done.pause.map(|pause| pause.as_millis());
-        Ok(TakeOver {
+        Ok(Some(TakeOver {
             snapshot,
             replayed: decisions,
             pause_ms: pause.map(|pause| u64::try_from(pause).unwrap_or(u64::MAX)),
             serving: done.serving,
-        })
+        }))
     }
 
     /// Notes the process that is about to be stopped, if it is one of the stable version: where it is not stopped, nothing is to be brought back.
@@ -93,22 +105,39 @@ impl HostCanary<'_> {
         Ok(())
     }
 
-    /// Has the new version judge the decisions of a snapshot again. Returns the snapshot, and how many there are.
+    /// Has the new version judge the decisions of a snapshot again. Returns the snapshot, and how many there are; `None`: an operator keeps the
+    /// share.
     fn replay_snapshot(
         &mut self,
         plan: &TakeOverPlan,
         stop: &AtomicBool,
-    ) -> Result<(PathBuf, u64), CanaryError> {
+    ) -> Result<Option<(PathBuf, u64)>, Stop> {
         self.enter_step(TakeOverStep::Snapshot)?;
         let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &self.begin.id)?;
         self.enter_step(TakeOverStep::Replay)?;
-        let decisions = replay_snapshot(&plan.new_binary, &snapshot, stop)?;
+        let inbox = OrderInbox::new(&self.path, &self.begin.id);
+        let decisions = loop {
+            if self.state.was_stopped {
+                break replay_snapshot(&plan.new_binary, &snapshot, stop)?;
+            }
+            let replayed = inbox.run_until_order(stop, &|ends| {
+                replay_snapshot(&plan.new_binary, &snapshot, ends)
+            });
+            if self.look_before_stop(stop)? {
+                return Ok(None);
+            }
+            match replayed {
+                // The order that ended it was withdrawn.
+                Err(ExchangeError::Interrupted(_)) => {}
+                replayed => break replayed?,
+            }
+        };
         self.journal.record_entry(&CanaryEntry::Replayed {
             snapshot: snapshot.clone(),
             decisions,
         })?;
         self.state.replayed = Some((snapshot.clone(), decisions));
-        Ok((snapshot, decisions))
+        Ok(Some((snapshot, decisions)))
     }
 
     fn enter_step(&mut self, phase: TakeOverStep) -> Result<(), CanaryError> {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use ark_model::ids::Millis;
 
+use crate::canary::analysis::Counts;
+use crate::canary::journal::TakeOverStep;
 use crate::canary::orders::{CanaryOrder, SentOrder};
 use crate::canary::plan::{Baseline, BaselineSource, HealthBounds};
 use crate::fixtures::build_client;
@@ -56,6 +58,7 @@ fn build_begin(dir: &Path) -> CanaryStart {
         },
         began_at: Millis(1),
         quarantines: None,
+        counts: None,
         weights: BTreeMap::from([("canary".to_owned(), 0), ("stable".to_owned(), 100)]),
         stable_build: None,
         front_started: 1.0,
@@ -122,11 +125,162 @@ fn what_an_order_asks_for_is_in_the_journal_when_it_is_obeyed() {
     assert_eq!(obey(CanaryOrder::Promote).promoting, Some(100));
     // It holds when the share is given again, and is no word for another one.
     let mut state = read();
-    state.set_share(100);
+    state.set_share(100, None);
     assert_eq!(state.promoting, Some(100));
+    // A pause that comes after it takes it back.
+    let state = obey(CanaryOrder::Pause);
+    assert!(state.paused && state.promoting.is_none());
     let state = obey(CanaryOrder::Abort);
     assert_eq!(state.tripwire, Some(Tripwire::Aborted));
     assert_eq!(state.going_back.as_deref(), Some(ENDED));
+}
+
+#[test]
+fn what_was_counted_before_a_share_outlives_a_kill_and_a_journal_without_it_is_read() {
+    let counts = |different| Counts {
+        different: Some(different),
+        ..Counts::default()
+    };
+    let begun = |counted| {
+        let mut begin = build_begin(Path::new("/"));
+        begin.counts = counted;
+        CanaryEntry::Started(Box::new(begin))
+    };
+    let (counted, share) = (CanaryEntry::Counted, CanaryEntry::Share);
+    type Case = (Vec<CanaryEntry>, Option<Counts>, u32, Option<Counts>);
+    let cases: [Case; 5] = [
+        // Of an earlier version.
+        (vec![begun(None), share(10)], None, 10, None),
+        (vec![begun(Some(counts(1)))], Some(counts(1)), 0, None),
+        (
+            vec![begun(Some(counts(1))), counted(counts(1)), share(10)],
+            Some(counts(1)),
+            10,
+            Some(counts(1)),
+        ),
+        // The share of an entry is not given: the one before is measured again, with its own.
+        (
+            vec![
+                begun(Some(counts(1))),
+                counted(counts(1)),
+                share(10),
+                counted(counts(2)),
+            ],
+            Some(counts(1)),
+            10,
+            Some(counts(1)),
+        ),
+        (
+            vec![
+                begun(Some(counts(1))),
+                counted(counts(1)),
+                share(10),
+                counted(counts(2)),
+                share(25),
+            ],
+            Some(counts(1)),
+            25,
+            Some(counts(2)),
+        ),
+    ];
+    for (entries, at_start, share_pct, at_share) in cases {
+        // As a journal has them.
+        let text = serde_json::to_string(&entries).unwrap();
+        let entries: Vec<CanaryEntry> = serde_json::from_str(&text).unwrap();
+        let (begin, state) = read_entries(&entries).unwrap();
+        assert_eq!(begin.counts, at_start, "{text}");
+        assert_eq!(
+            (state.share_pct, state.counted),
+            (share_pct, at_share),
+            "{text}"
+        );
+    }
+    // An earlier version writes no such field at all.
+    let mut begin = serde_json::to_value(build_begin(Path::new("/"))).unwrap();
+    begin.as_object_mut().unwrap().remove("counts").unwrap();
+    let begin: CanaryStart = serde_json::from_value(begin).unwrap();
+    assert_eq!(begin.counts, None);
+}
+
+#[test]
+fn an_order_of_the_last_check_is_obeyed_before_the_step_ends() {
+    for (order, is_kept) in [
+        (CanaryOrder::Pause, Some(true)),
+        (CanaryOrder::Promote, Some(false)),
+        (CanaryOrder::Resume, Some(false)),
+        (CanaryOrder::Abort, None),
+    ] {
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+        let path = dir.path().join("canary.journal");
+        write_journal(&client, &path, build_begin(dir.path()));
+        let mut tell = |_: &str, _: Value| {};
+        let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+        let inbox = OrderInbox::new(&path, "canary-1");
+        // The step ends by an operator's word, which a later pause takes back.
+        let mut times = StepTimes {
+            started: Instant::now(),
+            promoted: true,
+        };
+        let sent = SentOrder::new(&path, "canary-1", order);
+        assert!(sent.place_order().unwrap());
+        let looked = canary.look_at_step_end(&inbox, &mut times, &AtomicBool::new(false));
+        match (looked, is_kept) {
+            (Ok(found), Some(expected)) => assert_eq!(found, expected, "{order:?}"),
+            (Err(Stop::Back(tripwire, _)), None) => assert_eq!(tripwire, Tripwire::Aborted),
+            _ => panic!("{order:?}"),
+        }
+        assert!(sent.is_obeyed(), "{order:?}");
+        let is_pause = order == CanaryOrder::Pause;
+        assert_eq!((canary.state.paused, times.promoted), (is_pause, !is_pause));
+        assert_eq!(
+            canary.state.going_back.is_some(),
+            is_kept.is_none(),
+            "{order:?}"
+        );
+    }
+}
+
+#[test]
+fn an_order_is_obeyed_before_the_host_is_stopped() {
+    for (order, is_kept) in [
+        (CanaryOrder::Pause, Some(true)),
+        (CanaryOrder::Promote, Some(false)),
+        (CanaryOrder::Resume, Some(false)),
+        (CanaryOrder::Abort, None),
+    ] {
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+        let path = dir.path().join("canary.journal");
+        write_journal(&client, &path, build_begin(dir.path()));
+        let mut tell = |_: &str, _: Value| {};
+        let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+        for phase in [TakeOverStep::Snapshot, TakeOverStep::Replay] {
+            canary
+                .journal
+                .record_entry(&CanaryEntry::TakingOver(phase))
+                .unwrap();
+            canary.state.enter_step(phase);
+        }
+        let sent = SentOrder::new(&path, "canary-1", order);
+        assert!(sent.place_order().unwrap());
+        let looked = canary.look_before_stop(&AtomicBool::new(false));
+        match (looked, is_kept) {
+            (Ok(found), Some(expected)) => assert_eq!(found, expected, "{order:?}"),
+            (Err(Stop::Back(tripwire, _)), None) => assert_eq!(tripwire, Tripwire::Aborted),
+            _ => panic!("{order:?}"),
+        }
+        assert!(sent.is_obeyed(), "{order:?}");
+        // As a run finds it that takes the canary up after a kill.
+        let state = crate::canary::read_state(&client, &path).unwrap().unwrap();
+        assert_eq!(state.paused, order == CanaryOrder::Pause, "{order:?}");
+        let take_over = (!state.paused).then_some(TakeOverStep::Replay);
+        assert_eq!(
+            (state.share_pct, state.take_over),
+            (100, take_over),
+            "{order:?}"
+        );
+        assert_eq!(state.going_back.is_some(), is_kept.is_none(), "{order:?}");
+        assert_eq!(canary.state.paused, state.paused, "{order:?}");
+    }
 }
 
 #[test]

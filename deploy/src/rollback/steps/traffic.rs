@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
 
-use crate::exchange::traffic::{list_weights, set_weights, weigh_servers};
+use crate::exchange::traffic::{list_left_out, list_weights, set_weights, weigh_servers};
 use crate::haproxy::{HaproxyClient, HaproxyError, ServerStatus};
 use crate::rollback::error::RollbackError;
 use crate::rollback::plan::TrafficPlan;
@@ -59,10 +59,15 @@ pub(super) fn return_traffic(
     }
     for share in &plan.shares {
         tell(*share);
-        let weights = weigh_servers(before, &plan.server, *share);
-        let watched = set_weights(&haproxy, &plan.backend, &weights)
+        let watched = haproxy
+            .show_servers(&plan.backend)
             .map_err(RollbackError::from)
-            .and_then(|()| watch_share(client, &haproxy, plan, (*share, &weights), stop));
+            .and_then(|servers| {
+                let left_out = list_left_out(&servers, &plan.server);
+                let weights = weigh_servers(before, &left_out, &plan.server, *share);
+                set_weights(&haproxy, &plan.backend, &weights)?;
+                watch_share(client, &haproxy, plan, (*share, &weights), stop)
+            });
         if let Err(error) = watched {
             return Err(match set_weights(&haproxy, &plan.backend, before) {
                 Ok(()) => error,

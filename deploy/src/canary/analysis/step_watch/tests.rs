@@ -1,5 +1,6 @@
 //! Each fault of a front by its tripwire, and what is none.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::fixtures::build_server;
@@ -32,6 +33,7 @@ fn build_figures(requests: u64) -> Figures {
         p95_ms: Some(20.0),
         memory_bytes: Some(1e8),
         front_started: Some(1000.0),
+        oldest_started: Some(1000.0),
         quarantined: Vec::new(),
         host_process: Some("one".to_owned()),
         owner_processes: vec!["one".to_owned(), "one".to_owned()],
@@ -39,7 +41,17 @@ fn build_figures(requests: u64) -> Figures {
             sessions: requests,
             ..build_server("canary", 10)
         },
+        others: vec![ServerStatus {
+            sessions: requests * 9,
+            ..build_server("stable", 90)
+        }],
     }
+}
+
+static BEFORE: LazyLock<BTreeMap<String, u32>> = LazyLock::new(|| weigh(0, 100));
+
+fn weigh(canary: u32, stable: u32) -> BTreeMap<String, u32> {
+    BTreeMap::from([("canary".to_owned(), canary), ("stable".to_owned(), stable)])
 }
 
 fn build_watch(limits: &HealthBounds) -> StepWatch<'_> {
@@ -50,7 +62,9 @@ fn build_watch(limits: &HealthBounds) -> StepWatch<'_> {
             denied: 100,
         },
         front_started: 1000.0,
-        first: Some(build_figures(0)),
+        first: Some(Counts::from_figures(&build_figures(0))),
+        planned: Some(weigh(10, 90)),
+        before: &BEFORE,
         last_sessions: 0,
         slow: 0,
         idle: 0,
@@ -113,11 +127,16 @@ fn each_fault_has_its_own_tripwire_and_a_good_front_none() {
         MeasurementResult::Success
     );
     type Change = fn(&mut Figures);
-    let faults: [(Tripwire, Change); 11] = [
+    let faults: [(Tripwire, Change); 14] = [
         (Tripwire::Down, |one| one.server.status = "DOWN".to_owned()),
         (Tripwire::Down, |one| one.server.connection_errors = 1),
         (Tripwire::Down, |one| one.server.redispatched = 1),
         (Tripwire::Restart, |one| one.front_started = Some(2000.0)),
+        (Tripwire::Restart, |one| one.oldest_started = Some(900.0)),
+        (Tripwire::NoWayBack, |one| {
+            one.others[0].status = "DOWN".to_owned();
+        }),
+        (Tripwire::NoWayBack, |one| one.others.clear()),
         (Tripwire::Quarantine, |one| {
             one.quarantined = vec!["kyle".to_owned()];
         }),
@@ -236,9 +255,10 @@ fn what_a_front_cannot_judge_counts_by_its_share_in_the_step() {
         let judge = |change: fn(&mut Figures, u64)| {
             let mut step = build_watch(&limits);
             let mut before = build_figures(0);
-            // What was left before the step began does not count.
+            // What was left before the canary began, or in a step before, does not count; what follows the last check of that does, whenever the
+            // share is given and whichever run of the command sees it.
             change(&mut before, 1000);
-            step.first = Some(before);
+            step.first = Some(Counts::from_figures(&before));
             let mut now = build_figures(judged);
             now.server.sessions = judged + unjudged;
             change(&mut now, 1000 + unjudged);
@@ -259,5 +279,172 @@ fn what_a_front_cannot_judge_counts_by_its_share_in_the_step() {
             let figure = format!("{unjudged} unjudged");
             assert!(unable.reason.contains(&figure), "{}", unable.reason);
         }
+    }
+}
+
+#[test]
+fn what_falls_between_two_watches_is_judged_by_the_next_one() {
+    let limits = build_bounds();
+    type Change = fn(&mut Figures);
+    let faults: [(Tripwire, Change); 4] = [
+        (Tripwire::Verdicts, |one| one.different = Some(51)),
+        (Tripwire::Unjudged, |one| one.unable = Some(50)),
+        (Tripwire::Errors, |one| one.server.server_errors = 50),
+        (Tripwire::Down, |one| one.server.connection_errors = 50),
+    ];
+    for (tripwire, change) in faults {
+        // What was there before the canary is in its first counts.
+        let mut begun = build_figures(10);
+        begun.different = Some(1);
+        let mut step = build_watch(&limits);
+        step.first = Some(Counts::from_figures(&begun));
+        let mut healthy = build_figures(100);
+        healthy.different = Some(1);
+        let good = step.judge_figures(&healthy);
+        assert_eq!(good.result, MeasurementResult::Success, "{}", good.reason);
+        // The command is killed, or the next share given, before the next check.
+        let mut faulty = build_figures(200);
+        faulty.different = Some(1);
+        change(&mut faulty);
+        for first in [begun, healthy] {
+            let mut next = build_watch(&limits);
+            next.first = Some(Counts::from_figures(&first));
+            let found = next.judge_figures(&faulty);
+            assert_eq!(
+                found.result,
+                MeasurementResult::Failure(tripwire),
+                "{}",
+                found.reason
+            );
+        }
+    }
+}
+
+#[test]
+fn an_haproxy_that_was_started_again_counts_from_nothing() {
+    let limits = build_bounds();
+    let mut step = build_watch(&limits);
+    let mut first = build_figures(1000);
+    first.server.connection_errors = 5;
+    step.first = Some(Counts::from_figures(&first));
+    step.last_sessions = 1000;
+    let mut now = build_figures(1100);
+    now.server.sessions = 100;
+    let good = step.judge_figures(&now);
+    assert_ne!(
+        good.result,
+        MeasurementResult::Failure(Tripwire::Down),
+        "{}",
+        good.reason
+    );
+    now.server.sessions = 200;
+    now.server.connection_errors = 1;
+    let lost = step.judge_figures(&now);
+    assert_eq!(lost.result, MeasurementResult::Failure(Tripwire::Down));
+}
+
+#[test]
+fn weights_that_were_not_given_are_inconclusive() {
+    let limits = build_bounds();
+    type Change = fn(&mut Figures);
+    let cases: [(Change, Option<&str>); 6] = [
+        (|_| {}, None),
+        (|one| one.server.weight = 1, Some("canary has the weight 1")),
+        (
+            |one| one.others[0].weight = 256,
+            Some("stable has the weight 256"),
+        ),
+        (
+            |one| one.others.push(build_server("new", 50)),
+            Some("new has the weight 50, and was given 0"),
+        ),
+        // Servers that get no request by their weight.
+        (|one| one.others.push(build_server("new", 0)), None),
+        (
+            |one| {
+                let mut down = build_server("new", 50);
+                down.status = "DOWN".to_owned();
+                one.others.push(down);
+            },
+            None,
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut figures = build_figures(100);
+        change(&mut figures);
+        let found = build_watch(&limits).judge_figures(&figures);
+        match expected {
+            None => assert_eq!(found.result, MeasurementResult::Success, "{}", found.reason),
+            Some(expected) => {
+                assert_eq!(found.result, MeasurementResult::Inconclusive);
+                assert!(found.reason.contains(expected), "{}", found.reason);
+            }
+        }
+        // Those of an operator are nobody's plan.
+        let mut step = build_watch(&limits);
+        step.planned = None;
+        assert_eq!(
+            step.judge_figures(&figures).result,
+            MeasurementResult::Success
+        );
+    }
+}
+
+#[test]
+fn a_gap_in_the_figures_does_not_end_slow_checks_in_a_row() {
+    let limits = build_bounds();
+    let (slow, good, gap) = (Some(500.0), Some(20.0), None);
+    for (checks, is_failure) in [
+        (&[slow, slow, slow][..], true),
+        (&[slow, gap, slow, gap, slow], true),
+        (&[gap, slow, slow, gap], false),
+        (&[slow, slow, good, slow, slow], false),
+        (&[gap, gap, gap, gap], false),
+    ] {
+        let mut step = build_watch(&limits);
+        let mut results = (1_u64..).zip(checks).map(|(number, p95)| {
+            let mut figures = build_figures(number * 100);
+            figures.p95_ms = *p95;
+            step.judge_figures(&figures).result
+        });
+        let failure = MeasurementResult::Failure(Tripwire::Latency);
+        assert_eq!(results.any(|one| one == failure), is_failure, "{checks:?}");
+    }
+}
+
+#[test]
+fn errors_that_the_other_servers_have_as_well_are_not_the_fault_of_the_front() {
+    let limits = build_bounds();
+    let (good, unclear) = (MeasurementResult::Success, MeasurementResult::Inconclusive);
+    let fault = MeasurementResult::Failure(Tripwire::Errors);
+    // Of 100 requests of the front, and of 900 of the others.
+    for (own, others, expected) in [
+        (0, 0, good),
+        (2, 0, good),
+        (3, 0, fault),
+        // As many as elsewhere, within what may fail in any case.
+        (10, 90, unclear),
+        (11, 90, unclear),
+        (12, 90, fault),
+        (100, 900, unclear),
+        (100, 450, fault),
+        // The others alone.
+        (0, 900, good),
+        // Too few to say something of the others.
+        (3, 2, fault),
+    ] {
+        let mut figures = build_figures(100);
+        figures.server.server_errors = own;
+        figures.others[0].server_errors = others;
+        let found = build_watch(&limits).judge_figures(&figures);
+        assert_eq!(found.result, expected, "{own} {others}: {}", found.reason);
+        // What the others had before the step excuses nothing.
+        let mut before = build_figures(0);
+        before.others[0].server_errors = others;
+        let mut step = build_watch(&limits);
+        step.first = Some(Counts::from_figures(&before));
+        let alone = step.judge_figures(&figures);
+        let expected = if own < 3 { good } else { fault };
+        assert_eq!(alone.result, expected, "{own} {others}: {}", alone.reason);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Child;
 
-use ark_tests::wait_until;
+use ark_tests::{Client, wait_until};
 use serde_json::{Value, json};
 
 use super::stage::{CanaryFixture, is_ready, script, sh, wait_report};
@@ -229,4 +229,36 @@ fn a_canary_whose_command_was_killed_goes_on_or_is_undone() {
     // Nothing is left to go on with.
     let status = stage.run_verb("status");
     assert!(status["host"].is_null(), "{status:#}");
+}
+
+#[test]
+fn a_decision_that_is_judged_otherwise_while_no_command_runs_is_a_tripwire_of_the_next_run() {
+    let stage = CanaryFixture::start("", "");
+    let front = stage.canary.as_ref().expect("a front");
+    let different = || {
+        let shown = Client::of_telemetry(front).get("/verdicts").1;
+        shown["verdicts"]["different"].as_u64().expect("a count")
+    };
+    let ((), decided) = stage.under_load(|| {
+        let mut canary = stage.spawn_canary(&["--shares", "25,100", "--step", "600"]);
+        wait_until("it is healthy", || {
+            let checks = stage.checks();
+            checks.iter().any(|check| check.contains(" 25 % success "))
+        });
+        canary.kill().expect("SIGKILL");
+        canary.wait().expect("its end");
+        assert_eq!(different(), 0);
+        // HAProxy gives the front its share on.
+        stage.set_fault("denies");
+        wait_until("a decision is judged otherwise", || different() > 0);
+        stage.set_fault("");
+        // The next run begins when it is over.
+        stage.wait_counted();
+        let report = wait_report(stage.spawn_resume());
+        assert_eq!(report["promoted"], false, "{report:#}");
+        assert_eq!(report["tripwire"], "verdicts", "{report:#}");
+        assert_eq!(report["share_pct"], 25, "{report:#}");
+    });
+    stage.assert_weights(100, 0);
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
 }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use ark_tests::{Client, FAULT_VARIABLE, ark_program, newer_program, run_ark, wait_until};
 use serde_json::{Value, json};
 
-use super::stage::{CanaryFixture, script};
+use super::stage::{CanaryFixture, script, wait_report};
 
 #[test]
 fn a_good_version_gets_all_requests_and_the_data_and_no_request_fails() {
@@ -257,4 +257,56 @@ fn the_released_program_has_no_fault_of_the_tests() {
     };
     assert_eq!(signs_in(newer_program()), signs, "that of the tests");
     assert_eq!(signs_in(ark_program()), [""; 0]);
+}
+
+#[test]
+fn an_order_that_comes_in_the_replay_is_obeyed_before_the_host_is_stopped() {
+    let stage = CanaryFixture::start("", "");
+    let texts = stage.take_over_options();
+    let mut options: Vec<&str> = texts.iter().map(String::as_str).collect();
+    options.extend(["--shares", "100"]);
+    let program = stage.dir.path().join("new-ark");
+    let text = std::fs::read_to_string(&program).expect("a file");
+    let begun = stage.dir.path().join("replay.begun");
+    // The first replay does not end by itself.
+    let hanging = format!(
+        "\nif [ \"$1\" = audit ] && [ ! -e {begun} ]; then : >{begun}; exec sleep 3600; fi\nexec ",
+        begun = begun.display()
+    );
+    let hanging = text.replacen("\nexec ", &hanging, 1);
+    assert_ne!(hanging, text);
+    std::fs::write(&program, hanging).expect("a file");
+    let ((), decided) = stage.under_load(|| {
+        let canary = stage.spawn_canary(&options);
+        wait_until("the replay has begun", || begun.exists());
+        let (taken, errors) = stage.ask("abort");
+        assert!(taken, "{errors}");
+        let report = wait_report(canary);
+        assert_eq!(report["promoted"], false, "{report:#}");
+        assert_eq!(report["tripwire"], "aborted", "{report:#}");
+        stage.assert_weights(100, 0);
+        assert_eq!(stage.serving(), "stable");
+        // A pause keeps the share, which is checked on; the take-over begins anew after it.
+        std::fs::remove_file(&begun).expect("a file");
+        let canary = stage.spawn_canary(&options);
+        wait_until("the replay has begun", || begun.exists());
+        let (taken, errors) = stage.ask("pause");
+        assert!(taken, "{errors}");
+        wait_until("it is checked in the pause", || {
+            stage.count_paused_checks() > 1
+        });
+        let host = stage.run_verb("status")["host"].clone();
+        assert_eq!(host["share_pct"], 100, "{host:#}");
+        assert_eq!(host["paused"], true, "{host:#}");
+        assert!(host["take_over"].is_null(), "{host:#}");
+        assert_eq!(stage.serving(), "stable");
+        let (taken, errors) = stage.ask("resume");
+        assert!(taken, "{errors}");
+        let report = wait_report(canary);
+        assert_eq!(report["promoted"], true, "{report:#}");
+    });
+    stage.assert_weights(0, 256);
+    assert_eq!(stage.serving(), "new");
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
+    stage.assert_chain();
 }

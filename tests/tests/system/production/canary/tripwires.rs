@@ -128,6 +128,60 @@ fn a_version_that_is_started_again_goes_back_for_that_reason() {
     assert_eq!(stage.recorded(), decided, "each once, and none lost");
 }
 
+#[test]
+fn a_canary_with_other_weights_is_no_success_and_one_without_a_way_back_keeps_its_requests() {
+    let stage = CanaryFixture::start("", "");
+    let is_last = |words: &[&str]| {
+        let checks = stage.checks();
+        let last = checks.last();
+        last.is_some_and(|check| words.iter().all(|word| check.contains(word)))
+    };
+    let ((), decided) = stage.under_load(|| {
+        let mut canary = stage.spawn_canary(&LONG);
+        wait_until("it is healthy", || is_last(&[" 10 % success "]));
+        // Somebody gives it half of the requests.
+        let weigh = |server| stage.haproxy.weight(server);
+        let given = [("stable", weigh("stable")), ("canary", weigh("canary"))];
+        stage
+            .haproxy
+            .set_weights(&[("stable", 100), ("canary", 100)]);
+        wait_until("the share is not that of the step", || {
+            is_last(&[" 10 % inconclusive ", "something else changes the weights"])
+        });
+        stage.haproxy.set_weights(&given);
+        wait_until("it is healthy again", || is_last(&[" 10 % success "]));
+        // It is the only one that is up: without its weight nobody would answer.
+        let answer = stage.haproxy.ask("set server ark/stable state maint");
+        assert_eq!(answer.trim(), "", "{answer}");
+        let ended = canary.wait().expect("its end");
+        assert!(!ended.success());
+        assert!(weigh("canary") > 0);
+        let host = stage.run_verb("status")["host"].clone();
+        assert_eq!(host["tripwire"], "no-way-back", "{host:#}");
+        let answer = stage.haproxy.ask("set server ark/stable state ready");
+        assert_eq!(answer.trim(), "", "{answer}");
+        let report = stage.run_verb("abort");
+        assert_eq!(report["promoted"], false, "{report:#}");
+        assert_eq!(report["tripwire"], "no-way-back", "{report:#}");
+    });
+    stage.assert_weights(100, 0);
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
+    // A selection of both fronts says nothing of one of them.
+    for (series, expected) in [
+        ("job=~\"ark-front.*\"", "also for --stable-series"),
+        ("job=~\"ark|ark-front-canary\"", "of 2 series"),
+    ] {
+        let mut command = stage.start_command(&["--canary-series", series]);
+        let output = command.output().expect("ark starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        for part in ["--canary-series", expected] {
+            assert!(errors.contains(part), "{errors}");
+        }
+        stage.assert_weights(100, 0);
+    }
+}
+
 /// Starts a canary that must be refused. Returns the error.
 fn refuse_start(stage: &CanaryFixture, options: &[&str]) -> String {
     let output = Command::new(ark_program())
