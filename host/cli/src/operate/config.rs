@@ -80,7 +80,7 @@ fn check_configuration(host: &HostArgs, json: bool) -> anyhow::Result<ExitCode> 
     } else if !is_refused {
         print_line!(
             "the configuration is in order: {}, data in {}, listening on {}",
-            describe_file(host.config.as_deref()),
+            describe_file(host.files.config.as_deref()),
             config.store.dir.display(),
             config.listen
         );

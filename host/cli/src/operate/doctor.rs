@@ -295,7 +295,7 @@ fn describe_checks(
     show: &mut dyn FnMut(&str),
 ) -> String {
     let options = CheckOptions {
-        config: host.config.clone(),
+        config: host.files.config.clone(),
         overrides: host.overrides(),
         env_file,
         prometheus: None,
