@@ -11,6 +11,16 @@ pub fn checkout_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
+/// Returns the text of a file of this checkout.
+///
+/// # Panics
+/// It cannot be read.
+#[must_use]
+pub fn read_checkout_file(path: &str) -> String {
+    let path = checkout_path(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 /// Returns the path of a file that the build makes.
 ///
 /// # Panics
