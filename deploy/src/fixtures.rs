@@ -6,10 +6,15 @@ use std::time::Duration;
 use ark_client::{Endpoint, HostClient};
 use ark_model::ids::{AuditId, Millis};
 use ark_store::{AuditEntry, AuditKind, Store, StoreConfig, Unit};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::exchange::HostControl;
+use crate::exclusion::ExchangeKind;
 use crate::haproxy::ServerStatus;
+use crate::journal::Journal;
 use crate::rollback::RollbackPlan;
+use crate::synthetic::SyntheticOptions;
 
 /// A client of a host that nobody asks.
 pub(crate) fn build_client() -> HostClient {
@@ -19,6 +24,31 @@ pub(crate) fn build_client() -> HostClient {
         ca: None,
     };
     HostClient::new(&endpoint).unwrap()
+}
+
+/// Writes a journal of the client's host with these entries, as a command leaves it that has ended.
+pub(crate) fn write_journal(
+    client: &HostClient,
+    kind: ExchangeKind,
+    path: &Path,
+    entries: &[impl Serialize],
+) {
+    let (mut journal, _) = Journal::open::<Value>(path, &kind.owner_for(client)).unwrap();
+    for entry in entries {
+        journal.record_entry(entry).unwrap();
+    }
+}
+
+/// A load of 40 ticks, each fifth with a violation.
+pub(crate) fn build_synthetic() -> SyntheticOptions {
+    SyntheticOptions {
+        agent: "synthetic".to_owned(),
+        topic: "synthetic.tick".to_owned(),
+        duration: Duration::from_secs(80),
+        hz: 0.5,
+        violation_every: 5,
+        journal: "journal".into(),
+    }
 }
 
 /// A rollback in a directory, to a program that is not there, so that none can begin.

@@ -3,12 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 use crate::encoding::sha256;
 
 /// Returns the path of a file of this checkout.
 #[must_use]
 pub fn checkout_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// Returns the text of a file of this checkout.
+///
+/// # Panics
+/// It cannot be read.
+#[must_use]
+pub fn read_checkout_file(path: &str) -> String {
+    let path = checkout_path(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Returns the path of a file that the build makes.
@@ -56,6 +68,19 @@ pub fn run_ark(args: &[&str]) -> Output {
         .args(args)
         .output()
         .expect("ark starts")
+}
+
+/// Judges every recorded decision of a data directory again, all of which must come out the same. Returns the report.
+///
+/// # Panics
+/// One comes out differently, or cannot be judged.
+#[must_use]
+pub fn replay_decisions(data: &Path) -> Value {
+    let data = data.display().to_string();
+    let output = run_ark(&["audit", "replay", "--json", "--data-dir", &data]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert!(output.status.success(), "{report}");
+    report
 }
 
 /// Returns the directory of the example agents.

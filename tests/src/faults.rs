@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::host::{Host, TestDir};
+
 /// The library. What it does is said by the environment of the process:
 /// * syncs wait while the file exists that `SYNC_STALL_FILE` names, and then fail if the one exists that `SYNC_FAIL_FILE` names;
 /// * each sync takes `SYNC_DELAY_MS` longer;
@@ -84,6 +86,25 @@ pub fn build_fault_library(dir: &Path) -> PathBuf {
         String::from_utf8_lossy(&built.stderr)
     );
     library
+}
+
+/// Starts a host in a directory, each of whose syncs takes so many milliseconds longer.
+///
+/// # Panics
+/// There is no C compiler, or the host does not become ready.
+#[must_use]
+pub fn start_on_slow_disk(dir: &TestDir, delay_ms: u32) -> Host {
+    let library = build_fault_library(dir.path());
+    let config = dir.config();
+    Host::try_start_with(
+        &dir.data(),
+        &["--config", config.to_str().expect("UTF-8")],
+        &[
+            ("LD_PRELOAD", library.to_str().expect("UTF-8")),
+            ("SYNC_DELAY_MS", &delay_ms.to_string()),
+        ],
+    )
+    .expect("a host")
 }
 
 /// Where Debian's package `faketime` puts the library for programs with threads.

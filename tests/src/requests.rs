@@ -33,6 +33,34 @@ pub fn post_signal(client: &mut Client, topic: &str, payload: &Value) -> Value {
     answer
 }
 
+/// Sends a tick of the market, which the host must queue. Returns the id of its trace.
+///
+/// # Panics
+/// The host does not.
+pub fn post_tick(client: &mut Client, price: f64) -> String {
+    let payload = json!({"symbol": "BTC-USD", "price": price, "volume": 12, "at": 1_795_165_200});
+    let (status, answer) = client.post(
+        "/v1/signals",
+        &json!({"topic": "market.tick", "payload": payload}),
+    );
+    assert_eq!(status, 202, "{answer}");
+    answer["trace_id"].as_str().expect("a trace").to_owned()
+}
+
+/// Puts an agent into quarantine and restores it at once. Nothing is in quarantine then.
+///
+/// # Panics
+/// The host refuses one of the two, or something is in quarantine.
+pub fn quarantine_and_restore(client: &mut Client, agent: &str) {
+    for order in ["quarantine", "restore"] {
+        let path = format!("/v1/agents/{agent}/{order}");
+        let (status, answer) = client.post(&path, &json!({"reason": "a test"}));
+        assert_eq!(status, 200, "{answer}");
+    }
+    let (_, status) = client.get("/v1/watchdog");
+    assert_eq!(status["quarantines"], json!([]), "{status}");
+}
+
 /// Waits until a trace holds what a test looks for, and returns it.
 ///
 /// # Panics

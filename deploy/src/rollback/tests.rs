@@ -9,8 +9,7 @@ use ark_model::ids::Millis;
 use crate::canary::read_state;
 use crate::exchange::HostClients;
 use crate::exclusion::ExchangeKind;
-use crate::fixtures::{build_client, build_rollback};
-use crate::journal::Journal;
+use crate::fixtures::{build_client, build_rollback, write_journal};
 use crate::validate::reserve_validation;
 
 use super::journal::{PastStep, RollbackEntry, RollbackStart};
@@ -84,13 +83,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
     for (number, (entries, wanted, expected)) in entries_and_ends.into_iter().enumerate() {
         let path = dir.path().join(format!("journal-{number}"));
         let client = build_client();
-        let (mut journal, _) =
-            Journal::open::<RollbackEntry>(&path, &ExchangeKind::Rollback.owner_for(&client))
-                .unwrap();
-        for entry in &entries {
-            journal.record_entry(entry).unwrap();
-        }
-        drop(journal);
+        write_journal(&client, ExchangeKind::Rollback, &path, &entries);
         let before = std::fs::read(&path).unwrap();
         let mut told = Vec::new();
         let mut tell = |what: &str, said: serde_json::Value| {

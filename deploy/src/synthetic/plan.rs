@@ -91,18 +91,13 @@ impl<'a> Plan<'a> {
 
 #[cfg(test)]
 mod tests {
+    use crate::fixtures::build_synthetic;
+
     use super::*;
 
     #[test]
     fn violations_come_in_their_proportion_and_each_in_its_turn() {
-        let options = SyntheticOptions {
-            agent: "synthetic".to_owned(),
-            topic: "synthetic.tick".to_owned(),
-            duration: Duration::from_secs(80),
-            hz: 0.5,
-            violation_every: 5,
-            journal: "journal".into(),
-        };
+        let options = build_synthetic();
         let plan = Plan::new(&options);
         assert_eq!(plan.count_ticks(), 40);
         assert_eq!(plan.due_after(3), Duration::from_secs(6));

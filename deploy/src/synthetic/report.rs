@@ -325,6 +325,8 @@ fn find_rate(sent: usize, sending: Duration) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use crate::fixtures::build_synthetic;
+
     use super::*;
 
     #[test]
@@ -416,14 +418,7 @@ mod tests {
 
     #[test]
     fn a_run_without_violations_proves_no_outcomes() {
-        let options = SyntheticOptions {
-            agent: "synthetic".to_owned(),
-            topic: "synthetic.tick".to_owned(),
-            duration: Duration::from_secs(80),
-            hz: 0.5,
-            violation_every: 5,
-            journal: "journal".into(),
-        };
+        let options = build_synthetic();
         for (injected, is_proved) in [(0, false), (1, true)] {
             let observed = Observations {
                 lateness: vec![Duration::ZERO; 10],

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::exchange::{HostClients, HostControl};
 use crate::exclusion::ExchangeKind;
-use crate::fixtures::build_client;
-use crate::journal::Journal;
+use crate::fixtures::{build_client, write_journal};
 
 use super::journal::{UpgradeEntry, UpgradePlan, UpgradeStart};
 use super::{Upgrade, UpgradeError, UpgradeStep};
@@ -83,13 +82,7 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
     for (number, (entries, wanted, expected)) in entries_and_ends.into_iter().enumerate() {
         let path = dir.path().join(format!("journal-{number}"));
         let client = build_client();
-        let (mut journal, _) =
-            Journal::open::<UpgradeEntry>(&path, &ExchangeKind::Upgrade.owner_for(&client))
-                .unwrap();
-        for entry in &entries {
-            journal.record_entry(entry).unwrap();
-        }
-        drop(journal);
+        write_journal(&client, ExchangeKind::Upgrade, &path, &entries);
         let before = std::fs::read(&path).unwrap();
         let mut told = Vec::new();
         let mut tell = |what: &str, said: serde_json::Value| {
@@ -147,9 +140,6 @@ fn a_new_version_is_known_by_what_its_program_holds() {
         write("ark-2", holds_now);
         let path = dir.path().join(format!("journal-{number}"));
         let client = build_client();
-        let (mut journal, _) =
-            Journal::open::<UpgradeEntry>(&path, &ExchangeKind::Upgrade.owner_for(&client))
-                .unwrap();
         let started = UpgradeStart {
             id: "u1".to_owned(),
             began_at: None,
@@ -157,10 +147,8 @@ fn a_new_version_is_known_by_what_its_program_holds() {
             build: None,
             plan: build_plan(dir.path(), &begun),
         };
-        journal
-            .record_entry(&UpgradeEntry::Started(Box::new(started)))
-            .unwrap();
-        drop(journal);
+        let begun_before = [UpgradeEntry::Started(Box::new(started))];
+        write_journal(&client, ExchangeKind::Upgrade, &path, &begun_before);
         let clients = HostClients {
             client: &client,
             submitter: &client,

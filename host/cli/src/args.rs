@@ -12,16 +12,42 @@ use ark_host::telemetry::TelemetryListen;
 use ark_model::ids::Name;
 use clap::Args;
 
-/// How the host is configured. Flags come before the environment (`ARK_DATA_DIR`, `ARK_CAPACITY_WORKERS` and so on for every key), the
-/// environment before ark.toml.
+/// The files from which a process of the host reads its configuration.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct HostArgs {
+pub(crate) struct ConfigFileArgs {
     /// The configuration file [default: `ark.toml` in the working directory, if there is one].
     #[arg(long, env = "ARK_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// A file of environment variables, one NAME=value a line. A variable that the environment has already comes before it.
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
+}
+
+impl ConfigFileArgs {
+    /// As [`enter_env_file`], with the file that `--env-file` names.
+    ///
+    /// # Errors
+    /// As [`enter_env_file`].
+    pub(crate) fn enter_env_file(&self) -> anyhow::Result<Option<Result<EnvFile, EnvFileError>>> {
+        enter_env_file(self.env_file.as_deref())
+    }
+
+    /// As [`ConfigFileArgs::enter_env_file`], for commands that need the file.
+    ///
+    /// # Errors
+    /// The file is refused, or the program cannot be executed.
+    pub(crate) fn require_env_file(&self) -> anyhow::Result<()> {
+        self.enter_env_file()?.transpose()?;
+        Ok(())
+    }
+}
+
+/// How the host is configured. Flags come before the environment (`ARK_DATA_DIR`, `ARK_CAPACITY_WORKERS` and so on for every key), the
+/// environment before ark.toml.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HostArgs {
+    #[command(flatten)]
+    pub(crate) files: ConfigFileArgs,
     /// The directory in which the host keeps its data [default: ark-data].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -60,31 +86,17 @@ impl HostArgs {
         }
     }
 
-    /// As [`enter_env_file`], with the file that `--env-file` names.
-    ///
-    /// # Errors
-    /// As [`enter_env_file`].
-    pub(crate) fn enter_env_file(&self) -> anyhow::Result<Option<Result<EnvFile, EnvFileError>>> {
-        enter_env_file(self.env_file.as_deref())
-    }
-
-    /// As [`HostArgs::enter_env_file`], for commands that need the file.
-    ///
-    /// # Errors
-    /// The file is refused, or the program cannot be executed.
-    pub(crate) fn require_env_file(&self) -> anyhow::Result<()> {
-        self.enter_env_file()?.transpose()?;
-        Ok(())
-    }
-
     /// Reads and checks the whole configuration.
     pub(crate) fn read_config(&self) -> anyhow::Result<Config> {
-        Ok(Config::read(self.config.as_deref(), &self.overrides())?)
+        Ok(Config::read(
+            self.files.config.as_deref(),
+            &self.overrides(),
+        )?)
     }
 
     /// As [`HostArgs::read_config`], without the key that encrypts secrets.
     pub(crate) fn read_config_without_key(&self) -> anyhow::Result<Config> {
-        let layers = Layers::read(self.config.as_deref(), &self.overrides())?;
+        let layers = Layers::read(self.files.config.as_deref(), &self.overrides())?;
         Ok(Config::from_layers(&layers)?)
     }
 }

@@ -9,7 +9,7 @@ use crate::canary::analysis::Counts;
 use crate::canary::journal::TakeOverStep;
 use crate::canary::orders::{CanaryOrder, SentOrder};
 use crate::canary::plan::{Baseline, BaselineSource, HealthBounds};
-use crate::fixtures::build_client;
+use crate::fixtures::{build_client, write_journal};
 
 use super::steps::{ENDED, StepTimes};
 use super::*;
@@ -66,19 +66,17 @@ fn build_begin(dir: &Path) -> CanaryStart {
 }
 
 /// Writes the journal of a canary that has a share, and whose command was killed.
-fn write_journal(client: &HostClient, path: &Path, begin: CanaryStart) {
-    let owner = ExchangeKind::Canary.owner_for(client);
-    let (mut journal, _) = Journal::open::<CanaryEntry>(path, &owner).unwrap();
+fn write_begun(client: &HostClient, path: &Path, begin: CanaryStart) {
     let begun = CanaryEntry::Started(Box::new(begin));
-    journal.record_entry(&begun).unwrap();
-    journal.record_entry(&CanaryEntry::Share(100)).unwrap();
+    let entries = [begun, CanaryEntry::Share(100)];
+    write_journal(client, ExchangeKind::Canary, path, &entries);
 }
 
 #[test]
 fn a_resume_begins_the_time_of_a_step_anew_only_after_a_pause() {
     let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
     let path = dir.path().join("canary.journal");
-    write_journal(&client, &path, build_begin(dir.path()));
+    write_begun(&client, &path, build_begin(dir.path()));
     let mut told = Vec::new();
     let mut tell = |step: &str, detail: Value| told.push(format!("{step}: {detail}"));
     let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
@@ -105,7 +103,7 @@ fn a_resume_begins_the_time_of_a_step_anew_only_after_a_pause() {
 fn what_an_order_asks_for_is_in_the_journal_when_it_is_obeyed() {
     let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
     let path = dir.path().join("canary.journal");
-    write_journal(&client, &path, build_begin(dir.path()));
+    write_begun(&client, &path, build_begin(dir.path()));
     let read = || crate::canary::read_state(&client, &path).unwrap().unwrap();
     let mut tell = |_: &str, _: Value| {};
     let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
@@ -287,7 +285,7 @@ fn an_order_is_obeyed_before_the_host_is_stopped() {
 fn a_run_that_takes_a_canary_up_obeys_an_abort_that_waits() {
     let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
     let path = dir.path().join("canary.journal");
-    write_journal(&client, &path, build_begin(dir.path()));
+    write_begun(&client, &path, build_begin(dir.path()));
     let abort = SentOrder::new(&path, "canary-1", CanaryOrder::Abort);
     assert!(abort.place_order().unwrap());
     let mut tell = |_: &str, _: Value| {};
@@ -304,7 +302,7 @@ fn a_run_that_takes_a_canary_up_obeys_an_abort_that_waits() {
 fn a_canary_whose_haproxy_is_away_is_left_to_a_rollback_and_says_so() {
     let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
     let path = dir.path().join("canary.journal");
-    write_journal(&client, &path, build_begin(dir.path()));
+    write_begun(&client, &path, build_begin(dir.path()));
     let mut tell = |_: &str, _: Value| {};
     let canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
     let left = canary.leave_to_rollback(&AtomicBool::new(false)).unwrap();
@@ -320,7 +318,7 @@ fn a_canary_whose_haproxy_is_away_is_left_to_a_rollback_and_says_so() {
 fn a_canary_whose_haproxy_is_away_is_ended_by_another_address_or_with_its_weights_left() {
     let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
     let path = dir.path().join("canary.journal");
-    write_journal(&client, &path, build_begin(dir.path()));
+    write_begun(&client, &path, build_begin(dir.path()));
     let stop = AtomicBool::new(false);
     let take_up = |given: &[GivenOption]| {
         let mut tell = |_: &str, _: Value| {};
@@ -346,7 +344,7 @@ fn a_canary_whose_haproxy_is_away_is_ended_by_another_address_or_with_its_weight
     let unweighed = report.unweighed.unwrap();
     assert!(unweighed.contains("canary 0, stable 100"), "{unweighed}");
     // One that gives shares needs them.
-    write_journal(&client, &path, build_begin(dir.path()));
+    write_begun(&client, &path, build_begin(dir.path()));
     let mut tell = |_: &str, _: Value| {};
     let given = [GivenOption::LeaveWeights];
     let canary = HostCanary::take_up(&client, &path, &given, &mut tell).unwrap();
@@ -358,7 +356,7 @@ fn a_canary_whose_haproxy_is_away_is_ended_by_another_address_or_with_its_weight
 fn a_canary_does_not_go_on_beside_a_rollback_that_has_begun() {
     let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
     let path = dir.path().join("canary.journal");
-    write_journal(&client, &path, build_begin(dir.path()));
+    write_begun(&client, &path, build_begin(dir.path()));
     let excluded = ExcludedJournals {
         upgrade: dir.path().join("upgrade.journal"),
         rollback: dir.path().join("rollback.journal"),
@@ -366,11 +364,8 @@ fn a_canary_does_not_go_on_beside_a_rollback_that_has_begun() {
     let mut tell = |_: &str, _: Value| {};
     let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
     canary.refuse_others(&excluded).unwrap();
-    let owner = ExchangeKind::Rollback.owner_for(&client);
-    let (mut journal, _) = Journal::open::<Value>(&excluded.rollback, &owner).unwrap();
-    let began = json!({"started": {"id": "rollback-1", "began_at": 1}});
-    journal.record_entry(&began).unwrap();
-    drop(journal);
+    let began = [json!({"started": {"id": "rollback-1", "began_at": 1}})];
+    write_journal(&client, ExchangeKind::Rollback, &excluded.rollback, &began);
     let refused = canary.refuse_others(&excluded).unwrap_err().to_string();
     assert!(refused.contains("rollback-1 (`ark rollback`)"), "{refused}");
     let stop = AtomicBool::new(false);

@@ -39,8 +39,8 @@ pub(crate) fn run_command(command: ConfigCommand) -> anyhow::Result<ExitCode> {
     match command {
         ConfigCommand::Check { host, json } => return check_configuration(&host, json),
         ConfigCommand::Show { host, json } => {
-            host.require_env_file()?;
-            let layers = Layers::read(host.config.as_deref(), &host.overrides())?;
+            host.files.require_env_file()?;
+            let layers = Layers::read(host.files.config.as_deref(), &host.overrides())?;
             // A configuration that would be refused is never in force.
             Config::from_layers(&layers)?;
             let lines = layers.lines();
@@ -60,12 +60,12 @@ pub(crate) fn run_command(command: ConfigCommand) -> anyhow::Result<ExitCode> {
 
 /// Makes the checks of `ark check` that need nothing but the configuration and the files that it names.
 fn check_configuration(host: &HostArgs, json: bool) -> anyhow::Result<ExitCode> {
-    host.require_env_file()?;
+    host.files.require_env_file()?;
     let config = host.read_config_without_key()?;
     let options = CheckOptions {
-        config: host.config.clone(),
+        config: host.files.config.clone(),
         overrides: host.overrides(),
-        env_file: host.enter_env_file()?,
+        env_file: host.files.enter_env_file()?,
         prometheus: None,
         snapshots: None,
     };
@@ -80,7 +80,7 @@ fn check_configuration(host: &HostArgs, json: bool) -> anyhow::Result<ExitCode> 
     } else if !is_refused {
         print_line!(
             "the configuration is in order: {}, data in {}, listening on {}",
-            describe_file(host.config.as_deref()),
+            describe_file(host.files.config.as_deref()),
             config.store.dir.display(),
             config.listen
         );

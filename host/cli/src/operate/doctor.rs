@@ -51,11 +51,11 @@ pub(crate) struct DoctorArgs {
 }
 
 pub(crate) fn run_command(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let env_file = args.host.enter_env_file()?;
+    let env_file = args.host.files.enter_env_file()?;
     // The reader of the report is elsewhere.
     print_in_utc();
     let now = Millis::now();
-    let layers = Layers::read(args.host.config.as_deref(), &args.host.overrides());
+    let layers = Layers::read(args.host.files.config.as_deref(), &args.host.overrides());
     let config = match &layers {
         Ok(layers) => Config::from_layers(layers).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -295,7 +295,7 @@ fn describe_checks(
     show: &mut dyn FnMut(&str),
 ) -> String {
     let options = CheckOptions {
-        config: host.config.clone(),
+        config: host.files.config.clone(),
         overrides: host.overrides(),
         env_file,
         prometheus: None,

@@ -51,9 +51,9 @@ fn make_checks(args: CheckArgs) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let env_file = args.host.enter_env_file()?;
+    let env_file = args.host.files.enter_env_file()?;
     let options = CheckOptions {
-        config: args.host.config.clone(),
+        config: args.host.files.config.clone(),
         overrides: args.host.overrides(),
         env_file,
         prometheus: args.prometheus,

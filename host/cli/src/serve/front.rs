@@ -12,7 +12,7 @@ use ark_host::telemetry::TelemetryListen;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::enter_env_file;
+use crate::args::ConfigFileArgs;
 use crate::output::{print_line, start_logging};
 
 use super::manager::{PassedListeners, tell_ready};
@@ -46,12 +46,8 @@ pub(crate) struct FrontArgs {
     /// A directory of this user alone that keeps compiled policies for the next start [default: each start compiles them].
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// The configuration file [default: `ark.toml` in the working directory, if there is one].
-    #[arg(long, env = "ARK_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// A file of environment variables, one NAME=value a line. A variable that the environment has already comes before it.
-    #[arg(long, value_name = "FILE")]
-    env_file: Option<PathBuf>,
+    #[command(flatten)]
+    files: ConfigFileArgs,
     /// Address and port on which the front takes requests; port 0: a free one [default: 127.0.0.1:8000].
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
@@ -84,13 +80,13 @@ impl FrontArgs {
             },
             ..Overrides::default()
         };
-        let layers = Layers::read(self.config.as_deref(), &overrides)?;
+        let layers = Layers::read(self.files.config.as_deref(), &overrides)?;
         Ok(Config::from_layers(&layers)?)
     }
 }
 
 pub(crate) fn run_command(args: &FrontArgs) -> anyhow::Result<ExitCode> {
-    enter_env_file(args.env_file.as_deref())?.transpose()?;
+    args.files.require_env_file()?;
     let passed = PassedListeners::from_environment()?;
     let config = args.read_config()?;
     let owner = config.front.clone().context(NO_OWNER)?;

@@ -93,7 +93,7 @@ fn build_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 pub(crate) fn run_command(args: &HostArgs) -> anyhow::Result<ExitCode> {
-    args.require_env_file()?;
+    args.files.require_env_file()?;
     let passed = PassedListeners::from_environment()?;
     let config = args.read_config()?;
     start_logging("info", config.telemetry.log_format)?;

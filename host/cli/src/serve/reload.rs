@@ -176,7 +176,7 @@ impl Reload {
 }
 
 fn read_config(args: &HostArgs) -> Result<(Layers, Config), ConfigError> {
-    let layers = Layers::read(args.config.as_deref(), &args.overrides())?;
+    let layers = Layers::read(args.files.config.as_deref(), &args.overrides())?;
     let config = Config::from_layers(&layers)?;
     Ok((layers, config))
 }

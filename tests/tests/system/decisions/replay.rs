@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ark_tests::artefacts::replay_decisions;
 use ark_tests::{Client, Host, run_ark, take_turn, trade};
 use serde_json::{Value, json};
 
@@ -137,15 +138,7 @@ fn ten_thousand_mixed_decisions_come_out_the_same() {
         "{round_trips} closes inside the wash window"
     );
     assert_eq!(host.terminate(), Some(0));
-    let output = run_ark(&[
-        "audit",
-        "replay",
-        "--json",
-        "--data-dir",
-        data.to_str().expect("UTF-8"),
-    ]);
-    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    assert!(output.status.success(), "{report}");
+    let report = replay_decisions(&data);
     assert_eq!(
         (&report["decisions"], &report["identical"]),
         (&json!(DECISIONS), &json!(DECISIONS)),

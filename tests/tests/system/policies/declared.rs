@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ark_tests::artefacts::replay_decisions;
 use ark_tests::policies::{moody_component, moody_name, put, read_policy, send, upload_of};
 use ark_tests::{Client, Host, run_ark, sha256, trade, wait_for};
 use serde_json::{Value, json};
@@ -183,14 +184,7 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
         "{decision}"
     );
     assert_eq!(host.terminate(), Some(0));
-    let output = run_ark(&[
-        "audit",
-        "replay",
-        "--json",
-        "--data-dir",
-        &data.display().to_string(),
-    ]);
-    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let report = replay_decisions(&data);
     assert_eq!(
         (&report["decisions"], &report["identical"]),
         (&json!(6), &json!(6)),
@@ -277,8 +271,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     assert_eq!(host.terminate(), Some(0));
     // Everything that judged is found in the database.
     let data_dir = data.display().to_string();
-    let output = run_ark(&["audit", "replay", "--json", "--data-dir", &data_dir]);
-    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let report = replay_decisions(&data);
     assert_eq!(
         (&report["decisions"], &report["identical"]),
         (&json!(4), &json!(4)),
@@ -349,8 +342,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let output = run_ark(&["audit", "replay", "--json", "--data-dir", &restored]);
-    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let report = replay_decisions(Path::new(&restored));
     assert_eq!(report["identical"], 4, "{report}");
     let host = Host::start(Path::new(&restored), &[]);
     assert_ne!(

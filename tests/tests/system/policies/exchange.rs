@@ -3,18 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ark_tests::artefacts::replace_once;
+use ark_tests::artefacts::{replace_once, replay_decisions};
 use ark_tests::policies::{moody_component, moody_name, put, send, upload_of};
-use ark_tests::{Client, TestDir, base64, make_token, run_ark, sha256, take_turn, trade};
+use ark_tests::{Client, TestDir, base64, make_token, sha256, take_turn, trade};
 use serde_json::{Value, json};
 
 /// Judges every recorded decision again, all of which must come out the same. Returns the report.
 pub(super) fn replay(place: &TestDir) -> Value {
-    let data = place.data().display().to_string();
-    let output = run_ark(&["audit", "replay", "--json", "--data-dir", &data]);
-    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    assert!(output.status.success(), "{report}");
-    report
+    replay_decisions(&place.data())
 }
 
 pub(super) fn propose(client: &mut Client, symbol: &str) -> Value {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ark_tests::artefacts::checkout_path;
 use ark_tests::policies::{put, read_policy};
 use ark_tests::redis::Redis;
+use ark_tests::requests::post_tick;
 use ark_tests::telemetry::{series_value, start_receiver};
 use ark_tests::{
     Client, Host, TestDir, copy_numbered, guests_dir, hostile_guests_dir, send_raw_to, take_turn,
@@ -17,16 +18,6 @@ use serde_json::{Value, json};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
-}
-
-fn tick(client: &mut Client, price: f64) -> String {
-    let payload = json!({"symbol": "BTC-USD", "price": price, "volume": 12, "at": 1_795_165_200});
-    let (status, answer) = client.post(
-        "/v1/signals",
-        &json!({"topic": "market.tick", "payload": payload}),
-    );
-    assert_eq!(status, 202, "{answer}");
-    answer["trace_id"].as_str().expect("a trace").to_owned()
 }
 
 /// A row of the text format: name, labels, value.
@@ -160,7 +151,7 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     let json_type = [("Content-Type", "application/json")];
     let put = client.request("PUT", path, &json_type, br#"{"value": 1}"#);
     assert_eq!(put.expect("an answer").0, 200);
-    tick(&mut client, 100.0);
+    post_tick(&mut client, 100.0);
     for _ in 0..5 {
         let body = json!({"topic": "chaos.go", "payload": "panic"});
         assert_eq!(client.post("/v1/signals", &body).0, 202);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::path::Path;
 
+use ark_tests::requests::post_tick;
 use ark_tests::telemetry::{series_value, start_receiver};
 use ark_tests::{Client, Host, guests_dir, hex, hostile_guests_dir, trade, wait_for, wait_until};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -11,16 +12,6 @@ use serde_json::{Value, json};
 
 fn path_text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
-}
-
-fn send_tick(client: &mut Client, price: f64) -> String {
-    let payload = json!({"symbol": "BTC-USD", "price": price, "volume": 12, "at": 1_795_165_200});
-    let (status, answer) = client.post(
-        "/v1/signals",
-        &json!({"topic": "market.tick", "payload": payload}),
-    );
-    assert_eq!(status, 202, "{answer}");
-    answer["trace_id"].as_str().expect("a trace").to_owned()
 }
 
 #[test]
@@ -52,7 +43,7 @@ fn one_trace_is_exported_as_one_tree_over_agents_hrm_and_commit() {
     // Prices that move, so that kyle has something to say.
     let mut trace = String::new();
     for number in 0..30 {
-        trace = send_tick(&mut client, 100.0 + f64::from(number) * f64::from(number));
+        trace = post_tick(&mut client, 100.0 + f64::from(number) * f64::from(number));
     }
     let whole = wait_for("a whole trace", || {
         let (_, body) = client.get(&format!("/v1/traces/{trace}"));
@@ -150,7 +141,7 @@ fn a_trace_says_what_it_lacks() {
     let mut client = Client::new(&host);
     let order = json!({"reason": "a test", "by": "ana"});
     assert_eq!(client.post("/v1/agents/kyle/quarantine", &order).0, 200);
-    let trace = send_tick(&mut client, 100.0);
+    let trace = post_tick(&mut client, 100.0);
     let path = format!("/v1/traces/{trace}");
     let (status, body) = client.get(&path);
     assert_eq!((status, &body["complete"]), (200, &json!(false)), "{body}");

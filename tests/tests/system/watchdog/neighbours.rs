@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ark_tests::{Client, TestDir, copy_agent, guests_dir, post_signal, trade, wait_until};
 use serde_json::json;
 
-use super::quotas::{CASES, agent, copy_hog, quota_of};
+use super::quotas::{CASES, agent, copy_hogs, quota_of};
 
 /// Decisions and invocations that are timed in one turn.
 const TIMED: usize = 25;
@@ -63,10 +63,7 @@ fn an_agent_at_its_quota_slows_nobody_down() {
     // It is to go on however often it is refused.
     let place = TestDir::new("[watchdog]\nquota_refusals = 1_000_000\n");
     copy_agent(&guests_dir(), "kyle", &place.agents());
-    let names: Vec<String> = (1..)
-        .zip(&CASES)
-        .map(|(number, case)| copy_hog(&place.agents(), number, case.quota, case.limit))
-        .collect();
+    let names = copy_hogs(&place.agents());
     let host = place.start();
     let mut timing = TimedClient {
         client: Client::new(&host),

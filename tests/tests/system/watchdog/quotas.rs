@@ -57,7 +57,7 @@ pub(super) const CASES: [QuotaCase; 7] = [
 ];
 
 /// Copies the agent under a number. Its manifest tightens one quota. Returns its name; its topic is `hog.NUMBER`.
-pub(super) fn copy_hog(agents: &Path, number: u32, quota: &str, limit: u64) -> String {
+fn copy_hog(agents: &Path, number: u32, quota: &str, limit: u64) -> String {
     let topic = format!("hog.{number}");
     let name = copy_numbered(&hostile_guests_dir(), "quota-hog", number, &topic, agents);
     let manifest = agents.join(format!("quota-hog-{number:02}.toml"));
@@ -65,6 +65,14 @@ pub(super) fn copy_hog(agents: &Path, number: u32, quota: &str, limit: u64) -> S
     let text = format!("{text}\n[quotas]\n{quota} = {limit}\n");
     std::fs::write(&manifest, text).expect("a manifest");
     name
+}
+
+/// Copies the agent once for each of [`CASES`], under the numbers from 1. Returns the names.
+pub(super) fn copy_hogs(agents: &Path) -> Vec<String> {
+    let numbered = (1..).zip(&CASES);
+    numbered
+        .map(|(number, case)| copy_hog(agents, number, case.quota, case.limit))
+        .collect()
 }
 
 pub(super) fn agent(client: &mut Client, name: &str) -> Value {
@@ -103,10 +111,7 @@ fn send_tick(client: &mut Client, number: usize) {
 fn each_quota_refuses_its_agent_alone_and_quarantines_one_that_goes_on() {
     let place = TestDir::new("[watchdog]\nquota_refusals = 5\n");
     copy_agent(&guests_dir(), "kyle", &place.agents());
-    let names: Vec<String> = (1..)
-        .zip(&CASES)
-        .map(|(number, case)| copy_hog(&place.agents(), number, case.quota, case.limit))
-        .collect();
+    let names = copy_hogs(&place.agents());
     let host = place.start();
     let mut client = Client::new(&host);
     let mut ticks = 0;

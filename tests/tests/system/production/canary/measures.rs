@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
+use ark_tests::requests::quarantine_and_restore;
 use ark_tests::{Client, ark_program, copy_agent, guests_dir, trade, wait_until};
-use serde_json::json;
 
 use super::stage::{CanaryFixture, wait_report};
 use super::tripwires::assert_goes_back;
@@ -85,19 +85,11 @@ fn a_quarantine_that_is_lifted_between_two_checks_counts_and_that_of_a_validatio
     let stage =
         CanaryFixture::start_with_agents("", |agents| copy_agent(&guests_dir(), "kyle", agents));
     let mut client = Client::at(&stage.owner);
-    let mut quarantine_and_restore = || {
-        for order in ["quarantine", "restore"] {
-            let path = format!("/v1/agents/kyle/{order}");
-            let (status, answer) = client.post(&path, &json!({"reason": "a test"}));
-            assert_eq!(status, 200, "{answer}");
-        }
-        let (_, status) = client.get("/v1/watchdog");
-        assert_eq!(status["quarantines"], json!([]), "{status}");
-    };
+    let mut lift_quarantine = || quarantine_and_restore(&mut client, "kyle");
     // One of before it began does not count.
-    quarantine_and_restore();
+    lift_quarantine();
     stage.under_load(|| {
-        assert_goes_back(&stage, &[], "quarantine", &mut quarantine_and_restore);
+        assert_goes_back(&stage, &[], "quarantine", &mut lift_quarantine);
         let reason = stage.steps()[0]["reason"].to_string();
         assert!(reason.contains("in quarantine: kyle"), "{reason}");
         // `ark validate` puts its probe into quarantine, and an operator may leave out other agents.
@@ -112,7 +104,7 @@ fn a_quarantine_that_is_lifted_between_two_checks_counts_and_that_of_a_validatio
         ];
         let canary = stage.spawn_canary(&more);
         wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
-        quarantine_and_restore();
+        lift_quarantine();
         let validated = Command::new(ark_program())
             .args(["validate", "--category", "isolation", "--url"])
             .arg(format!("http://{}", stage.owner))

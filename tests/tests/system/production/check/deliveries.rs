@@ -1,11 +1,12 @@
 //! An Alertmanager that cannot be asked from here is judged by what Prometheus could send to it last.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ark_tests::alertmanager::read_request;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
 use ark_tests::{TestDir, ark_program, wait_until};
 use serde_json::Value;
@@ -27,21 +28,7 @@ fn start_closed_alertmanager(takes_alerts: &Arc<AtomicBool>) -> String {
 /// Answers the request of a connection; `None`: there is none.
 fn answer_request(stream: TcpStream, takes_alerts: &AtomicBool) -> Option<()> {
     let mut stream = BufReader::new(stream);
-    let mut first = String::new();
-    stream.read_line(&mut first).ok()?;
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        let line = line.trim().to_ascii_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    stream.read_exact(&mut vec![0; length]).ok()?;
+    let first = read_request(&mut stream)?;
     let status = match (
         first.starts_with("POST "),
         takes_alerts.load(Ordering::Relaxed),

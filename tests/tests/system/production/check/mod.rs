@@ -26,6 +26,28 @@ use site::{CheckFixture, text, write_with_mode};
 /// What depends on the machine that runs the tests: a finding of these on the good host is not the host's.
 const OF_THE_MACHINE: [&str; 5] = ["disk-sync", "disk-space", "open-files", "threads", "memory"];
 
+/// The lines of a check of a directory's host.
+fn check_lines(dir: &TestDir) -> Vec<Value> {
+    let output = Command::new(ark_program())
+        .args(["check", "--json", "--config"])
+        .arg(dir.config())
+        .arg("--data-dir")
+        .arg(dir.data())
+        .output()
+        .expect("ark starts");
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    report["lines"].as_array().expect("lines").clone()
+}
+
+/// The line of this name of such a check.
+fn check_line(dir: &TestDir, name: &str) -> Value {
+    let lines = check_lines(dir);
+    let line = lines.iter().find(|line| line["check"] == name);
+    line.unwrap_or_else(|| panic!("no line {name}: {lines:#?}"))
+        .clone()
+}
+
 /// Whether a line means that the host is not fit to serve.
 fn is_failure(line: &Value) -> bool {
     line["status"] == "error" || line["status"] == "skipped"

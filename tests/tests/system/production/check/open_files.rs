@@ -4,24 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use ark_tests::{TestDir, ark_program};
-use serde_json::Value;
 
-/// The line `open-files` of a check of a directory's host.
-fn check_open_files(dir: &TestDir) -> Value {
-    let output = Command::new(ark_program())
-        .args(["check", "--json", "--config"])
-        .arg(dir.config())
-        .arg("--data-dir")
-        .arg(dir.data())
-        .output()
-        .expect("ark starts");
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
-    let mut lines = report["lines"].as_array().expect("lines").iter();
-    let line = lines.find(|one| one["check"] == "open-files");
-    line.unwrap_or_else(|| panic!("no line: {report:#}"))
-        .clone()
-}
+use super::check_line;
 
 #[test]
 fn the_open_files_of_a_host_that_runs_are_its_own() {
@@ -41,7 +25,7 @@ fn the_open_files_of_a_host_that_runs_are_its_own() {
             .status()
             .expect("prlimit");
         assert!(limited.success(), "{limited}");
-        let line = check_open_files(&dir);
+        let line = check_line(&dir, "open-files");
         assert_eq!(line["status"], status, "{line}");
         assert!(
             line["found"].as_str().expect("text").contains(told),

@@ -1,11 +1,12 @@
 //! What `ark serve` refuses by its configuration and files, `ark config check` refuses too; and a cause is said once, with one remedy.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use ark_tests::{TestDir, ark_program, make_token, run_ark};
+use ark_tests::{TestDir, make_token, run_ark};
 use serde_json::Value;
 
+use super::check_lines;
 use super::site::{set_mode, text, write_with_mode};
 
 /// What is wrong, the configuration (`@`: the directory), how it is planted, and what both commands say.
@@ -87,19 +88,6 @@ fn a_check_of_the_configuration_refuses_what_a_start_refuses_by_files() {
         assert!(!refused.status.success(), "{what}: {told}");
         assert!(told.contains(said), "{what}: {told}");
     }
-}
-
-fn check_lines(dir: &TestDir) -> Vec<Value> {
-    let output = Command::new(ark_program())
-        .args(["check", "--json", "--config"])
-        .arg(dir.config())
-        .arg("--data-dir")
-        .arg(dir.data())
-        .output()
-        .expect("ark starts");
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
-    report["lines"].as_array().expect("lines").clone()
 }
 
 /// The one line that says this. Each that was skipped for it only names that line.

@@ -1,28 +1,11 @@
 //! The threads that `ark check` says a host starts are those that it has.
 
 use std::fs;
-use std::process::Command;
 
 use ark_tests::redis::Redis;
-use ark_tests::{Host, TestDir, ark_program, wait_until};
-use serde_json::Value;
+use ark_tests::{Host, TestDir, wait_until};
 
-/// The line `threads` of a check of a directory's host.
-fn check_threads(dir: &TestDir) -> Value {
-    let output = Command::new(ark_program())
-        .args(["check", "--json", "--config"])
-        .arg(dir.config())
-        .arg("--data-dir")
-        .arg(dir.data())
-        .output()
-        .expect("ark starts");
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
-    let mut lines = report["lines"].as_array().expect("lines").iter();
-    let line = lines.find(|one| one["check"] == "threads");
-    line.unwrap_or_else(|| panic!("no line: {report:#}"))
-        .clone()
-}
+use super::check_line;
 
 /// How many threads a host has, but for those that wait for the disk: they have the name of the two that serve HTTP.
 fn count_threads(host: &Host) -> usize {
@@ -44,7 +27,7 @@ fn a_host_starts_as_many_threads_as_its_check_says() {
     );
     for config in [bare, &streams] {
         let dir = TestDir::new(config);
-        let before = check_threads(&dir);
+        let before = check_line(&dir, "threads");
         let told = before["found"].as_str().expect("text");
         let mut words = told
             .split("the host starts ")
@@ -56,7 +39,7 @@ fn a_host_starts_as_many_threads_as_its_check_says() {
         let host = dir.start();
         // What comes and goes at a start has gone.
         wait_until(told, || count_threads(&host) == number);
-        let while_it_runs = check_threads(&dir);
+        let while_it_runs = check_line(&dir, "threads");
         assert_eq!(before["status"], while_it_runs["status"], "{while_it_runs}");
         assert_eq!(host.terminate(), Some(0));
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use ark_tests::artefacts::checkout_path;
+use ark_tests::artefacts::read_checkout_file;
 use ark_tests::{ark_program, run_ark, wait_until};
 use serde_json::Value;
 
@@ -20,11 +20,6 @@ const MIB: u64 = 1024 * 1024;
 /// What the largest uploads take, and what one large component in Python does, in MiB: docs/limits.md and docs/benchmarks.md.
 const UPLOADS: u64 = 2 * 86;
 const LARGE_COMPONENT: u64 = 230;
-
-fn read_file(path: &str) -> String {
-    let path = checkout_path(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 /// The cells of the row of a table that begins with this one.
 fn find_cells(text: &str, first: &str) -> Vec<String> {
@@ -74,7 +69,7 @@ fn parse_grouped(text: &str) -> u64 {
 /// The resident memory of an idle host in MiB, as measured.
 fn read_idle_memory() -> u64 {
     let cells = find_cells(
-        &read_file("docs/benchmarks.md"),
+        &read_checkout_file("docs/benchmarks.md"),
         "idle resident memory, example agents loaded",
     );
     let number = cells[1].strip_suffix(" MiB").expect("MiB");
@@ -88,7 +83,7 @@ fn read_services() -> Value {
 }
 
 fn find_unit_value(key: &str) -> String {
-    let unit = read_file("deploy/systemd/ark.service");
+    let unit = read_checkout_file("deploy/systemd/ark.service");
     let start = format!("{key}=");
     let value = unit.lines().find_map(|line| line.strip_prefix(&start));
     value.unwrap_or_else(|| panic!("no {key}")).to_owned()
@@ -131,9 +126,9 @@ fn the_memory_of_a_host_is_enough_for_the_worst_case_of_the_defaults() {
     let said = format!("up to {needed} MiB ({invocations} of invocations, ");
     assert!(found.contains(&said), "{found}");
     // What the constants say is what the pages say.
-    let page = read_file("docs/limits.md");
+    let page = read_checkout_file("docs/limits.md");
     assert!(page.contains("makes a request of 86 MiB; two are taken at a time"));
-    let guide = read_file(GUIDE);
+    let guide = read_checkout_file(GUIDE);
     for said in [
         format!(
             "({workers} + {slow}) × {each} MiB = {} MiB",
@@ -157,11 +152,11 @@ fn the_memory_of_a_host_is_enough_for_the_worst_case_of_the_defaults() {
 #[test]
 fn the_figures_of_the_guide_are_those_that_were_measured() {
     let rates = find_cells(
-        &read_file("docs/benchmarks.md"),
+        &read_checkout_file("docs/benchmarks.md"),
         "durable decisions/s, approved",
     );
     let round = |text: &str, to: u64| group_digits((parse_grouped(text) + to / 2) / to * to);
-    let guide = read_file(GUIDE);
+    let guide = read_checkout_file(GUIDE);
     for said in [
         format!(
             "about {} durable decisions a second on one connection, {} on 64",
@@ -285,7 +280,7 @@ fn the_memory_of_haproxy_is_enough_for_all_its_connections() {
     });
     let each = grown() / CONNECTIONS;
 
-    let config = read_file("deploy/compose/haproxy.cfg");
+    let config = read_checkout_file("deploy/compose/haproxy.cfg");
     let most = config
         .lines()
         .find_map(|line| line.trim().strip_prefix("maxconn "));

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use ark_tests::artefacts::checkout_path;
+use ark_tests::artefacts::{checkout_path, read_checkout_file};
 use ark_tests::ports::free_port;
 use ark_tests::programs::find_program;
 use ark_tests::{Client, TestDir, ark_program, run_ark, wait_until};
@@ -19,11 +19,6 @@ use serde_json::{Value, json};
 
 use super::manifests::read_probe;
 use super::validators::find_validator;
-
-fn read_file(path: &str) -> String {
-    let path = checkout_path(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 pub(super) fn read_output(output: &Output) -> String {
     format!(
@@ -47,7 +42,7 @@ fn assert_host_takes<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>
 
 #[test]
 fn the_unit_is_hardened_and_names_what_there_is() {
-    let unit = read_file("deploy/systemd/ark.service");
+    let unit = read_checkout_file("deploy/systemd/ark.service");
     // Exposure in tenths: 2.0 is what is promised.
     for unit in ["ark.service", "ark-snapshot.service", "ark-check.service"] {
         let rated = find_program("systemd-analyze", "systemd")
@@ -73,7 +68,7 @@ fn the_unit_is_hardened_and_names_what_there_is() {
     );
     assert_eq!(values("Type"), ["notify"]);
     // The socket unit has the ports that a host has by itself, in the order in which it takes them.
-    let socket = read_file("deploy/systemd/ark.socket");
+    let socket = read_checkout_file("deploy/systemd/ark.socket");
     let ports: Vec<&str> = socket
         .lines()
         .filter_map(|line| line.strip_prefix("ListenStream="))
@@ -104,7 +99,7 @@ fn the_unit_is_hardened_and_names_what_there_is() {
         .collect();
     assert_eq!(loaded, named);
     let user = values("User");
-    assert!(read_file("deploy/systemd/ark.sysusers").contains(&format!("u {} ", user[0])));
+    assert!(read_checkout_file("deploy/systemd/ark.sysusers").contains(&format!("u {} ", user[0])));
 }
 
 /// The files below a directory whose names end so.
@@ -125,7 +120,7 @@ pub(super) fn list_sources(dir: &Path, end: &str) -> Vec<PathBuf> {
 fn what_tests_say_to_install_is_installed_by_ci() {
     // Of every Debian.
     const ESSENTIAL: [&str; 1] = ["dpkg"];
-    let ci = read_file(".ci/run");
+    let ci = read_checkout_file(".ci/run");
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let installed: BTreeSet<&str> = ci.split(|c| !is_part(c)).collect();
     let mut named = BTreeSet::new();
@@ -211,7 +206,7 @@ fn the_compose_file_has_its_form_and_names_what_there_is() {
         .output()
         .expect("check-jsonschema starts");
     assert!(checked.status.success(), "{}", read_output(&checked));
-    let text = read_file("deploy/compose.yaml");
+    let text = read_checkout_file("deploy/compose.yaml");
     let mounted: Vec<&str> = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next())
@@ -239,7 +234,7 @@ fn the_compose_file_has_its_form_and_names_what_there_is() {
 
 /// The files that Compose mounts as secrets, from the root of the project.
 pub(super) fn secrets_of_compose() -> Vec<String> {
-    let text = read_file("deploy/compose.yaml");
+    let text = read_checkout_file("deploy/compose.yaml");
     let (_, secrets) = text.split_once("\nsecrets:\n").expect("secrets");
     let (secrets, _) = secrets.split_once("\n\n").expect("their end");
     let lines = secrets.lines().filter(|line| !line.trim().starts_with('#'));
@@ -258,7 +253,7 @@ pub(super) fn secrets_of_compose() -> Vec<String> {
 fn secrets_of_compose_are_ignored_by_git_and_made_by_the_guide() {
     let secrets = secrets_of_compose();
     assert!(secrets.len() >= 9, "{secrets:?}");
-    let guide = read_file("docs/installation.md");
+    let guide = read_checkout_file("docs/installation.md");
     let (_, guide) = guide.split_once("### Compose").expect("the guide");
     let (guide, _) = guide.split_once("### Kubernetes").expect("its end");
     // What the guide makes besides, on the way to the others.
@@ -319,8 +314,8 @@ fn the_prometheus_of_compose_has_its_rules() {
         read_output(&checked)
     );
     // The two differ in the addresses of their neighbours only.
-    let own = read_file("deploy/prometheus/prometheus.yml");
-    let of_compose = read_file("deploy/compose/prometheus.yml");
+    let own = read_checkout_file("deploy/prometheus/prometheus.yml");
+    let of_compose = read_checkout_file("deploy/compose/prometheus.yml");
     let settings = |text: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| !line.trim().starts_with('#'));
         let lines = lines.filter(|line| !line.contains("targets:"));
@@ -335,7 +330,7 @@ fn the_redis_of_compose_keeps_its_data_and_asks_for_its_password() {
     let at = |name: &str| dir.path().join(name);
     let port = free_port();
     // The container's address and directory become those of the test.
-    let script = read_file("deploy/compose/start-redis.sh")
+    let script = read_checkout_file("deploy/compose/start-redis.sh")
         .replace("bind 0.0.0.0", &format!("bind 127.0.0.1\nport {port}"))
         .replace("dir /data", &format!("dir {}", dir.path().display()));
     fs::write(at("start.sh"), script).expect("a file");
@@ -420,7 +415,7 @@ fn the_kubernetes_manifests_have_their_form_and_are_all_used() {
             resource.display()
         );
     }
-    let host = read_file("deploy/kubernetes/statefulset.yaml");
+    let host = read_checkout_file("deploy/kubernetes/statefulset.yaml");
     let variables: Vec<(&str, &str)> = host
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- {name: ARK_")?.strip_suffix('}'))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use ark_tests::artefacts::checkout_path;
+use ark_tests::artefacts::{checkout_path, read_checkout_file};
 use ark_tests::programs::find_program;
 use serde_json::Value;
 
@@ -21,11 +21,6 @@ const OWN_PORTS: [(&str, &str); 4] = [
     ("haproxy", "8000"),
     ("redis", "6379"),
 ];
-
-fn read_file(path: &str) -> String {
-    let path = checkout_path(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 /// The documents of a YAML file.
 pub(super) fn read_documents(path: &str) -> Vec<Value> {
@@ -154,7 +149,7 @@ fn the_services_of_compose_reach_each_other_and_have_what_they_name() {
 
 /// Who owns each file below the directory of secrets, as the commands of the guide have it.
 fn list_owners() -> Vec<(String, String)> {
-    let guide = read_file("docs/installation.md");
+    let guide = read_checkout_file("docs/installation.md");
     let commands = guide.lines().flat_map(|line| line.split(" && "));
     let changed = commands.filter_map(|command| command.strip_prefix("chown "));
     changed
@@ -226,7 +221,7 @@ pub(super) fn read_pod(file: &str) -> Value {
 
 /// The secrets that the guide makes, each with the keys in it.
 fn list_made_secrets() -> Vec<(String, BTreeSet<String>)> {
-    let guide = read_file("docs/installation.md").replace("\\\n", " ");
+    let guide = read_checkout_file("docs/installation.md").replace("\\\n", " ");
     let made = guide.lines().filter_map(|line| {
         let (_, made) = line.split_once("create secret ")?;
         let words: Vec<&str> = made.split(' ').collect();
@@ -323,7 +318,7 @@ fn a_host_that_is_not_ready_can_be_exchanged_and_a_front_ends_after_its_endpoint
     let waits = &front["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"];
     let waits = waits.as_u64().expect("a pause before the end");
     assert!(waits >= 10, "{waits} s");
-    let keys = read_file("docs/configuration.md");
+    let keys = read_checkout_file("docs/configuration.md");
     let (_, drain) = keys
         .split_once("| `capacity.drain_ms` | `")
         .expect("the key");
@@ -503,7 +498,7 @@ fn the_objects_of_kubernetes_have_what_they_name() {
     let port: u16 = port.parse().expect("a port");
     assert!(ports.any(|one| one["port"] == port), "{port}");
     // What the guide names is there.
-    let guide = read_file("docs/installation.md");
+    let guide = read_checkout_file("docs/installation.md");
     for (dir, named) in [
         ("storage", "apply -k deploy/kubernetes/storage\n"),
         (

@@ -11,4 +11,5 @@ mod monitoring;
 pub(super) mod package;
 mod replacement;
 mod snapshots;
+mod units;
 mod validators;

@@ -77,15 +77,7 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
     let notify = path.to_str().expect("UTF-8");
     let mut host = start_activated(&ark_program(), &dir, &listener, notify);
     wait_told(&manager, "READY=1");
-    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let decided: BTreeSet<String> = std::thread::scope(|scope| {
-        let senders: Vec<_> = (0..SENDERS)
-            .map(|sender| {
-                let (stop, address, sent) = (&stop, &address, &sent);
-                scope.spawn(move || send_until(&|| Client::at(address), sender, stop, sent))
-            })
-            .collect();
-        let ending = EndLoad(&stop);
+    let ((), decided) = send_beside(&|| (), &|| Client::at(&address), |_| {
         for _ in 0..RESTARTS {
             std::thread::sleep(Duration::from_secs(1));
             let pid = Pid::from_child(&host);
@@ -96,14 +88,6 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
             wait_told(&manager, "READY=1");
         }
         std::thread::sleep(Duration::from_secs(1));
-        drop(ending);
-        let mut ids = BTreeSet::new();
-        for sender in senders {
-            for id in sender.join().expect("no panic") {
-                assert!(ids.insert(id.clone()), "{id}: twice");
-            }
-        }
-        ids
     });
     assert!(decided.len() > 50, "{}", decided.len());
     println!("{} requests over {RESTARTS} restarts", decided.len());
@@ -116,8 +100,59 @@ fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
     assert!(verified.status.success(), "{verified:?}");
 }
 
+/// Sends requests from [`SENDERS`] threads, each of which calls `enter` first and has each request on a connection of its own, until `work` is done, which
+/// is given the count of them. Returns its result and the decisions.
+fn send_beside<T>(
+    enter: &(dyn Fn() + Sync),
+    connect: &(dyn Fn() -> Client + Sync),
+    work: impl FnOnce(&AtomicUsize) -> T,
+) -> (T, BTreeSet<String>) {
+    let (is_enough, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| {
+                let (is_enough, sent) = (&is_enough, &sent);
+                scope.spawn(move || {
+                    enter();
+                    send_until(connect, sender, is_enough, sent)
+                })
+            })
+            .collect();
+        let end_load = EndLoad(&is_enough);
+        let result = work(&sent);
+        drop(end_load);
+        let mut decided = BTreeSet::new();
+        for sender in senders {
+            for id in sender.join().expect("no request fails") {
+                assert!(decided.insert(id.clone()), "{id}: twice");
+            }
+        }
+        (result, decided)
+    })
+}
+
+/// As [`send_beside`], with requests that are answered before `work` and behind it. It is given a function that waits for more of them.
+pub(in crate::production) fn send_while<T>(
+    enter: &(dyn Fn() + Sync),
+    connect: &(dyn Fn() -> Client + Sync),
+    work: impl FnOnce(&dyn Fn()) -> T,
+) -> (T, BTreeSet<String>) {
+    send_beside(enter, connect, |sent| {
+        let wait_more = || {
+            let before = sent.load(Ordering::Relaxed);
+            wait_until("the host decides", || {
+                sent.load(Ordering::Relaxed) > before + 50
+            });
+        };
+        wait_more();
+        let result = work(&wait_more);
+        wait_more();
+        result
+    })
+}
+
 /// Sends proposals at 5 a second, each by a client of its own, whose connection must be taken. `sent` counts them. Returns the decisions.
-pub(in crate::production) fn send_until(
+fn send_until(
     connect: &dyn Fn() -> Client,
     sender: u32,
     stop: &AtomicBool,

@@ -1,13 +1,12 @@
 //! `ark upgrade --unit` with a unit whose socket is open: what connects while no host serves waits for the next one. What stands for systemd holds the
 //! socket, starts the host for a connection and by order, and runs until the test ends it. Clients connect to the host itself, with no front before it.
 
-use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_tests::{Client, TestDir, ark_program, newer_program, run_ark, wait_until};
@@ -15,11 +14,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::activation::{send_until, start_activated};
+use super::activation::{send_while, start_activated};
 use crate::production::canary::stage::{EndLoad, is_ready};
 
-/// Requests a second are five times as many.
-const SENDERS: u32 = 10;
 /// What an exchange orders that leaves the socket open.
 const EXCHANGE: [&str; 3] = ["stop ark.service", "start ark.socket", "start ark.service"];
 /// The pause between two looks of what stands for systemd.
@@ -249,39 +246,16 @@ fn an_upgrade_of_a_unit_with_a_socket_refuses_no_connection_and_fails_no_request
     write_version(&dir.path().join("new"), "", &newer_program());
     let manager = Manager::new(&dir);
     let (socket, address) = (manager.address, manager.address.to_string());
-    let (is_over, is_enough, sent) = (
-        AtomicBool::new(false),
-        AtomicBool::new(false),
-        AtomicUsize::new(0),
-    );
+    let is_over = AtomicBool::new(false);
     let (orders, decided, recorded) = std::thread::scope(|scope| {
         let manager = scope.spawn(|| manager.run(&is_over));
         let end_manager = EndLoad(&is_over);
-        let senders: Vec<_> = (0..SENDERS)
-            .map(|sender| {
-                let (address, is_enough, sent) = (&address, &is_enough, &sent);
-                scope.spawn(move || send_until(&|| Client::at(address), sender, is_enough, sent))
-            })
-            .collect();
-        let end_load = EndLoad(&is_enough);
-        let wait_more = || {
-            let before = sent.load(Ordering::Relaxed);
-            wait_until("the host decides", || {
-                sent.load(Ordering::Relaxed) > before + 50
-            });
-        };
-        wait_more();
-        let report = run_upgrade(&dir, socket, "new");
-        assert_eq!(report["upgraded"], true, "{report:#}");
-        assert!(report["pause_ms"].as_u64() > Some(0), "{report:#}");
-        wait_more();
-        drop(end_load);
-        let mut decided = BTreeSet::new();
-        for sender in senders {
-            for id in sender.join().expect("no request fails") {
-                assert!(decided.insert(id.clone()), "{id}: twice");
-            }
-        }
+        let (report, decided) = send_while(&|| (), &|| Client::at(&address), |_| {
+            let report = run_upgrade(&dir, socket, "new");
+            assert_eq!(report["upgraded"], true, "{report:#}");
+            assert!(report["pause_ms"].as_u64() > Some(0), "{report:#}");
+            report
+        });
         println!(
             "{} requests; {} ms without a host",
             decided.len(),

@@ -16,6 +16,14 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Proposes a trade of each of these instruments, which the host must judge.
+fn propose_trades(client: &mut Client, names: [&str; 3]) {
+    for name in names {
+        let (status, answer) = client.post("/v1/actions", &trade(name, 0.000_1));
+        assert_eq!(status, 200, "{answer}");
+    }
+}
+
 #[test]
 #[expect(
     clippy::too_many_lines,
@@ -45,12 +53,7 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
     let text = std::fs::read_to_string(&start).expect("a file");
     std::fs::write(&start, format!("{is_stable}{text}")).expect("a file");
     let mut client = Client::at(&stage.haproxy.address);
-    let mut propose = |names: [&str; 3]| {
-        for name in names {
-            let (status, answer) = client.post("/v1/actions", &trade(name, 0.000_1));
-            assert_eq!(status, 200, "{answer}");
-        }
-    };
+    let mut propose = |names| propose_trades(&mut client, names);
     propose(["A", "B", "C"]);
     let mut options = options(&stage);
     let stable = options.iter().position(|one| one == "--stable-binary");
@@ -240,12 +243,7 @@ fn a_database_whose_header_is_destroyed_is_kept_as_evidence_and_the_snapshot_tak
     let data = stage.dir.data();
     promote_new(&stage);
     let mut client = Client::at(&stage.haproxy.address);
-    let mut propose = |names: [&str; 3]| {
-        for name in names {
-            let (status, answer) = client.post("/v1/actions", &trade(name, 0.000_1));
-            assert_eq!(status, 200, "{answer}");
-        }
-    };
+    let mut propose = |names| propose_trades(&mut client, names);
     propose(["A", "B", "C"]);
     let older = stage.recorded();
     std::fs::create_dir(path("snapshots")).expect("a directory");

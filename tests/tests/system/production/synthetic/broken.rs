@@ -3,7 +3,7 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use ark_tests::faults::build_fault_library;
+use ark_tests::faults::start_on_slow_disk;
 use ark_tests::{Client, Host, TestDir, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -25,17 +25,7 @@ fn find_detail<'a>(report: &'a Value, name: &str) -> &'a str {
 #[test]
 fn a_host_that_is_too_slow_for_the_rate_fails_the_proof_of_the_rate_alone() {
     let dir = TestDir::new(CONFIG);
-    let library = build_fault_library(dir.path());
-    let config = dir.config();
-    let host = Host::try_start_with(
-        &dir.data(),
-        &["--config", config.to_str().expect("UTF-8")],
-        &[
-            ("LD_PRELOAD", library.to_str().expect("UTF-8")),
-            ("SYNC_DELAY_MS", "100"),
-        ],
-    )
-    .expect("a host");
+    let host = start_on_slow_disk(&dir, 100);
     // A tick waits for two syncs at least, and has a tenth of a second.
     let (report, output) = run(&url_of(&host), &dir, &["--duration", "2", "--hz", "10"]);
     assert_eq!(

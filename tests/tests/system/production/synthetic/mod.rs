@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use ark_tests::ports::free_port;
+use ark_tests::requests::quarantine_and_restore;
 use ark_tests::{Client, Host, TestDir, ark_program, copy_agent, guests_dir, wait_for, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -178,13 +179,7 @@ fn each_proof_fails_for_its_own_reason() {
         .expect("ark starts");
     wait_until("the load has begun", || last_decision() != before);
     // It is over at once: nothing is in force when the run ends.
-    for order in ["quarantine", "restore"] {
-        let path = format!("/v1/agents/kyle/{order}");
-        let (status, answer) = client.post(&path, &json!({"reason": "a test"}));
-        assert_eq!(status, 200, "{answer}");
-    }
-    let (_, status) = client.get("/v1/watchdog");
-    assert_eq!(status["quarantines"], json!([]), "{status}");
+    quarantine_and_restore(&mut client, "kyle");
     let report = read_report(&mut running);
     assert_eq!(failed_proofs(&report), ["quarantine"], "{report:#}");
     assert!(

@@ -11,15 +11,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ark_tests::artefacts::checkout_path;
 use ark_tests::{Client, ark_program, newer_program, wait_until};
 use serde_json::{Value, json};
 
-use super::canary::stage::EndLoad;
 use super::install::package::build_dist;
-use super::process_manager::activation::send_until;
+use super::process_manager::activation::send_while;
 use crate::api::tls::{CertificateAuthority, write_key};
 use crate::docs::pages::read_tested_blocks;
 use crate::docs::shell::find_missing_line;
@@ -44,8 +42,6 @@ const BLOCKS: [(&str, usize); 3] = [
 ];
 const API: &str = "127.0.0.1:8000";
 const TELEMETRY: &str = "127.0.0.1:9090";
-/// Requests a second are five times as many.
-const SENDERS: u32 = 10;
 /// An upgrade or a rollback as the guide gives it, with the tests that need no waiting.
 const EXCHANGE: &str = "--json --unit ark --data-dir /var/lib/ark --snapshots /var/backups/ark --category ethics --category beyond --timeout 240";
 
@@ -115,36 +111,7 @@ impl InstalledHost {
 
     /// Sends requests, each on a connection of its own which must be taken, until `work` is done. Returns its result and the decisions.
     fn send_while<T>(&self, work: impl FnOnce(&dyn Fn()) -> T) -> (T, BTreeSet<String>) {
-        let (is_enough, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
-            let senders: Vec<_> = (0..SENDERS)
-                .map(|sender| {
-                    let (is_enough, sent) = (&is_enough, &sent);
-                    scope.spawn(move || {
-                        self.machine.enter_network();
-                        send_until(&|| self.client(), sender, is_enough, sent)
-                    })
-                })
-                .collect();
-            let end_load = EndLoad(&is_enough);
-            let wait_more = || {
-                let before = sent.load(Ordering::Relaxed);
-                wait_until("the host decides", || {
-                    sent.load(Ordering::Relaxed) > before + 50
-                });
-            };
-            wait_more();
-            let result = work(&wait_more);
-            wait_more();
-            drop(end_load);
-            let mut decided = BTreeSet::new();
-            for sender in senders {
-                for id in sender.join().expect("no request fails") {
-                    assert!(decided.insert(id.clone()), "{id}: twice");
-                }
-            }
-            (result, decided)
-        })
+        send_while(&|| self.machine.enter_network(), &|| self.client(), work)
     }
 
     fn read_decisions(&self) -> BTreeSet<String> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ark_tests::artefacts::checkout_path;
-use ark_tests::faults::build_fault_library;
+use ark_tests::faults::start_on_slow_disk;
 use ark_tests::{Client, Host, TestDir, trade, wait_until};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -104,18 +104,8 @@ fn another_graveyard_fails_the_test_of_the_pin_and_a_time_of_it_that_of_the_obje
 #[test]
 fn a_disk_that_is_too_slow_fails_the_test_of_the_objectives_alone() {
     let dir = TestDir::new(CONFIG);
-    let library = build_fault_library(dir.path());
-    let config = dir.config();
     // More than a decision may take until it is durable.
-    let host = Host::try_start_with(
-        &dir.data(),
-        &["--config", config.to_str().expect("UTF-8")],
-        &[
-            ("LD_PRELOAD", library.to_str().expect("UTF-8")),
-            ("SYNC_DELAY_MS", "450"),
-        ],
-    )
-    .expect("a host");
+    let host = start_on_slow_disk(&dir, 450);
     let batch = json!({"actions": vec![trade("BTC-USD", 0.001); 30]});
     let (status, answer) = Client::new(&host).post("/v1/actions/batch", &batch);
     assert_eq!(status, 200, "{answer}");
