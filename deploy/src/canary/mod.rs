@@ -33,5 +33,5 @@ pub use plan::{
 pub use rehearsal::{rehearse_canary, rehearse_order};
 pub use report::{CanaryReport, TakeOver};
 pub(crate) use requests::end_silent;
-pub use requests::{read_state, send_request};
+pub use requests::{has_runner, read_state, send_request};
 pub use run::HostCanary;

@@ -27,6 +27,12 @@ const IN_TAKE_OVER: Duration = Duration::from_hours(14);
 /// How long a command that outlives the process which began it is waited for.
 const OUTLIVING: Duration = Duration::from_mins(10);
 
+/// Whether a command runs the canary of a journal now, also one that cannot be seen from here. Without one it keeps its share, and nothing measures it.
+#[must_use]
+pub fn has_runner(path: &Path) -> bool {
+    find_runner(path) != Runner::None
+}
+
 /// Where a canary stands; `None`: none is under way. It may run meanwhile.
 ///
 /// # Errors

@@ -122,10 +122,15 @@ pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
         }
         Err(problem) => return lines.add_skipped(problem, "see the line `database`"),
     };
-    let make = format!(
-        "ark token create --role admin --name NAME --data-dir {}",
-        config.store.dir.display()
-    );
+    // The running host makes them, of whom the database is.
+    let make = if inputs.running_host.is_some() {
+        "ark token create --role admin --name NAME".to_owned()
+    } else {
+        format!(
+            "ark token create --role admin --name NAME --data-dir {}",
+            config.store.dir.display()
+        )
+    };
     let now = Millis::now();
     let live: Vec<&TokenRow> = tokens
         .iter()

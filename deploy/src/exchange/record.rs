@@ -89,6 +89,16 @@ impl StepQueue {
             body: step.to_body(),
             problem: "it waits for the step before".to_owned(),
         });
+        self.post_waiting(client);
+    }
+
+    /// Whether a step waits for the host, which does not answer or takes none.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Has the host record the steps that wait.
+    pub(crate) fn post_waiting(&mut self, client: &HostClient) {
         while let Some(first) = self.waiting.front_mut() {
             match post_body(client, &first.key, &first.body) {
                 Ok(()) => {}

@@ -234,18 +234,29 @@ impl<'a> Upgrade<'a> {
         check_same_version(&self.state.begin)?;
         let plan = &self.state.begin.plan;
         check_access(self.clients, plan.validation.as_ref(), Some(&plan.data_dir))?;
-        match self.take_steps(stop) {
-            Ok(()) => {
-                let replayed = self.state.replayed.as_ref().map_or(0, |(_, count)| *count);
-                let reason = format!("the new version serves: {replayed} decisions replayed alike");
-                self.record_step("upgraded", &reason);
-                self.finish_upgrade(true, reason, None)
-            }
+        match self.take_steps(stop).and_then(|()| self.end_steps(stop)) {
+            Ok(reason) => self.finish_upgrade(true, reason, None),
             Err(error) if error.is_interruption() => Err(UpgradeError::Interrupted),
             // It says nothing of the new version.
             Err(error @ UpgradeError::NotValidated(_)) => Err(error),
             Err(error) => self.go_back(error.to_string(), stop),
         }
+    }
+
+    /// Records the end. Returns what it is.
+    fn end_steps(&mut self, stop: &AtomicBool) -> Result<String, UpgradeError> {
+        let replayed = self.state.replayed.as_ref().map_or(0, |(_, count)| *count);
+        let reason = format!("the new version serves: {replayed} decisions replayed alike");
+        self.record_step("upgraded", &reason);
+        if self.records_waiting.is_waiting() {
+            // A host that does not take the end has perhaps ended since it was looked at.
+            let plan = self.state.begin.plan.clone();
+            let mut watch = HostWatch::over_running(&plan.data_dir);
+            let check = || self.state.wanted().check_serving(&plan.data_dir);
+            wait_ready(self.clients.client, &mut watch, plan.timeout, stop, &check)?;
+            self.records_waiting.post_waiting(self.clients.client);
+        }
+        Ok(reason)
     }
 
     /// Undoes what was begun.

@@ -109,7 +109,7 @@ impl Rollback<'_> {
                 Err(error) => return Err(self.note_failure(step, error)),
             }
         }
-        self.finish_rollback()
+        self.finish_rollback(stop)
     }
 
     /// Notes why a step failed. Returns the error with which the run ends.
@@ -225,7 +225,7 @@ impl Rollback<'_> {
         Ok(detail)
     }
 
-    fn finish_rollback(mut self) -> Result<RollbackReport, RollbackError> {
+    fn finish_rollback(mut self, stop: &AtomicBool) -> Result<RollbackReport, RollbackError> {
         let passed = self.state.past.steps.iter().all(|step| step.passed);
         let result = if passed {
             "the stable version serves".to_owned()
@@ -233,6 +233,16 @@ impl Rollback<'_> {
             "the stable version serves, and does not pass its validation".to_owned()
         };
         self.record_steps();
+        let mut ended = self.post_step("end", "rolled-back", &result);
+        if ended.is_err() {
+            // A host that does not take the end has perhaps ended since it was looked at.
+            self.watch = Some(HostWatch::over_running(&self.state.begin.plan.data_dir));
+            if let Err(error) = self.check_health(stop) {
+                return Err(self.note_failure(RollbackStep::Health, error));
+            }
+            self.record_steps();
+            ended = self.post_step("end", "rolled-back", &result);
+        }
         let mut unrecorded: Vec<String> = self
             .state
             .past
@@ -241,7 +251,7 @@ impl Rollback<'_> {
             .filter(|done| !self.recorded.contains(&done.step))
             .map(|step| step.step.as_str().to_owned())
             .collect();
-        if let Err(error) = self.post_step("end", "rolled-back", &result) {
+        if let Err(error) = ended {
             unrecorded.push(format!("rolled-back: {error}"));
         }
         self.note_entry(&RollbackEntry::Finished {

@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use ark_client::{Answer, ClientError, HostClient};
-use ark_deploy::canary::{CanaryState, read_state};
+use ark_deploy::canary::{CanaryState, has_runner, read_state};
 use serde_json::{Value, json};
 
 use crate::output::{exit_code, print_json, print_line};
@@ -54,6 +54,7 @@ pub(super) fn show_status(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let state = read_state(client, journal)?;
+    let is_run = state.as_ref().map(|_| has_runner(journal));
     let read = HostCanaries::read(client).map_err(|error| match error {
         ClientError::NoAnswer { .. } | ClientError::CutOff(_) => {
             format!("the host does not answer: {error}")
@@ -64,6 +65,7 @@ pub(super) fn show_status(
         let (found, error) = (read.as_ref().ok(), read.as_ref().err());
         let mut report = json!({
             "host": state,
+            "has_runner": is_run,
             "steps": found.map(|found| &found.steps),
             "agents": found.map(|found| &found.agents),
             "policies": found.map(|found| &found.policies),
@@ -77,6 +79,11 @@ pub(super) fn show_status(
     match &state {
         None => print_line!("host      no canary is under way"),
         Some(state) => print_line!("host      {}", describe_state(state)),
+    }
+    if is_run == Some(false) {
+        print_line!(
+            "host      no command runs it: `ark canary resume` goes on with it, `ark canary abort` ends it"
+        );
     }
     let found = match &read {
         Ok(found) => found,

@@ -110,6 +110,7 @@ fn status_shows_the_canary_while_the_host_is_away() {
     let stage = CanaryFixture::start("", "");
     let mut canary = stage.spawn_canary(&["--step", "600"]);
     wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+    assert_eq!(stage.run_verb("status")["has_runner"], true);
     canary.kill().expect("SIGKILL");
     canary.wait().expect("its end");
     sh(&script(&stage.dir, "stop"));
@@ -117,6 +118,7 @@ fn status_shows_the_canary_while_the_host_is_away() {
     assert_eq!(shown.status.code(), Some(1));
     let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
     assert_eq!(shown["host"]["share_pct"], 10, "{shown:#}");
+    assert_eq!(shown["has_runner"], false, "{shown:#}");
     for list in ["steps", "agents", "policies"] {
         assert!(shown[list].is_null(), "{shown:#}");
     }
@@ -128,10 +130,11 @@ fn status_shows_the_canary_while_the_host_is_away() {
     let shown = command.arg(stage.journal()).output().expect("ark starts");
     assert_eq!(shown.status.code(), Some(1));
     let text = String::from_utf8_lossy(&shown.stdout);
-    let [host, error] = text.lines().collect::<Vec<_>>()[..] else {
+    let [host, runner, error] = text.lines().collect::<Vec<_>>()[..] else {
         panic!("{text}");
     };
     assert_eq!(host, "host      2.0.0 has 10 % of the requests");
+    assert!(runner.starts_with("host      no command runs it: `ark canary resume`"));
     assert!(
         error.starts_with("error     the host does not answer: "),
         "{error}"
