@@ -13,7 +13,7 @@ use crate::canary::error::CanaryError;
 use crate::canary::journal::{CanaryEntry, TakeOverStep};
 use crate::canary::plan::TakeOverPlan;
 use crate::canary::report::TakeOver;
-use crate::exchange::data::database::{kept_path, make_snapshot, replay_snapshot};
+use crate::exchange::data::database::{kept_path, make_snapshot, replay_in_rounds};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::hosts::control::HostAction;
 use crate::exchange::hosts::serving::{HostIdentity, WantedProgram};
@@ -100,9 +100,15 @@ impl HostCanary<'_> {
         stop: &AtomicBool,
     ) -> Result<(PathBuf, u64), CanaryError> {
         self.enter_step(TakeOverStep::Snapshot)?;
-        let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &self.begin.id)?;
+        let id = self.begin.id.clone();
+        let mut make_next = || make_snapshot(&plan.data_dir, &plan.snapshots, &id);
+        let first = make_next()?;
         self.enter_step(TakeOverStep::Replay)?;
-        let decisions = replay_snapshot(&plan.new_binary, &snapshot, stop)?;
+        let (binary, data_dir) = (&plan.new_binary, &plan.data_dir);
+        let replayed = replay_in_rounds(binary, data_dir, first, &mut make_next, stop)?;
+        let (reason, decisions) = (replayed.describe_rounds(), replayed.count_decisions());
+        (self.tell)("replayed", json!({"reason": reason}));
+        let snapshot = replayed.snapshot;
         self.journal.record_entry(&CanaryEntry::Replayed {
             snapshot: snapshot.clone(),
             decisions,
