@@ -157,24 +157,27 @@ impl ReplayedRounds {
 
     /// How many were judged, and in which rounds, for people.
     pub(crate) fn describe_rounds(&self) -> String {
-        let mut text = format!("{} decisions judged alike", self.count_decisions());
-        if self.rounds.len() > 1 {
-            let counts: Vec<String> = self.rounds.iter().map(u64::to_string).collect();
-            text.push_str(&format!(
-                " in {} rounds: {}",
-                counts.len(),
-                counts.join(", then ")
-            ));
-        }
-        if !self.can_go_on {
-            text.push_str("; what is decided after the snapshot is not judged again: `ark audit replay` of the new version does not say its last row (`last_seq`), so it cannot go on behind it");
-        }
-        text
+        let rounds = match self.rounds.as_slice() {
+            [] | [_] => String::new(),
+            several => {
+                let counts: Vec<String> = several.iter().map(u64::to_string).collect();
+                format!(" in {} rounds: {}", counts.len(), counts.join(", then "))
+            }
+        };
+        let rest = if self.can_go_on {
+            ""
+        } else {
+            "; what is decided after the snapshot is not judged again: `ark audit replay` of the new version does not say its last row (`last_seq`), so it cannot go on behind it"
+        };
+        format!(
+            "{} decisions judged alike{rounds}{rest}",
+            self.count_decisions()
+        )
     }
 }
 
 /// Has the new version judge the decisions of a snapshot again, then those that came meanwhile, in a further snapshot each time: until none has come,
-/// a further round was short, or there were [`MAX_ROUNDS`]. A snapshot replaces the one before.
+/// a further round was short, or there were three rounds. A snapshot replaces the one before.
 pub(crate) fn replay_in_rounds(
     binary: &Path,
     data_dir: &Path,
@@ -203,10 +206,9 @@ fn replay_until_short(
             break false;
         };
         // A copy that was restored and migrated may have rows that the database has not.
-        let last_seq = read_manifest(&snapshot).map_or(last_seq, |manifest| {
-            manifest.audit.seq.min(last_seq)
-        });
-        // The first round begins with a snapshot that may be as old as its replay is long, so that it is never the last by being short.
+        let last_seq =
+            read_manifest(&snapshot).map_or(last_seq, |manifest| manifest.audit.seq.min(last_seq));
+        // How long the first snapshot took is not known here, so that the first round is never the last by being short.
         let is_short = rounds.len() > 1 && began.elapsed() < short;
         // What cannot be counted is looked at in a snapshot.
         let has_none = || count_decisions_after(data_dir, last_seq).is_ok_and(|count| count == 0);
@@ -486,6 +488,130 @@ mod tests {
             let refused = replay(decisions, identical, failures).unwrap_err();
             assert!(matches!(refused, ExchangeError::Output { .. }), "{refused}");
         }
+    }
+
+    /// A version of a schema that answers each replay with the next of these texts, and notes what it is asked in `asked`.
+    fn write_version(dir: &Path, schema: u32, answers: &[&str]) -> PathBuf {
+        let program = dir.join("ark");
+        let [asked, answered] = ["asked", "answers"].map(|name| dir.join(name));
+        std::fs::write(&asked, "").unwrap();
+        std::fs::write(&answered, format!("{}\n", answers.join("\n"))).unwrap();
+        let text = format!(
+            "#!/bin/sh\n\
+             case \"$1\" in\n\
+             state) mkdir \"$5\"; echo 0;;\n\
+             audit) echo \"$*\" >>{asked}; sed -n \"$(wc -l <{asked})p\" {answered};;\n\
+             *) echo '{{\"version\": \"2\", \"schema\": {schema}}}';;\n\
+             esac\n",
+            asked = asked.display(),
+            answered = answered.display(),
+        );
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+
+    /// Replays five decisions in a snapshot. Two are decided during the first round if `goes_on`, then one during each further round. Returns the
+    /// result, what the version was asked, and the directories that are left in that of the snapshots.
+    fn replay_busy_host(
+        schema: u32,
+        answers: &[&str],
+        short: Duration,
+        goes_on: bool,
+    ) -> (
+        Result<ReplayedRounds, ExchangeError>,
+        Vec<String>,
+        Vec<PathBuf>,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let [data, snapshots] = ["data", "snapshots"].map(|name| dir.path().join(name));
+        let binary = write_version(dir.path(), schema, answers);
+        record_decisions(&data, 5);
+        let first = make_snapshot(&data, &snapshots, "u").unwrap();
+        if goes_on {
+            record_decisions(&data, 2);
+        }
+        let mut make_next = || {
+            let next = make_snapshot(&data, &snapshots, "u");
+            record_decisions(&data, 1);
+            next
+        };
+        let stop = AtomicBool::new(false);
+        let replayed = replay_until_short(&binary, &data, first, &mut make_next, short, &stop);
+        let asked = std::fs::read_to_string(dir.path().join("asked")).unwrap();
+        let left = std::fs::read_dir(&snapshots).unwrap().flatten();
+        (
+            replayed,
+            asked.lines().map(str::to_owned).collect(),
+            left.map(|entry| entry.path()).collect(),
+        )
+    }
+
+    const LONG: Duration = Duration::from_hours(1);
+    // The first says a row more than the snapshot has, as a copy that was restored may have.
+    const FIVE: &str = r#"{"decisions": 5, "identical": 5, "failures": 0, "last_seq": 6}"#;
+    const TWO: &str = r#"{"decisions": 2, "identical": 2, "failures": 0, "last_seq": 7}"#;
+    const ONE: &str = r#"{"decisions": 1, "identical": 1, "failures": 0, "last_seq": 8}"#;
+
+    #[test]
+    fn what_is_decided_during_a_replay_is_replayed_in_further_rounds() {
+        let schema = current_schema();
+        // Also where the database is migrated in a copy.
+        for (schema, dir_ends) in [(schema, ""), (schema + 1, ".trial")] {
+            let answers = [FIVE, TWO, ONE];
+            let (replayed, asked, left) = replay_busy_host(schema, &answers, Duration::ZERO, true);
+            let replayed = replayed.unwrap();
+            assert_eq!(replayed.count_decisions(), 8);
+            let told = replayed.describe_rounds();
+            let expected = "8 decisions judged alike in 3 rounds: 5, then 2, then 1";
+            assert_eq!(told, expected);
+            assert_eq!(asked.len(), 3, "{asked:?}");
+            for (asked, from) in asked.iter().zip(["", " --from 6", " --from 8"]) {
+                assert!(asked.ends_with(&format!("{dir_ends}{from}")), "{asked}");
+                assert_eq!(asked.contains("--from"), !from.is_empty(), "{asked}");
+            }
+            assert_eq!(left, [replayed.snapshot], "one is left");
+            // A round that took little time is the last.
+            let (replayed, asked, left) = replay_busy_host(schema, &answers, LONG, true);
+            let replayed = replayed.unwrap();
+            assert_eq!(replayed.count_decisions(), 7);
+            assert_eq!(asked.len(), 2, "{asked:?}");
+            assert_eq!(left, [replayed.snapshot]);
+        }
+    }
+
+    #[test]
+    fn a_replay_has_one_round_where_nothing_follows_or_the_version_cannot_go_on() {
+        let schema = current_schema();
+        let (replayed, asked, _) = replay_busy_host(schema, &[FIVE, TWO], Duration::ZERO, false);
+        let told = replayed.unwrap().describe_rounds();
+        assert_eq!(told, "5 decisions judged alike");
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        let earlier = r#"{"decisions": 5, "identical": 5, "failures": 0}"#;
+        let (replayed, asked, left) =
+            replay_busy_host(schema, &[earlier, TWO], Duration::ZERO, true);
+        let replayed = replayed.unwrap();
+        let told = replayed.describe_rounds();
+        assert!(
+            told.starts_with("5 decisions judged alike; ") && told.contains("`last_seq`"),
+            "{told}"
+        );
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert_eq!(left, [replayed.snapshot]);
+    }
+
+    #[test]
+    fn a_difference_in_a_further_round_names_its_snapshot_and_its_first_row() {
+        let differs = r#"{"decisions": 2, "identical": 1, "failures": 0, "last_seq": 7}"#;
+        let (replayed, _, left) =
+            replay_busy_host(current_schema(), &[FIVE, differs], Duration::ZERO, true);
+        let refused = replayed.unwrap_err().to_string();
+        assert_eq!(left.len(), 1, "{left:?}");
+        let named = format!(
+            "1 of 2 differ; `ark audit replay --from 6 --data-dir {}`",
+            left[0].display()
+        );
+        assert!(refused.contains(&named), "{refused}");
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(crate) enum AuditCommand {
         #[command(flatten)]
         data: DataDirArgs,
     },
-    /// Judges every recorded decision again and compares the results. `last_seq` in the JSON is the last row: `--from` the next one goes on from there.
+    /// Judges every recorded decision again and compares the results. The JSON has the last row of the log as `last_seq`: a later replay goes on with `--from` the next one.
     Replay {
         #[command(flatten)]
         data: DataDirArgs,
