@@ -210,8 +210,8 @@ pub(crate) fn verify_log(data_dir: &Path, json: bool) -> anyhow::Result<bool> {
     Ok(report.fault.is_none())
 }
 
-/// Judges every recorded decision from the row `from` on again with the policies that the database keeps, the Graveyards in this program (this release's and the
-/// earlier ones) and those of these files.
+/// Judges every recorded decision, from the row `from` on, again with the policies that the database keeps, the Graveyards in this program (this
+/// release's and the earlier ones) and those of these files.
 /// Prints the result, and returns whether every decision came out the same.
 pub(crate) fn replay_decisions(
     data_dir: &Path,
