@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::data_lock::DataDirLock;
 use crate::durable::{make_directory, place_file};
 use crate::exchange::data::database::{
-    clear_partial_copies, kept_path, make_snapshot, replay_snapshot,
+    clear_partial_copies, kept_path, make_snapshot, replay_in_rounds,
 };
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::hosts::identity::check_same_host;
@@ -322,13 +322,15 @@ impl<'a> Upgrade<'a> {
             let found = check_machine(&plan, stop)?;
             self.record_step("check", &found);
             self.enter_step(UpgradeStep::Snapshot, stop)?;
-            let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
+            let mut make_next = || make_snapshot(&plan.data_dir, &plan.snapshots, &id);
+            let first = make_next()?;
             self.enter_step(UpgradeStep::Replay, stop)?;
-            let decisions = replay_snapshot(&plan.new_binary, &snapshot, stop)?;
-            self.record_step("replay", &format!("{decisions} decisions judged alike"));
+            let (binary, data_dir) = (&plan.new_binary, &plan.data_dir);
+            let replayed = replay_in_rounds(binary, data_dir, first, &mut make_next, stop)?;
+            self.record_step("replay", &replayed.describe_rounds());
             self.record_entry(&UpgradeEntry::Replayed {
-                snapshot,
-                decisions,
+                decisions: replayed.count_decisions(),
+                snapshot: replayed.snapshot,
             })?;
         }
         if !is_running {

@@ -16,7 +16,7 @@ use crate::canary::orders::OrderInbox;
 use crate::canary::plan::TakeOverPlan;
 use crate::canary::report::TakeOver;
 use crate::exchange::ExchangeError;
-use crate::exchange::data::database::{kept_path, make_snapshot, replay_snapshot};
+use crate::exchange::data::database::{kept_path, make_snapshot, replay_in_rounds};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::hosts::control::HostAction;
 use crate::exchange::hosts::serving::{HostIdentity, WantedProgram};
@@ -113,25 +113,35 @@ impl HostCanary<'_> {
         stop: &AtomicBool,
     ) -> Result<Option<(PathBuf, u64)>, Stop> {
         self.enter_step(TakeOverStep::Snapshot)?;
-        let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &self.begin.id)?;
+        let id = self.begin.id.clone();
+        let first = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
         self.enter_step(TakeOverStep::Replay)?;
         let inbox = OrderInbox::new(&self.path, &self.begin.id);
-        let decisions = loop {
+        let (binary, data_dir) = (&plan.new_binary, &plan.data_dir);
+        let mut first = first;
+        let replayed = loop {
+            let replay = |ends: &AtomicBool| {
+                let mut make_next = || make_snapshot(data_dir, &plan.snapshots, &id);
+                replay_in_rounds(binary, data_dir, first.clone(), &mut make_next, ends)
+            };
             if self.state.was_stopped {
-                break replay_snapshot(&plan.new_binary, &snapshot, stop)?;
+                break replay(stop)?;
             }
-            let replayed = inbox.run_until_order(stop, &|ends| {
-                replay_snapshot(&plan.new_binary, &snapshot, ends)
-            });
+            let replayed = inbox.run_until_order(stop, &replay);
             if self.look_before_stop(stop)? {
                 return Ok(None);
             }
             match replayed {
-                // The order that ended it was withdrawn.
-                Err(ExchangeError::Interrupted(_)) => {}
+                // The order that ended it was withdrawn. A further round may have replaced the snapshot.
+                Err(ExchangeError::Interrupted(_)) => {
+                    first = make_snapshot(data_dir, &plan.snapshots, &id)?;
+                }
                 replayed => break replayed?,
             }
         };
+        let (reason, decisions) = (replayed.describe_rounds(), replayed.count_decisions());
+        (self.tell)("replayed", json!({"reason": reason}));
+        let snapshot = replayed.snapshot;
         self.journal.record_entry(&CanaryEntry::Replayed {
             snapshot: snapshot.clone(),
             decisions,

@@ -82,7 +82,7 @@ pub(crate) fn run_command(args: DemoArgs) -> anyhow::Result<ExitCode> {
     );
     print_line!("{counts}");
     let valid = verify_log(&dir, false)?;
-    let same = replay_decisions(&dir, &[], false)?;
+    let same = replay_decisions(&dir, &[], 1, false)?;
     narration::print_next_steps();
     Ok(exit_code(valid && same))
 }

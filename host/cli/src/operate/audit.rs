@@ -56,10 +56,13 @@ pub(crate) enum AuditCommand {
         #[command(flatten)]
         data: DataDirArgs,
     },
-    /// Judges every recorded decision again and compares the results.
+    /// Judges every recorded decision again and compares the results. The JSON has the last row of the log as `last_seq`: a later replay goes on with `--from` the next one.
     Replay {
         #[command(flatten)]
         data: DataDirArgs,
+        /// The first row to read: decisions before it are not judged again.
+        #[arg(long, value_name = "SEQ", default_value_t = 1)]
+        from: u64,
         /// An operator policy that the database does not keep (it keeps those that judged since schema 4); may be given more than once.
         #[arg(long, value_name = "FILE")]
         policy: Vec<PathBuf>,
@@ -86,9 +89,15 @@ pub(crate) fn run_command(command: AuditCommand) -> anyhow::Result<ExitCode> {
             print_json_line(&archive_audit(&data.find_data_dir()?, before, &to)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        AuditCommand::Replay { data, policy, json } => Ok(exit_code(replay_decisions(
+        AuditCommand::Replay {
+            data,
+            from,
+            policy,
+            json,
+        } => Ok(exit_code(replay_decisions(
             &data.find_data_dir()?,
             &policy,
+            from,
             json,
         )?)),
     }
@@ -119,11 +128,9 @@ fn export_log(data_dir: &Path, from: u64) -> anyhow::Result<ExitCode> {
     let mut result = Ok(());
     let mut is_empty = true;
     let held = hold_output();
-    archive.visit_audit_rows(|row| {
-        if row.seq >= from {
-            is_empty = false;
-            result = print_json_line(&row);
-        }
+    archive.visit_audit_rows_from(from, |row| {
+        is_empty = false;
+        result = print_json_line(&row);
         result.is_ok() && is_read()
     })?;
     drop(held);
@@ -203,12 +210,13 @@ pub(crate) fn verify_log(data_dir: &Path, json: bool) -> anyhow::Result<bool> {
     Ok(report.fault.is_none())
 }
 
-/// Judges every recorded decision again with the policies that the database keeps, the Graveyards in this program (this release's and the
-/// earlier ones) and those of these files.
+/// Judges every recorded decision, from the row `from` on, again with the policies that the database keeps, the Graveyards in this program (this
+/// release's and the earlier ones) and those of these files.
 /// Prints the result, and returns whether every decision came out the same.
 pub(crate) fn replay_decisions(
     data_dir: &Path,
     files: &[PathBuf],
+    from: u64,
     json: bool,
 ) -> anyhow::Result<bool> {
     let engine = Engine::new(&EngineConfig::default())?;
@@ -217,7 +225,7 @@ pub(crate) fn replay_decisions(
     let library = PolicyLibrary::from_policies(policies)
         .with_earlier_graveyards(&engine)
         .with_database(&engine, &archive);
-    let report = replay_log(&archive, &library)?;
+    let report = replay_log(&archive, &library, from)?;
     if json {
         print_json_line(&report)?;
     } else {

@@ -100,6 +100,28 @@ fn decisions_of_an_earlier_graveyard_are_replayed_and_compared() {
         (&json!(RECORDED + 1), &json!(RECORDED + 1)),
         "{report}"
     );
+    // From a row on, those before are not judged: of the last decision, and behind the end.
+    let rows = read_lines(&["audit", "export"], &dir.data());
+    let last = rows.last().expect("a row")["seq"]
+        .as_u64()
+        .expect("a number");
+    let decision = rows.iter().rfind(|row| row["kind"] == "decision");
+    let decision = decision.expect("a decision")["seq"].as_u64();
+    for (from, decisions) in [
+        (decision.expect("a number"), 1),
+        (last + 1, 0),
+        (u64::MAX, 0),
+    ] {
+        let from = from.to_string();
+        let args = ["audit", "replay", "--json", "--from", from.as_str()];
+        let rest = read_lines(&args, &dir.data()).remove(0);
+        assert_eq!(
+            (&rest["decisions"], &rest["identical"], &rest["last_seq"]),
+            (&json!(decisions), &json!(decisions), &json!(last)),
+            "{from}: {rest}"
+        );
+    }
+    assert_eq!(report["last_seq"], last, "{report}");
     let changes = read_lines(
         &[
             "policy",

@@ -35,7 +35,7 @@ pub struct ReplayDifference {
 /// The result of replaying a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ReplayReport {
-    /// Decisions in the log.
+    /// Decisions in the log, of the rows that were read.
     pub decisions: u64,
     /// Decisions that came out the same, to the byte.
     pub identical: u64,
@@ -43,6 +43,8 @@ pub struct ReplayReport {
     pub failures: u64,
     /// The first decisions that did not come out the same, up to 100.
     pub differences: Vec<ReplayDifference>,
+    /// The number of the last row of the log when it was read: a later replay goes on behind it.
+    pub last_seq: u64,
 }
 
 /// The way in which a decision came out the same.
@@ -75,16 +77,24 @@ pub(super) enum ReplayProblem {
     Bytes(usize),
 }
 
-/// Judges every decision of a log again with the policies of a library.
+/// Judges every decision of a log, from the row `from` on, again with the policies of a library. Rows before are not read.
 ///
 /// # Errors
 /// The database cannot be read. A decision that cannot be judged again is a difference, not an error.
 pub fn replay_log(
     store: &ReadOnlyStore,
     library: &PolicyLibrary<'_>,
+    from: u64,
 ) -> Result<ReplayReport, ReadError> {
-    let mut report = ReplayReport::default();
-    store.visit_audit_rows(|row| {
+    // The log may end before `from`, or with rows in an archive.
+    let (last_seq, _hash) = store.audit_head()?;
+    let mut report = ReplayReport {
+        last_seq,
+        ..ReplayReport::default()
+    };
+    store.visit_audit_rows_from(from, |row| {
+        // A host may append to the log while it is read.
+        report.last_seq = report.last_seq.max(row.seq);
         if row.kind == AuditKind::Decision {
             report.add_row(row, library);
         }
@@ -102,7 +112,11 @@ pub fn replay_last(
     library: &PolicyLibrary<'_>,
     limit: u32,
 ) -> Result<ReplayReport, ReadError> {
-    let mut report = ReplayReport::default();
+    let (last_seq, _hash) = store.audit_head()?;
+    let mut report = ReplayReport {
+        last_seq,
+        ..ReplayReport::default()
+    };
     for row in store.last_decisions(limit)? {
         report.add_row(row, library);
     }

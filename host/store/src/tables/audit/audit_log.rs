@@ -298,15 +298,24 @@ impl Reader {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn visit_audit_rows(
+    pub fn visit_audit_rows(&self, visit: impl FnMut(AuditRow) -> bool) -> Result<(), ReadError> {
+        self.visit_audit_rows_from(0, visit)
+    }
+
+    /// As [`Self::visit_audit_rows`], from the row `from` on. The rows before are not read.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn visit_audit_rows_from(
         &self,
+        from: u64,
         mut visit: impl FnMut(AuditRow) -> bool,
     ) -> Result<(), ReadError> {
         self.with_connection(|connection| {
             let columns = audit_columns(connection)?;
-            let mut statement =
-                connection.prepare(&format!("SELECT {columns} FROM audit_log ORDER BY seq"))?;
-            let mut rows = statement.query([])?;
+            let sql = format!("SELECT {columns} FROM audit_log WHERE seq >= ?1 ORDER BY seq");
+            let mut statement = connection.prepare(&sql)?;
+            let mut rows = statement.query([from.min(MAX_SEQ)])?;
             while let Some(row) = rows.next()? {
                 if !visit(read_audit_row(row)?) {
                     break;

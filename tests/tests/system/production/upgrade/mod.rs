@@ -5,6 +5,7 @@ mod commands;
 mod keep;
 mod kills;
 mod refusals;
+mod rounds;
 mod served_version;
 mod stop_command;
 mod validation;
