@@ -114,11 +114,10 @@ impl HostCanary<'_> {
     ) -> Result<Option<(PathBuf, u64)>, Stop> {
         self.enter_step(TakeOverStep::Snapshot)?;
         let id = self.begin.id.clone();
-        let first = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
+        let mut first = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
         self.enter_step(TakeOverStep::Replay)?;
         let inbox = OrderInbox::new(&self.path, &self.begin.id);
         let (binary, data_dir) = (&plan.new_binary, &plan.data_dir);
-        let mut first = first;
         let replayed = loop {
             let replay = |ends: &AtomicBool| {
                 let mut make_next = || make_snapshot(data_dir, &plan.snapshots, &id);
