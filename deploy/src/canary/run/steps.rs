@@ -1,7 +1,7 @@
 //! The steps of a canary: each share is given and measured until it is healthy, then the data is taken over. Meanwhile the run obeys orders.
 //!
 //! Invariants: a share is in the journal before it is given; the next one is given only after a measurement that is a success; a pause, and its
-//! end, are in the journal before they hold.
+//! end, are in the journal before they hold; an order to abort is obeyed also where the journal takes no entry of it.
 //!
 //! Must not know: how a measurement is judged, how a way back is made.
 
@@ -15,8 +15,9 @@ use crate::canary::analysis::{
 };
 use crate::canary::error::CanaryError;
 use crate::canary::journal::CanaryEntry;
-use crate::canary::orders::{CanaryOrder, OrderInbox};
+use crate::canary::orders::{CanaryOrder, OrderInbox, OrderNote};
 use crate::canary::report::TakeOver;
+use crate::journal::JournalError;
 use crate::quarantines::QuarantineMark;
 
 use super::HostCanary;
@@ -152,9 +153,9 @@ impl HostCanary<'_> {
         &mut self,
         order: CanaryOrder,
         times: &mut StepTimes,
-    ) -> Result<(), CanaryError> {
+    ) -> Result<OrderNote, CanaryError> {
         match order {
-            CanaryOrder::Abort => self.note_abort(),
+            CanaryOrder::Abort => return Ok(self.note_abort()),
             CanaryOrder::Pause => {
                 self.set_paused(true)?;
                 self.record_step("paused", "an operator keeps the share", &Value::Null);
@@ -175,25 +176,37 @@ impl HostCanary<'_> {
                 self.record_step("promote", reason, &Value::Null);
             }
         }
-        Ok(())
+        Ok(OrderNote::Noted)
     }
 
-    /// Notes that an operator ended the canary, so that it goes back also after a kill. A full disk keeps nobody from a way back.
-    pub(super) fn note_abort(&mut self) {
+    /// Notes that an operator ended the canary, so that it goes back also after a kill. A full disk keeps nobody from a way back: this run goes back all the
+    /// same, and acknowledges the order at its end.
+    pub(super) fn note_abort(&mut self) -> OrderNote {
         let tripwire = Some(Tripwire::Aborted);
         let entry = CanaryEntry::GoingBack {
             tripwire,
             reason: ENDED.to_owned(),
         };
-        match self.journal.record_entry(&entry) {
-            Ok(()) => {
-                self.state.going_back = Some(ENDED.to_owned());
-                self.state.tripwire = tripwire;
-            }
+        let noted = self.journal.record_entry(&entry);
+        self.state.going_back = Some(ENDED.to_owned());
+        self.state.tripwire = tripwire;
+        match noted {
+            Ok(()) => OrderNote::Noted,
             Err(unnoted) => {
-                (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
+                self.tell_unnoted(&unnoted);
+                OrderNote::Unnoted
             }
         }
+    }
+
+    /// Says, now and in the report, that a way back which an operator ordered is not in the journal.
+    pub(super) fn tell_unnoted(&mut self, unnoted: &JournalError) {
+        let cause = unnoted.describe_cause();
+        let reason = format!(
+            "the way back is not in the journal ({cause}): it is made all the same, and the journal is emptied at its end; make room there. After a kill meanwhile `ark canary abort` goes on with it"
+        );
+        (self.tell)("unnoted", json!({"reason": reason}));
+        self.unnoted = Some(reason);
     }
 
     /// Notes that an operator has the canary go on from its share, so that it does also after a kill.
