@@ -93,6 +93,14 @@ impl JournalError {
         }
         self
     }
+
+    /// What is wrong, without what is said of a step that is not begun: for one that is taken all the same.
+    pub(crate) fn describe_cause(&self) -> String {
+        match self {
+            Self::File { path, cause, .. } => format!("{}: {cause}", path.display()),
+            error => error.to_string(),
+        }
+    }
 }
 
 /// What to do about a file that cannot be used. A journal without room stays where it is: what was begun is in it.

@@ -96,6 +96,15 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
 
 /// Ends the process that runs what a journal is of, and no other: one that has its number by now is not touched.
 pub(crate) fn end_runner(journal: &Path, pid: u32) -> std::io::Result<()> {
+    send_signal(journal, pid, Signal::KILL)
+}
+
+/// Interrupts the process that runs what a journal is of, as by Ctrl-C, and no other.
+pub(crate) fn interrupt_runner(journal: &Path, pid: u32) -> std::io::Result<()> {
+    send_signal(journal, pid, Signal::INT)
+}
+
+fn send_signal(journal: &Path, pid: u32, signal: Signal) -> std::io::Result<()> {
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let number = number.ok_or(std::io::ErrorKind::InvalidInput)?;
     let process = pidfd_open(number, PidfdFlags::empty())?;
@@ -103,7 +112,7 @@ pub(crate) fn end_runner(journal: &Path, pid: u32) -> std::io::Result<()> {
     if find_runner(journal) != Runner::Process(pid) {
         return Ok(());
     }
-    Ok(pidfd_send_signal(&process, Signal::KILL)?)
+    Ok(pidfd_send_signal(&process, signal)?)
 }
 
 #[cfg(test)]

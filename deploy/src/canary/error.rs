@@ -21,6 +21,15 @@ impl CanaryError {
             _ => None,
         }
     }
+
+    /// Whether an order was not placed since the disk has no room for it.
+    pub(super) fn is_without_room(&self) -> bool {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let Self::Request { cause, .. } = self else {
+            return false;
+        };
+        matches!(cause.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+    }
 }
 
 /// Why a canary cannot begin, or cannot be undone.
@@ -135,7 +144,7 @@ pub enum CanaryError {
     Interrupted,
     /// No process runs the canary that could take the order.
     #[error(
-        "the command that ran the canary has ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"
+        "the order was not taken: the command that ran the canary has ended, and its output says why; `ark canary resume` goes on with it, `ark canary abort` undoes it"
     )]
     NotRun,
     /// No canary is under way.
@@ -145,7 +154,7 @@ pub enum CanaryError {
     #[error("{0}")]
     Front(String),
     /// The file for requests cannot be written.
-    #[error("{path}: {cause}", path = path.display())]
+    #[error("the order was not given, and the canary goes on: {path}: {cause}; make room there, or have this user write there, then run this again", path = path.display())]
     Request {
         /// The file.
         path: PathBuf,

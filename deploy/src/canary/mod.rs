@@ -26,7 +26,7 @@ mod stable_host;
 pub use analysis::{Figures, Measurement, MeasurementResult, Tripwire};
 pub use error::CanaryError;
 pub use journal::{CanaryState, TakeOverStep};
-pub use orders::CanaryOrder;
+pub use orders::{CanaryOrder, OrderAnswer};
 pub use plan::{
     Baseline, BaselineSource, CanaryPlan, ExcludedJournals, HealthBounds, TakeOverPlan,
 };

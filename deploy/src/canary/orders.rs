@@ -2,9 +2,10 @@
 //!
 //! `….request` is the order that waits, whole and with an id: its file is made under another name and linked to this one, so that a second sender
 //! finds that one waits. The run renames it to `….request.taking`, reads it, obeys, and renames it to `….request.ID.taken`, which its sender waits for.
+//! An order to abort that cannot be noted, as on a full disk, is obeyed all the same, and renamed to `….request.ID.ended` once the canary is over.
 //!
-//! Invariants: an order is acknowledged by its own id and only when what it asks for is noted; one that a killed run had taken and not acknowledged
-//! waits still; a run obeys no order to another canary.
+//! Invariants: an order is acknowledged by its own id and only when what it asks for lasts: it is noted, or the canary is over; one that a killed run had
+//! taken and not acknowledged waits still; a run obeys no order to another canary.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -47,6 +48,26 @@ impl CanaryOrder {
     }
 }
 
+/// Whether what an order asks for outlives a kill from here on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OrderNote {
+    /// It is in the journal.
+    Noted,
+    /// The journal took no entry: the order is acknowledged when the canary is over.
+    Unnoted,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderAnswer {
+    /// The run has noted it in its journal, and obeys.
+    Noted,
+    /// The run could not note it, obeyed all the same, and the canary is over.
+    Ended,
+    /// No process runs the canary, which is free to be taken up.
+    NotRun,
+}
+
 /// What the file of an order has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OrderContent {
@@ -74,6 +95,10 @@ fn taking_path(journal: &Path) -> PathBuf {
 
 fn taken_path(journal: &Path, id: TraceId) -> PathBuf {
     order_path(journal, &format!(".{id}.taken"))
+}
+
+fn ended_path(journal: &Path, id: TraceId) -> PathBuf {
+    order_path(journal, &format!(".{id}.ended"))
 }
 
 /// What a file has; `None`: there is none, or it is no order.
@@ -135,9 +160,14 @@ impl SentOrder {
             .any(|path| read_order(&path(&self.journal)).as_ref() == Some(&self.content))
     }
 
-    /// Whether the run has acknowledged this order. It is told once.
-    pub(super) fn is_obeyed(&self) -> bool {
-        fs::remove_file(taken_path(&self.journal, self.content.id)).is_ok()
+    /// How the run has acknowledged this order; `None`: it has not. It is told once.
+    pub(super) fn find_answer(&self) -> Option<OrderAnswer> {
+        let (journal, id) = (&self.journal, self.content.id);
+        if fs::remove_file(taken_path(journal, id)).is_ok() {
+            return Some(OrderAnswer::Noted);
+        }
+        let has_ended = fs::remove_file(ended_path(journal, id)).is_ok();
+        has_ended.then_some(OrderAnswer::Ended)
     }
 
     /// Takes the order back, unless it is acknowledged or was never placed.
@@ -154,7 +184,9 @@ impl SentOrder {
             }
             let _removed = fs::remove_file(&own);
         }
-        let _removed = fs::remove_file(taken_path(&self.journal, self.content.id));
+        for path in [taken_path, ended_path] {
+            let _removed = fs::remove_file(path(&self.journal, self.content.id));
+        }
     }
 
     /// Says, in an error about a run that takes nothing, which order waits before this one.
@@ -207,7 +239,8 @@ impl OrderInbox {
     }
 
     /// Waits until `ends`, and has `obey` note what is asked meanwhile; it looks once at least. An order does not shorten the wait. Returns whether the
-    /// canary is to go back, by an order or by `stop`: then it is not waited on.
+    /// canary is to go back, by an order or by `stop`: then it is not waited on. An order that `obey` could not note is left to
+    /// [`Self::acknowledge_end`].
     ///
     /// # Errors
     /// An order could not be noted. It is not acknowledged.
@@ -215,16 +248,17 @@ impl OrderInbox {
         &self,
         ends: Instant,
         stop: &AtomicBool,
-        obey: &mut dyn FnMut(CanaryOrder) -> Result<(), E>,
+        obey: &mut dyn FnMut(CanaryOrder) -> Result<OrderNote, E>,
     ) -> Result<bool, E> {
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Ok(true);
             }
             if let Some(taken) = self.take_order() {
-                obey(taken.order)?;
-                // A sender that has gone waits for nothing; one that is not told finds out by the journal.
-                let _told = self.acknowledge_order(&taken);
+                if obey(taken.order)? == OrderNote::Noted {
+                    // A sender that has gone waits for nothing; one that is not told finds out by the journal.
+                    let _told = self.acknowledge_order(&taken);
+                }
                 if taken.order == CanaryOrder::Abort {
                     return Ok(true);
                 }
@@ -270,19 +304,33 @@ impl OrderInbox {
             .any(|path| read_order(&path(&self.journal)).is_some_and(|found| holds_up(&found)))
     }
 
-    /// Obeys an order to abort that waits, also behind another one: for a run that takes the canary up, and may come to no step in which it looks.
-    pub(super) fn obey_abort(&self, obey: &mut dyn FnMut()) {
-        for path in [taking_path, waiting_path].map(|path| path(&self.journal)) {
-            let found = read_order(&path);
-            let aborts = |found: &OrderContent| {
-                found.canary == self.canary && found.order == CanaryOrder::Abort
-            };
-            if let Some(found) = found.filter(aborts) {
-                obey();
-                let _told = fs::rename(&path, taken_path(&self.journal, found.id));
-                return;
-            }
+    /// Obeys an order to abort that waits, also behind another one: for a run that takes the canary up, and may come to no step in which it looks. One that
+    /// `obey` could not note is left to [`Self::acknowledge_end`].
+    pub(super) fn obey_abort(&self, obey: &mut dyn FnMut() -> OrderNote) {
+        if let Some((path, found)) = self.find_abort()
+            && obey() == OrderNote::Noted
+        {
+            let _told = fs::rename(&path, taken_path(&self.journal, found.id));
         }
+    }
+
+    /// Tells the sender of an order to abort that waits still, or could not be noted, that the canary is over.
+    pub(super) fn acknowledge_end(&self) {
+        if let Some((path, found)) = self.find_abort() {
+            let _told = fs::rename(&path, ended_path(&self.journal, found.id));
+        }
+    }
+
+    /// The order to abort this canary that waits or was taken, and its file.
+    fn find_abort(&self) -> Option<(PathBuf, OrderContent)> {
+        let mut paths = [taking_path, waiting_path]
+            .map(|path| path(&self.journal))
+            .into_iter();
+        paths.find_map(|path| {
+            let found = read_order(&path)?;
+            let aborts = found.canary == self.canary && found.order == CanaryOrder::Abort;
+            aborts.then_some((path, found))
+        })
     }
 
     /// Removes what waits: for a canary that begins, which nobody can have meant.
@@ -306,7 +354,7 @@ mod tests {
         let goes_back =
             inbox.wait_obeying::<Infallible>(Instant::now() + time, &stop, &mut |one| {
                 obeyed.push(one);
-                Ok(())
+                Ok(OrderNote::Noted)
             });
         let Ok(goes_back) = goes_back;
         (obeyed, goes_back)
@@ -323,7 +371,8 @@ mod tests {
             assert!(sent.place_order().unwrap());
             let began = Instant::now();
             assert_eq!(wait(&inbox, time), (vec![order], false));
-            assert!(began.elapsed() >= time && sent.is_obeyed());
+            assert!(began.elapsed() >= time);
+            assert_eq!(sent.find_answer(), Some(OrderAnswer::Noted));
         }
         SentOrder::new(&journal, "canary-1", CanaryOrder::Abort)
             .place_order()
@@ -332,7 +381,8 @@ mod tests {
         assert_eq!((obeyed, goes_back), (vec![CanaryOrder::Abort], true));
         // A signal is seen however short the wait is.
         let stop = AtomicBool::new(true);
-        let seen = inbox.wait_obeying::<Infallible>(Instant::now(), &stop, &mut |_| Ok(()));
+        let obey = &mut |_: CanaryOrder| Ok(OrderNote::Noted);
+        let seen = inbox.wait_obeying::<Infallible>(Instant::now(), &stop, obey);
         assert_eq!(seen, Ok(true));
     }
 
@@ -348,7 +398,9 @@ mod tests {
         let behind = abort.name_waiting(CanaryError::Interrupted).to_string();
         assert!(behind.contains("`pause`"), "{behind}");
         assert_eq!(wait(&inbox, Duration::ZERO).0, [CanaryOrder::Pause]);
-        assert!(!abort.is_obeyed() && pause.is_obeyed() && !pause.is_waiting());
+        assert_eq!(abort.find_answer(), None);
+        assert_eq!(pause.find_answer(), Some(OrderAnswer::Noted));
+        assert!(!pause.is_waiting());
         assert!(abort.place_order().unwrap());
         // What is withdrawn is not obeyed, and another's order is not withdrawn.
         pause.withdraw_order();
@@ -359,7 +411,7 @@ mod tests {
         let other = SentOrder::new(&journal, "canary-2", CanaryOrder::Abort);
         assert!(other.place_order().unwrap());
         assert_eq!(wait(&inbox, Duration::ZERO), (Vec::new(), false));
-        assert!(!other.is_waiting() && !other.is_obeyed());
+        assert!(!other.is_waiting() && other.find_answer().is_none());
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
@@ -412,13 +464,41 @@ mod tests {
         assert!(pause.place_order().unwrap());
         let failed = inbox.wait_obeying(Instant::now(), &stop, &mut |_| Err("a full disk"));
         assert_eq!(failed, Err("a full disk"));
-        assert!(pause.is_waiting() && !pause.is_obeyed());
+        assert!(pause.is_waiting() && pause.find_answer().is_none());
         // One to abort is obeyed first, and the other one is not lost.
         assert!(abort.place_order().unwrap());
         let mut obeyed = 0;
-        inbox.obey_abort(&mut || obeyed += 1);
-        assert!(obeyed == 1 && abort.is_obeyed() && pause.is_waiting());
+        inbox.obey_abort(&mut || {
+            obeyed += 1;
+            OrderNote::Noted
+        });
+        assert!(obeyed == 1 && pause.is_waiting());
+        assert_eq!(abort.find_answer(), Some(OrderAnswer::Noted));
         assert_eq!(wait(&inbox, Duration::ZERO).0, [CanaryOrder::Pause]);
-        assert!(pause.is_obeyed());
+        assert_eq!(pause.find_answer(), Some(OrderAnswer::Noted));
+    }
+
+    #[test]
+    fn an_order_to_abort_that_could_not_be_noted_is_acknowledged_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join("canary.journal");
+        let inbox = OrderInbox::new(&journal, "canary-1");
+        let stop = AtomicBool::new(false);
+        let unnoted = &mut |_: CanaryOrder| Ok::<_, Infallible>(OrderNote::Unnoted);
+        let abort = SentOrder::new(&journal, "canary-1", CanaryOrder::Abort);
+        assert!(abort.place_order().unwrap());
+        let Ok(goes_back) = inbox.wait_obeying(Instant::now(), &stop, unnoted);
+        assert!(goes_back && abort.is_waiting() && abort.find_answer().is_none());
+        // Also in the next run, where it is killed meanwhile.
+        inbox.obey_abort(&mut || OrderNote::Unnoted);
+        assert!(abort.is_waiting() && abort.find_answer().is_none());
+        inbox.acknowledge_end();
+        assert_eq!(abort.find_answer(), Some(OrderAnswer::Ended));
+        assert!(!abort.is_waiting());
+        // Another order is none that the end answers.
+        let pause = SentOrder::new(&journal, "canary-1", CanaryOrder::Pause);
+        assert!(pause.place_order().unwrap());
+        inbox.acknowledge_end();
+        assert!(pause.is_waiting() && pause.find_answer().is_none());
     }
 }

@@ -10,11 +10,11 @@ use ark_client::HostClient;
 
 use crate::exclusion::{ExchangeKind, ExclusionError};
 use crate::journal::{Journal, JournalError};
-use crate::runner::{Runner, end_runner, find_runner, is_stopped};
+use crate::runner::{Runner, end_runner, find_runner, interrupt_runner, is_stopped};
 
 use super::error::CanaryError;
 use super::journal::{CanaryEntry, CanaryState, read_entries};
-use super::orders::{CanaryOrder, SentOrder};
+use super::orders::{CanaryOrder, OrderAnswer, SentOrder};
 
 /// The pause between two looks at whether the request was taken.
 const TICK: Duration = Duration::from_millis(50);
@@ -44,7 +44,7 @@ pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState
 }
 
 /// Asks something of the process that runs the canary, and waits until it has obeyed: within a step at once, during the take-over at its end. An order
-/// that waits already is waited for first. Returns whether it was obeyed; if not, the canary is free to be taken up.
+/// that waits already is waited for first. An order to abort that finds no room on the disk is given by a signal (SIGINT) in place of a file.
 ///
 /// # Errors
 /// No canary is under way, its journal cannot be used, the process takes no request in time, or `stop` is set.
@@ -53,13 +53,13 @@ pub fn send_request(
     path: &Path,
     request: CanaryOrder,
     stop: &AtomicBool,
-) -> Result<bool, CanaryError> {
+) -> Result<OrderAnswer, CanaryError> {
     let Some(canary) = read_state(client, path)? else {
         return Err(CanaryError::None(client.url().to_owned()));
     };
     let order = SentOrder::new(path, &canary.id, request);
     let sent = wait_obeyed(client, path, &order, stop);
-    if !matches!(sent, Ok(true)) {
+    if !matches!(sent, Ok(OrderAnswer::Noted | OrderAnswer::Ended)) {
         // Nobody is to take it later.
         order.withdraw_order();
     }
@@ -71,36 +71,44 @@ fn wait_obeyed(
     path: &Path,
     order: &SentOrder,
     stop: &AtomicBool,
-) -> Result<bool, CanaryError> {
+) -> Result<OrderAnswer, CanaryError> {
     let owner = ExchangeKind::Canary.owner_for(client);
     let (began, mut stopped_since) = (Instant::now(), None);
-    let mut is_placed = false;
+    let (mut is_placed, mut is_interrupted) = (false, false);
     loop {
         // A command that outlives its killed canary holds the journal too, and takes no request.
         match Journal::open::<CanaryEntry>(path, &owner) {
             Ok((_journal, entries)) => {
                 // Whoever ran it may have obeyed and ended since.
-                if order.is_obeyed() {
-                    return Ok(true);
+                if let Some(answer) = order.find_answer() {
+                    return Ok(answer);
                 }
                 // Before the journal is free for another run, which would obey it.
                 order.withdraw_order();
                 return match read_entries(&entries) {
-                    Some(_) => Ok(false),
+                    Some(_) => Ok(OrderAnswer::NotRun),
+                    None if is_interrupted => Ok(OrderAnswer::Ended),
                     None => Err(CanaryError::None(client.url().to_owned())),
                 };
             }
             Err(JournalError::InUse { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        if !is_placed {
-            is_placed = order.place_order()?;
-        } else if !order.is_waiting() {
-            return if order.is_obeyed() {
-                Ok(true)
-            } else {
-                Err(CanaryError::Dropped(order.content.order.as_str()))
-            };
+        if is_placed {
+            if !order.is_waiting() {
+                let dropped = || CanaryError::Dropped(order.content.order.as_str());
+                return order.find_answer().ok_or_else(dropped);
+            }
+        } else if !is_interrupted {
+            match order.place_order() {
+                Ok(placed) => is_placed = placed,
+                // A full disk keeps nobody from a way back.
+                Err(error) if order.content.order == CanaryOrder::Abort => {
+                    interrupt_run(path, error)?;
+                    is_interrupted = true;
+                }
+                Err(error) => return Err(error),
+            }
         }
         if stop.load(Ordering::Relaxed) {
             return Err(CanaryError::Interrupted);
@@ -158,6 +166,20 @@ fn check_runner(
         Runner::Hidden | Runner::None => {}
     }
     Ok(())
+}
+
+/// Has the process that runs the canary go back by a signal, where no order can be placed for want of room.
+///
+/// # Errors
+/// `unplaced`: it is about something else, or no process is found.
+fn interrupt_run(path: &Path, unplaced: CanaryError) -> Result<(), CanaryError> {
+    if unplaced.is_without_room()
+        && let Runner::Process(pid) = find_runner(path)
+        && interrupt_runner(path, pid).is_ok()
+    {
+        return Ok(());
+    }
+    Err(unplaced)
 }
 
 /// Ends the process that runs a canary and takes no request. What it left is in its journal.

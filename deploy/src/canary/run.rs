@@ -60,6 +60,8 @@ pub struct HostCanary<'a> {
     state: CanaryState,
     weights: WeightReturn,
     records_waiting: StepQueue,
+    /// Why the journal took no entry of the way back that an operator ordered.
+    unnoted: Option<String>,
     /// The names of the processes that the host was in the steps before.
     hosts: BTreeSet<String>,
     /// How many steps were recorded: part of their idempotency keys.
@@ -117,6 +119,7 @@ impl<'a> HostCanary<'a> {
             state,
             weights: WeightReturn::Needed,
             records_waiting: StepQueue::default(),
+            unnoted: None,
             hosts: BTreeSet::new(),
             records: 0,
             tell,
@@ -174,6 +177,7 @@ impl<'a> HostCanary<'a> {
             state,
             weights,
             records_waiting: StepQueue::default(),
+            unnoted: None,
             hosts: BTreeSet::new(),
             // Beyond what the ended process can have recorded since its last entry.
             records: u32::try_from(entries.len()).unwrap_or(u32::MAX / 2) * 1000,
@@ -294,6 +298,7 @@ impl<'a> HostCanary<'a> {
             take_over,
             token_file: None,
             unweighed: None,
+            unnoted: self.unnoted,
             unrecorded: self.records_waiting.into_unrecorded(),
         }
     }

@@ -270,28 +270,28 @@ impl Preflight {
         }
     }
 
-    /// The journal of a validation, the token of who proposes in it, and whether the telemetry is the host's.
+    /// The journal of a validation, the token of who proposes in it, and whether the telemetry is the host's. Returns as
+    /// [`Self::check_validation_telemetry`].
     pub(crate) fn check_validation(
         &mut self,
         plan: Option<&ValidationPlan>,
         clients: HostClients<'_>,
-    ) {
+    ) -> Option<String> {
         self.check_validation_journal(plan);
         if plan.is_some() {
             self.check_submitter(clients.submitter);
         }
-        self.check_validation_telemetry(plan, clients.client);
+        self.check_validation_telemetry(plan, clients.client)
     }
 
-    /// Whether the telemetry of a validation is that of the host.
+    /// Whether the telemetry of a validation is that of the host. Returns a warning where that cannot be told.
     pub(crate) fn check_validation_telemetry(
         &mut self,
         plan: Option<&ValidationPlan>,
         client: &HostClient,
-    ) {
-        if let Some(telemetry) = plan.and_then(|plan| plan.telemetry.as_ref()) {
-            self.take(check_telemetry(client, telemetry));
-        }
+    ) -> Option<String> {
+        let telemetry = plan?.telemetry.as_ref()?;
+        self.take(check_telemetry(client, telemetry)).flatten()
     }
 
     /// The journal of a validation.
@@ -331,7 +331,8 @@ impl Preflight {
             return;
         }
         self.check_host(clients.client, false);
-        self.check_validation(validation, clients);
+        // The validation itself warns of what cannot be told.
+        let _warning = self.check_validation(validation, clients);
     }
 
     /// Whether the token of who proposes in a validation may. That the host does not answer is found elsewhere.
@@ -380,7 +381,7 @@ pub(crate) fn check_access(
     found.finish()
 }
 
-/// Checks what a validation needs, and changes nothing. `junit`: the file that is to have its results.
+/// Checks what a validation needs, and changes nothing. `junit`: the file that is to have its results. Returns warnings of what could not be told.
 ///
 /// # Errors
 /// Something is missing: the message names everything that was found.
@@ -388,8 +389,9 @@ pub fn rehearse_validation(
     clients: HostClients<'_>,
     options: &ValidateOptions,
     junit: Option<&Path>,
-) -> Result<(), ExchangeError> {
+) -> Result<Vec<String>, ExchangeError> {
     let mut found = Preflight::default();
+    let mut warnings = Vec::new();
     if found.check_host(clients.client, true) {
         found.check_submitter(clients.submitter);
     }
@@ -413,10 +415,12 @@ pub fn rehearse_validation(
             .take(asked.map_err(|error| format!("--telemetry: {error}")))
             .is_some()
         {
-            found.take(check_telemetry(clients.client, telemetry));
+            let checked = found.take(check_telemetry(clients.client, telemetry));
+            warnings.extend(checked.flatten());
         }
     }
-    found.finish()
+    found.finish()?;
+    Ok(warnings)
 }
 
 /// The path itself, or the nearest directory above that is there.

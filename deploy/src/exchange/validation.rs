@@ -107,7 +107,9 @@ fn repeat_validation(
     while !stop.load(Ordering::Relaxed) {
         let mut told = |event: ValidationEvent<'_>| match event {
             ValidationEvent::Begun(_) => {}
-            ValidationEvent::Waiting(text) | ValidationEvent::LeftOpen(text) => {
+            ValidationEvent::Waiting(text)
+            | ValidationEvent::LeftOpen(text)
+            | ValidationEvent::Warning(text) => {
                 tell("validation", json!({"reason": text}));
             }
             ValidationEvent::Ended(case) => {

@@ -32,6 +32,20 @@ pub enum RollbackError {
         "{0}; give another token (--token-file, --submitter-token-file), or go back without the validation (--no-validation)"
     )]
     Token(String),
+    /// The telemetry that the validation is to read is another host's.
+    #[error(
+        "the host that answers at {url} ({answering}) is not the one of --telemetry {telemetry} ({other}), so that its objectives would say nothing of the host: correct --telemetry, or go back without them (--telemetry off)"
+    )]
+    Telemetry {
+        /// The address of the host.
+        url: String,
+        /// What answers there.
+        answering: String,
+        /// The address of the telemetry.
+        telemetry: String,
+        /// What answers there.
+        other: String,
+    },
     /// The canary that runs cannot be undone.
     #[error("the canary that runs cannot be undone: {0}")]
     Canary(#[source] CanaryError),

@@ -4,7 +4,7 @@
 //! done without a number of decisions that may be set aside, and the database that is replaced is kept. A rollback that was killed is gone on
 //! with by its journal, whatever is asked of the next run.
 //!
-//! Reading order: [`plan`], [`journal`] (entries, history), [`database`] (kept or restored, and why), [`operator`] (how one is begun, gone on with,
+//! Reading order: [`plan`], [`journal`] (entries, history), [`database`] (kept or restored, and why), [`telemetry`] (is it the host's), [`operator`] (how one is begun, gone on with,
 //! rehearsed and given up), [`steps`] (the run). Imports go one way: from [`operator`] to [`steps`], and from both to the files beside this one.
 //!
 //! Must not know: arguments, how anything is printed.
@@ -15,6 +15,7 @@ mod journal;
 mod operator;
 mod plan;
 mod steps;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 

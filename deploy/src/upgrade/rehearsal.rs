@@ -54,7 +54,7 @@ pub fn rehearse_upgrade(
         (UpgradeVerb::Keep, _) => lines.push(rehearse_keep(clients, &state, &mut found)),
         (UpgradeVerb::Run, None) => {
             let serving = state.wanted().find_serving(&state.begin.plan.data_dir);
-            check_plan(clients, &state.begin.plan, &mut found);
+            lines.extend(check_plan(clients, &state.begin.plan, &mut found));
             if state.looks_again(&serving) {
                 found.take(ask_version(&state.begin.plan.new_binary));
             }
@@ -80,7 +80,7 @@ fn rehearse_begin(
     DataDirLock::refuse_other(&plan.data_dir)?;
     let mut found = Preflight::default();
     found.check_journal(ExchangeKind::Upgrade, clients.client, path);
-    check_plan(clients, &plan, &mut found);
+    let note = check_plan(clients, &plan, &mut found);
     let prepared = prepare_upgrade(clients.client, plan);
     let lines = found.take(prepared).map(|(begin, _)| {
         let state = UpgradeState::from_start(begin);
@@ -91,14 +91,19 @@ fn rehearse_begin(
             "going-back: only if one of these fails, by the steps of `ark rollback`: {}",
             describe_actions(&back)
         ));
+        lines.extend(note);
         lines
     });
     found.finish()?;
     Ok(lines.unwrap_or_default())
 }
 
-/// What each run needs that begins or goes on.
-fn check_plan(clients: HostClients<'_>, plan: &UpgradePlan, found: &mut Preflight) {
+/// What each run needs that begins or goes on. Returns a note of what could not be told.
+fn check_plan(
+    clients: HostClients<'_>,
+    plan: &UpgradePlan,
+    found: &mut Preflight,
+) -> Option<String> {
     found.check_data_dir(&plan.data_dir);
     // The snapshot, the copy in which its decisions are judged again, and what is kept before a migration.
     found.check_snapshots(&plan.snapshots, &plan.data_dir, 3);
@@ -112,7 +117,8 @@ fn check_plan(clients: HostClients<'_>, plan: &UpgradePlan, found: &mut Prefligh
     let kind = ExchangeKind::Rollback;
     found.check_other_journal(kind, clients.client, &plan.rollback_journal);
     found.check_host(clients.client, false);
-    found.check_validation(plan.validation.as_ref(), clients);
+    let warning = found.check_validation(plan.validation.as_ref(), clients)?;
+    Some(format!("note: {warning}"))
 }
 
 /// The steps that are left, from where the upgrade stands.
@@ -182,7 +188,8 @@ fn list_way_back(
     found.check_data_dir(&back.data_dir);
     found.check_control(&back.control);
     found.check_host(clients.client, false);
-    found.check_validation(back.validation.as_ref(), clients);
+    let warning = found.check_validation(back.validation.as_ref(), clients);
+    lines.extend(warning.map(|warning| format!("note: {warning}")));
     let path = &plan.rollback_journal;
     found.check_other_journal(ExchangeKind::Rollback, clients.client, path);
     let begun = read_way_back(clients.client, path, &state.begin.id);

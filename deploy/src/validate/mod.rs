@@ -137,6 +137,8 @@ pub enum ValidationEvent<'a> {
     Waiting(&'a str),
     /// A validation has proposed something that stays open at the host.
     LeftOpen(&'a str),
+    /// Something could not be told, and is taken for granted.
+    Warning(&'a str),
     /// A test has ended.
     Ended(&'a CaseResult),
 }
@@ -365,8 +367,12 @@ pub fn validate_host(
     if let Some(data_dir) = &options.data_dir {
         check_data_dir(client, data_dir)?;
     }
-    if let Some(telemetry) = &options.telemetry {
-        check_telemetry(client, telemetry)?;
+    let mut warnings = Vec::new();
+    if let Some(telemetry) = &options.telemetry
+        && let Some(warning) = check_telemetry(client, telemetry)?
+    {
+        tell(ValidationEvent::Warning(&warning));
+        warnings.push(warning);
     }
     let (path, owner) = (&options.journal, owner_for(client));
     let opened = own_journal::open_own::<ProbeEntry>(path, &owner, options.patience, stop, tell)?;
@@ -411,7 +417,9 @@ pub fn validate_host(
     }
     let results = made.results?;
     let interrupted = results.len() < cases.len() || stop.load(Ordering::Relaxed);
-    Ok(report_rest(&cases, results, interrupted))
+    let mut report = report_rest(&cases, results, interrupted);
+    report.warnings = warnings;
+    Ok(report)
 }
 
 /// The report of the tests that were made; the others were not, because of an interruption.

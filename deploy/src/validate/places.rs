@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use ark_client::{Endpoint, HostClient};
+use ark_client::HostClient;
 
-use crate::host_identity::{HostDifference, find_other_holder, find_other_telemetry};
+use crate::host_identity::{HostDifference, TelemetryMatch, compare_telemetry, find_other_holder};
 
 use super::ValidateError;
 
@@ -24,22 +24,19 @@ pub(crate) fn check_data_dir(client: &HostClient, data_dir: &Path) -> Result<(),
     }
 }
 
-/// Refuses a telemetry that is another host's. What does not answer is found by the test that reads it.
+/// Refuses a telemetry that is another host's, or names no host. Returns a warning where it cannot be told whose it is; one that does not answer is found
+/// by the test that reads it, too.
 ///
 /// # Errors
 /// [`ValidateError::OtherHost`].
-pub(crate) fn check_telemetry(client: &HostClient, telemetry: &str) -> Result<(), ValidateError> {
-    let asked = HostClient::new(&Endpoint {
-        url: telemetry.to_owned(),
-        token: None,
-        ca: None,
-    });
-    let Ok(asked) = asked else {
-        return Ok(());
-    };
-    match find_other_telemetry(client, &asked) {
-        None => Ok(()),
-        Some(found) => {
+pub(crate) fn check_telemetry(
+    client: &HostClient,
+    telemetry: &str,
+) -> Result<Option<String>, ValidateError> {
+    match compare_telemetry(client, telemetry) {
+        TelemetryMatch::Same => Ok(None),
+        TelemetryMatch::Unknown(warning) => Ok(Some(warning)),
+        TelemetryMatch::Other(found) => {
             let place = ("--telemetry", telemetry.to_owned());
             Err(make_error(client, place, "give --telemetry off", found))
         }

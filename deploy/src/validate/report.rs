@@ -80,6 +80,9 @@ pub struct ValidationReport {
     /// Why it ended early; absent: it did not, or it was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What could not be told of the places that were read, and so was taken for granted; absent: nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// How many tests ended in each way.
     pub counts: CaseCounts,
     /// The results, in the order of the tests.
@@ -99,6 +102,7 @@ impl ValidationReport {
             passed: is_ended && counts.passed > 0 && counts.failed == 0,
             interrupted,
             error,
+            warnings: Vec::new(),
             counts,
             cases,
         }

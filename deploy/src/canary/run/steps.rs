@@ -2,7 +2,7 @@
 //!
 //! Invariants: a share is in the journal before it is given, and before it what was counted until then, so that every verdict is judged by one step,
 //! also one that falls between two runs; the next share is given only after a measurement that is a success, and a last look for orders; a pause, and
-//! its end, are in the journal before they hold.
+//! its end, are in the journal before they hold; an order to abort is obeyed also where the journal takes no entry of it.
 //!
 //! Must not know: how a measurement is judged, how a way back is made.
 
@@ -16,8 +16,9 @@ use crate::canary::analysis::{
 };
 use crate::canary::error::CanaryError;
 use crate::canary::journal::CanaryEntry;
-use crate::canary::orders::{CanaryOrder, OrderInbox};
+use crate::canary::orders::{CanaryOrder, OrderInbox, OrderNote};
 use crate::canary::report::TakeOver;
+use crate::journal::JournalError;
 use crate::quarantines::QuarantineMark;
 
 use super::HostCanary;
@@ -251,9 +252,9 @@ impl HostCanary<'_> {
         &mut self,
         order: CanaryOrder,
         times: &mut StepTimes,
-    ) -> Result<(), CanaryError> {
+    ) -> Result<OrderNote, CanaryError> {
         match order {
-            CanaryOrder::Abort => self.note_abort(),
+            CanaryOrder::Abort => return Ok(self.note_abort()),
             CanaryOrder::Pause => {
                 self.set_paused(true)?;
                 times.promoted = false;
@@ -275,25 +276,37 @@ impl HostCanary<'_> {
                 self.record_step("promote", reason, &Value::Null);
             }
         }
-        Ok(())
+        Ok(OrderNote::Noted)
     }
 
-    /// Notes that an operator ended the canary, so that it goes back also after a kill. A full disk keeps nobody from a way back.
-    pub(super) fn note_abort(&mut self) {
+    /// Notes that an operator ended the canary, so that it goes back also after a kill. A full disk keeps nobody from a way back: this run goes back all the
+    /// same, and acknowledges the order at its end.
+    pub(super) fn note_abort(&mut self) -> OrderNote {
         let tripwire = Some(Tripwire::Aborted);
         let entry = CanaryEntry::GoingBack {
             tripwire,
             reason: ENDED.to_owned(),
         };
-        match self.journal.record_entry(&entry) {
-            Ok(()) => {
-                self.state.going_back = Some(ENDED.to_owned());
-                self.state.tripwire = tripwire;
-            }
+        let noted = self.journal.record_entry(&entry);
+        self.state.going_back = Some(ENDED.to_owned());
+        self.state.tripwire = tripwire;
+        match noted {
+            Ok(()) => OrderNote::Noted,
             Err(unnoted) => {
-                (self.tell)("unnoted", json!({"reason": unnoted.to_string()}));
+                self.tell_unnoted(&unnoted);
+                OrderNote::Unnoted
             }
         }
+    }
+
+    /// Says, now and in the report, that a way back which an operator ordered is not in the journal.
+    pub(super) fn tell_unnoted(&mut self, unnoted: &JournalError) {
+        let cause = unnoted.describe_cause();
+        let reason = format!(
+            "the way back is not in the journal ({cause}): it is made all the same, and the journal is emptied at its end; make room there. After a kill meanwhile `ark canary abort` goes on with it"
+        );
+        (self.tell)("unnoted", json!({"reason": reason}));
+        self.unnoted = Some(reason);
     }
 
     /// Notes that an operator has the canary go on from its share, so that it does also after a kill.

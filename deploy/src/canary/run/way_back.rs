@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::canary::analysis::Tripwire;
 use crate::canary::error::CanaryError;
 use crate::canary::journal::CanaryEntry;
+use crate::canary::orders::OrderInbox;
 use crate::canary::report::CanaryReport;
 use crate::canary::stable_host::{
     begin_way_back, bring_stable_back, check_way_back, find_host_to_bring_back,
@@ -89,7 +90,11 @@ impl HostCanary<'_> {
                 cause: Box::new(cause),
             })?;
         }
-        noted?;
+        match noted {
+            // Whoever ordered it has the canary ended: the journal, which says that it goes on, is emptied below.
+            Err(unnoted) if tripwire == Some(Tripwire::Aborted) => self.tell_unnoted(&unnoted),
+            noted => noted?,
+        }
         let unweighed = match weighed {
             Err(error) if self.weights == WeightReturn::Needed => return Err(error),
             weighed => self.note_unweighed(weighed.err().map(|error| error.to_string())),
@@ -111,6 +116,7 @@ impl HostCanary<'_> {
         let figures = json!({"tripwire": tripwire, "unweighed": unweighed});
         self.record_step("went-back", &text, &figures);
         self.journal.clear_entries()?;
+        OrderInbox::new(&self.path, &self.begin.id).acknowledge_end();
         let token_file = self.admin.is_some().then(|| token_file.into_path());
         let mut report = self.into_report(false, tripwire, reason.to_owned(), None);
         report.token_file = token_file;

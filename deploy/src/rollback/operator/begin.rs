@@ -26,6 +26,7 @@ use crate::rollback::journal::{
 use crate::rollback::plan::{RollbackPlan, excluded_upgrades};
 use crate::rollback::steps::run::Rollback;
 use crate::rollback::steps::traffic::{read_weights, try_weight};
+use crate::rollback::telemetry::compare_telemetry;
 
 use super::given::{find_new_place, take_from_upgrade, take_options};
 use super::tokens::check_tokens;
@@ -86,7 +87,8 @@ impl<'a> Rollback<'a> {
     /// each option that is taken.
     ///
     /// # Errors
-    /// There is none to take up and no plan; something that the plan needs is missing; an option would make it another rollback; decisions would be set aside that are not accepted.
+    /// There is none to take up and no plan; something that the plan needs is missing; an option would make it another rollback; the telemetry is another
+    /// host's; decisions would be set aside that are not accepted.
     /// Nothing has changed.
     pub fn open(
         clients: HostClients<'a>,
@@ -132,6 +134,7 @@ impl<'a> Rollback<'a> {
                 if let Some(traffic) = find_new_place(before.as_ref(), &state) {
                     try_weight(traffic)?;
                 }
+                let warning = compare_telemetry(clients.client, &state.begin.plan)?;
                 tell("goes-on", json!({"reason": state.begin.id}));
                 let RollbackStart { id, plan, .. } = &state.begin;
                 clear_partial_copies(&plan.snapshots, id, true, &mut *tell);
@@ -140,6 +143,9 @@ impl<'a> Rollback<'a> {
                     for line in lines {
                         tell("taken", json!({"reason": line}));
                     }
+                }
+                if let Some(warning) = warning {
+                    tell("telemetry", json!({"reason": warning}));
                 }
                 state.forget_repeated();
                 state
@@ -158,7 +164,11 @@ impl<'a> Rollback<'a> {
                 if !is_within_upgrade {
                     refuse_other_exchange(clients.client, &begin.plan)?;
                 }
+                let warning = compare_telemetry(clients.client, &begin.plan)?;
                 begin.plan.traffic.as_ref().map_or(Ok(()), try_weight)?;
+                if let Some(warning) = warning {
+                    tell("telemetry", json!({"reason": warning}));
+                }
                 tell("way", json!({"reason": way.to_string()}));
                 let held = hold_others(clients.client, upgrades.as_slice())?;
                 journal.record_entry(&RollbackEntry::Started(Box::new(begin.clone())))?;

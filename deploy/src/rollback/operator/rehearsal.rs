@@ -21,6 +21,7 @@ use crate::rollback::journal::{
 };
 use crate::rollback::plan::{RollbackPlan, excluded_upgrades};
 use crate::rollback::steps::traffic::read_weights;
+use crate::rollback::telemetry::compare_telemetry;
 
 use super::begin::{prepare_rollback, refuse_other_exchange};
 use super::given::take_options;
@@ -58,7 +59,8 @@ pub fn rehearse_rollback(
     let plan = state.begin.plan.clone();
     lines.extend(check_plan(clients, &plan, &mut found));
     found.check_host(client, false);
-    found.check_validation(plan.validation.as_ref(), clients);
+    let warning = found.check_validation(plan.validation.as_ref(), clients);
+    lines.extend(warning.map(|warning| format!("note: {warning}")));
     found.take(ask_version(&plan.binary));
     if let Some(traffic) = plan.traffic.as_ref()
         && !state.is_done(RollbackStep::Traffic)
@@ -94,7 +96,8 @@ fn rehearse_begin(
     refuse_other_exchange(client, plan)?;
     found.check_journal(ExchangeKind::Rollback, client, path);
     let mut lines = check_plan(clients, plan, &mut found);
-    found.check_validation_telemetry(plan.validation.as_ref(), client);
+    let warning = found.take(compare_telemetry(client, plan)).flatten();
+    lines.extend(warning.map(|warning| format!("note: {warning}")));
     let prepared = found.take(prepare_rollback(client, plan.clone(), accepted));
     // A snapshot brings its own tokens.
     let is_restored = matches!(prepared, Some((_, DatabaseChoice::Restore(_))));

@@ -20,6 +20,7 @@ use crate::rollback::error::RollbackError;
 use crate::rollback::journal::{
     PastRollback, PastStep, RollbackEntry, RollbackStart, RollbackState, RollbackStep,
 };
+use crate::rollback::telemetry::compare_telemetry;
 use crate::runner::RunMark;
 use crate::validate::{ValidationReport, reserve_validation};
 
@@ -181,7 +182,15 @@ impl Rollback<'_> {
             RollbackStep::Backup => self.back_up(),
             RollbackStep::Database => self.stop_and_restore(stop),
             RollbackStep::Start => self.start_host(stop),
-            RollbackStep::Health => self.check_health(stop),
+            RollbackStep::Health => {
+                let detail = self.check_health(stop)?;
+                // Before it gets requests: the host may have been away when the rollback began.
+                let warning = compare_telemetry(self.current_client(), &self.state.begin.plan)?;
+                if let Some(warning) = warning {
+                    (self.tell)("telemetry", json!({"reason": warning}));
+                }
+                Ok(detail)
+            }
             RollbackStep::Traffic => {
                 let Some(plan) = &self.state.begin.plan.traffic else {
                     return Ok("no HAProxy is named: the host has all requests".to_owned());

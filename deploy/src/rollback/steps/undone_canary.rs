@@ -4,7 +4,9 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
-use crate::canary::{CanaryError, CanaryOrder, HostCanary, end_silent, read_state, send_request};
+use crate::canary::{
+    CanaryError, CanaryOrder, HostCanary, OrderAnswer, end_silent, read_state, send_request,
+};
 use crate::rollback::error::RollbackError;
 
 use super::run::{Rollback, TICK};
@@ -20,8 +22,8 @@ impl Rollback<'_> {
         loop {
             match send_request(client, path, CanaryOrder::Abort, stop) {
                 // The command that runs it takes everything back. If that is killed meanwhile, the next request finds the canary free.
-                Ok(true) => std::thread::sleep(TICK),
-                Ok(false) => {
+                Ok(OrderAnswer::Noted | OrderAnswer::Ended) => std::thread::sleep(TICK),
+                Ok(OrderAnswer::NotRun) => {
                     let taken = HostCanary::take_up(client, path, &[], &mut *self.tell)?;
                     let left = taken.leave_to_rollback(stop)?;
                     let mut detail = if left.has_begun {

@@ -86,7 +86,9 @@ pub(crate) fn run_command(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
             submitter: &submitter,
         };
         let rehearsed = rehearse_validation(clients, &options, args.junit.as_deref());
-        report_problems(args.json, rehearsed.map_err(Into::into))?;
+        for warning in report_problems(args.json, rehearsed.map_err(Into::into))? {
+            print_notice!("{warning}");
+        }
         let cases = list_cases(&args.category).map_err(UsageError::new)?;
         if args.json {
             print_json(&cases)?;
@@ -114,7 +116,9 @@ pub(crate) fn run_command(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
                     line.show(name);
                 }
             }
-            ValidationEvent::Waiting(text) | ValidationEvent::LeftOpen(text) => {
+            ValidationEvent::Waiting(text)
+            | ValidationEvent::LeftOpen(text)
+            | ValidationEvent::Warning(text) => {
                 if let Some(line) = line.borrow_mut().as_mut() {
                     line.clear();
                 }

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use ark_client::HostClient;
 use ark_deploy::canary::{
-    CanaryError, CanaryOrder, CanaryReport, HostCanary, read_state, rehearse_canary,
+    CanaryError, CanaryOrder, CanaryReport, HostCanary, OrderAnswer, read_state, rehearse_canary,
     rehearse_order, send_request,
 };
 use ark_deploy::exchange::find_migration;
@@ -181,12 +181,13 @@ fn send_and_print(
     json: bool,
 ) -> anyhow::Result<bool> {
     let canary = read_state(client, journal)?;
-    let is_taken = send_request(client, journal, request, stop)?;
+    let answer = send_request(client, journal, request, stop)?;
+    let (is_taken, has_ended) = (answer != OrderAnswer::NotRun, answer == OrderAnswer::Ended);
     let was_paused = canary.as_ref().map(|canary| canary.paused);
     let (id, version) = canary.map(|canary| (canary.id, canary.version)).unzip();
     if is_taken && json {
         print_json(
-            &json!({"request": request.as_str(), "id": id, "version": version, "was_paused": was_paused}),
+            &json!({"request": request.as_str(), "id": id, "version": version, "was_paused": was_paused, "noted": !has_ended}),
         )?;
     } else if is_taken {
         let version = version.as_deref().unwrap_or("the version");
@@ -198,6 +199,12 @@ fn send_and_print(
         print_line!(
             "the canary of {version} has taken it: {}{note}",
             request.as_str()
+        );
+    }
+    if has_ended {
+        print_notice!(
+            "there was no room for the order or its entry in the journal {}, so that its end was waited for: the canary is over; make room there before another one begins",
+            journal.display()
         );
     }
     Ok(is_taken)
@@ -235,6 +242,9 @@ fn print_report(report: &CanaryReport, json: bool) -> anyhow::Result<()> {
         );
         if let Some(unweighed) = &report.unweighed {
             print_line!("{unweighed}");
+        }
+        if let Some(unnoted) = &report.unnoted {
+            print_line!("{unnoted}");
         }
         if let Some(file) = &report.token_file {
             print_line!(

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use ark_tests::{run_ark, wait_until};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::gates::Gates;
 use crate::production::canary::stage::{CanaryFixture, is_ready, script, sh};
@@ -177,6 +177,103 @@ fn a_canary_without_room_gives_everything_back_and_goes_on_later() {
     stage.assert_chain();
 }
 
+/// Runs an order with this limit. Returns whether it succeeds, what it prints and what it says.
+fn order(stage: &CanaryFixture, verb: &str, limit: Option<u64>) -> (bool, String, String) {
+    let begun = limited(&stage.command(verb, &[]), limit).spawn();
+    end_of(begun.expect("ark starts"))
+}
+
+#[test]
+fn an_order_to_abort_ends_the_canary_also_where_neither_journal_nor_order_has_room() {
+    let stage = start_stage("");
+    let path = journal(&stage, "canary");
+    let host = || stage.run_verb("status")["host"].clone();
+    // Whether the run has room, then whoever sends the order.
+    for (run_has_room, sender_has_room) in [(false, true), (true, false), (false, false)] {
+        let case = format!("run {run_has_room}, sender {sender_has_room}");
+        let command = stage.start_command(&["--step", "3600"]);
+        let canary = limited(&command, None).spawn().expect("ark starts");
+        wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+        // The entry of the share is there, and nothing is added until an order comes.
+        wait_until("its share is noted", || host()["share_pct"] == 10);
+        if !run_has_room {
+            limit(canary.id(), size_of(&path));
+        }
+        if !sender_has_room {
+            // Any other order is refused by name, and changes nothing.
+            let (succeeded, _, errors) = order(&stage, "pause", Some(0));
+            assert!(!succeeded, "{case}");
+            assert!(
+                errors.contains("the canary goes on") && errors.contains("make room there"),
+                "{case}: {errors}"
+            );
+            assert_eq!(host()["paused"], false, "{case}");
+        }
+        let room = (!sender_has_room).then_some(0);
+        let (succeeded, taken, errors) = order(&stage, "abort", room);
+        assert!(succeeded, "{case}: {errors}");
+        let taken: Value = serde_json::from_str(&taken).expect("JSON");
+        assert_eq!(taken["noted"], false, "{case}: {taken:#}");
+        let named = format!(
+            "no room for the order or its entry in the journal {}",
+            path.display()
+        );
+        assert!(errors.contains(&named), "{case}: {errors}");
+        // What was said is so already, and no later run goes on.
+        stage.assert_weights(100, 0);
+        let (succeeded, report, told) = end_of(canary);
+        assert!(!succeeded, "{case}: {report}");
+        let report: Value = serde_json::from_str(&report).expect("a report");
+        assert_eq!(report["tripwire"], "aborted", "{case}: {told}");
+        assert_eq!(report["unnoted"].is_string(), !run_has_room, "{report:#}");
+        assert_eq!(size_of(&path), 0, "{case}");
+        assert!(host().is_null(), "{case}");
+        let (succeeded, _, errors) = order(&stage, "resume", None);
+        assert!(
+            !succeeded && errors.contains("no canary is under way"),
+            "{case}: {errors}"
+        );
+    }
+    let names = std::fs::read_dir(stage.dir.path()).expect("a directory");
+    let left: Vec<_> = names
+        .flatten()
+        .map(|entry| entry.file_name())
+        .filter(|name| name.to_string_lossy().contains(".request"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(is_ready(&stage.owner) && stage.serving() == "stable");
+}
+
+#[test]
+fn an_abort_without_an_entry_whose_way_back_fails_is_not_acknowledged_and_can_be_given_again() {
+    let stage = start_stage("");
+    let path = journal(&stage, "canary");
+    let command = stage.start_command(&["--step", "3600"]);
+    let canary = limited(&command, None).spawn().expect("ark starts");
+    wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+    wait_until("its share is noted", || {
+        stage.run_verb("status")["host"]["share_pct"] == 10
+    });
+    limit(canary.id(), size_of(&path));
+    let socket = stage.haproxy.socket.clone();
+    let away = socket.with_extension("away");
+    std::fs::rename(&socket, &away).expect("a socket");
+    // The run cannot give the requests back, and neither can the command that goes on with it.
+    let (succeeded, _, errors) = order(&stage, "abort", None);
+    assert!(!succeeded, "{errors}");
+    assert!(errors.contains("the weights are not set back"), "{errors}");
+    let (succeeded, _, errors) = end_of(canary);
+    assert!(
+        !succeeded && errors.contains("is not in the journal"),
+        "{errors}"
+    );
+    std::fs::rename(&away, &socket).expect("a socket");
+    let report = stage.run_verb("abort");
+    assert_eq!(report["tripwire"], "aborted", "{report:#}");
+    assert!(report["unnoted"].is_null(), "{report:#}");
+    stage.assert_weights(100, 0);
+}
+
 #[test]
 fn a_way_back_without_haproxy_starts_the_stable_host() {
     let stage = CanaryFixture::start("", "");
@@ -279,8 +376,7 @@ fn an_upgrade_without_room_changes_nothing_or_goes_on_later() {
     assert_eq!(report["unrecorded"], json!([]), "{report:#}");
     let steps = stage.steps();
     for step in ["check", "replay", "start", "validation", "upgraded"] {
-        let is_of =
-            |one: &&serde_json::Value| one["deployment"] == report["id"] && one["step"] == step;
+        let is_of = |one: &&Value| one["deployment"] == report["id"] && one["step"] == step;
         assert_eq!(steps.iter().filter(is_of).count(), 1, "{step}: {steps:#?}");
     }
 }

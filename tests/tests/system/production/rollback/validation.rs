@@ -1,12 +1,13 @@
 //! The validation of the stable version: the objectives that it reads, and one that is missed.
 
+use ark_tests::TestDir;
 use serde_json::Value;
 
 use crate::production::altering::start_splitting;
-use crate::production::canary::stage::CanaryFixture;
+use crate::production::canary::stage::{CanaryFixture, is_ready, script, sh};
 use crate::production::validate::damaged::start_with_missed_objective;
 
-use super::commands::{command, options, promote_new, report_of};
+use super::commands::{command, errors_of, journal_path, options, promote_new, report_of};
 
 #[test]
 fn the_validation_of_a_rollback_reads_the_objectives_and_says_which_one_is_missed() {
@@ -49,16 +50,23 @@ fn the_validation_of_a_rollback_reads_the_objectives_and_says_which_one_is_misse
     promote_new(&stage);
     let (_dir, missing) = start_with_missed_objective();
     let missed = missing.telemetry.as_deref().expect("telemetry is on");
-    // The telemetry of another host is refused by a dry run.
+    // The telemetry of another host is refused by a dry run, and by the run before it changes anything.
     let foreign = format!("http://{missed}");
-    let output = begin(telemetry, &["--telemetry", &foreign, "--dry-run"]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        told.contains(&format!("--telemetry {foreign}")) && told.contains("--telemetry off"),
-        "{told}"
-    );
+    let journal = || std::fs::read(journal_path(&stage)).expect("a file");
+    let (before, steps) = (journal(), stage.steps().len());
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let more = [&["--telemetry", foreign.as_str()][..], dry_run].concat();
+        let output = begin(telemetry, &more);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            told.contains(&format!("--telemetry {foreign}")) && told.contains("--telemetry off"),
+            "{told}"
+        );
+    }
     assert_eq!(stage.serving(), "new");
+    stage.assert_weights(0, 256);
+    assert!(journal() == before && stage.steps().len() == steps);
     // Its own, with objectives as of a host that misses one.
     let missed = format!("http://{}", start_splitting(telemetry, "/slos", missed));
     let output = begin(telemetry, &["--telemetry", &missed]);
@@ -76,5 +84,45 @@ fn the_validation_of_a_rollback_reads_the_objectives_and_says_which_one_is_misse
         "{step}"
     );
     assert_eq!(stage.serving(), "stable");
+    stage.assert_chain();
+}
+
+#[test]
+fn a_telemetry_of_another_host_is_found_before_the_requests_go_back_where_no_host_ran_at_the_beginning()
+ {
+    let stage = CanaryFixture::start("", "");
+    let options = options(&stage);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let other_dir = TestDir::new("");
+    let other = other_dir.start();
+    let foreign = other.telemetry.as_deref().expect("telemetry is on");
+    let foreign = format!("http://{foreign}");
+    promote_new(&stage);
+    sh(&script(&stage.dir, "stop"));
+    let more = [&options[..], &["--telemetry", &foreign]].concat();
+    let dry_run = [&more[..], &["--dry-run"]].concat();
+    let output = command(&stage, &dry_run).output().expect("ark starts");
+    let lines = report_of(&output).to_string();
+    assert!(lines.contains("note: warning: "), "{lines}");
+    let told = errors_of(&command(&stage, &more).output().expect("ark starts"));
+    for part in [
+        // What could not be told at the beginning.
+        "no host runs on the data directory",
+        "the step health failed",
+        format!("is not the one of --telemetry {foreign}").as_str(),
+        "--telemetry off",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(is_ready(&stage.owner) && stage.serving() == "stable");
+    stage.assert_weights(0, 256);
+    // It goes on with the option that corrects it, and not without.
+    let told = errors_of(&command(&stage, &[]).output().expect("ark starts"));
+    assert!(told.contains(&format!("--telemetry {foreign}")), "{told}");
+    stage.assert_weights(0, 256);
+    let corrected = command(&stage, &["--telemetry", "off"]).output();
+    let report = report_of(&corrected.expect("ark starts"));
+    assert_eq!(report["passed"], true, "{report:#}");
+    stage.assert_weights(256, 0);
     stage.assert_chain();
 }

@@ -4,6 +4,7 @@ use ark_tests::{Client, TestDir};
 use serde_json::Value;
 
 use super::{CONFIG, assert_no_probe, cases, command, url_of, validate};
+use crate::production::altering::start_altering;
 
 #[test]
 fn a_data_directory_and_a_telemetry_of_another_host_are_refused_before_anything_is_begun() {
@@ -66,4 +67,52 @@ fn a_data_directory_and_a_telemetry_of_another_host_are_refused_before_anything_
     let (report, output) = validate(&url, &dir, &more);
     assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
     assert!(output.status.success(), "{report:#}");
+}
+
+#[test]
+fn a_telemetry_that_names_no_host_is_refused_unless_the_host_has_no_name_either() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    let url = url_of(&host);
+    let telemetry = host.telemetry.as_deref().expect("telemetry is on");
+    let unnamed = start_altering(telemetry, "\"instance\"", "\"instanze\"", 0);
+    let address = unnamed.trim_start_matches("http://");
+    let stripped = start_altering(address, "\"graveyard_vectors\"", "\"graveyard_vectorz\"", 0);
+    for (place, found) in [
+        (&unnamed, "of an earlier version"),
+        (&stripped, "names no process of a host"),
+    ] {
+        let more = ["--category", "beyond", "--telemetry", place.as_str()];
+        let (report, output) = validate(&url, &dir, &more);
+        assert_eq!(output.status.code(), Some(1), "{report:#}");
+        let error = report["error"].as_str().expect("an error");
+        for part in [place.as_str(), found, "--telemetry off"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert_eq!(cases(&report, "passed"), [""; 0], "{report:#}");
+    }
+    assert_no_probe(&mut Client::new(&host));
+    // As of a version that names its process at neither port: nothing can be compared, which is said, and the rest is tested.
+    let unnamed_host = start_altering(&host.address, "\"instance\"", "\"instanze\"", 0);
+    let more = ["--category", "beyond", "--telemetry", unnamed.as_str()];
+    let (report, output) = validate(&unnamed_host, &dir, &more);
+    assert!(output.status.success(), "{report:#}");
+    let warnings = report["warnings"].as_array().expect("warnings");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(warnings.len(), 1, "{report:#}");
+    for text in [warnings[0].as_str().expect("text"), &told] {
+        for part in [
+            "warning: ",
+            unnamed.as_str(),
+            "of an earlier version of ARK",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+    // Its own needs none.
+    let own = format!("http://{telemetry}");
+    let more = ["--category", "beyond", "--telemetry", own.as_str()];
+    let (report, _) = validate(&url, &dir, &more);
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert!(report["warnings"].is_null(), "{report:#}");
 }
