@@ -201,7 +201,7 @@ impl HostCanary<'_> {
         stop: &AtomicBool,
     ) -> Result<bool, Stop> {
         let mut is_kept = false;
-        let obey = &mut |order: CanaryOrder| -> Result<(), CanaryError> {
+        let obey = &mut |order: CanaryOrder| -> Result<OrderNote, CanaryError> {
             is_kept |= order == CanaryOrder::Pause;
             self.obey_order(order, times)
         };
@@ -220,7 +220,7 @@ impl HostCanary<'_> {
             promoted: false,
         };
         let mut is_kept = false;
-        let obey = &mut |order: CanaryOrder| -> Result<(), CanaryError> {
+        let obey = &mut |order: CanaryOrder| -> Result<OrderNote, CanaryError> {
             if order == CanaryOrder::Pause {
                 // Before the pause, which a share would end.
                 self.note_share(self.state.share_pct, self.state.counted)?;

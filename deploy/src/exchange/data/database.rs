@@ -254,8 +254,8 @@ fn replay_snapshot(
     if trial.exists() {
         std::fs::remove_dir_all(&trial).map_err(ExchangeError::for_file(&trial))?;
     }
-    let [from, to] = [snapshot, &trial].map(|path| path.display().to_string());
-    let args = ["state", "restore", &from, "--data-dir", &to];
+    let [source, target] = [snapshot, &trial].map(|path| path.display().to_string());
+    let args = ["state", "restore", &source, "--data-dir", &target];
     // It prints what it restored, or fails and says why.
     let restored: Result<(bool, serde_json::Value), _> =
         ask_binary(binary, &args, REPLAY_TIMEOUT, stop);
