@@ -1,8 +1,9 @@
-//! Why a journal cannot be used, and what to do about that.
+//! Why a journal cannot be used, and what to do about that; how large it may be.
 
 use std::path::PathBuf;
 
-use super::format::MAX_JOURNAL;
+/// The most bytes of a journal, which is read as a whole. That of rollbacks is their history, with a few thousand bytes each; the others are emptied.
+pub(super) const MAX_JOURNAL: u64 = 64 << 20;
 
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -8,10 +8,7 @@ use ark_client::normalize_address;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::error::JournalError;
-
-/// The most bytes of a journal, which is read as a whole. That of rollbacks is their history, with a few thousand bytes each; the others are emptied.
-pub(super) const MAX_JOURNAL: u64 = 64 << 20;
+use super::error::{JournalError, MAX_JOURNAL};
 
 /// Whose journal a file is: its first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -24,7 +24,8 @@ use crate::durable::{make_directory, sync_entry};
 pub use error::JournalError;
 pub use format::JournalOwner;
 
-use format::{ForeignOwner, MAX_JOURNAL, check_size, read_lines};
+use error::MAX_JOURNAL;
+use format::{ForeignOwner, check_size, read_lines};
 
 /// The room that an exchange reserves in its journal before the host is stopped, in bytes: its entries from there on have a few hundred bytes each,
 /// one that begins a rollback has a few thousand.

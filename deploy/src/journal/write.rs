@@ -8,8 +8,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::format::MAX_JOURNAL;
-use super::{Journal, JournalError};
+use super::Journal;
+use super::error::{JournalError, MAX_JOURNAL};
 
 impl Journal {
     /// Reserves room on disk behind the last entry, so that so many bytes of further ones need none. It stays reserved when the journal is closed and
