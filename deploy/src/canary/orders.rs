@@ -62,7 +62,7 @@ pub(super) enum OrderNote {
 pub enum OrderAnswer {
     /// The run has noted it in its journal, and obeys.
     Noted,
-    /// The run could not note it, obeyed all the same, and the canary is over.
+    /// The run could not note it, or it could not be placed; it was obeyed all the same, and the canary is over.
     Ended,
     /// No process runs the canary, which is free to be taken up.
     NotRun,
@@ -314,7 +314,7 @@ impl OrderInbox {
         }
     }
 
-    /// Tells the sender of an order to abort that waits still, or could not be noted, that the canary is over.
+    /// Tells the sender of an order to abort that could not be noted that the canary is over.
     pub(super) fn acknowledge_end(&self) {
         if let Some((path, found)) = self.find_abort() {
             let _told = fs::rename(&path, ended_path(&self.journal, found.id));

@@ -116,7 +116,10 @@ impl HostCanary<'_> {
         let figures = json!({"tripwire": tripwire, "unweighed": unweighed});
         self.record_step("went-back", &text, &figures);
         self.journal.clear_entries()?;
-        OrderInbox::new(&self.path, &self.begin.id).acknowledge_end();
+        // One that was noted is acknowledged, and one that came too late finds that no canary is under way.
+        if self.unnoted.is_some() {
+            OrderInbox::new(&self.path, &self.begin.id).acknowledge_end();
+        }
         let token_file = self.admin.is_some().then(|| token_file.into_path());
         let mut report = self.into_report(false, tripwire, reason.to_owned(), None);
         report.token_file = token_file;
