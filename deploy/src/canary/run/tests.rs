@@ -7,7 +7,7 @@ use ark_model::ids::Millis;
 
 use crate::canary::analysis::Counts;
 use crate::canary::journal::TakeOverStep;
-use crate::canary::orders::{CanaryOrder, SentOrder};
+use crate::canary::orders::{CanaryOrder, OrderAnswer, SentOrder};
 use crate::canary::plan::{Baseline, BaselineSource, HealthBounds};
 use crate::fixtures::{build_client, write_journal};
 
@@ -210,7 +210,7 @@ fn an_order_of_the_last_check_is_obeyed_before_the_step_ends() {
     ] {
         let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
         let path = dir.path().join("canary.journal");
-        write_journal(&client, &path, build_begin(dir.path()));
+        write_begun(&client, &path, build_begin(dir.path()));
         let mut tell = |_: &str, _: Value| {};
         let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
         let inbox = OrderInbox::new(&path, "canary-1");
@@ -227,7 +227,7 @@ fn an_order_of_the_last_check_is_obeyed_before_the_step_ends() {
             (Err(Stop::Back(tripwire, _)), None) => assert_eq!(tripwire, Tripwire::Aborted),
             _ => panic!("{order:?}"),
         }
-        assert!(sent.is_obeyed(), "{order:?}");
+        assert_eq!(sent.find_answer(), Some(OrderAnswer::Noted), "{order:?}");
         let is_pause = order == CanaryOrder::Pause;
         assert_eq!((canary.state.paused, times.promoted), (is_pause, !is_pause));
         assert_eq!(
@@ -248,7 +248,7 @@ fn an_order_is_obeyed_before_the_host_is_stopped() {
     ] {
         let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
         let path = dir.path().join("canary.journal");
-        write_journal(&client, &path, build_begin(dir.path()));
+        write_begun(&client, &path, build_begin(dir.path()));
         let mut tell = |_: &str, _: Value| {};
         let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
         for phase in [TakeOverStep::Snapshot, TakeOverStep::Replay] {
@@ -266,7 +266,7 @@ fn an_order_is_obeyed_before_the_host_is_stopped() {
             (Err(Stop::Back(tripwire, _)), None) => assert_eq!(tripwire, Tripwire::Aborted),
             _ => panic!("{order:?}"),
         }
-        assert!(sent.is_obeyed(), "{order:?}");
+        assert_eq!(sent.find_answer(), Some(OrderAnswer::Noted), "{order:?}");
         // As a run finds it that takes the canary up after a kill.
         let state = crate::canary::read_state(&client, &path).unwrap().unwrap();
         assert_eq!(state.paused, order == CanaryOrder::Pause, "{order:?}");
@@ -290,7 +290,7 @@ fn a_run_that_takes_a_canary_up_obeys_an_abort_that_waits() {
     assert!(abort.place_order().unwrap());
     let mut tell = |_: &str, _: Value| {};
     let canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
-    assert!(abort.is_obeyed());
+    assert_eq!(abort.find_answer(), Some(OrderAnswer::Noted));
     assert_eq!(canary.state.tripwire, Some(Tripwire::Aborted));
     drop(canary);
     // A kill of this run does not lose it either.
