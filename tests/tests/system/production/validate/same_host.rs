@@ -75,7 +75,7 @@ fn a_telemetry_that_names_no_host_is_refused_unless_the_host_has_no_name_either(
     let host = dir.start();
     let url = url_of(&host);
     let telemetry = host.telemetry.as_deref().expect("telemetry is on");
-    let unnamed = start_altering(telemetry, "\"instance\"", "\"instanze\"", 0);
+    let unnamed = start_altering(telemetry, "\"instance\"", "\"renamed_\"", 0);
     let address = unnamed.trim_start_matches("http://");
     let stripped = start_altering(address, "\"graveyard_vectors\"", "\"graveyard_vectorz\"", 0);
     for (place, found) in [
@@ -93,7 +93,7 @@ fn a_telemetry_that_names_no_host_is_refused_unless_the_host_has_no_name_either(
     }
     assert_no_probe(&mut Client::new(&host));
     // As of a version that names its process at neither port: nothing can be compared, which is said, and the rest is tested.
-    let unnamed_host = start_altering(&host.address, "\"instance\"", "\"instanze\"", 0);
+    let unnamed_host = start_altering(&host.address, "\"instance\"", "\"renamed_\"", 0);
     let more = ["--category", "beyond", "--telemetry", unnamed.as_str()];
     let (report, output) = validate(&unnamed_host, &dir, &more);
     assert!(output.status.success(), "{report:#}");
