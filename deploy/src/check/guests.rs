@@ -212,14 +212,11 @@ pub(super) fn check_guests(inputs: &CheckInputs, lines: &mut CheckLines) {
             "see the line `graveyard`",
         );
     };
-    let store = match inputs.open_database() {
-        Ok(store) => store,
-        Err(_) => {
-            return lines.add_skipped(
-                "nothing was loaded, since what was uploaded is not known: the database cannot be opened",
-                "see the line `database`",
-            );
-        }
+    let Ok(store) = inputs.open_database() else {
+        return lines.add_skipped(
+            "nothing was loaded, since what was uploaded is not known: the database cannot be opened",
+            "see the line `database`",
+        );
     };
     let store = store.as_deref();
     let agents = check_agents(inputs, engine, store, lines);
