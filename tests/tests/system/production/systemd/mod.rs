@@ -100,7 +100,10 @@ impl InstalledHost {
     fn exchange(&self, command: &str) -> Value {
         let script = format!("ark {command} {EXCHANGE}");
         let mut run = self.machine.command("sh");
-        run.args(["-euc", &script]).env("ARK_TOKEN", &self.token);
+        // The new version's check reads what the host reads: it has secrets.
+        run.args(["-euc", &script])
+            .env("ARK_TOKEN", &self.token)
+            .env("ARK_SECRET_KEY_FILE", "/etc/ark/secret.key");
         let output = run.output().expect("a shell");
         let errors = String::from_utf8_lossy(&output.stderr);
         let report = serde_json::from_slice(&output.stdout);
