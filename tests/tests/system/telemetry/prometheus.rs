@@ -158,6 +158,7 @@ fn the_rules_are_valid_and_each_alert_fires_where_it_must_and_not_where_it_must_
         "tests/alerts_test.yml",
         "tests/burn-rates_test.yml",
         "tests/burn-rates-days_test.yml",
+        "tests/vanished-hosts_test.yml",
     ];
     run_promtool(&[&["test", "rules"], &cases[..]].concat());
     let alerts =
