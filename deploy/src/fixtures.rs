@@ -1,6 +1,9 @@
 //! What tests of several modules are given.
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ark_client::{Endpoint, HostClient};
@@ -9,6 +12,7 @@ use ark_store::{AuditEntry, AuditKind, Store, StoreConfig, Unit};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::durable::place_file;
 use crate::exchange::HostControl;
 use crate::exclusion::ExchangeKind;
 use crate::haproxy::ServerStatus;
@@ -115,4 +119,15 @@ pub(crate) fn record_decisions(data_dir: &Path, count: usize) {
     };
     store.commit(unit).unwrap();
     store.close();
+}
+
+/// A program that prints a text, whatever it is asked.
+pub(crate) fn write_program(dir: &Path, prints: &str) -> PathBuf {
+    let program = dir.join("ark");
+    place_file(&program, |file| {
+        file.write_all(format!("#!/bin/sh\necho '{prints}'\n").as_bytes())?;
+        file.set_permissions(Permissions::from_mode(0o755))
+    })
+    .unwrap();
+    program
 }

@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 
 use crate::data_lock::DataDirLock;
 use crate::durable::{make_directory, place_file};
-use crate::exchange::data::database::{
-    clear_partial_copies, kept_path, make_snapshot, replay_in_rounds,
-};
+use crate::exchange::data::database::{clear_partial_copies, kept_path, make_snapshot};
+use crate::exchange::data::replay::replay_in_rounds;
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::hosts::identity::check_same_host;
 use crate::exchange::hosts::serving::{
