@@ -1,9 +1,13 @@
 //! A version of `ark`: what it says of itself, and which program it becomes.
 
-use std::fs::File;
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ark_model::ids::Digest;
 use ark_runtime::Pin;
@@ -54,9 +58,42 @@ pub(crate) fn ask_version(binary: &Path) -> Result<VersionShown, ExchangeError> 
     Ok(shown)
 }
 
+/// What tells a file's content from another: device, inode, length, and the nanosecond of the last change of content or inode.
+type FileState = (u64, u64, u64, i128);
+
+/// The digests of the programs that this process has read: an exchange asks for those of the same two or three in each of its steps, and reading one
+/// of 100 MB takes a tenth of a second of a processor.
+static HASHED: LazyLock<Mutex<HashMap<FileState, Digest>>> = LazyLock::new(Mutex::default);
+
+/// How long a file must have been as it is for its digest to be remembered, in nanoseconds: file systems note changes a few milliseconds apart, so
+/// that one that follows the reading at once could have the same time.
+const SETTLED: i128 = 1_000_000_000;
+
+/// The digest of a program, for example of the one that a process runs (`/proc/ID/exe`).
+///
+/// # Errors
+/// The file cannot be read.
 pub(in crate::exchange) fn hash_program(path: &Path) -> io::Result<Digest> {
-    let program = File::open(path)?.take(MAX_PROGRAM);
-    Digest::hash_reader(program).map(|(digest, _)| digest)
+    let program = File::open(path)?;
+    let state = find_state(&program.metadata()?);
+    let hashed = || HASHED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(digest) = hashed().get(&state) {
+        return Ok(*digest);
+    }
+    let began = SystemTime::now().duration_since(UNIX_EPOCH);
+    let (digest, _) = Digest::hash_reader((&program).take(MAX_PROGRAM))?;
+    let is_settled = began.is_ok_and(|began| {
+        i128::try_from(began.as_nanos()).is_ok_and(|began| began - state.3 > SETTLED)
+    });
+    if is_settled && find_state(&program.metadata()?) == state {
+        hashed().insert(state, digest);
+    }
+    Ok(digest)
+}
+
+fn find_state(metadata: &Metadata) -> FileState {
+    let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+    (metadata.dev(), metadata.ino(), metadata.len(), changed)
 }
 
 /// The digest of a program's file.
@@ -76,6 +113,30 @@ fn guess_build(binary: &Path) -> Result<Option<Digest>, ExchangeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_was_changed_in_place_has_another_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ark");
+        let mut digests = Vec::new();
+        for content in ["first", "other"] {
+            std::fs::write(&path, content).unwrap();
+            digests.push(hash_program(&path).unwrap());
+            // It was changed just now, and may change again within the same instant.
+            assert!(!is_remembered(&path), "{content}");
+            std::thread::sleep(std::time::Duration::from_millis(1_200));
+            assert_eq!(hash_program(&path).unwrap(), digests[digests.len() - 1]);
+            assert!(is_remembered(&path), "{content}");
+            assert_eq!(hash_program(&path).unwrap(), digests[digests.len() - 1]);
+        }
+        assert_eq!(digests[0], Digest::hash_bytes(b"first"));
+        assert_eq!(digests[1], Digest::hash_bytes(b"other"));
+    }
+
+    fn is_remembered(path: &Path) -> bool {
+        let state = find_state(&std::fs::metadata(path).unwrap());
+        HASHED.lock().unwrap().contains_key(&state)
+    }
 
     #[test]
     fn a_program_is_itself_and_a_script_is_not() {

@@ -29,6 +29,12 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+impl TlsFiles {
+    fn versions(&self) -> FileVersions {
+        (file_version(&self.certificate), file_version(&self.key))
+    }
+}
+
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -55,6 +61,9 @@ pub enum TlsError {
 /// Inode, length and modification time: what tells a file from its successor.
 type FileVersion = (u64, u64, Option<SystemTime>);
 
+/// Those of certificate and key; `None` where there is no file.
+type FileVersions = (Option<FileVersion>, Option<FileVersion>);
+
 fn file_version(path: &Path) -> Option<FileVersion> {
     let of = |metadata: Metadata| (metadata.ino(), metadata.len(), metadata.modified().ok());
     std::fs::metadata(path).ok().map(of)
@@ -63,6 +72,8 @@ fn file_version(path: &Path) -> Option<FileVersion> {
 /// The certificate and key in force.
 pub struct Tls {
     files: TlsFiles,
+    /// What the files were before [`Tls::load`] read them: what changes from then on is noticed by [`Tls::follow_files`], however late it starts.
+    loaded: FileVersions,
     current: ArcSwap<ServerConfig>,
     /// When the certificate in force ends, as [`TlsSettings::end`].
     end: Arc<Level>,
@@ -81,11 +92,13 @@ impl Tls {
     /// # Errors
     /// See [`TlsError`].
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let loaded = files.versions();
         let settings = read_settings(&files)?;
         let end = Arc::new(Level::default());
         end.set(settings.end);
         Ok(Self {
             files,
+            loaded,
             current: ArcSwap::new(settings.config),
             end,
         })
@@ -103,13 +116,6 @@ impl Tls {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    fn file_versions(&self) -> (Option<FileVersion>, Option<FileVersion>) {
-        (
-            file_version(&self.files.certificate),
-            file_version(&self.files.key),
-        )
-    }
-
     /// Reads the files again when they change or on SIGHUP; never returns.
     pub(super) async fn follow_files(self: Arc<Self>) {
         let mut hangup = match signal(SignalKind::hangup()) {
@@ -119,7 +125,7 @@ impl Tls {
                 None
             }
         };
-        let mut seen = self.file_versions();
+        let mut seen = self.loaded;
         let mut failed = false;
         loop {
             let signalled = tokio::select! {
@@ -131,7 +137,7 @@ impl Tls {
                     }
                 } => true,
             };
-            let versions = self.file_versions();
+            let versions = self.files.versions();
             let changed = versions != seen;
             // A certificate without its new key is tried again until the key is there too.
             if !(signalled || changed || failed) {

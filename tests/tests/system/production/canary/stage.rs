@@ -328,6 +328,16 @@ impl CanaryFixture {
         self.under_load_of(Load::default(), work)
     }
 
+    /// As [`Self::under_load`], with a fifth of the requests: for what takes minutes and reads each decision again several times, whose time would
+    /// else grow with the square of its own.
+    pub(crate) fn under_slow_load<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
+        let load = Load {
+            pause: 5 * PAUSE,
+            ..Load::default()
+        };
+        self.under_load_of(load, work)
+    }
+
     /// As [`Self::under_load`], of which so many percent are denied.
     pub(crate) fn under_denied_load<T>(&self, denied_pct: u64, work: impl FnOnce() -> T) -> T {
         let load = Load {
@@ -391,7 +401,7 @@ impl CanaryFixture {
                 }
                 failed => assert!(load.may_fail, "{symbol}: {failed:?}"),
             }
-            std::thread::sleep(PAUSE.saturating_sub(began.elapsed()));
+            std::thread::sleep(load.pause.saturating_sub(began.elapsed()));
         }
         decided
     }
@@ -440,12 +450,24 @@ fn is_of_pause(check: &str) -> bool {
 }
 
 /// What is sent through `HAProxy`.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Load {
+    /// The time from one request of a sender to its next.
+    pause: Duration,
     /// Whether requests may fail.
     may_fail: bool,
     /// The share of proposals that every version denies, in percent.
     denied_pct: u64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            pause: PAUSE,
+            may_fail: false,
+            denied_pct: 0,
+        }
+    }
 }
 
 /// Tells a load to end when it is dropped, also by a panic.

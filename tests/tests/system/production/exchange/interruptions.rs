@@ -48,7 +48,7 @@ fn a_canary_whose_process_is_stopped_holds_up_no_rollback() {
     let stage = CanaryFixture::start("", "");
     let gates = Gates::install(&stage);
     let options = options(&stage);
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         // In a step.
         let mut canary = stage.spawn_canary(&["--step", "600"]);
         wait_until("it has a share", || {
@@ -258,7 +258,7 @@ fn an_interrupted_take_over_goes_back_at_once() {
     options.extend(["--shares", "100"]);
     let start_new = stage.dir.path().join("start-new.sh");
     let good = std::fs::read_to_string(&start_new).expect("a script");
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         for wait in ["replay", "stop", "start-new", "ready"] {
             println!("{wait}");
             match wait {

@@ -83,7 +83,7 @@ const KILLS: [(&str, Moment); 4] = [
 fn an_upgrade_ends_alike_whatever_kill_comes_between_journal_and_effect() {
     let stage = CanaryFixture::start(upgrade::CONFIG, "");
     let scripts = Scripts::of(&stage);
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         for (script, moment) in KILLS {
             for back in [false, true] {
                 let case = format!("{script} {moment:?} {back}");
@@ -133,7 +133,7 @@ fn a_take_over_ends_alike_whatever_kill_comes_between_journal_and_effect() {
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.extend(["--shares", "100"]);
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         for (script, moment) in KILLS {
             for verb in ["abort", "resume"] {
                 let case = format!("{script} {moment:?} {verb}");
@@ -168,7 +168,7 @@ fn a_rollback_ends_alike_whatever_kill_comes_between_journal_and_effect() {
     let scripts = Scripts::of(&stage);
     let texts = rollback::options(&stage);
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         for script in ["stop.sh", "start.sh"] {
             for moment in [Moment::Begin, Moment::End] {
                 let case = format!("{script} {moment:?}");

@@ -77,7 +77,7 @@ fn what_the_stable_version_decides_after_a_kill_outlives_the_way_back() {
     options.extend(["--shares", "100"]);
     kill_once_in(&stage, "start-new.sh", Moment::Instead);
     let begin = |then: &dyn Fn()| {
-        let ((), load) = stage.under_load(|| {
+        let ((), load) = stage.under_slow_load(|| {
             wait_killed(&stage, stage.spawn_canary(&options));
             then();
         });

@@ -25,7 +25,7 @@ fn an_upgrade_that_is_killed_at_any_step_goes_on_or_goes_back() {
     );
     change(&stage, "stop.sh", "kill $p", "\nsleep 1; kill $p");
     change(&stage, "start-new.sh", "if [ -e ", "\nsleep 1; if [ -e ");
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         for phase in PHASES {
             for (verb, kills_host) in [("", false), ("--back", false), ("", true)] {
                 if kills_host && phase != "validation" {

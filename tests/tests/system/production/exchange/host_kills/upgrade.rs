@@ -51,7 +51,7 @@ type UpgradeKill = (&'static str, Manager, UpgradeEnd);
 
 fn upgrade_over_kills(rows: &[UpgradeKill]) {
     let stage = CanaryFixture::start(CONFIG, "");
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         for (phase, manager, end) in rows {
             let entry = format!("{{\"phase\":\"{phase}\"}}");
             let output = run_over_kill(
@@ -91,7 +91,7 @@ fn an_old_host_that_is_killed_before_it_is_stopped_is_upgraded_all_the_same() {
 #[test]
 fn an_old_host_that_is_killed_before_a_version_is_refused_is_started_again() {
     let stage = CanaryFixture::start(CONFIG, "");
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         stage.set_program_fault("denies");
         let output = run_over_kill(
             &stage,
@@ -131,7 +131,7 @@ fn a_new_version_that_is_killed_while_it_is_validated_goes_back() {
 #[test]
 fn an_old_host_that_is_killed_in_its_drain_and_a_new_one_at_its_start_go_back() {
     let stage = CanaryFixture::start(CONFIG, "");
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         kill_in_drain(&stage);
         assert_end(&stage, &run(upgrade(&stage, &[])), UpgradeEnd::Upgraded);
         back_to_stable(&stage);
@@ -149,7 +149,7 @@ fn a_stable_version_that_is_killed_on_the_way_back_is_started_again() {
     let journal = path(&stage, "rollback.journal");
     let place = journal.display().to_string();
     let options = ["--rollback-journal", place.as_str()];
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         kill_when_ready(&stage, "start");
         let end = UpgradeEnd::Back("fails (exit status: 7)");
         assert_end(&stage, &run(upgrade(&stage, &options)), end);
