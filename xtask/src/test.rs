@@ -23,26 +23,14 @@ pub fn run_tests(args: &[String]) -> Result<()> {
     println!(
         "== 1 of 5: programs from PyPI and of cargo, for the tests of the HTTP API, of events, of deployments and of packages"
     );
-    for requirements in [
-        &SCHEMATHESIS,
-        &CLIENT_GENERATOR,
-        &EVENT_READER,
-        &DEPLOYMENT_VALIDATORS,
-        &KUSTOMIZE,
-    ] {
-        match install_requirements(root, requirements) {
-            // Tests that are chosen may need no Python: then its absence stops nobody.
-            Err(problem) if !args.is_empty() => eprintln!("{problem:#}"),
-            result => result.map(drop)?,
-        }
-    }
-    // The test of what operators install needs them; built beside other tests they would take the processor from these.
-    match dist::install_tools(root) {
-        Err(problem) if !args.is_empty() => eprintln!("{problem:#}"),
-        result => result?,
-    }
-    println!("== 2 of 5: guests: agents and policies, those of the tests too");
-    guests::build_all(&workspace)?;
+    // What comes from PyPI is waited for most of the time, so the processors build meanwhile.
+    std::thread::scope(|scope| {
+        let installing = scope.spawn(|| install_programs(root, args));
+        let built = build_tools_and_guests(&workspace, args);
+        let installed = installing.join();
+        built?;
+        installed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     println!("== 3 of 5: programs and tests");
     build_workspace(root)?;
     build_newer_version(root)?;
@@ -65,6 +53,33 @@ pub fn run_tests(args: &[String]) -> Result<()> {
         ]);
     }
     run_command(tests.args(args))
+}
+
+/// Installs what the tests use of `PyPI`. Tests that are chosen may need no Python: then its absence stops nobody.
+fn install_programs(root: &Path, args: &[String]) -> Result<()> {
+    for requirements in [
+        &SCHEMATHESIS,
+        &CLIENT_GENERATOR,
+        &EVENT_READER,
+        &DEPLOYMENT_VALIDATORS,
+        &KUSTOMIZE,
+    ] {
+        match install_requirements(root, requirements) {
+            Err(problem) if !args.is_empty() => eprintln!("{problem:#}"),
+            result => result.map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+fn build_tools_and_guests(workspace: &Workspace, args: &[String]) -> Result<()> {
+    // The test of what operators install needs them; built beside other tests they would take the processor from these.
+    match dist::install_tools(&workspace.root) {
+        Err(problem) if !args.is_empty() => eprintln!("{problem:#}"),
+        result => result?,
+    }
+    println!("== 2 of 5: guests: agents and policies, those of the tests too");
+    guests::build_all(workspace)
 }
 
 /// Builds programs and tests in one go: apart, they would be built with other features of the same crates, and wasmtime twice.
