@@ -114,10 +114,56 @@ impl StepQueue {
         }
     }
 
+    /// Takes a step back that waits, since it has not come true. A host that took it and ended before it answered may have recorded it.
+    pub(crate) fn withdraw_step(&mut self, name: &str) {
+        self.waiting.retain(|step| step.name != name);
+    }
+
     /// What the host has not recorded, and why.
     pub(crate) fn into_unrecorded(self) -> Vec<String> {
         let waiting = self.waiting.into_iter();
         let waiting = waiting.map(|step| format!("{}: {}", step.name, step.problem));
         self.refused.into_iter().chain(waiting).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use ark_client::Endpoint;
+
+    use super::*;
+
+    #[test]
+    fn a_step_that_has_not_come_true_is_taken_back() {
+        // Nobody listens there.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", free.local_addr().unwrap());
+        drop(free);
+        let client = HostClient::new(&Endpoint {
+            url,
+            token: None,
+            ca: None,
+        });
+        let client = client.unwrap();
+        let mut steps = StepQueue::default();
+        for step in ["validation", "upgraded"] {
+            let record = StepRecord {
+                deployment: "u",
+                kind: "upgrade",
+                version: "2",
+                step,
+                share_pct: None,
+                reason: "",
+                figures: &Value::Null,
+            };
+            steps.post_step(&client, format!("u-{step}"), &record);
+        }
+        steps.withdraw_step("upgraded");
+        assert!(steps.is_waiting());
+        let left = steps.into_unrecorded();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(left[0].starts_with("validation: "), "{left:?}");
     }
 }

@@ -252,7 +252,12 @@ impl<'a> Upgrade<'a> {
             let plan = self.state.begin.plan.clone();
             let mut watch = HostWatch::over_running(&plan.data_dir);
             let check = || self.state.wanted().check_serving(&plan.data_dir);
-            wait_ready(self.clients.client, &mut watch, plan.timeout, stop, &check)?;
+            let ready = wait_ready(self.clients.client, &mut watch, plan.timeout, stop, &check);
+            if let Err(error) = ready {
+                // It goes back, and the host that comes is not to record this before the way back.
+                self.records_waiting.withdraw_step("upgraded");
+                return Err(error.into());
+            }
             self.records_waiting.post_waiting(self.clients.client);
         }
         Ok(reason)

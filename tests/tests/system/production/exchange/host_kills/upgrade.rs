@@ -37,6 +37,13 @@ fn assert_end(stage: &CanaryFixture, report: &Value, end: UpgradeEnd) {
             let said = report["reason"].as_str().expect("a reason");
             assert!(said.contains(reason), "{reason}: {report:#}");
             assert_eq!(report["rollback"]["passed"], true, "{report:#}");
+            let steps = stage.steps();
+            let of_this = steps
+                .iter()
+                .filter(|step| step["deployment"] == report["id"]);
+            let names: Vec<_> = of_this.map(|step| step["step"].to_string()).collect();
+            assert_eq!(names[0], "\"went-back\"", "{steps:#?}");
+            assert!(!names.contains(&"\"upgraded\"".to_owned()), "{steps:#?}");
             "stable"
         }
         UpgradeEnd::UpgradedOrOperationLost => unreachable!("it is one of the others by now"),
