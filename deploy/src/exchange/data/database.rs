@@ -282,7 +282,7 @@ mod tests {
 
     use ark_store::{Store, StoreConfig, current_schema};
 
-    use crate::fixtures::{record_decisions, write_program};
+    use crate::fixtures::{record_decisions, write_printer};
 
     use super::*;
 
@@ -296,7 +296,7 @@ mod tests {
         let manifest = kept.join("manifest.json");
         let keep = |schema: u32| {
             let says = format!("{{\"version\": \"2\", \"schema\": {schema}}}");
-            keep_before_migration(&write_program(dir.path(), &says), &data, &kept).unwrap();
+            keep_before_migration(&write_printer(dir.path(), &says), &data, &kept).unwrap();
             let names = std::fs::read_dir(dir.path()).unwrap().flatten();
             let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
             let superseded = names.filter(|name| name.starts_with("kept-superseded-"));
@@ -420,7 +420,7 @@ mod tests {
             ),
             (String::new(), Err("says nothing that is understood")),
         ] {
-            let program = write_program(dir.path(), &prints);
+            let program = write_printer(dir.path(), &prints);
             let found = find_migration(&program, &data).map_err(|error| error.to_string());
             match expected {
                 Ok(to) => {
@@ -435,7 +435,7 @@ mod tests {
                 }
             }
         }
-        let program = write_program(dir.path(), &says(from));
+        let program = write_printer(dir.path(), &says(from));
         for (binary, data_dir, problem) in [
             (dir.path().join("none"), data.clone(), "cannot be run"),
             (program, dir.path().join("empty"), "there is no database at"),

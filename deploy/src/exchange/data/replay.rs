@@ -216,12 +216,10 @@ fn replay_directory(
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use ark_store::{Store, StoreConfig, current_schema};
 
     use crate::exchange::data::database::{keep_before_migration, make_snapshot};
-    use crate::fixtures::{record_decisions, write_program};
+    use crate::fixtures::{record_decisions, write_printer, write_program};
 
     use super::*;
 
@@ -231,7 +229,7 @@ mod tests {
         let stop = AtomicBool::new(false);
         let replay = |decisions: u64, identical: u64, failures: u64| {
             let counts = serde_json::json!({"decisions": decisions, "identical": identical, "failures": failures});
-            let program = write_program(dir.path(), &counts.to_string());
+            let program = write_printer(dir.path(), &counts.to_string());
             replay_directory(&program, dir.path(), None, &stop).map(|round| round.identical)
         };
         // An empty log, and one of a host whose policies have failed since its first decision.
@@ -249,23 +247,19 @@ mod tests {
 
     /// A version of a schema that answers each replay with the next of these texts, and notes what it is asked in `asked`.
     fn write_version(dir: &Path, schema: u32, answers: &[&str]) -> PathBuf {
-        let program = dir.join("ark");
         let [asked, answered] = ["asked", "answers"].map(|name| dir.join(name));
         std::fs::write(&asked, "").unwrap();
         std::fs::write(&answered, format!("{}\n", answers.join("\n"))).unwrap();
         let text = format!(
-            "#!/bin/sh\n\
-             case \"$1\" in\n\
+            "case \"$1\" in\n\
              state) mkdir \"$5\"; echo 0;;\n\
              audit) echo \"$*\" >>{asked}; sed -n \"$(wc -l <{asked})p\" {answered};;\n\
              *) echo '{{\"version\": \"2\", \"schema\": {schema}}}';;\n\
-             esac\n",
+             esac",
             asked = asked.display(),
             answered = answered.display(),
         );
-        std::fs::write(&program, text).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        program
+        write_program(dir, &text)
     }
 
     /// Replays five decisions in a snapshot. Two are decided during the first round if `goes_on`, then one during each further round. Returns the
@@ -382,7 +376,7 @@ mod tests {
             "{{\"version\": \"2\", \"schema\": {}, \"decisions\": 0, \"identical\": 0, \"failures\": 0}}",
             schema + 1
         );
-        let binary = write_program(dir.path(), &says);
+        let binary = write_printer(dir.path(), &says);
         let leave = |path: PathBuf| {
             std::fs::create_dir(&path).unwrap();
             std::fs::write(path.join("ark.db"), "half a").unwrap();

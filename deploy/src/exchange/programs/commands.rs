@@ -390,8 +390,7 @@ fn is_alive(group: Pid) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
+    use crate::fixtures::write_program;
 
     use super::*;
 
@@ -402,13 +401,6 @@ mod tests {
         let pid = std::fs::read_to_string(pid).unwrap();
         let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim()));
         status.map_or(true, |text| text.contains("State:\tZ"))
-    }
-
-    fn write_program(dir: &Path, text: &str) -> PathBuf {
-        let program = dir.join("ark");
-        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        program
     }
 
     #[test]
