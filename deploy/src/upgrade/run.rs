@@ -364,7 +364,10 @@ impl<'a> Upgrade<'a> {
             timeout: plan.timeout,
         };
         // Which fronts there are, an upgrade does not know.
-        self.record_step("pause", &expected.describe_pause(HoldTime::Unknown, limit));
+        self.record_step(
+            "expected-pause",
+            &expected.describe_pause(HoldTime::Unknown, limit),
+        );
         self.expected_pause = Some(expected.total());
     }
 

@@ -168,7 +168,11 @@ impl HostCanary<'_> {
             option: "--take-over-timeout",
             timeout: plan.timeout,
         };
-        self.record_step("pause", &expected.describe_pause(hold, limit), &Value::Null);
+        self.record_step(
+            "expected-pause",
+            &expected.describe_pause(hold, limit),
+            &Value::Null,
+        );
         self.expected_pause = Some(expected.total());
     }
 

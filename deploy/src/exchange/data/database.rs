@@ -40,7 +40,7 @@ impl Migration {
     #[must_use]
     pub fn describe_migration(&self) -> String {
         format!(
-            "the new version migrates the database from schema {} to {}, which this version cannot open: until the new version has judged the way back is the snapshot that is made when the old host has ended, and loses no decision; after that it is `ark rollback` to that snapshot, which needs a number of decisions that may be lost to the ledger. The {} MiB of the database are copied while no host runs: the run measures its first snapshot and the trial of the migration, and says before the stop for how long that will be (`pause`); fronts park requests for 30 s unless their --hold-for says otherwise",
+            "the new version migrates the database from schema {} to {}, which this version cannot open: until the new version has judged the way back is the snapshot that is made when the old host has ended, and loses no decision; after that it is `ark rollback` to that snapshot, which needs a number of decisions that may be lost to the ledger. The {} MiB of the database are copied while no host runs: the run measures its first snapshot and the trial of the migration, and says before the stop for how long that will be (`expected-pause`); fronts park requests for 30 s unless their --hold-for says otherwise",
             self.from,
             self.to,
             self.bytes.div_ceil(MIB)

@@ -16,7 +16,7 @@ fn migrate_slowly(stage: &CanaryFixture, seconds: u32) {
 /// What was said of the pause in the step that is recorded before the end.
 fn find_told_pause(stage: &CanaryFixture) -> String {
     let steps = stage.steps();
-    let step = steps.iter().find(|step| step["step"] == "pause");
+    let step = steps.iter().find(|step| step["step"] == "expected-pause");
     let told = step.unwrap_or_else(|| panic!("{steps:#?}"))["reason"].as_str();
     told.expect("a reason").to_owned()
 }
@@ -50,7 +50,7 @@ fn an_upgrade_that_migrates_says_before_the_stop_how_long_no_host_will_be_there(
     };
     assert!(
         place("are copied while no host runs") < place("ark: snapshot")
-            && place("ark: pause      about ") < place("ark: stop"),
+            && place("ark: expected-pause about ") < place("ark: stop"),
         "{progress}"
     );
     let told = find_told_pause(&stage);
@@ -84,5 +84,5 @@ fn a_take_over_whose_fronts_park_requests_for_too_short_a_time_warns_before_the_
     assert!(told.contains(warning), "{told}");
     let steps = stage.steps();
     let place = |name: &str| steps.iter().position(|step| step["step"] == name);
-    assert!(place("pause") > place("promoted"), "{steps:#?}");
+    assert!(place("expected-pause") > place("promoted"), "{steps:#?}");
 }
