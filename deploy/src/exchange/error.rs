@@ -99,7 +99,7 @@ pub enum ExchangeError {
     Ended(PathBuf),
     /// The host was started, and does not come.
     #[error(
-        "no process has taken {data_dir} for {silence:?} since what starts the host ended without an error, and nothing that it started is left: the host ended before it opened its database, or was given another data directory; its log, or that of its process manager, says why",
+        "no process has taken {data_dir} for {silence:.1?} since what starts the host ended without an error, and nothing that it started is left: the host ended before it opened its database, or was given another data directory; its log, or that of its process manager, says why",
         data_dir = data_dir.display()
     )]
     NeverCame {

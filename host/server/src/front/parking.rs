@@ -214,6 +214,7 @@ mod tests {
             (watched, closing),
             Arc::clone(&meters),
         ));
+        assert_eq!(meters.hold_for_ms.get(), 200);
         let first = tokio::spawn({
             let parking = Arc::clone(&parking);
             async move {
