@@ -13,7 +13,6 @@ use ark_store::give_made;
 use crate::exchange::ExchangeError;
 use crate::exchange::data::database::{WayBack, decide_way_back, kept_path, restore_over};
 use crate::exchange::data::token::TokenFile;
-use crate::exchange::hosts::control::{HostAction, run_actions};
 use crate::exchange::hosts::serving::{
     HostWatch, Serving, WantedProgram, find_lost_log, has_gone, wait_ready,
 };
@@ -95,8 +94,7 @@ pub(super) fn bring_stable_back(
         }
     }
     let mut watch = HostWatch::before_start(&plan.data_dir);
-    let start = [HostAction::Shell(plan.start_stable_command.clone())];
-    watch.note_start(run_actions(&start, lock, plan.timeout, stop)?);
+    run_command(&plan.start_stable_command, lock, plan.timeout, stop)?;
     // Where the new version cannot be asked any more, that a host is ready must do.
     let new = WantedProgram::from_binary(&plan.new_binary).ok();
     let new = new.filter(|new| stable_build.is_some_and(|stable| !new.is_build(stable)));

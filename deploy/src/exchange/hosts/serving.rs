@@ -199,7 +199,8 @@ impl HostWatch {
         }
     }
 
-    /// Notes what was done without an error to start the host, and that it is done.
+    /// Notes what was done without an error to start the host, and that it is done. Only for a new version, whose place the stable one takes where it does not
+    /// come: a stable one that came too late for a guess would be reported as lost, and nothing is gained.
     pub(crate) fn note_start(&mut self, done: ActionsDone) {
         let now = Instant::now();
         self.start = Some(NotedStart {
