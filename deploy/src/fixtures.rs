@@ -122,10 +122,15 @@ pub(crate) fn record_decisions(data_dir: &Path, count: usize) {
 }
 
 /// A program that prints a text, whatever it is asked.
-pub(crate) fn write_program(dir: &Path, prints: &str) -> PathBuf {
+pub(crate) fn write_printer(dir: &Path, prints: &str) -> PathBuf {
+    write_program(dir, &format!("echo '{prints}'"))
+}
+
+/// A program that is a script of the shell.
+pub(crate) fn write_program(dir: &Path, script: &str) -> PathBuf {
     let program = dir.join("ark");
     place_file(&program, |file| {
-        file.write_all(format!("#!/bin/sh\necho '{prints}'\n").as_bytes())?;
+        file.write_all(format!("#!/bin/sh\n{script}\n").as_bytes())?;
         file.set_permissions(Permissions::from_mode(0o755))
     })
     .unwrap();

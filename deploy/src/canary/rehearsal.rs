@@ -15,6 +15,7 @@ use crate::haproxy::HaproxyClient;
 use crate::journal::Journal;
 use crate::runner::{Runner, find_runner};
 
+use super::analysis::ask_hold;
 use super::error::CanaryError;
 use super::given::take_options;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, TakeOverStep, read_entries};
@@ -60,7 +61,16 @@ pub fn rehearse_canary(
     match &begin.plan.take_over {
         None => steps
             .push("promoted: the data is not taken over, the host stays the old one".to_owned()),
-        Some(plan) => steps.extend(list_take_over(plan, true)),
+        Some(plan) => {
+            steps.extend(list_take_over(plan, true));
+            if matches!(
+                find_migration(&plan.new_binary, &plan.data_dir),
+                Ok(Some(_))
+            ) {
+                let hold = ask_hold(client, &begin.plan);
+                steps.push(format!("note: {}", hold.describe_hold()));
+            }
+        }
     }
     steps.push("going-back: only if a check or a step fails".to_owned());
     Ok(steps)

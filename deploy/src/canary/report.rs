@@ -13,9 +13,15 @@ pub struct TakeOver {
     pub snapshot: PathBuf,
     /// How many decisions the new version judged again, all alike.
     pub replayed: u64,
-    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were parked for no longer. Absent where an earlier
-    /// run, which was killed, gave that order.
+    /// From the order to stop the old host until the new one was ready, in milliseconds: requests were parked for no longer. Absent where that is not how
+    /// long no host was there.
     pub pause_ms: Option<u64>,
+    /// Why the pause is not known: an earlier run, which was killed, gave the order to stop, or the host had ended before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_unknown: Option<String>,
+    /// How long the pause was expected to be before the stop, in milliseconds, where the new version migrates the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_pause_ms: Option<u64>,
     /// Which version serves, in words.
     pub serving: String,
 }

@@ -16,6 +16,7 @@ mod weights;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use ark_client::HostClient;
 use serde_json::{Value, json};
@@ -62,6 +63,8 @@ pub struct HostCanary<'a> {
     records_waiting: StepQueue,
     /// Why the journal took no entry of the way back that an operator ordered.
     unnoted: Option<String>,
+    /// How long no host was expected to be there before the host was stopped.
+    expected_pause: Option<Duration>,
     /// The names of the processes that the host was in the steps before.
     hosts: BTreeSet<String>,
     /// How many steps were recorded: part of their idempotency keys.
@@ -120,6 +123,7 @@ impl<'a> HostCanary<'a> {
             weights: WeightReturn::Needed,
             records_waiting: StepQueue::default(),
             unnoted: None,
+            expected_pause: None,
             hosts: BTreeSet::new(),
             records: 0,
             tell,
@@ -178,6 +182,7 @@ impl<'a> HostCanary<'a> {
             weights,
             records_waiting: StepQueue::default(),
             unnoted: None,
+            expected_pause: None,
             hosts: BTreeSet::new(),
             // Beyond what the ended process can have recorded since its last entry.
             records: u32::try_from(entries.len()).unwrap_or(u32::MAX / 2) * 1000,
@@ -265,10 +270,10 @@ impl<'a> HostCanary<'a> {
         let reason = match &take_over {
             None => "it has all requests; the host is the old one".to_owned(),
             Some(done) => {
-                let pause = done.pause_ms.map_or_else(
-                    || "an earlier run gave the order to stop".to_owned(),
-                    |pause| format!("{pause} ms without a host"),
-                );
+                let pause = match (done.pause_ms, &done.pause_unknown) {
+                    (Some(pause), _) => format!("{pause} ms without a host"),
+                    (None, why) => why.clone().unwrap_or_default(),
+                };
                 format!(
                     "it has all requests and the data: {} decisions replayed alike, {pause}; {}",
                     done.replayed, done.serving

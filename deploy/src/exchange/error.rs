@@ -97,6 +97,17 @@ pub enum ExchangeError {
         data_dir = .0.display()
     )]
     Ended(PathBuf),
+    /// The host was started, and does not come.
+    #[error(
+        "no process has taken {data_dir} for {silence:.1?} since what starts the host ended without an error, and nothing that it started is left: the host ended before it opened its database, or was given another data directory; its log, or that of its process manager, says why",
+        data_dir = data_dir.display()
+    )]
+    NeverCame {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// For how long nothing has taken it.
+        silence: Duration,
+    },
     /// The host that answers at the address is not the one of the data directory.
     #[error(
         "the host that answers at {url} ({answering}) is not the one of the data directory {data_dir} ({holder}): correct --url or --data-dir, so that both are those of the host whose version is exchanged; nothing was changed",

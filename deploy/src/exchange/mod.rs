@@ -21,7 +21,7 @@
 //! | rollback: start, health, traffic, validation | the stable version serves | all but the traffic are taken again |
 //!
 //! A host that ends by itself, e.g. by a kill, is one more state of these: before the stop its database is taken as it is; after a start
-//! [`hosts::serving::HostWatch`] tells that it has ended, and the exchange goes back or, in a rollback, starts it again.
+//! [`hosts::serving::HostWatch`] tells that it has ended, or that it never came and nothing is left that may bring it, and the exchange goes back or, in a rollback, starts it again.
 //!
 //! A command that was begun goes on when the process that ran it is killed, and holds the journal's lock: who goes on waits for its end. A journal
 //! is cleared, or its end noted, after the last effect.

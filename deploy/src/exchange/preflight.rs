@@ -23,6 +23,7 @@ use crate::validate::{
     ValidateOptions, check_data_dir, check_telemetry, find_proposing_refusal, find_refusal,
 };
 
+use super::data::database::{DATABASE_FILES, measure_database};
 use super::error::ExchangeError;
 use super::hosts::control::{HostControl, has_unit};
 use super::programs::commands::{ProgramEnd, run_program};
@@ -30,8 +31,6 @@ use super::validation::{HostClients, ValidationPlan};
 
 /// How long what is run may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The files of a database, whose copy a snapshot is.
-const DATABASE_FILES: [&str; 2] = ["ark.db", "ark.db-wal"];
 
 /// The problems that were found.
 #[derive(Debug, Default)]
@@ -141,9 +140,7 @@ impl Preflight {
             ));
         }
         self.check_access("--snapshots", snapshots);
-        let size =
-            |name: &&str| std::fs::metadata(data_dir.join(name)).map_or(0, |found| found.len());
-        let needed: u64 = DATABASE_FILES.iter().map(size).sum();
+        let needed = measure_database(data_dir);
         self.check_room("--snapshots", snapshots, needed.saturating_mul(copies));
     }
 

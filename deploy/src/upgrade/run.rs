@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 use crate::data_lock::DataDirLock;
 use crate::durable::{make_directory, place_file};
 use crate::exchange::data::database::{clear_partial_copies, kept_path, make_snapshot};
+use crate::exchange::data::expected_pause::{ExpectedPause, HoldTime, MeasuredCopy, StartLimit};
 use crate::exchange::data::replay::replay_in_rounds;
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::hosts::identity::check_same_host;
+use crate::exchange::hosts::pause::HostPause;
 use crate::exchange::hosts::serving::{
     HostIdentity, HostWatch, Serving, WantedProgram, has_gone, is_ready, wait_ready,
 };
@@ -56,8 +58,14 @@ pub struct UpgradeReport {
     pub snapshot: Option<PathBuf>,
     /// How many decisions the new version judged again, all alike.
     pub replayed: Option<u64>,
-    /// From the order to stop the old host until the new one was ready, in milliseconds; absent where an earlier run gave that order.
+    /// From the order to stop the old host until the new one was ready, in milliseconds; absent where that is not how long no host was there.
     pub pause_ms: Option<u64>,
+    /// Why the pause is not known: an earlier run gave the order to stop, or the host had ended before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_unknown: Option<String>,
+    /// How long the pause was expected to be before the stop, in milliseconds, where the new version migrates the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_pause_ms: Option<u64>,
     /// The results of the validation.
     pub validation: Option<ValidationReport>,
     /// The way back.
@@ -78,7 +86,9 @@ pub struct Upgrade<'a> {
     _data_lock: DataDirLock,
     pub(super) state: UpgradeState,
     pub(super) accepted: Option<AcceptedLoss>,
-    pause: Option<Duration>,
+    pause: Option<HostPause>,
+    /// How long the pause was expected to be before the stop.
+    expected_pause: Option<Duration>,
     validation: Option<ValidationReport>,
     records_waiting: StepQueue,
     pub(super) tell: &'a mut dyn FnMut(&str, Value),
@@ -216,6 +226,7 @@ impl<'a> Upgrade<'a> {
             state,
             accepted,
             pause: None,
+            expected_pause: None,
             validation: None,
             records_waiting: StepQueue::default(),
             tell,
@@ -327,11 +338,14 @@ impl<'a> Upgrade<'a> {
             self.record_step("check", &found);
             self.enter_step(UpgradeStep::Snapshot, stop)?;
             let mut make_next = || make_snapshot(&plan.data_dir, &plan.snapshots, &id);
-            let first = make_next()?;
+            let (first, copy) = MeasuredCopy::measure(&plan.data_dir, &mut make_next)?;
             self.enter_step(UpgradeStep::Replay, stop)?;
             let (binary, data_dir) = (&plan.new_binary, &plan.data_dir);
             let replayed = replay_in_rounds(binary, data_dir, first, &mut make_next, stop)?;
             self.record_step("replay", &replayed.describe_rounds());
+            if let Some(migration) = replayed.migrated_in {
+                self.announce_pause(&plan, copy, migration);
+            }
             self.record_entry(&UpgradeEntry::Replayed {
                 decisions: replayed.count_decisions(),
                 snapshot: replayed.snapshot,
@@ -345,6 +359,21 @@ impl<'a> Upgrade<'a> {
         self.exchange_hosts(&id, &plan, is_running, was_ordered, stop)?;
         self.enter_step(UpgradeStep::Validation, stop)?;
         self.validate_host(&plan, stop)
+    }
+
+    /// Says, before anything is stopped, how long no host will be there while the new version migrates the database.
+    fn announce_pause(&mut self, plan: &UpgradePlan, copy: MeasuredCopy, migration: Duration) {
+        let expected = ExpectedPause::expect_pause(&plan.data_dir, copy, migration);
+        let limit = StartLimit {
+            option: "--timeout",
+            timeout: plan.timeout,
+        };
+        // Which fronts there are, an upgrade does not know.
+        self.record_step(
+            "expected-pause",
+            &expected.describe_pause(HoldTime::Unknown, limit),
+        );
+        self.expected_pause = Some(expected.total());
     }
 
     /// Reserves the room of the entries from the stop of the host on, also of the way back, so that no full disk leaves it without a host.
@@ -409,11 +438,11 @@ impl<'a> Upgrade<'a> {
             (self.tell)(UpgradeStep::Start.as_str(), Value::Null);
             Ok(())
         })?;
-        self.pause = done.pause;
-        let ready = self.pause.map_or_else(
-            || "ready; an earlier run gave the order to stop".to_owned(),
-            |pause| format!("ready {} ms after the order to stop", pause.as_millis()),
-        );
+        self.pause = Some(done.pause);
+        let ready = match (done.pause.as_millis(), done.pause.explain_unknown()) {
+            (Some(millis), _) => format!("ready {millis} ms after the order to stop"),
+            (None, why) => format!("ready; {}", why.unwrap_or_default()),
+        };
         self.record_step("start", &format!("{ready}; {}", done.serving));
         Ok(())
     }
@@ -470,8 +499,10 @@ impl<'a> Upgrade<'a> {
             reason,
             snapshot,
             replayed,
-            pause_ms: self
-                .pause
+            pause_ms: self.pause.and_then(HostPause::as_millis),
+            pause_unknown: self.pause.and_then(HostPause::explain_unknown),
+            expected_pause_ms: self
+                .expected_pause
                 .map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
             validation: self.validation,
             rollback,

@@ -10,6 +10,7 @@ use ark_model::meters::UnjudgedReason;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::exchange::data::expected_pause::HoldTime;
 use crate::haproxy::{HaproxyClient, HaproxyError, ServerStatus};
 use crate::host_identity::find_host_process_name;
 use crate::prometheus::PrometheusClient;
@@ -265,6 +266,24 @@ impl<'a> Meter<'a> {
         Ok(owners)
     }
 
+    /// Reads how long the fronts park a request at most: the shortest time of all. `None`: none says it, as those of earlier versions.
+    pub(in crate::canary) fn read_hold(
+        &self,
+        plan: &CanaryPlan,
+    ) -> Result<Option<Duration>, MeasureError> {
+        let mut shortest = None;
+        for (option, series) in [
+            ("--canary-series", &plan.canary_series),
+            ("--stable-series", &plan.stable_series),
+        ] {
+            let expression = format!("min(ark_front_hold_for_seconds{{{series}}})");
+            let seconds = self.query_value(&Selection { option, series }, &expression)?;
+            let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            shortest = [shortest, time].into_iter().flatten().min();
+        }
+        Ok(shortest)
+    }
+
     /// Reads the baseline.
     pub(in crate::canary) fn read_baseline(
         &self,
@@ -319,6 +338,18 @@ impl<'a> Meter<'a> {
             denied: denied.min(decisions),
         })
     }
+}
+
+/// Asks Prometheus how long the fronts park requests.
+pub(in crate::canary) fn ask_hold(client: &HostClient, plan: &CanaryPlan) -> HoldTime {
+    let asked = Meter::new(client, plan)
+        .map_err(MeasureError::from)
+        .and_then(|meter| meter.read_hold(plan));
+    // That the fronts do not say it, or Prometheus does not answer, holds nothing up.
+    asked
+        .ok()
+        .flatten()
+        .map_or(HoldTime::Unknown, HoldTime::Asked)
 }
 
 /// What keeps the selection of the new version's front from being one, by the instances of both selections. One that has none is named where its

@@ -15,6 +15,6 @@ mod tripwires;
 
 pub(super) use counts::Counts;
 pub use measure::Figures;
-pub(super) use measure::{MeasureError, Meter, find_other_host};
+pub(super) use measure::{MeasureError, Meter, ask_hold, find_other_host};
 pub(super) use step_watch::StepWatch;
 pub use tripwires::{Measurement, MeasurementResult, Tripwire};

@@ -7,9 +7,11 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::canary::analysis::ask_hold;
 use crate::canary::error::CanaryError;
 use crate::canary::journal::{CanaryEntry, TakeOverStep};
 use crate::canary::orders::OrderInbox;
@@ -17,6 +19,7 @@ use crate::canary::plan::TakeOverPlan;
 use crate::canary::report::TakeOver;
 use crate::exchange::ExchangeError;
 use crate::exchange::data::database::{kept_path, make_snapshot};
+use crate::exchange::data::expected_pause::{ExpectedPause, MeasuredCopy, StartLimit};
 use crate::exchange::data::replay::replay_in_rounds;
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::hosts::control::HostAction;
@@ -76,11 +79,13 @@ impl HostCanary<'_> {
         };
         let done =
             exchange.exchange_hosts::<CanaryError>(&mut || self.enter_step(TakeOverStep::Start))?;
-        let pause = done.pause.map(|pause| pause.as_millis());
+        let expected = self.expected_pause.map(|pause| pause.as_millis());
         Ok(Some(TakeOver {
             snapshot,
             replayed: decisions,
-            pause_ms: pause.map(|pause| u64::try_from(pause).unwrap_or(u64::MAX)),
+            pause_ms: done.pause.as_millis(),
+            pause_unknown: done.pause.explain_unknown(),
+            expected_pause_ms: expected.map(|pause| u64::try_from(pause).unwrap_or(u64::MAX)),
             serving: done.serving,
         }))
     }
@@ -115,7 +120,9 @@ impl HostCanary<'_> {
     ) -> Result<Option<(PathBuf, u64)>, Stop> {
         self.enter_step(TakeOverStep::Snapshot)?;
         let id = self.begin.id.clone();
-        let mut first = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
+        let (mut first, copy) = MeasuredCopy::measure(&plan.data_dir, || {
+            make_snapshot(&plan.data_dir, &plan.snapshots, &id)
+        })?;
         self.enter_step(TakeOverStep::Replay)?;
         let inbox = OrderInbox::new(&self.path, &self.begin.id);
         let (binary, data_dir) = (&plan.new_binary, &plan.data_dir);
@@ -141,6 +148,9 @@ impl HostCanary<'_> {
         };
         let (reason, decisions) = (replayed.describe_rounds(), replayed.count_decisions());
         (self.tell)("replayed", json!({"reason": reason}));
+        if let Some(migration) = replayed.migrated_in.filter(|_| !self.state.was_stopped) {
+            self.announce_pause(plan, copy, migration);
+        }
         let snapshot = replayed.snapshot;
         self.journal.record_entry(&CanaryEntry::Replayed {
             snapshot: snapshot.clone(),
@@ -148,6 +158,22 @@ impl HostCanary<'_> {
         })?;
         self.state.replayed = Some((snapshot.clone(), decisions));
         Ok(Some((snapshot, decisions)))
+    }
+
+    /// Says, before anything is stopped, how long no host will be there while the new version migrates the database.
+    fn announce_pause(&mut self, plan: &TakeOverPlan, copy: MeasuredCopy, migration: Duration) {
+        let expected = ExpectedPause::expect_pause(&plan.data_dir, copy, migration);
+        let hold = ask_hold(self.client, &self.begin.plan);
+        let limit = StartLimit {
+            option: "--take-over-timeout",
+            timeout: plan.timeout,
+        };
+        self.record_step(
+            "expected-pause",
+            &expected.describe_pause(hold, limit),
+            &Value::Null,
+        );
+        self.expected_pause = Some(expected.total());
     }
 
     fn enter_step(&mut self, phase: TakeOverStep) -> Result<(), CanaryError> {

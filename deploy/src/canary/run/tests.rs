@@ -200,84 +200,89 @@ fn what_was_counted_before_a_share_outlives_a_kill_and_a_journal_without_it_is_r
     assert_eq!(begin.counts, None);
 }
 
+/// Where a canary looks for an order for the last time before it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastLook {
+    /// Before a step ends.
+    StepEnd,
+    /// Before the take-over stops the host.
+    BeforeStop,
+}
+
+/// What each order comes to at such a look: whether the share is kept; `None`: the canary goes back.
+const LAST_ORDERS: [(CanaryOrder, Option<bool>); 4] = [
+    (CanaryOrder::Pause, Some(true)),
+    (CanaryOrder::Promote, Some(false)),
+    (CanaryOrder::Resume, Some(false)),
+    (CanaryOrder::Abort, None),
+];
+
+/// Has a canary find this order at its last look, and checks what it makes of it.
+fn assert_obeyed(look: LastLook, order: CanaryOrder, is_kept: Option<bool>) {
+    let case = format!("{look:?} {order:?}");
+    let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+    let path = dir.path().join("canary.journal");
+    write_begun(&client, &path, build_begin(dir.path()));
+    let mut tell = |_: &str, _: Value| {};
+    let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+    let takes_over = look == LastLook::BeforeStop;
+    let begun: &[TakeOverStep] = if takes_over {
+        &[TakeOverStep::Snapshot, TakeOverStep::Replay]
+    } else {
+        &[]
+    };
+    for phase in begun {
+        let entry = CanaryEntry::TakingOver(*phase);
+        canary.journal.record_entry(&entry).unwrap();
+        canary.state.enter_step(*phase);
+    }
+    let sent = SentOrder::new(&path, "canary-1", order);
+    assert!(sent.place_order().unwrap());
+    let never = AtomicBool::new(false);
+    // The step ends by an operator's word, which a later pause takes back.
+    let mut times = StepTimes {
+        started: Instant::now(),
+        promoted: true,
+    };
+    let looked = if takes_over {
+        canary.look_before_stop(&never)
+    } else {
+        let inbox = OrderInbox::new(&path, "canary-1");
+        canary.look_at_step_end(&inbox, &mut times, &never)
+    };
+    match (looked, is_kept) {
+        (Ok(found), Some(expected)) => assert_eq!(found, expected, "{case}"),
+        (Err(Stop::Back(tripwire, _)), None) => assert_eq!(tripwire, Tripwire::Aborted),
+        _ => panic!("{case}"),
+    }
+    assert_eq!(sent.find_answer(), Some(OrderAnswer::Noted), "{case}");
+    let is_paused = order == CanaryOrder::Pause;
+    assert_eq!(times.promoted, takes_over || !is_paused, "{case}");
+    // As a run finds it that takes the canary up after a kill.
+    let state = crate::canary::read_state(&client, &path).unwrap().unwrap();
+    let take_over = (takes_over && !is_paused).then_some(TakeOverStep::Replay);
+    assert_eq!(
+        (state.share_pct, state.take_over),
+        (100, take_over),
+        "{case}"
+    );
+    for state in [&state, &canary.state] {
+        assert_eq!(state.paused, is_paused, "{case}");
+        assert_eq!(state.going_back.is_some(), is_kept.is_none(), "{case}");
+    }
+}
+
 #[test]
 fn an_order_of_the_last_check_is_obeyed_before_the_step_ends() {
-    for (order, is_kept) in [
-        (CanaryOrder::Pause, Some(true)),
-        (CanaryOrder::Promote, Some(false)),
-        (CanaryOrder::Resume, Some(false)),
-        (CanaryOrder::Abort, None),
-    ] {
-        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
-        let path = dir.path().join("canary.journal");
-        write_begun(&client, &path, build_begin(dir.path()));
-        let mut tell = |_: &str, _: Value| {};
-        let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
-        let inbox = OrderInbox::new(&path, "canary-1");
-        // The step ends by an operator's word, which a later pause takes back.
-        let mut times = StepTimes {
-            started: Instant::now(),
-            promoted: true,
-        };
-        let sent = SentOrder::new(&path, "canary-1", order);
-        assert!(sent.place_order().unwrap());
-        let looked = canary.look_at_step_end(&inbox, &mut times, &AtomicBool::new(false));
-        match (looked, is_kept) {
-            (Ok(found), Some(expected)) => assert_eq!(found, expected, "{order:?}"),
-            (Err(Stop::Back(tripwire, _)), None) => assert_eq!(tripwire, Tripwire::Aborted),
-            _ => panic!("{order:?}"),
-        }
-        assert_eq!(sent.find_answer(), Some(OrderAnswer::Noted), "{order:?}");
-        let is_pause = order == CanaryOrder::Pause;
-        assert_eq!((canary.state.paused, times.promoted), (is_pause, !is_pause));
-        assert_eq!(
-            canary.state.going_back.is_some(),
-            is_kept.is_none(),
-            "{order:?}"
-        );
+    for (order, is_kept) in LAST_ORDERS {
+        assert_obeyed(LastLook::StepEnd, order, is_kept);
     }
 }
 
 #[test]
 fn an_order_is_obeyed_before_the_host_is_stopped() {
-    for (order, is_kept) in [
-        (CanaryOrder::Pause, Some(true)),
-        (CanaryOrder::Promote, Some(false)),
-        (CanaryOrder::Resume, Some(false)),
-        (CanaryOrder::Abort, None),
-    ] {
-        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
-        let path = dir.path().join("canary.journal");
-        write_begun(&client, &path, build_begin(dir.path()));
-        let mut tell = |_: &str, _: Value| {};
-        let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
-        for phase in [TakeOverStep::Snapshot, TakeOverStep::Replay] {
-            canary
-                .journal
-                .record_entry(&CanaryEntry::TakingOver(phase))
-                .unwrap();
-            canary.state.enter_step(phase);
-        }
-        let sent = SentOrder::new(&path, "canary-1", order);
-        assert!(sent.place_order().unwrap());
-        let looked = canary.look_before_stop(&AtomicBool::new(false));
-        match (looked, is_kept) {
-            (Ok(found), Some(expected)) => assert_eq!(found, expected, "{order:?}"),
-            (Err(Stop::Back(tripwire, _)), None) => assert_eq!(tripwire, Tripwire::Aborted),
-            _ => panic!("{order:?}"),
-        }
-        assert_eq!(sent.find_answer(), Some(OrderAnswer::Noted), "{order:?}");
-        // As a run finds it that takes the canary up after a kill.
-        let state = crate::canary::read_state(&client, &path).unwrap().unwrap();
-        assert_eq!(state.paused, order == CanaryOrder::Pause, "{order:?}");
-        let take_over = (!state.paused).then_some(TakeOverStep::Replay);
-        assert_eq!(
-            (state.share_pct, state.take_over),
-            (100, take_over),
-            "{order:?}"
-        );
-        assert_eq!(state.going_back.is_some(), is_kept.is_none(), "{order:?}");
-        assert_eq!(canary.state.paused, state.paused, "{order:?}");
+    for (order, is_kept) in LAST_ORDERS {
+        assert_obeyed(LastLook::BeforeStop, order, is_kept);
     }
 }
 

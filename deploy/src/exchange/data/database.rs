@@ -18,6 +18,12 @@ use super::token::TokenFile;
 use crate::exchange::error::ExchangeError;
 use crate::exchange::programs::version::ask_version;
 
+/// The files of a database, whose copy a snapshot is.
+pub(in crate::exchange) const DATABASE_FILES: [&str; 2] = ["ark.db", "ark.db-wal"];
+
+/// Bytes in a MiB.
+pub(super) const MIB: u64 = 1 << 20;
+
 /// Which schema a new version would make of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Migration {
@@ -25,6 +31,8 @@ pub struct Migration {
     pub from: u32,
     /// The schema of the new version.
     pub to: u32,
+    /// How many bytes the files of the database have, which are copied while no host runs.
+    pub bytes: u64,
 }
 
 impl Migration {
@@ -32,8 +40,10 @@ impl Migration {
     #[must_use]
     pub fn describe_migration(&self) -> String {
         format!(
-            "the new version migrates the database from schema {} to {}, which this version cannot open: until the new version has judged the way back is the snapshot that is made when the old host has ended, and loses no decision; after that it is `ark rollback` to that snapshot, which needs a number of decisions that may be lost to the ledger",
-            self.from, self.to
+            "the new version migrates the database from schema {} to {}, which this version cannot open: until the new version has judged the way back is the snapshot that is made when the old host has ended, and loses no decision; after that it is `ark rollback` to that snapshot, which needs a number of decisions that may be lost to the ledger. The {} MiB of the database are copied while no host runs: the run measures its first snapshot and the trial of the migration, and says before the stop for how long that will be (`expected-pause`); fronts park requests for 30 s unless their --hold-for says otherwise",
+            self.from,
+            self.to,
+            self.bytes.div_ceil(MIB)
         )
     }
 }
@@ -46,6 +56,7 @@ pub fn find_migration(binary: &Path, data_dir: &Path) -> Result<Option<Migration
     let migration = Migration {
         from: read_schema(data_dir).map_err(MaintenanceError::from)?,
         to: ask_version(binary)?.schema,
+        bytes: measure_database(data_dir),
     };
     match migration.to.cmp(&migration.from) {
         Ordering::Less => Err(ExchangeError::OlderSchema {
@@ -56,6 +67,12 @@ pub fn find_migration(binary: &Path, data_dir: &Path) -> Result<Option<Migration
         Ordering::Equal => Ok(None),
         Ordering::Greater => Ok(Some(migration)),
     }
+}
+
+/// How many bytes the files of a database have. One that cannot be looked at has none.
+pub(in crate::exchange) fn measure_database(data_dir: &Path) -> u64 {
+    let size = |name: &&str| std::fs::metadata(data_dir.join(name)).map_or(0, |found| found.len());
+    DATABASE_FILES.iter().map(size).sum()
 }
 
 /// A path that no earlier run can have begun to write to.
@@ -265,7 +282,7 @@ mod tests {
 
     use ark_store::{Store, StoreConfig, current_schema};
 
-    use crate::fixtures::{record_decisions, write_program};
+    use crate::fixtures::{record_decisions, write_printer};
 
     use super::*;
 
@@ -279,7 +296,7 @@ mod tests {
         let manifest = kept.join("manifest.json");
         let keep = |schema: u32| {
             let says = format!("{{\"version\": \"2\", \"schema\": {schema}}}");
-            keep_before_migration(&write_program(dir.path(), &says), &data, &kept).unwrap();
+            keep_before_migration(&write_printer(dir.path(), &says), &data, &kept).unwrap();
             let names = std::fs::read_dir(dir.path()).unwrap().flatten();
             let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
             let superseded = names.filter(|name| name.starts_with("kept-superseded-"));
@@ -403,17 +420,22 @@ mod tests {
             ),
             (String::new(), Err("says nothing that is understood")),
         ] {
-            let program = write_program(dir.path(), &prints);
+            let program = write_printer(dir.path(), &prints);
             let found = find_migration(&program, &data).map_err(|error| error.to_string());
             match expected {
-                Ok(to) => assert_eq!(found, Ok(to.map(|to| Migration { from, to })), "{prints}"),
+                Ok(to) => {
+                    let bytes = measure_database(&data);
+                    assert!(bytes > 0);
+                    let expected = to.map(|to| Migration { from, to, bytes });
+                    assert_eq!(found, Ok(expected), "{prints}");
+                }
                 Err(problem) => {
                     let error = found.unwrap_err();
                     assert!(error.contains(problem), "{prints}: {error}");
                 }
             }
         }
-        let program = write_program(dir.path(), &says(from));
+        let program = write_printer(dir.path(), &says(from));
         for (binary, data_dir, problem) in [
             (dir.path().join("none"), data.clone(), "cannot be run"),
             (program, dir.path().join("empty"), "there is no database at"),

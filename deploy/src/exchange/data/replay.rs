@@ -28,6 +28,8 @@ pub(crate) struct ReplayedRounds {
     rounds: Vec<u64>,
     /// Whether the new version can go on behind a row. An earlier one judges whole snapshots only, and has one round.
     can_go_on: bool,
+    /// How long the new version took at the most to restore a copy and migrate it; `None`: it migrates none.
+    pub(crate) migrated_in: Option<Duration>,
 }
 
 impl ReplayedRounds {
@@ -80,10 +82,12 @@ fn replay_until_short(
     stop: &AtomicBool,
 ) -> Result<ReplayedRounds, ExchangeError> {
     let (mut snapshot, mut from, mut rounds) = (first, None, Vec::new());
+    let mut migrated_in = None;
     let mut began = Instant::now();
     let can_go_on = loop {
         let round = replay_snapshot(binary, &snapshot, from, stop)?;
         rounds.push(round.identical);
+        migrated_in = migrated_in.max(round.migrated_in);
         let Some(last_seq) = round.last_seq else {
             break false;
         };
@@ -107,6 +111,7 @@ fn replay_until_short(
         snapshot,
         rounds,
         can_go_on,
+        migrated_in,
     })
 }
 
@@ -117,6 +122,8 @@ struct ReplayRound {
     identical: u64,
     /// The last row of the log; an earlier version does not say it.
     last_seq: Option<u64>,
+    /// How long the new version took to restore a copy and migrate it; `None`: it migrates none.
+    migrated_in: Option<Duration>,
 }
 
 /// Has the new version judge the decisions of a snapshot again, from the row `from` on; where it would migrate the database, after it has done so with a
@@ -138,6 +145,7 @@ fn replay_snapshot(
     }
     let [source, target] = [snapshot, &trial].map(|path| path.display().to_string());
     let args = ["state", "restore", &source, "--data-dir", &target];
+    let began = Instant::now();
     // It prints what it restored, or fails and says why.
     let restored: Result<(bool, serde_json::Value), _> =
         ask_binary(binary, &args, REPLAY_TIMEOUT, stop);
@@ -146,12 +154,16 @@ fn replay_snapshot(
         let _ = std::fs::remove_dir_all(&trial);
         return Err(error);
     }
+    let migrated_in = Some(began.elapsed());
     let replayed = replay_directory(binary, &trial, from, stop);
     // What was judged otherwise can be looked at there.
     if !matches!(replayed, Err(ExchangeError::Replay(_))) {
         std::fs::remove_dir_all(&trial).map_err(ExchangeError::for_file(&trial))?;
     }
-    replayed
+    Ok(ReplayRound {
+        migrated_in,
+        ..replayed?
+    })
 }
 
 /// Has the new version judge the decisions of a data directory again, from the row `from` on.
@@ -192,6 +204,7 @@ fn replay_directory(
         return Ok(ReplayRound {
             identical: replayed.identical,
             last_seq: replayed.last_seq,
+            migrated_in: None,
         });
     }
     let from = from.map_or_else(String::new, |from| format!("--from {from} "));
@@ -203,12 +216,10 @@ fn replay_directory(
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use ark_store::{Store, StoreConfig, current_schema};
 
     use crate::exchange::data::database::{keep_before_migration, make_snapshot};
-    use crate::fixtures::{record_decisions, write_program};
+    use crate::fixtures::{record_decisions, write_printer, write_program};
 
     use super::*;
 
@@ -218,7 +229,7 @@ mod tests {
         let stop = AtomicBool::new(false);
         let replay = |decisions: u64, identical: u64, failures: u64| {
             let counts = serde_json::json!({"decisions": decisions, "identical": identical, "failures": failures});
-            let program = write_program(dir.path(), &counts.to_string());
+            let program = write_printer(dir.path(), &counts.to_string());
             replay_directory(&program, dir.path(), None, &stop).map(|round| round.identical)
         };
         // An empty log, and one of a host whose policies have failed since its first decision.
@@ -236,23 +247,19 @@ mod tests {
 
     /// A version of a schema that answers each replay with the next of these texts, and notes what it is asked in `asked`.
     fn write_version(dir: &Path, schema: u32, answers: &[&str]) -> PathBuf {
-        let program = dir.join("ark");
         let [asked, answered] = ["asked", "answers"].map(|name| dir.join(name));
         std::fs::write(&asked, "").unwrap();
         std::fs::write(&answered, format!("{}\n", answers.join("\n"))).unwrap();
         let text = format!(
-            "#!/bin/sh\n\
-             case \"$1\" in\n\
+            "case \"$1\" in\n\
              state) mkdir \"$5\"; echo 0;;\n\
              audit) echo \"$*\" >>{asked}; sed -n \"$(wc -l <{asked})p\" {answered};;\n\
              *) echo '{{\"version\": \"2\", \"schema\": {schema}}}';;\n\
-             esac\n",
+             esac",
             asked = asked.display(),
             answered = answered.display(),
         );
-        std::fs::write(&program, text).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        program
+        write_program(dir, &text)
     }
 
     /// Replays five decisions in a snapshot. Two are decided during the first round if `goes_on`, then one during each further round. Returns the
@@ -309,6 +316,7 @@ mod tests {
             let told = replayed.describe_rounds();
             let expected = "8 decisions judged alike in 3 rounds: 5, then 2, then 1";
             assert_eq!(told, expected);
+            assert_eq!(replayed.migrated_in.is_some(), !dir_ends.is_empty());
             assert_eq!(asked.len(), 3, "{asked:?}");
             for (asked, from) in asked.iter().zip(["", " --from 6", " --from 8"]) {
                 assert!(asked.ends_with(&format!("{dir_ends}{from}")), "{asked}");
@@ -368,7 +376,7 @@ mod tests {
             "{{\"version\": \"2\", \"schema\": {}, \"decisions\": 0, \"identical\": 0, \"failures\": 0}}",
             schema + 1
         );
-        let binary = write_program(dir.path(), &says);
+        let binary = write_printer(dir.path(), &says);
         let leave = |path: PathBuf| {
             std::fs::create_dir(&path).unwrap();
             std::fs::write(path.join("ark.db"), "half a").unwrap();

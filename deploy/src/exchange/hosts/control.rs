@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::durable::{place_file, sync_entry};
 
 use crate::exchange::error::ExchangeError;
-use crate::exchange::programs::commands::{run_command, run_program};
+use crate::exchange::programs::commands::{CommandGroup, ProgramEnd, run_command, run_program};
 use crate::exchange::programs::version::hash_file;
 
 /// The mode of a program that is put in its place.
@@ -26,6 +26,8 @@ const PROGRAM_MODE: u32 = 0o755;
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// The exit statuses of `systemctl is-active` for a unit that is not active, and for one that there is not.
 const NOT_ACTIVE: [i32; 2] = [3, 4];
+/// What `systemctl is-active` prints of a unit that has ended. One that is about to be started again is `activating`.
+const ENDED_STATES: [&str; 2] = ["failed", "inactive"];
 
 /// How the host is stopped, and started with a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,9 +213,15 @@ impl HostAction {
         }
     }
 
-    fn run(&self, lock: &File, timeout: Duration, stop: &AtomicBool) -> Result<(), ExchangeError> {
-        match self {
-            Self::Shell(command) => run_command(command, lock, timeout, stop),
+    /// Does this one thing. Returns the process group of a command of the operator's.
+    fn run(
+        &self,
+        lock: &File,
+        timeout: Duration,
+        stop: &AtomicBool,
+    ) -> Result<Option<CommandGroup>, ExchangeError> {
+        let done = match self {
+            Self::Shell(command) => return run_command(command, lock, timeout, stop).map(Some),
             Self::Install { binary, program } => install_program(binary, program),
             Self::Systemctl {
                 verb,
@@ -221,7 +229,7 @@ impl HostAction {
                 is_optional,
             } => {
                 if *is_optional && !has_unit(unit, lock, timeout, stop)? {
-                    return Ok(());
+                    return Ok(None);
                 }
                 run_program("systemctl", &[verb, unit], lock, timeout, stop)?.into_success()
             }
@@ -229,7 +237,8 @@ impl HostAction {
                 // It fails for a unit that is not loaded, which has no failures.
                 run_program("systemctl", &["reset-failed", unit], lock, timeout, stop).map(drop)
             }
-        }
+        };
+        done.map(|()| None)
     }
 }
 
@@ -256,15 +265,45 @@ impl fmt::Display for HostAction {
     }
 }
 
+/// What was done, as far as it shows later whether a host that it started may still come.
+#[derive(Debug, Default)]
+pub(crate) struct ActionsDone {
+    /// The process groups of the operator's commands.
+    groups: Vec<CommandGroup>,
+    /// The units that were told to start.
+    units: Vec<String>,
+}
+
+impl ActionsDone {
+    /// Whether a process that a command left runs on, or systemd has not given a unit up: it runs, or is about to be started again. Where neither is so, a host
+    /// may come only from something else that a command told to start it.
+    pub(super) fn may_bring_host(&self) -> bool {
+        self.groups.iter().any(|group| group.is_running())
+            || self.units.iter().any(|unit| !has_given_up(unit))
+    }
+}
+
 /// Does these things in their order, each for `timeout` at most. The first that fails is the last; all may be done again.
 pub(crate) fn run_actions(
     actions: &[HostAction],
     lock: &File,
     timeout: Duration,
     stop: &AtomicBool,
-) -> Result<(), ExchangeError> {
-    let mut actions = actions.iter();
-    actions.try_for_each(|action| action.run(lock, timeout, stop))
+) -> Result<ActionsDone, ExchangeError> {
+    let mut done = ActionsDone::default();
+    for action in actions {
+        done.groups.extend(action.run(lock, timeout, stop)?);
+        if let HostAction::Systemctl {
+            verb: "start",
+            unit,
+            ..
+        } = action
+            && unit.ends_with(".service")
+        {
+            done.units.push(unit.clone());
+        }
+    }
+    Ok(done)
 }
 
 /// What is done, in words.
@@ -284,14 +323,24 @@ pub(crate) fn has_unit(
     Ok(shown.has_succeeded())
 }
 
-/// Whether a unit is active; one that there is not is not. Changes nothing.
-fn is_active(unit: &str) -> Result<bool, ExchangeError> {
+/// Asks systemd for the state of a unit. Changes nothing.
+fn ask_state(unit: &str) -> Result<ProgramEnd, ExchangeError> {
     let nothing = Path::new("/dev/null");
     // What stands for the lock of a journal, which a look does not hold.
     let nothing = File::open(nothing).map_err(ExchangeError::for_file(nothing))?;
     let never = AtomicBool::new(false);
     let args = ["is-active", unit];
-    let looked = run_program("systemctl", &args, &nothing, LOOK_TIMEOUT, &never)?;
+    run_program("systemctl", &args, &nothing, LOOK_TIMEOUT, &never)
+}
+
+/// Whether systemd says that a unit has ended and is not about to be started again. One whose state it does not say has not.
+fn has_given_up(unit: &str) -> bool {
+    ask_state(unit).is_ok_and(|looked| ENDED_STATES.contains(&looked.said()))
+}
+
+/// Whether a unit is active; one that there is not is not. Changes nothing.
+fn is_active(unit: &str) -> Result<bool, ExchangeError> {
+    let looked = ask_state(unit)?;
     if looked.code().is_some_and(|code| NOT_ACTIVE.contains(&code)) {
         return Ok(false);
     }

@@ -6,8 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
+use ark_store::{HostProcess, find_host_process};
 
 use super::control::{HostAction, run_actions};
+use super::pause::HostPause;
 use super::serving::{HostWatch, WantedProgram, wait_ready};
 use crate::exchange::data::database::keep_before_migration;
 use crate::exchange::error::ExchangeError;
@@ -42,8 +44,8 @@ pub(crate) struct HostExchange<'a> {
 
 /// What an exchange came to.
 pub(crate) struct Exchanged {
-    /// From the order to stop what served until the new version was ready; `None`: an earlier run gave that order, and it is not known.
-    pub(crate) pause: Option<Duration>,
+    /// How long no host was there.
+    pub(crate) pause: HostPause,
     /// Which version serves, for people.
     pub(crate) serving: String,
 }
@@ -58,19 +60,25 @@ impl HostExchange<'_> {
         &self,
         begun: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<Exchanged, E> {
-        let started = Instant::now();
+        let had_ended = find_host_process(self.data_dir) == HostProcess::None;
+        let ordered = Instant::now();
         if !self.is_running {
             run_actions(self.stop_actions, self.lock, self.timeout, self.stop)?;
             keep_before_migration(self.new_binary, self.data_dir, self.kept)?;
             begun()?;
         }
         let mut watch = HostWatch::before_start(self.data_dir);
-        run_actions(self.start_actions, self.lock, self.timeout, self.stop)?;
+        let started = run_actions(self.start_actions, self.lock, self.timeout, self.stop)?;
+        watch.note_start(started);
         let check = || self.wanted.check_serving(self.data_dir);
         let serving = wait_ready(self.client, &mut watch, self.timeout, self.stop, &check)?;
-        Ok(Exchanged {
-            pause: (!self.is_running && !self.was_ordered).then(|| started.elapsed()),
-            serving,
-        })
+        let pause = if self.is_running || self.was_ordered {
+            HostPause::OrderedEarlier
+        } else if had_ended {
+            HostPause::HostHadEnded(ordered.elapsed())
+        } else {
+            HostPause::Measured(ordered.elapsed())
+        };
+        Ok(Exchanged { pause, serving })
     }
 }

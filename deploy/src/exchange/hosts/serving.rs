@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::process_start::read_start;
 
+use super::control::ActionsDone;
 use crate::exchange::error::ExchangeError;
 use crate::exchange::programs::version::{ask_version, hash_file, hash_program};
 
@@ -30,6 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(2);
 /// How long a host that ran may be away before it counts as ended: a process manager may start it again.
 const ABSENCE: Duration = Duration::from_secs(5);
+/// For which share of the time for its start, as a divisor, nothing may take the data directory before a host counts as one that does not come, where
+/// nothing is seen that may bring it. A host takes the directory before it compiles anything. There is no bound to it: what brings a host may be
+/// something that is not seen, and who gives more time for a start knows how slow that is.
+const SILENCE_DIVISOR: u32 = 3;
 
 /// The program of a version.
 #[derive(Debug, Clone)]
@@ -168,6 +173,17 @@ pub(crate) struct HostWatch {
     was_there: bool,
     /// Since when nothing holds the directory.
     away_since: Option<Instant>,
+    /// What was done to start the host; `None`: it is not known, or not done yet.
+    start: Option<NotedStart>,
+}
+
+/// What was done to start a host.
+struct NotedStart {
+    done: ActionsDone,
+    /// When it was done.
+    ended_at: Instant,
+    /// When it is looked again whether it may still bring the host: each look reads a list of processes, or asks systemd.
+    looks_at: Instant,
 }
 
 impl HostWatch {
@@ -178,7 +194,19 @@ impl HostWatch {
             before: last_host_moment(data_dir),
             was_there: false,
             away_since: None,
+            start: None,
         }
+    }
+
+    /// Notes what was done without an error to start the host, and that it is done. Only for a new version, whose place the stable one takes where it does not
+    /// come: a stable one that came too late for a guess would be reported as lost, and nothing is gained.
+    pub(crate) fn note_start(&mut self, done: ActionsDone) {
+        let now = Instant::now();
+        self.start = Some(NotedStart {
+            done,
+            ended_at: now,
+            looks_at: now,
+        });
     }
 
     /// A watch over a host that has served.
@@ -200,6 +228,23 @@ impl HostWatch {
             return false;
         }
         self.away_since.get_or_insert_with(Instant::now).elapsed() >= ABSENCE
+    }
+
+    /// Whether the host does not come: nothing has taken the data directory for `silence` since what starts it was done without an error, and nothing of that
+    /// is left which may bring it. To be asked repeatedly.
+    fn comes_no_more(&mut self, silence: Duration) -> bool {
+        if !self.never_came() {
+            return false;
+        }
+        let now = Instant::now();
+        match &mut self.start {
+            Some(start) if now >= start.looks_at && now >= start.ended_at + silence => {
+                start.looks_at = now + LOOK;
+                // It may have taken the directory since it was looked at above, and ended: that is told by its sign.
+                !start.done.may_bring_host() && self.never_came()
+            }
+            _ => false,
+        }
     }
 
     /// Whether no process has taken the data directory since the host was started.
@@ -255,6 +300,13 @@ pub(crate) fn wait_ready(
             other_since = None;
             if watch.has_ended() {
                 return Err(watch.ended());
+            }
+            let silence = timeout / SILENCE_DIVISOR;
+            if watch.comes_no_more(silence) {
+                return Err(ExchangeError::NeverCame {
+                    data_dir: watch.data_dir.clone(),
+                    silence,
+                });
             }
         }
         if Instant::now() > ends {
@@ -384,6 +436,7 @@ impl RunningProgram {
 mod tests {
     use ark_store::{Store, StoreConfig};
 
+    use crate::exchange::hosts::control::{HostAction, run_actions};
     use crate::exchange::programs::commands::run_command;
 
     use super::*;
@@ -443,6 +496,45 @@ mod tests {
         let mut watch = HostWatch::before_start(&data);
         drop(Store::open(&config).unwrap());
         assert!(!watch.has_ended() && watch.away_since.is_some());
+    }
+
+    #[test]
+    fn a_host_that_does_not_come_is_told_from_one_that_is_slow() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let data = at("data");
+        let config = StoreConfig::in_dir(data.clone());
+        drop(Store::open(&config).unwrap());
+        let held = std::fs::File::create(at("lock")).unwrap();
+        let (never, limit) = (AtomicBool::new(false), Duration::from_mins(1));
+        let start = |text: String| {
+            let mut watch = HostWatch::before_start(&data);
+            assert!(!watch.comes_no_more(Duration::ZERO), "it was not started");
+            let action = [HostAction::Shell(text)];
+            watch.note_start(run_actions(&action, &held, limit, &never).unwrap());
+            watch
+        };
+        let mut watch = start("true".to_owned());
+        assert!(!watch.comes_no_more(limit), "it may come yet");
+        assert!(watch.comes_no_more(Duration::ZERO));
+        // While a process is left it may, however slow that is.
+        let end = at("end");
+        let mut watch = start(format!(
+            "(until [ -e {} ]; do sleep 0.02; done) &",
+            end.display()
+        ));
+        assert!(!watch.comes_no_more(Duration::ZERO));
+        std::fs::write(&end, "").unwrap();
+        while !watch.comes_no_more(Duration::ZERO) {
+            std::thread::sleep(PAUSE);
+        }
+        // One that came and ended has come. Moments of files are coarse.
+        let lock = std::fs::File::open(data.join("ark.lock")).unwrap();
+        lock.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        drop(lock);
+        let mut watch = start("true".to_owned());
+        drop(Store::open(&config).unwrap());
+        assert!(!watch.comes_no_more(Duration::ZERO));
     }
 
     #[test]

@@ -193,9 +193,25 @@ fn quote_end(text: &[u8]) -> String {
 /// has ended, and no process that it leaves running holds it any longer.
 const LOCKED_PROGRAM: &str = "\"$0\" \"$@\" </dev/null; exit $?";
 
+/// The process group that a command led. What it leaves running is in it, unless that leads a group of its own, as a service of systemd does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommandGroup(Pid);
+
+impl CommandGroup {
+    /// Whether a process of the group does anything still. One that may not be asked counts as one that does.
+    pub(in crate::exchange) fn is_running(self) -> bool {
+        match test_kill_process_group(self.0) {
+            Ok(()) => is_alive(self.0),
+            Err(Errno::SRCH) => false,
+            Err(_) => true,
+        }
+    }
+}
+
 /// How a program ended that was run.
 pub(crate) struct ProgramEnd {
     command: String,
+    group: CommandGroup,
     status: ExitStatus,
     /// The end of what it printed.
     said: String,
@@ -212,6 +228,11 @@ impl ProgramEnd {
         self.status.code()
     }
 
+    /// The end of what it printed.
+    pub(in crate::exchange) fn said(&self) -> &str {
+        &self.said
+    }
+
     /// Makes the error of one that failed.
     pub(crate) fn into_success(self) -> Result<(), ExchangeError> {
         if self.has_succeeded() {
@@ -225,14 +246,17 @@ impl ProgramEnd {
 }
 
 /// Runs a shell's command, in a process group of its own: it goes on if this process is killed, and holds the journal's lock until it has ended.
-/// One that takes longer than `timeout`, that prints too much, or that an operator interrupts is ended with its whole group.
+/// One that takes longer than `timeout`, that prints too much, or that an operator interrupts is ended with its whole group. Returns the group of one
+/// that succeeded.
 pub(crate) fn run_command(
     command: &str,
     lock: &File,
     timeout: Duration,
     stop: &AtomicBool,
-) -> Result<(), ExchangeError> {
-    run_locked(command, &["sh", "-c", command], lock, timeout, stop)?.into_success()
+) -> Result<CommandGroup, ExchangeError> {
+    let end = run_locked(command, &["sh", "-c", command], lock, timeout, stop)?;
+    let group = end.group;
+    end.into_success().map(|()| group)
 }
 
 /// Runs a program with these arguments, as [`run_command`] does.
@@ -293,6 +317,7 @@ fn run_locked(
     let status = describe_end(command, timeout, ended)?;
     Ok(ProgramEnd {
         command: command.to_owned(),
+        group: CommandGroup(Pid::from_child(&child)),
         status,
         said: read_end(&output),
     })
@@ -365,8 +390,7 @@ fn is_alive(group: Pid) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
+    use crate::fixtures::write_program;
 
     use super::*;
 
@@ -377,13 +401,6 @@ mod tests {
         let pid = std::fs::read_to_string(pid).unwrap();
         let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim()));
         status.map_or(true, |text| text.contains("State:\tZ"))
-    }
-
-    fn write_program(dir: &Path, text: &str) -> PathBuf {
-        let program = dir.join("ark");
-        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        program
     }
 
     #[test]
@@ -480,5 +497,40 @@ mod tests {
         let failed = run_command("echo why; exit 3", &lock, limit, &NEVER).unwrap_err();
         assert!(failed.to_string().ends_with("3): why"), "{failed}");
         run_command("true", &lock, limit, &NEVER).unwrap();
+    }
+
+    #[test]
+    fn what_a_command_leaves_running_is_seen_until_it_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let lock = File::create(at("lock")).unwrap();
+        let limit = Duration::from_mins(1);
+        assert!(
+            !run_command("true", &lock, limit, &NEVER)
+                .unwrap()
+                .is_running()
+        );
+        let end = at("end").display().to_string();
+        let waits = format!("(until [ -e {end} ]; do sleep 0.02; done) &");
+        let group = run_command(&waits, &lock, limit, &NEVER).unwrap();
+        assert!(group.is_running());
+        std::fs::write(&end, "").unwrap();
+        while group.is_running() {
+            std::thread::sleep(PAUSE);
+        }
+        // One that leads a group of its own is not seen.
+        let own = format!("setsid sh -c 'echo $$ >{end}; exec sleep 60' &");
+        std::fs::remove_file(&end).unwrap();
+        let group = run_command(&own, &lock, limit, &NEVER).unwrap();
+        while !std::fs::read_to_string(&end).is_ok_and(|text| text.ends_with('\n')) {
+            std::thread::sleep(PAUSE);
+        }
+        while group.is_running() {
+            std::thread::sleep(PAUSE);
+        }
+        let pid = std::fs::read_to_string(&end).unwrap();
+        assert!(!has_ended(Path::new(&end)), "{pid}");
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
     }
 }

@@ -217,6 +217,9 @@ fn print_report(report: &UpgradeReport, json: bool) -> anyhow::Result<()> {
         if let Some(pause) = report.pause_ms {
             print_line!("{pause} ms from the order to stop until the new version was ready");
         }
+        if let Some(why) = &report.pause_unknown {
+            print_line!("nobody knows how long no host was there: {why}");
+        }
     } else {
         print_line!("{} went BACK: {}", report.version, report.reason);
     }

@@ -128,6 +128,8 @@ pub struct FrontMeters {
     pub parked_ends: [Counter; 3],
     /// How long requests were parked.
     pub parked_time: Timing,
+    /// For how many milliseconds a request is parked at most.
+    pub hold_for_ms: Level,
     /// The requests that are parked now.
     pub parked: Level,
     /// Requests that were sent again because their connection broke.

@@ -69,6 +69,8 @@ impl Parking {
         meters: Arc<FrontMeters>,
     ) -> Self {
         let strangers_limit = limit.div_ceil(STRANGERS_DIVISOR);
+        let hold_for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        meters.hold_for_ms.set(hold_for_ms);
         Self {
             time,
             limit,
@@ -212,6 +214,7 @@ mod tests {
             (watched, closing),
             Arc::clone(&meters),
         ));
+        assert_eq!(meters.hold_for_ms.get(), 200);
         let first = tokio::spawn({
             let parking = Arc::clone(&parking);
             async move {

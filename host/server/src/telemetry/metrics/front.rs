@@ -52,6 +52,12 @@ pub(super) const METRICS: &[Metric] = &[
         &[],
         "How long requests were parked.",
     ),
+    front_gauge(
+        "ark_front_hold_for_seconds",
+        &[],
+        "How long a request is parked at most (--hold-for).",
+        |meters, emit| emit(meters.hold_for_ms.get() as f64 / 1000.0, &[]),
+    ),
     front_counter(
         "ark_front_repeats_total",
         &[],

@@ -27,6 +27,9 @@ const FAULT: &str = "fault";
 /// The file with the fault of the new version's program.
 const PROGRAM_FAULT: &str = "program-fault";
 
+/// For how many milliseconds the fronts park a request: longer than any test takes.
+const HOLD_MS: &str = "300000";
+
 /// Starts the Prometheus of a stage.
 type StartPrometheus = Box<dyn FnOnce() -> Prometheus + Send>;
 
@@ -46,22 +49,27 @@ pub(crate) struct CanaryFixture {
 impl CanaryFixture {
     /// Starts everything. `config`: that of the host. `canary_config`: that of the new version's front.
     pub(crate) fn start(config: &str, canary_config: &str) -> Self {
-        Self::start_in(TestDir::new(config), canary_config, false)
+        Self::start_in(TestDir::new(config), canary_config, HOLD_MS, false)
     }
 
     /// As [`Self::start`], with a front of the new version that is started again whenever it ends.
     pub(crate) fn start_supervised() -> Self {
-        Self::start_in(TestDir::new(""), "", true)
+        Self::start_in(TestDir::new(""), "", HOLD_MS, true)
+    }
+
+    /// As [`Self::start`], with fronts that park a request for so many milliseconds only.
+    pub(crate) fn start_holding(hold_ms: &str) -> Self {
+        Self::start_in(TestDir::new(""), "", hold_ms, false)
     }
 
     /// As [`Self::start`], with agents that `copy` puts into their directory.
     pub(crate) fn start_with_agents(config: &str, copy: impl FnOnce(&Path)) -> Self {
         let dir = TestDir::new(config);
         copy(&dir.agents());
-        Self::start_in(dir, "", false)
+        Self::start_in(dir, "", HOLD_MS, false)
     }
 
-    fn start_in(dir: TestDir, canary_config: &str, is_supervised: bool) -> Self {
+    fn start_in(dir: TestDir, canary_config: &str, hold_ms: &str, is_supervised: bool) -> Self {
         let owner = format!("127.0.0.1:{}", free_port());
         let telemetry = format!("127.0.0.1:{}", free_port());
         write_commands(&dir, &owner, &telemetry);
@@ -70,7 +78,7 @@ impl CanaryFixture {
         wait_until("the host is ready", || is_ready(&owner));
         std::fs::write(dir.path().join("stable.toml"), "").expect("a file");
         std::fs::write(dir.path().join("canary.toml"), canary_config).expect("a file");
-        let args = ["--hold-for", "300000", "--hold-limit", "5000"];
+        let args = ["--hold-for", hold_ms, "--hold-limit", "5000"];
         let url = format!("http://{owner}");
         let stable = Host::start_front(&url, &dir.path().join("stable.toml"), &args);
         let fault = dir.path().join(FAULT).display().to_string();

@@ -79,6 +79,9 @@ const KILLS: [(&str, Moment); 4] = [
     ("start-new.sh", Moment::End),
 ];
 
+/// Why nobody knows how long no host was there.
+const ORDERED: &str = "an earlier run gave the order to stop";
+
 #[test]
 fn an_upgrade_ends_alike_whatever_kill_comes_between_journal_and_effect() {
     let stage = CanaryFixture::start(upgrade::CONFIG, "");
@@ -96,6 +99,8 @@ fn an_upgrade_ends_alike_whatever_kill_comes_between_journal_and_effect() {
                 let report = upgrade::run(upgrade::command(&stage, more));
                 assert_eq!(report["upgraded"], !back, "{case}: {report:#}");
                 assert!(report["pause_ms"].is_null(), "{case}: {report:#}");
+                let unknown = report["pause_unknown"].as_str();
+                assert_eq!(unknown, (!back).then_some(ORDERED), "{case}: {report:#}");
                 assert!(is_ready(&stage.owner), "{case}");
                 let serving = if back { "stable" } else { "new" };
                 assert_eq!(stage.serving(), serving, "{case}: {report:#}");
@@ -143,8 +148,14 @@ fn a_take_over_ends_alike_whatever_kill_comes_between_journal_and_effect() {
                 let is_promoted = verb == "resume";
                 assert_eq!(report["promoted"], is_promoted, "{case}: {report:#}");
                 // The order to stop was given by the run that was killed: nobody knows for how long no host was there.
-                let pause = &report["take_over"]["pause_ms"];
-                assert!(pause.is_null(), "{case}: {report:#}");
+                let taken = &report["take_over"];
+                assert!(taken["pause_ms"].is_null(), "{case}: {report:#}");
+                let unknown = taken["pause_unknown"].as_str();
+                assert_eq!(
+                    unknown,
+                    is_promoted.then_some(ORDERED),
+                    "{case}: {report:#}"
+                );
                 assert!(is_ready(&stage.owner), "{case}");
                 let serving = if is_promoted { "new" } else { "stable" };
                 assert_eq!(stage.serving(), serving, "{case}: {report:#}");

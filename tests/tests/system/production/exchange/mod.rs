@@ -10,6 +10,8 @@ mod identity;
 mod interruptions;
 mod kept_schema;
 mod kills;
+mod late_starts;
 mod losses;
 mod partial_copies;
+mod pauses;
 mod tokens;

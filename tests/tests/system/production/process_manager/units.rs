@@ -31,6 +31,7 @@ impl UnitFixture {
              'cat ark.service') ;;\n\
              'cat ark.socket') [ -e {socket} ] ;;\n\
              'is-active ark.socket') [ -e {socket} ] || exit 4; grep -qx active {socket} || exit 3 ;;\n\
+             'is-active ark.service') [ -e {service} ] && cat {service} && exit 3; exit 1 ;;\n\
              'stop ark.socket') echo inactive >{socket} ;;\n\
              'start ark.socket') echo active >{socket} ;;\n\
              'stop ark.service') while [ -e {hold} ]; do sleep 0.02; done\n\
@@ -39,6 +40,7 @@ impl UnitFixture {
              *) echo \"$*: unknown\"; exit 1 ;;\nesac\n",
             calls = unit.path_of("calls").display(),
             socket = unit.path_of("socket").display(),
+            service = unit.path_of("service").display(),
             hold = unit.path_of("hold").display(),
             refusal = unit.path_of("refusal").display(),
             stop = script(&unit.stage.dir, "stop"),
@@ -205,6 +207,27 @@ fn a_version_takes_the_place_of_the_units_program_and_the_old_one_comes_back() {
         orders.contains(&"stop ark.service".to_owned()),
         "{orders:?}"
     );
+}
+
+#[test]
+fn a_unit_that_systemd_has_given_up_is_not_waited_for_and_one_that_it_starts_again_is() {
+    let unit = UnitFixture::start();
+    unit.write_program("failing", "failing", "case \"$1\" in serve) exit 7;; esac");
+    for (state, reason) in [
+        ("failed", "for 6.7s since what starts the host ended"),
+        (
+            "activating",
+            "the host is not ready after 20s: no process holds ",
+        ),
+    ] {
+        std::fs::write(unit.path_of("service"), format!("{state}\n")).expect("a file");
+        let report = unit.run_upgrade("failing");
+        assert_eq!(report["upgraded"], false, "{state}: {report:#}");
+        let told = report["reason"].as_str().expect("a reason");
+        assert!(told.contains(reason), "{state}: {told}");
+        assert_eq!(report["rollback"]["passed"], true, "{state}: {report:#}");
+        assert_eq!(unit.read_installed(), "first", "{state}");
+    }
 }
 
 #[test]

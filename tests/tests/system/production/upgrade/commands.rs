@@ -33,6 +33,15 @@ pub(in crate::production) fn upgrade(stage: &CanaryFixture, more: &[&str]) -> Co
 
 /// An upgrade of the stage's host to the program in a file.
 pub(super) fn upgrade_to(stage: &CanaryFixture, file: &str, more: &[&str]) -> Command {
+    command_within(stage, file, "240", more)
+}
+
+/// As [`upgrade`], with so many seconds for the start of a host.
+pub(in crate::production) fn upgrade_within(stage: &CanaryFixture, seconds: &str) -> Command {
+    command_within(stage, "new-ark", seconds, &[])
+}
+
+fn command_within(stage: &CanaryFixture, file: &str, seconds: &str, more: &[&str]) -> Command {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let mut command = command(stage, &[&path(file)]);
     command
@@ -42,7 +51,7 @@ pub(super) fn upgrade_to(stage: &CanaryFixture, file: &str, more: &[&str]) -> Co
             "--category",
             "ethics",
             "--timeout",
-            "240",
+            seconds,
         ])
         .args([
             "--data-dir",

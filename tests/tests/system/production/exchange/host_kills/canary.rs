@@ -7,7 +7,8 @@ use ark_tests::{ark_program, wait_until};
 use serde_json::{Value, json};
 
 use super::{
-    Manager, assert_each_once, kill_at_end, kill_in_drain, kill_when_ready, path, run_over_kill,
+    Manager, assert_each_once, assert_pause, kill_at_end, kill_in_drain, kill_when_ready, path,
+    run_over_kill,
 };
 use crate::production::canary::stage::{CanaryFixture, is_ready, wait_report};
 use crate::production::upgrade::{back_to_stable, change};
@@ -71,6 +72,9 @@ fn run_over_kills(more: &[&str], rows: &[CanaryKill]) {
             let report = serde_json::from_slice(&output.stdout);
             let report = report.unwrap_or_else(|error| panic!("{entry}: {error}: {output:?}"));
             assert_end(&stage, &report, *end);
+            if entry.contains("\"snapshot\"") || entry.contains("\"replay\"") {
+                assert_pause(&report["take_over"], *manager);
+            }
         }
     });
     assert_each_once(&stage, &decided);

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use ark_tests::{Client, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::production::canary::stage::{CanaryFixture, is_ready, script, sh};
 
@@ -159,6 +160,22 @@ fn assert_each_once(stage: &CanaryFixture, decided: &BTreeSet<String>) {
     }
     assert_eq!(stage.recorded_of("api"), *decided, "none is made twice");
     stage.assert_chain();
+}
+
+/// Checks what is said of the pause where the host was killed before the order to stop. Without a process manager nobody knows how long none was there.
+fn assert_pause(told: &Value, manager: Manager) {
+    let unknown = told["pause_unknown"].as_str();
+    match manager {
+        Manager::None => {
+            assert!(told["pause_ms"].is_null(), "{told:#}");
+            let why = "the host had ended before the order to stop, ";
+            assert!(unknown.is_some_and(|it| it.starts_with(why)), "{told:#}");
+        }
+        Manager::Restarts(_) => {
+            assert!(told["pause_ms"].as_u64() > Some(0), "{told:#}");
+            assert_eq!(unknown, None, "{told:#}");
+        }
+    }
 }
 
 fn path(stage: &CanaryFixture, name: &str) -> PathBuf {

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Manager, assert_each_once, kill_in_drain, kill_when_ready, path, run_over_kill};
+use super::{
+    Manager, assert_each_once, assert_pause, kill_in_drain, kill_when_ready, path, run_over_kill,
+};
 use crate::production::canary::stage::{CanaryFixture, is_ready};
 use crate::production::upgrade::{
     CONFIG, back_to_stable, command, errors_of, report_of, run, upgrade,
@@ -72,7 +74,11 @@ fn upgrade_over_kills(rows: &[UpgradeKill]) {
                 },
                 &|| upgrade(&stage, &[]),
             );
-            assert_end(&stage, &report_of(&output), *end);
+            let report = report_of(&output);
+            assert_end(&stage, &report, *end);
+            if ["check", "snapshot", "replay"].contains(phase) {
+                assert_pause(&report, *manager);
+            }
         }
     });
     assert_each_once(&stage, &decided);
