@@ -12,5 +12,5 @@ mod validation;
 mod way_back;
 
 pub(super) use commands::{
-    CONFIG, back_to_stable, change, command, errors_of, report_of, run, upgrade,
+    CONFIG, back_to_stable, change, command, errors_of, report_of, run, upgrade, upgrade_within,
 };
