@@ -1,8 +1,8 @@
 //! `ARK_URL` in the environment of a host. `ark serve` passes over it; commands that are run with the same environment go by it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-use super::address::find_address;
+use super::address::{find_address, is_own_address};
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
 
@@ -71,11 +71,10 @@ fn compare_address(url: &str, scheme: &str, listen: SocketAddr) -> Result<(), St
 /// Whether a connection to an address reaches one that is listened on here.
 fn reaches(found: IpAddr, listen: IpAddr) -> bool {
     let (found, listen) = (found.to_canonical(), listen.to_canonical());
-    // A connection to the unspecified address reaches the loopback.
-    let is_local = found.is_loopback() || found.is_unspecified();
     if listen.is_unspecified() {
-        return is_local || TcpListener::bind((found, 0)).is_ok();
+        return is_own_address(found);
     }
+    // A connection to the unspecified address reaches the loopback.
     found == listen || (found.is_unspecified() && listen.is_loopback())
 }
 

@@ -79,6 +79,17 @@ impl RedisAddress {
         &self.shown
     }
 
+    /// Host and port of the server; `None`: it has a Unix socket, or Sentinels say where it is.
+    #[must_use]
+    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+        match &self.place {
+            RedisPlace::Server(
+                ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. },
+            ) => Some((host.as_str(), *port)),
+            RedisPlace::Server(_) | RedisPlace::Sentinels { .. } => None,
+        }
+    }
+
     /// Whether connections are encrypted.
     #[must_use]
     pub fn uses_tls(&self) -> bool {

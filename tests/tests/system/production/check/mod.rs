@@ -1,6 +1,7 @@
 //! `ark check`: a good host has no finding, and each planted fault is found by its own line and no other.
 
 mod client_variables;
+mod clock;
 mod deliveries;
 mod faults;
 mod open_files;
