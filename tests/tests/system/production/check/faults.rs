@@ -570,6 +570,11 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("a password that others can read", "redis", true, |_, site| set_mode(&site.at("redis-password"), 0o644)),
     ("a webhook's secret that others can read", "configuration", true, |_, site| add_webhook(site, "", 1, 0o644)),
     ("a webhook's authority that is not there", "webhooks", true, |_, site| add_webhook(site, "ca_file = \"/nowhere\"\n", 1, 0o400)),
+    ("a webhook whose receiver is not there", "webhooks", false, |_, site| {
+        add_webhook(site, "allow_networks = [\"127.0.0.1\"]\n", 1, 0o400);
+        site.end = site.end.replace("https://consumer.example/", &format!("http://127.0.0.1:{}/hook", free_port()));
+        site.is_told = |found| found.contains("the webhook desk cannot be reached at http://127.0.0.1:") && found.contains("Connection refused") && !found.contains("/hook");
+    }),
     ("two webhooks with one secret", "webhooks", false, |_, site| {
         let file = site.at("webhook-secret");
         let more = format!("[[webhooks]]\nname = \"other\"\nurl = \"https://other.example/\"\nsecret_file = \"{}\"\n", file.display());
