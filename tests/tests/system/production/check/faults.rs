@@ -280,6 +280,10 @@ pub(super) const FAULTS_OF_ROOT: &[PlantedFault] = &[
 #[rustfmt::skip]
 pub(super) const FAULTS: &[PlantedFault] = &[
     ("a key that does not exist", "configuration", true, |_, site| "listne = \"x\"\n".clone_into(&mut site.top)),
+    ("a variable in the place of a key", "configuration", true, |_, site| {
+        "secret_key_file = \"x\"\n".clone_into(&mut site.top);
+        site.is_told = |found| found.contains("`secret_key_file` is no key of the file; set the variable ARK_SECRET_KEY_FILE");
+    }),
     ("a quota of more than a quarter of the database", "configuration", false, |_, site| {
         site.capacity = "max_database_bytes = 1_073_741_824\n";
         site.end.push_str("[quotas]\nstored_bytes = 900_000_000\n");
@@ -347,7 +351,10 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("a key that is too short", "secret-key", true, |_, site| write_with_mode(&site.at("secret.key"), "abc", 0o400)),
     ("a key that was typed", "secret-key", true, |_, site| write_with_mode(&site.at("secret.key"), "0123456789abcdef".repeat(4), 0o400)),
     ("no certificate", "tls", true, |_, site| fs::remove_file(site.at("cert.pem")).expect("a file")),
-    ("another certificate's key", "tls", true, |_, site| write_with_mode(&site.at("key.pem"), KeyPair::generate().expect("a key").serialize_pem(), 0o600)),
+    ("another certificate's key", "tls", true, |_, site| {
+        site.is_told = |found| found.contains("cert.pem and ") && found.contains("key.pem do not belong together");
+        write_with_mode(&site.at("key.pem"), KeyPair::generate().expect("a key").serialize_pem(), 0o600);
+    }),
     ("a key of TLS that everybody can read", "tls", true, |_, site| set_mode(&site.at("key.pem"), 0o644)),
     ("an expired certificate", "certificate", true, |stage, site| stage.certify(site, |params| params.not_after = rcgen::date_time_ymd(2026, 1, 2))),
     ("a certificate that expires soon", "certificate", false, |stage, site| stage.certify(site, days_from_now(5))),
@@ -544,6 +551,10 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("an uploaded policy with bad settings", "guests", true, |_, site| change_settings(site, r#"{"symbol":"btc"}"#)),
     ("more policies than are allowed", "guests", true, |_, site| site.capacity = "policies = 1\n"),
     ("a Redis that is down", "redis", true, |_, site| site.redis_port = free_port()),
+    ("a Redis that is frozen", "redis", true, |stage, site| {
+        site.redis_port = stage.frozen.port;
+        site.is_told = |found| found.contains("the Redis at redis://127.0.0.1:") && found.contains("has not answered within 5 s");
+    }),
     ("a Redis that keeps nothing", "redis", true, |stage, site| site.redis_port = stage.forgetful.port),
     ("a Redis whose user may not do what the host needs", "redis", true, |stage, site| use_redis(site, stage.closed.port, "closed", |found| {
         found.contains("may not run") && found.contains("MULTI")
