@@ -317,6 +317,26 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         site.environment = format!("{}ARK_TOKEN_FILE={}\n", site.environment, text(&site.at("admin.token")));
     }),
     ("a token's file that is not there", "env-file", true, |_, site| site.environment.push_str("ARK_TOKEN_FILE=/nowhere\n")),
+    ("a token that this host does not know", "env-file", false, |_, site| {
+        write_with_mode(&site.at("admin.token"), "x", 0o400);
+        site.environment = format!("{}ARK_TOKEN_FILE={}\n", site.environment, text(&site.at("admin.token")));
+        site.is_told = |found| found.contains("line 2: the token in ") && found.contains("(ARK_TOKEN_FILE) is none of this host's");
+    }),
+    ("an authority of commands that is no certificate", "env-file", true, |_, site| {
+        write_with_mode(&site.at("ca.pem"), "x", 0o644);
+        site.environment = format!("{}ARK_CA={}\n", site.environment, text(&site.at("ca.pem")));
+        site.is_told = |found| found.contains("line 2: ARK_CA ") && found.contains("ca.pem holds no certificate");
+    }),
+    ("an HAProxy that is not there", "env-file", false, |_, site| {
+        site.environment.push_str("ARK_HAPROXY=/nowhere/admin.sock\n");
+        site.is_told = |found| found.contains("line 2: ARK_HAPROXY: HAProxy at unix:/nowhere/admin.sock: No such file");
+    }),
+    ("an HAProxy that does not answer", "env-file", false, |_, site| {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let _ = writeln!(site.environment, "ARK_HAPROXY={}", silent.local_addr().expect("an address"));
+        site.taken = Some(silent);
+        site.is_told = |found| found.contains("gave no whole answer to `show cli level`");
+    }),
     ("an authority of commands that is not there", "env-file", true, |_, site| site.environment.push_str("ARK_CA=/nowhere\n")),
     ("a configuration in a directory that others can write to", "config-file", true, |_, site| move_config(site, 0o777)),
     ("an environment that others can change", "env-file", true, |_, site| { site.write_config(); set_mode(&site.at("env"), 0o620); }),
