@@ -229,7 +229,7 @@ fn ask_synchronised() -> Result<bool, String> {
 }
 
 /// Where the host of an address is. Of a name with several addresses, one that is this machine's counts.
-fn find_place(address: impl ToSocketAddrs) -> Place {
+fn find_place(address: &impl ToSocketAddrs) -> Place {
     let Ok(found) = address.to_socket_addrs() else {
         return Place::Unknown;
     };
@@ -258,7 +258,7 @@ fn ask_redis(inputs: &CheckInputs) -> Option<ClockReading> {
         place: address
             .host_and_port()
             .map_or(Place::Unknown, |(host, port)| {
-                find_place((host.trim_matches(['[', ']']), port))
+                find_place(&(host.trim_matches(['[', ']']), port))
             }),
         theirs: (theirs, theirs),
         ours: (asked_at, answered_at),
@@ -270,7 +270,7 @@ fn ask_prometheus(inputs: &CheckInputs) -> Option<ClockReading> {
     let url = inputs.options.prometheus.as_deref()?;
     let address = find_address(url)?;
     let prometheus = PrometheusClient::new(url).ok()?;
-    let place = find_place(address.as_str());
+    let place = find_place(&address);
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let asked_at = read_clock();
@@ -475,7 +475,7 @@ mod tests {
             ("192.0.2.1:9090", Place::Elsewhere),
             ("ark.invalid:9090", Place::Unknown),
         ] {
-            assert_eq!(find_place(address), expected, "{address}");
+            assert_eq!(find_place(&address), expected, "{address}");
         }
     }
 }

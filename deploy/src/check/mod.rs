@@ -110,7 +110,11 @@ const CHECKS: [CheckRow; 26] = [
         guests::check_agents_directory,
     ),
     ("ports", Scope::Everything, listeners::check_ports),
-    ("open-files", Scope::Everything, open_files::check_open_files),
+    (
+        "open-files",
+        Scope::Everything,
+        open_files::check_open_files,
+    ),
     ("threads", Scope::Everything, threads::check_threads),
     ("memory", Scope::Everything, memory::check_memory),
     (

@@ -217,6 +217,15 @@ mod tests {
             );
             assert!(!format!("{address:?}").contains("hunter2"), "{url}");
         }
+        for (url, place) in [
+            ("redis://127.0.0.1:6379/3", Some(("127.0.0.1", 6379))),
+            ("rediss://ada:hunter2@db/0", Some(("db", 6379))),
+            ("unix:///run/redis.sock", None),
+            ("redis+sentinel://a:1,b:2/main/4", None),
+        ] {
+            let address = RedisAddress::parse(url).unwrap();
+            assert_eq!(address.host_and_port(), place, "{url}");
+        }
         for url in [
             "",
             "http://localhost",
