@@ -317,128 +317,48 @@ mod tests {
         }
     }
 
+    /// What `timedatectl` says (`None`: nothing), where Prometheus is, how far its clock is ahead and how long it took, in milliseconds; the status of the line, and a
+    /// part of it.
+    type ClockCase = (Option<bool>, Place, i64, i64, Status, &'static str);
+
+    #[rustfmt::skip]
+    const CLOCK_CASES: [ClockCase; 13] = [
+        (Some(true), Place::Here, 0, 10, Status::Ok, "synchronised, and agrees with the audit log, Prometheus at p:9090"),
+        // The second of the date and the time of the answer are nobody's fault.
+        (Some(true), Place::Elsewhere, 2_500, 100, Status::Ok, "synchronised"),
+        (Some(true), Place::Elsewhere, 2_700, 100, Status::Warning, "s apart"),
+        (Some(true), Place::Elsewhere, 2_700, 3_000, Status::Ok, "synchronised"),
+        (Some(true), Place::Elsewhere, -3_500, 100, Status::Warning, "s apart"),
+        (Some(true), Place::Elsewhere, -60_000, 10, Status::Warning, "this machine has 2026-11-18T11:06:40Z, and Prometheus at p:9090 2026-11-18T11:05:40Z: their clocks are 59.4 s apart"),
+        (Some(true), Place::Here, 60_000, 10, Status::Warning, "s apart"),
+        (Some(false), Place::Elsewhere, 0, 10, Status::Warning, "not synchronised"),
+        (None, Place::Elsewhere, 0, 10, Status::Ok, "agrees with Prometheus at p:9090 (within 0.6 s), at another address than this machine's; whether it is synchronised is not said here: no timedatectl"),
+        (None, Place::Elsewhere, 60_000, 10, Status::Warning, "s apart"),
+        (None, Place::Elsewhere, 0, 4_900, Status::Warning, "took too long"),
+        (None, Place::Here, 0, 10, Status::Warning, "cannot be known: no timedatectl; Prometheus at p:9090 is on this machine, so its clock proves nothing"),
+        (None, Place::Unknown, 0, 10, Status::Warning, "cannot be known from here"),
+    ];
+
+    /// What `timedatectl` says, or why it says nothing.
+    fn read_said(said: Option<bool>) -> Result<bool, String> {
+        said.ok_or_else(|| "no timedatectl\nand more".to_owned())
+    }
+
     #[test]
     fn clocks_are_compared_by_what_an_answer_leaves_open() {
-        let unknown = || Err("no timedatectl\nand more".to_owned());
-        for (synchronised, place, ahead_ms, took_ms, expected, told) in [
-            // The second of the date and the time of the answer are nobody's fault.
-            (
-                Ok(true),
-                Place::Here,
-                0,
-                10,
-                Status::Ok,
-                "synchronised, and agrees with the audit log, Prometheus at p:9090",
-            ),
-            (
-                Ok(true),
-                Place::Elsewhere,
-                2_500,
-                100,
-                Status::Ok,
-                "synchronised",
-            ),
-            (
-                Ok(true),
-                Place::Elsewhere,
-                2_700,
-                100,
-                Status::Warning,
-                "s apart",
-            ),
-            (
-                Ok(true),
-                Place::Elsewhere,
-                2_700,
-                3_000,
-                Status::Ok,
-                "synchronised",
-            ),
-            (
-                Ok(true),
-                Place::Elsewhere,
-                -3_500,
-                100,
-                Status::Warning,
-                "s apart",
-            ),
-            (
-                Ok(true),
-                Place::Elsewhere,
-                -60_000,
-                10,
-                Status::Warning,
-                "this machine has 2026-11-18T11:06:40Z, and Prometheus at p:9090 2026-11-18T11:05:40Z: their clocks are 59.4 s apart",
-            ),
-            (
-                Ok(true),
-                Place::Here,
-                60_000,
-                10,
-                Status::Warning,
-                "s apart",
-            ),
-            (
-                Ok(false),
-                Place::Elsewhere,
-                0,
-                10,
-                Status::Warning,
-                "not synchronised",
-            ),
-            (
-                unknown(),
-                Place::Elsewhere,
-                0,
-                10,
-                Status::Ok,
-                "agrees with Prometheus at p:9090 (within 0.6 s), at another address than this machine's; whether it is synchronised is not said here: no timedatectl",
-            ),
-            (
-                unknown(),
-                Place::Elsewhere,
-                60_000,
-                10,
-                Status::Warning,
-                "s apart",
-            ),
-            (
-                unknown(),
-                Place::Elsewhere,
-                0,
-                4_900,
-                Status::Warning,
-                "took too long",
-            ),
-            (
-                unknown(),
-                Place::Here,
-                0,
-                10,
-                Status::Warning,
-                "cannot be known: no timedatectl; Prometheus at p:9090 is on this machine, so its clock proves nothing",
-            ),
-            (
-                unknown(),
-                Place::Unknown,
-                0,
-                10,
-                Status::Warning,
-                "cannot be known from here",
-            ),
-        ] {
+        for (said, place, ahead_ms, took_ms, expected, told) in CLOCK_CASES {
             let reading = read_date_of(place, ahead_ms, took_ms);
             let mut lines = CheckLines::for_check("clock");
-            judge_clock(&synchronised, &[reading], true, &mut lines);
+            judge_clock(&read_said(said), &[reading], true, &mut lines);
             let [line] = &lines.found[..] else {
-                panic!("{synchronised:?}, {ahead_ms}: {:?}", lines.found);
+                panic!("{said:?}, {ahead_ms}: {:?}", lines.found);
             };
             assert_eq!(line.status, expected, "{line:?}");
             assert!(line.found.contains(told), "{told}: {}", line.found);
         }
         // Nobody was asked.
         let mut lines = CheckLines::for_check("clock");
-        judge_clock(&unknown(), &[], true, &mut lines);
+        judge_clock(&read_said(None), &[], true, &mut lines);
         assert!(!lines.is_good());
     }
 
