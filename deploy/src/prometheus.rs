@@ -51,6 +51,14 @@ impl PrometheusClient {
         Err(describe_error(self.client.url(), &Answer { status, body }))
     }
 
+    /// The date of its answer, as the answer writes it (RFC 9110, section 6.6.1), within this time in all; `None`: the answer has none.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) fn read_date(&self, timeout: Duration) -> Result<Option<String>, ClientError> {
+        self.client.get_date("/-/healthy", timeout)
+    }
+
     /// The values of a label in the result of an instant query.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! A small library that stands before the system's own functions in the process of a host or a command (`LD_PRELOAD`): a disk that stalls, fails,
-//! is slow or does not sync, and heartbeats that are taken late. The programs themselves know nothing of it.
+//! is slow or does not sync, heartbeats that are taken late, and a neighbour at an address of another machine. The programs themselves know nothing of it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,14 +10,18 @@ use crate::host::{Host, TestDir};
 /// * syncs wait while the file exists that `SYNC_STALL_FILE` names, and then fail if the one exists that `SYNC_FAIL_FILE` names;
 /// * each sync takes `SYNC_DELAY_MS` longer;
 /// * with `SYNC_SKIP` nothing is synced;
+/// * connections to the IPv4 address that `CONNECT_HERE` names go to 127.0.0.1;
 /// * `HEARTBEAT_DELAY_MS` pass before each thread that the watchdog's thread `ark-heartbeat` starts to take heartbeats.
 const SOURCE: &str = r#"
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int exists(const char *variable) {
@@ -53,6 +57,22 @@ int fdatasync(int fd) {
     if (getenv("SYNC_SKIP") != NULL)
         return 0;
     return wait_and_fail() ? -1 : next(fd);
+}
+
+int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t length) {
+    int (*next)(int, const struct sockaddr *, socklen_t) =
+        (int (*)(int, const struct sockaddr *, socklen_t))dlsym(RTLD_NEXT, "connect");
+    const struct sockaddr *given = address.__sockaddr__;
+    const char *moved = getenv("CONNECT_HERE");
+    struct sockaddr_in here;
+    if (moved != NULL && length >= sizeof here && given->sa_family == AF_INET) {
+        memcpy(&here, given, sizeof here);
+        if (here.sin_addr.s_addr == inet_addr(moved)) {
+            here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+            return next(fd, (const struct sockaddr *)&here, sizeof here);
+        }
+    }
+    return next(fd, given, length);
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument) {

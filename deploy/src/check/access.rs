@@ -57,6 +57,11 @@ impl HostUser {
         self.user
     }
 
+    /// Whether root checks for this user.
+    pub(super) const fn is_other(&self) -> bool {
+        self.is_other
+    }
+
     const fn is_trusted(&self, user: u32) -> bool {
         user == 0 || user == self.user
     }

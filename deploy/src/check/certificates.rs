@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ark_host::api::Tls;
+use ark_host::api::{Tls, TlsError};
 use ark_model::ids::Millis;
 use ark_model::printable::format_count;
 use x509_parser::certificate::X509Certificate;
@@ -53,6 +53,10 @@ pub(super) fn check_tls(inputs: &CheckInputs, lines: &mut CheckLines) {
                 ));
             }
         }
+        Err(error @ TlsError::Mismatched { .. }) => lines.add_error(
+            error.to_string(),
+            "put the key with which the certificate was requested into the file of tls.key, or have the certificate issued again for this key; the two belong together where `openssl x509 -noout -pubkey -in` of the one and `openssl pkey -pubout -in` of the other print the same",
+        ),
         Err(error) => lines.add_error(
             error.to_string(),
             "tls.certificate is a PEM file with the chain, tls.key one of mode 0600 with its own key",

@@ -11,6 +11,7 @@ mod address;
 mod alerting;
 mod certificates;
 mod client_variables;
+mod clock;
 mod control_groups;
 mod data_directory;
 mod database;
@@ -18,9 +19,9 @@ mod guests;
 mod inputs;
 mod line;
 mod listeners;
-mod machine;
 mod memory;
 mod monitoring;
+mod open_files;
 mod port_holder;
 mod process_limits;
 mod redis;
@@ -109,7 +110,11 @@ const CHECKS: [CheckRow; 26] = [
         guests::check_agents_directory,
     ),
     ("ports", Scope::Everything, listeners::check_ports),
-    ("open-files", Scope::Everything, machine::check_open_files),
+    (
+        "open-files",
+        Scope::Everything,
+        open_files::check_open_files,
+    ),
     ("threads", Scope::Everything, threads::check_threads),
     ("memory", Scope::Everything, memory::check_memory),
     (
@@ -122,7 +127,7 @@ const CHECKS: [CheckRow; 26] = [
     ("database", Scope::Configuration, database::check_database),
     ("audit-log", Scope::Everything, database::check_audit_log),
     ("state", Scope::Everything, database::check_state),
-    ("clock", Scope::Everything, machine::check_clock),
+    ("clock", Scope::Everything, clock::check_clock),
     ("graveyard", Scope::Configuration, guests::check_graveyard),
     ("guests", Scope::Everything, guests::check_guests),
     ("redis", Scope::Everything, redis::check_redis),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ark_host::redis::{RedisLink, RedisSettings};
+use ark_host::redis::{LinkError, RedisLink, RedisSettings};
 use ark_store::{SecretKey, looks_typed};
 use redis::Connection;
 
@@ -27,6 +27,7 @@ pub(super) fn check_redis(inputs: &CheckInputs, lines: &mut CheckLines) {
     let mut link = RedisLink::new(settings.clone(), TIMEOUT);
     let connection = match link.connect() {
         Ok(connection) => connection,
+        Err(LinkError::Redis(error)) if error.is_timeout() => return tell_silence(settings, lines),
         Err(error) => {
             return lines.add_error(
                 error.to_string(),
@@ -35,6 +36,9 @@ pub(super) fn check_redis(inputs: &CheckInputs, lines: &mut CheckLines) {
         }
     };
     if let Err(error) = redis::cmd("PING").exec(connection) {
+        if error.is_timeout() {
+            return tell_silence(settings, lines);
+        }
         return lines.add_error(
             format!("the Redis does not answer: {error}"),
             "start the Redis, and give the user of [redis] the right to it",
@@ -49,6 +53,17 @@ pub(super) fn check_redis(inputs: &CheckInputs, lines: &mut CheckLines) {
             config.signals.len()
         ));
     }
+}
+
+fn tell_silence(settings: &RedisSettings, lines: &mut CheckLines) {
+    lines.add_error(
+        format!(
+            "the Redis at {} has not answered within {} s",
+            settings.address.shown(),
+            TIMEOUT.as_secs()
+        ),
+        "see on its machine whether its process is stopped or busy (redis-cli ping, its log) and whether a firewall drops what is sent to it, or correct redis.url",
+    );
 }
 
 /// The file with the password is the host's alone, and the password was drawn, is not short and is no other secret.

@@ -16,11 +16,6 @@ use super::line::CheckLines;
 /// Variables whose value is a secret.
 const SECRET_VARIABLES: [&str; 2] = ["ARK_SECRET_KEY", "ARK_TOKEN"];
 
-/// The variable that names the file of the token of commands.
-const TOKEN_FILE_VARIABLE: &str = "ARK_TOKEN_FILE";
-/// The variable that names the file of the authority that commands trust.
-const AUTHORITY_VARIABLE: &str = "ARK_CA";
-
 /// The bytes that are kept for one agent.
 const STORED_BYTES: &str = "quotas.stored_bytes";
 
@@ -42,8 +37,8 @@ pub(super) fn refuse_env_file(error: &EnvFileError, lines: &mut CheckLines) {
     lines.add_error(error.to_string(), remedy);
 }
 
-/// The variables of the log are of their form, and that of commands leads to this host, whether a file sets them or not; the file can be read as one, shows its secrets to nobody else, and so
-/// do the files that it names for commands.
+/// The variables of the log are of their form, and with those of commands these do their work, whether a file sets them or not; the file can be read as one and
+/// shows its secrets to nobody else.
 pub(super) fn check_env_file(inputs: &CheckInputs, lines: &mut CheckLines) {
     if let Err(problem) = check_log_variables() {
         lines.add_error(
@@ -67,36 +62,8 @@ pub(super) fn check_env_file(inputs: &CheckInputs, lines: &mut CheckLines) {
             format!("chmod 0600 {path}, or 0640 with the group of the host"),
         );
     }
-    check_files_of_commands(inputs, file, lines);
     if lines.is_good() {
         lines.add_ok(format!("{path}: {} variables", file.variables.len()));
-    }
-}
-
-/// The files of a token and of an authority, which commands read, are there; nobody else reads the one or changes the other.
-fn check_files_of_commands(inputs: &CheckInputs, file: &EnvFile, lines: &mut CheckLines) {
-    for variable in &file.variables {
-        let is_secret = match variable.name.as_str() {
-            TOKEN_FILE_VARIABLE => true,
-            AUTHORITY_VARIABLE => false,
-            _ => continue,
-        };
-        if variable.value.is_empty() {
-            continue;
-        }
-        let (name, named) = (&variable.name, Path::new(&variable.value));
-        match std::fs::metadata(named) {
-            Err(error) => lines.add_error(
-                format!("{name} {}: {error}", named.display()),
-                format!("name a file that is there, or take the line of {name} away"),
-            ),
-            Ok(found) if !found.is_file() => lines.add_error(
-                format!("{name} {} is no file", named.display()),
-                format!("name a file, or take the line of {name} away"),
-            ),
-            Ok(_) if is_secret => inputs.host_user.check_secret(named, "0400", lines),
-            Ok(_) => inputs.host_user.check_file(named, "0644", lines),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The snapshots: the last one is young, the host's alone, in a place that outlives the data directory, and restores.
 
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::Millis;
@@ -84,9 +84,10 @@ pub(super) fn check_snapshot(inputs: &CheckInputs, lines: &mut CheckLines) {
     match try_restore(inputs, dir, path) {
         Ok(Ok(_)) if !lines.is_good() => {}
         Ok(Ok(report)) => lines.add_ok(format!(
-            "{shown}, {} min old, restores: {} audit rows",
+            "{shown}, {} min old, restores: {} audit rows{}",
             age / 60_000,
-            report.manifest.audit.seq
+            report.manifest.audit.seq,
+            describe_shared_disk(path, inputs.data_dir())
         )),
         Ok(Err(problem)) => lines.add_error(
             format!("the last snapshot, {shown}, does not restore: {problem}"),
@@ -180,6 +181,22 @@ fn check_place(inputs: &CheckInputs, dir: &Path, snapshot: &Path, lines: &mut Ch
     check_key_apart(inputs, snapshot, "the last snapshot", lines);
 }
 
+/// What a snapshot does not outlive by itself, to be read after what is good about it. It is no warning: copies elsewhere are made by a job of the operator's, of
+/// which nothing here knows, so nobody could ever make the line good.
+fn describe_shared_disk(snapshot: &Path, data: &Path) -> &'static str {
+    if shares_file_system(snapshot, data) {
+        "; it is on the file system of the data directory, so a lost disk takes both: have each copied to another machine"
+    } else {
+        ""
+    }
+}
+
+/// Whether two paths are on one file system, as far as can be seen.
+fn shares_file_system(one: &Path, other: &Path) -> bool {
+    let device = |path: &Path| Some(std::fs::metadata(path).ok()?.dev());
+    device(one).is_some_and(|found| device(other) == Some(found))
+}
+
 /// The name of the file system of a path that is in memory; `None`: it is on a disk.
 fn find_memory_kind(path: &Path) -> Option<&'static str> {
     let kind = u64::try_from(statfs(path).ok()?.f_type).ok()?;
@@ -269,4 +286,21 @@ fn try_restore(
         removed.map_err(Untried::NoPlace)?;
     }
     Ok(restored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_one_file_system_is_told_from_what_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("below");
+        std::fs::create_dir(&below).unwrap();
+        assert!(shares_file_system(dir.path(), &below));
+        assert!(!shares_file_system(dir.path(), Path::new("/proc")));
+        assert!(!shares_file_system(&dir.path().join("nowhere"), &below));
+        assert!(describe_shared_disk(&below, dir.path()).contains("a lost disk takes both"));
+        assert_eq!(describe_shared_disk(Path::new("/proc"), dir.path()), "");
+    }
 }

@@ -1,14 +1,20 @@
-//! The webhooks: the files that each needs.
+//! The webhooks: the files that each needs, and whether its receiver can be reached.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::thread::{Builder, ScopedJoinHandle};
 
-use ark_host::webhooks::{WebhookConfig, WebhookSecrets, check_authorities};
+use ark_host::webhooks::{
+    WebhookConfig, WebhookConnectionError, WebhookSecrets, check_authorities, try_connection,
+};
 use ark_model::ids::Name;
 
+use super::Scope;
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
 
-/// The secrets are the host's alone and were drawn, and the authorities can be read. A secret beside another is one that is being changed.
+/// The secrets are the host's alone and were drawn, the authorities can be read, and there is a way to the receivers. A secret beside another is one that is being
+/// changed.
 pub(super) fn check_webhooks(inputs: &CheckInputs, lines: &mut CheckLines) {
     let webhooks = &inputs.config.webhooks;
     if webhooks.is_empty() {
@@ -41,11 +47,57 @@ pub(super) fn check_webhooks(inputs: &CheckInputs, lines: &mut CheckLines) {
             );
         }
     }
+    let is_tried = inputs.scope == Scope::Everything;
+    if is_tried {
+        check_receivers(webhooks, lines);
+    }
     if lines.is_good() {
+        let reached = if is_tried {
+            " and a receiver that can be reached"
+        } else {
+            ""
+        };
         lines.add_ok(format!(
-            "{} webhooks, each with a secret of its own",
+            "{} webhooks, each with a secret of its own{reached}",
             webhooks.len()
         ));
+    }
+}
+
+/// Each receiver can be reached as the host would reach it. All are tried at once, and nothing is delivered.
+fn check_receivers(webhooks: &[WebhookConfig], lines: &mut CheckLines) {
+    let tried: Vec<Option<String>> = std::thread::scope(|scope| {
+        let begun: Vec<_> = webhooks
+            .iter()
+            .map(|webhook| Builder::new().spawn_scoped(scope, move || try_connection(webhook)))
+            .collect();
+        begun.into_iter().map(find_obstacle).collect()
+    });
+    for (webhook, obstacle) in webhooks.iter().zip(tried) {
+        if let Some(obstacle) = obstacle {
+            lines.add_warning(
+                format!(
+                    "the webhook {} cannot be reached at {}: {obstacle}",
+                    webhook.name, webhook.origin
+                ),
+                "start the receiver, or correct url, ca_file and allow_networks of the webhook; its events wait until it can be reached, and become dead letters after max_attempts",
+            );
+        }
+    }
+}
+
+/// Why a receiver is not reached, or is not known to be; `None`: it is, or its authorities cannot be used, which has a line already.
+fn find_obstacle(
+    trial: io::Result<ScopedJoinHandle<'_, Result<(), WebhookConnectionError>>>,
+) -> Option<String> {
+    let trial = match trial {
+        Ok(trial) => trial,
+        Err(error) => return Some(format!("no thread could be started to try it ({error})")),
+    };
+    match trial.join() {
+        Ok(Ok(()) | Err(WebhookConnectionError::Authority(_))) => None,
+        Ok(Err(WebhookConnectionError::Failed { reason })) => Some(reason),
+        Err(_) => Some("the trial broke off".to_owned()),
     }
 }
 

@@ -8,7 +8,7 @@ use ark_authorities::read_authorities;
 use ark_model::loopback::is_loopback_host;
 use serde_json::Value;
 use ureq::config::ConfigBuilder;
-use ureq::http::{HeaderValue, Method, Request, Response, Uri, request};
+use ureq::http::{HeaderValue, Method, Request, Response, Uri, header, request};
 use ureq::tls::TlsConfig;
 use ureq::typestate::HttpCrateScope;
 use ureq::unversioned::resolver::DefaultResolver;
@@ -282,6 +282,22 @@ impl HostClient {
         let mut response = self.run_request(request, limit, AwaitedWork::Probe(timeout))?;
         let text = read_text(&mut response)?;
         Ok((response.status().as_u16(), text))
+    }
+
+    /// Asks for something, within this time in all, and returns when it was answered by the server's clock: the header `Date` as it is written, whatever
+    /// the status; `None`: there is none.
+    ///
+    /// # Errors
+    /// Nothing answers.
+    pub fn get_date(&self, path: &str, timeout: Duration) -> Result<Option<String>, ClientError> {
+        let request = self
+            .prepare_request(Request::builder().method("GET"), path)
+            .body(None)
+            .map_err(ClientError::Request)?;
+        let limit = TimeLimit::Whole(timeout);
+        let response = self.run_request(request, limit, AwaitedWork::Probe(timeout))?;
+        let date = response.headers().get(header::DATE);
+        Ok(date.and_then(|date| Some(date.to_str().ok()?.to_owned())))
     }
 
     /// Sends JSON with a method; null: no body. `headers` are sent as well.

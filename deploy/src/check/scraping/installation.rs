@@ -4,9 +4,9 @@
 //!
 //! Must not know: how Prometheus is asked, what is said of a judgement.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
-use crate::check::address::find_address;
+use crate::check::address::{find_address, is_own_address};
 
 use super::targets::ScrapeTarget;
 
@@ -108,19 +108,14 @@ fn reaches(ip: IpAddr, listen: SocketAddr) -> bool {
     let (ip, own) = (ip.to_canonical(), listen.ip().to_canonical());
     if own.is_unspecified() {
         // `[::]` takes what comes to addresses of IPv4 too.
-        return (ip.is_ipv4() || own.is_ipv6()) && is_own_ip(ip);
+        return (ip.is_ipv4() || own.is_ipv6()) && is_own_address(ip);
     }
     ip == own
 }
 
-/// Whether an IP address is one of this machine's.
-fn is_own_ip(ip: IpAddr) -> bool {
-    UdpSocket::bind((ip, 0)).is_ok()
-}
-
 pub(super) fn is_on_this_machine(address: &str) -> bool {
     let found = address.to_socket_addrs();
-    found.is_ok_and(|mut found| found.any(|one| is_own_ip(one.ip())))
+    found.is_ok_and(|mut found| found.any(|one| is_own_address(one.ip())))
 }
 
 #[cfg(test)]

@@ -64,6 +64,18 @@ pub enum ConfigError {
         /// The existing key that is most like it; `None`: none is.
         suggestion: Option<String>,
     },
+    /// The file sets what only a variable of the environment sets.
+    #[error(
+        "{origin}: `{key}` is no key of the file; set the variable {variable} in the environment instead"
+    )]
+    VariableOnly {
+        /// Where the key comes from.
+        origin: ValueSource,
+        /// The key as given.
+        key: String,
+        /// The variable.
+        variable: &'static str,
+    },
     /// A value is not allowed.
     #[error("{key} {problem}{}", describe_origin(origin))]
     Value {

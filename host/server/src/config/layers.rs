@@ -164,10 +164,17 @@ impl Layers {
         })
         .map_err(|wrong| match wrong {
             TableError::NotATable(key) => malformed(format!("{key} is a table; write [{key}]")),
-            TableError::Unknown(key) => ConfigError::UnknownKey {
-                origin: source.clone(),
-                suggestion: suggest_key(&key, &known),
-                key,
+            TableError::Unknown(key) => match find_variable(&key, &known) {
+                Some(variable) => ConfigError::VariableOnly {
+                    origin: source.clone(),
+                    key,
+                    variable,
+                },
+                None => ConfigError::UnknownKey {
+                    origin: source.clone(),
+                    suggestion: suggest_key(&key, &known),
+                    key,
+                },
             },
         })?;
         for (key, value) in values {
@@ -337,6 +344,20 @@ pub(super) fn variable_name(key: &str) -> String {
         "{VARIABLE_PREFIX}{}",
         key.replace('.', "_").to_ascii_uppercase()
     )
+}
+
+/// The variable that an unknown key of the file stands for, where no key of some table has its name. The key that encrypts secrets is known in any table: a line
+/// below the head of a table belongs to it.
+fn find_variable(unknown: &str, known: &[String]) -> Option<&'static str> {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let name = last(unknown);
+    let is_placed = name == unknown || name.starts_with("secret_key");
+    if !is_placed || known.iter().any(|key| last(key) == name) {
+        return None;
+    }
+    let wanted = variable_name(&name);
+    let mut variables = OTHER_VARIABLES.iter().map(|(variable, _)| *variable);
+    variables.find(|variable| *variable == wanted)
 }
 
 /// Adds every key with its value. Tables are gone into; lists, and tables whose keys are the operator's own, are values.

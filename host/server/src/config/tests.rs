@@ -363,6 +363,31 @@ fn a_key_that_is_almost_right_is_suggested() {
 }
 
 #[test]
+fn what_only_a_variable_sets_is_no_key_and_names_the_variable() {
+    for (toml, variable) in [
+        ("secret_key_file = \"x\"", "ARK_SECRET_KEY_FILE"),
+        ("secret_key = \"x\"", "ARK_SECRET_KEY"),
+        (
+            "[redis]\nurl = \"redis://a\"\nsecret_key_file = \"x\"",
+            "ARK_SECRET_KEY_FILE",
+        ),
+        ("snapshots = \"x\"", "ARK_SNAPSHOTS"),
+    ] {
+        let error = resolve_text(toml).unwrap_err();
+        let end = format!(
+            "is no key of the file; set the variable {variable} in the environment instead"
+        );
+        assert!(error.ends_with(&end), "{toml}: {error}");
+    }
+    // A key of a table is meant.
+    let error = resolve_text("token_file = \"x\"").unwrap_err();
+    assert!(
+        error.contains("did you mean `front.token_file`?"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_value_that_is_none_of_a_choice_is_answered_with_the_nearest_and_all() {
     let high = "[action_types.move_funds]\nfamily = \"custom\"\ncriticality = \"higg\"";
     let cases: [(&str, &[&str]); 3] = [

@@ -79,6 +79,17 @@ impl RedisAddress {
         &self.shown
     }
 
+    /// Host and port of the server; `None`: it has a Unix socket, or Sentinels say where it is.
+    #[must_use]
+    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+        match &self.place {
+            RedisPlace::Server(
+                ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. },
+            ) => Some((host.as_str(), *port)),
+            RedisPlace::Server(_) | RedisPlace::Sentinels { .. } => None,
+        }
+    }
+
     /// Whether connections are encrypted.
     #[must_use]
     pub fn uses_tls(&self) -> bool {
@@ -205,6 +216,15 @@ mod tests {
                 "{url}"
             );
             assert!(!format!("{address:?}").contains("hunter2"), "{url}");
+        }
+        for (url, place) in [
+            ("redis://127.0.0.1:6379/3", Some(("127.0.0.1", 6379))),
+            ("rediss://ada:hunter2@db/0", Some(("db", 6379))),
+            ("unix:///run/redis.sock", None),
+            ("redis+sentinel://a:1,b:2/main/4", None),
+        ] {
+            let address = RedisAddress::parse(url).unwrap();
+            assert_eq!(address.host_and_port(), place, "{url}");
         }
         for url in [
             "",

@@ -34,7 +34,7 @@ pub struct RedisSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The Redis refuses, does not answer, or answers with an error.
-    #[error("the Redis: {0}")]
+    #[error("{}", describe_redis_error(.0))]
     Redis(#[from] RedisError),
     /// A file that a connection needs cannot be read.
     #[error("{path} cannot be read: {cause}", path = path.display())]
@@ -61,6 +61,15 @@ pub enum LinkError {
     /// It failed a moment ago and is not tried again yet.
     #[error("{0}")]
     Waiting(String),
+}
+
+/// An error of the Redis in words: the system's name for a silence says something else.
+fn describe_redis_error(error: &RedisError) -> String {
+    if error.is_timeout() {
+        "the Redis has not answered in time".to_owned()
+    } else {
+        format!("the Redis: {error}")
+    }
 }
 
 /// A connection that is opened when it is needed, and again after a failure: at once after one that worked, then after a delay that doubles

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ark_authorities::{AuthorityError, read_authorities};
 use ureq::http::{Request, Response, StatusCode, header};
 use ureq::tls::TlsConfig;
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, Transport};
 use ureq::{Agent, Body, Error, Timeout};
 
 use super::backoff::parse_retry_after;
@@ -56,29 +56,10 @@ impl WebhookClient {
     /// # Errors
     /// The authorities cannot be read.
     pub(super) fn new(config: &WebhookConfig) -> Result<Self, AuthorityError> {
-        let mut tls = TlsConfig::builder();
-        if let Some(path) = &config.ca_file {
-            tls = tls.root_certs(read_authorities(path)?);
-        }
-        let settings = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            // A proxy would connect in the host's place, past the guard.
-            .proxy(None)
-            .tls_config(tls.build())
-            .timeout_global(Some(config.timeout))
-            .timeout_connect(Some(CONNECT_TIMEOUT.min(config.timeout)))
-            .max_response_header_size(MAX_HEAD_BYTES)
-            .max_idle_connections(1)
-            .max_idle_connections_per_host(1)
-            .max_idle_age(MAX_IDLE)
-            .user_agent(concat!("ark/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let resolver = GuardedResolver::new(config.guard.clone());
         Ok(Self {
             url: config.url.clone(),
             secret_file: config.secret_file.clone(),
-            agent: Agent::with_parts(settings, DefaultConnector::default(), resolver),
+            agent: build_agent(config, config.timeout, DefaultConnector::default())?,
         })
     }
 
@@ -105,6 +86,91 @@ impl WebhookClient {
         match self.agent.run(request) {
             Ok(response) => judge_answer(response, now),
             Err(error) => judge_failure(&error),
+        }
+    }
+}
+
+/// Makes what sends requests to the receiver of a webhook, each within this time in all.
+fn build_agent(
+    config: &WebhookConfig,
+    timeout: Duration,
+    connector: impl Connector,
+) -> Result<Agent, AuthorityError> {
+    let mut tls = TlsConfig::builder();
+    if let Some(path) = &config.ca_file {
+        tls = tls.root_certs(read_authorities(path)?);
+    }
+    let settings = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        // A proxy would connect in the host's place, past the guard.
+        .proxy(None)
+        .tls_config(tls.build())
+        .timeout_global(Some(timeout))
+        .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
+        .max_response_header_size(MAX_HEAD_BYTES)
+        .max_idle_connections(1)
+        .max_idle_connections_per_host(1)
+        .max_idle_age(MAX_IDLE)
+        .user_agent(concat!("ark/", env!("CARGO_PKG_VERSION")))
+        .build();
+    let resolver = GuardedResolver::new(config.guard.clone());
+    Ok(Agent::with_parts(settings, connector, resolver))
+}
+
+/// Why there is no connection to the receiver of a webhook.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookConnectionError {
+    /// The file of authorities cannot be used.
+    #[error("ca_file {0}")]
+    Authority(#[from] AuthorityError),
+    /// An attempt would fail, for this reason.
+    #[error("{reason}")]
+    Failed {
+        /// Why, without a text of the receiver.
+        reason: String,
+    },
+}
+
+/// Makes a connection to the receiver of a webhook as an attempt would, under TLS where its address says so, and ends it: no byte of a request is sent. It takes
+/// as long as an attempt may take to connect, at most.
+///
+/// # Errors
+/// There is no connection: see [`WebhookConnectionError`].
+pub fn try_connection(config: &WebhookConfig) -> Result<(), WebhookConnectionError> {
+    let connector = DefaultConnector::default().chain(EndingConnector);
+    let agent = build_agent(config, CONNECT_TIMEOUT.min(config.timeout), connector)?;
+    let failure = match agent.head(config.url.as_str()).call() {
+        // No connector hands out a connection, so no request was made.
+        Ok(_) => return Ok(()),
+        Err(Error::Other(cause)) if cause.is::<EndedConnection>() => return Ok(()),
+        Err(Error::Timeout(_)) => Error::Timeout(Timeout::Connect),
+        Err(error) => error,
+    };
+    let (_, reason) = describe_failure(&failure);
+    Err(WebhookConnectionError::Failed { reason })
+}
+
+/// Ends each connection once it is there, before anything is sent over it.
+#[derive(Debug)]
+struct EndingConnector;
+
+/// A connection was there, and was ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was ended before a request")]
+struct EndedConnection;
+
+impl<In: Transport> Connector<In> for EndingConnector {
+    type Out = In;
+
+    fn connect(
+        &self,
+        _details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<In>, Error> {
+        match chained {
+            Some(_) => Err(Error::Other(Box::new(EndedConnection))),
+            None => Ok(None),
         }
     }
 }
@@ -148,7 +214,17 @@ fn judge_answer(response: Response<Body>, now: SystemTime) -> AttemptResult {
 }
 
 fn judge_failure(error: &Error) -> AttemptResult {
-    let (kind, reason) = match error {
+    let (kind, reason) = describe_failure(error);
+    AttemptResult::Failed {
+        kind,
+        reason,
+        retry_after: None,
+    }
+}
+
+/// How an attempt failed, and why.
+fn describe_failure(error: &Error) -> (FailureKind, String) {
+    match error {
         Error::Other(cause) if cause.is::<ClosedAddress>() => {
             (FailureKind::Blocked, cause.to_string())
         }
@@ -178,10 +254,5 @@ fn judge_failure(error: &Error) -> AttemptResult {
             format!("the answer cannot be read as HTTP: {error}"),
         ),
         error => (FailureKind::Unreachable, error.to_string()),
-    };
-    AttemptResult::Failed {
-        kind,
-        reason,
-        retry_after: None,
     }
 }

@@ -29,7 +29,7 @@ mod sender;
 mod status;
 
 pub use changes::{WebhookChangeError, WebhookRedelivery};
-pub use client::check_authorities;
+pub use client::{WebhookConnectionError, check_authorities, try_connection};
 pub use config::{RetryLimits, WebhookConfig};
 pub use filter::{EventFilterError, EventTypeFilter};
 pub use guard::{AddressGuard, NetworkError};

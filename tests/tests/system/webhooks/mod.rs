@@ -1,5 +1,6 @@
 //! Webhooks: events arrive signed at receivers that do not play by the rules, and nothing is lost.
 
+mod check;
 mod delivery;
 mod hostile;
 mod kill;

@@ -48,7 +48,13 @@ pub enum TlsError {
         /// What is wrong with it, and what to do.
         reason: String,
     },
-    /// Certificate and key cannot be used together.
+    /// The key is another one than the certificate's.
+    #[error("{certificate} and {key} do not belong together: the key is not that of the first certificate; give that certificate's own key, and the host's certificate first", certificate = files.certificate.display(), key = files.key.display())]
+    Mismatched {
+        /// The files.
+        files: TlsFiles,
+    },
+    /// Certificate and key cannot be used.
     #[error("{certificate} with {key}: {source}; give a certificate and its own key", certificate = files.certificate.display(), key = files.key.display())]
     Unusable {
         /// The files.
@@ -177,9 +183,16 @@ fn read_settings(files: &TlsFiles) -> Result<TlsSettings, TlsError> {
         path: path.to_owned(),
         reason,
     };
-    let unusable = |source| TlsError::Unusable {
-        files: files.clone(),
-        source,
+    let unusable = |source| match source {
+        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => {
+            TlsError::Mismatched {
+                files: files.clone(),
+            }
+        }
+        source => TlsError::Unusable {
+            files: files.clone(),
+            source,
+        },
     };
     let pem = |path: &Path| std::fs::read(path).map_err(|error| refused(path, error.to_string()));
     let chain = CertificateDer::pem_slice_iter(&pem(&files.certificate)?)

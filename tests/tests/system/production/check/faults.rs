@@ -280,6 +280,10 @@ pub(super) const FAULTS_OF_ROOT: &[PlantedFault] = &[
 #[rustfmt::skip]
 pub(super) const FAULTS: &[PlantedFault] = &[
     ("a key that does not exist", "configuration", true, |_, site| "listne = \"x\"\n".clone_into(&mut site.top)),
+    ("a variable in the place of a key", "configuration", true, |_, site| {
+        "secret_key_file = \"x\"\n".clone_into(&mut site.top);
+        site.is_told = |found| found.contains("`secret_key_file` is no key of the file; set the variable ARK_SECRET_KEY_FILE");
+    }),
     ("a quota of more than a quarter of the database", "configuration", false, |_, site| {
         site.capacity = "max_database_bytes = 1_073_741_824\n";
         site.end.push_str("[quotas]\nstored_bytes = 900_000_000\n");
@@ -313,6 +317,26 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         site.environment = format!("{}ARK_TOKEN_FILE={}\n", site.environment, text(&site.at("admin.token")));
     }),
     ("a token's file that is not there", "env-file", true, |_, site| site.environment.push_str("ARK_TOKEN_FILE=/nowhere\n")),
+    ("a token that this host does not know", "env-file", false, |_, site| {
+        write_with_mode(&site.at("admin.token"), "x", 0o400);
+        site.environment = format!("{}ARK_TOKEN_FILE={}\n", site.environment, text(&site.at("admin.token")));
+        site.is_told = |found| found.contains("line 2: the token in ") && found.contains("(ARK_TOKEN_FILE) is none of this host's");
+    }),
+    ("an authority of commands that is no certificate", "env-file", true, |_, site| {
+        write_with_mode(&site.at("ca.pem"), "x", 0o644);
+        site.environment = format!("{}ARK_CA={}\n", site.environment, text(&site.at("ca.pem")));
+        site.is_told = |found| found.contains("line 2: ARK_CA ") && found.contains("ca.pem holds no certificate");
+    }),
+    ("an HAProxy that is not there", "env-file", false, |_, site| {
+        site.environment.push_str("ARK_HAPROXY=/nowhere/admin.sock\n");
+        site.is_told = |found| found.contains("line 2: ARK_HAPROXY: HAProxy at unix:/nowhere/admin.sock: No such file");
+    }),
+    ("an HAProxy that does not answer", "env-file", false, |_, site| {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let _ = writeln!(site.environment, "ARK_HAPROXY={}", silent.local_addr().expect("an address"));
+        site.taken = Some(silent);
+        site.is_told = |found| found.contains("gave no whole answer to `show cli level`");
+    }),
     ("an authority of commands that is not there", "env-file", true, |_, site| site.environment.push_str("ARK_CA=/nowhere\n")),
     ("a configuration in a directory that others can write to", "config-file", true, |_, site| move_config(site, 0o777)),
     ("an environment that others can change", "env-file", true, |_, site| { site.write_config(); set_mode(&site.at("env"), 0o620); }),
@@ -347,7 +371,10 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("a key that is too short", "secret-key", true, |_, site| write_with_mode(&site.at("secret.key"), "abc", 0o400)),
     ("a key that was typed", "secret-key", true, |_, site| write_with_mode(&site.at("secret.key"), "0123456789abcdef".repeat(4), 0o400)),
     ("no certificate", "tls", true, |_, site| fs::remove_file(site.at("cert.pem")).expect("a file")),
-    ("another certificate's key", "tls", true, |_, site| write_with_mode(&site.at("key.pem"), KeyPair::generate().expect("a key").serialize_pem(), 0o600)),
+    ("another certificate's key", "tls", true, |_, site| {
+        site.is_told = |found| found.contains("cert.pem and ") && found.contains("key.pem do not belong together");
+        write_with_mode(&site.at("key.pem"), KeyPair::generate().expect("a key").serialize_pem(), 0o600);
+    }),
     ("a key of TLS that everybody can read", "tls", true, |_, site| set_mode(&site.at("key.pem"), 0o644)),
     ("an expired certificate", "certificate", true, |stage, site| stage.certify(site, |params| params.not_after = rcgen::date_time_ymd(2026, 1, 2))),
     ("a certificate that expires soon", "certificate", false, |stage, site| stage.certify(site, days_from_now(5))),
@@ -472,14 +499,17 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         stage.certify(site, |params| params.not_before = rcgen::date_time_ymd(2000, 1, 1));
         date_snapshot(site, |now| now - 3650 * 86_400_000);
     }),
-    ("a clock that is a minute ahead of its neighbours'", "clock", false, |_, site| site.clock_shift = 60),
+    ("a clock that is a minute ahead of its neighbours'", "clock", false, |_, site| {
+        site.clock_shift = 60;
+        site.is_told = |found| found.contains("this machine has 20") && found.contains("Z, and Prometheus at 127.0.0.1:") && found.contains(" s apart");
+    }),
     ("a clock that is not synchronised", "clock", false, |_, site| {
         site.timedatectl = "[ \"$*\" = 'show --property=NTPSynchronized --value' ] && echo no";
         site.is_told = |found| found == "the clock is not synchronised";
     }),
     ("a machine that does not say whether its clock is synchronised", "clock", false, |_, site| {
         site.timedatectl = "echo 'not booted with systemd' >&2; exit 1";
-        site.is_told = |found| found.contains("cannot be known") && found.contains("not booted with systemd");
+        site.is_told = |found| ["cannot be known", "not booted with systemd", "the Redis at redis://127.0.0.1:", "is on this machine, so its clock proves nothing"].iter().all(|part| found.contains(part));
     }),
     ("an answer about the clock that says nothing", "clock", false, |_, site| {
         site.timedatectl = "echo maybe";
@@ -541,6 +571,10 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("an uploaded policy with bad settings", "guests", true, |_, site| change_settings(site, r#"{"symbol":"btc"}"#)),
     ("more policies than are allowed", "guests", true, |_, site| site.capacity = "policies = 1\n"),
     ("a Redis that is down", "redis", true, |_, site| site.redis_port = free_port()),
+    ("a Redis that is frozen", "redis", true, |stage, site| {
+        site.redis_port = stage.frozen.port;
+        site.is_told = |found| found.contains("the Redis at redis://127.0.0.1:") && found.contains("has not answered within 5 s");
+    }),
     ("a Redis that keeps nothing", "redis", true, |stage, site| site.redis_port = stage.forgetful.port),
     ("a Redis whose user may not do what the host needs", "redis", true, |stage, site| use_redis(site, stage.closed.port, "closed", |found| {
         found.contains("may not run") && found.contains("MULTI")
@@ -567,6 +601,11 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("a password that others can read", "redis", true, |_, site| set_mode(&site.at("redis-password"), 0o644)),
     ("a webhook's secret that others can read", "configuration", true, |_, site| add_webhook(site, "", 1, 0o644)),
     ("a webhook's authority that is not there", "webhooks", true, |_, site| add_webhook(site, "ca_file = \"/nowhere\"\n", 1, 0o400)),
+    ("a webhook whose receiver is not there", "webhooks", false, |_, site| {
+        add_webhook(site, "allow_networks = [\"127.0.0.1\"]\n", 1, 0o400);
+        site.end = site.end.replace("https://consumer.example/", &format!("http://127.0.0.1:{}/hook", free_port()));
+        site.is_told = |found| found.contains("the webhook desk cannot be reached at http://127.0.0.1:") && found.contains("Connection refused") && !found.contains("/hook");
+    }),
     ("two webhooks with one secret", "webhooks", false, |_, site| {
         let file = site.at("webhook-secret");
         let more = format!("[[webhooks]]\nname = \"other\"\nurl = \"https://other.example/\"\nsecret_file = \"{}\"\n", file.display());

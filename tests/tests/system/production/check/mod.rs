@@ -1,6 +1,7 @@
 //! `ark check`: a good host has no finding, and each planted fault is found by its own line and no other.
 
 mod client_variables;
+mod clock;
 mod deliveries;
 mod faults;
 mod open_files;
@@ -104,6 +105,19 @@ fn assert_streams_are_good(stage: &CheckFixture, allowed: &BTreeSet<String>) {
     assert!(found.is_subset(allowed), "a host with streams: {report:#}");
 }
 
+/// That the snapshots are where the data directory is, is said where all else is good: nothing tells the check of copies elsewhere.
+fn assert_shared_disk_is_told(report: &Value) {
+    let mut lines = report["lines"].as_array().expect("lines").iter();
+    let line = lines.find(|line| line["check"] == "snapshot");
+    let line = line.expect("a line about the snapshot");
+    assert_eq!(line["status"], "ok", "{line}");
+    let found = line["found"].as_str().expect("text");
+    assert!(
+        found.contains("on the file system of the data directory, so a lost disk takes both"),
+        "{line}"
+    );
+}
+
 #[test]
 fn each_planted_fault_is_found_by_its_own_line() {
     let stage = CheckFixture::prepare();
@@ -120,6 +134,7 @@ fn each_planted_fault_is_found_by_its_own_line() {
         "a good host: {report:#}"
     );
     assert!(is_exit_of(code, &report), "{code:?}: {report:#}");
+    assert_shared_disk_is_told(&report);
     assert_streams_are_good(&stage, &allowed);
     // Every line has a fault that it finds. Those that only root can plant are in the other table.
     let names = |lines: &Value| -> BTreeSet<String> {

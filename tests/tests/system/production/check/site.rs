@@ -35,6 +35,8 @@ pub(super) struct CheckFixture {
     pub(super) dir: TestDir,
     pub(super) redis: Redis,
     pub(super) forgetful: Redis,
+    /// It takes connections and answers nothing.
+    pub(super) frozen: Redis,
     /// It has no memory for what it is given.
     pub(super) full: Redis,
     /// It lacks the replicas without which it takes nothing.
@@ -199,6 +201,13 @@ fn start_nearly_full() -> Redis {
     redis
 }
 
+/// A Redis whose process is stopped where it is.
+fn start_frozen() -> Redis {
+    let redis = start_with_password(PASSWORD);
+    redis.freeze(true);
+    redis
+}
+
 fn start_with_password(password: &str) -> Redis {
     let arguments = ["--appendonly", "yes", "--requirepass", password];
     Redis::start_with(free_port(), &arguments)
@@ -261,6 +270,7 @@ impl CheckFixture {
                 free_port(),
                 &["--appendonly", "yes", "--requirepass", PASSWORD],
             ),
+            frozen: start_frozen(),
             forgetful: Redis::start_with(free_port(), &["--requirepass", PASSWORD]),
             full: start_keeping(&["--maxmemory", "1"]),
             alone: start_keeping(&["--min-replicas-to-write", "2"]),
