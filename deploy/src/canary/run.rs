@@ -60,8 +60,10 @@ pub struct HostCanary<'a> {
     state: CanaryState,
     weights: WeightReturn,
     records_waiting: StepQueue,
-    /// Why the journal took no entry of the way back that an operator ordered.
+    /// Why the journal took no entry of the way back.
     unnoted: Option<String>,
+    /// Whether the journal took no entry of a step, which is why the canary goes back.
+    lacks_entry: bool,
     /// The names of the processes that the host was in the steps before.
     hosts: BTreeSet<String>,
     /// How many steps were recorded: part of their idempotency keys.
@@ -120,6 +122,7 @@ impl<'a> HostCanary<'a> {
             weights: WeightReturn::Needed,
             records_waiting: StepQueue::default(),
             unnoted: None,
+            lacks_entry: false,
             hosts: BTreeSet::new(),
             records: 0,
             tell,
@@ -178,6 +181,7 @@ impl<'a> HostCanary<'a> {
             weights,
             records_waiting: StepQueue::default(),
             unnoted: None,
+            lacks_entry: false,
             hosts: BTreeSet::new(),
             // Beyond what the ended process can have recorded since its last entry.
             records: u32::try_from(entries.len()).unwrap_or(u32::MAX / 2) * 1000,
@@ -238,6 +242,7 @@ impl<'a> HostCanary<'a> {
             Err(Stop::Back(tripwire, reason)) => self.go_back(Some(tripwire), &reason, &never),
             // Whatever it is, the stable version serves again.
             Err(Stop::Failed(error)) => {
+                self.lacks_entry = matches!(error, CanaryError::Journal(_));
                 let tripwire = match error {
                     CanaryError::TakeOver(ExchangeError::Interrupted(_)) => Tripwire::Aborted,
                     CanaryError::TakeOver(_) => Tripwire::TakeOver,

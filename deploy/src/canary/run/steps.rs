@@ -299,7 +299,7 @@ impl HostCanary<'_> {
         }
     }
 
-    /// Says, now and in the report, that a way back which an operator ordered is not in the journal.
+    /// Says, now and in the report, that a way back which is made is not in the journal.
     pub(super) fn tell_unnoted(&mut self, unnoted: &JournalError) {
         let cause = unnoted.describe_cause();
         let reason = format!(

@@ -245,6 +245,37 @@ fn an_order_to_abort_ends_the_canary_also_where_neither_journal_nor_order_has_ro
 }
 
 #[test]
+fn a_version_that_goes_back_without_an_entry_of_it_gets_no_further_share() {
+    let stage = start_stage("");
+    let path = journal(&stage, "canary");
+    stage.under_load(|| {
+        let command = stage.start_command(&["--step", "3600"]);
+        let canary = limited(&command, None).spawn().expect("ark starts");
+        wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+        wait_until("its share is noted", || {
+            stage.run_verb("status")["host"]["share_pct"] == 10
+        });
+        limit(canary.id(), size_of(&path));
+        stage.set_fault("denies");
+        let (succeeded, report, told) = end_of(canary);
+        assert!(!succeeded, "{report}");
+        let report: Value = serde_json::from_str(&report).expect("a report");
+        assert_eq!(report["tripwire"], "verdicts", "{report:#}: {told}");
+        let unnoted = report["unnoted"].as_str().expect("why");
+        assert!(unnoted.contains("is not in the journal"), "{unnoted}");
+        stage.assert_weights(100, 0);
+    });
+    assert_eq!(size_of(&path), 0);
+    assert_eq!(stage.steps()[0]["step"], "went-back");
+    let (succeeded, _, errors) = order(&stage, "resume", None);
+    assert!(
+        !succeeded && errors.contains("no canary is under way"),
+        "{errors}"
+    );
+    stage.assert_weights(100, 0);
+}
+
+#[test]
 fn an_abort_without_an_entry_whose_way_back_fails_is_not_acknowledged_and_can_be_given_again() {
     let stage = start_stage("");
     let path = journal(&stage, "canary");
