@@ -12,7 +12,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::canary::analysis::{
-    Counts, Figures, Measurement, MeasurementResult, Meter, StepWatch, Tripwire,
+    Counts, Figures, Measurement, MeasurementResult, Meter, RecentCounts, StepWatch, Tripwire,
 };
 use crate::canary::error::CanaryError;
 use crate::canary::journal::CanaryEntry;
@@ -55,7 +55,8 @@ impl HostCanary<'_> {
                 if share < self.state.share_pct {
                     continue;
                 }
-                if share == self.state.share_pct {
+                let is_taken_up = share == self.state.share_pct;
+                if is_taken_up {
                     // A share that was given before the process ended is measured again, with what was counted meanwhile.
                     counted = self.state.counted;
                 }
@@ -63,7 +64,12 @@ impl HostCanary<'_> {
                 let first = counted.or_else(|| self.read_counts());
                 self.note_share(share, first)?;
                 let given = self.give_share()?;
-                counted = Some(self.watch_step(given, stop)?);
+                let recent = if is_taken_up {
+                    self.read_counts()
+                } else {
+                    first
+                };
+                counted = Some(self.watch_step(given, recent, stop)?);
             }
         } else {
             // A way back that did not come to its end may have given the requests back.
@@ -79,7 +85,8 @@ impl HostCanary<'_> {
             }
             // An operator keeps the share: it is measured on, and what is decided meanwhile is judged again after.
             let given = self.weigh_share()?;
-            self.watch_step(given, stop)?;
+            let recent = self.read_counts();
+            self.watch_step(given, recent, stop)?;
         }
     }
 
@@ -88,12 +95,12 @@ impl HostCanary<'_> {
         self.begin.quarantines.clone().unwrap_or(begun)
     }
 
-    /// What is counted now; `None`: it cannot be read.
+    /// What is counted now; `None`: it cannot be read, or Prometheus has no figures of the front.
     fn read_counts(&self) -> Option<Counts> {
         let plan = &self.begin.plan;
         let meter = Meter::new(self.client, plan).ok()?;
         let figures = meter.read_figures(plan, &self.read_since()).ok()?;
-        Some(Counts::from_figures(&figures))
+        Some(Counts::from_figures(&figures)).filter(|counts| counts.judged.is_some())
     }
 
     /// Notes that a share is about to be given. `counted`: what was counted before it is given first.
@@ -125,9 +132,15 @@ impl HostCanary<'_> {
         Ok(given)
     }
 
-    /// Measures a share until its time is over and the last measurement is a success. `given`: its weights; `None`: an operator sees to them. Returns
-    /// what was counted at the last measurement.
-    fn watch_step(&mut self, given: Option<GivenShare>, stop: &AtomicBool) -> Result<Counts, Stop> {
+    /// Measures a share until its time is over and the last measurement is a success. `given`: its weights; `None`: an operator sees to them. `recent`:
+    /// what was counted before its time begins now, which is later than when the share was given where a step is taken up; `None`: it is not known.
+    /// Returns what was counted at the last measurement.
+    fn watch_step(
+        &mut self,
+        given: Option<GivenShare>,
+        recent: Option<Counts>,
+        stop: &AtomicBool,
+    ) -> Result<Counts, Stop> {
         let (client, plan, share) = (self.client, self.begin.plan.clone(), self.state.share_pct);
         let before = self.begin.weights.clone();
         let since = &self.read_since();
@@ -137,8 +150,9 @@ impl HostCanary<'_> {
             limits: &plan.limits,
             baseline: self.begin.baseline,
             front_started: self.begin.front_started,
-            last_sessions: first.map_or(0, |first| first.server.sessions),
+            last_sessions: recent.or(first).map_or(0, |counts| counts.server.sessions),
             first,
+            recent: RecentCounts::begin(recent),
             planned: given.map(|given| given.weights),
             before: &before,
             slow: 0,
@@ -152,11 +166,19 @@ impl HostCanary<'_> {
             promoted: self.state.promoting == Some(share),
         };
         let inbox = OrderInbox::new(&self.path, &self.begin.id);
+        // In a pause a share is judged of about the longest time that a step has without one.
+        let longest = plan.step.saturating_add(plan.deadline);
+        let mut moved = times.started;
         loop {
+            let began = times.started;
             let next = Instant::now() + plan.interval;
             let obey = &mut |order| self.obey_order(order, &mut times);
             if inbox.wait_obeying::<CanaryError>(next, stop, obey)? {
                 return Err(Stop::Back(Tripwire::Aborted, ENDED.to_owned()));
+            }
+            if times.started != began {
+                step.recent.begin_anew();
+                moved = times.started;
             }
             let (measurement, figures) = match meter.read_figures(&plan, since) {
                 Ok(figures) => (step.judge_figures(&figures), Some(figures)),
@@ -166,6 +188,10 @@ impl HostCanary<'_> {
                 }
             };
             let paused = self.state.paused;
+            if paused && figures.is_some() && moved.elapsed() >= longest {
+                step.recent.move_on();
+                moved = Instant::now();
+            }
             self.tell_check(share, paused, &measurement, figures.as_ref());
             let over = times.started.elapsed() >= plan.step && !paused;
             let tripwire = match (measurement.result, &figures) {
