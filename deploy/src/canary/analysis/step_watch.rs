@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::canary::plan::{Baseline, HealthBounds};
-use crate::exchange::traffic::has_way_back;
+use crate::exchange::traffic::{has_server_beside, has_way_back};
 
 use super::counts::Counts;
 use super::measure::{Figures, find_other_host};
@@ -110,7 +110,7 @@ impl StepWatch<'_> {
             return failure;
         }
         let planned = self.planned.as_ref();
-        if let Some(problem) = planned.and_then(|planned| find_other_weight(planned, now)) {
+        if let Some(problem) = planned.and_then(|planned| find_other_share(planned, now)) {
             return build_inconclusive(problem);
         }
         if let Some(other) = elsewhere {
@@ -354,6 +354,23 @@ impl Spans {
             is_too_much_unjudged(unjudged, judged).then_some((unjudged, judged))
         })
     }
+}
+
+/// Why the share is not the one that was given, in words.
+fn find_other_share(planned: &BTreeMap<String, u32>, now: &Figures) -> Option<String> {
+    find_other_weight(planned, now).or_else(|| find_unshared(planned, now))
+}
+
+/// That the front gets all requests where others were to have some.
+fn find_unshared(planned: &BTreeMap<String, u32>, now: &Figures) -> Option<String> {
+    let name = &now.server.name;
+    let mut others = planned.iter().filter(|(other, _)| *other != name);
+    let is_shared = others.any(|(_, weight)| *weight > 0);
+    (is_shared && !has_server_beside(name, &now.others)).then(|| {
+        format!(
+            "{name} gets all requests: of the other servers only such are up that are `backup`, and HAProxy gives them nothing beside it, so that the share is not the one of the step"
+        )
+    })
 }
 
 /// A server that is up and has another weight than the share gives it, in words.

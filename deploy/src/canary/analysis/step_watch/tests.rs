@@ -400,6 +400,36 @@ fn weights_that_were_not_given_are_inconclusive() {
 }
 
 #[test]
+fn a_share_beside_backup_servers_alone_is_inconclusive_unless_it_is_all() {
+    let limits = build_bounds();
+    let mut figures = build_figures(100);
+    figures.others[0].is_backup = true;
+    let judge = |planned: BTreeMap<String, u32>, figures: &Figures| {
+        let mut step = build_watch(&limits);
+        step.planned = Some(planned);
+        step.judge_figures(figures)
+    };
+    let found = judge(weigh(10, 90), &figures);
+    assert_eq!(found.result, MeasurementResult::Inconclusive);
+    assert!(found.reason.contains("`backup`"), "{}", found.reason);
+    // Another one that is none.
+    let mut beside = figures.clone();
+    beside.others.push(build_server("second", 90));
+    let mut planned = weigh(10, 90);
+    planned.insert("second".to_owned(), 90);
+    let found = judge(planned.clone(), &beside);
+    assert_eq!(found.result, MeasurementResult::Success, "{}", found.reason);
+    // It is down by now, and the requests have a way back all the same.
+    beside.others[1].status = "DOWN".to_owned();
+    let found = judge(planned, &beside);
+    assert_eq!(found.result, MeasurementResult::Inconclusive);
+    // Of all requests none is left for them.
+    figures.others[0].weight = 0;
+    let found = judge(weigh(10, 0), &figures);
+    assert_eq!(found.result, MeasurementResult::Success, "{}", found.reason);
+}
+
+#[test]
 fn a_gap_in_the_figures_does_not_end_slow_checks_in_a_row() {
     let limits = build_bounds();
     let (slow, good, gap) = (Some(500.0), Some(20.0), None);
