@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ark_client::ClientError;
+use rustix::io::Errno;
 
 use crate::exchange::ExchangeError;
 use crate::exclusion::ExclusionError;
@@ -154,11 +155,45 @@ pub enum CanaryError {
     #[error("{0}")]
     Front(String),
     /// The file for requests cannot be written.
-    #[error("the order was not given, and the canary goes on: {path}: {cause}; make room there, or have this user write there, then run this again", path = path.display())]
+    #[error("the order was not given, and the canary goes on: {path}: {cause}; {remedy}", path = path.display(), remedy = find_remedy(cause))]
     Request {
         /// The file.
         path: PathBuf,
         /// What the system reports.
         cause: std::io::Error,
     },
+}
+
+/// What is to be done where an order cannot be placed.
+fn find_remedy(cause: &std::io::Error) -> &'static str {
+    // What a link is answered with, and no new file in a directory that may not be written: that is EACCES.
+    let cause = Errno::from_io_error(cause);
+    if matches!(cause, Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS)) {
+        "its file system takes no hard links, by which orders are given: Ctrl-C in the command that runs the canary ends it as `ark canary abort` does; begin the next one with a --journal on another file system"
+    } else {
+        "make room there, or have this user write there, then run this again"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_cannot_be_placed_names_what_keeps_it_from_that() {
+        for (cause, remedy) in [
+            (Errno::PERM, "no hard links"),
+            (Errno::OPNOTSUPP, "no hard links"),
+            (Errno::NOSYS, "no hard links"),
+            (Errno::ACCESS, "have this user write there"),
+            (Errno::NOSPC, "make room there"),
+        ] {
+            let error = CanaryError::Request {
+                path: "canary.journal.request".into(),
+                cause: cause.into(),
+            };
+            let said = error.to_string();
+            assert!(said.contains(remedy), "{said}");
+        }
+    }
 }
