@@ -127,9 +127,25 @@ pub enum CanaryError {
     },
     /// The canary that an order was for has ended, or another one has begun.
     #[error(
-        "`{0}` was not taken: the canary that it was for is over; `ark canary status` shows what is under way"
+        "`{order}` was not taken: the canary that it was for is over{end}; `ark canary status` shows its last step and what is under way"
     )]
-    Dropped(&'static str),
+    Over {
+        /// The order.
+        order: &'static str,
+        /// How it ended, as far as that is known.
+        end: &'static str,
+    },
+    /// The process that runs the canary could not note the order.
+    #[error(
+        "`{order}` was not taken, and the canary goes on: {path}, its journal, took no entry of it, as on a full disk, and the output of the command that runs the canary says why; make room there, then run this again",
+        path = path.display()
+    )]
+    Refused {
+        /// The order.
+        order: &'static str,
+        /// The journal.
+        path: PathBuf,
+    },
     /// The process that runs the canary cannot be ended.
     #[error(
         "process {pid}, which runs the canary and takes no request, cannot be ended: {cause}; end it with `kill -KILL {pid}`, then run this again"

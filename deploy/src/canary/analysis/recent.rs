@@ -45,6 +45,11 @@ impl RecentCounts {
         }
     }
 
+    /// What the last check counted, or what was counted before the first one; `None`: it is not known.
+    pub(in crate::canary) const fn find_last(&self) -> Option<Counts> {
+        self.last
+    }
+
     /// Whether it has left something of the time out.
     pub(super) const fn is_moved(&self) -> bool {
         self.is_moved

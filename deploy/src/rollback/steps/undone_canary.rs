@@ -21,8 +21,11 @@ impl Rollback<'_> {
         };
         loop {
             match send_request(client, path, CanaryOrder::Abort, stop) {
-                // The command that runs it takes everything back. If that is killed meanwhile, the next request finds the canary free.
-                Ok(OrderAnswer::Noted | OrderAnswer::Ended) => std::thread::sleep(TICK),
+                // The command that runs it takes everything back, or has come to its end before. If it is killed meanwhile, the next request finds the
+                // canary free.
+                Ok(OrderAnswer::Noted | OrderAnswer::Ended) | Err(CanaryError::Over { .. }) => {
+                    std::thread::sleep(TICK);
+                }
                 Ok(OrderAnswer::NotRun) => {
                     let taken = HostCanary::take_up(client, path, &[], &mut *self.tell)?;
                     let left = taken.leave_to_rollback(stop)?;
