@@ -33,6 +33,30 @@ impl CanaryError {
     }
 }
 
+/// How a canary has ended that took an order no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CanaryEnd {
+    /// The new version has all requests.
+    Promoted,
+    /// Everything is undone.
+    WentBack,
+    /// It is not known.
+    Unknown,
+}
+
+impl CanaryEnd {
+    /// How it ended, behind that it is over.
+    const fn describe_end(self) -> &'static str {
+        match self {
+            Self::Promoted => {
+                ", since the new version was promoted (`ark rollback` brings the stable one back)"
+            }
+            Self::WentBack => ", since it went back",
+            Self::Unknown => "",
+        }
+    }
+}
+
 /// Why a canary cannot begin, or cannot be undone.
 #[derive(Debug, thiserror::Error)]
 pub enum CanaryError {
@@ -127,13 +151,14 @@ pub enum CanaryError {
     },
     /// The canary that an order was for has ended, or another one has begun.
     #[error(
-        "`{order}` was not taken: the canary that it was for is over{end}; `ark canary status` shows its last step and what is under way"
+        "`{order}` was not taken: the canary that it was for is over{end}; `ark canary status` shows its last step and what is under way",
+        end = end.describe_end()
     )]
     Over {
         /// The order.
         order: &'static str,
         /// How it ended, as far as that is known.
-        end: &'static str,
+        end: CanaryEnd,
     },
     /// The process that runs the canary could not note the order.
     #[error(

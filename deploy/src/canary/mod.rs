@@ -25,7 +25,7 @@ mod run_note;
 mod stable_host;
 
 pub use analysis::{Figures, Measurement, MeasurementResult, Tripwire};
-pub use error::CanaryError;
+pub use error::{CanaryEnd, CanaryError};
 pub use journal::{CanaryState, TakeOverStep};
 pub use orders::{CanaryOrder, OrderAnswer};
 pub use plan::{

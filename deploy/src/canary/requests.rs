@@ -12,7 +12,7 @@ use crate::exclusion::{ExchangeKind, ExclusionError};
 use crate::journal::{Journal, JournalError};
 use crate::runner::{Runner, end_runner, find_runner, interrupt_runner, is_stopped};
 
-use super::error::CanaryError;
+use super::error::{CanaryEnd, CanaryError};
 use super::journal::{CanaryEntry, CanaryState, read_entries};
 use super::orders::{CanaryOrder, OrderAnswer, SentOrder};
 use super::run_note::RunNote;
@@ -142,13 +142,13 @@ fn read_end(
     order: &SentOrder,
     is_interrupted: bool,
 ) -> Result<OrderAnswer, CanaryError> {
-    let end = RunNote::read(path, &order.content.canary);
-    if is_interrupted && end == Some(RunNote::WentBack) {
+    let end = RunNote::read_end(path, &order.content.canary);
+    if is_interrupted && end == CanaryEnd::WentBack {
         return Ok(OrderAnswer::Ended);
     }
     Err(CanaryError::Over {
         order: order.content.order.as_str(),
-        end: RunNote::describe_end(end),
+        end,
     })
 }
 

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use crate::runner::{RunMark, note_for_runner, read_note};
 
+use super::error::CanaryEnd;
+
 /// What a process does with a canary, or how it has ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunNote {
@@ -53,14 +55,12 @@ impl RunNote {
             .find(|note| note.build_line(canary) == line)
     }
 
-    /// How the canary has ended, for an error that says that it is over; empty: it is not known.
-    pub(super) const fn describe_end(note: Option<Self>) -> &'static str {
-        match note {
-            Some(Self::Promoted) => {
-                ", since the new version was promoted (`ark rollback` brings the stable one back)"
-            }
-            Some(Self::WentBack) => ", since it went back",
-            Some(Self::GoesOn | Self::GoesBack) | None => "",
+    /// How a canary has ended that is over.
+    pub(super) fn read_end(journal: &Path, canary: &str) -> CanaryEnd {
+        match Self::read(journal, canary) {
+            Some(Self::Promoted) => CanaryEnd::Promoted,
+            Some(Self::WentBack) => CanaryEnd::WentBack,
+            Some(Self::GoesOn | Self::GoesBack) | None => CanaryEnd::Unknown,
         }
     }
 }
