@@ -7,7 +7,7 @@
 //! Must not know: how a measurement is judged, how a way back is made.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use crate::canary::analysis::{
 use crate::canary::error::CanaryError;
 use crate::canary::journal::CanaryEntry;
 use crate::canary::orders::{CanaryOrder, OrderInbox, OrderNote};
+use crate::canary::plan::CanaryPlan;
 use crate::canary::report::TakeOver;
 use crate::journal::JournalError;
 use crate::quarantines::QuarantineMark;
@@ -36,6 +37,42 @@ pub(super) enum Stop {
 impl<E: Into<CanaryError>> From<E> for Stop {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+/// Of the last one or two times so long shares are judged where a step lasts longer.
+const LONGEST_SHARES: Duration = Duration::from_hours(1);
+
+/// When the parts of a step that are judged were moved on last.
+pub(super) struct MoveTimes {
+    shares: Instant,
+    samples: Instant,
+}
+
+impl MoveTimes {
+    pub(super) const fn begin(now: Instant) -> Self {
+        Self {
+            shares: now,
+            samples: now,
+        }
+    }
+
+    /// Leaves out what is long ago. `is_endless`: the time has no end, as in a pause; then the samples are of about the longest time that a step has.
+    pub(super) fn move_on(
+        &mut self,
+        plan: &CanaryPlan,
+        recent: &mut RecentCounts,
+        is_endless: bool,
+    ) {
+        let longest = plan.step.saturating_add(plan.deadline);
+        if self.shares.elapsed() >= longest.min(LONGEST_SHARES) {
+            recent.move_shares();
+            self.shares = Instant::now();
+        }
+        if is_endless && self.samples.elapsed() >= longest {
+            recent.move_samples();
+            self.samples = Instant::now();
+        }
     }
 }
 
@@ -166,9 +203,7 @@ impl HostCanary<'_> {
             promoted: self.state.promoting == Some(share),
         };
         let inbox = OrderInbox::new(&self.path, &self.begin.id);
-        // In a pause a share is judged of about the longest time that a step has without one.
-        let longest = plan.step.saturating_add(plan.deadline);
-        let mut moved = times.started;
+        let mut moved = MoveTimes::begin(times.started);
         loop {
             let began = times.started;
             let next = Instant::now() + plan.interval;
@@ -178,7 +213,7 @@ impl HostCanary<'_> {
             }
             if times.started != began {
                 step.recent.begin_anew();
-                moved = times.started;
+                moved = MoveTimes::begin(times.started);
             }
             let (measurement, figures) = match meter.read_figures(&plan, since) {
                 Ok(figures) => (step.judge_figures(&figures), Some(figures)),
@@ -188,9 +223,8 @@ impl HostCanary<'_> {
                 }
             };
             let paused = self.state.paused;
-            if paused && figures.is_some() && moved.elapsed() >= longest {
-                step.recent.move_on();
-                moved = Instant::now();
+            if figures.is_some() {
+                moved.move_on(&plan, &mut step.recent, paused);
             }
             self.tell_check(share, paused, &measurement, figures.as_ref());
             let over = times.started.elapsed() >= plan.step && !paused;
