@@ -2,7 +2,7 @@
 //!
 //! Invariants: a figure that cannot be read is absent, not 0; a measurement changes nothing.
 //!
-//! Reading order: [`measure`] (figures and the baseline), [`counts`] (those that grow, as the journal has them), [`recent`] (since when shares are judged), [`tripwires`] (how a measurement may end), [`step_watch`] (judges the checks of a step),
+//! Reading order: [`measure`] (figures and the baseline), [`counts`] (those that grow, as the journal has them), [`recent`] (since when shares are judged, and samples taken), [`tripwires`] (how a measurement may end), [`step_watch`] (judges the checks of a step),
 //! [`significance`] (denials beyond chance).
 //!
 //! Must not know: journals, orders, shares, what is done about a tripwire.

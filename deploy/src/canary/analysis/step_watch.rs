@@ -1,8 +1,8 @@
 //! Judges the checks of a step, one after the other: success, failure with a tripwire, or inconclusive.
 //!
 //! Invariants: counts are those since the last check before this step, so that each belongs to one step, whatever falls between two; what was counted
-//! before the canary does not count; shares are judged also of what was counted recently, and samples of that alone; a check that says too little is
-//! never a success; what is judged by checks in a row (slowness, silence, a host that is away, another host) begins anew when a check finds it gone, and
+//! before the canary does not count; shares are judged also of what is not long ago, and samples are those of the time that the step takes now; a
+//! check that says too little is never a success; what is judged by checks in a row (slowness, silence, a host that is away, another host) begins anew when a check finds it gone, and
 //! not where a check has no figure of it.
 //!
 //! Must not know: where figures come from, how long a step lasts, what follows from a judgement.
@@ -37,7 +37,7 @@ pub(in crate::canary) struct StepWatch<'a> {
     pub(in crate::canary) front_started: f64,
     /// What was counted before the share was given; `None`: an earlier version began the step, and it could not be read since.
     pub(in crate::canary) first: Option<Counts>,
-    /// What shares are judged of beside that.
+    /// What is judged beside that.
     pub(in crate::canary) recent: RecentCounts,
     /// The weights by which the share is given; `None`: an operator sees to them.
     pub(in crate::canary) planned: Option<BTreeMap<String, u32>>,
@@ -87,10 +87,11 @@ impl StepWatch<'_> {
             first.forget_servers(&counts);
             self.last_sessions = 0;
         }
+        let whole = *first;
+        let [shares, samples] = self.recent.note_check(&counts, has_fallen);
         let spans = Spans {
-            whole: *first,
-            recent: self.recent.note_check(&counts, has_fallen),
-            is_moved: self.recent.is_moved(),
+            firsts: [whole, shares, samples],
+            has_moved_samples: self.recent.has_moved_samples(),
             now: counts,
         };
         let limits = self.limits;
@@ -121,7 +122,7 @@ impl StepWatch<'_> {
                 build_inconclusive(problem)
             };
         }
-        let Some(judged) = counts.count_since(&spans.whole, |one| one.judged) else {
+        let Some(judged) = counts.count_since(&whole, |one| one.judged) else {
             return build_inconclusive("Prometheus has no figures of the front".to_owned());
         };
         let Some(p95) = now.p95_ms else {
@@ -152,8 +153,7 @@ impl StepWatch<'_> {
                 "{hindered} decisions were not judged again beside {judged} that were: records, requests or policies could not be had, or too many waited; GET /verdicts of the front has the reasons"
             ));
         }
-        let samples = counts.count_since(&spans.recent, |one| one.judged);
-        let samples = samples.unwrap_or(0);
+        let samples = spans.count_from(&samples, |one| one.judged);
         if samples < limits.min_samples {
             return build_inconclusive(format!(
                 "{samples} decisions judged, {} are needed",
@@ -167,11 +167,8 @@ impl StepWatch<'_> {
             ));
         }
         let denied = spans.count_whole(|one| one.denied);
-        let (unable, hindered) = (
-            spans.count_whole(|one| one.unable),
-            spans.count_whole(|one| one.hindered),
-        );
-        let unjudged = unable.saturating_add(hindered);
+        let unable = spans.count_whole(|one| one.unable);
+        let unjudged = unable.saturating_add(spans.count_whole(|one| one.hindered));
         Measurement {
             result: MeasurementResult::Success,
             reason: format!(
@@ -187,7 +184,7 @@ impl StepWatch<'_> {
             let problem = format!("HAProxy says {} ({})", server.status, server.check);
             return Some(build_failure(Tripwire::Down, problem));
         }
-        let lost = spans.now.server.count_since(spans.whole.server).lost;
+        let lost = spans.count_lost();
         if lost > 0 {
             return Some(build_failure(
                 Tripwire::Down,
@@ -256,15 +253,14 @@ impl StepWatch<'_> {
         None
     }
 
-    /// Why more is denied than chance has it; `None`: it is not. In a pause that lasts only the whole is judged: of one part after the other, some part
-    /// would accuse any version in the end.
+    /// Why more is denied than chance has it; `None`: it is not. Parts that are moved on are not judged: of one after the other, some would accuse any
+    /// version in the end.
     fn judge_denials(&self, spans: &Spans) -> Option<String> {
         let limits = self.limits;
-        let mut firsts = spans.list_firsts();
+        let [whole, _, samples] = &spans.firsts;
+        let samples = (!spans.has_moved_samples && samples != whole).then_some(samples);
+        let mut firsts = std::iter::once(whole).chain(samples);
         firsts.find_map(|first| {
-            if spans.is_moved && *first != spans.whole {
-                return None;
-            }
             let judged = spans.count_from(first, |one| one.judged);
             let denied = spans.count_from(first, |one| one.denied);
             if judged < limits.min_samples {
@@ -319,20 +315,24 @@ enum ErrorRate {
 
 /// What a check counts, and what that is compared with.
 struct Spans {
-    /// What was counted before the step.
-    whole: Counts,
-    /// What was counted before that part of it which [`RecentCounts`] tells.
-    recent: Counts,
-    /// Whether that part is less than the time of the step.
-    is_moved: bool,
+    /// What was counted before the step, before that part of it by whose shares it is judged, and before its samples.
+    firsts: [Counts; 3],
+    /// See [`RecentCounts::has_moved_samples`].
+    has_moved_samples: bool,
     now: Counts,
 }
 
 impl Spans {
     /// What was counted before each part by whose shares the step is judged.
     fn list_firsts(&self) -> impl Iterator<Item = &Counts> {
-        let recent = (self.recent != self.whole).then_some(&self.recent);
-        std::iter::once(&self.whole).chain(recent)
+        let [whole, shares, _] = &self.firsts;
+        std::iter::once(whole).chain((shares != whole).then_some(shares))
+    }
+
+    /// How many connections were lost in the step.
+    const fn count_lost(&self) -> u64 {
+        let [whole, ..] = &self.firsts;
+        self.now.server.count_since(whole.server).lost
     }
 
     /// By how much a count grew since `first`; 0 where there is no such figure.
@@ -342,7 +342,8 @@ impl Spans {
 
     /// By how much a count grew in the step.
     fn count_whole(&self, of: fn(&Counts) -> Option<u64>) -> u64 {
-        self.count_from(&self.whole, of)
+        let [whole, ..] = &self.firsts;
+        self.count_from(whole, of)
     }
 
     /// How many decisions were left unjudged, and how many were judged beside them, where that is too much; `None`: it is not.

@@ -105,10 +105,6 @@ impl<'a> HostCanary<'a> {
             figures,
             is_host_away,
         } = self.check_share(&mut watch.share);
-        // A replay of many decisions takes hours.
-        if figures.is_some() {
-            watch.share.move_on();
-        }
         let plan = &watch.share.begin.plan;
         let now = Instant::now();
         watch.next = now + plan.interval;

@@ -7,7 +7,7 @@
 //! Must not know: how a measurement is judged, how a way back is made.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use crate::canary::analysis::{
 use crate::canary::error::CanaryError;
 use crate::canary::journal::{CanaryEntry, CanaryStart};
 use crate::canary::orders::{CanaryOrder, OrderInbox, OrderNote};
+use crate::canary::plan::CanaryPlan;
 use crate::canary::report::TakeOver;
 use crate::journal::JournalError;
 use crate::quarantines::QuarantineMark;
@@ -45,25 +46,7 @@ pub(super) struct ShareWatch<'p> {
     meter: Meter<'p>,
     since: QuarantineMark,
     step: StepWatch<'p>,
-    /// When what shares are judged of began, or was moved on.
-    moved: Instant,
-}
-
-impl ShareWatch<'_> {
-    /// Begins the time of the step anew.
-    const fn begin_anew(&mut self, now: Instant) {
-        self.step.recent.begin_anew();
-        self.moved = now;
-    }
-
-    /// Leaves out of what shares are judged of what is too long ago, in a time that has no end: then they are of about the longest time that a step has.
-    pub(super) fn move_on(&mut self) {
-        let plan = &self.begin.plan;
-        if self.moved.elapsed() >= plan.step.saturating_add(plan.deadline) {
-            self.step.recent.move_on();
-            self.moved = Instant::now();
-        }
-    }
+    moved: MoveTimes,
 }
 
 /// A check of a share.
@@ -73,6 +56,37 @@ pub(super) struct ShareCheck {
     pub(super) figures: Option<Figures>,
     /// Whether that is since the host does not answer.
     pub(super) is_host_away: bool,
+}
+
+/// Of the last one or two times so long shares are judged where a step lasts longer.
+const LONGEST_SHARES: Duration = Duration::from_hours(1);
+
+/// When the parts of a step that are judged were moved on last.
+struct MoveTimes {
+    shares: Instant,
+    samples: Instant,
+}
+
+impl MoveTimes {
+    const fn begin(now: Instant) -> Self {
+        Self {
+            shares: now,
+            samples: now,
+        }
+    }
+
+    /// Leaves out what is long ago. `is_endless`: the time has no end, as in a pause; then the samples are of about the longest time that a step has.
+    fn move_on(&mut self, plan: &CanaryPlan, recent: &mut RecentCounts, is_endless: bool) {
+        let longest = plan.step.saturating_add(plan.deadline);
+        if self.shares.elapsed() >= longest.min(LONGEST_SHARES) {
+            recent.move_shares();
+            self.shares = Instant::now();
+        }
+        if is_endless && self.samples.elapsed() >= longest {
+            recent.move_samples();
+            self.samples = Instant::now();
+        }
+    }
 }
 
 /// How far a step has come.
@@ -214,7 +228,7 @@ impl<'a> HostCanary<'a> {
             meter,
             since,
             step,
-            moved: Instant::now(),
+            moved: MoveTimes::begin(Instant::now()),
         })
     }
 
@@ -230,9 +244,12 @@ impl<'a> HostCanary<'a> {
                     (judged, None, is_host_away)
                 }
             };
+        let (share, paused) = (self.state.share_pct, self.state.paused);
+        if figures.is_some() {
+            watch.moved.move_on(plan, &mut watch.step.recent, paused);
+        }
         self.hosts.clone_from(&watch.step.hosts);
         self.recent = watch.step.recent;
-        let (share, paused) = (self.state.share_pct, self.state.paused);
         self.tell_check(share, paused, &measurement, figures.as_ref());
         ShareCheck {
             measurement,
@@ -260,7 +277,8 @@ impl<'a> HostCanary<'a> {
                 return Err(Stop::Back(Tripwire::Aborted, ENDED.to_owned()));
             }
             if times.started != began {
-                watch.begin_anew(times.started);
+                watch.step.recent.begin_anew();
+                watch.moved = MoveTimes::begin(times.started);
             }
             let ShareCheck {
                 measurement,
@@ -268,9 +286,6 @@ impl<'a> HostCanary<'a> {
                 ..
             } = self.check_share(&mut watch);
             let paused = self.state.paused;
-            if paused && figures.is_some() {
-                watch.move_on();
-            }
             let over = times.started.elapsed() >= plan.step && !paused;
             let tripwire = match (measurement.result, &figures) {
                 (MeasurementResult::Success, Some(last)) if over || times.promoted => {

@@ -508,16 +508,22 @@ fn a_long_healthy_time_hides_no_fault_that_comes_after_it() {
     let fault = MeasurementResult::Failure;
     // The time of the step begins anew, as at the end of a pause.
     let anew: Act = RecentCounts::begin_anew;
-    // A pause lasts.
+    // The step lasts; so does a pause.
     let lasts: Act = |recent| {
-        recent.move_on();
-        recent.move_on();
+        recent.move_shares();
+        recent.move_shares();
     };
-    let cases: [(Change, [MeasurementResult; 2]); 7] = [
-        (|_| {}, [good, good]),
+    let rests: Act = |recent| {
+        for _ in 0..2 {
+            recent.move_shares();
+            recent.move_samples();
+        }
+    };
+    let cases: [(Change, [MeasurementResult; 3]); 7] = [
+        (|_| {}, [good; 3]),
         (
             |one| one.server.server_errors = 50,
-            [fault(Tripwire::Errors); 2],
+            [fault(Tripwire::Errors); 3],
         ),
         (
             // As many as at the other servers.
@@ -525,20 +531,20 @@ fn a_long_healthy_time_hides_no_fault_that_comes_after_it() {
                 one.server.server_errors = 50;
                 one.others[0].server_errors = 450;
             },
-            [unclear, unclear],
+            [unclear; 3],
         ),
-        (|one| one.unable = Some(50), [fault(Tripwire::Unjudged); 2]),
-        (|one| one.hindered = Some(50), [unclear, unclear]),
-        // What is judged by then is none of this time.
-        (|one| one.judged = Some(1_000_029), [unclear, unclear]),
-        // In a pause chance would have many tries.
+        (|one| one.unable = Some(50), [fault(Tripwire::Unjudged); 3]),
+        (|one| one.hindered = Some(50), [unclear; 3]),
+        // What is judged by then is none of this time, unless that is the step's own.
+        (|one| one.judged = Some(1_000_029), [unclear, good, unclear]),
+        // Of one part after the other chance would have many tries.
         (
             |one| one.denied = Some(100_060),
-            [fault(Tripwire::Denials), good],
+            [fault(Tripwire::Denials), good, good],
         ),
     ];
     for (number, (change, expected)) in cases.into_iter().enumerate() {
-        for (then, expected) in [anew, lasts].into_iter().zip(expected) {
+        for (then, expected) in [anew, lasts, rests].into_iter().zip(expected) {
             let found = judge_after_long(then, change);
             assert_eq!(found.result, expected, "{number}: {}", found.reason);
         }
