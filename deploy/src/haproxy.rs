@@ -210,15 +210,25 @@ impl ServerStatus {
     /// How many connections to it could not be made, also where another server got the request.
     #[must_use]
     pub const fn count_lost_connections(&self) -> u64 {
-        self.connection_errors + self.redispatched.saturating_sub(self.repeated)
+        let elsewhere = self.redispatched.saturating_sub(self.repeated);
+        self.connection_errors.saturating_add(elsewhere)
     }
 
     /// How many requests it failed, also where another server answered them. One whose connection it resets and that is repeated is counted by
     /// `HAProxy` twice, and here once.
     #[must_use]
     pub fn count_failures(&self) -> u64 {
-        self.server_errors + self.response_errors.max(self.repeated)
+        let broken = self.response_errors.max(self.repeated);
+        self.server_errors.saturating_add(broken)
     }
+}
+
+/// A process of `HAProxy`: what it counts begins with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaproxyProcess {
+    pid: u64,
+    /// When it was started, in seconds since 1970: in a container each has the same id.
+    started: u64,
 }
 
 /// The runtime API of an `HAProxy`.
@@ -253,6 +263,14 @@ impl HaproxyClient {
             });
         }
         Ok(servers)
+    }
+
+    /// The process that answers; `None`: it does not say which it is, as an old one does not.
+    ///
+    /// # Errors
+    /// See [`HaproxyError`].
+    pub fn show_process(&self) -> Result<Option<HaproxyProcess>, HaproxyError> {
+        Ok(parse_process(&self.send_command("show info")?))
     }
 
     /// A server of a backend.
@@ -454,6 +472,19 @@ fn check_name(name: &str) -> Result<(), HaproxyError> {
     Err(HaproxyError::Name(name.to_owned()))
 }
 
+/// Reads the lines of `show info`; `None`: one that is needed is not there.
+fn parse_process(answer: &str) -> Option<HaproxyProcess> {
+    let number = |name: &str| {
+        let mut lines = answer.lines().filter_map(|line| line.split_once(':'));
+        let (_, value) = lines.find(|(found, _)| *found == name)?;
+        value.trim().parse().ok()
+    };
+    Some(HaproxyProcess {
+        pid: number("Pid")?,
+        started: number("Start_time_sec")?,
+    })
+}
+
 /// Reads the CSV of `show stat`; `None`: it is something else.
 fn parse_servers(answer: &str) -> Option<Vec<ServerStatus>> {
     let mut lines = answer.lines();
@@ -531,6 +562,35 @@ mod tests {
         assert!(!servers[0].is_backup && servers[1].is_backup);
         assert!(parse_servers("No such proxy.\n").is_none());
         assert!(parse_servers("# svname\nx\n").is_none());
+    }
+
+    #[test]
+    fn a_process_is_another_one_by_its_id_or_its_start() {
+        let read = |pid: &str, started: &str| {
+            let answer = format!("Name: HAProxy\nPid: {pid}\nUptime: 0d 0h\n{started}\n\n");
+            parse_process(&answer)
+        };
+        let first = read("8", "Start_time_sec: 1700000000");
+        assert!(first.is_some() && first == read("8", "Start_time_sec: 1700000000"));
+        assert_ne!(first, read("9", "Start_time_sec: 1700000000"));
+        assert_ne!(first, read("8", "Start_time_sec: 1700000001"));
+        for (pid, started) in [("8", "CumReq: 1"), ("", "Start_time_sec: 1")] {
+            assert_eq!(read(pid, started), None, "{pid} {started}");
+        }
+        assert_eq!(parse_process("Unknown command\n"), None);
+    }
+
+    #[test]
+    fn counts_beyond_all_bounds_are_counts() {
+        let server = ServerStatus {
+            connection_errors: u64::MAX,
+            redispatched: u64::MAX,
+            response_errors: u64::MAX,
+            server_errors: u64::MAX,
+            ..crate::fixtures::build_server("canary", 1)
+        };
+        assert_eq!(server.count_lost_connections(), u64::MAX);
+        assert_eq!(server.count_failures(), u64::MAX);
     }
 
     #[test]

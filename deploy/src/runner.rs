@@ -2,11 +2,11 @@
 //! began it holds it, too.
 //!
 //! Beside the journal is a file (`….run`) with the number of the process; that process alone holds its lock, so that whoever finds it free knows
-//! that the process has ended, however that happened. Invariant: a process that is found is the one that holds the lock, or none is named.
+//! that the process has ended, however that happened. Its second line is what the process says of itself, also once it has ended. The file keeps its
+//! length, so that it needs no room on a full disk. Invariant: a process that is found is the one that holds the lock, or none is named.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Where the second line begins, in bytes.
+const NOTE_AT: u64 = 21;
 
 /// Says that this process runs what a journal is of, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct RunMark {
-    _file: File,
+    file: File,
 }
 
 /// The process that runs what a journal is of.
@@ -53,7 +55,7 @@ impl RunMark {
             .truncate(false)
             .mode(0o600)
             .open(mark_path(journal));
-        let mut file = file.ok()?;
+        let file = file.ok()?;
         let ends = Instant::now() + PATIENCE;
         while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             if Instant::now() > ends {
@@ -62,11 +64,36 @@ impl RunMark {
             std::thread::sleep(PAUSE);
         }
         // Always as long, so that it needs no more room than the one before.
-        let _noted = file
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| writeln!(file, "{:<20}", std::process::id()));
-        Some(Self { _file: file })
+        let line = format!("{:<20}\n", std::process::id());
+        let _noted = file.write_all_at(line.as_bytes(), 0);
+        let mark = Self { file };
+        // What the process before said.
+        mark.write_note("");
+        Some(mark)
     }
+
+    /// Says what this process does, or how what it ran has ended. What cannot be written is not said.
+    pub(crate) fn write_note(&self, note: &str) {
+        let _noted = self.file.write_all_at(build_note(note).as_bytes(), NOTE_AT);
+    }
+}
+
+/// The second line: always as long.
+fn build_note(note: &str) -> String {
+    format!("{note:<100}\n")
+}
+
+/// What the process that runs what a journal is of says of itself, or the last one that did; `None`: nothing.
+pub(crate) fn read_note(journal: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(mark_path(journal)).ok()?;
+    let note = text.lines().nth(1)?.trim();
+    (!note.is_empty()).then(|| note.to_owned())
+}
+
+/// Notes something for the process that runs what a journal is of, in its stead. What cannot be written is not said.
+pub(crate) fn note_for_runner(journal: &Path, note: &str) {
+    let file = OpenOptions::new().write(true).open(mark_path(journal));
+    let _noted = file.and_then(|file| file.write_all_at(build_note(note).as_bytes(), NOTE_AT));
 }
 
 /// Finds the process that runs what a journal is of.
@@ -79,7 +106,7 @@ pub(crate) fn find_runner(journal: &Path) -> Runner {
         return Runner::None;
     }
     let pid = std::fs::read_to_string(&path).ok();
-    let pid = pid.and_then(|text| text.trim().parse().ok());
+    let pid = pid.and_then(|text| text.lines().next()?.trim().parse().ok());
     match pid.filter(|pid| *pid != std::process::id() && has_open(*pid, &path)) {
         Some(pid) => Runner::Process(pid),
         None => Runner::Hidden,
@@ -158,7 +185,20 @@ mod tests {
         assert_eq!(find_runner(&journal), Runner::None);
         let mark = RunMark::set_mark(&journal).unwrap();
         assert_eq!(find_runner(&journal), Runner::Hidden);
+        assert_eq!(read_note(&journal), None);
+        // What a process says outlives it, and its file keeps its length.
+        let length = || std::fs::metadata(&held).unwrap().len();
+        let before = length();
+        for note in ["goes-on", "has ended"] {
+            mark.write_note(note);
+            assert_eq!(read_note(&journal).as_deref(), Some(note));
+        }
         drop(mark);
         assert_eq!(find_runner(&journal), Runner::None);
+        note_for_runner(&journal, "went");
+        assert_eq!(read_note(&journal).as_deref(), Some("went"));
+        let mark = RunMark::set_mark(&journal).unwrap();
+        assert_eq!((read_note(&journal), length()), (None, before));
+        drop(mark);
     }
 }

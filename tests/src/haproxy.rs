@@ -44,7 +44,7 @@ pub struct Haproxy {
 }
 
 impl Haproxy {
-    /// Starts one before these servers (name, address, weight) and waits until all are up. `checks`: the intervals of the health checks.
+    /// Starts one before these servers (name, address and what options follow it, weight) and waits until all are up. `checks`: the intervals of the health checks.
     /// `answer_within`: the time in which a server must answer.
     ///
     /// # Panics

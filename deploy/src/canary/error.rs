@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ark_client::ClientError;
+use rustix::io::Errno;
 
 use crate::exchange::ExchangeError;
 use crate::exclusion::ExclusionError;
@@ -29,6 +30,30 @@ impl CanaryError {
             return false;
         };
         matches!(cause.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+    }
+}
+
+/// How a canary has ended that took an order no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CanaryEnd {
+    /// The new version has all requests.
+    Promoted,
+    /// Everything is undone.
+    WentBack,
+    /// It is not known.
+    Unknown,
+}
+
+impl CanaryEnd {
+    /// How it ended, behind that it is over.
+    const fn describe_end(self) -> &'static str {
+        match self {
+            Self::Promoted => {
+                ", since the new version was promoted (`ark rollback` brings the stable one back)"
+            }
+            Self::WentBack => ", since it went back",
+            Self::Unknown => "",
+        }
     }
 }
 
@@ -126,9 +151,26 @@ pub enum CanaryError {
     },
     /// The canary that an order was for has ended, or another one has begun.
     #[error(
-        "`{0}` was not taken: the canary that it was for is over; `ark canary status` shows what is under way"
+        "`{order}` was not taken: the canary that it was for is over{end}; `ark canary status` shows its last step and what is under way",
+        end = end.describe_end()
     )]
-    Dropped(&'static str),
+    Over {
+        /// The order.
+        order: &'static str,
+        /// How it ended, as far as that is known.
+        end: CanaryEnd,
+    },
+    /// The process that runs the canary could not note the order.
+    #[error(
+        "`{order}` was not taken, and the canary goes on: {path}, its journal, took no entry of it, as on a full disk, and the output of the command that runs the canary says why; make room there, then run this again",
+        path = path.display()
+    )]
+    Refused {
+        /// The order.
+        order: &'static str,
+        /// The journal.
+        path: PathBuf,
+    },
     /// The process that runs the canary cannot be ended.
     #[error(
         "process {pid}, which runs the canary and takes no request, cannot be ended: {cause}; end it with `kill -KILL {pid}`, then run this again"
@@ -154,11 +196,45 @@ pub enum CanaryError {
     #[error("{0}")]
     Front(String),
     /// The file for requests cannot be written.
-    #[error("the order was not given, and the canary goes on: {path}: {cause}; make room there, or have this user write there, then run this again", path = path.display())]
+    #[error("the order was not given, and the canary goes on: {path}: {cause}; {remedy}", path = path.display(), remedy = find_remedy(cause))]
     Request {
         /// The file.
         path: PathBuf,
         /// What the system reports.
         cause: std::io::Error,
     },
+}
+
+/// What is to be done where an order cannot be placed.
+fn find_remedy(cause: &std::io::Error) -> &'static str {
+    // What a link is answered with, and no new file in a directory that may not be written: that is EACCES.
+    let cause = Errno::from_io_error(cause);
+    if matches!(cause, Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS)) {
+        "its file system takes no hard links, by which orders are given: Ctrl-C in the command that runs the canary ends it as `ark canary abort` does; begin the next one with a --journal on another file system"
+    } else {
+        "make room there, or have this user write there, then run this again"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_cannot_be_placed_names_what_keeps_it_from_that() {
+        for (cause, remedy) in [
+            (Errno::PERM, "no hard links"),
+            (Errno::OPNOTSUPP, "no hard links"),
+            (Errno::NOSYS, "no hard links"),
+            (Errno::ACCESS, "have this user write there"),
+            (Errno::NOSPC, "make room there"),
+        ] {
+            let error = CanaryError::Request {
+                path: "canary.journal.request".into(),
+                cause: cause.into(),
+            };
+            let said = error.to_string();
+            assert!(said.contains(remedy), "{said}");
+        }
+    }
 }

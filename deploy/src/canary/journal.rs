@@ -179,9 +179,10 @@ impl CanaryState {
         }
     }
 
-    /// Takes a step of the take-over over.
+    /// Takes a step of the take-over over, which ends a pause: an operator has had the canary go on from it.
     pub(super) fn enter_step(&mut self, phase: TakeOverStep) {
         self.take_over = Some(phase);
+        self.paused = false;
         self.was_stopped |= phase >= TakeOverStep::Stop;
     }
 }

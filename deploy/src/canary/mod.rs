@@ -6,7 +6,7 @@
 //! Invariants: every change is in the journal before it is made, so that a run that was killed can go on ([`HostCanary::resume`]) or be undone
 //! ([`HostCanary::abort`]); a measurement that says too little is never a success.
 //!
-//! Reading order: [`plan`], [`journal`], [`analysis`] (figures, and what they mean), [`prepare`] (what is there before), [`requests`] (what others ask of the run), [`orders`] (the files in which they do), [`run`], [`stable_host`] (how it comes back).
+//! Reading order: [`plan`], [`journal`], [`analysis`] (figures, and what they mean), [`prepare`] (what is there before), [`requests`] (what others ask of the run), [`orders`] (the files in which they do), [`run`], [`run_note`] (what it says of itself), [`stable_host`] (how it comes back).
 //!
 //! Must not know: arguments, how anything is printed.
 
@@ -21,10 +21,11 @@ mod rehearsal;
 mod report;
 mod requests;
 mod run;
+mod run_note;
 mod stable_host;
 
 pub use analysis::{Figures, Measurement, MeasurementResult, Tripwire};
-pub use error::CanaryError;
+pub use error::{CanaryEnd, CanaryError};
 pub use journal::{CanaryState, TakeOverStep};
 pub use orders::{CanaryOrder, OrderAnswer};
 pub use plan::{

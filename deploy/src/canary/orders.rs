@@ -2,7 +2,8 @@
 //!
 //! `….request` is the order that waits, whole and with an id: its file is made under another name and linked to this one, so that a second sender
 //! finds that one waits. The run renames it to `….request.taking`, reads it, obeys, and renames it to `….request.ID.taken`, which its sender waits for.
-//! An order to abort that cannot be noted, as on a full disk, is obeyed all the same, and renamed to `….request.ID.ended` once the canary is over.
+//! An order to abort that cannot be noted, as on a full disk, is obeyed all the same, and renamed to `….request.ID.ended` once the canary is over. Any
+//! other one that cannot be noted is renamed to `….request.ID.refused`, and the canary goes on as it was.
 //!
 //! Invariants: an order is acknowledged by its own id and only when what it asks for lasts: it is noted, or the canary is over; one that a killed run had
 //! taken and not acknowledged waits still; a run obeys no order to another canary.
@@ -19,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use super::error::CanaryError;
 
 /// The longest time between two looks at whether something is asked of the run.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
+/// How long the sender of an order that waited behind another one is given to place it: several of its looks.
+const BEHIND: Duration = Duration::from_millis(200);
 
 /// What another process asks of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +56,10 @@ impl CanaryOrder {
 pub(super) enum OrderNote {
     /// It is in the journal.
     Noted,
-    /// The journal took no entry: the order is acknowledged when the canary is over.
+    /// The journal took no entry, and the order is obeyed: it is acknowledged when the canary is over.
     Unnoted,
+    /// The journal took no entry, and the order is not obeyed.
+    Refused,
 }
 
 /// What became of an order.
@@ -62,7 +67,7 @@ pub(super) enum OrderNote {
 pub enum OrderAnswer {
     /// The run has noted it in its journal, and obeys.
     Noted,
-    /// The run could not note it, or it could not be placed; it was obeyed all the same, and the canary is over.
+    /// The run could not note it, or it could not be placed; it was obeyed all the same, and the canary has gone back.
     Ended,
     /// No process runs the canary, which is free to be taken up.
     NotRun,
@@ -73,7 +78,7 @@ pub enum OrderAnswer {
 pub(super) struct OrderContent {
     id: TraceId,
     /// The canary that it is for.
-    canary: String,
+    pub(super) canary: String,
     pub(super) order: CanaryOrder,
 }
 
@@ -99,6 +104,10 @@ fn taken_path(journal: &Path, id: TraceId) -> PathBuf {
 
 fn ended_path(journal: &Path, id: TraceId) -> PathBuf {
     order_path(journal, &format!(".{id}.ended"))
+}
+
+fn refused_path(journal: &Path, id: TraceId) -> PathBuf {
+    order_path(journal, &format!(".{id}.refused"))
 }
 
 /// What a file has; `None`: there is none, or it is no order.
@@ -170,6 +179,11 @@ impl SentOrder {
         has_ended.then_some(OrderAnswer::Ended)
     }
 
+    /// Whether the run has refused this order. It is told once.
+    pub(super) fn is_refused(&self) -> bool {
+        fs::remove_file(refused_path(&self.journal, self.content.id)).is_ok()
+    }
+
     /// Takes the order back, unless it is acknowledged or was never placed.
     pub(super) fn withdraw_order(&self) {
         let own = self.own_path();
@@ -184,7 +198,7 @@ impl SentOrder {
             }
             let _removed = fs::remove_file(&own);
         }
-        for path in [taken_path, ended_path] {
+        for path in [taken_path, ended_path, refused_path] {
             let _removed = fs::remove_file(path(&self.journal, self.content.id));
         }
     }
@@ -238,70 +252,66 @@ impl OrderInbox {
         )
     }
 
+    /// Tells the sender of an order that was taken that it is refused. Where that cannot be said, it finds that its order is gone.
+    fn refuse_order(&self, order: &OrderContent) {
+        let taking = taking_path(&self.journal);
+        if fs::rename(&taking, refused_path(&self.journal, order.id)).is_err() {
+            let _removed = fs::remove_file(&taking);
+        }
+    }
+
     /// Waits until `ends`, and has `obey` note what is asked meanwhile; it looks once at least. An order does not shorten the wait. Returns whether the
-    /// canary is to go back, by an order or by `stop`: then it is not waited on. An order that `obey` could not note is left to
+    /// canary is to go back, by an order or by `stop`: then it is not waited on. An order that `obey` could not note is refused, or left to
     /// [`Self::acknowledge_end`].
-    ///
-    /// # Errors
-    /// An order could not be noted. It is not acknowledged.
-    pub(super) fn wait_obeying<E>(
+    pub(super) fn wait_obeying(
         &self,
         ends: Instant,
         stop: &AtomicBool,
-        obey: &mut dyn FnMut(CanaryOrder) -> Result<OrderNote, E>,
-    ) -> Result<bool, E> {
+        obey: &mut dyn FnMut(CanaryOrder) -> OrderNote,
+    ) -> bool {
         loop {
             if stop.load(Ordering::Relaxed) {
-                return Ok(true);
+                return true;
             }
             if let Some(taken) = self.take_order() {
-                if obey(taken.order)? == OrderNote::Noted {
-                    // A sender that has gone waits for nothing; one that is not told finds out by the journal.
-                    let _told = self.acknowledge_order(&taken);
+                match obey(taken.order) {
+                    OrderNote::Noted => {
+                        // A sender that has gone waits for nothing; one that is not told finds out by the journal.
+                        let _told = self.acknowledge_order(&taken);
+                    }
+                    OrderNote::Refused => self.refuse_order(&taken),
+                    OrderNote::Unnoted => {}
                 }
                 if taken.order == CanaryOrder::Abort {
-                    return Ok(true);
+                    return true;
                 }
             }
             let left = ends.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(false);
+                return false;
             }
             std::thread::sleep(TICK.min(left));
         }
     }
 
-    /// Does work that ends when its flag is set: by `stop`, or once an order to pause or to abort this canary waits, which is left to be taken.
-    pub(super) fn run_until_order<T: Send>(
+    /// Has `obey` note what waits, one order after the other, until nothing does: one that waits behind another is placed once that is taken. Returns
+    /// whether the canary is to go back.
+    pub(super) fn obey_waiting(
         &self,
         stop: &AtomicBool,
-        work: &(dyn Fn(&AtomicBool) -> T + Sync),
-    ) -> T {
-        let ends = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let worker = scope.spawn(|| work(&ends));
-            while !worker.is_finished() {
-                if stop.load(Ordering::Relaxed) || self.is_held_up() {
-                    ends.store(true, Ordering::Relaxed);
-                }
-                std::thread::sleep(TICK);
+        obey: &mut dyn FnMut(CanaryOrder) -> OrderNote,
+    ) -> bool {
+        loop {
+            let mut has_taken = false;
+            let goes_back = self.wait_obeying(Instant::now(), stop, &mut |order| {
+                has_taken = true;
+                obey(order)
+            });
+            if goes_back || !has_taken {
+                return goes_back;
             }
-            match worker.join() {
-                Ok(done) => done,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
-    }
-
-    /// Whether an order waits after which this canary does not go on.
-    fn is_held_up(&self) -> bool {
-        let holds_up = |found: &OrderContent| {
-            found.canary == self.canary
-                && matches!(found.order, CanaryOrder::Pause | CanaryOrder::Abort)
-        };
-        [taking_path, waiting_path]
-            .iter()
-            .any(|path| read_order(&path(&self.journal)).is_some_and(|found| holds_up(&found)))
+            std::thread::sleep(BEHIND);
+        }
     }
 
     /// Obeys an order to abort that waits, also behind another one: for a run that takes the canary up, and may come to no step in which it looks. One that
@@ -343,20 +353,16 @@ impl OrderInbox {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
 
     /// Waits with an inbox for a time. Returns what was obeyed, and whether it goes back.
     fn wait(inbox: &OrderInbox, time: Duration) -> (Vec<CanaryOrder>, bool) {
         let mut obeyed = Vec::new();
         let stop = AtomicBool::new(false);
-        let goes_back =
-            inbox.wait_obeying::<Infallible>(Instant::now() + time, &stop, &mut |one| {
-                obeyed.push(one);
-                Ok(OrderNote::Noted)
-            });
-        let Ok(goes_back) = goes_back;
+        let goes_back = inbox.wait_obeying(Instant::now() + time, &stop, &mut |one| {
+            obeyed.push(one);
+            OrderNote::Noted
+        });
         (obeyed, goes_back)
     }
 
@@ -381,9 +387,8 @@ mod tests {
         assert_eq!((obeyed, goes_back), (vec![CanaryOrder::Abort], true));
         // A signal is seen however short the wait is.
         let stop = AtomicBool::new(true);
-        let obey = &mut |_: CanaryOrder| Ok(OrderNote::Noted);
-        let seen = inbox.wait_obeying::<Infallible>(Instant::now(), &stop, obey);
-        assert_eq!(seen, Ok(true));
+        let obey = &mut |_: CanaryOrder| OrderNote::Noted;
+        assert!(inbox.wait_obeying(Instant::now(), &stop, obey));
     }
 
     #[test]
@@ -417,44 +422,35 @@ mod tests {
     }
 
     #[test]
-    fn work_ends_early_for_an_order_to_pause_or_abort_alone() {
+    fn orders_that_wait_behind_one_another_are_obeyed_by_one_look() {
         let dir = tempfile::tempdir().unwrap();
         let journal = dir.path().join("canary.journal");
         let inbox = OrderInbox::new(&journal, "canary-1");
         let stop = AtomicBool::new(false);
-        // Works until it is to end, or for the time of a few looks.
-        let work = |ends: &AtomicBool| {
-            let long = Instant::now() + TICK * 10;
-            while Instant::now() < long && !ends.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(1));
+        let resume = SentOrder::new(&journal, "canary-1", CanaryOrder::Resume);
+        let abort = SentOrder::new(&journal, "canary-1", CanaryOrder::Abort);
+        assert!(resume.place_order().unwrap() && !abort.place_order().unwrap());
+        let mut obeyed = Vec::new();
+        let goes_back = inbox.obey_waiting(&stop, &mut |order| {
+            if order == CanaryOrder::Resume {
+                // The place is free as soon as the order before is taken.
+                assert!(abort.place_order().unwrap());
             }
-            ends.load(Ordering::Relaxed)
-        };
-        assert!(!inbox.run_until_order(&stop, &work));
-        for (canary, order, ends) in [
-            ("canary-1", CanaryOrder::Pause, true),
-            ("canary-1", CanaryOrder::Abort, true),
-            ("canary-1", CanaryOrder::Resume, false),
-            ("canary-1", CanaryOrder::Promote, false),
-            ("canary-2", CanaryOrder::Abort, false),
-        ] {
-            let sent = SentOrder::new(&journal, canary, order);
-            assert!(sent.place_order().unwrap());
-            assert_eq!(
-                inbox.run_until_order(&stop, &work),
-                ends,
-                "{canary} {order:?}"
-            );
-            // It is left to be taken.
-            assert!(sent.is_waiting(), "{canary} {order:?}");
-            sent.withdraw_order();
+            obeyed.push(order);
+            OrderNote::Noted
+        });
+        assert!(goes_back);
+        assert_eq!(obeyed, [CanaryOrder::Resume, CanaryOrder::Abort]);
+        for sent in [&resume, &abort] {
+            assert_eq!(sent.find_answer(), Some(OrderAnswer::Noted));
         }
-        stop.store(true, Ordering::Relaxed);
-        assert!(inbox.run_until_order(&stop, &work));
+        // Where nothing waits, nothing is waited for.
+        let obey = &mut |order: CanaryOrder| -> OrderNote { panic!("{order:?}") };
+        assert!(!inbox.obey_waiting(&stop, obey));
     }
 
     #[test]
-    fn an_order_that_could_not_be_noted_waits_for_the_next_run() {
+    fn an_order_that_could_not_be_noted_is_refused_and_one_to_abort_comes_first() {
         let dir = tempfile::tempdir().unwrap();
         let journal = dir.path().join("canary.journal");
         let inbox = OrderInbox::new(&journal, "canary-1");
@@ -462,10 +458,14 @@ mod tests {
         let pause = SentOrder::new(&journal, "canary-1", CanaryOrder::Pause);
         let stop = AtomicBool::new(false);
         assert!(pause.place_order().unwrap());
-        let failed = inbox.wait_obeying(Instant::now(), &stop, &mut |_| Err("a full disk"));
-        assert_eq!(failed, Err("a full disk"));
-        assert!(pause.is_waiting() && pause.find_answer().is_none());
-        // One to abort is obeyed first, and the other one is not lost.
+        let refuse = &mut |_: CanaryOrder| OrderNote::Refused;
+        assert!(!inbox.wait_obeying(Instant::now(), &stop, refuse));
+        assert!(!pause.is_waiting() && pause.find_answer().is_none());
+        assert!(pause.is_refused());
+        assert!(!pause.is_refused(), "it is told once");
+        // Of two that wait, one to abort is obeyed first, and the other one is not lost.
+        assert!(pause.place_order().unwrap());
+        assert!(inbox.take_order().is_some(), "a run that is killed here");
         assert!(abort.place_order().unwrap());
         let mut obeyed = 0;
         inbox.obey_abort(&mut || {
@@ -476,6 +476,8 @@ mod tests {
         assert_eq!(abort.find_answer(), Some(OrderAnswer::Noted));
         assert_eq!(wait(&inbox, Duration::ZERO).0, [CanaryOrder::Pause]);
         assert_eq!(pause.find_answer(), Some(OrderAnswer::Noted));
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 
     #[test]
@@ -484,10 +486,10 @@ mod tests {
         let journal = dir.path().join("canary.journal");
         let inbox = OrderInbox::new(&journal, "canary-1");
         let stop = AtomicBool::new(false);
-        let unnoted = &mut |_: CanaryOrder| Ok::<_, Infallible>(OrderNote::Unnoted);
+        let unnoted = &mut |_: CanaryOrder| OrderNote::Unnoted;
         let abort = SentOrder::new(&journal, "canary-1", CanaryOrder::Abort);
         assert!(abort.place_order().unwrap());
-        let Ok(goes_back) = inbox.wait_obeying(Instant::now(), &stop, unnoted);
+        let goes_back = inbox.wait_obeying(Instant::now(), &stop, unnoted);
         assert!(goes_back && abort.is_waiting() && abort.find_answer().is_none());
         // Also in the next run, where it is killed meanwhile.
         inbox.obey_abort(&mut || OrderNote::Unnoted);

@@ -9,6 +9,7 @@ use ark_model::ids::{Millis, TraceId};
 use crate::exchange::hosts::identity::check_same_host;
 use crate::exchange::hosts::serving::find_build;
 use crate::exchange::preflight::Preflight;
+use crate::exchange::traffic::has_server_beside;
 use crate::haproxy::{HaproxyClient, ServerStatus};
 use crate::host_identity::find_host_process_name;
 use crate::prometheus::PrometheusClient;
@@ -147,6 +148,14 @@ fn find_server_problems(
         problems.push(format!(
             "no other server of {} is up: there would be no way back",
             plan.backend
+        ));
+    } else if plan.shares.iter().any(|share| *share < 100)
+        && !has_server_beside(&server.name, servers)
+    {
+        problems.push(format!(
+            "of the other servers of {backend} only such are up that are `backup`: HAProxy gives them nothing while {name} has a weight, so that each share would be all requests; start a front that is not `backup`, or give --shares 100",
+            backend = plan.backend,
+            name = plan.server,
         ));
     }
     problems.into_iter().map(CanaryError::Front).collect()

@@ -120,25 +120,29 @@ pub fn rehearse_order(
 /// What the process that runs the canary would do.
 fn describe_order(process: &str, state: &CanaryState, order: CanaryOrder) -> String {
     let share = state.share_pct;
-    // Before the host is stopped, a take-over obeys as a step does.
-    let when = if state.was_stopped {
-        ", at the end of the take-over"
-    } else {
-        ""
-    };
+    // Before the host is stopped, a take-over obeys as a step does; what goes back looks for no order.
+    if let Some(reason) = &state.going_back {
+        return format!("going-back: {process} goes back already: {reason}");
+    }
+    if state.was_stopped {
+        let order = order.as_str();
+        return format!(
+            "not-taken: {process} has stopped the host, and takes no order from here on: `{order}` waits for the end of the take-over, which can only fail by itself; `ark rollback` goes back after it"
+        );
+    }
     match order {
         CanaryOrder::Pause if state.paused => {
             format!("paused: {process} keeps the share of {share} % already")
         }
-        CanaryOrder::Pause => format!("paused: {process} keeps the share of {share} %{when}"),
+        CanaryOrder::Pause => format!("paused: {process} keeps the share of {share} %"),
         CanaryOrder::Resume if state.paused => {
             format!("resumed: {process} ends the pause at {share} %, whose time begins anew")
         }
         CanaryOrder::Resume => format!("resumed: {process} runs it, and it is not paused"),
         CanaryOrder::Promote => {
-            format!("promote: {process} goes on from {share} % at the next success{when}")
+            format!("promote: {process} goes on from {share} % at the next success")
         }
-        CanaryOrder::Abort => format!("going-back: {process} undoes it{when}"),
+        CanaryOrder::Abort => format!("going-back: {process} undoes it"),
     }
 }
 
@@ -186,7 +190,7 @@ fn list_taken_up(
     check_going_on(client, plan.take_over.as_ref(), state, found);
     check_take_over(plan.take_over.as_ref(), found);
     let mut lines = Vec::new();
-    if state.take_over.is_none() {
+    if !state.was_stopped {
         lines.extend(list_shares(plan, state.share_pct));
     }
     if let Some(plan) = &plan.take_over {

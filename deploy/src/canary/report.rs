@@ -49,7 +49,7 @@ pub struct CanaryReport {
     /// Why the weights of `HAProxy` are not those of before the canary, on a way back that did not need them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unweighed: Option<String>,
-    /// Why the journal took no entry of the way back that an operator ordered, which came to its end all the same.
+    /// Why the journal took no entry of the way back, which came to its end all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unnoted: Option<String>,
     /// Steps that could not be recorded at the host.

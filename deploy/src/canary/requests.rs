@@ -12,9 +12,10 @@ use crate::exclusion::{ExchangeKind, ExclusionError};
 use crate::journal::{Journal, JournalError};
 use crate::runner::{Runner, end_runner, find_runner, interrupt_runner, is_stopped};
 
-use super::error::CanaryError;
+use super::error::{CanaryEnd, CanaryError};
 use super::journal::{CanaryEntry, CanaryState, read_entries};
 use super::orders::{CanaryOrder, OrderAnswer, SentOrder};
+use super::run_note::RunNote;
 
 /// The pause between two looks at whether the request was taken.
 const TICK: Duration = Duration::from_millis(50);
@@ -43,11 +44,13 @@ pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState
     Ok(read_entries(&entries).map(|(_, state)| state))
 }
 
-/// Asks something of the process that runs the canary, and waits until it has obeyed: within a step at once, during the take-over at its end. An order
-/// that waits already is waited for first. An order to abort that finds no room on the disk is given by a signal (SIGINT) in place of a file.
+/// Asks something of the process that runs the canary, and waits until it has obeyed: at once, until the take-over stops the host; from there on it takes
+/// no order, and the end of the canary is waited for. An order that waits already is waited for first. An order to abort that finds no room on the disk is
+/// given by a signal (SIGINT) in place of a file.
 ///
 /// # Errors
-/// No canary is under way, its journal cannot be used, the process takes no request in time, or `stop` is set.
+/// No canary is under way, it ends before the order is taken, its journal cannot be used, the process refuses the order or takes none in time, or `stop`
+/// is set.
 pub fn send_request(
     client: &HostClient,
     path: &Path,
@@ -80,15 +83,16 @@ fn wait_obeyed(
         match Journal::open::<CanaryEntry>(path, &owner) {
             Ok((_journal, entries)) => {
                 // Whoever ran it may have obeyed and ended since.
-                if let Some(answer) = order.find_answer() {
-                    return Ok(answer);
+                if let Some(answer) = find_answer(path, order) {
+                    return answer;
                 }
                 // Before the journal is free for another run, which would obey it.
                 order.withdraw_order();
-                return match read_entries(&entries) {
-                    Some(_) => Ok(OrderAnswer::NotRun),
-                    None if is_interrupted => Ok(OrderAnswer::Ended),
-                    None => Err(CanaryError::None(client.url().to_owned())),
+                let found = read_entries(&entries);
+                return if found.is_some_and(|(begin, _)| begin.id == order.content.canary) {
+                    Ok(OrderAnswer::NotRun)
+                } else {
+                    read_end(path, order, is_interrupted)
                 };
             }
             Err(JournalError::InUse { .. }) => {}
@@ -96,15 +100,15 @@ fn wait_obeyed(
         }
         if is_placed {
             if !order.is_waiting() {
-                let dropped = || CanaryError::Dropped(order.content.order.as_str());
-                return order.find_answer().ok_or_else(dropped);
+                let answer = find_answer(path, order);
+                return answer.unwrap_or_else(|| read_end(path, order, false));
             }
         } else if !is_interrupted {
             match order.place_order() {
                 Ok(placed) => is_placed = placed,
                 // A full disk keeps nobody from a way back.
                 Err(error) if order.content.order == CanaryOrder::Abort => {
-                    interrupt_run(path, error)?;
+                    interrupt_run(path, &order.content.canary, error)?;
                     is_interrupted = true;
                 }
                 Err(error) => return Err(error),
@@ -117,6 +121,35 @@ fn wait_obeyed(
         checked.map_err(|error| order.name_waiting(error))?;
         std::thread::sleep(TICK);
     }
+}
+
+/// What the run has answered to this order; `None`: nothing yet.
+fn find_answer(path: &Path, order: &SentOrder) -> Option<Result<OrderAnswer, CanaryError>> {
+    if let Some(answer) = order.find_answer() {
+        return Some(Ok(answer));
+    }
+    let refused = || CanaryError::Refused {
+        order: order.content.order.as_str(),
+        path: path.to_owned(),
+    };
+    order.is_refused().then(|| Err(refused()))
+}
+
+/// What an order comes to that has no answer, and whose canary is over. `is_interrupted`: it was given by a signal, which may have come after the last
+/// look at it, so that only a canary that went back has taken it.
+fn read_end(
+    path: &Path,
+    order: &SentOrder,
+    is_interrupted: bool,
+) -> Result<OrderAnswer, CanaryError> {
+    let end = RunNote::read_end(path, &order.content.canary);
+    if is_interrupted && end == CanaryEnd::WentBack {
+        return Ok(OrderAnswer::Ended);
+    }
+    Err(CanaryError::Over {
+        order: order.content.order.as_str(),
+        end,
+    })
 }
 
 /// Refuses to wait on for what runs the canary, where that does nothing. `stopped_since`: since when its process is found to be stopped.
@@ -168,21 +201,128 @@ fn check_runner(
     Ok(())
 }
 
-/// Has the process that runs the canary go back by a signal, where no order can be placed for want of room.
+/// Has the process that runs the canary go back by a signal, where no order can be placed for want of room. One that goes back already gets none: a second
+/// signal would end it like a kill.
 ///
 /// # Errors
-/// `unplaced`: it is about something else, or no process is found.
-fn interrupt_run(path: &Path, unplaced: CanaryError) -> Result<(), CanaryError> {
-    if unplaced.is_without_room()
-        && let Runner::Process(pid) = find_runner(path)
-        && interrupt_runner(path, pid).is_ok()
-    {
-        return Ok(());
+/// `unplaced`: it is about something else, or no process is found that goes on with the canary.
+fn interrupt_run(path: &Path, canary: &str, unplaced: CanaryError) -> Result<(), CanaryError> {
+    if !unplaced.is_without_room() {
+        return Err(unplaced);
     }
-    Err(unplaced)
+    match (RunNote::read(path, canary), find_runner(path)) {
+        (Some(RunNote::GoesBack), _) => Ok(()),
+        (Some(RunNote::GoesOn), Runner::Process(pid)) => {
+            // Before the signal, so that whoever comes next sends no second one.
+            RunNote::GoesBack.write_for_runner(path, canary);
+            interrupt_runner(path, pid).map_err(|_| {
+                RunNote::GoesOn.write_for_runner(path, canary);
+                unplaced
+            })
+        }
+        _ => Err(unplaced),
+    }
 }
 
 /// Ends the process that runs a canary and takes no request. What it left is in its journal.
 pub(crate) fn end_silent(path: &Path, pid: u32) -> Result<(), CanaryError> {
     end_runner(path, pid).map_err(|cause| CanaryError::NotEnded { pid, cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use crate::fixtures::build_client;
+    use crate::runner::RunMark;
+
+    use super::*;
+
+    #[test]
+    fn an_order_whose_canary_is_over_is_told_how_that_ended() {
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+        let path = dir.path().join("canary.journal");
+        let stop = AtomicBool::new(false);
+        let end_with = |note: RunNote, canary: &str, is_interrupted: bool| {
+            let mark = RunMark::set_mark(&path).unwrap();
+            note.write(&mark, canary);
+            drop(mark);
+            let abort = SentOrder::new(&path, "canary-1", CanaryOrder::Abort);
+            if is_interrupted {
+                return read_end(&path, &abort, true).map_err(|error| error.to_string());
+            }
+            wait_obeyed(&client, &path, &abort, &stop).map_err(|error| error.to_string())
+        };
+        for is_interrupted in [false, true] {
+            let refused = end_with(RunNote::Promoted, "canary-1", is_interrupted).unwrap_err();
+            assert!(refused.contains("`abort` was not taken"), "{refused}");
+            assert!(refused.contains("was promoted"), "{refused}");
+            // Another one has been run since.
+            let refused = end_with(RunNote::WentBack, "canary-2", is_interrupted).unwrap_err();
+            assert!(
+                refused.contains("is over; `ark canary status`"),
+                "{refused}"
+            );
+        }
+        let refused = end_with(RunNote::WentBack, "canary-1", false).unwrap_err();
+        assert!(refused.contains("since it went back"), "{refused}");
+        // The signal is why it did.
+        let ended = end_with(RunNote::WentBack, "canary-1", true);
+        assert_eq!(ended, Ok(OrderAnswer::Ended));
+    }
+
+    #[test]
+    fn only_a_run_that_goes_on_with_the_canary_is_interrupted_and_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("canary.journal");
+        let (mark, seen) = (
+            dir.path().join("canary.journal.run"),
+            dir.path().join("seen"),
+        );
+        let script = format!(
+            "trap 'echo interrupted >>{seen}' INT; exec 9>>{mark}; flock 9; printf '%-20d\n' $$ >&9; while :; do sleep 0.05; done",
+            seen = seen.display(),
+            mark = mark.display()
+        );
+        // Whoever runs the tests may ignore the signal.
+        let mut run = Command::new("env");
+        run.args(["--default-signal=INT", "sh", "-c", &script]);
+        let mut run = run.spawn().unwrap();
+        let ends = Instant::now() + Duration::from_mins(1);
+        while find_runner(&path) != Runner::Process(run.id()) && Instant::now() < ends {
+            std::thread::sleep(TICK);
+        }
+        let interrupt = |kind: std::io::ErrorKind| {
+            let unplaced = CanaryError::Request {
+                path: path.clone(),
+                cause: kind.into(),
+            };
+            interrupt_run(&path, "canary-1", unplaced).is_ok()
+        };
+        let full = std::io::ErrorKind::StorageFull;
+        // One that says nothing, one of another canary, and one that has come to its end.
+        assert!(!interrupt(full));
+        for (note, canary) in [
+            (RunNote::GoesOn, "canary-2"),
+            (RunNote::Promoted, "canary-1"),
+            (RunNote::WentBack, "canary-1"),
+        ] {
+            note.write_for_runner(&path, canary);
+            assert!(!interrupt(full), "{note:?} {canary}");
+        }
+        RunNote::GoesBack.write_for_runner(&path, "canary-1");
+        assert!(interrupt(full), "its end is waited for");
+        RunNote::GoesOn.write_for_runner(&path, "canary-1");
+        assert!(!interrupt(std::io::ErrorKind::PermissionDenied));
+        assert_eq!(RunNote::read(&path, "canary-1"), Some(RunNote::GoesOn));
+        assert!(interrupt(full) && interrupt(full));
+        assert_eq!(RunNote::read(&path, "canary-1"), Some(RunNote::GoesBack));
+        let read = || std::fs::read_to_string(&seen).unwrap_or_default();
+        while read().is_empty() && Instant::now() < ends {
+            std::thread::sleep(TICK);
+        }
+        end_silent(&path, run.id()).unwrap();
+        run.wait().unwrap();
+        assert_eq!(read(), "interrupted\n");
+    }
 }

@@ -4,10 +4,11 @@
 //! does not hold up the canary.
 //!
 //! Reading order: this file, then [`steps`] (shares and their measurements, orders), [`weights`] (the shares at `HAProxy`), [`take_over`] (of the data),
-//! [`way_back`].
+//! [`replay_watch`] (what is looked at before that stops the host), [`way_back`].
 //!
 //! Must not know: how a measurement is judged, how a host is stopped and started.
 
+mod replay_watch;
 mod steps;
 mod take_over;
 mod way_back;
@@ -32,7 +33,7 @@ use crate::exclusion::{
 use crate::journal::Journal;
 use crate::runner::RunMark;
 
-use super::analysis::Tripwire;
+use super::analysis::{RecentCounts, Tripwire};
 use super::error::CanaryError;
 use super::given::take_options;
 use super::journal::{CanaryEntry, CanaryStart, CanaryState, read_entries};
@@ -40,6 +41,7 @@ use super::orders::OrderInbox;
 use super::plan::{CanaryPlan, ExcludedJournals};
 use super::prepare::prepare_canary;
 use super::report::{CanaryReport, TakeOver};
+use super::run_note::RunNote;
 
 pub(super) use weights::check_left_weights;
 
@@ -53,7 +55,7 @@ pub struct HostCanary<'a> {
     admin: Option<HostClient>,
     journal: Journal,
     /// Says that this process runs it.
-    _mark: Option<RunMark>,
+    mark: Option<RunMark>,
     /// Keeps other exchanges from the data directory that is taken over, whatever address they were given.
     _data_lock: Option<DataDirLock>,
     path: PathBuf,
@@ -61,12 +63,16 @@ pub struct HostCanary<'a> {
     state: CanaryState,
     weights: WeightReturn,
     records_waiting: StepQueue,
-    /// Why the journal took no entry of the way back that an operator ordered.
+    /// Why the journal took no entry of the way back.
     unnoted: Option<String>,
     /// How long no host was expected to be there before the host was stopped.
     expected_pause: Option<Duration>,
+    /// Whether the journal took no entry of a step, which is why the canary goes back.
+    lacks_entry: bool,
     /// The names of the processes that the host was in the steps before.
     hosts: BTreeSet<String>,
+    /// What shares are judged of, by the last check.
+    recent: RecentCounts,
     /// How many steps were recorded: part of their idempotency keys.
     records: u32,
     tell: &'a mut dyn FnMut(&str, Value),
@@ -115,7 +121,7 @@ impl<'a> HostCanary<'a> {
             client,
             admin: None,
             journal,
-            _mark: mark,
+            mark,
             _data_lock: data_lock,
             path: path.to_owned(),
             begin,
@@ -124,7 +130,9 @@ impl<'a> HostCanary<'a> {
             records_waiting: StepQueue::default(),
             unnoted: None,
             expected_pause: None,
+            lacks_entry: false,
             hosts: BTreeSet::new(),
+            recent: RecentCounts::begin(None),
             records: 0,
             tell,
         };
@@ -174,7 +182,7 @@ impl<'a> HostCanary<'a> {
             client,
             admin: None,
             journal,
-            _mark: mark,
+            mark,
             _data_lock: data_lock,
             path: path.to_owned(),
             begin,
@@ -183,7 +191,9 @@ impl<'a> HostCanary<'a> {
             records_waiting: StepQueue::default(),
             unnoted: None,
             expected_pause: None,
+            lacks_entry: false,
             hosts: BTreeSet::new(),
+            recent: RecentCounts::begin(None),
             // Beyond what the ended process can have recorded since its last entry.
             records: u32::try_from(entries.len()).unwrap_or(u32::MAX / 2) * 1000,
             tell,
@@ -236,13 +246,20 @@ impl<'a> HostCanary<'a> {
         let never = AtomicBool::new(false);
         if let Some(reason) = self.state.going_back.clone() {
             let tripwire = self.state.tripwire;
+            self.note_run(RunNote::GoesBack);
             return self.go_back(tripwire, &reason, &never);
         }
-        match self.take_steps(stop) {
+        self.note_run(RunNote::GoesOn);
+        let ended = self.take_steps(stop);
+        if ended.is_err() {
+            self.note_run(RunNote::GoesBack);
+        }
+        match ended {
             Ok(take_over) => self.finish_canary(take_over),
             Err(Stop::Back(tripwire, reason)) => self.go_back(Some(tripwire), &reason, &never),
             // Whatever it is, the stable version serves again.
             Err(Stop::Failed(error)) => {
+                self.lacks_entry = matches!(error, CanaryError::Journal(_));
                 let tripwire = match error {
                     CanaryError::TakeOver(ExchangeError::Interrupted(_)) => Tripwire::Aborted,
                     CanaryError::TakeOver(_) => Tripwire::TakeOver,
@@ -258,6 +275,7 @@ impl<'a> HostCanary<'a> {
     /// # Errors
     /// As [`Self::resume`].
     pub fn abort(self, reason: &str, stop: &AtomicBool) -> Result<CanaryReport, CanaryError> {
+        self.note_run(RunNote::GoesBack);
         // One that goes back already does so for its own reason.
         let (tripwire, reason) = match &self.state.going_back {
             Some(reason) => (self.state.tripwire, reason.clone()),
@@ -292,7 +310,12 @@ impl<'a> HostCanary<'a> {
         reason: String,
         take_over: Option<TakeOver>,
     ) -> CanaryReport {
-        // A request that came too late stays: who asked finds that no canary is under way.
+        // An order that came too late stays: who gave it finds how the canary ended.
+        self.note_run(if promoted {
+            RunNote::Promoted
+        } else {
+            RunNote::WentBack
+        });
         CanaryReport {
             id: self.begin.id,
             version: self.begin.plan.version,
@@ -305,6 +328,13 @@ impl<'a> HostCanary<'a> {
             unweighed: None,
             unnoted: self.unnoted,
             unrecorded: self.records_waiting.into_unrecorded(),
+        }
+    }
+
+    /// Says beside the journal what this process does with the canary, or how it has ended it.
+    fn note_run(&self, note: RunNote) {
+        if let Some(mark) = &self.mark {
+            note.write(mark, &self.begin.id);
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn weigh_servers(
             .iter()
             .filter(|&(name, _)| name != server && counts(name))
             .map(|(_, weight)| *weight)
-            .sum()
+            .fold(0, u32::saturating_add)
     };
     let others = match sum(&|name| !left_out.contains(name)) {
         // None of them gets a request: the proportion is for when they are back.
@@ -82,6 +82,17 @@ pub(crate) fn has_way_back<'a>(
         let weight = before.get(&one.name).copied().unwrap_or(0);
         one.name != server && one.is_up() && weight > 0
     })
+}
+
+/// Whether one of these servers gets requests beside this one, by the weights that they have now. Those that are `backup` get none while this one has a
+/// weight, whatever theirs is: its share would be all requests.
+pub(crate) fn has_server_beside<'a>(
+    server: &str,
+    servers: impl IntoIterator<Item = &'a ServerStatus>,
+) -> bool {
+    servers
+        .into_iter()
+        .any(|one| one.name != server && one.is_up() && !one.is_backup && one.weight > 0)
 }
 
 /// The weights of before, but for a server that is the only one up: without its weight no request would have an answer. `None`: it is not.
@@ -272,6 +283,37 @@ mod tests {
             found,
             weigh_servers(&before, &BTreeSet::new(), "canary", 50)
         );
+    }
+
+    #[test]
+    fn a_backup_server_is_a_way_back_and_takes_no_part_of_the_requests_beside_another() {
+        let before = collect_weights(&[("canary", 0), ("one", 100)]);
+        type Change = fn(&mut ServerStatus);
+        let cases: [(Change, [bool; 2]); 5] = [
+            (|_| {}, [true, true]),
+            (|one| one.is_backup = true, [false, true]),
+            (|one| one.status = "DRAIN".to_owned(), [false, false]),
+            // Somebody has given it another weight.
+            (|one| one.weight = 0, [false, true]),
+            (|one| one.name = "canary".to_owned(), [false, false]),
+        ];
+        for (number, (change, expected)) in cases.into_iter().enumerate() {
+            let mut other = build_server("one", 100);
+            change(&mut other);
+            let servers = [build_server("canary", 28), other];
+            let found = [
+                has_server_beside("canary", &servers),
+                has_way_back(&before, "canary", &servers),
+            ];
+            assert_eq!(found, expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn weights_beyond_all_bounds_are_weights() {
+        let before = collect_weights(&[("canary", 0), ("one", u32::MAX), ("two", u32::MAX)]);
+        let found = weigh_servers(&before, &BTreeSet::new(), "canary", 50);
+        assert!(found.values().all(|weight| *weight <= MAX_WEIGHT));
     }
 
     #[test]

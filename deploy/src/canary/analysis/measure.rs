@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::exchange::data::expected_pause::HoldTime;
-use crate::haproxy::{HaproxyClient, HaproxyError, ServerStatus};
+use crate::haproxy::{HaproxyClient, HaproxyError, HaproxyProcess, ServerStatus};
 use crate::host_identity::find_host_process_name;
 use crate::prometheus::PrometheusClient;
 use crate::quarantines::{QuarantineMark, read_quarantines};
@@ -103,6 +103,9 @@ pub struct Figures {
     /// The other servers of its backend. They are no part of what is recorded, which is bounded.
     #[serde(skip)]
     pub others: Vec<ServerStatus>,
+    /// The process of `HAProxy` that counted them.
+    #[serde(skip)]
+    pub haproxy: Option<HaproxyProcess>,
 }
 
 /// Finds the process that a front works for, and that none of these is: the host, and what it was before a restart. Fronts and hosts that do not
@@ -191,6 +194,8 @@ impl<'a> Meter<'a> {
                 names.join("|")
             ))
         };
+        // Before its counts: where it is started again in between, the next check finds another one.
+        let haproxy = self.haproxy.show_process()?;
         // Before Prometheus is asked, so that no connection is lost unseen while it answers.
         let (server, others) = self
             .haproxy
@@ -221,6 +226,7 @@ impl<'a> Meter<'a> {
             owner_processes: self.read_owners(plan)?,
             server,
             others,
+            haproxy,
         })
     }
 

@@ -1,18 +1,20 @@
 //! Judges the checks of a step, one after the other: success, failure with a tripwire, or inconclusive.
 //!
 //! Invariants: counts are those since the last check before this step, so that each belongs to one step, whatever falls between two; what was counted
-//! before the canary does not count; a check that says too little is never a success; what is judged by checks in a row (slowness, silence, a host
-//! that is away, another host) begins anew when a check finds it gone, and not where a check has no figure of it.
+//! before the canary does not count; shares are judged also of what is not long ago, and samples are those of the time that the step takes now; a
+//! check that says too little is never a success; what is judged by checks in a row (slowness, silence, a host that is away, another host) begins anew when a check finds it gone, and
+//! not where a check has no figure of it.
 //!
 //! Must not know: where figures come from, how long a step lasts, what follows from a judgement.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::canary::plan::{Baseline, HealthBounds};
-use crate::exchange::traffic::has_way_back;
+use crate::exchange::traffic::{has_server_beside, has_way_back};
 
 use super::counts::Counts;
 use super::measure::{Figures, find_other_host};
+use super::recent::RecentCounts;
 use super::significance::find_more_denials;
 use super::tripwires::{Measurement, MeasurementResult, Tripwire};
 
@@ -35,6 +37,8 @@ pub(in crate::canary) struct StepWatch<'a> {
     pub(in crate::canary) front_started: f64,
     /// What was counted before the share was given; `None`: an earlier version began the step, and it could not be read since.
     pub(in crate::canary) first: Option<Counts>,
+    /// What is judged beside that.
+    pub(in crate::canary) recent: RecentCounts,
     /// The weights by which the share is given; `None`: an operator sees to them.
     pub(in crate::canary) planned: Option<BTreeMap<String, u32>>,
     /// The weights of before the canary.
@@ -57,6 +61,7 @@ impl StepWatch<'_> {
         is_host_away: bool,
         problem: String,
     ) -> Measurement {
+        self.recent.note_gap();
         self.away = if is_host_away { self.away + 1 } else { 0 };
         if self.away >= HOST_AWAY_CHECKS {
             let reason = format!(
@@ -76,11 +81,19 @@ impl StepWatch<'_> {
         self.away = 0;
         let counts = Counts::from_figures(now);
         let first = self.first.get_or_insert(counts);
-        if counts.server.sessions < self.last_sessions {
-            // HAProxy was started again, and counts from 0.
-            first.forget_servers();
+        // HAProxy was started again, and counts from 0.
+        let has_fallen = counts.server.sessions < self.last_sessions;
+        if has_fallen || first.is_of_other_haproxy(&counts) {
+            first.forget_servers(&counts);
+            self.last_sessions = 0;
         }
-        let first = *first;
+        let whole = *first;
+        let [shares, samples] = self.recent.note_check(&counts, has_fallen);
+        let spans = Spans {
+            firsts: [whole, shares, samples],
+            has_moved_samples: self.recent.has_moved_samples(),
+            now: counts,
+        };
         let limits = self.limits;
         let idle = now.server.sessions <= self.last_sessions;
         self.last_sessions = now.server.sessions;
@@ -94,11 +107,11 @@ impl StepWatch<'_> {
         self.hosts.extend(now.host_process.clone());
         let elsewhere = find_other_host(&now.owner_processes, &self.hosts);
         self.elsewhere = elsewhere.map_or(0, |_| self.elsewhere + 1);
-        if let Some(failure) = self.find_failure(&first, &counts, now) {
+        if let Some(failure) = self.find_failure(&spans, now) {
             return failure;
         }
         let planned = self.planned.as_ref();
-        if let Some(problem) = planned.and_then(|planned| find_other_weight(planned, now)) {
+        if let Some(problem) = planned.and_then(|planned| find_other_share(planned, now)) {
             return build_inconclusive(problem);
         }
         if let Some(other) = elsewhere {
@@ -109,10 +122,13 @@ impl StepWatch<'_> {
                 build_inconclusive(problem)
             };
         }
-        let (Some(judged), Some(p95)) =
-            (count_since(&first, &counts, |one| one.judged), now.p95_ms)
-        else {
+        let Some(judged) = counts.count_since(&whole, |one| one.judged) else {
             return build_inconclusive("Prometheus has no figures of the front".to_owned());
+        };
+        let Some(p95) = now.p95_ms else {
+            return build_inconclusive(
+                "Prometheus has no percentile of the front: no request ended within --latency-window, or it was scraped less than twice in that time".to_owned(),
+            );
         };
         let lacking = [
             (now.memory_bytes.is_none(), "process_resident_memory_bytes"),
@@ -129,19 +145,18 @@ impl StepWatch<'_> {
                 "Prometheus lacks figures of the front: {series} (--canary-series; a front of an earlier version may not have it)"
             ));
         }
-        if let Some(ErrorRate::Shared(problem)) = self.judge_errors(&first, &counts) {
+        if let Some(ErrorRate::Shared(problem)) = self.judge_errors(&spans) {
             return build_inconclusive(problem);
         }
-        let since = |of: fn(&Counts) -> Option<u64>| count_since(&first, &counts, of).unwrap_or(0);
-        let (unable, hindered) = (since(|one| one.unable), since(|one| one.hindered));
-        if is_too_much_unjudged(hindered, judged) {
+        if let Some((hindered, judged)) = spans.find_unjudged(|one| one.hindered) {
             return build_inconclusive(format!(
                 "{hindered} decisions were not judged again beside {judged} that were: records, requests or policies could not be had, or too many waited; GET /verdicts of the front has the reasons"
             ));
         }
-        if judged < limits.min_samples {
+        let samples = spans.count_from(&samples, |one| one.judged);
+        if samples < limits.min_samples {
             return build_inconclusive(format!(
-                "{judged} decisions judged, {} are needed",
+                "{samples} decisions judged, {} are needed",
                 limits.min_samples
             ));
         }
@@ -151,8 +166,9 @@ impl StepWatch<'_> {
                 self.slow
             ));
         }
-        let denied = since(|one| one.denied);
-        let unjudged = unable + hindered;
+        let denied = spans.count_whole(|one| one.denied);
+        let unable = spans.count_whole(|one| one.unable);
+        let unjudged = unable.saturating_add(spans.count_whole(|one| one.hindered));
         Measurement {
             result: MeasurementResult::Success,
             reason: format!(
@@ -161,15 +177,14 @@ impl StepWatch<'_> {
         }
     }
 
-    fn find_failure(&self, first: &Counts, counts: &Counts, now: &Figures) -> Option<Measurement> {
+    fn find_failure(&self, spans: &Spans, now: &Figures) -> Option<Measurement> {
         let limits = self.limits;
         let server = &now.server;
-        let since = |of: fn(&Counts) -> Option<u64>| count_since(first, counts, of).unwrap_or(0);
         if !server.is_up() {
             let problem = format!("HAProxy says {} ({})", server.status, server.check);
             return Some(build_failure(Tripwire::Down, problem));
         }
-        let lost = counts.server.count_since(first.server).lost;
+        let lost = spans.count_lost();
         if lost > 0 {
             return Some(build_failure(
                 Tripwire::Down,
@@ -197,7 +212,7 @@ impl StepWatch<'_> {
             );
             return Some(build_failure(Tripwire::NoWayBack, problem));
         }
-        let different = since(|one| one.different);
+        let different = spans.count_whole(|one| one.different);
         if different > limits.max_different {
             let problem = format!(
                 "{different} decisions are judged otherwise, {} may be; GET /verdicts of the front lists them",
@@ -205,21 +220,16 @@ impl StepWatch<'_> {
             );
             return Some(build_failure(Tripwire::Verdicts, problem));
         }
-        let judged = since(|one| one.judged);
-        let unable = since(|one| one.unable);
-        if is_too_much_unjudged(unable, judged) {
+        if let Some((unable, judged)) = spans.find_unjudged(|one| one.unable) {
             let problem = format!(
                 "{unable} decisions could not be judged again beside {judged} that were; GET /verdicts of the front has the reasons"
             );
             return Some(build_failure(Tripwire::Unjudged, problem));
         }
-        let denied = since(|one| one.denied);
-        if judged >= limits.min_samples
-            && let Some(problem) = find_more_denials(self.baseline, (judged, denied), limits.sigmas)
-        {
+        if let Some(problem) = self.judge_denials(spans) {
             return Some(build_failure(Tripwire::Denials, problem));
         }
-        if let Some(ErrorRate::Own(problem)) = self.judge_errors(first, counts) {
+        if let Some(ErrorRate::Own(problem)) = self.judge_errors(spans) {
             return Some(build_failure(Tripwire::Errors, problem));
         }
         if let Some(memory) = now.memory_bytes
@@ -243,8 +253,35 @@ impl StepWatch<'_> {
         None
     }
 
-    /// Whether more requests of the step failed than may; a front passes the errors of its host on, which the other servers have as well. `None`: no.
-    fn judge_errors(&self, first: &Counts, counts: &Counts) -> Option<ErrorRate> {
+    /// Why more is denied than chance has it; `None`: it is not. Parts that are moved on are not judged: of one after the other, some would accuse any
+    /// version in the end.
+    fn judge_denials(&self, spans: &Spans) -> Option<String> {
+        let limits = self.limits;
+        let [whole, _, samples] = &spans.firsts;
+        let samples = (!spans.has_moved_samples && samples != whole).then_some(samples);
+        let mut firsts = std::iter::once(whole).chain(samples);
+        firsts.find_map(|first| {
+            let judged = spans.count_from(first, |one| one.judged);
+            let denied = spans.count_from(first, |one| one.denied);
+            if judged < limits.min_samples {
+                return None;
+            }
+            find_more_denials(self.baseline, (judged, denied), limits.sigmas)
+        })
+    }
+
+    /// Whether more requests failed than may, in the step or recently; a front passes the errors of its host on, which the other servers have as well.
+    /// `None`: no.
+    fn judge_errors(&self, spans: &Spans) -> Option<ErrorRate> {
+        let firsts = spans.list_firsts();
+        let found = firsts.filter_map(|first| self.judge_errors_since(first, &spans.now));
+        found.reduce(|one, other| match one {
+            ErrorRate::Own(_) => one,
+            ErrorRate::Shared(_) => other,
+        })
+    }
+
+    fn judge_errors_since(&self, first: &Counts, counts: &Counts) -> Option<ErrorRate> {
         let own = counts.server.count_since(first.server);
         let others = counts.others.count_since(first.others);
         let may_fail = self.limits.max_error_share;
@@ -276,9 +313,65 @@ enum ErrorRate {
     Shared(String),
 }
 
-/// By how much a count grew in this step.
-fn count_since(first: &Counts, now: &Counts, of: impl Fn(&Counts) -> Option<u64>) -> Option<u64> {
-    Some(of(now)?.saturating_sub(of(first).unwrap_or(0)))
+/// What a check counts, and what that is compared with.
+struct Spans {
+    /// What was counted before the step, before that part of it by whose shares it is judged, and before its samples.
+    firsts: [Counts; 3],
+    /// See [`RecentCounts::has_moved_samples`].
+    has_moved_samples: bool,
+    now: Counts,
+}
+
+impl Spans {
+    /// What was counted before each part by whose shares the step is judged.
+    fn list_firsts(&self) -> impl Iterator<Item = &Counts> {
+        let [whole, shares, _] = &self.firsts;
+        std::iter::once(whole).chain((shares != whole).then_some(shares))
+    }
+
+    /// How many connections were lost in the step.
+    const fn count_lost(&self) -> u64 {
+        let [whole, ..] = &self.firsts;
+        self.now.server.count_since(whole.server).lost
+    }
+
+    /// By how much a count grew since `first`; 0 where there is no such figure.
+    fn count_from(&self, first: &Counts, of: fn(&Counts) -> Option<u64>) -> u64 {
+        self.now.count_since(first, of).unwrap_or(0)
+    }
+
+    /// By how much a count grew in the step.
+    fn count_whole(&self, of: fn(&Counts) -> Option<u64>) -> u64 {
+        let [whole, ..] = &self.firsts;
+        self.count_from(whole, of)
+    }
+
+    /// How many decisions were left unjudged, and how many were judged beside them, where that is too much; `None`: it is not.
+    fn find_unjudged(&self, of: fn(&Counts) -> Option<u64>) -> Option<(u64, u64)> {
+        let mut firsts = self.list_firsts();
+        firsts.find_map(|first| {
+            let unjudged = self.count_from(first, of);
+            let judged = self.count_from(first, |one| one.judged);
+            is_too_much_unjudged(unjudged, judged).then_some((unjudged, judged))
+        })
+    }
+}
+
+/// Why the share is not the one that was given, in words.
+fn find_other_share(planned: &BTreeMap<String, u32>, now: &Figures) -> Option<String> {
+    find_other_weight(planned, now).or_else(|| find_unshared(planned, now))
+}
+
+/// That the front gets all requests where others were to have some.
+fn find_unshared(planned: &BTreeMap<String, u32>, now: &Figures) -> Option<String> {
+    let name = &now.server.name;
+    let mut others = planned.iter().filter(|(other, _)| *other != name);
+    let is_shared = others.any(|(_, weight)| *weight > 0);
+    (is_shared && !has_server_beside(name, &now.others)).then(|| {
+        format!(
+            "{name} gets all requests: of the other servers only such are up that are `backup`, and HAProxy gives them nothing beside it, so that the share is not the one of the step"
+        )
+    })
 }
 
 /// A server that is up and has another weight than the share gives it, in words.

@@ -7,16 +7,17 @@
 //! Must not know: how a measurement is judged, how a way back is made.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::canary::analysis::{
-    Counts, Figures, Measurement, MeasurementResult, Meter, StepWatch, Tripwire,
+    Counts, Figures, Measurement, MeasurementResult, Meter, RecentCounts, StepWatch, Tripwire,
 };
 use crate::canary::error::CanaryError;
-use crate::canary::journal::CanaryEntry;
+use crate::canary::journal::{CanaryEntry, CanaryStart};
 use crate::canary::orders::{CanaryOrder, OrderInbox, OrderNote};
+use crate::canary::plan::CanaryPlan;
 use crate::canary::report::TakeOver;
 use crate::journal::JournalError;
 use crate::quarantines::QuarantineMark;
@@ -39,6 +40,55 @@ impl<E: Into<CanaryError>> From<E> for Stop {
     }
 }
 
+/// The checks of a share: what they read, and what they have seen.
+pub(super) struct ShareWatch<'p> {
+    pub(super) begin: &'p CanaryStart,
+    meter: Meter<'p>,
+    since: QuarantineMark,
+    step: StepWatch<'p>,
+    moved: MoveTimes,
+}
+
+/// A check of a share.
+pub(super) struct ShareCheck {
+    pub(super) measurement: Measurement,
+    /// `None`: they could not be read.
+    pub(super) figures: Option<Figures>,
+    /// Whether that is since the host does not answer.
+    pub(super) is_host_away: bool,
+}
+
+/// Of the last one or two times so long shares are judged where a step lasts longer.
+const LONGEST_SHARES: Duration = Duration::from_hours(1);
+
+/// When the parts of a step that are judged were moved on last.
+struct MoveTimes {
+    shares: Instant,
+    samples: Instant,
+}
+
+impl MoveTimes {
+    const fn begin(now: Instant) -> Self {
+        Self {
+            shares: now,
+            samples: now,
+        }
+    }
+
+    /// Leaves out what is long ago. `is_endless`: the time has no end, as in a pause; then the samples are of about the longest time that a step has.
+    fn move_on(&mut self, plan: &CanaryPlan, recent: &mut RecentCounts, is_endless: bool) {
+        let longest = plan.step.saturating_add(plan.deadline);
+        if self.shares.elapsed() >= longest.min(LONGEST_SHARES) {
+            recent.move_shares();
+            self.shares = Instant::now();
+        }
+        if is_endless && self.samples.elapsed() >= longest {
+            recent.move_samples();
+            self.samples = Instant::now();
+        }
+    }
+}
+
 /// How far a step has come.
 pub(super) struct StepTimes {
     /// When its time began.
@@ -47,39 +97,50 @@ pub(super) struct StepTimes {
     pub(super) promoted: bool,
 }
 
-impl HostCanary<'_> {
+impl<'a> HostCanary<'a> {
     pub(super) fn take_steps(&mut self, stop: &AtomicBool) -> Result<Option<TakeOver>, Stop> {
-        if self.state.take_over.is_none() {
+        let mut given = None;
+        // A take-over that has not stopped the host begins anew, with a share that was measured: nobody knows what the front did meanwhile.
+        if !self.state.was_stopped {
             let mut counted = self.begin.counts;
             for share in self.begin.plan.shares.clone() {
                 if share < self.state.share_pct {
                     continue;
                 }
-                if share == self.state.share_pct {
+                let is_taken_up = share == self.state.share_pct;
+                if is_taken_up {
                     // A share that was given before the process ended is measured again, with what was counted meanwhile.
                     counted = self.state.counted;
                 }
                 // Only the journal of an earlier version does not have it.
                 let first = counted.or_else(|| self.read_counts());
                 self.note_share(share, first)?;
-                let given = self.give_share()?;
-                counted = Some(self.watch_step(given, stop)?);
+                // What was counted before a run took it up says nothing of how it does now.
+                let recent = if is_taken_up {
+                    self.read_counts()
+                } else {
+                    first
+                };
+                self.recent = RecentCounts::begin(recent);
+                given = self.give_share()?;
+                counted = Some(self.watch_step(given.clone(), stop)?);
             }
         } else {
             // A way back that did not come to its end may have given the requests back.
-            self.weigh_share()?;
+            given = self.weigh_share()?;
         }
         let Some(plan) = self.begin.plan.take_over.clone() else {
             return Ok(None);
         };
         loop {
-            let done = self.take_over(&plan, stop)?;
+            let done = self.take_over(&plan, given, stop)?;
             if done.is_some() {
                 return Ok(done);
             }
             // An operator keeps the share: it is measured on, and what is decided meanwhile is judged again after.
-            let given = self.weigh_share()?;
-            self.watch_step(given, stop)?;
+            given = self.weigh_share()?;
+            self.recent = RecentCounts::begin(self.read_counts());
+            self.watch_step(given.clone(), stop)?;
         }
     }
 
@@ -88,16 +149,20 @@ impl HostCanary<'_> {
         self.begin.quarantines.clone().unwrap_or(begun)
     }
 
-    /// What is counted now; `None`: it cannot be read.
+    /// What is counted now; `None`: it cannot be read, or Prometheus has no figures of the front.
     fn read_counts(&self) -> Option<Counts> {
         let plan = &self.begin.plan;
         let meter = Meter::new(self.client, plan).ok()?;
         let figures = meter.read_figures(plan, &self.read_since()).ok()?;
-        Some(Counts::from_figures(&figures))
+        Some(Counts::from_figures(&figures)).filter(|counts| counts.judged.is_some())
     }
 
-    /// Notes that a share is about to be given. `counted`: what was counted before it is given first.
-    fn note_share(&mut self, share: u32, counted: Option<Counts>) -> Result<(), CanaryError> {
+    /// Notes that a share is about to be given, or that it is kept. `counted`: what was counted before it is given first.
+    pub(super) fn note_share(
+        &mut self,
+        share: u32,
+        counted: Option<Counts>,
+    ) -> Result<(), JournalError> {
         if let Some(counts) = counted {
             self.journal.record_entry(&CanaryEntry::Counted(counts))?;
         }
@@ -125,48 +190,102 @@ impl HostCanary<'_> {
         Ok(given)
     }
 
-    /// Measures a share until its time is over and the last measurement is a success. `given`: its weights; `None`: an operator sees to them. Returns
-    /// what was counted at the last measurement.
-    fn watch_step(&mut self, given: Option<GivenShare>, stop: &AtomicBool) -> Result<Counts, Stop> {
-        let (client, plan, share) = (self.client, self.begin.plan.clone(), self.state.share_pct);
-        let before = self.begin.weights.clone();
-        let since = &self.read_since();
-        let meter = Meter::new(client, &plan)?;
+    /// Begins to check the share that the front has, of whose time what was counted recently is known. `given`: its weights; `None`: an operator sees to
+    /// them.
+    pub(super) fn begin_watch<'p>(
+        &self,
+        begin: &'p CanaryStart,
+        given: Option<GivenShare>,
+    ) -> Result<ShareWatch<'p>, CanaryError>
+    where
+        'a: 'p,
+    {
+        let (plan, before) = (&begin.plan, &begin.weights);
+        let since = self.read_since();
+        let meter = Meter::new(self.client, plan)?;
         let first = self.state.counted;
-        let mut step = StepWatch {
+        let step = StepWatch {
             limits: &plan.limits,
             baseline: self.begin.baseline,
             front_started: self.begin.front_started,
-            last_sessions: first.map_or(0, |first| first.server.sessions),
+            last_sessions: self
+                .recent
+                .find_last()
+                .or(first)
+                .map_or(0, |counts| counts.server.sessions),
             first,
+            recent: self.recent,
             planned: given.map(|given| given.weights),
-            before: &before,
+            before,
             slow: 0,
             idle: 0,
             away: 0,
-            hosts: std::mem::take(&mut self.hosts),
+            hosts: self.hosts.clone(),
             elsewhere: 0,
         };
+        Ok(ShareWatch {
+            begin,
+            meter,
+            since,
+            step,
+            moved: MoveTimes::begin(Instant::now()),
+        })
+    }
+
+    /// Checks the share once, and tells what it finds. What follows from it is left to the caller.
+    pub(super) fn check_share(&mut self, watch: &mut ShareWatch<'_>) -> ShareCheck {
+        let plan = &watch.begin.plan;
+        let (measurement, figures, is_host_away) =
+            match watch.meter.read_figures(plan, &watch.since) {
+                Ok(figures) => (watch.step.judge_figures(&figures), Some(figures), false),
+                Err(error) => {
+                    let is_host_away = self.client.get("/healthz").is_err();
+                    let judged = watch.step.judge_error(is_host_away, error.to_string());
+                    (judged, None, is_host_away)
+                }
+            };
+        let (share, paused) = (self.state.share_pct, self.state.paused);
+        if figures.is_some() {
+            watch.moved.move_on(plan, &mut watch.step.recent, paused);
+        }
+        self.hosts.clone_from(&watch.step.hosts);
+        self.recent = watch.step.recent;
+        self.tell_check(share, paused, &measurement, figures.as_ref());
+        ShareCheck {
+            measurement,
+            figures,
+            is_host_away,
+        }
+    }
+
+    /// Measures a share until its time is over and the last measurement is a success. `given`: its weights; `None`: an operator sees to them. Returns
+    /// what was counted at the last measurement.
+    fn watch_step(&mut self, given: Option<GivenShare>, stop: &AtomicBool) -> Result<Counts, Stop> {
+        let (begin, share) = (self.begin.clone(), self.state.share_pct);
+        let plan = &begin.plan;
+        let mut watch = self.begin_watch(&begin, given)?;
         let mut times = StepTimes {
             started: Instant::now(),
             promoted: self.state.promoting == Some(share),
         };
         let inbox = OrderInbox::new(&self.path, &self.begin.id);
         loop {
+            let began = times.started;
             let next = Instant::now() + plan.interval;
             let obey = &mut |order| self.obey_order(order, &mut times);
-            if inbox.wait_obeying::<CanaryError>(next, stop, obey)? {
+            if inbox.wait_obeying(next, stop, obey) {
                 return Err(Stop::Back(Tripwire::Aborted, ENDED.to_owned()));
             }
-            let (measurement, figures) = match meter.read_figures(&plan, since) {
-                Ok(figures) => (step.judge_figures(&figures), Some(figures)),
-                Err(error) => {
-                    let is_host_away = client.get("/healthz").is_err();
-                    (step.judge_error(is_host_away, error.to_string()), None)
-                }
-            };
+            if times.started != began {
+                watch.step.recent.begin_anew();
+                watch.moved = MoveTimes::begin(times.started);
+            }
+            let ShareCheck {
+                measurement,
+                figures,
+                ..
+            } = self.check_share(&mut watch);
             let paused = self.state.paused;
-            self.tell_check(share, paused, &measurement, figures.as_ref());
             let over = times.started.elapsed() >= plan.step && !paused;
             let tripwire = match (measurement.result, &figures) {
                 (MeasurementResult::Success, Some(last)) if over || times.promoted => {
@@ -176,7 +295,6 @@ impl HostCanary<'_> {
                     if self.look_at_step_end(&inbox, &mut times, stop)? {
                         continue;
                     }
-                    self.hosts = step.hosts;
                     return Ok(Counts::from_figures(last));
                 }
                 (MeasurementResult::Success, _) => continue,
@@ -193,7 +311,7 @@ impl HostCanary<'_> {
         }
     }
 
-    /// Looks for an order at the end of a step. Returns whether an operator keeps its share.
+    /// Looks for orders at the end of a step, until none waits. Returns whether an operator keeps its share.
     pub(super) fn look_at_step_end(
         &mut self,
         inbox: &OrderInbox,
@@ -201,34 +319,12 @@ impl HostCanary<'_> {
         stop: &AtomicBool,
     ) -> Result<bool, Stop> {
         let mut is_kept = false;
-        let obey = &mut |order: CanaryOrder| -> Result<OrderNote, CanaryError> {
-            is_kept |= order == CanaryOrder::Pause;
-            self.obey_order(order, times)
+        let obey = &mut |order: CanaryOrder| {
+            let noted = self.obey_order(order, times);
+            is_kept |= order == CanaryOrder::Pause && noted == OrderNote::Noted;
+            noted
         };
-        if inbox.wait_obeying::<CanaryError>(Instant::now(), stop, obey)? {
-            return Err(Stop::Back(Tripwire::Aborted, ENDED.to_owned()));
-        }
-        Ok(is_kept)
-    }
-
-    /// Looks for an order before the take-over stops the host, after which none is obeyed. Returns whether an operator keeps the share, which then is
-    /// as before the take-over.
-    pub(super) fn look_before_stop(&mut self, stop: &AtomicBool) -> Result<bool, Stop> {
-        let inbox = OrderInbox::new(&self.path, &self.begin.id);
-        let mut times = StepTimes {
-            started: Instant::now(),
-            promoted: false,
-        };
-        let mut is_kept = false;
-        let obey = &mut |order: CanaryOrder| -> Result<OrderNote, CanaryError> {
-            if order == CanaryOrder::Pause {
-                // Before the pause, which a share would end.
-                self.note_share(self.state.share_pct, self.state.counted)?;
-                is_kept = true;
-            }
-            self.obey_order(order, &mut times)
-        };
-        if inbox.wait_obeying::<CanaryError>(Instant::now(), stop, obey)? {
+        if inbox.obey_waiting(stop, obey) {
             return Err(Stop::Back(Tripwire::Aborted, ENDED.to_owned()));
         }
         Ok(is_kept)
@@ -247,14 +343,37 @@ impl HostCanary<'_> {
         );
     }
 
-    /// Obeys an order of an operator within a step. That the canary goes back is left to the caller.
-    pub(super) fn obey_order(
+    /// Obeys an order of an operator within a step, or refuses one that the journal does not take: the canary goes on as it was. That it goes back is
+    /// left to the caller.
+    pub(super) fn obey_order(&mut self, order: CanaryOrder, times: &mut StepTimes) -> OrderNote {
+        if order == CanaryOrder::Abort {
+            return self.note_abort();
+        }
+        match self.note_order(order, times) {
+            Ok(()) => OrderNote::Noted,
+            Err(unnoted) => self.refuse_order(order, &unnoted),
+        }
+    }
+
+    /// Says that an order is not obeyed, since the journal took no entry of it.
+    pub(super) fn refuse_order(&mut self, order: CanaryOrder, unnoted: &JournalError) -> OrderNote {
+        let cause = unnoted.describe_cause();
+        let order = order.as_str();
+        let reason = format!(
+            "`{order}` is not in the journal ({cause}): it is refused, and the canary goes on; make room there, then give the order again"
+        );
+        (self.tell)("refused", json!({"reason": reason}));
+        OrderNote::Refused
+    }
+
+    /// Notes an order, and does what it asks for. That the canary goes back is noted by [`Self::note_abort`].
+    fn note_order(
         &mut self,
         order: CanaryOrder,
         times: &mut StepTimes,
-    ) -> Result<OrderNote, CanaryError> {
+    ) -> Result<(), JournalError> {
         match order {
-            CanaryOrder::Abort => return Ok(self.note_abort()),
+            CanaryOrder::Abort => {}
             CanaryOrder::Pause => {
                 self.set_paused(true)?;
                 times.promoted = false;
@@ -276,7 +395,7 @@ impl HostCanary<'_> {
                 self.record_step("promote", reason, &Value::Null);
             }
         }
-        Ok(OrderNote::Noted)
+        Ok(())
     }
 
     /// Notes that an operator ended the canary, so that it goes back also after a kill. A full disk keeps nobody from a way back: this run goes back all the
@@ -299,7 +418,7 @@ impl HostCanary<'_> {
         }
     }
 
-    /// Says, now and in the report, that a way back which an operator ordered is not in the journal.
+    /// Says, now and in the report, that a way back which is made is not in the journal.
     pub(super) fn tell_unnoted(&mut self, unnoted: &JournalError) {
         let cause = unnoted.describe_cause();
         let reason = format!(
@@ -310,14 +429,14 @@ impl HostCanary<'_> {
     }
 
     /// Notes that an operator has the canary go on from its share, so that it does also after a kill.
-    fn note_promotion(&mut self) -> Result<(), CanaryError> {
+    fn note_promotion(&mut self) -> Result<(), JournalError> {
         let share = self.state.share_pct;
         self.journal.record_entry(&CanaryEntry::Promoting(share))?;
         self.state.promoting = Some(share);
         Ok(())
     }
 
-    fn set_paused(&mut self, paused: bool) -> Result<(), CanaryError> {
+    fn set_paused(&mut self, paused: bool) -> Result<(), JournalError> {
         self.journal.record_entry(&CanaryEntry::Paused(paused))?;
         self.state.set_paused(paused);
         Ok(())

@@ -1,12 +1,14 @@
 //! The take-over: the new version judges the recorded decisions again, then serves on the data in the place of the stable one.
 //!
-//! Invariants: a step is in the journal before it is taken; no host is stopped before a last look for orders; repeated after a kill at any point, the
-//! take-over comes to the same end.
+//! Invariants: a step is in the journal before it is taken; no host is stopped before a last look for orders, nor after a check that was no success;
+//! repeated after a kill at any point, the take-over comes to the same end; one that is given up leaves no snapshot.
 //!
-//! Must not know: shares, measurements, how a take-over is undone.
+//! Must not know: how a share is measured, how a take-over is undone.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,7 +16,6 @@ use serde_json::{Value, json};
 use crate::canary::analysis::ask_hold;
 use crate::canary::error::CanaryError;
 use crate::canary::journal::{CanaryEntry, TakeOverStep};
-use crate::canary::orders::OrderInbox;
 use crate::canary::plan::TakeOverPlan;
 use crate::canary::report::TakeOver;
 use crate::exchange::ExchangeError;
@@ -27,17 +28,26 @@ use crate::exchange::hosts::serving::{HostIdentity, WantedProgram};
 use crate::journal::EXCHANGE_ROOM;
 
 use super::HostCanary;
+use super::replay_watch::ReplayWatch;
 use super::steps::Stop;
+use super::weights::GivenShare;
 
 impl HostCanary<'_> {
-    /// Has the new version take the data over. After a kill at any point it comes to the same end when it is repeated. `None`: an operator keeps the
-    /// share, and the host was not stopped.
+    /// Has the new version take the data over. After a kill at any point it comes to the same end when it is repeated. `given`: the weights of the share,
+    /// whose last check was a success. `None`: an operator keeps the share, and the host was not stopped.
     pub(super) fn take_over(
         &mut self,
         plan: &TakeOverPlan,
+        given: Option<GivenShare>,
         stop: &AtomicBool,
     ) -> Result<Option<TakeOver>, Stop> {
-        let id = self.begin.id.clone();
+        let begin = self.begin.clone();
+        // One that was stopped already has no host for a pause, and its requests wait for the new one.
+        let mut watch = if self.state.was_stopped {
+            None
+        } else {
+            Some(self.begin_replay_watch(&begin, given)?)
+        };
         let wanted = WantedProgram::from_binary(&plan.new_binary)?;
         let serving = wanted.find_serving(&plan.data_dir);
         let is_running = self.state.is_running(&serving);
@@ -46,13 +56,15 @@ impl HostCanary<'_> {
         let replayed = self.state.replayed.clone().filter(|_| is_valid);
         let (snapshot, decisions) = match replayed {
             Some(replayed) => replayed,
-            None => match self.replay_snapshot(plan, stop)? {
+            None => match self.replay_snapshot(plan, watch.as_mut(), stop)? {
                 Some(replayed) => replayed,
                 None => return Ok(None),
             },
         };
-        // One that was stopped already has no host for a pause.
-        if !self.state.was_stopped && self.look_before_stop(stop)? {
+        if let Some(watch) = &mut watch
+            && self.wait_healthy(watch, stop)?
+        {
+            self.remove_superseded(Some(snapshot));
             return Ok(None);
         }
         if !is_running {
@@ -71,7 +83,7 @@ impl HostCanary<'_> {
             lock: &lock,
             new_binary: &plan.new_binary,
             data_dir: &plan.data_dir,
-            kept: &kept_path(&plan.snapshots, &id),
+            kept: &kept_path(&plan.snapshots, &begin.id),
             stop_actions: &[HostAction::Shell(plan.stop_command.clone())],
             start_actions: &[HostAction::Shell(plan.start_command.clone())],
             timeout: plan.timeout,
@@ -111,40 +123,39 @@ impl HostCanary<'_> {
         Ok(())
     }
 
-    /// Has the new version judge the decisions of a snapshot again. Returns the snapshot, and how many there are; `None`: an operator keeps the
-    /// share.
+    /// Has the new version judge the decisions of a snapshot again. `watch`: while the host serves. Returns the snapshot, and how many there are; `None`:
+    /// an operator keeps the share.
     fn replay_snapshot(
         &mut self,
         plan: &TakeOverPlan,
+        mut watch: Option<&mut ReplayWatch<'_>>,
         stop: &AtomicBool,
     ) -> Result<Option<(PathBuf, u64)>, Stop> {
         self.enter_step(TakeOverStep::Snapshot)?;
         let id = self.begin.id.clone();
-        let (mut first, copy) = MeasuredCopy::measure(&plan.data_dir, || {
-            make_snapshot(&plan.data_dir, &plan.snapshots, &id)
-        })?;
+        // The one that is there: a further round replaces the first.
+        let made: Mutex<Option<PathBuf>> = Mutex::new(None);
+        let last_made = || made.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || -> Result<PathBuf, ExchangeError> {
+            let next = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
+            *last_made() = Some(next.clone());
+            Ok(next)
+        };
+        let measured = |_: &AtomicBool| MeasuredCopy::measure(&plan.data_dir, &make);
+        let first = self.do_watched(watch.as_deref_mut(), stop, &measured)?;
+        let Some((first, copy)) = first.transpose()? else {
+            self.remove_superseded(last_made().take());
+            return Ok(None);
+        };
         self.enter_step(TakeOverStep::Replay)?;
-        let inbox = OrderInbox::new(&self.path, &self.begin.id);
-        let (binary, data_dir) = (&plan.new_binary, &plan.data_dir);
-        let replayed = loop {
-            let replay = |ends: &AtomicBool| {
-                let mut make_next = || make_snapshot(data_dir, &plan.snapshots, &id);
-                replay_in_rounds(binary, data_dir, first.clone(), &mut make_next, ends)
-            };
-            if self.state.was_stopped {
-                break replay(stop)?;
-            }
-            let replayed = inbox.run_until_order(stop, &replay);
-            if self.look_before_stop(stop)? {
-                return Ok(None);
-            }
-            match replayed {
-                // The order that ended it was withdrawn. A further round may have replaced the snapshot.
-                Err(ExchangeError::Interrupted(_)) => {
-                    first = make_snapshot(data_dir, &plan.snapshots, &id)?;
-                }
-                replayed => break replayed?,
-            }
+        let replay = |ends: &AtomicBool| {
+            let (binary, data_dir, mut make_next) = (&plan.new_binary, &plan.data_dir, &make);
+            replay_in_rounds(binary, data_dir, first.clone(), &mut make_next, ends)
+        };
+        let replayed = self.do_watched(watch, stop, &replay)?;
+        let Some(replayed) = replayed.transpose()? else {
+            self.remove_superseded(last_made().take());
+            return Ok(None);
         };
         let (reason, decisions) = (replayed.describe_rounds(), replayed.count_decisions());
         (self.tell)("replayed", json!({"reason": reason}));
@@ -174,6 +185,22 @@ impl HostCanary<'_> {
             &Value::Null,
         );
         self.expected_pause = Some(expected.total());
+    }
+
+    /// Removes the snapshot of a take-over that an operator has given up: the next one makes its own. What cannot be removed is told.
+    fn remove_superseded(&mut self, snapshot: Option<PathBuf>) {
+        let Some(snapshot) = snapshot else {
+            return;
+        };
+        if let Err(cause) = std::fs::remove_dir_all(&snapshot)
+            && cause.kind() != ErrorKind::NotFound
+        {
+            let reason = format!(
+                "{}: {cause}: a snapshot of a take-over that was given up; remove it by hand",
+                snapshot.display()
+            );
+            (self.tell)("left", json!({"reason": reason}));
+        }
     }
 
     fn enter_step(&mut self, phase: TakeOverStep) -> Result<(), CanaryError> {

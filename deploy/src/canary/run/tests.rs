@@ -1,15 +1,17 @@
 //! A canary that goes on, is left to a rollback or is ended, without a host.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_model::ids::Millis;
 
 use crate::canary::analysis::Counts;
 use crate::canary::journal::TakeOverStep;
-use crate::canary::orders::{CanaryOrder, OrderAnswer, SentOrder};
+use crate::canary::orders::{CanaryOrder, OrderAnswer, OrderNote, SentOrder, TICK};
 use crate::canary::plan::{Baseline, BaselineSource, HealthBounds};
 use crate::fixtures::{build_client, write_journal};
+use crate::scripted_host::start_scripted_host;
 
 use super::steps::{ENDED, StepTimes};
 use super::*;
@@ -85,11 +87,14 @@ fn a_resume_begins_the_time_of_a_step_anew_only_after_a_pause() {
         started,
         promoted: false,
     };
-    canary.obey_order(CanaryOrder::Resume, &mut times).unwrap();
+    let noted = canary.obey_order(CanaryOrder::Resume, &mut times);
+    assert_eq!(noted, OrderNote::Noted);
     assert_eq!(times.started, started);
-    canary.obey_order(CanaryOrder::Pause, &mut times).unwrap();
+    let noted = canary.obey_order(CanaryOrder::Pause, &mut times);
+    assert_eq!(noted, OrderNote::Noted);
     assert!(canary.state.paused && times.started == started);
-    canary.obey_order(CanaryOrder::Resume, &mut times).unwrap();
+    let noted = canary.obey_order(CanaryOrder::Resume, &mut times);
+    assert_eq!(noted, OrderNote::Noted);
     assert!(!canary.state.paused && times.started > started);
     drop(canary);
     let [first, _, last] = &told[..] else {
@@ -112,7 +117,8 @@ fn what_an_order_asks_for_is_in_the_journal_when_it_is_obeyed() {
         promoted: false,
     };
     let mut obey = |order| {
-        canary.obey_order(order, &mut times).unwrap();
+        let noted = canary.obey_order(order, &mut times);
+        assert_eq!(noted, OrderNote::Noted, "{order:?}");
         // As a run finds it that takes the canary up after a kill.
         let state = read();
         assert_eq!(state.promoting, canary.state.promoting, "{order:?}");
@@ -284,6 +290,164 @@ fn an_order_is_obeyed_before_the_host_is_stopped() {
     for (order, is_kept) in LAST_ORDERS {
         assert_obeyed(LastLook::BeforeStop, order, is_kept);
     }
+}
+
+/// A canary that has a share, and checks it after these pauses.
+fn build_checked(dir: &Path, interval: Duration, deadline: Duration) -> CanaryStart {
+    let mut begin = build_begin(dir);
+    begin.plan.interval = interval;
+    begin.plan.deadline = deadline;
+    begin
+}
+
+#[test]
+fn orders_are_obeyed_beside_the_work_of_a_take_over_which_a_pause_or_an_abort_ends() {
+    for (order, ends_work) in [
+        (CanaryOrder::Resume, false),
+        (CanaryOrder::Promote, false),
+        (CanaryOrder::Pause, true),
+        (CanaryOrder::Abort, true),
+    ] {
+        let (dir, client) = (tempfile::tempdir().unwrap(), build_client());
+        let path = dir.path().join("canary.journal");
+        let long = Duration::from_hours(1);
+        let begin = build_checked(dir.path(), long, long);
+        write_begun(&client, &path, begin.clone());
+        let mut tell = |_: &str, _: Value| {};
+        let mut canary = HostCanary::take_up(&client, &path, &[], &mut tell).unwrap();
+        let mut watch = canary.begin_replay_watch(&begin, None).unwrap();
+        let sent = SentOrder::new(&path, "canary-1", order);
+        assert!(sent.place_order().unwrap());
+        // Works until the order is taken, and until it is to end, or for the time of a few looks.
+        let work = |ends: &AtomicBool| {
+            let most = Instant::now() + Duration::from_mins(1);
+            while sent.is_waiting() && Instant::now() < most {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let most = if ends_work {
+                most
+            } else {
+                Instant::now() + TICK * 6
+            };
+            while !ends.load(Ordering::Relaxed) && Instant::now() < most {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            ends.load(Ordering::Relaxed)
+        };
+        let stop = AtomicBool::new(false);
+        let done = canary.do_watched(Some(&mut watch), &stop, &work);
+        match (order, done) {
+            (CanaryOrder::Resume | CanaryOrder::Promote, Ok(Some(false)))
+            | (CanaryOrder::Pause, Ok(None))
+            | (CanaryOrder::Abort, Err(Stop::Back(Tripwire::Aborted, _))) => {}
+            _ => panic!("{order:?}"),
+        }
+        // It is answered while the work goes on, and what it asks for is in the journal.
+        assert_eq!(sent.find_answer(), Some(OrderAnswer::Noted), "{order:?}");
+        let state = crate::canary::read_state(&client, &path).unwrap().unwrap();
+        assert_eq!(state.paused, order == CanaryOrder::Pause);
+        assert_eq!(state.going_back.is_some(), order == CanaryOrder::Abort);
+        // The work of a run that was told to end ends, too.
+        if order == CanaryOrder::Resume {
+            let stop = AtomicBool::new(true);
+            let done = canary.do_watched(Some(&mut watch), &stop, &|ends: &AtomicBool| {
+                while !ends.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            assert!(matches!(done, Err(Stop::Back(Tripwire::Aborted, _))));
+        }
+    }
+}
+
+#[test]
+fn the_share_is_checked_beside_the_work_of_a_take_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (short, long) = (Duration::from_millis(10), Duration::from_hours(1));
+    let stop = AtomicBool::new(false);
+    // Nothing can be measured: the host is away, or HAProxy alone is.
+    let away = build_client();
+    let there = start_scripted_host(|_| (200, json!({})));
+    for (client, tripwire) in [(&away, Tripwire::HostDown), (&there, Tripwire::Error)] {
+        let path = dir.path().join(format!("{tripwire:?}.journal"));
+        let checks = AtomicUsize::new(0);
+        let mut tell = |step: &str, _: Value| {
+            if step == "check" {
+                checks.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let begin = build_checked(dir.path(), short, Duration::from_millis(100));
+        write_begun(client, &path, begin.clone());
+        let mut canary = HostCanary::take_up(client, &path, &[], &mut tell).unwrap();
+        // Where that lasts for the deadline, the work is ended.
+        let mut watch = canary.begin_replay_watch(&begin, None).unwrap();
+        let ended = canary.do_watched(Some(&mut watch), &stop, &|ends: &AtomicBool| {
+            while !ends.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        match ended {
+            Err(Stop::Back(found, _)) => assert_eq!(found, tripwire),
+            _ => panic!("{tripwire:?}"),
+        }
+        assert!(checks.load(Ordering::Relaxed) > 1, "{tripwire:?}");
+        // Else the work comes to its end; after a check that was no success no host is stopped, unless that was since the host has ended.
+        let begin = build_checked(dir.path(), short, long);
+        let mut watch = canary.begin_replay_watch(&begin, None).unwrap();
+        let (before, most) = (checks.load(Ordering::Relaxed), Instant::now() + long);
+        let done = canary.do_watched(Some(&mut watch), &stop, &|_: &AtomicBool| {
+            while checks.load(Ordering::Relaxed) == before && Instant::now() < most {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        assert!(matches!(done, Ok(Some(()))), "{tripwire:?}");
+        let before = checks.load(Ordering::Relaxed);
+        let (ends, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let healthy = std::thread::scope(|scope| {
+            let ender = scope.spawn(|| {
+                // Two more checks have been made, or it was not waited for any.
+                while checks.load(Ordering::Relaxed) < before + 2
+                    && !is_over.load(Ordering::Relaxed)
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                ends.store(true, Ordering::Relaxed);
+            });
+            let healthy = canary.wait_healthy(&mut watch, &ends);
+            is_over.store(true, Ordering::Relaxed);
+            ender.join().unwrap();
+            healthy
+        });
+        match (tripwire, healthy) {
+            (Tripwire::HostDown, Ok(false)) => {
+                assert_eq!(checks.load(Ordering::Relaxed), before);
+            }
+            (Tripwire::Error, Err(Stop::Back(Tripwire::Aborted, _))) => {
+                assert!(checks.load(Ordering::Relaxed) >= before + 2);
+            }
+            _ => panic!("{tripwire:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_take_over_ends_the_pause_that_an_operator_had_it_go_on_from() {
+    let begun = CanaryEntry::Started(Box::new(build_begin(Path::new("/"))));
+    let mut entries = vec![
+        begun,
+        CanaryEntry::Share(100),
+        CanaryEntry::Paused(true),
+        CanaryEntry::Promoting(100),
+    ];
+    let read = |entries: &[CanaryEntry]| read_entries(entries).unwrap().1;
+    assert!(read(&entries).paused);
+    entries.push(CanaryEntry::TakingOver(TakeOverStep::Snapshot));
+    let state = read(&entries);
+    assert!(!state.paused && state.take_over == Some(TakeOverStep::Snapshot));
+    // One in the take-over gives that up.
+    entries.extend([CanaryEntry::Share(100), CanaryEntry::Paused(true)]);
+    let state = read(&entries);
+    assert!(state.paused && state.take_over.is_none());
 }
 
 #[test]

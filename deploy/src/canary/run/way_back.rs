@@ -1,6 +1,7 @@
 //! The way back of a canary: the requests first, then the host, if that was stopped or has ended.
 //!
-//! Invariants: where decisions would be lost it is refused, and the new version serves on; repeated after a kill at any point, it comes to the same end.
+//! Invariants: where decisions would be lost it is refused, and the new version serves on; repeated after a kill at any point, it comes to the same end;
+//! one that comes to its end is the canary's end, also where the journal took no entry of it, unless the journal is why it was made.
 //!
 //! Must not know: why the canary goes back.
 
@@ -73,6 +74,14 @@ impl HostCanary<'_> {
         } else {
             Ok(())
         };
+        let lacking = match noted {
+            // The journal, which says that the canary goes on, is emptied below: it must not give a version that has failed its share again.
+            Err(unnoted) if !self.lacks_entry => {
+                self.tell_unnoted(&unnoted);
+                None
+            }
+            noted => noted.err(),
+        };
         let token_file = TokenFile::place_beside(&self.path, &self.begin.id);
         let mut serving = String::new();
         if let Some(plan) = &take_over {
@@ -90,10 +99,9 @@ impl HostCanary<'_> {
                 cause: Box::new(cause),
             })?;
         }
-        match noted {
-            // Whoever ordered it has the canary ended: the journal, which says that it goes on, is emptied below.
-            Err(unnoted) if tripwire == Some(Tripwire::Aborted) => self.tell_unnoted(&unnoted),
-            noted => noted?,
+        // Nothing is wrong with the version: a later run goes on by the journal once that takes entries.
+        if let Some(unnoted) = lacking {
+            return Err(unnoted.into());
         }
         let unweighed = match weighed {
             Err(error) if self.weights == WeightReturn::Needed => return Err(error),

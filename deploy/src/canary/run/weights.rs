@@ -24,6 +24,7 @@ const OTHER_SERVER_PATIENCE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(200);
 
 /// The weights that give a share.
+#[derive(Debug, Clone)]
 pub(super) struct GivenShare {
     pub(super) weights: BTreeMap<String, u32>,
     /// The servers that are not counted, since they get no requests.
@@ -46,7 +47,7 @@ pub(in crate::canary) fn check_left_weights(
     state: &CanaryState,
     leaves_weights: bool,
 ) -> Result<(), CanaryError> {
-    if leaves_weights && state.going_back.is_none() && state.take_over.is_none() {
+    if leaves_weights && state.going_back.is_none() && !state.was_stopped {
         return Err(CanaryError::LeftWeights);
     }
     Ok(())

@@ -54,7 +54,8 @@ pub(super) fn return_traffic(
 ) -> Result<String, RollbackError> {
     let haproxy = HaproxyClient::new(plan.haproxy.clone());
     let weight = before.get(&plan.server).copied().unwrap_or(0);
-    if weight > 0 && before.values().sum::<u32>() == weight {
+    let all = before.values().copied().fold(0, u32::saturating_add);
+    if weight > 0 && all == weight {
         return Ok(format!("{} has all requests already", plan.server));
     }
     for share in &plan.shares {

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use serde_json::json;
 
 use crate::canary::{
-    CanaryError, CanaryOrder, HostCanary, OrderAnswer, end_silent, read_state, send_request,
+    CanaryEnd, CanaryError, CanaryOrder, HostCanary, OrderAnswer, end_silent, read_state,
+    send_request,
 };
 use crate::rollback::error::RollbackError;
 
@@ -19,10 +20,13 @@ impl Rollback<'_> {
         let Some(canary) = read_state(client, path)? else {
             return Ok("none is under way".to_owned());
         };
+        let mut was_promoted = false;
         loop {
             match send_request(client, path, CanaryOrder::Abort, stop) {
                 // The command that runs it takes everything back. If that is killed meanwhile, the next request finds the canary free.
                 Ok(OrderAnswer::Noted | OrderAnswer::Ended) => std::thread::sleep(TICK),
+                // It has come to its end before it took the order. The next request finds whether another one has begun.
+                Err(CanaryError::Over { end, .. }) => was_promoted = end == CanaryEnd::Promoted,
                 Ok(OrderAnswer::NotRun) => {
                     let taken = HostCanary::take_up(client, path, &[], &mut *self.tell)?;
                     let left = taken.leave_to_rollback(stop)?;
@@ -50,6 +54,11 @@ impl Rollback<'_> {
                 }
             }
         }
-        Ok(format!("{} was undone", canary.id))
+        let ended = if was_promoted {
+            "had come to its end: its version was promoted"
+        } else {
+            "was undone"
+        };
+        Ok(format!("{} {ended}", canary.id))
     }
 }

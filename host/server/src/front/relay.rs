@@ -276,8 +276,9 @@ impl Front {
             Err(SendError::Broken(problem)) => return SendResult::Broken(problem),
         };
         let (mut head, body) = answer.into_parts();
+        let asked = (&outgoing.method, outgoing.path.path());
         self.callers
-            .note_answer(outgoing.caller, outgoing.path.path(), head.status);
+            .note_answer(outgoing.caller, asked, head.status);
         drop_connection_headers_of_answer(&mut head.headers);
         let judged = decision.filter(|_| head.status == StatusCode::OK);
         let is_replayed = head.headers.contains_key(REPLAYED);

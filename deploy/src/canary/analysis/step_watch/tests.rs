@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::fixtures::build_server;
-use crate::haproxy::ServerStatus;
+use crate::haproxy::{HaproxyProcess, ServerStatus};
 
 use super::*;
 
@@ -45,6 +45,7 @@ fn build_figures(requests: u64) -> Figures {
             sessions: requests * 9,
             ..build_server("stable", 90)
         }],
+        haproxy: None,
     }
 }
 
@@ -63,6 +64,7 @@ fn build_watch(limits: &HealthBounds) -> StepWatch<'_> {
         },
         front_started: 1000.0,
         first: Some(Counts::from_figures(&build_figures(0))),
+        recent: RecentCounts::begin(Some(Counts::from_figures(&build_figures(0)))),
         planned: Some(weigh(10, 90)),
         before: &BEFORE,
         last_sessions: 0,
@@ -72,6 +74,13 @@ fn build_watch(limits: &HealthBounds) -> StepWatch<'_> {
         hosts: BTreeSet::new(),
         elsewhere: 0,
     }
+}
+
+/// Has a step begin with what was counted by then.
+fn begin_with(step: &mut StepWatch<'_>, figures: &Figures) {
+    let first = Some(Counts::from_figures(figures));
+    step.first = first;
+    step.recent = RecentCounts::begin(first);
 }
 
 #[test]
@@ -258,7 +267,7 @@ fn what_a_front_cannot_judge_counts_by_its_share_in_the_step() {
             // What was left before the canary began, or in a step before, does not count; what follows the last check of that does, whenever the
             // share is given and whichever run of the command sees it.
             change(&mut before, 1000);
-            step.first = Some(Counts::from_figures(&before));
+            begin_with(&mut step, &before);
             let mut now = build_figures(judged);
             now.server.sessions = judged + unjudged;
             change(&mut now, 1000 + unjudged);
@@ -297,7 +306,7 @@ fn what_falls_between_two_watches_is_judged_by_the_next_one() {
         let mut begun = build_figures(10);
         begun.different = Some(1);
         let mut step = build_watch(&limits);
-        step.first = Some(Counts::from_figures(&begun));
+        begin_with(&mut step, &begun);
         let mut healthy = build_figures(100);
         healthy.different = Some(1);
         let good = step.judge_figures(&healthy);
@@ -308,7 +317,7 @@ fn what_falls_between_two_watches_is_judged_by_the_next_one() {
         change(&mut faulty);
         for first in [begun, healthy] {
             let mut next = build_watch(&limits);
-            next.first = Some(Counts::from_figures(&first));
+            begin_with(&mut next, &first);
             let found = next.judge_figures(&faulty);
             assert_eq!(
                 found.result,
@@ -326,7 +335,7 @@ fn an_haproxy_that_was_started_again_counts_from_nothing() {
     let mut step = build_watch(&limits);
     let mut first = build_figures(1000);
     first.server.connection_errors = 5;
-    step.first = Some(Counts::from_figures(&first));
+    begin_with(&mut step, &first);
     step.last_sessions = 1000;
     let mut now = build_figures(1100);
     now.server.sessions = 100;
@@ -391,6 +400,36 @@ fn weights_that_were_not_given_are_inconclusive() {
 }
 
 #[test]
+fn a_share_beside_backup_servers_alone_is_inconclusive_unless_it_is_all() {
+    let limits = build_bounds();
+    let mut figures = build_figures(100);
+    figures.others[0].is_backup = true;
+    let judge = |planned: BTreeMap<String, u32>, figures: &Figures| {
+        let mut step = build_watch(&limits);
+        step.planned = Some(planned);
+        step.judge_figures(figures)
+    };
+    let found = judge(weigh(10, 90), &figures);
+    assert_eq!(found.result, MeasurementResult::Inconclusive);
+    assert!(found.reason.contains("`backup`"), "{}", found.reason);
+    // Another one that is none.
+    let mut beside = figures.clone();
+    beside.others.push(build_server("second", 90));
+    let mut planned = weigh(10, 90);
+    planned.insert("second".to_owned(), 90);
+    let found = judge(planned.clone(), &beside);
+    assert_eq!(found.result, MeasurementResult::Success, "{}", found.reason);
+    // It is down by now, and the requests have a way back all the same.
+    beside.others[1].status = "DOWN".to_owned();
+    let found = judge(planned, &beside);
+    assert_eq!(found.result, MeasurementResult::Inconclusive);
+    // Of all requests none is left for them.
+    figures.others[0].weight = 0;
+    let found = judge(weigh(10, 0), &figures);
+    assert_eq!(found.result, MeasurementResult::Success, "{}", found.reason);
+}
+
+#[test]
 fn a_gap_in_the_figures_does_not_end_slow_checks_in_a_row() {
     let limits = build_bounds();
     let (slow, good, gap) = (Some(500.0), Some(20.0), None);
@@ -442,9 +481,126 @@ fn errors_that_the_other_servers_have_as_well_are_not_the_fault_of_the_front() {
         let mut before = build_figures(0);
         before.others[0].server_errors = others;
         let mut step = build_watch(&limits);
-        step.first = Some(Counts::from_figures(&before));
+        begin_with(&mut step, &before);
         let alone = step.judge_figures(&figures);
         let expected = if own < 3 { good } else { fault };
         assert_eq!(alone.result, expected, "{own} {others}: {}", alone.reason);
     }
+}
+
+/// What comes of `change`, made to the figures after a long healthy time that `then` follows.
+fn judge_after_long(then: fn(&mut RecentCounts), change: fn(&mut Figures)) -> Measurement {
+    let limits = build_bounds();
+    let mut step = build_watch(&limits);
+    let long = step.judge_figures(&build_figures(1_000_000));
+    assert_eq!(long.result, MeasurementResult::Success, "{}", long.reason);
+    then(&mut step.recent);
+    let mut now = build_figures(1_000_100);
+    change(&mut now);
+    step.judge_figures(&now)
+}
+
+#[test]
+fn a_long_healthy_time_hides_no_fault_that_comes_after_it() {
+    type Act = fn(&mut RecentCounts);
+    type Change = fn(&mut Figures);
+    let (good, unclear) = (MeasurementResult::Success, MeasurementResult::Inconclusive);
+    let fault = MeasurementResult::Failure;
+    // The time of the step begins anew, as at the end of a pause.
+    let anew: Act = RecentCounts::begin_anew;
+    // The step lasts; so does a pause.
+    let lasts: Act = |recent| {
+        recent.move_shares();
+        recent.move_shares();
+    };
+    let rests: Act = |recent| {
+        for _ in 0..2 {
+            recent.move_shares();
+            recent.move_samples();
+        }
+    };
+    let cases: [(Change, [MeasurementResult; 3]); 7] = [
+        (|_| {}, [good; 3]),
+        (
+            |one| one.server.server_errors = 50,
+            [fault(Tripwire::Errors); 3],
+        ),
+        (
+            // As many as at the other servers.
+            |one| {
+                one.server.server_errors = 50;
+                one.others[0].server_errors = 450;
+            },
+            [unclear; 3],
+        ),
+        (|one| one.unable = Some(50), [fault(Tripwire::Unjudged); 3]),
+        (|one| one.hindered = Some(50), [unclear; 3]),
+        // What is judged by then is none of this time, unless that is the step's own.
+        (|one| one.judged = Some(1_000_029), [unclear, good, unclear]),
+        // Of one part after the other chance would have many tries.
+        (
+            |one| one.denied = Some(100_060),
+            [fault(Tripwire::Denials), good, good],
+        ),
+    ];
+    for (number, (change, expected)) in cases.into_iter().enumerate() {
+        for (then, expected) in [anew, lasts, rests].into_iter().zip(expected) {
+            let found = judge_after_long(then, change);
+            assert_eq!(found.result, expected, "{number}: {}", found.reason);
+        }
+    }
+}
+
+#[test]
+fn another_process_of_haproxy_counts_from_nothing_however_much_it_has_counted() {
+    let limits = build_bounds();
+    let process = |pid: u64| -> Option<HaproxyProcess> {
+        let read = serde_json::json!({"pid": pid, "started": 1});
+        Some(serde_json::from_value(read).unwrap())
+    };
+    let mut before = build_figures(100);
+    before.haproxy = process(1);
+    before.server.server_errors = 50;
+    before.others[0].server_errors = 400;
+    // It has more requests than the one before by the next check.
+    let mut now = build_figures(300);
+    now.haproxy = process(2);
+    now.server.server_errors = 50;
+    let judge = |now: &Figures| {
+        let mut step = build_watch(&limits);
+        begin_with(&mut step, &before);
+        step.last_sessions = before.server.sessions;
+        step.judge_figures(now).result
+    };
+    assert_eq!(judge(&now), MeasurementResult::Failure(Tripwire::Errors));
+    now.haproxy = process(1);
+    assert_eq!(judge(&now), MeasurementResult::Success);
+    // One that does not say which it is.
+    now.haproxy = None;
+    assert_eq!(judge(&now), MeasurementResult::Success);
+    // What it has had by then is not idleness.
+    now.haproxy = process(2);
+    now.server = build_figures(100).server;
+    let mut step = build_watch(&limits);
+    begin_with(&mut step, &before);
+    step.last_sessions = before.server.sessions;
+    let _first = step.judge_figures(&now);
+    assert_eq!(step.idle, 0);
+}
+
+#[test]
+fn a_check_without_requests_says_that_there_were_none() {
+    let limits = build_bounds();
+    let mut silent = build_figures(100);
+    silent.p95_ms = None;
+    let found = build_watch(&limits).judge_figures(&silent);
+    assert_eq!(found.result, MeasurementResult::Inconclusive);
+    assert!(
+        found.reason.contains("--latency-window"),
+        "{}",
+        found.reason
+    );
+    silent.judged = None;
+    let found = build_watch(&limits).judge_figures(&silent);
+    assert!(found.reason.contains("no figures"), "{}", found.reason);
 }

@@ -103,6 +103,16 @@ impl From<Principal> for Admitted {
     }
 }
 
+/// The secret that the `Authorization` header has, without blanks around it; `None`: there is no such header, several, or one of another form.
+pub(crate) fn read_bearer_secret(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (first, second) = (given.next(), given.next());
+    let text = first.filter(|_| second.is_none())?.to_str().ok()?;
+    let (scheme, secret) = text.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer") && secret.len() <= MAX_TOKEN_BYTES;
+    is_bearer.then(|| secret.trim())
+}
+
 fn hash_start(hash: &Digest) -> u64 {
     let mut start = [0; 8];
     start.copy_from_slice(&hash.as_bytes()[..8]);
@@ -215,14 +225,8 @@ impl Auth {
 
     /// The token in force in the `Authorization` header.
     fn find_token(&self, headers: &HeaderMap) -> Option<Arc<KnownToken>> {
-        let mut given = headers.get_all(header::AUTHORIZATION).iter();
-        let (first, second) = (given.next(), given.next());
-        let text = first.filter(|_| second.is_none())?.to_str().ok()?;
-        let (scheme, secret) = text.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") || secret.len() > MAX_TOKEN_BYTES {
-            return None;
-        }
-        self.find_in_force(&Digest::hash_bytes(secret.trim().as_bytes()))
+        let secret = read_bearer_secret(headers)?;
+        self.find_in_force(&Digest::hash_bytes(secret.as_bytes()))
     }
 
     /// The token in force to which the ticket in the query was issued, of a call that takes one. It is used up.

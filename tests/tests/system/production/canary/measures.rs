@@ -1,11 +1,15 @@
-//! What a canary is compared with, and what it counts: the requests of the fronts alone, and every quarantine since it began.
+//! What a canary is compared with, and what it counts: the requests of the fronts alone, every quarantine since it began, and the decisions of the time
+//! that its step takes now.
 
+use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ark_tests::requests::quarantine_and_restore;
-use ark_tests::{Client, ark_program, copy_agent, guests_dir, trade, wait_until};
+use ark_tests::{Client, Host, ark_program, copy_agent, guests_dir, trade, wait_until};
 
-use super::stage::{CanaryFixture, wait_report};
+use super::stage::{CanaryFixture, EndLoad, wait_report};
 use super::tripwires::assert_goes_back;
 
 /// The violations of a load of which some is denied raise no alert.
@@ -124,4 +128,80 @@ fn a_quarantine_that_is_lifted_between_two_checks_counts_and_that_of_a_validatio
         let report = wait_report(canary);
         assert_eq!(report["promoted"], true, "{report:#}");
     });
+}
+
+/// How many decisions a front has judged, by its own count.
+fn judged_of(front: &Host) -> f64 {
+    let metrics = Client::of_telemetry(front).get_text("/metrics");
+    let lines = metrics.lines();
+    let judged = lines.filter(|line| line.starts_with("ark_front_judged_total{"));
+    let counts = judged.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    counts.sum()
+}
+
+#[test]
+fn what_was_judged_before_a_pause_is_no_sample_after_it() {
+    let stage = CanaryFixture::start("", "");
+    let front = stage.canary.as_ref().expect("a front");
+    let is_last = |words: &[&str]| {
+        let checks = stage.checks();
+        let last = checks.last();
+        last.is_some_and(|check| words.iter().all(|word| check.contains(word)))
+    };
+    let ask = |verb: &str| {
+        let (taken, errors) = stage.ask(verb);
+        assert!(taken, "{verb}: {errors}");
+    };
+    let share = || stage.run_verb("status")["host"]["share_pct"].clone();
+    // Nothing but an operator's word leads on within an hour.
+    let (canary, decided) = stage.under_load(|| {
+        let canary = stage.spawn_canary(&["--shares", "10,100", "--step", "3600"]);
+        wait_until("it is healthy", || is_last(&[" 10 % success "]));
+        ask("pause");
+        canary
+    });
+    wait_until("nothing waits to be judged again", || {
+        let shown = Client::of_telemetry(front).get("/verdicts").1;
+        shown["verdicts"]["waiting"] == 0
+    });
+    let judged = judged_of(front);
+    assert!(judged >= 8.0, "{judged} decisions");
+    wait_until("Prometheus has all that was judged", || {
+        (stage.judged_by_canary() - judged).abs() < 0.5
+    });
+    // The first of these may have been under way.
+    let before = stage.count_paused_checks();
+    wait_until("a check has counted it", || {
+        stage.count_paused_checks() > before + 1
+    });
+    // Requests without a decision: the front is neither silent nor slow, and judges nothing.
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = Client::at(&stage.haproxy.address);
+            while !ends.load(Ordering::Relaxed) {
+                assert_eq!(client.get("/v1/account").0, 200);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let ending = EndLoad(&ends);
+        ask("resume");
+        ask("promote");
+        let lacks = [" 10 % inconclusive ", "0 decisions judged, 8 are needed"];
+        wait_until("it has no samples", || is_last(&lacks));
+        let before = stage.checks().len();
+        wait_until("it is checked on", || stage.checks().len() > before + 1);
+        assert!(is_last(&lacks), "{:#?}", stage.checks());
+        assert_eq!(share(), 10);
+        drop(ending);
+    });
+    let (report, more) = stage.under_load(|| {
+        wait_until("it has the next share", || share() == 100);
+        ask("promote");
+        wait_report(canary)
+    });
+    assert_eq!(report["promoted"], true, "{report:#}");
+    stage.assert_weights(0, 256);
+    let decided: BTreeSet<String> = decided.union(&more).cloned().collect();
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
 }

@@ -255,9 +255,18 @@ impl CanaryFixture {
 
     /// How many decisions the stable front has judged, by Prometheus.
     pub(crate) fn judged_by_stable(&self) -> f64 {
-        let url = "/api/v1/query?query=sum(ark_front_judged_total%7Bjob%3D%22ark-front%22%7D)";
+        self.judged_by("ark-front")
+    }
+
+    /// Likewise, the front of the new version.
+    pub(crate) fn judged_by_canary(&self) -> f64 {
+        self.judged_by("ark-front-canary")
+    }
+
+    fn judged_by(&self, job: &str) -> f64 {
+        let series = format!("ark_front_judged_total%7Bjob%3D%22{job}%22%7D");
         let address = self.prometheus.url.trim_start_matches("http://");
-        let (_, answer) = Client::at(address).get(url);
+        let (_, answer) = Client::at(address).get(&format!("/api/v1/query?query=sum({series})"));
         let value = answer["data"]["result"][0]["value"][1].as_str();
         value.and_then(|text| text.parse().ok()).unwrap_or(0.0)
     }

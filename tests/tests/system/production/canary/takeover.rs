@@ -1,6 +1,7 @@
 //! A good version gets everything.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -279,8 +280,11 @@ fn an_order_that_comes_in_the_replay_is_obeyed_before_the_host_is_stopped() {
     let ((), decided) = stage.under_load(|| {
         let canary = stage.spawn_canary(&options);
         wait_until("the replay has begun", || begun.exists());
-        let (taken, errors) = stage.ask("abort");
-        assert!(taken, "{errors}");
+        // What does not end the replay is taken beside it, and keeps no other order waiting.
+        for order in ["promote", "resume", "abort"] {
+            let (taken, errors) = stage.ask(order);
+            assert!(taken, "{order}: {errors}");
+        }
         let report = wait_report(canary);
         assert_eq!(report["promoted"], false, "{report:#}");
         assert_eq!(report["tripwire"], "aborted", "{report:#}");
@@ -304,9 +308,151 @@ fn an_order_that_comes_in_the_replay_is_obeyed_before_the_host_is_stopped() {
         assert!(taken, "{errors}");
         let report = wait_report(canary);
         assert_eq!(report["promoted"], true, "{report:#}");
+        // That of the take-over which was given up is removed.
+        let id = report["id"].as_str().expect("an id");
+        let taken = report["take_over"]["snapshot"].as_str().expect("a path");
+        let snapshots = std::fs::read_dir(stage.dir.path().join("snapshots"));
+        let paths = snapshots.expect("snapshots").flatten();
+        let own: Vec<_> = paths
+            .map(|entry| entry.path().display().to_string())
+            .filter(|path| path.contains(id))
+            .collect();
+        assert_eq!(own, [taken]);
     });
     stage.assert_weights(0, 256);
     assert_eq!(stage.serving(), "new");
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
+    stage.assert_chain();
+}
+
+/// Holds a script of a stage up, once, where a line begins with `before` and `condition` is so: while the file `….held` is there.
+fn hold_once(stage: &CanaryFixture, file: &str, before: &str, condition: &str) -> Hold {
+    let at = |name: &str| stage.dir.path().join(format!("{file}.{name}"));
+    let (closed, held) = (at("closed"), at("held"));
+    let path = stage.dir.path().join(file);
+    let text = std::fs::read_to_string(&path).expect("a script");
+    let hold = format!(
+        "if {condition}mv {closed} {held} 2>/dev/null; then while [ -e {held} ]; do sleep 0.1; done; fi\n{before}",
+        closed = closed.display(),
+        held = held.display()
+    );
+    let changed = text.replacen(before, &hold, 1);
+    assert_ne!(changed, text);
+    std::fs::write(&path, changed).expect("a script");
+    Hold { closed, held }
+}
+
+/// A script that can be held up.
+struct Hold {
+    closed: PathBuf,
+    held: PathBuf,
+}
+
+impl Hold {
+    /// Holds the script up that comes here next.
+    fn close(&self) {
+        std::fs::write(&self.closed, "").expect("a file");
+    }
+
+    fn wait_held(&self) {
+        wait_until("a script is held up", || self.held.exists());
+    }
+
+    /// Lets it go.
+    fn open(&self) {
+        std::fs::remove_file(&self.held).expect("it is held up");
+    }
+}
+
+#[test]
+fn a_front_that_breaks_while_its_decisions_are_replayed_is_not_promoted() {
+    let mut stage = CanaryFixture::start("", "");
+    let texts = stage.take_over_options();
+    let mut options: Vec<&str> = texts.iter().map(String::as_str).collect();
+    options.extend(["--shares", "100"]);
+    let replay = hold_once(&stage, "new-ark", "exec ", "[ \"$1\" = audit ] && ");
+    // The command is killed in the replay, and the front judges otherwise meanwhile: the next run measures it before anything else.
+    let front = stage.canary.as_ref().expect("a front");
+    let different = || {
+        let shown = Client::of_telemetry(front).get("/verdicts").1;
+        shown["verdicts"]["different"].as_u64().expect("a count")
+    };
+    let ((), decided) = stage.under_load(|| {
+        replay.close();
+        let mut canary = stage.spawn_canary(&options);
+        replay.wait_held();
+        canary.kill().expect("SIGKILL");
+        canary.wait().expect("its end");
+        // What it had begun ends by itself.
+        replay.open();
+        stage.set_fault("denies");
+        wait_until("a decision is judged otherwise", || different() > 0);
+        stage.set_fault("");
+        stage.wait_counted();
+        let report = wait_report(stage.spawn_resume());
+        assert_eq!(report["promoted"], false, "{report:#}");
+        assert_eq!(report["tripwire"], "verdicts", "{report:#}");
+        stage.assert_weights(100, 0);
+        assert_eq!(stage.serving(), "stable");
+    });
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
+    // It is checked beside the replay, in which it dies: then nobody but the stable front answers.
+    let front = stage.canary.take().expect("a front");
+    let ((), _) = stage.under_failing_load(|| {
+        replay.close();
+        let canary = stage.spawn_canary(&options);
+        replay.wait_held();
+        let before = stage.checks().len();
+        wait_until("it is checked in the replay", || {
+            stage.checks().len() > before + 1
+        });
+        front.send_kill();
+        let report = wait_report(canary);
+        assert_eq!(report["promoted"], false, "{report:#}");
+        assert_eq!(report["tripwire"], "down", "{report:#}");
+        stage.assert_weights(100, 0);
+        assert_eq!(stage.serving(), "stable");
+        // The replay was ended: nobody has let it go.
+        replay.open();
+    });
+    let (status, ready) = Client::at(&stage.owner).get("/readyz");
+    assert_eq!(status, 200, "{ready}");
+    stage.assert_chain();
+}
+
+#[test]
+fn an_order_that_comes_when_the_host_is_stopped_is_told_how_the_canary_ended() {
+    let stage = CanaryFixture::start("", "");
+    let texts = stage.take_over_options();
+    let mut options: Vec<&str> = texts.iter().map(String::as_str).collect();
+    options.extend(["--shares", "100"]);
+    let start = hold_once(&stage, "start-new.sh", "if [ -e ", "");
+    let request = stage.dir.path().join("canary.journal.request");
+    let ((), decided) = stage.under_load(|| {
+        start.close();
+        let canary = stage.spawn_canary(&options);
+        start.wait_held();
+        let tried = stage.command("abort", &["--dry-run"]).output();
+        let tried = String::from_utf8_lossy(&tried.expect("ark starts").stdout).into_owned();
+        assert!(
+            tried.contains("not-taken: ") && tried.contains("`ark rollback`"),
+            "{tried}"
+        );
+        let (taken, errors) = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| stage.ask("abort"));
+            wait_until("the order waits", || request.exists());
+            start.open();
+            asked.join().expect("no panic")
+        });
+        let report = wait_report(canary);
+        assert_eq!(report["promoted"], true, "{report:#}");
+        assert!(
+            !taken && errors.contains("`abort` was not taken") && errors.contains("was promoted"),
+            "{errors}"
+        );
+    });
+    assert!(!request.exists());
+    stage.assert_weights(0, 256);
     assert_eq!(stage.recorded(), decided, "each once, and none lost");
     stage.assert_chain();
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Instant;
 
+use ark_tests::haproxy::Haproxy;
 use ark_tests::policies::moody_component;
 use ark_tests::{Client, ark_program, copy_agent, hostile_guests_dir, sha256, wait_until};
 use serde_json::{Value, json};
@@ -180,6 +181,61 @@ fn a_canary_with_other_weights_is_no_success_and_one_without_a_way_back_keeps_it
         }
         stage.assert_weights(100, 0);
     }
+}
+
+#[test]
+fn a_share_beside_backup_servers_alone_is_not_given_and_is_no_success() {
+    let mut stage = CanaryFixture::start("", "");
+    let stable = stage.stable.address.clone();
+    let canary = stage.canary.as_ref().expect("a front").address.clone();
+    let spare = format!("{stable} backup");
+    let servers = [
+        ("stable", stable.as_str(), 100),
+        ("spare", spare.as_str(), 100),
+        ("canary", canary.as_str(), 0),
+    ];
+    stage.haproxy = Haproxy::start(&servers, "inter 200ms fall 2 rise 1", "10m");
+    let put = |state: &str| {
+        let answer = stage
+            .haproxy
+            .ask(&format!("set server ark/stable state {state}"));
+        assert_eq!(answer.trim(), "", "{answer}");
+    };
+    let is_last = |words: &[&str]| {
+        let checks = stage.checks();
+        let last = checks.last();
+        last.is_some_and(|check| words.iter().all(|word| check.contains(word)))
+    };
+    put("maint");
+    let socket = stage.haproxy.socket.display().to_string();
+    let errors = refuse_start(&stage, &["--haproxy", &socket]);
+    for part in ["`backup`", "--shares 100"] {
+        assert!(errors.contains(part), "{errors}");
+    }
+    stage.assert_weights(100, 0);
+    put("ready");
+    wait_until("it is up again", || {
+        let table = stage.haproxy.ask("show stat ark 4 -1");
+        table
+            .lines()
+            .any(|line| line.starts_with("ark,stable,") && line.contains(",UP,"))
+    });
+    let ((), decided) = stage.under_load(|| {
+        let canary = stage.spawn_canary(&LONG);
+        wait_until("it is healthy", || is_last(&[" 10 % success "]));
+        put("maint");
+        wait_until("it has all requests", || {
+            is_last(&[" 10 % inconclusive ", "gets all requests", "`backup`"])
+        });
+        put("ready");
+        wait_until("it is healthy again", || is_last(&[" 10 % success "]));
+        let (taken, errors) = stage.ask("abort");
+        assert!(taken, "{errors}");
+        let report = wait_report(canary);
+        assert_eq!(report["tripwire"], "aborted", "{report:#}");
+    });
+    stage.assert_weights(100, 0);
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
 }
 
 /// Starts a canary that must be refused. Returns the error.

@@ -196,6 +196,7 @@ fn an_order_to_abort_ends_the_canary_also_where_neither_journal_nor_order_has_ro
         wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
         // The entry of the share is there, and nothing is added until an order comes.
         wait_until("its share is noted", || host()["share_pct"] == 10);
+        let weights = ["stable", "canary"].map(|server| stage.haproxy.weight(server));
         if !run_has_room {
             limit(canary.id(), size_of(&path));
         }
@@ -208,6 +209,18 @@ fn an_order_to_abort_ends_the_canary_also_where_neither_journal_nor_order_has_ro
                 "{case}: {errors}"
             );
             assert_eq!(host()["paused"], false, "{case}");
+        } else {
+            // The run, whose journal takes no entry of it, refuses it, and goes on as it was.
+            for verb in ["pause", "promote", "resume"] {
+                let (succeeded, _, errors) = order(&stage, verb, None);
+                // To go on with what is not paused needs no entry.
+                assert_eq!(succeeded, verb == "resume", "{case}: {errors}");
+                let refused = format!("`{verb}` was not taken, and the canary goes on");
+                assert!(succeeded || errors.contains(&refused), "{case}: {errors}");
+            }
+            assert_eq!(host()["paused"], false, "{case}");
+            let given = ["stable", "canary"].map(|server| stage.haproxy.weight(server));
+            assert_eq!(given, weights, "{case}");
         }
         let room = (!sender_has_room).then_some(0);
         let (succeeded, taken, errors) = order(&stage, "abort", room);
@@ -242,6 +255,37 @@ fn an_order_to_abort_ends_the_canary_also_where_neither_journal_nor_order_has_ro
         .collect();
     assert!(left.is_empty(), "{left:?}");
     assert!(is_ready(&stage.owner) && stage.serving() == "stable");
+}
+
+#[test]
+fn a_version_that_goes_back_without_an_entry_of_it_gets_no_further_share() {
+    let stage = start_stage("");
+    let path = journal(&stage, "canary");
+    stage.under_load(|| {
+        let command = stage.start_command(&["--step", "3600"]);
+        let canary = limited(&command, None).spawn().expect("ark starts");
+        wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+        wait_until("its share is noted", || {
+            stage.run_verb("status")["host"]["share_pct"] == 10
+        });
+        limit(canary.id(), size_of(&path));
+        stage.set_fault("denies");
+        let (succeeded, report, told) = end_of(canary);
+        assert!(!succeeded, "{report}");
+        let report: Value = serde_json::from_str(&report).expect("a report");
+        assert_eq!(report["tripwire"], "verdicts", "{report:#}: {told}");
+        let unnoted = report["unnoted"].as_str().expect("why");
+        assert!(unnoted.contains("is not in the journal"), "{unnoted}");
+        stage.assert_weights(100, 0);
+    });
+    assert_eq!(size_of(&path), 0);
+    assert_eq!(stage.steps()[0]["step"], "went-back");
+    let (succeeded, _, errors) = order(&stage, "resume", None);
+    assert!(
+        !succeeded && errors.contains("no canary is under way"),
+        "{errors}"
+    );
+    stage.assert_weights(100, 0);
 }
 
 #[test]

@@ -277,17 +277,32 @@ fn ask_account(address: &str, token: Option<&str>) -> (u16, Value) {
 
 #[test]
 fn callers_whom_the_owner_has_not_admitted_leave_places_for_the_others() {
-    let dir = TestDir::new("");
+    let dir = TestDir::new("[api.cors]\norigins = [\"https://desk.example\"]\n");
     let token = make_token(&dir.data(), "ada", "admin", &[]);
+    // As the owner reads it, too.
+    let blanks = format!("  {token}");
     let listen = format!("127.0.0.1:{}", free_port());
     let owner = wait_for("the owner starts", || start_owner(&dir, &listen));
     let args = ["--hold-for", "600000", "--hold-limit", "8"];
     let front = front_before(&owner, &empty_config(&dir), &args);
-    let (address, ada) = (front.address.as_str(), token.as_str());
+    let (address, ada, blanks) = (front.address.as_str(), token.as_str(), blanks.as_str());
     // What the owner answers tells the front whom it admits.
     assert_eq!(ask_account(address, Some(ada)).0, 200);
     assert_eq!(ask_account(address, None).0, 401);
     assert_eq!(Client::at(address).get("/openapi.json").0, 200);
+    assert_eq!(ask_account(&owner.address, Some(blanks)).0, 200);
+    // A page's question whether it may call is answered without a token.
+    for more in [None, Some(("Authorization", "Bearer ark_somebody"))] {
+        let mut headers = vec![
+            ("Origin", "https://desk.example"),
+            ("Access-Control-Request-Method", "POST"),
+        ];
+        headers.extend(more);
+        let answer = Client::at(address).request("OPTIONS", "/v1/actions", &headers, b"");
+        let (status, headers, _) = answer.expect("an answer");
+        let allowed = header(&headers, "access-control-allow-origin");
+        assert_eq!((status, allowed), (200, Some("https://desk.example")));
+    }
     owner.send_kill();
     drop(owner);
     let away = json!("urn:ark:problem:owner-away");
@@ -306,7 +321,8 @@ fn callers_whom_the_owner_has_not_admitted_leave_places_for_the_others() {
             assert!(has_words(&answer, "has not admitted"), "{answer}");
         }
         let callers: Vec<_> = (0..6)
-            .map(|_| scope.spawn(move || ask_account(address, Some(ada)).0))
+            .map(|number| if number % 2 == 0 { ada } else { blanks })
+            .map(|token| scope.spawn(move || ask_account(address, Some(token)).0))
             .collect();
         wait_parked(8.0);
         let (status, answer) = ask_account(address, Some(ada));
