@@ -16,7 +16,7 @@ use crate::canary::orders::OrderInbox;
 use crate::canary::plan::TakeOverPlan;
 use crate::canary::report::TakeOver;
 use crate::exchange::ExchangeError;
-use crate::exchange::data::database::{kept_path, make_snapshot};
+use crate::exchange::data::database::{kept_path, make_snapshot, refuse_foreign_schema};
 use crate::exchange::data::replay::replay_in_rounds;
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::hosts::control::HostAction;
@@ -53,6 +53,7 @@ impl HostCanary<'_> {
             return Ok(None);
         }
         if !is_running {
+            refuse_foreign_schema(&plan.data_dir)?;
             // From here on no host may be there: no entry may lack room.
             self.journal.reserve_room(EXCHANGE_ROOM)?;
             self.note_serving(plan, &wanted)?;
