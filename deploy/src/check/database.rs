@@ -3,7 +3,7 @@
 use ark_model::ids::Millis;
 use ark_model::printable::format_count;
 use ark_store::{
-    ChainReport, OpenError, ReadOnlyStore, check_directory, has_lock_record, remedy_of_schema,
+    ChainReport, OpenError, ReadOnlyStore, check_directory, describe_schema_remedy, has_lock_record,
 };
 
 use super::Scope;
@@ -95,7 +95,7 @@ fn refuse_database(error: &OpenError, lines: &mut CheckLines) {
         } => {
             return lines.add_error(
                 format!("{} has another schema than this program makes: {findings}; no start takes it, and no snapshot of it restores as it is", path.display()),
-                remedy_of_schema(path, removals),
+                describe_schema_remedy(path, removals),
             );
         }
         OpenError::Newer { .. } => "install the newer version of ark that wrote it",

@@ -67,7 +67,7 @@ pub enum OpenError {
         finding: String,
     },
     /// The database has a trigger or a constraint that this program does not make, or lacks one.
-    #[error("{path} has another schema than this program makes: {findings}; somebody has changed it: {}", remedy_of_schema(path, removals), path = path.display())]
+    #[error("{path} has another schema than this program makes: {findings}; somebody has changed it: {}", describe_schema_remedy(path, removals), path = path.display())]
     ForeignSchema {
         /// The database.
         path: PathBuf,
@@ -315,7 +315,7 @@ impl From<SubmitError> for CommitError {
 
 /// What to do about a database whose schema somebody has changed. What was added can be taken out without the loss of a row.
 #[must_use]
-pub fn remedy_of_schema(database: &Path, removals: &[String]) -> String {
+pub fn describe_schema_remedy(database: &Path, removals: &[String]) -> String {
     let dir = data_dir(database).display();
     let restore = format!("`ark state restore SNAPSHOT --replace --data-dir {dir}`");
     let evidence = "with the host stopped, keep a copy of the directory as evidence and find out who wrote to the file";

@@ -43,7 +43,7 @@ pub use directory::{
 };
 pub use error::{
     CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
-    TokenRefusal, remedy_of_schema,
+    TokenRefusal, describe_schema_remedy,
 };
 pub use idempotency::IdempotencyRecord;
 pub use offline::{

@@ -83,7 +83,7 @@ pub enum MaintenanceError {
         problem: SnapshotProblem,
     },
     /// The database in a snapshot was copied from one whose schema somebody had changed.
-    #[error("the snapshot {path} has another schema than this program makes: {findings}; {}", remedy_of_snapshot(path, *can_drop), path = path.display())]
+    #[error("the snapshot {path} has another schema than this program makes: {findings}; {}", describe_snapshot_remedy(path, *can_drop), path = path.display())]
     ForeignSnapshot {
         /// The snapshot.
         path: PathBuf,
@@ -170,7 +170,7 @@ impl From<rusqlite::Error> for MaintenanceError {
 }
 
 /// What to do about a snapshot whose schema somebody has changed. Its files stay as they are: they have checksums.
-fn remedy_of_snapshot(path: &Path, can_drop: bool) -> String {
+fn describe_snapshot_remedy(path: &Path, can_drop: bool) -> String {
     let other = "find out who wrote to the database, and use a snapshot of before";
     if !can_drop {
         return other.to_owned();

@@ -181,7 +181,7 @@ fn restore(
     copy_file(&snapshot.join(ANCHORS_FILE), &dir.join(ANCHORS_FILE))?;
     copy_file(&database_path(snapshot), &database)?;
     if !dropped.is_empty() {
-        take_out(&database, &dropped)?;
+        drop_added_objects(&database, &dropped)?;
     }
     sync_directory(dir)?;
     let mut store = OfflineStore::open_locked(dir, lock, how.schema, secret_key)?;
@@ -220,7 +220,7 @@ fn restore(
 }
 
 /// Takes out of a database what was added to its schema, before anything else is done to it: a trigger acts on each write.
-fn take_out(database: &Path, removals: &[String]) -> Result<(), MaintenanceError> {
+fn drop_added_objects(database: &Path, removals: &[String]) -> Result<(), MaintenanceError> {
     let connection = Connection::open(database)?;
     // A table that is dropped has its rows deleted first, of which a foreign key would make more.
     connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;")?;

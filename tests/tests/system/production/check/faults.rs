@@ -503,7 +503,7 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         assert_eq!(mode, "delete");
     }),
     ("a trigger that drops halts", "database", true, |_, site| {
-        site.is_told = |found| found.contains("the trigger evil on halts was not made by this program") && found.contains("DROP TRIGGER \"evil\"");
+        site.is_told = |found| found.contains("the trigger evil on halts was not made by this program");
         site.database().execute_batch("CREATE TRIGGER evil AFTER INSERT ON halts BEGIN DELETE FROM halts; END").expect("a trigger");
     }),
     ("a table of another program", "database", false, |_, site| site.database().execute_batch("CREATE TABLE foreigner (n)").expect("a table")),
