@@ -40,6 +40,9 @@ pub(crate) enum RecordFault {
         /// What is wrong with it.
         problem: String,
     },
+    /// The schema, or what decides who may act, is not what the host has made and recorded.
+    #[error("{}; `ark state check` lists it: treat it as an intrusion", .0.join("; "))]
+    Differences(Vec<String>),
     /// A decision has another result now.
     #[error("{different} of {decisions} decisions have another result now, e.g. {example}")]
     Different {
@@ -64,17 +67,21 @@ pub(crate) fn verify_audit_log(data_dir: &Path) -> Result<u64, RecordFault> {
     }
 }
 
-/// Checks every revision of every agent's state, and the values against them. Returns how many there are. Secrets are compared as they are kept,
-/// without their key.
+/// Checks every revision of every agent's state, and the values against them; the schema, and tokens, halt and quarantines against the audit log. Returns
+/// how many revisions there are. Secrets are compared as they are kept, without their key.
 pub(crate) fn verify_state_history(data_dir: &Path) -> Result<u64, RecordFault> {
     let report = ReadOnlyStore::open(data_dir)?.check_state(None)?;
-    match report.fault {
-        None => Ok(report.revisions),
-        Some(fault) => Err(RecordFault::Revision {
+    if let Some(fault) = report.fault {
+        return Err(RecordFault::Revision {
             seq: fault.seq,
             problem: fault.problem,
-        }),
+        });
     }
+    if report.is_sound() {
+        return Ok(report.revisions);
+    }
+    let found = [report.schema, report.tokens, report.orders];
+    Err(RecordFault::Differences(found.concat()))
 }
 
 /// Decisions of a record that all came out as they must.

@@ -1,5 +1,6 @@
 //! Finds the latest snapshot in a directory of snapshots.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use ark_store::SnapshotManifest;
@@ -10,22 +11,19 @@ pub(crate) fn read_manifest(snapshot: &Path) -> Option<SnapshotManifest> {
     serde_json::from_slice(&text).ok()
 }
 
-/// The snapshot that was made last, of those that are accepted: by path and manifest.
+/// The snapshot that was made last, of those that are accepted: by path and manifest. They are asked about from the last one on, until one is accepted.
 pub(crate) fn find_latest(
     dir: &Path,
     mut accepts: impl FnMut(&Path, &SnapshotManifest) -> bool,
 ) -> std::io::Result<Option<(PathBuf, SnapshotManifest)>> {
-    let mut latest: Option<(PathBuf, SnapshotManifest)> = None;
+    let mut found: Vec<(PathBuf, SnapshotManifest)> = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        let Some(manifest) = read_manifest(&path) else {
-            continue;
-        };
-        let is_later =
-            |(_, last): &(PathBuf, SnapshotManifest)| last.made_at_ms < manifest.made_at_ms;
-        if latest.as_ref().is_none_or(is_later) && accepts(&path, &manifest) {
-            latest = Some((path, manifest));
+        if let Some(manifest) = read_manifest(&path) {
+            found.push((path, manifest));
         }
     }
-    Ok(latest)
+    found.sort_by_key(|(_, manifest)| Reverse(manifest.made_at_ms));
+    let mut found = found.into_iter();
+    Ok(found.find(|(path, manifest)| accepts(path, manifest)))
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
 
+use crate::exchange::data::database::refuse_foreign_schema;
 use crate::exchange::hosts::identity::check_same_host;
 use crate::exchange::hosts::serving::find_build;
 use crate::exchange::preflight::Preflight;
@@ -95,10 +96,11 @@ fn check_ready(client: &HostClient) -> Result<(), CanaryError> {
     )))
 }
 
-/// The data that are to be taken over are those of the host.
+/// The data that are to be taken over are those of the host, and a version would start on them.
 fn check_taken_data(client: &HostClient, plan: &CanaryPlan) -> Result<(), CanaryError> {
     if let Some(take_over) = &plan.take_over {
         check_same_host(client, &take_over.data_dir)?;
+        refuse_foreign_schema(&take_over.data_dir)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The stable host on the way back of a canary: whether it is to be brought back, what that would lose, and how it is started again.
 //!
-//! Invariants: a way back that would lose decisions is refused; the stable host is started on the database that it left. Each step can be repeated after a kill.
+//! Invariants: a way back that would lose decisions, or after which no host would start, is refused; the stable host is started on the database that it left. Each step can be repeated after a kill.
 //!
 //! Must not know: weights, entries of the journal, how the take-over was made.
 
@@ -8,10 +8,12 @@ use std::fs::File;
 use std::sync::atomic::AtomicBool;
 
 use ark_client::HostClient;
-use ark_store::give_made;
+use ark_store::{HostProcess, find_host_process, give_made};
 
 use crate::exchange::ExchangeError;
-use crate::exchange::data::database::{WayBack, decide_way_back, kept_path, restore_over};
+use crate::exchange::data::database::{
+    WayBack, decide_way_back, kept_path, refuse_foreign_schema, restore_over,
+};
 use crate::exchange::data::token::TokenFile;
 use crate::exchange::hosts::serving::{
     HostWatch, Serving, WantedProgram, find_lost_log, has_gone, wait_ready,
@@ -45,9 +47,14 @@ pub(super) fn find_host_to_bring_back(
     }
 }
 
-/// Refuses a way back that would lose decisions. Changes nothing.
+/// Refuses a way back that would lose decisions, and one that would stop a host where the stable version would not start either. Changes nothing.
 pub(super) fn check_way_back(plan: &TakeOverPlan, id: &str) -> Result<(), ExchangeError> {
-    decide_way_back(&plan.data_dir, &kept_path(&plan.snapshots, id)).map(drop)
+    let way = decide_way_back(&plan.data_dir, &kept_path(&plan.snapshots, id))?;
+    let has_host = find_host_process(&plan.data_dir) != HostProcess::None;
+    if way == WayBack::GoOn && has_host {
+        refuse_foreign_schema(&plan.data_dir)?;
+    }
+    Ok(())
 }
 
 /// Stops whatever runs. Returns the refusal where that has decided until it ended what would be lost on the way back: then the new version is started

@@ -23,8 +23,8 @@ const REMOTE: [(u64, &str); 5] = [
     (0x517b, "SMB"),
     (0x0102_1997, "9p"),
 ];
-/// With what the names begin that are left of a disaster: by a restore, by a host whose files were removed below it.
-const LEFTOVERS: [&str; 2] = ["before-restore-", "rescued-"];
+/// With what the names begin that are left of a disaster: by a new beginning, by a restore, by a host whose files were removed below it.
+const LEFTOVERS: [&str; 3] = ["before-anew-", "before-restore-", "rescued-"];
 /// How many writes are measured.
 const SYNCS: usize = 9;
 /// The bytes of each: a page of the database.

@@ -2,7 +2,9 @@
 
 use ark_model::ids::Millis;
 use ark_model::printable::format_count;
-use ark_store::{ChainReport, OpenError, ReadOnlyStore, check_directory, has_lock_record};
+use ark_store::{
+    ChainReport, OpenError, ReadOnlyStore, check_directory, describe_schema_remedy, has_lock_record,
+};
 
 use super::Scope;
 use super::inputs::CheckInputs;
@@ -64,7 +66,7 @@ fn check_schema_notes(inputs: &CheckInputs, lines: &mut CheckLines) {
             for note in notes {
                 lines.add_warning(
                     note,
-                    "find out who wrote to the file; a snapshot that is restored has the schema of its moment",
+                    "find out who wrote to the file; it changes no row, so hosts start and snapshots restore all the same",
                 );
             }
         }
@@ -84,6 +86,16 @@ fn refuse_database(error: &OpenError, lines: &mut CheckLines) {
             return lines.add_error(
                 format!("{path} cannot be read, so the database beside it cannot be compared with it: {cause}"),
                 format!("keep a copy as evidence, and put back {path} alone, from a backup or the last snapshot; where there is none, move it away if `ark audit verify` finds no other fault. Do not restore the database for it: that loses decisions"),
+            );
+        }
+        OpenError::ForeignSchema {
+            path,
+            findings,
+            removals,
+        } => {
+            return lines.add_error(
+                format!("{} has another schema than this program makes: {findings}; no start takes it, and no snapshot of it restores as it is", path.display()),
+                describe_schema_remedy(path, removals),
             );
         }
         OpenError::Newer { .. } => "install the newer version of ark that wrote it",
@@ -183,11 +195,14 @@ pub(super) fn check_state(inputs: &CheckInputs, lines: &mut CheckLines) {
     let Some(store) = open_for_check(inputs, lines) else {
         return;
     };
-    match store.check_state(inputs.usable_key()) {
+    let checked = store
+        .check_state_history(inputs.usable_key())
+        .map_err(|error| error.to_string());
+    match checked.and_then(|report| Ok((report, inputs.compare_access()?))) {
         // The audit log of an earlier schema can be checked, its state only after the migration.
-        Err(error) => lines.add_warning(error.to_string(), "see the line `database`"),
-        Ok(report) => {
-            for difference in &report.orders {
+        Err(error) => lines.add_warning(error, "see the line `database`"),
+        Ok((report, access)) => {
+            for difference in &access.orders {
                 lines.add_error(
                     format!("not as the audit log says: {difference}"),
                     "treat it as an intrusion: keep a copy as evidence, find out who wrote to the file, and restore a snapshot, or give the order again",

@@ -8,8 +8,8 @@ use ark_host::config::{Config, Layers};
 use ark_model::decision::PolicyIdentity;
 use ark_runtime::{Engine, EngineConfig, EngineError};
 use ark_store::{
-    HostProcess, OpenError, ReadOnlyStore, SecretKey, SecretKeyError, check_directory,
-    find_host_process, find_running_host,
+    AccessDifferences, HostProcess, OpenError, ReadOnlyStore, SecretKey, SecretKeyError,
+    check_directory, find_host_process, find_running_host,
 };
 
 use super::access::HostUser;
@@ -29,6 +29,8 @@ pub(super) struct CheckInputs {
     /// The process id of the host that runs on the data directory.
     pub(super) running_host: Option<String>,
     engine: OnceCell<Result<Engine, EngineError>>,
+    /// How tokens and orders differ from the audit log, once that was read.
+    access: OnceCell<Result<AccessDifferences, String>>,
     /// What the Graveyard is, once it was loaded.
     pub(super) graveyard: OnceCell<Arc<PolicyIdentity>>,
 }
@@ -44,6 +46,7 @@ impl CheckInputs {
             layers,
             secret_key: SecretKey::from_environment(),
             engine: OnceCell::new(),
+            access: OnceCell::new(),
             graveyard: OnceCell::new(),
         }
     }
@@ -74,6 +77,20 @@ impl CheckInputs {
         is_there
             .then(|| ReadOnlyStore::open(self.data_dir()))
             .transpose()
+    }
+
+    /// How tokens, halt and quarantines differ from what the audit log says. The log is read once, whichever checks ask.
+    ///
+    /// # Errors
+    /// The database cannot be opened or read, or has an earlier schema, in words.
+    pub(super) fn compare_access(&self) -> Result<&AccessDifferences, String> {
+        let compared = self.access.get_or_init(|| {
+            let store = self.open_database().map_err(|error| error.to_string())?;
+            let compare = |store: ReadOnlyStore| store.compare_access();
+            let compared = store.map_or_else(|| Ok(AccessDifferences::default()), compare);
+            compared.map_err(|error| error.to_string())
+        });
+        compared.as_ref().map_err(Clone::clone)
     }
 
     /// The engine that a start would make. A cache of compiled modules is used if there is one, and never made.

@@ -5,7 +5,7 @@ use std::path::Path;
 use ark_model::ids::Millis;
 use ark_model::principal::Role;
 use ark_model::printable::format_count;
-use ark_store::{ReadError, ReadOnlyStore, TokenRow};
+use ark_store::{ReadOnlyStore, TokenRow};
 
 use super::inputs::CheckInputs;
 use super::line::CheckLines;
@@ -94,19 +94,23 @@ fn count_secrets(inputs: &CheckInputs) -> Option<u64> {
     store.count_secrets().ok().filter(|count| *count > 0)
 }
 
-/// The tokens, and how they differ from what the audit log says.
-fn read_tokens(store: &ReadOnlyStore) -> Result<(Vec<TokenRow>, Vec<String>), ReadError> {
-    Ok((store.all_tokens()?, store.compare_access()?.tokens))
+/// The tokens, and how they differ from what the audit log says. The error is why that cannot be read.
+fn read_tokens<'a>(
+    inputs: &'a CheckInputs,
+    store: &ReadOnlyStore,
+) -> Result<(Vec<TokenRow>, &'a [String]), String> {
+    let tokens = store.all_tokens().map_err(|error| error.to_string())?;
+    Ok((tokens, &inputs.compare_access()?.tokens))
 }
 
 /// A host that others can reach has a token, and somebody can still administer it.
 pub(super) fn check_tokens(inputs: &CheckInputs, lines: &mut CheckLines) {
     let config = &inputs.config;
+    let no_difference: &[String] = &[];
     let tokens = match inputs.open_database() {
-        Ok(None) => Ok((Vec::new(), Vec::new())),
-        Ok(Some(store)) => {
-            read_tokens(&store).map_err(|error| format!("the tokens cannot be read: {error}"))
-        }
+        Ok(None) => Ok((Vec::new(), no_difference)),
+        Ok(Some(store)) => read_tokens(inputs, &store)
+            .map_err(|error| format!("the tokens cannot be read: {error}")),
         // That line has the reason.
         Err(_) => Err("the tokens cannot be read: the database cannot be opened".to_owned()),
     };

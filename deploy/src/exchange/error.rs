@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ark_client::ClientError;
-use ark_store::MaintenanceError;
+use ark_store::{MaintenanceError, OpenError};
 
 /// Why an exchange, or the way back from it, does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,9 @@ pub enum ExchangeError {
     /// An operator interrupts the run.
     #[error("interrupted while it waited for {0}")]
     Interrupted(String),
+    /// Somebody has changed the schema of the database.
+    #[error("no version starts on the database, so that no host is stopped for another one: {0}")]
+    ForeignSchema(OpenError),
     /// A snapshot cannot be made or restored.
     #[error(transparent)]
     Snapshot(#[from] MaintenanceError),

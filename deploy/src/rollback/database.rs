@@ -1,17 +1,19 @@
 //! What happens to the database: the stable version goes on with it, or a snapshot takes its place.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ark_client::HostClient;
 use ark_store::{
-    MaintenanceError, SnapshotManifest, check_restorable, is_restore_pending, read_schema,
+    MaintenanceError, SecretKey, SnapshotManifest, check_restorable, check_snapshot,
+    is_restore_pending, read_schema,
 };
 
 use crate::canary::read_state;
 use crate::exchange::ExchangeError;
-use crate::exchange::data::database::count_lost;
+use crate::exchange::data::database::{count_lost, refuse_foreign_schema};
 use crate::snapshots::{find_latest, read_manifest};
 
 use super::error::RollbackError;
@@ -80,15 +82,35 @@ pub(super) fn check_no_restore(
     })
 }
 
+/// The snapshots that a run has read to their end, and what is wrong with each: none is read twice, since that takes minutes of a large one.
+#[derive(Debug, Default)]
+pub(super) struct CheckedSnapshots {
+    problems: BTreeMap<PathBuf, Option<String>>,
+}
+
+impl CheckedSnapshots {
+    /// Checks a snapshot as its restore does before it changes anything. The error is what is wrong with it.
+    fn check(&mut self, snapshot: &Path) -> Result<(), String> {
+        let checked = self.problems.entry(snapshot.to_owned());
+        let problem = checked.or_insert_with(|| {
+            let key = SecretKey::from_environment().ok().flatten();
+            let problem = check_snapshot(snapshot, key.as_ref()).err();
+            problem.map(|error| error.to_string())
+        });
+        problem.clone().map_or(Ok(()), Err)
+    }
+}
+
 /// Decides what happens to the database, as it is now. `schema`: that of the stable version. `damage`: what is wrong with the database, if it
-/// cannot be copied.
+/// cannot be copied. A snapshot that is to take its place has passed its check.
 ///
 /// # Errors
-/// There is no database, or no snapshot that could take its place.
+/// There is no database, no version would start on it, or no snapshot could take its place.
 pub(super) fn decide_way(
     plan: &RollbackPlan,
     schema: u32,
     damage: Option<&str>,
+    checked: &mut CheckedSnapshots,
 ) -> Result<DatabaseChoice, RollbackError> {
     let found = match read_schema(&plan.data_dir) {
         Ok(found) => Ok(found),
@@ -104,11 +126,17 @@ pub(super) fn decide_way(
             format!("its schema is {found}, and the stable version opens {schema} at most")
         }
         (Ok(found), None) => {
+            refuse_foreign_schema(&plan.data_dir)?;
             let reason = format!("its schema is {found}, and the stable version opens {schema}");
             return Ok(DatabaseChoice::Keep { reason });
         }
     };
-    let found = find_snapshot(plan, schema)?;
+    let found = find_snapshot(plan, schema, checked)?;
+    let reason = if found.broken.is_empty() {
+        reason
+    } else {
+        format!("{reason} (passed over: {})", found.broken.join("; "))
+    };
     Ok(DatabaseChoice::Restore(SetAside {
         decisions: found.lost,
         snapshot: found.path,
@@ -121,10 +149,16 @@ struct FoundSnapshot {
     path: PathBuf,
     /// How many decisions of the database it lacks; `None`: that cannot be counted.
     lost: Option<u64>,
+    /// What is wrong with later ones that would not restore.
+    broken: Vec<String>,
 }
 
-/// The snapshot that is named, or the last one that the stable version can open and that is of this database.
-fn find_snapshot(plan: &RollbackPlan, schema: u32) -> Result<FoundSnapshot, RollbackError> {
+/// The snapshot that is named, or the last one that the stable version can open, that is of this database, and that restores.
+fn find_snapshot(
+    plan: &RollbackPlan,
+    schema: u32,
+    checked: &mut CheckedSnapshots,
+) -> Result<FoundSnapshot, RollbackError> {
     let examine = |path: &Path, manifest: &SnapshotManifest| {
         check_restorable(path, manifest.schema)?;
         count_lost(&plan.data_dir, path, manifest)
@@ -132,39 +166,45 @@ fn find_snapshot(plan: &RollbackPlan, schema: u32) -> Result<FoundSnapshot, Roll
     if let Some(path) = &plan.snapshot {
         let manifest = read_manifest(path)
             .ok_or_else(|| RollbackError::NoSnapshot(path.display().to_string()))?;
+        let lost = examine(path, &manifest)?;
+        checked.check(path).map_err(RollbackError::NoSnapshot)?;
         return Ok(FoundSnapshot {
-            lost: examine(path, &manifest)?,
             path: path.clone(),
+            lost,
+            broken: Vec::new(),
         });
     }
-    let (mut lost, mut refused) = (None, Vec::new());
+    let (mut lost, mut refused, mut broken) = (None, Vec::new(), Vec::new());
     let latest = find_latest(&plan.snapshots, |path, manifest| {
         if manifest.schema > schema {
             return false;
         }
         match examine(path, manifest) {
-            Ok(count) => {
-                lost = count;
-                true
-            }
+            Ok(count) => lost = count,
             Err(error) => {
                 refused.push(error.to_string());
-                false
+                return false;
             }
         }
+        // It is read to its end, so only once it is the one.
+        let problem = checked.check(path).err();
+        let is_sound = problem.is_none();
+        broken.extend(problem);
+        is_sound
     });
     let latest = latest.map_err(|error| {
         RollbackError::NoSnapshot(format!("{}: {error}", plan.snapshots.display()))
     })?;
     if let Some((path, _)) = latest {
-        return Ok(FoundSnapshot { path, lost });
+        return Ok(FoundSnapshot { path, lost, broken });
     }
+    refused.extend(broken);
     let mut problem = format!(
         "{} holds none of schema {schema} or earlier",
         plan.snapshots.display()
     );
     if !refused.is_empty() {
-        problem.push_str(" that is of this database (");
+        problem.push_str(" that is of this database and restores (");
         problem.push_str(&refused.join("; "));
         problem.push(')');
     }
@@ -251,7 +291,8 @@ mod tests {
         // The database is damaged, so that a snapshot must take its place.
         let decide = |snapshot: Option<&Path>| {
             let plan = build_plan(dir.path(), snapshot);
-            decide_way(&plan, current_schema(), Some("a page is broken"))
+            let checked = &mut CheckedSnapshots::default();
+            decide_way(&plan, current_schema(), Some("a page is broken"), checked)
         };
         let found = |way: Result<DatabaseChoice, RollbackError>| match way {
             Ok(DatabaseChoice::Restore(aside)) => aside.snapshot,
@@ -290,7 +331,15 @@ mod tests {
         let first = snapshots.join("first");
         record_decisions(&data, 2);
         create_snapshot(&data, &first).unwrap();
-        let decide = || decide_way(&build_plan(dir.path(), None), current_schema(), None);
+        let decide = || {
+            let checked = &mut CheckedSnapshots::default();
+            decide_way(
+                &build_plan(dir.path(), None),
+                current_schema(),
+                None,
+                checked,
+            )
+        };
         assert!(matches!(decide(), Ok(DatabaseChoice::Keep { .. })));
         let database = data.join("ark.db");
         // What a host that ended leaves of its log would stand in for the file.
@@ -317,6 +366,60 @@ mod tests {
         assert!(refused.contains("there is no database at"), "{refused}");
     }
 
+    /// Changes one byte in the middle of a file.
+    fn change_byte(file: &Path) {
+        let mut bytes = std::fs::read(file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(file, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_that_does_not_restore_is_passed_over_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, snapshots) = (dir.path().join("data"), dir.path().join("snapshots"));
+        std::fs::create_dir(&snapshots).unwrap();
+        let [first, last] = ["first", "last"].map(|name| snapshots.join(name));
+        record_decisions(&data, 2);
+        create_snapshot(&data, &first).unwrap();
+        record_decisions(&data, 1);
+        create_snapshot(&data, &last).unwrap();
+        let decide = |snapshot: Option<&Path>, checked: &mut CheckedSnapshots| {
+            let plan = build_plan(dir.path(), snapshot);
+            decide_way(&plan, current_schema(), Some("a page is broken"), checked)
+        };
+        let found = |way: Result<DatabaseChoice, RollbackError>| match way {
+            Ok(DatabaseChoice::Restore(aside)) => aside,
+            other => panic!("{other:?}"),
+        };
+        let mut earlier = CheckedSnapshots::default();
+        let aside = found(decide(None, &mut earlier));
+        assert_eq!((&aside.snapshot, aside.decisions), (&last, Some(0)));
+        assert!(!aside.reason.contains("passed over"), "{aside}");
+        change_byte(&last.join("ark.db"));
+        // What this run has read is not read again; its restore reads it once more.
+        assert_eq!(found(decide(None, &mut earlier)).snapshot, last);
+        let aside = found(decide(None, &mut CheckedSnapshots::default()));
+        assert_eq!((&aside.snapshot, aside.decisions), (&first, Some(1)));
+        let passed_over = format!(
+            "passed over: the snapshot {}: ark.db does not match its checksum",
+            last.display()
+        );
+        assert!(aside.reason.contains(&passed_over), "{aside}");
+        let refused = decide(Some(&last), &mut CheckedSnapshots::default()).unwrap_err();
+        assert!(
+            matches!(&refused, RollbackError::NoSnapshot(problem) if problem.contains("checksum")),
+            "{refused}"
+        );
+        change_byte(&first.join("ark.db"));
+        let refused = decide(None, &mut CheckedSnapshots::default()).unwrap_err();
+        let refused = refused.to_string();
+        for snapshot in [&first, &last] {
+            let named = snapshot.display().to_string();
+            assert!(refused.contains(&named), "{refused}");
+        }
+    }
+
     #[test]
     fn a_snapshot_of_another_database_does_not_take_its_place() {
         let dir = tempfile::tempdir().unwrap();
@@ -334,7 +437,8 @@ mod tests {
         create_snapshot(&other, &longer).unwrap();
         let decide = |snapshot: Option<&Path>| {
             let plan = build_plan(dir.path(), snapshot);
-            decide_way(&plan, current_schema(), Some("a page is broken"))
+            let checked = &mut CheckedSnapshots::default();
+            decide_way(&plan, current_schema(), Some("a page is broken"), checked)
         };
         let found = |way: Result<DatabaseChoice, RollbackError>| match way {
             Ok(DatabaseChoice::Restore(aside)) => (aside.snapshot, aside.decisions),
@@ -364,9 +468,9 @@ mod tests {
         std::fs::remove_dir_all(&data).unwrap();
         std::fs::rename(&shorter, &data).unwrap();
         assert_eq!(found(decide(None)), (ahead.clone(), Some(0)));
-        // Where the two cannot be compared nothing is counted.
+        // One that cannot be read does not restore: that before it takes the place.
         std::fs::write(ahead.join("ark.db"), "no database at all".repeat(100)).unwrap();
-        assert_eq!(found(decide(None)), (ahead.clone(), None));
+        assert_eq!(found(decide(None)), (own.clone(), Some(0)));
         std::fs::remove_dir_all(&data).unwrap();
         record_decisions(&data, 1);
         for name in [&own, &ahead] {

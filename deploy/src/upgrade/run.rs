@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 
 use crate::data_lock::DataDirLock;
 use crate::durable::{make_directory, place_file};
-use crate::exchange::data::database::{clear_partial_copies, kept_path, make_snapshot};
+use crate::exchange::data::database::{
+    clear_partial_copies, kept_path, make_snapshot, refuse_foreign_schema,
+};
 use crate::exchange::data::expected_pause::{ExpectedPause, HoldTime, MeasuredCopy, StartLimit};
 use crate::exchange::data::replay::replay_in_rounds;
 use crate::exchange::hosts::HostExchange;
@@ -352,6 +354,8 @@ impl<'a> Upgrade<'a> {
             })?;
         }
         if !is_running {
+            // The check was before the replay, which may have taken hours.
+            refuse_foreign_schema(&plan.data_dir)?;
             self.reserve_room(&plan)?;
             self.note_serving(&plan)?;
             self.enter_step(UpgradeStep::Stop, stop)?;

@@ -66,13 +66,15 @@ pub enum OpenError {
         /// What is wrong: the first line of what `SQLite`'s check reports, or the row of a chain that is not what was written.
         finding: String,
     },
-    /// The database has a trigger, a view or a constraint that this program does not make, or lacks one.
-    #[error("{path} has another schema than this program makes: {findings}; somebody has changed it: keep a copy of the directory as evidence, find out who wrote to the file, and restore a snapshot of before with `ark state restore SNAPSHOT --replace --data-dir {}`", data_dir(path).display(), path = path.display())]
+    /// The database has a trigger or a constraint that this program does not make, or lacks one.
+    #[error("{path} has another schema than this program makes: {findings}; somebody has changed it: {}", describe_schema_remedy(path, removals), path = path.display())]
     ForeignSchema {
         /// The database.
         path: PathBuf,
         /// What differs, each with its name.
         findings: String,
+        /// The statements that take out everything that differs; empty: something is missing or another one, which no statement gives back.
+        removals: Vec<String>,
     },
     /// The database holds secrets that another key has encrypted.
     #[error("{path} holds secrets encrypted with the key {needed}, and the key given is {given}; give the key {needed}, or, if it is lost, give up its secrets with `ark state give-up-secrets`", path = path.display())]
@@ -309,6 +311,22 @@ impl From<SubmitError> for CommitError {
             SubmitError::Closed => Self::Closed,
         }
     }
+}
+
+/// What to do about a database whose schema somebody has changed. What was added can be taken out without the loss of a row.
+#[must_use]
+pub fn describe_schema_remedy(database: &Path, removals: &[String]) -> String {
+    let dir = data_dir(database).display();
+    let restore = format!("`ark state restore SNAPSHOT --replace --data-dir {dir}`");
+    let evidence = "with the host stopped, keep a copy of the directory as evidence and find out who wrote to the file";
+    if removals.is_empty() {
+        return format!("{evidence}; then restore a snapshot of before with {restore}");
+    }
+    format!(
+        "{evidence}; then take out what was added, which loses no decision: `sqlite3 {} '{}'`, or, without sqlite3, a snapshot that is taken now and restored with `--drop-added`; then see with `ark state check --data-dir {dir}` what it has changed. A snapshot of before ({restore}) loses what was decided since",
+        database.display(),
+        removals.join("; ")
+    )
 }
 
 /// The directory of the database.

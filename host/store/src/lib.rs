@@ -43,18 +43,18 @@ pub use directory::{
 };
 pub use error::{
     CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
-    TokenRefusal,
+    TokenRefusal, describe_schema_remedy,
 };
 pub use idempotency::IdempotencyRecord;
 pub use offline::{
     ARCHIVE_FORMAT, AccessDifferences, ArchiveHeader, ArchiveReport, ArchivedRows, ChainReport,
     GivenUpSecrets, MaintenanceError, NewBeginning, PacedReport, PrunedRows, ReadOnlyStore,
     RestoreReport, SnapshotFile, SnapshotManifest, SnapshotOrigin, StateReport, archive_audit,
-    begin_anew, check_archive, check_beside_host, check_directory, check_restorable,
-    check_snapshot, count_decisions_after, create_snapshot, find_finished_restore,
-    find_host_instance, find_host_process, find_origin, find_running_host, give_up_secrets,
-    is_restore_pending, last_host_moment, prune_signals, read_schema, rekey_secrets,
-    restore_snapshot, restore_snapshot_keeping,
+    begin_anew, check_archive, check_beside_host, check_directory, check_known_schema,
+    check_restorable, check_snapshot, count_decisions_after, create_snapshot,
+    find_finished_restore, find_host_instance, find_host_process, find_origin, find_running_host,
+    give_up_secrets, is_restore_pending, last_host_moment, prune_signals, read_schema,
+    rekey_secrets, restore_snapshot, restore_snapshot_dropping, restore_snapshot_keeping,
 };
 pub use operator_change::{AttributedChange, NewToken, OperatorChange, TokenChange};
 pub use reader::Reader;

@@ -19,7 +19,7 @@ use crate::canary::journal::{CanaryEntry, TakeOverStep};
 use crate::canary::plan::TakeOverPlan;
 use crate::canary::report::TakeOver;
 use crate::exchange::ExchangeError;
-use crate::exchange::data::database::{kept_path, make_snapshot};
+use crate::exchange::data::database::{kept_path, make_snapshot, refuse_foreign_schema};
 use crate::exchange::data::expected_pause::{ExpectedPause, MeasuredCopy, StartLimit};
 use crate::exchange::data::replay::replay_in_rounds;
 use crate::exchange::hosts::HostExchange;
@@ -68,6 +68,7 @@ impl HostCanary<'_> {
             return Ok(None);
         }
         if !is_running {
+            refuse_foreign_schema(&plan.data_dir)?;
             // From here on no host may be there: no entry may lack room.
             self.journal.reserve_room(EXCHANGE_ROOM)?;
             self.note_serving(plan, &wanted)?;

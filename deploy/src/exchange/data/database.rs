@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use ark_model::ids::Millis;
 use ark_store::{
-    MaintenanceError, RestoreReport, SnapshotManifest, SnapshotOrigin, check_restorable,
-    count_decisions_after, create_snapshot, find_origin, give_to_owner, is_restore_pending,
-    read_schema, restore_snapshot_keeping,
+    MaintenanceError, OpenError, RestoreReport, SnapshotManifest, SnapshotOrigin,
+    check_known_schema, check_restorable, count_decisions_after, create_snapshot, find_origin,
+    give_to_owner, is_restore_pending, read_schema, restore_snapshot_keeping,
 };
 use serde::Serialize;
 
@@ -73,6 +73,15 @@ pub fn find_migration(binary: &Path, data_dir: &Path) -> Result<Option<Migration
 pub(in crate::exchange) fn measure_database(data_dir: &Path) -> u64 {
     let size = |name: &&str| std::fs::metadata(data_dir.join(name)).map_or(0, |found| found.len());
     DATABASE_FILES.iter().map(size).sum()
+}
+
+/// Refuses to stop a host for another one where no version would start on the database, since somebody has changed its schema. Whatever else is wrong with
+/// the database is found by what reads it.
+pub(crate) fn refuse_foreign_schema(data_dir: &Path) -> Result<(), ExchangeError> {
+    match check_known_schema(data_dir) {
+        Err(error @ OpenError::ForeignSchema { .. }) => Err(ExchangeError::ForeignSchema(error)),
+        _ => Ok(()),
+    }
 }
 
 /// A path that no earlier run can have begun to write to.

@@ -17,7 +17,7 @@ use crate::exchange::programs::version::ask_version;
 use crate::exchange::{GivenOption, HostClients};
 use crate::exclusion::{ExchangeKind, OwnJournal, hold_others, open_own_as};
 use crate::rollback::database::{
-    AcceptedLoss, DatabaseChoice, check_accepted, check_no_restore, decide_way,
+    AcceptedLoss, CheckedSnapshots, DatabaseChoice, check_accepted, check_no_restore, decide_way,
 };
 use crate::rollback::error::RollbackError;
 use crate::rollback::journal::{
@@ -36,13 +36,14 @@ pub(super) fn prepare_rollback(
     client: &HostClient,
     plan: RollbackPlan,
     accepted: Option<AcceptedLoss>,
+    checked: &mut CheckedSnapshots,
 ) -> Result<(RollbackStart, DatabaseChoice), RollbackError> {
     if plan.upgrade.is_none() {
         check_same_host(client, &plan.data_dir)?;
     }
     check_no_restore(client, &plan)?;
     let shown = ask_version(&plan.binary)?;
-    let way = decide_way(&plan, shown.schema, None)?;
+    let way = decide_way(&plan, shown.schema, None, checked)?;
     if let DatabaseChoice::Restore(aside) = &way {
         check_accepted(aside, accepted, false)?;
     }
@@ -113,6 +114,7 @@ impl<'a> Rollback<'a> {
             waited,
         } = open_own_as::<RollbackEntry>(&owner, kind, path, stop)?;
         let last = read_entries(&entries).pop();
+        let mut checked = CheckedSnapshots::default();
         let state = match (last, plan) {
             (Some(state), Some(plan))
                 if state.past.ended_at_ms.is_none()
@@ -156,7 +158,7 @@ impl<'a> Rollback<'a> {
                 let upgrade_journal = plan.upgrade_journal.clone();
                 let upgrades = excluded_upgrades(upgrade_journal.as_deref());
                 upgrades.map_or(Ok(()), |other| other.refuse_other(clients.client))?;
-                let (begin, way) = prepare_rollback(clients.client, plan, accepted)?;
+                let (begin, way) = prepare_rollback(clients.client, plan, accepted, &mut checked)?;
                 // A snapshot brings its own tokens.
                 if matches!(way, DatabaseChoice::Keep { .. }) {
                     check_tokens(clients, &begin.plan)?;
@@ -187,6 +189,7 @@ impl<'a> Rollback<'a> {
             state,
             accepted,
             validation: None,
+            checked,
             admin,
             recorded: Vec::new(),
             watch: None,

@@ -13,7 +13,7 @@ use crate::exchange::{GivenOption, HostClients};
 use crate::exclusion::{ExchangeKind, refuse_run};
 use crate::journal::Journal;
 use crate::rollback::database::{
-    AcceptedLoss, DatabaseChoice, check_accepted, covers_loss, decide_way,
+    AcceptedLoss, CheckedSnapshots, DatabaseChoice, check_accepted, covers_loss, decide_way,
 };
 use crate::rollback::error::RollbackError;
 use crate::rollback::journal::{
@@ -68,16 +68,19 @@ pub fn rehearse_rollback(
         found.take(read_weights(traffic));
     }
     state.forget_repeated();
-    if let Ok(DatabaseChoice::Restore(aside)) = decide_state(&state) {
+    let way = found.take(decide_state(&state, &mut CheckedSnapshots::default()));
+    if let Some(DatabaseChoice::Restore(aside)) = &way {
         // What was accepted counts once.
         let begun = state.past.set_aside.as_ref();
-        let is_covered = begun.is_some_and(|begun| covers_loss(begun, &aside));
+        let is_covered = begun.is_some_and(|begun| covers_loss(begun, aside));
         if !is_covered || state.past.kept_aside.is_some() {
-            found.take(check_accepted(&aside, accepted, false));
+            found.take(check_accepted(aside, accepted, false));
         }
     }
-    let described = describe_rollback(client, &plan, Some(&state));
-    lines.extend(found.take(described).unwrap_or_default());
+    if let Some(way) = way {
+        let described = describe_steps(client, &plan, Some(&state), &way);
+        lines.extend(found.take(described).unwrap_or_default());
+    }
     found.finish()?;
     Ok(lines)
 }
@@ -98,7 +101,9 @@ fn rehearse_begin(
     let mut lines = check_plan(clients, plan, &mut found);
     let warning = found.take(compare_telemetry(client, plan)).flatten();
     lines.extend(warning.map(|warning| format!("note: {warning}")));
-    let prepared = found.take(prepare_rollback(client, plan.clone(), accepted));
+    let mut checked = CheckedSnapshots::default();
+    let prepared = prepare_rollback(client, plan.clone(), accepted, &mut checked);
+    let prepared = found.take(prepared);
     // A snapshot brings its own tokens.
     let is_restored = matches!(prepared, Some((_, DatabaseChoice::Restore(_))));
     if !is_restored {
@@ -108,8 +113,8 @@ fn rehearse_begin(
         let refused = find_refused_tokens(clients, &plan.data_dir, false).into_iter();
         lines.extend(refused.map(|refusal| format!("note: no step is recorded, since {refusal}")));
     }
-    if let Some((begin, _)) = prepared {
-        let described = describe_rollback(client, &begin.plan, None);
+    if let Some((begin, way)) = prepared {
+        let described = describe_steps(client, &begin.plan, None, &way);
         let described = found.take(described).unwrap_or_default();
         lines.splice(0..0, described);
     }
@@ -156,11 +161,14 @@ pub(crate) fn read_way_back(
 }
 
 /// What becomes of the database of a rollback that is under way.
-fn decide_state(state: &RollbackState) -> Result<DatabaseChoice, RollbackError> {
+fn decide_state(
+    state: &RollbackState,
+    checked: &mut CheckedSnapshots,
+) -> Result<DatabaseChoice, RollbackError> {
     let RollbackStart { plan, schema, .. } = &state.begin;
     let is_replaced = state.past.kept_aside.is_some();
     let damage = state.damage.as_deref().filter(|_| !is_replaced);
-    decide_way(plan, *schema, damage)
+    decide_way(plan, *schema, damage, checked)
 }
 
 /// The steps of a rollback that are left, one a line. `begun`: where it stands that is under way.
@@ -169,10 +177,21 @@ pub(crate) fn describe_rollback(
     plan: &RollbackPlan,
     begun: Option<&RollbackState>,
 ) -> Result<Vec<String>, RollbackError> {
+    let mut checked = CheckedSnapshots::default();
     let way = match begun {
-        Some(state) => decide_state(state)?,
-        None => decide_way(plan, ask_version(&plan.binary)?.schema, None)?,
+        Some(state) => decide_state(state, &mut checked)?,
+        None => decide_way(plan, ask_version(&plan.binary)?.schema, None, &mut checked)?,
     };
+    describe_steps(client, plan, begun, &way)
+}
+
+/// As [`describe_rollback`], where it is known what becomes of the database.
+fn describe_steps(
+    client: &HostClient,
+    plan: &RollbackPlan,
+    begun: Option<&RollbackState>,
+    way: &DatabaseChoice,
+) -> Result<Vec<String>, RollbackError> {
     let left = RollbackStep::ALL.into_iter();
     let left = left.filter(|step| begun.is_none_or(|state| !state.is_done(*step)));
     left.map(|step| {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use ark_store::{give_made, is_restore_pending};
+use ark_store::{HostProcess, find_host_process, give_made, is_restore_pending};
 use serde_json::json;
 
 use crate::exchange::ExchangeError;
@@ -11,7 +11,7 @@ use crate::exchange::data::token::TokenFile;
 use crate::exchange::hosts::control::run_actions;
 use crate::rollback::database::{DatabaseChoice, check_accepted, covers_loss, decide_way};
 use crate::rollback::error::RollbackError;
-use crate::rollback::journal::{RollbackEntry, RollbackStart};
+use crate::rollback::journal::{RollbackEntry, RollbackStart, SetAside};
 use crate::rollback::plan::RollbackPlan;
 
 use super::run::Rollback;
@@ -39,6 +39,8 @@ impl Rollback<'_> {
     }
 
     /// Stops the host. Its database stays, or a snapshot takes its place. Repeated by each run, since the newer version may have served meanwhile.
+    ///
+    /// What would leave no host is looked for before: a database that no version starts on, no snapshot that restores, a loss that nobody accepts.
     pub(super) fn stop_and_restore(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
         let RollbackStart { plan, schema, .. } = self.state.begin.clone();
         if let Some(kept) = self.state.find_unnoted_restore() {
@@ -48,14 +50,24 @@ impl Rollback<'_> {
         // The damaged database was replaced.
         let is_replaced = self.state.past.kept_aside.is_some();
         let damage = self.state.damage.clone().filter(|_| !is_replaced);
-        let decide = || decide_way(&plan, schema, damage.as_deref());
         // Whether a run was killed while it restored: nothing has served since.
         let pending = begun.clone().filter(|_| is_restore_pending(&plan.data_dir));
-        let is_exclusive = pending.is_some() || matches!(decide()?, DatabaseChoice::Restore(_));
+        // What was accepted counts once.
+        let covered = begun.filter(|_| !is_replaced);
+        let is_exclusive = if pending.is_some() {
+            true
+        } else {
+            let way = decide_way(&plan, schema, damage.as_deref(), &mut self.checked)?;
+            if let DatabaseChoice::Restore(aside) = &way {
+                let is_stopped = find_host_process(&plan.data_dir) == HostProcess::None;
+                self.check_loss(aside, covered.as_ref(), is_stopped)?;
+            }
+            matches!(way, DatabaseChoice::Restore(_))
+        };
         self.stop_host(&plan, is_exclusive, stop)?;
-        let aside = match (pending, begun) {
-            (Some(aside), _) => aside,
-            (None, begun) => match decide()? {
+        let aside = match pending {
+            Some(aside) => aside,
+            None => match decide_way(&plan, schema, damage.as_deref(), &mut self.checked)? {
                 DatabaseChoice::Keep { reason } => {
                     // A run that was killed before it said so may have restored it.
                     give_made(&plan.data_dir).map_err(ExchangeError::for_file(&plan.data_dir))?;
@@ -66,11 +78,7 @@ impl Rollback<'_> {
                         // The newer version migrated it meanwhile.
                         self.stop_host(&plan, true, stop)?;
                     }
-                    // What was accepted counts once.
-                    let begun = begun.filter(|_| !is_replaced);
-                    if !begun.is_some_and(|begun| covers_loss(&begun, &aside)) {
-                        check_accepted(&aside, self.accepted, true)?;
-                    }
+                    self.check_loss(&aside, covered.as_ref(), true)?;
                     (self.tell)("database", json!({"reason": aside.to_string()}));
                     self.note_entry(&RollbackEntry::SettingAside(aside.clone()))?;
                     aside
@@ -88,6 +96,19 @@ impl Rollback<'_> {
         let detail = format!("{aside}; it is kept in {}", kept.display());
         self.note_entry(&RollbackEntry::KeptAside(kept))?;
         Ok(detail)
+    }
+
+    /// Refuses to set more decisions aside than were accepted, now or by the run that began to set `covered` aside.
+    fn check_loss(
+        &self,
+        aside: &SetAside,
+        covered: Option<&SetAside>,
+        is_stopped: bool,
+    ) -> Result<(), RollbackError> {
+        if covered.is_some_and(|covered| covers_loss(covered, aside)) {
+            return Ok(());
+        }
+        check_accepted(aside, self.accepted, is_stopped)
     }
 
     fn stop_host(

@@ -15,7 +15,7 @@ use crate::exchange::HostClients;
 use crate::exchange::hosts::serving::{HostWatch, is_ready};
 use crate::exchange::validation::Validated;
 use crate::journal::{EXCHANGE_ROOM, Journal};
-use crate::rollback::database::AcceptedLoss;
+use crate::rollback::database::{AcceptedLoss, CheckedSnapshots};
 use crate::rollback::error::RollbackError;
 use crate::rollback::journal::{
     PastRollback, PastStep, RollbackEntry, RollbackStart, RollbackState, RollbackStep,
@@ -57,6 +57,7 @@ pub struct Rollback<'a> {
     pub(in crate::rollback) data_lock: Option<DataDirLock>,
     pub(in crate::rollback) accepted: Option<AcceptedLoss>,
     pub(in crate::rollback) validation: Option<ValidationReport>,
+    pub(in crate::rollback) checked: CheckedSnapshots,
     /// A client with the token that the restore made.
     pub(in crate::rollback) admin: Option<HostClient>,
     /// The steps taken that the host has recorded.

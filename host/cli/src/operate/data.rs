@@ -10,7 +10,7 @@ use anyhow::Context;
 use ark_host::api::validate_reason;
 use ark_store::{
     ReadOnlyStore, SecretKey, begin_anew, check_snapshot, create_snapshot, give_up_secrets,
-    prune_signals, rekey_secrets, restore_snapshot,
+    prune_signals, rekey_secrets, restore_snapshot, restore_snapshot_dropping,
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -38,6 +38,9 @@ pub(crate) enum DataCommand {
         /// Move an existing database aside.
         #[arg(long)]
         replace: bool,
+        /// Leave out what somebody has added to the schema: triggers, constraints. Without it such a snapshot is refused.
+        #[arg(long)]
+        drop_added: bool,
         #[command(flatten)]
         data: DataDirArgs,
     },
@@ -93,7 +96,6 @@ pub(crate) enum DataCommand {
 /// The most bytes of the name of who does something.
 const MAX_ACTOR_BYTES: usize = 128;
 
-/// `by`: the name that the audit log records for a change.
 /// Reads the new key from a file, or for `-` from standard input: in a container nobody may be able to make a file of the mode that a key needs.
 ///
 /// # Errors
@@ -111,6 +113,7 @@ fn read_new_key(file: &Path) -> anyhow::Result<SecretKey> {
     Ok(SecretKey::parse(&text, "--new-key-file -")?)
 }
 
+/// `by`: the name that the audit log records for a change.
 pub(crate) fn run_command(command: DataCommand, by: Option<&str>) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Snapshot { to, data } => {
@@ -119,10 +122,16 @@ pub(crate) fn run_command(command: DataCommand, by: Option<&str>) -> anyhow::Res
         DataCommand::Restore {
             from,
             replace,
+            drop_added,
             data,
         } => {
             let key = SecretKey::from_environment()?;
-            print_json(&restore_snapshot(
+            let restore = if drop_added {
+                restore_snapshot_dropping
+            } else {
+                restore_snapshot
+            };
+            print_json(&restore(
                 &from,
                 &data.find_data_dir()?,
                 replace,

@@ -62,7 +62,7 @@ pub struct ApiMeters {
     pub calls: [CallMeter; 6],
     /// The event streams.
     pub streams: Arc<StreamMeters>,
-    /// When the first certificate of the chain in force ends, in seconds since 1970; 0 without one.
+    /// When the certificate in force ends, in seconds since 1970; 0 without one.
     pub certificate_end: Arc<Level>,
 }
 

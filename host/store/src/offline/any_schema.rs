@@ -8,7 +8,7 @@ use crate::chain::ChainHead;
 use crate::directory::{RESTORE_PENDING, database_path};
 use crate::error::OpenError;
 use crate::query::{digest_column, select_row};
-use crate::schema::{open_any_schema, read_version};
+use crate::schema::{check_schema, current_schema, open_any_schema, read_version};
 use crate::tables::audit::{AuditKind, archived_head, read_audit_head};
 
 /// Whose a snapshot is, by its audit log and that of a data directory.
@@ -33,6 +33,24 @@ pub fn read_schema(dir: &Path) -> Result<u32, OpenError> {
         0 => Err(OpenError::for_no_schema(&database_path(dir))),
         found => Ok(found),
     }
+}
+
+/// Refuses a data directory whose database has another schema than its version makes: each start refuses it, so whatever stops a host asks before. A
+/// host may run there. A database of a later version cannot be compared, and is not refused.
+///
+/// # Errors
+/// [`OpenError::ForeignSchema`]. Others: there is no database, or it cannot be read.
+pub fn check_known_schema(dir: &Path) -> Result<(), OpenError> {
+    let path = database_path(dir);
+    if !path.is_file() {
+        return Err(OpenError::Missing { path });
+    }
+    let connection = open_any_schema(&path)?;
+    let found = read_version(&connection).map_err(|error| OpenError::from_sqlite(&path, error))?;
+    if found > current_schema() {
+        return Ok(());
+    }
+    check_schema(&connection, &path)
 }
 
 /// Returns how many decisions the audit log has after a row. A host may run there.

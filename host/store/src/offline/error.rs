@@ -82,6 +82,16 @@ pub enum MaintenanceError {
         /// What is wrong with it.
         problem: SnapshotProblem,
     },
+    /// The database in a snapshot was copied from one whose schema somebody had changed.
+    #[error("the snapshot {path} has another schema than this program makes: {findings}; {}", describe_snapshot_remedy(path, *can_drop), path = path.display())]
+    ForeignSnapshot {
+        /// The snapshot.
+        path: PathBuf,
+        /// What differs, each with its name.
+        findings: String,
+        /// Whether all of it was added, so that a restore can leave it out.
+        can_drop: bool,
+    },
     /// The snapshot is of a schema in which this program cannot write what a restore records.
     #[error("the snapshot {path} has schema {schema}, and this program restores one as it is from schema {first} on; use a later one, or restore it by hand with the `ark` of its version (`ark state restore --replace`)", path = path.display())]
     TooEarlySchema {
@@ -157,6 +167,18 @@ impl From<rusqlite::Error> for MaintenanceError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(error)
     }
+}
+
+/// What to do about a snapshot whose schema somebody has changed. Its files stay as they are: they have checksums.
+fn describe_snapshot_remedy(path: &Path, can_drop: bool) -> String {
+    let other = "find out who wrote to the database, and use a snapshot of before";
+    if !can_drop {
+        return other.to_owned();
+    }
+    format!(
+        "`ark state restore {} --drop-added` restores it without what was added, and loses no decision of it; or {other}",
+        path.display()
+    )
 }
 
 /// Why rows from this one on are not archived.

@@ -22,7 +22,8 @@ mod verify_audit;
 mod verify_state;
 
 pub use any_schema::{
-    SnapshotOrigin, count_decisions_after, find_origin, is_restore_pending, read_schema,
+    SnapshotOrigin, check_known_schema, count_decisions_after, find_origin, is_restore_pending,
+    read_schema,
 };
 pub use archive::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, archive_audit, check_archive,
@@ -39,7 +40,10 @@ pub use paced_check::{PacedReport, check_beside_host};
 pub use prune::{PrunedRows, prune_signals};
 pub use read_only::ReadOnlyStore;
 pub use rekey::rekey_secrets;
-pub use restore::{RestoreReport, check_restorable, restore_snapshot, restore_snapshot_keeping};
+pub use restore::{
+    RestoreReport, check_restorable, restore_snapshot, restore_snapshot_dropping,
+    restore_snapshot_keeping,
+};
 pub use restore_note::find_finished_restore;
 pub(crate) use snapshot::rescue_database;
 pub use snapshot::{SnapshotFile, SnapshotManifest, check_snapshot, create_snapshot};

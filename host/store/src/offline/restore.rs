@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::{Millis, Name};
+use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::json;
 
@@ -23,7 +24,7 @@ use super::exclusive::{
 use super::replacing::{copy_file, write_file};
 use super::restore_note::RestoreNote;
 use super::revocations::{EarlierTokens, has_live_admin};
-use super::snapshot::{SnapshotManifest, check_snapshot, sync_directory};
+use super::snapshot::{AddedObjects, SnapshotManifest, check_snapshot_for, sync_directory};
 
 /// Who is recorded as having kept a host closed over a restore.
 const RESTORER: &str = "restore";
@@ -35,6 +36,9 @@ pub struct RestoreReport {
     pub manifest: SnapshotManifest,
     /// The directory that the earlier database was moved to.
     pub moved_aside: Option<PathBuf>,
+    /// The statements that took triggers and constraints out which were in the snapshot and are none of ARK's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
     /// The secret of an administrator's token, made since the earlier database had tokens and the snapshot has none, or none of an
     /// administrator that is still live.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,8 +63,33 @@ pub fn restore_snapshot(
     replace: bool,
     secret_key: Option<&SecretKey>,
 ) -> Result<RestoreReport, MaintenanceError> {
+    restore_current(snapshot, dir, replace, secret_key, AddedObjects::Refuse)
+}
+
+/// As [`restore_snapshot`], also a snapshot of a database to which somebody has added triggers or constraints: what is restored is without them. What they
+/// have changed until the snapshot was made stays changed.
+///
+/// # Errors
+/// As [`restore_snapshot`]; something of the schema is missing in the snapshot, or is another one.
+pub fn restore_snapshot_dropping(
+    snapshot: &Path,
+    dir: &Path,
+    replace: bool,
+    secret_key: Option<&SecretKey>,
+) -> Result<RestoreReport, MaintenanceError> {
+    restore_current(snapshot, dir, replace, secret_key, AddedObjects::Drop)
+}
+
+fn restore_current(
+    snapshot: &Path,
+    dir: &Path,
+    replace: bool,
+    secret_key: Option<&SecretKey>,
+    added: AddedObjects,
+) -> Result<RestoreReport, MaintenanceError> {
     let mut how = RestoreWay {
         schema: OpenedSchema::Current,
+        added,
         label: "",
         keep_token: &mut |_| Ok(()),
     };
@@ -83,6 +112,7 @@ pub fn restore_snapshot_keeping(
 ) -> Result<RestoreReport, MaintenanceError> {
     let mut how = RestoreWay {
         schema: OpenedSchema::Found,
+        added: AddedObjects::Refuse,
         label,
         keep_token,
     };
@@ -107,6 +137,7 @@ pub fn check_restorable(snapshot: &Path, schema: u32) -> Result<(), MaintenanceE
 /// What distinguishes one restore from another.
 struct RestoreWay<'a> {
     schema: OpenedSchema,
+    added: AddedObjects,
     label: &'a str,
     keep_token: &'a mut dyn FnMut(&str) -> Result<(), MaintenanceError>,
 }
@@ -118,7 +149,7 @@ fn restore(
     secret_key: Option<&SecretKey>,
     how: &mut RestoreWay<'_>,
 ) -> Result<RestoreReport, MaintenanceError> {
-    let manifest = check_snapshot(snapshot, secret_key)?;
+    let (manifest, dropped) = check_snapshot_for(snapshot, secret_key, how.added)?;
     if how.schema == OpenedSchema::Found {
         check_restorable(snapshot, manifest.schema)?;
     }
@@ -149,6 +180,9 @@ fn restore(
     let earlier = &note.earlier;
     copy_file(&snapshot.join(ANCHORS_FILE), &dir.join(ANCHORS_FILE))?;
     copy_file(&database_path(snapshot), &database)?;
+    if !dropped.is_empty() {
+        drop_added_objects(&database, &dropped)?;
+    }
     sync_directory(dir)?;
     let mut store = OfflineStore::open_locked(dir, lock, how.schema, secret_key)?;
     let transaction = store.connection.transaction()?;
@@ -160,6 +194,7 @@ fn restore(
         "audit": manifest.audit,
         "state": manifest.state,
         "revoked_tokens": revoked_tokens,
+        "dropped": dropped,
     });
     record_maintenance(&transaction, "state.restore", &body)?;
     let reason = "it was so before a snapshot was restored";
@@ -177,8 +212,18 @@ fn restore(
     Ok(RestoreReport {
         manifest,
         moved_aside,
+        dropped,
         token,
         revoked_tokens,
         live_tokens,
     })
+}
+
+/// Takes out of a database what was added to its schema, before anything else is done to it: a trigger acts on each write.
+fn drop_added_objects(database: &Path, removals: &[String]) -> Result<(), MaintenanceError> {
+    let connection = Connection::open(database)?;
+    // A table that is dropped has its rows deleted first, of which a foreign key would make more.
+    connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;")?;
+    connection.execute_batch(&format!("BEGIN; {}; COMMIT;", removals.join("; ")))?;
+    Ok(())
 }

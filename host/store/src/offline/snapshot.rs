@@ -294,6 +294,15 @@ fn check_integrity(connection: &Connection, path: &Path) -> Result<(), Maintenan
     .into())
 }
 
+/// What is done with triggers and constraints of a snapshot that this program does not make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AddedObjects {
+    /// The snapshot is refused.
+    Refuse,
+    /// They are left out of what is restored.
+    Drop,
+}
+
 /// Checks a snapshot: manifest, checksums, schema, pages, both chains.
 ///
 /// # Errors
@@ -302,6 +311,16 @@ pub fn check_snapshot(
     snapshot: &Path,
     secret_key: Option<&SecretKey>,
 ) -> Result<SnapshotManifest, MaintenanceError> {
+    let (manifest, _) = check_snapshot_for(snapshot, secret_key, AddedObjects::Refuse)?;
+    Ok(manifest)
+}
+
+/// As [`check_snapshot`]. Returns also the statements that take out of the database what was added, where that is to be dropped.
+pub(super) fn check_snapshot_for(
+    snapshot: &Path,
+    secret_key: Option<&SecretKey>,
+    added: AddedObjects,
+) -> Result<(SnapshotManifest, Vec<String>), MaintenanceError> {
     let invalid = |problem| MaintenanceError::InvalidSnapshot {
         path: snapshot.to_owned(),
         problem,
@@ -329,9 +348,28 @@ pub fn check_snapshot(
     }
     let connection = open_connection(&database)?;
     check_integrity(&connection, &database)?;
-    check_schema(&connection, &database)?;
-    check_chains(snapshot, &manifest, secret_key)?
-        .map_or(Ok(manifest), |problem| Err(invalid(problem)))
+    let removals = match check_schema(&connection, &database) {
+        Ok(()) => Vec::new(),
+        Err(OpenError::ForeignSchema { removals, .. })
+            if added == AddedObjects::Drop && !removals.is_empty() =>
+        {
+            removals
+        }
+        Err(OpenError::ForeignSchema {
+            findings, removals, ..
+        }) => {
+            return Err(MaintenanceError::ForeignSnapshot {
+                path: snapshot.to_owned(),
+                findings,
+                can_drop: !removals.is_empty(),
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match check_chains(snapshot, &manifest, secret_key)? {
+        None => Ok((manifest, removals)),
+        Some(problem) => Err(invalid(problem)),
+    }
 }
 
 /// Verifies both chains of a snapshot and compares their heads with the manifest's.
@@ -355,7 +393,7 @@ fn check_chains(
     else {
         return Ok(None);
     };
-    let report = store.check_state(secret_key)?;
+    let report = store.check_state_history(secret_key)?;
     if let Some(fault) = report.fault {
         return Ok(Some(SnapshotProblem::State(fault)));
     }

@@ -65,13 +65,44 @@ impl StateReport {
 }
 
 impl ReadOnlyStore {
-    /// Computes the chain of the history, compares every value with its digest, every key with its last revision, and the chain with the
-    /// anchors. With the encryption key, secrets are decrypted and compared as well. The schema is compared with this program's, and tokens,
-    /// halt and quarantines with the audit log.
+    /// As [`Self::check_state_history`]; the schema is compared with this program's as well, and tokens, halt and quarantines with the audit log, which
+    /// is read as a whole for that.
     ///
     /// # Errors
-    /// The database or the anchors cannot be read. A fault in the state is no error but part of the report.
+    /// As [`Self::check_state_history`].
     pub fn check_state(&self, secret_key: Option<&SecretKey>) -> Result<StateReport, ReadError> {
+        self.check_parts(secret_key, |moment, report| {
+            SchemaFindings {
+                faults: report.schema,
+                notes: report.schema_notes,
+                ..
+            } = compare_schema(moment)?;
+            AccessDifferences {
+                tokens: report.tokens,
+                orders: report.orders,
+            } = compare_access(moment)?;
+            Ok(())
+        })
+    }
+
+    /// Computes the chain of the history, compares every value with its digest, every key with its last revision, and the chain with the anchors. With the
+    /// encryption key, secrets are decrypted and compared as well. What the report has beside that is empty.
+    ///
+    /// # Errors
+    /// The database or the anchors cannot be read, or it has an earlier schema. A fault in the state is no error but part of the report.
+    pub fn check_state_history(
+        &self,
+        secret_key: Option<&SecretKey>,
+    ) -> Result<StateReport, ReadError> {
+        self.check_parts(secret_key, |_, _| Ok(()))
+    }
+
+    /// Checks the history, and before it, in the same view of the database, what `compare` does.
+    fn check_parts(
+        &self,
+        secret_key: Option<&SecretKey>,
+        compare: impl FnOnce(&Connection, &mut StateReport) -> rusqlite::Result<()>,
+    ) -> Result<StateReport, ReadError> {
         self.require_current_schema()?;
         let anchors = read_anchors(self.dir())?;
         let walk = AnchorWalk::new(anchors.iter().filter_map(|anchor| anchor.state).collect());
@@ -82,14 +113,7 @@ impl ReadOnlyStore {
         report.fault = self.with_connection(|connection| {
             // One view of the database for all of it, since a host may be writing.
             let moment = connection.unchecked_transaction()?;
-            SchemaFindings {
-                faults: report.schema,
-                notes: report.schema_notes,
-            } = compare_schema(&moment)?;
-            AccessDifferences {
-                tokens: report.tokens,
-                orders: report.orders,
-            } = compare_access(&moment)?;
+            compare(&moment, &mut report)?;
             check_all(&moment, secret_key, walk, &mut report)
         })?;
         Ok(report)

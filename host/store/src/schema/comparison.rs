@@ -1,9 +1,12 @@
-//! Compares the schema that a database has with the one that this program's migrations make: a trigger, a view or a constraint that another
-//! program has put there changes what is written, and no check of rows shows that.
+//! Compares the schema that a database has with the one that this program's migrations make: a trigger or a constraint that another program has put
+//! there changes what is written, and no check of rows shows that.
+//!
+//! What another program keeps beside the host's tables is a note: a view, a table, and a trigger on such a table, which no statement of the host
+//! fires. A table with a foreign key to one of the host's is none of these: it has rows of the host refused, or fires triggers when one is deleted.
 //!
 //! A migrated database has the text that the same scripts leave in an empty one. Comments and blanks do not count, nor do the quotes of names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
@@ -20,8 +23,21 @@ const FULL_TEXT_TABLES: &str = "memory_text_";
 pub(crate) struct SchemaFindings {
     /// What changes what is written or how: no host may start.
     pub(crate) faults: Vec<String>,
-    /// What changes no row: an unknown table, or an index that only speeds reading up.
+    /// What changes no row of the host: an unknown table or view, a trigger on one, or an index that only speeds reading up.
     pub(crate) notes: Vec<String>,
+    /// The statements that take out what was added among the faults.
+    drops: Vec<String>,
+}
+
+impl SchemaFindings {
+    /// The statements that take out every fault; empty: there is none, or one of them is no addition, so that no statement gives back what was there.
+    pub(crate) fn removals(&self) -> &[String] {
+        if self.drops.len() == self.faults.len() {
+            &self.drops
+        } else {
+            &[]
+        }
+    }
 }
 
 /// The text of each object of a schema and the table it is on, by kind and name.
@@ -32,6 +48,7 @@ pub(crate) fn compare_schema(connection: &Connection) -> rusqlite::Result<Schema
     let version = read_version(connection)?.min(SCHEMA_VERSION);
     let found = read_objects(connection)?;
     let expected = read_objects(&build_schema(version)?)?;
+    let tied = read_tied_tables(connection, &found, &expected)?;
     let mut findings = SchemaFindings::default();
     for ((kind, name), (table, sql)) in &expected {
         let problem = match found.get(&(kind.clone(), name.clone())) {
@@ -54,20 +71,52 @@ pub(crate) fn compare_schema(connection: &Connection) -> rusqlite::Result<Schema
         }
         let object = describe_object(kind, name, table);
         let finding = format!("{object} was not made by this program");
-        let on_known = expected.contains_key(&("table".to_owned(), table.clone()));
+        // Of a trigger it is written as its author wrote it.
+        let on_known = expected.contains_key(&("table".to_owned(), table.to_ascii_lowercase()));
         let changes_writes = match kind.as_str() {
-            "table" => false,
+            "table" => tied.contains(name),
+            "view" => false,
             // A constraint on the host's own table refuses rows, or has them left out.
-            "index" => on_known && is_unique(sql),
+            "index" => on_known && can_refuse(sql),
+            // No statement of the host fires a trigger on a view, or on a table that is not its own.
+            "trigger" => on_known,
             _ => true,
         };
         if changes_writes {
             findings.faults.push(finding);
+            let (kind, name) = (kind.to_uppercase(), name.replace('"', "\"\""));
+            findings.drops.push(format!("DROP {kind} \"{name}\""));
         } else {
             findings.notes.push(finding);
         }
     }
     Ok(findings)
+}
+
+/// The unknown tables that have a foreign key to a table of the host.
+fn read_tied_tables(
+    connection: &Connection,
+    found: &SchemaObjects,
+    expected: &SchemaObjects,
+) -> rusqlite::Result<BTreeSet<String>> {
+    let mut tied = BTreeSet::new();
+    for object in found.keys() {
+        let (kind, name) = object;
+        if kind != "table" || expected.contains_key(object) {
+            continue;
+        }
+        let parents: Vec<String> = select_rows(
+            connection,
+            "SELECT lower(\"table\") FROM pragma_foreign_key_list(?1)",
+            [name],
+            |row| row.get(0),
+        )?;
+        let is_known = |parent: String| expected.contains_key(&("table".to_owned(), parent));
+        if parents.into_iter().any(is_known) {
+            tied.insert(name.clone());
+        }
+    }
+    Ok(tied)
 }
 
 fn describe_object(kind: &str, name: &str, table: &str) -> String {
@@ -102,6 +151,11 @@ fn read_objects(connection: &Connection) -> rusqlite::Result<SchemaObjects> {
 
 fn is_unique(normalized: &str) -> bool {
     normalized.starts_with("create unique")
+}
+
+/// Whether an index can refuse a row: for a value that is there already, or since an expression of it fails (`json(reason)`).
+fn can_refuse(normalized: &str) -> bool {
+    is_unique(normalized) || normalized.matches('(').count() > 1 || normalized.contains(")where")
 }
 
 /// Brings the text of a statement into the form in which it is compared: lower case outside of strings, no comments, no quotes around names, and
@@ -155,6 +209,23 @@ fn normalize_sql(sql: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_that_can_refuse_a_row_is_told_from_one_that_cannot() {
+        for (sql, refuses) in [
+            ("CREATE INDEX i ON halts (reason, at DESC)", false),
+            ("CREATE INDEX i ON halts (reason COLLATE nocase)", false),
+            ("CREATE UNIQUE INDEX i ON halts (reason)", true),
+            ("CREATE INDEX i ON halts (json(reason))", true),
+            (
+                "CREATE INDEX i ON halts (reason) WHERE json(reason) <> ''",
+                true,
+            ),
+            ("CREATE INDEX i ON halts (reason)  Where at > 1", true),
+        ] {
+            assert_eq!(can_refuse(&normalize_sql(sql)), refuses, "{sql}");
+        }
+    }
 
     #[test]
     fn only_what_counts_is_compared() {

@@ -79,7 +79,7 @@ impl UnmigratedConnection {
     }
 }
 
-/// Refuses a database with a trigger, a view or a constraint that this program's migrations do not make, or without one that they make.
+/// Refuses a database with a trigger or a constraint that this program's migrations do not make, or without one that they make.
 pub(crate) fn check_schema(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let findings =
         compare_schema(connection).map_err(|error| OpenError::from_sqlite(path, error))?;
@@ -89,6 +89,7 @@ pub(crate) fn check_schema(connection: &Connection, path: &Path) -> Result<(), O
     Err(OpenError::ForeignSchema {
         path: path.to_owned(),
         findings: findings.faults.join("; "),
+        removals: findings.removals().to_vec(),
     })
 }
 

@@ -1,8 +1,10 @@
 //! What another program changes in the schema.
 
+use std::path::Path;
+
 use rusqlite::Connection;
 
-use super::{check_state, open};
+use super::{check_state, commit_change, open, set_value};
 use crate::*;
 
 /// Changes the schema of a stopped database.
@@ -31,8 +33,16 @@ fn what_changes_writes_ends_a_start_and_is_named() {
             "the trigger memory_dropped on memory_index is another one",
         ),
         (
-            "CREATE VIEW spy AS SELECT * FROM tokens",
-            "the view spy was not made by this program",
+            "CREATE TRIGGER evil AFTER INSERT ON HALTS BEGIN DELETE FROM halts; END",
+            "the trigger evil on HALTS was not made by this program",
+        ),
+        (
+            "CREATE TABLE spy (name TEXT REFERENCES Tokens (name))",
+            "the table spy was not made by this program",
+        ),
+        (
+            "CREATE INDEX picky ON halts (json(reason))",
+            "the index picky on halts was not made by this program",
         ),
         (
             "CREATE UNIQUE INDEX one_reason ON quarantines (reason)",
@@ -78,6 +88,14 @@ fn what_changes_no_row_is_told_and_ends_no_start() {
             "the table foreigner was not made by this program",
         ),
         (
+            "CREATE VIEW report AS SELECT name, role FROM tokens",
+            "the view report was not made by this program",
+        ),
+        (
+            "CREATE INDEX halts_by_reason ON halts (reason)",
+            "the index halts_by_reason on halts was not made by this program",
+        ),
+        (
             "DROP INDEX decision_index_instrument",
             "the index decision_index_instrument on decision_index is missing",
         ),
@@ -97,4 +115,131 @@ fn what_changes_no_row_is_told_and_ends_no_start() {
     let report = check_state(dir.path(), None);
     assert_eq!(report.schema_notes, [""; 0]);
     assert!(report.is_sound());
+}
+
+#[test]
+fn a_trigger_on_what_is_not_the_hosts_ends_no_start() {
+    let dir = change_schema(
+        "CREATE TABLE foreigner (n);
+         CREATE TRIGGER count AFTER INSERT ON foreigner BEGIN DELETE FROM foreigner; END;
+         CREATE VIEW report AS SELECT name FROM tokens;
+         CREATE TRIGGER write INSTEAD OF INSERT ON report BEGIN SELECT 1; END",
+    );
+    let report = check_state(dir.path(), None);
+    let notes = [
+        "the table foreigner",
+        "the trigger count on foreigner",
+        "the trigger write on report",
+        "the view report",
+    ];
+    let notes = notes.map(|object| format!("{object} was not made by this program"));
+    assert_eq!(report.schema_notes, notes);
+    assert!(report.is_sound(), "{report:?}");
+    check_known_schema(dir.path()).unwrap();
+    open(dir.path()).close();
+}
+
+const ADDED: &str = "CREATE TRIGGER \"so evil\" AFTER INSERT ON halts BEGIN DELETE FROM halts; END;
+     CREATE UNIQUE INDEX one_reason ON quarantines (reason)";
+
+/// A data directory with a revision and an audit row, to whose schema two objects were added, and a snapshot of it.
+fn snapshot_changed(root: &Path, sql: &str) -> (std::path::PathBuf, std::path::PathBuf) {
+    let (data, snapshot) = (root.join("data"), root.join("snapshot"));
+    let store = open(&data);
+    commit_change(&store, 1, set_value("k", Some("1"), None)).unwrap();
+    store.close();
+    drop(store);
+    let database = Connection::open(data.join("ark.db")).unwrap();
+    database.execute_batch(sql).unwrap();
+    drop(database);
+    create_snapshot(&data, &snapshot).unwrap();
+    (data, snapshot)
+}
+
+#[test]
+fn a_refusal_names_the_statements_that_take_out_what_was_added_and_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, _) = snapshot_changed(root.path(), ADDED);
+    let refused = check_known_schema(&data).unwrap_err();
+    let OpenError::ForeignSchema { removals, .. } = &refused else {
+        panic!("{refused}");
+    };
+    let expected = ["DROP INDEX \"one_reason\"", "DROP TRIGGER \"so evil\""];
+    assert_eq!(removals, &expected);
+    let named = "'DROP INDEX \"one_reason\"; DROP TRIGGER \"so evil\"'";
+    assert!(refused.to_string().contains(named), "{refused}");
+    let change = |sql: &str| {
+        let database = Connection::open(data.join("ark.db")).unwrap();
+        database.execute_batch(sql).unwrap();
+    };
+    // What is missing is not given back by a statement.
+    change("DROP TRIGGER memory_added");
+    let refused = check_known_schema(&data).unwrap_err();
+    assert!(
+        matches!(&refused, OpenError::ForeignSchema { removals, .. } if removals.is_empty()),
+        "{refused}"
+    );
+    let told = refused.to_string();
+    assert!(
+        !told.contains("DROP ") && told.contains("restore a snapshot of before"),
+        "{told}"
+    );
+    // A later version may make what this one does not know.
+    change(&format!("PRAGMA user_version = {}", current_schema() + 1));
+    check_known_schema(&data).unwrap();
+}
+
+#[test]
+fn a_snapshot_is_restored_without_what_was_added_by_order_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, snapshot) = snapshot_changed(root.path(), ADDED);
+    let rows = super::verify_chains(&data).rows;
+    let refused = check_snapshot(&snapshot, None).unwrap_err();
+    let option = format!("`ark state restore {} --drop-added`", snapshot.display());
+    assert!(refused.to_string().contains(&option), "{refused}");
+    assert!(
+        matches!(
+            restore_snapshot(&snapshot, &data, true, None),
+            Err(MaintenanceError::ForeignSnapshot { .. })
+        ),
+        "nothing is replaced without the order"
+    );
+    let restored = restore_snapshot_dropping(&snapshot, &data, true, None).unwrap();
+    assert_eq!(
+        restored.dropped,
+        ["DROP INDEX \"one_reason\"", "DROP TRIGGER \"so evil\""]
+    );
+    let aside = restored.moved_aside.unwrap();
+    assert!(check_known_schema(&aside).is_err(), "the evidence stays");
+    let report = check_state(&data, None);
+    assert!(
+        report.is_sound() && report.schema_notes.is_empty(),
+        "{report:?}"
+    );
+    let store = open(&data);
+    let kyle = super::make_name("kyle");
+    assert!(store.latest_state(&kyle, "k").unwrap().is_some());
+    store.close();
+    drop(store);
+    let chains = super::verify_chains(&data);
+    assert_eq!((chains.fault, chains.rows), (None, rows + 1));
+    // A snapshot without anything added restores alike.
+    let sound = root.path().join("sound");
+    create_snapshot(&data, &sound).unwrap();
+    let restored = restore_snapshot_dropping(&sound, &data, true, None).unwrap();
+    assert_eq!(restored.dropped, [""; 0]);
+    // One that lacks something does not.
+    let other = tempfile::tempdir().unwrap();
+    let (_, lacking) = snapshot_changed(other.path(), "DROP TRIGGER memory_added");
+    let refused = restore_snapshot_dropping(&lacking, &data, true, None).unwrap_err();
+    assert!(
+        matches!(
+            &refused,
+            MaintenanceError::ForeignSnapshot {
+                can_drop: false,
+                ..
+            }
+        ),
+        "{refused}"
+    );
 }

@@ -88,7 +88,8 @@ pub struct Tls {
 /// What is read from the files.
 struct TlsSettings {
     config: Arc<ServerConfig>,
-    /// When the first certificate of the chain ends, in seconds since 1970; 0 where none can be read.
+    /// When the certificate ends, in seconds since 1970; 0 where it cannot be read. One of an authority behind it may end before: clients need none that
+    /// has, e.g. a cross-signed one for which they have a root of their own.
     end: u64,
 }
 
@@ -209,7 +210,7 @@ fn read_settings(files: &TlsFiles) -> Result<TlsSettings, TlsError> {
     }
     let key = PrivateKeyDer::from_pem_slice(&pem(&files.key)?)
         .map_err(|error| refused(&files.key, format!("holds no private key: {error}")))?;
-    let end = find_end(&chain);
+    let end = chain.first().and_then(find_end).unwrap_or(0);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -224,11 +225,8 @@ fn read_settings(files: &TlsFiles) -> Result<TlsSettings, TlsError> {
     })
 }
 
-/// When the first certificate of a chain ends, in seconds since 1970; 0 where none can be read.
-fn find_end(chain: &[CertificateDer<'_>]) -> u64 {
-    let ends = chain.iter().filter_map(|der| {
-        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-        u64::try_from(certificate.validity().not_after.timestamp()).ok()
-    });
-    ends.min().unwrap_or(0)
+/// When a certificate ends, in seconds since 1970; `None`: it cannot be read.
+fn find_end(der: &CertificateDer<'_>) -> Option<u64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    u64::try_from(certificate.validity().not_after.timestamp()).ok()
 }

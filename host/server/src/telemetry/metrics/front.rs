@@ -134,7 +134,7 @@ pub(super) const METRICS: &[Metric] = &[
     front_gauge(
         "ark_front_tls_certificate_end_timestamp_seconds",
         &[],
-        "When the first certificate of the front's chain ends, in seconds since 1970 (UTC). Absent without a certificate.",
+        "When the certificate of the front ends (the first of its file, not one of an authority behind it), in seconds since 1970 (UTC). Absent without a certificate.",
         |meters, emit| emit_certificate_end(emit, &meters.api),
     ),
 ];

@@ -71,7 +71,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "ark_tls_certificate_end_timestamp_seconds",
         &[],
-        "When the first certificate of the API's chain ends, in seconds since 1970 (UTC). Absent without a certificate.",
+        "When the certificate of the API ends (the first of its file, not one of an authority behind it), in seconds since 1970 (UTC). Absent without a certificate.",
         |context, emit| emit_certificate_end(emit, &context.sources.meters.api),
     ),
 ];

@@ -471,6 +471,9 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("what a restore moved aside", "data-directory", false, |_, site| plant_leftover(site, "before-restore-1764400000", |found| {
         found.contains("before-restore-1764400000 is left of a disaster: 3 MB, mode 0700")
     })),
+    ("what a new beginning moved aside", "data-directory", false, |_, site| plant_leftover(site, "before-anew-1764400000", |found| {
+        found.contains("before-anew-1764400000 is left of a disaster: 3 MB, mode 0700")
+    })),
     ("what a host rescued", "data-directory", false, |_, site| plant_leftover(site, "rescued-1764400000", |found| {
         found.contains("rescued-1764400000 is left of a disaster: 3 MB, mode 0700")
     })),
@@ -534,6 +537,10 @@ pub(super) const FAULTS: &[PlantedFault] = &[
         site.database().execute_batch("CREATE TRIGGER evil AFTER INSERT ON halts BEGIN DELETE FROM halts; END").expect("a trigger");
     }),
     ("a table of another program", "database", false, |_, site| site.database().execute_batch("CREATE TABLE foreigner (n)").expect("a table")),
+    ("a view of another program", "database", false, |_, site| {
+        site.is_told = |found| found.contains("the view report was not made by this program");
+        site.database().execute_batch("CREATE VIEW report AS SELECT name FROM tokens").expect("a view");
+    }),
     ("a halt that the log does not have", "state", true, |_, site| {
         site.database().execute("INSERT INTO halts (id, reason, by, at) VALUES (1, 'r', 'eve', 1)", []).expect("a halt");
     }),

@@ -3,6 +3,7 @@
 
 mod dry_runs;
 mod exclusion;
+mod foreign_schema;
 mod full_disk;
 mod gates;
 mod host_kills;

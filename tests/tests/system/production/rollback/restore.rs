@@ -24,6 +24,95 @@ fn propose_trades(client: &mut Client, names: [&str; 3]) {
     }
 }
 
+/// Has the new version be of a later schema than the stable one, whoever starts it. Returns the options of a rollback, and the schema of the stable one.
+fn prepare_later_schema(stage: &CanaryFixture) -> (Vec<String>, u64) {
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    let version = run_ark(&["version", "--json"]).stdout;
+    let version: Value = serde_json::from_slice(&version).expect("JSON");
+    let schema = version["schema"].as_u64().expect("a number");
+    let later = format!(
+        "#!/bin/sh\nTEST_ARK_LATER_SCHEMA=1 exec {} \"$@\"\n",
+        ark_program().display()
+    );
+    std::fs::write(path("new-ark"), later).expect("a file");
+    let is_stable = "unset TEST_ARK_LATER_SCHEMA\n";
+    let stable = format!(
+        "#!/bin/sh\n{is_stable}exec {} \"$@\"\n",
+        ark_program().display()
+    );
+    std::fs::write(path("stable-ark"), stable).expect("a file");
+    sh(&format!("chmod 755 {}", path("stable-ark")));
+    let text = std::fs::read_to_string(path("start.sh")).expect("a file");
+    std::fs::write(path("start.sh"), format!("{is_stable}{text}")).expect("a file");
+    let mut options = options(stage);
+    let stable = options.iter().position(|one| one == "--stable-binary");
+    options[stable.expect("an option") + 1] = path("stable-ark");
+    (options, schema)
+}
+
+#[test]
+fn a_snapshot_that_does_not_restore_stops_no_host_and_an_older_one_takes_its_place() {
+    let stage = CanaryFixture::start("", "");
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    let (options, _) = prepare_later_schema(&stage);
+    let mut client = Client::at(&stage.haproxy.address);
+    std::fs::create_dir(path("snapshots")).expect("a directory");
+    let snapshot = |name: &str| {
+        let (to, data) = (path(name), path("data"));
+        let made = run_ark(&["state", "snapshot", &to, "--data-dir", &data]);
+        assert!(made.status.success(), "{made:?}");
+    };
+    propose_trades(&mut client, ["A", "B", "C"]);
+    let older = stage.recorded();
+    snapshot("earlier");
+    propose_trades(&mut client, ["D", "E", "F"]);
+    snapshot("snapshots/last");
+    promote_new(&stage);
+    // A byte of the last one is not what was written.
+    let damaged = stage.dir.path().join("snapshots/last/ark.db");
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(damaged);
+    let file = file.expect("the snapshot");
+    let (middle, mut byte) = (file.metadata().expect("a size").len() / 2, [0]);
+    file.read_exact_at(&mut byte, middle).expect("a byte");
+    byte[0] ^= 1;
+    file.write_all_at(&byte, middle).expect("a byte");
+    let accepted = ["--accept-loss-of-decisions", "100"];
+    let assert_refused = |output: &std::process::Output, named: &str| {
+        let refused = errors_of(output);
+        assert!(refused.contains(named), "{refused}");
+        assert!(
+            is_ready(&stage.owner) && stage.serving() == "new",
+            "{refused}"
+        );
+    };
+    // There is no other, or this one is named.
+    let checksum = "ark.db does not match its checksum";
+    assert_refused(&run(&stage, &options, &accepted), checksum);
+    std::fs::rename(path("earlier"), path("snapshots/earlier")).expect("a directory");
+    let last = path("snapshots/last");
+    let named = [&accepted[..], &["--snapshot", &last]].concat();
+    assert_refused(&run(&stage, &options, &named), checksum);
+    // What the earlier one lacks is counted before the host is stopped.
+    let needed = "--accept-loss-of-decisions 3";
+    assert_refused(&run(&stage, &options, &[]), needed);
+    let report = report_of(&run(&stage, &options, &accepted));
+    assert_eq!(report["passed"], true, "{report:#}");
+    let aside = &report["set_aside"];
+    assert_eq!(aside["snapshot"], path("snapshots/earlier"), "{report:#}");
+    assert_eq!(aside["decisions"], 3, "{report:#}");
+    let reason = aside["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("passed over") && reason.contains(checksum),
+        "{reason}"
+    );
+    assert_eq!(stage.serving(), "stable");
+    assert!(older.is_subset(&stage.recorded()));
+    stage.assert_chain();
+}
+
 #[test]
 #[expect(
     clippy::too_many_lines,
@@ -33,31 +122,11 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
     let stage = CanaryFixture::start("", "");
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let data = path("data");
-    let version = run_ark(&["version", "--json"]).stdout;
-    let version: Value = serde_json::from_slice(&version).expect("JSON");
-    let schema = version["schema"].as_u64().expect("a number");
-    let later = format!(
-        "#!/bin/sh\nTEST_ARK_LATER_SCHEMA=1 exec {} \"$@\"\n",
-        ark_program().display()
-    );
-    std::fs::write(stage.dir.path().join("new-ark"), later).expect("a file");
-    // The stable version has the schema of before, whatever runs it.
-    let is_stable = "unset TEST_ARK_LATER_SCHEMA\n";
-    let stable = format!(
-        "#!/bin/sh\n{is_stable}exec {} \"$@\"\n",
-        ark_program().display()
-    );
-    std::fs::write(path("stable-ark"), stable).expect("a file");
-    sh(&format!("chmod 755 {}", path("stable-ark")));
+    let (options, schema) = prepare_later_schema(&stage);
     let start = stage.dir.path().join("start.sh");
-    let text = std::fs::read_to_string(&start).expect("a file");
-    std::fs::write(&start, format!("{is_stable}{text}")).expect("a file");
     let mut client = Client::at(&stage.haproxy.address);
     let mut propose = |names| propose_trades(&mut client, names);
     propose(["A", "B", "C"]);
-    let mut options = options(&stage);
-    let stable = options.iter().position(|one| one == "--stable-binary");
-    options[stable.expect("an option") + 1] = path("stable-ark");
     promote_new(&stage);
     propose(["D", "E", "F"]);
     let newer = stage.recorded();
@@ -180,11 +249,13 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
         refused.contains("end it with `ark rollback --journal"),
         "{refused}"
     );
+    // It is refused before the host is stopped.
     let refused = errors_of(&command(&stage, &[]).output().expect("ark starts"));
     assert!(
-        refused.contains("--accept-loss-of-decisions 3") && refused.contains("it is stopped now"),
+        refused.contains("--accept-loss-of-decisions 3") && !refused.contains("it is stopped now"),
         "{refused}"
     );
+    assert!(is_ready(&stage.owner) && stage.serving() == "new");
     let accepted = &["--accept-loss-of-decisions", "3"];
     let report = report_of(&command(&stage, accepted).output().expect("ark starts"));
     assert_eq!(report["passed"], true, "{report:#}");

@@ -50,6 +50,38 @@ fn a_history_longer_than_a_page_passes_and_its_gap_is_found() {
 }
 
 #[test]
+fn a_trigger_and_an_order_that_was_planted_are_found_in_the_data_directory() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    let url = url_of(&host);
+    wait_for_store_check(&host);
+    let data = dir.data().display().to_string();
+    let with_data = ["--category", "beyond", "--data-dir", &data];
+    let database = rusqlite::Connection::open(dir.data().join("ark.db")).expect("the database");
+    for (plant, named, mend) in [
+        (
+            "CREATE TRIGGER evil AFTER INSERT ON halts BEGIN DELETE FROM halts; END",
+            "the trigger evil on halts was not made by this program",
+            "DROP TRIGGER evil",
+        ),
+        (
+            "INSERT INTO quarantines (agent, cause, reason, by, at) VALUES ('eve', 'operator', 'r', 'eve', 1)",
+            "the quarantine of eve: the table has it, and the log says that it is not in force",
+            "DELETE FROM quarantines WHERE agent = 'eve'",
+        ),
+    ] {
+        database.execute_batch(plant).expect("a change");
+        let (report, _) = validate(&url, &dir, &with_data);
+        let failed = cases(&report, "failed");
+        assert_eq!(failed, ["beyond/state-history"], "{report:#}");
+        assert!(report.to_string().contains(named), "{report:#}");
+        database.execute_batch(mend).expect("a change");
+        let (report, _) = validate(&url, &dir, &with_data);
+        assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
+    }
+}
+
+#[test]
 fn a_gap_in_the_history_of_another_agent_is_found_in_the_data_directory() {
     let dir = TestDir::new(CONFIG);
     copy_agent(&guests_dir(), "kyle", &dir.agents());
