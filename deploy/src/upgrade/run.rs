@@ -340,7 +340,7 @@ impl<'a> Upgrade<'a> {
             self.record_step("check", &found);
             self.enter_step(UpgradeStep::Snapshot, stop)?;
             let mut make_next = || make_snapshot(&plan.data_dir, &plan.snapshots, &id);
-            let (first, copy) = MeasuredCopy::measure(&plan.data_dir, &mut make_next)?;
+            let (first, copy) = MeasuredCopy::measure(&plan.data_dir, make_next)?;
             self.enter_step(UpgradeStep::Replay, stop)?;
             let (binary, data_dir) = (&plan.new_binary, &plan.data_dir);
             let replayed = replay_in_rounds(binary, data_dir, first, &mut make_next, stop)?;

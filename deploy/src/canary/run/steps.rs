@@ -101,7 +101,10 @@ impl<'a> HostCanary<'a> {
     pub(super) fn take_steps(&mut self, stop: &AtomicBool) -> Result<Option<TakeOver>, Stop> {
         let mut given = None;
         // A take-over that has not stopped the host begins anew, with a share that was measured: nobody knows what the front did meanwhile.
-        if !self.state.was_stopped {
+        if self.state.was_stopped {
+            // A way back that did not come to its end may have given the requests back.
+            given = self.weigh_share()?;
+        } else {
             let mut counted = self.begin.counts;
             for share in self.begin.plan.shares.clone() {
                 if share < self.state.share_pct {
@@ -125,9 +128,6 @@ impl<'a> HostCanary<'a> {
                 given = self.give_share()?;
                 counted = Some(self.watch_step(given.clone(), stop)?);
             }
-        } else {
-            // A way back that did not come to its end may have given the requests back.
-            given = self.weigh_share()?;
         }
         let Some(plan) = self.begin.plan.take_over.clone() else {
             return Ok(None);

@@ -142,7 +142,7 @@ impl HostCanary<'_> {
             *last_made() = Some(next.clone());
             Ok(next)
         };
-        let measured = |_: &AtomicBool| MeasuredCopy::measure(&plan.data_dir, &make);
+        let measured = |_: &AtomicBool| MeasuredCopy::measure(&plan.data_dir, make);
         let first = self.do_watched(watch.as_deref_mut(), stop, &measured)?;
         let Some((first, copy)) = first.transpose()? else {
             self.remove_superseded(last_made().take());
