@@ -1,8 +1,9 @@
 //! The time in which a take-over makes its snapshot and has it judged again, before it stops the host: orders are obeyed and the share is checked, as in a
 //! step.
 //!
-//! Invariants: what sends a canary back in a step does so here, but for a host that has ended, whose data is taken over; no host is stopped after a check
-//! that was no success; the requests go back before the work ends that is given up.
+//! Invariants: what sends a canary back in a step does so here, but for a host that has ended, whose data is taken over, and for slow requests, which send
+//! it back only where they stay slow for the deadline; no host is stopped after a check that was no success; the requests go back before the work ends that
+//! is given up.
 //!
 //! Must not know: what the work is, how a measurement is judged.
 
@@ -113,8 +114,11 @@ impl<'a> HostCanary<'a> {
                 (watch.unclear, watch.is_doubtful) = (None, false);
                 return Ok(());
             }
-            // The new version takes the data of a host that has ended as those of one that was stopped.
-            MeasurementResult::Failure(Tripwire::HostDown) => Tripwire::HostDown,
+            // The new version takes the data of a host that has ended as those of one that was stopped; and the replay takes processor time, which may be
+            // why requests are slow.
+            MeasurementResult::Failure(tripwire @ (Tripwire::HostDown | Tripwire::Latency)) => {
+                tripwire
+            }
             MeasurementResult::Failure(tripwire) => {
                 self.record_step("tripwire", &measurement.reason, &json!(figures));
                 return Err(Stop::Back(tripwire, measurement.reason));
