@@ -14,7 +14,7 @@ pub(crate) fn list_left_out(servers: &[ServerStatus], server: &str) -> BTreeSet<
 }
 
 /// The weights by which a server gets a share of the requests, in percent, and the others the rest as they shared it before. Those that are left out
-/// keep their proportion, and their part of the rest is not counted: they do not get it.
+/// keep their proportion, as far as there are weights for it, and their part of the rest is not counted: they do not get it.
 pub(crate) fn weigh_servers(
     before: &BTreeMap<String, u32>,
     left_out: &BTreeSet<String>,
@@ -28,10 +28,10 @@ pub(crate) fn weigh_servers(
             .map(|(_, weight)| *weight)
             .fold(0, u32::saturating_add)
     };
-    let others = match sum(&|name| !left_out.contains(name)) {
+    let (others, all_left_out) = match sum(&|name| !left_out.contains(name)) {
         // None of them gets a request: the proportion is for when they are back.
-        0 => sum(&|_| true),
-        counted => counted,
+        0 => (sum(&|_| true), true),
+        counted => (counted, false),
     };
     // By how much of all requests each server gets, times 100.
     let shares: Vec<(&String, f64)> = before
@@ -45,7 +45,12 @@ pub(crate) fn weigh_servers(
             (name, wanted)
         })
         .collect();
-    let greatest = shares.iter().map(|(_, share)| *share).fold(1.0, f64::max);
+    // One that is left out and had a much greater weight would leave the others too few steps to tell their shares apart: it gets the greatest weight.
+    let greatest = shares
+        .iter()
+        .filter(|(name, _)| all_left_out || name.as_str() == server || !left_out.contains(*name))
+        .map(|(_, share)| *share)
+        .fold(1.0, f64::max);
     let scale = f64::from(MAX_WEIGHT) / greatest;
     let weigh = |share: f64| {
         // What gets something keeps something.
@@ -223,6 +228,21 @@ mod tests {
             100,
         );
         assert_eq!(all, collect_weights(&[("canary", 256), ("one", 0)]));
+    }
+
+    #[test]
+    fn a_server_that_is_down_takes_no_precision_from_the_share() {
+        for weight in [1, 30, 100, 256] {
+            for share in [10, 25, 50] {
+                let before = collect_weights(&[("canary", 0), ("one", 1), ("two", weight)]);
+                let left_out = BTreeSet::from(["two".to_owned()]);
+                let found = weigh_servers(&before, &left_out, "canary", share);
+                let got =
+                    100.0 * f64::from(found["canary"]) / f64::from(found["canary"] + found["one"]);
+                assert!((got - f64::from(share)).abs() < 1.0, "{weight}: {found:?}");
+                assert!(found["two"] >= found["one"], "{found:?}");
+            }
+        }
     }
 
     #[test]

@@ -19,7 +19,9 @@ use crate::canary::journal::{CanaryEntry, TakeOverStep};
 use crate::canary::plan::TakeOverPlan;
 use crate::canary::report::TakeOver;
 use crate::exchange::ExchangeError;
-use crate::exchange::data::database::{kept_path, make_snapshot, refuse_foreign_schema};
+use crate::exchange::data::database::{
+    kept_path, make_snapshot, refuse_foreign_schema, remove_snapshot,
+};
 use crate::exchange::data::expected_pause::{ExpectedPause, MeasuredCopy, StartLimit};
 use crate::exchange::data::replay::replay_in_rounds;
 use crate::exchange::hosts::HostExchange;
@@ -193,7 +195,7 @@ impl HostCanary<'_> {
         let Some(snapshot) = snapshot else {
             return;
         };
-        if let Err(cause) = std::fs::remove_dir_all(&snapshot)
+        if let Err(cause) = remove_snapshot(&snapshot)
             && cause.kind() != ErrorKind::NotFound
         {
             let reason = format!(

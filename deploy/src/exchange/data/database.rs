@@ -155,6 +155,13 @@ pub(crate) fn clear_partial_copies(
     }
 }
 
+/// Removes a snapshot that another one has replaced. A kill on the way leaves what [`clear_partial_copies`] removes, not half a snapshot under its name.
+pub(crate) fn remove_snapshot(snapshot: &Path) -> std::io::Result<()> {
+    let partial = snapshot.with_extension("partial");
+    move_entry(snapshot, &partial)?;
+    std::fs::remove_dir_all(&partial)
+}
+
 /// Where the database is kept as the old version left it.
 pub(crate) fn kept_path(snapshots: &Path, id: &str) -> PathBuf {
     snapshots.join(format!("{id}-before-migration"))

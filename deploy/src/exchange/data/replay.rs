@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ark_store::count_decisions_after;
 use serde::Deserialize;
 
+use crate::exchange::data::database::remove_snapshot;
 use crate::exchange::error::ExchangeError;
 use crate::exchange::programs::commands::{REPLAY_TIMEOUT, ask_binary};
 use crate::exchange::programs::version::ask_version;
@@ -103,7 +104,7 @@ fn replay_until_short(
         }
         began = Instant::now();
         let next = make_next()?;
-        std::fs::remove_dir_all(&snapshot).map_err(ExchangeError::for_file(&snapshot))?;
+        remove_snapshot(&snapshot).map_err(ExchangeError::for_file(&snapshot))?;
         snapshot = next;
         from = Some(last_seq.saturating_add(1));
     };
