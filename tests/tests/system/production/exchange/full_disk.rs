@@ -148,26 +148,38 @@ fn a_canary_without_room_gives_everything_back_and_goes_on_later() {
     options.extend(["--shares", "100"]);
     let path = journal(&stage, "canary");
     let ((), decided) = stage.under_load(|| {
-        // The next thing written is the snapshot of a further round: a take-over that fails ends the canary, also where no entry can say so.
-        let command = stage.start_command(&options);
-        let (succeeded, _, errors) = fill_at(&gates, "replay", &command, || size_of(&path));
-        assert!(!succeeded, "{errors}");
-        let unnoted = format!("is not in the journal ({}: ", path.display());
-        assert!(errors.contains(&unnoted), "{errors}");
-        assert!(errors.contains("the database cannot be copied"), "{errors}");
-        assert!(
-            is_ready(&stage.owner) && stage.serving() == "stable",
-            "{errors}"
-        );
-        stage.assert_weights(100, 0);
-        assert_eq!(size_of(&path), 0, "it is over");
-        // The next entry is that the new version is started.
+        // The next thing written is the snapshot of a further round; then it is SQLite's file beside the database, which is read for its schema. A
+        // take-over that fails ends the canary, also where no entry can say so.
+        for (gate, reason) in [
+            ("replay", "the database cannot be copied"),
+            ("stop", "cannot be opened"),
+        ] {
+            let command = stage.start_command(&options);
+            let (succeeded, _, errors) = fill_at(&gates, gate, &command, || size_of(&path));
+            assert!(!succeeded, "{gate}: {errors}");
+            let unnoted = format!("is not in the journal ({}: ", path.display());
+            assert!(errors.contains(&unnoted), "{gate}: {errors}");
+            assert!(errors.contains(reason), "{gate}: {errors}");
+            // Also where the host was stopped.
+            assert!(
+                is_ready(&stage.owner) && stage.serving() == "stable",
+                "{gate}: {errors}"
+            );
+            stage.assert_weights(100, 0);
+            assert_eq!(size_of(&path), 0, "{gate}: it is over");
+        }
+        // The next entry is that of the take-over: it is not begun, and the canary goes on once there is room.
+        options.extend(["--step", "8"]);
         for verb in ["abort", "resume"] {
             let command = stage.start_command(&options);
-            let (succeeded, _, errors) = fill_at(&gates, "stop", &command, || size_of(&path));
+            let canary = limited(&command, None).spawn().expect("ark starts");
+            wait_until("its share is noted", || {
+                stage.run_verb("status")["host"]["share_pct"] == 100
+            });
+            limit(canary.id(), size_of(&path));
+            let (succeeded, _, errors) = end_of(canary);
             assert!(!succeeded, "{verb}");
             assert_no_room(&errors, &path);
-            // Also where the host was stopped.
             assert!(
                 is_ready(&stage.owner) && stage.serving() == "stable",
                 "{verb}: {errors}"
