@@ -22,6 +22,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ark_tests::ports::free_port;
+use ark_tests::seed_module_cache;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::pages::{Block, BlockKind, list_pages, read_blocks, repository};
@@ -49,6 +50,8 @@ const JOURNEYS: [(&str, &[&str]); 3] = [
     ("consumer", &["README.md", "docs/api.md"]),
     ("operator", &["README.md", "docs/operators.md"]),
 ];
+/// The page that readers begin with. Its host compiles the agents; who reads on has what it compiled in the data directory.
+const FIRST_PAGE: &str = "README.md";
 /// The port of fronts in pages.
 const FRONT_PORT: u16 = 8010;
 /// The most blocks that may be marked as not run, over all pages.
@@ -180,6 +183,9 @@ fn run_page(page: &str) {
     let blocks = read_blocks(page);
     let dir = tempfile::tempdir().expect("a directory");
     let reader = PageReader::prepare(dir.path());
+    if page != FIRST_PAGE {
+        seed_module_cache(&reader.work.join("ark-data"));
+    }
     let script = reader.write_script(&blocks);
     let finished = reader.run_script(&script);
     let output =

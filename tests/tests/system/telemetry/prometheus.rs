@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ark_tests::artefacts::checkout_path;
@@ -12,6 +12,8 @@ use ark_tests::programs::find_program;
 use ark_tests::{Client, Host, copy_agent, guests_dir, take_turn, trade, wait_for, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+
+use crate::docs::pages::read_tested_blocks;
 
 fn deploy_dir() -> PathBuf {
     checkout_path("deploy")
@@ -140,32 +142,30 @@ impl ScrapingPrometheus {
     }
 }
 
-fn run_promtool(args: &[&str]) {
-    let output = find_program("promtool", "prometheus")
-        .current_dir(deploy_dir().join("prometheus"))
-        .args(args)
-        .output()
-        .expect("promtool runs");
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.success(), "promtool {args:?}: {said}");
-}
+/// The page with the commands that check the rules, and this source, which it names.
+const PAGE: &str = "docs/metrics.md";
+const TEST: &str = "telemetry/prometheus.rs";
 
 #[test]
 fn the_rules_are_valid_and_each_alert_fires_where_it_must_and_not_where_it_must_not() {
-    run_promtool(&["check", "config", "prometheus.yml"]);
-    let cases = [
-        "tests/alerts_test.yml",
-        "tests/burn-rates_test.yml",
-        "tests/burn-rates-days_test.yml",
-        "tests/vanished-hosts_test.yml",
-    ];
-    run_promtool(&[&["test", "rules"], &cases[..]].concat());
-    let alerts =
-        std::fs::read_to_string(deploy_dir().join("prometheus/rules/alerts.yml")).expect("rules");
-    let cases = cases.map(|name| {
-        std::fs::read_to_string(deploy_dir().join("prometheus").join(name)).expect("cases")
-    });
+    // That there is one is said here, else a shell would say it.
+    let _ = find_program("promtool", "prometheus");
+    for block in read_tested_blocks(PAGE, TEST) {
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &block.commands])
+            .current_dir(checkout_path(""))
+            .output()
+            .expect("bash runs");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success(), "{}: {said}", block.commands);
+    }
+    let read = |path: &Path| std::fs::read_to_string(path).expect("a file");
+    let alerts = read(&deploy_dir().join("prometheus/rules/alerts.yml"));
+    let cases: Vec<String> = std::fs::read_dir(deploy_dir().join("prometheus/tests"))
+        .expect("the cases")
+        .map(|entry| read(&entry.expect("an entry").path()))
+        .collect();
     for alert in alerts
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: "))
