@@ -37,6 +37,16 @@ fn require_built(path: &str) -> PathBuf {
     path
 }
 
+/// Returns the directory that tests share for what cargo makes on the way to an agent or a policy (`CARGO_BUILD_BUILD_DIR`): the SDK's dependencies are
+/// built once. `cargo xtask test` begins with none. A test of what a newcomer waits for does not use it.
+#[must_use]
+pub fn author_build_dir() -> PathBuf {
+    let root = checkout_path(".");
+    root.canonicalize()
+        .unwrap_or(root)
+        .join("target/tmp/author-builds")
+}
+
 /// Returns the path of the program under test.
 ///
 /// # Panics

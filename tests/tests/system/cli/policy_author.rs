@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ark_tests::artefacts::checkout_path;
+use ark_tests::artefacts::{author_build_dir, checkout_path};
 use ark_tests::{Client, Host, ark_program, policies_dir, trade};
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ fn run_policy_command(dir: &Path, args: &[&str]) -> Output {
         .arg("policy")
         .args(args)
         .current_dir(dir)
+        .env("CARGO_BUILD_BUILD_DIR", author_build_dir())
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS")
         .env_remove("ARK_DATA_DIR")

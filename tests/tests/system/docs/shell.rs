@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ark_tests::artefacts::author_build_dir;
 use ark_tests::ports::free_port;
 use ark_tests::seed_module_cache;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -52,6 +53,8 @@ const JOURNEYS: [(&str, &[&str]); 3] = [
 ];
 /// The page that readers begin with. Its host compiles the agents; who reads on has what it compiled in the data directory.
 const FIRST_PAGE: &str = "README.md";
+/// The page by which an agent is made for the first time: its times are those of somebody who has built nothing before.
+const FIRST_BUILD_PAGE: &str = "docs/agents.md";
 /// The port of fronts in pages.
 const FRONT_PORT: u16 = 8010;
 /// The most blocks that may be marked as not run, over all pages.
@@ -182,9 +185,12 @@ fn assert_reads_block(test: &str, page: &str, line: usize) {
 fn run_page(page: &str) {
     let blocks = read_blocks(page);
     let dir = tempfile::tempdir().expect("a directory");
-    let reader = PageReader::prepare(dir.path());
+    let mut reader = PageReader::prepare(dir.path());
     if page != FIRST_PAGE {
         seed_module_cache(&reader.work.join("ark-data"));
+    }
+    if page != FIRST_BUILD_PAGE {
+        reader.build_dir = Some(author_build_dir());
     }
     let script = reader.write_script(&blocks);
     let finished = reader.run_script(&script);
@@ -276,6 +282,8 @@ struct PageReader {
     logs: PathBuf,
     /// A free port for each one that pages name.
     ports: Vec<(u16, u16)>,
+    /// Where cargo keeps what it makes on the way, if not beside what it makes.
+    build_dir: Option<PathBuf>,
 }
 
 impl PageReader {
@@ -293,6 +301,7 @@ impl PageReader {
             ports: [8000, 9090, FRONT_PORT, 9092, 5000, 6379]
                 .map(|named| (named, free_port()))
                 .to_vec(),
+            build_dir: None,
         };
         for entry in fs::read_dir(repository()).expect("the repository") {
             let entry = entry.expect("an entry");
@@ -420,6 +429,9 @@ impl PageReader {
             .env_remove("ARK_SWAPS")
             .stdin(Stdio::null())
             .process_group(0);
+        if let Some(dir) = &self.build_dir {
+            command.env("CARGO_BUILD_BUILD_DIR", dir);
+        }
         let mut shell = command.spawn().expect("bash starts");
         let until = Instant::now() + PATIENCE;
         let status = loop {
