@@ -1,6 +1,6 @@
 //! Compiled modules that hosts of tests start with.
 //!
-//! In a new data directory a host compiles the Graveyard, its probes and its agents, which takes it several seconds of CPU time in a debug
+//! In a new data directory a host compiles the Graveyard, its probes, its agents and its policies, which takes it several seconds of CPU time in a debug
 //! build. Nearly every test starts such a host. One host compiles them for all tests; each other host gets a copy of that cache in its new
 //! data directory. An entry is found by the digest of its module, so a copy changes nothing but the time.
 
@@ -10,7 +10,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::artefacts::{ark_program, checkout_path, copy_agent, guests_dir, hostile_guests_dir};
+use crate::artefacts::{
+    ark_program, checkout_path, copy_agent, guests_dir, hostile_guests_dir, policies_dir,
+};
+use crate::encoding::sha256;
 use crate::host::Host;
 
 /// Hostile agents that a host loads.
@@ -64,7 +67,7 @@ fn find_or_compile() -> PathBuf {
     compiled
 }
 
-/// Runs a host with the agents that most tests use in `dir` until it is ready. Its cache is `data/cache`.
+/// Runs a host with the agents and operator policies that most tests use in `dir` until it is ready. Its cache is `data/cache`.
 fn compile_modules(dir: &Path) {
     let agents = dir.join("agents");
     fs::create_dir(&agents).expect("a directory");
@@ -81,7 +84,7 @@ fn compile_modules(dir: &Path) {
         copy_agent(&hostile_guests_dir(), name, &agents);
     }
     let config = dir.join("ark.toml");
-    fs::write(&config, "").expect("a configuration");
+    fs::write(&config, declare_policies()).expect("a configuration");
     let data = dir.join("data");
     make_dir(&data).expect("a data directory");
     make_dir(&data.join("cache")).expect("a directory");
@@ -95,6 +98,19 @@ fn compile_modules(dir: &Path) {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let host = Host::start(&data, &arguments);
     assert_eq!(host.terminate(), Some(0));
+}
+
+/// A configuration with the operator policies that most tests use.
+fn declare_policies() -> String {
+    let declarations = ["market-hours", "symbol-allowlist"].map(|name| {
+        let file = policies_dir().join(name).with_extension("wasm");
+        let digest = sha256(&fs::read(&file).expect("a policy"));
+        format!(
+            "[[policies]]\nfile = \"{}\"\nsha256 = \"{digest}\"\nmode = \"shadow\"\n",
+            file.display()
+        )
+    });
+    declarations.concat()
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {
