@@ -57,7 +57,7 @@ impl Haproxy {
         let address = format!("127.0.0.1:{}", free_port());
         let mut config = format!(
             "global\n stats socket {} mode 600 level admin\n stats socket {} mode 600 level user\n\
-             defaults\n mode http\n timeout connect 5s\n timeout client 10m\n timeout server {answer_within}\n timeout queue 10m\n\
+             defaults\n mode http\n timeout connect 5s\n timeout check 10s\n timeout client 10m\n timeout server {answer_within}\n timeout queue 10m\n\
              frontend clients\n bind {address}\n default_backend ark\n\
              backend ark\n{rules}\
              default-server check {checks} pool-purge-delay 1s\n",
@@ -105,6 +105,21 @@ impl Haproxy {
             let _ = stream.read_to_string(&mut answer);
         }
         answer
+    }
+
+    /// The weights of all servers at one moment.
+    ///
+    /// # Panics
+    /// The table is no such table.
+    #[must_use]
+    pub fn weights(&self) -> std::collections::BTreeMap<String, u32> {
+        let table = self.ask("show servers state ark");
+        // Its first line is the version of its form; columns: srv_name and srv_uweight.
+        let rows = table.lines().skip(1).filter(|line| !line.starts_with('#'));
+        rows.map(|row| row.split(' ').collect::<Vec<_>>())
+            .filter(|row| row.len() > 7)
+            .map(|row| (row[3].to_owned(), row[7].parse().expect("a weight")))
+            .collect()
     }
 
     /// The weight of a server now.

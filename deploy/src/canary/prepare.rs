@@ -21,7 +21,7 @@ use super::error::CanaryError;
 use super::journal::CanaryStart;
 use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
-/// How long Prometheus may know what was before a restart of the host: longer than it usually waits between two scrapes.
+/// How long Prometheus may know what was before a restart of the host, and nothing of a new front: longer than it usually waits between two scrapes.
 const SCRAPE_PATIENCE: Duration = Duration::from_secs(18);
 /// The pause between two questions.
 const SCRAPE_PAUSE: Duration = Duration::from_millis(500);
@@ -179,18 +179,25 @@ fn begin_watch(client: &HostClient, plan: &CanaryPlan) -> Result<WatchStart, Can
     let quarantines = QuarantineMark::read_host(client)?;
     let meter = Meter::new(client, plan)?;
     meter.check_selections(plan)?;
-    let figures = meter.read_figures(plan, &quarantines)?;
-    let front_started = figures.front_started.ok_or_else(|| {
-        CanaryError::Front(format!(
-            "Prometheus has no process_start_time_seconds{{{}}}: does it scrape the front of the new version?",
-            plan.canary_series
-        ))
-    })?;
-    Ok(WatchStart {
-        quarantines,
-        front_started,
-        counts: Counts::from_figures(&figures),
-    })
+    let ends = Instant::now() + SCRAPE_PATIENCE;
+    loop {
+        let figures = meter.read_figures(plan, &quarantines)?;
+        if let Some(front_started) = figures.front_started {
+            return Ok(WatchStart {
+                quarantines,
+                front_started,
+                counts: Counts::from_figures(&figures),
+            });
+        }
+        // A front that was just started may not have been scraped yet.
+        if Instant::now() > ends {
+            return Err(CanaryError::Front(format!(
+                "Prometheus has no process_start_time_seconds{{{}}}: does it scrape the front of the new version?",
+                plan.canary_series
+            )));
+        }
+        std::thread::sleep(SCRAPE_PAUSE);
+    }
 }
 
 fn build_start(

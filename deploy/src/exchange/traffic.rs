@@ -118,8 +118,8 @@ pub(crate) fn keep_only_server(
     Some(weights)
 }
 
-/// Sets weights: those that grow first, so that nothing is without a server. Where one cannot be set, the others are, as long as one of them gets
-/// requests.
+/// Sets weights one after the other, in an order that leaves nothing without a server and gives a canary no greater share on the way than it has before or
+/// after. Where one cannot be set, the others are, as long as one of them gets requests.
 ///
 /// # Errors
 /// The first weight that could not be set.
@@ -140,27 +140,55 @@ fn set_all<E>(
     weights: &BTreeMap<String, u32>,
     set: &mut dyn FnMut(&str, u32) -> Result<(), E>,
 ) -> Result<(), E> {
-    let grows = |name: &String, weight: &u32| {
-        let server = now.iter().find(|server| server.name == *name);
-        server.is_some_and(|server| server.weight < *weight)
-    };
-    let (mut problem, mut gets_requests) = (None, false);
-    // Of those that shrink, those that keep something come first.
-    for (is_growing, is_kept) in [(true, true), (false, true), (false, false)] {
-        for (name, weight) in weights {
-            if grows(name, weight) != is_growing || (*weight > 0) != is_kept {
-                continue;
-            }
-            if !is_kept && problem.is_some() && !gets_requests {
-                break;
-            }
-            match set(name, *weight) {
-                Ok(()) => gets_requests |= *weight > 0,
-                Err(error) => problem = problem.or(Some(error)),
-            }
+    let find = |name: &str| now.iter().find(|server| server.name == *name);
+    let gets = |server: &ServerStatus| server.is_up() && server.weight > 0;
+    let is_kept = |name: &str| weights.get(name).is_some_and(|weight| *weight > 0);
+    let mut gets_requests = now
+        .iter()
+        .any(|server| gets(server) && is_kept(&server.name));
+    let mut order: Vec<(SettingTurn, &str, u32)> = weights
+        .iter()
+        .map(|(name, weight)| {
+            let grows = find(name).is_some_and(|server| server.weight < *weight);
+            let turn = match (grows, *weight) {
+                (true, weight) if find(name).is_some_and(gets) => {
+                    SettingTurn::Grow(MAX_WEIGHT.saturating_sub(weight))
+                }
+                (true, _) => SettingTurn::Begin,
+                (false, 0) if gets_requests => SettingTurn::End,
+                (false, 0) => SettingTurn::EndLast,
+                (false, weight) => SettingTurn::Shrink(weight),
+            };
+            (turn, name.as_str(), *weight)
+        })
+        .collect();
+    order.sort();
+    let mut problem = None;
+    for (_, name, weight) in order {
+        if weight == 0 && problem.is_some() && !gets_requests {
+            break;
+        }
+        match set(name, weight) {
+            Ok(()) => gets_requests |= weight > 0,
+            Err(error) => problem = problem.or(Some(error)),
         }
     }
     problem.map_or(Ok(()), Err)
+}
+
+/// When the weight of a server is set, the first at first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum SettingTurn {
+    /// It has requests and gets more: the one with the greatest weight first.
+    Grow(u32),
+    /// It has none and gets some.
+    Begin,
+    /// It loses all, beside others that have requests and keep some.
+    End,
+    /// It loses some: the one with the smallest weight first.
+    Shrink(u32),
+    /// It loses all, and until now nobody else had any.
+    EndLast,
 }
 
 #[cfg(test)]
@@ -202,6 +230,49 @@ mod tests {
             assert_eq!(set.err().as_deref(), gone.first().copied());
             let done: Vec<(&str, u32)> = done.iter().map(|(name, of)| (&**name, *of)).collect();
             assert_eq!(done, expected, "{gone:?}");
+        }
+    }
+
+    #[test]
+    fn a_canary_has_no_greater_share_on_the_way_than_before_or_after() {
+        // The weights of a canary and of two others before and after: a first share and the next ones, the way back, a canary without the others.
+        for (before, after) in [
+            ([0, 100, 100], [28, 256, 256]),
+            ([28, 256, 256], [57, 256, 256]),
+            ([28, 256, 256], [85, 128, 128]),
+            ([28, 256, 256], [0, 100, 100]),
+            ([28, 256, 128], [0, 100, 50]),
+            ([11, 100, 50], [28, 256, 128]),
+            ([28, 256, 128], [11, 100, 50]),
+            ([256, 64, 64], [0, 10, 10]),
+            ([256, 64, 64], [0, 256, 256]),
+            ([256, 0, 0], [0, 100, 100]),
+            ([0, 256, 0], [256, 0, 0]),
+        ] {
+            let names = ["canary", "one", "two"];
+            let of = |weights: [u32; 3]| -> BTreeMap<String, u32> {
+                collect_weights(&[0, 1, 2].map(|at| (names[at], weights[at])))
+            };
+            let share = |weights: &BTreeMap<String, u32>, name: &str| {
+                f64::from(weights[name]) / f64::from(weights.values().sum::<u32>())
+            };
+            let (before, after) = (of(before), of(after));
+            let mut now = before.clone();
+            let servers: Vec<_> = before
+                .iter()
+                .map(|(name, weight)| build_server(name, *weight))
+                .collect();
+            let set = set_all(&servers, &after, &mut |name, weight| {
+                now.insert(name.to_owned(), weight);
+                assert!(now.values().any(|weight| *weight > 0), "{now:?}");
+                let most = share(&before, "canary").max(share(&after, "canary"));
+                assert!(
+                    share(&now, "canary") < most + 0.001,
+                    "{before:?} -> {now:?} -> {after:?}"
+                );
+                Ok::<(), ()>(())
+            });
+            assert_eq!((set, now), (Ok(()), after));
         }
     }
 

@@ -167,7 +167,10 @@ impl<'a> Rollback<'a> {
                     refuse_other_exchange(clients.client, &begin.plan)?;
                 }
                 let warning = compare_telemetry(clients.client, &begin.plan)?;
-                begin.plan.traffic.as_ref().map_or(Ok(()), try_weight)?;
+                // A canary that is under way has shown that they can be set, and changes them itself meanwhile.
+                if read_state(clients.client, &begin.plan.canary_journal)?.is_none() {
+                    begin.plan.traffic.as_ref().map_or(Ok(()), try_weight)?;
+                }
                 if let Some(warning) = warning {
                     tell("telemetry", json!({"reason": warning}));
                 }

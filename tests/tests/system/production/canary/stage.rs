@@ -112,12 +112,19 @@ impl CanaryFixture {
         let haproxy = Haproxy::start(&servers, checks, "10m");
         let front_telemetry = stable.telemetry.clone();
         let start_prometheus = move || {
-            Prometheus::start(PrometheusParts {
+            let prometheus = Prometheus::start(PrometheusParts {
                 target: Some(&telemetry),
                 front: front_telemetry.as_deref(),
                 canary: Some(&canary_telemetry),
                 ..PrometheusParts::default()
-            })
+            });
+            let page =
+                "/api/v1/query?query=process_start_time_seconds%7Bjob%3D%22ark-front-canary%22%7D";
+            wait_until("the front of the new version is scraped", || {
+                let found = prometheus.read_page(page);
+                found.is_some_and(|found| found.contains("instance"))
+            });
+            prometheus
         };
         Self {
             dir,

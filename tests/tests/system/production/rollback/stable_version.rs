@@ -6,7 +6,7 @@ use std::time::Duration;
 use ark_tests::{run_ark, wait_until};
 use serde_json::{Value, json};
 
-use crate::production::canary::stage::{CanaryFixture, wait_report};
+use crate::production::canary::stage::{CanaryFixture, EndLoad, wait_report};
 
 use super::commands::{STEPS, command, errors_of, options, promote_new, report_of, run, steps_of};
 
@@ -66,8 +66,9 @@ fn the_stable_version_gets_everything_back_and_no_decision_is_lost() {
 fn greatest_share(stage: &CanaryFixture, has_ended: &AtomicBool) -> f64 {
     let mut greatest: f64 = 0.0;
     while !has_ended.load(Ordering::Relaxed) {
-        let [canary, stable] = ["canary", "stable"].map(|name| stage.haproxy.weight(name));
-        greatest = greatest.max(f64::from(canary) / f64::from((canary + stable).max(1)));
+        let weights = stage.haproxy.weights();
+        let sum: u32 = weights.values().sum();
+        greatest = greatest.max(f64::from(weights["canary"]) / f64::from(sum.max(1)));
         std::thread::sleep(Duration::from_millis(20));
     }
     greatest
@@ -78,15 +79,19 @@ fn a_canary_that_runs_is_undone_first_and_a_stable_version_that_fails_is_said() 
     let stage = CanaryFixture::start("", "");
     let options = options(&stage);
     let ((), decided) = stage.under_load(|| {
-        let canary = stage.spawn_canary(&["--step", "600"]);
+        let mut canary = stage.spawn_canary(&["--step", "600"]);
         wait_until("it has a share", || {
+            let ended = canary.try_wait().expect("a state");
+            assert!(ended.is_none(), "the canary has ended: {ended:?}");
             stage.run_verb("status")["host"]["share_pct"] == 10
+                && stage.haproxy.weight("canary") > 0
         });
         let has_ended = AtomicBool::new(false);
         let (report, most) = std::thread::scope(|scope| {
             let most = scope.spawn(|| greatest_share(&stage, &has_ended));
+            let end = EndLoad(&has_ended);
             let report = report_of(&run(&stage, &options, &[]));
-            has_ended.store(true, Ordering::Relaxed);
+            drop(end);
             (report, most.join().expect("a share"))
         });
         assert_eq!(report["passed"], true, "{report:#}");
@@ -112,14 +117,21 @@ fn a_canary_that_runs_is_undone_first_and_a_stable_version_that_fails_is_said() 
         assert!(failed.contains("not healthy after 2 checks"), "{failed}");
         // One that starts the newer version is not the way back.
         std::fs::copy(stage.dir.path().join("start-new.sh"), &start).expect("a copy");
+        // Each run stops the host and starts it again, and waits longer than the one before: some start is not stopped again before it is over.
+        let mut tries = 2_u32;
+        let mut go_on = || {
+            tries = (tries * 2).min(400);
+            let options = ["--health-tries", &tries.to_string()];
+            command(&stage, &options).output().expect("ark starts")
+        };
         wait_until("the newer version serves", || {
-            let failed = errors_of(&command(&stage, &[]).output().expect("ark starts"));
+            let failed = errors_of(&go_on());
             failed.contains("the host that serves is not 1.0.0") && failed.contains("ark-next")
         });
         std::fs::write(&start, text).expect("a file");
         // Without a pause in which the host may take its time, another try may be needed.
         wait_until("the rollback ends", || {
-            let output = command(&stage, &[]).output().expect("ark starts");
+            let output = go_on();
             output.status.success() && report_of(&output)["failures"] != json!([])
         });
     });
