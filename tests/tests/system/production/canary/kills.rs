@@ -172,7 +172,7 @@ fn a_canary_whose_command_was_killed_goes_on_or_is_undone() {
     let stage = CanaryFixture::start("", "");
     let options = stage.take_over_options();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    let ((), decided) = stage.under_load(|| {
+    let ((), mut decided) = stage.under_load(|| {
         // At each share: undone.
         for share in [10, 25, 50] {
             let mut canary = stage.spawn_canary(&options);
@@ -185,8 +185,10 @@ fn a_canary_whose_command_was_killed_goes_on_or_is_undone() {
             assert_eq!(report["promoted"], false, "{report:#}");
             stage.assert_weights(100, 0);
         }
-        let mut short = options.clone();
-        short.extend(["--shares", "100"]);
+    });
+    let mut short = options.clone();
+    short.extend(["--shares", "100"]);
+    let ((), decided_later) = stage.under_slow_load(|| {
         // In the take-over: at the replay, while the host is stopped, while the new one is started. What the command had begun goes on beside.
         for (phase, file, before) in [
             ("replay", "new-ark", "\nexec "),
@@ -227,6 +229,7 @@ fn a_canary_whose_command_was_killed_goes_on_or_is_undone() {
             std::fs::write(&path, text).expect("a file");
         }
     });
+    decided.extend(decided_later);
     assert_eq!(stage.recorded(), decided, "each once, and none lost");
     stage.assert_chain();
     // Nothing is left to go on with.

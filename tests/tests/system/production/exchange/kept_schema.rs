@@ -75,7 +75,7 @@ fn a_canary_that_the_newer_version_aborts_gives_the_stable_one_a_database_of_its
     let options = stage.take_over_options();
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.extend(["--shares", "100"]);
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         wait_killed(&stage, stage.spawn_canary(&options));
         assert_migrated(&stage.dir.data());
         let mut abort = run_by_newer(&stage.command("abort", &[]));
@@ -103,7 +103,7 @@ fn an_upgrade_that_the_newer_version_takes_back_gives_the_stable_one_a_database_
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&stable, mode).expect("a mode");
     let stable = stable.display().to_string();
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         let mut killed = upgrade::upgrade(&stage, &["--stable-binary", &stable]);
         wait_killed(&stage, killed.spawn().expect("ark starts"));
         assert_migrated(&stage.dir.data());

@@ -179,7 +179,7 @@ fn a_version_takes_the_place_of_the_units_program_and_the_old_one_comes_back() {
     let unit = UnitFixture::start();
     unit.write_program("second", "second", "");
     unit.write_program("third", "third", "case \"$1\" in serve) exit 7;; esac");
-    let ((), decided) = unit.stage.under_load(|| {
+    let ((), decided) = unit.stage.under_slow_load(|| {
         let report = unit.run_upgrade("second");
         assert_eq!(report["upgraded"], true, "{report:#}");
         assert_eq!(unit.read_installed(), "second");
@@ -305,7 +305,7 @@ fn a_unit_that_an_upgrade_did_not_stop_serves_on_and_starts_the_program_of_befor
     unit.write_later_program("later");
     let unstopped = "the host was not stopped, and serves on";
     let instance = unit.read_instance();
-    let ((), decided) = unit.stage.under_load(|| {
+    let ((), decided) = unit.stage.under_slow_load(|| {
         // With its program in the place already, and where nothing may be started in between; a socket that is not active is left alone.
         for (new, socket, orders) in [
             ("second", None, &["stop ark.service"][..]),
@@ -364,7 +364,7 @@ fn a_rollback_whose_unit_did_not_stop_leaves_the_host_and_goes_on_when_it_does()
     let begin = || unit.begin_command("rollback", &["--stable-binary", &stable]);
     let instance = unit.read_instance();
     unit.refuse_stop("always");
-    let ((), decided) = unit.stage.under_load(|| {
+    let ((), decided) = unit.stage.under_slow_load(|| {
         for command in [begin(), unit.command("rollback")] {
             let failed = crate::production::rollback::errors_of(&output_of(command));
             for part in [

@@ -23,7 +23,7 @@ fn a_rollback_that_is_killed_at_any_step_goes_on_to_the_same_end() {
         assert_ne!(slow, text);
         std::fs::write(&path, slow).expect("a file");
     }
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         for step in STEPS {
             for kills_host in [false, true] {
                 // Until the stable version runs, a kill of the host is only that of the newer one.

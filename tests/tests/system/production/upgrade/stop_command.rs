@@ -15,7 +15,7 @@ fn a_stop_command_that_fails_leaves_the_host_and_ends_the_upgrade() {
     let unstopped = "the host was not stopped, and serves on";
     let bad = "echo no such unit >&2; exit 3\n";
     std::fs::write(at("stop.sh"), bad).expect("a file");
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         let report = run(upgrade(&stage, &[]));
         assert_eq!(report["upgraded"], false, "{report:#}");
         let reason = report["reason"].as_str().expect("a reason");

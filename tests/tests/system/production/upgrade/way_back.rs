@@ -19,7 +19,7 @@ fn a_version_that_finds_a_fault_differs_or_fails_leaves_or_gives_back_the_stable
     let new_ark = stage.dir.path().join("new-ark");
     let good = std::fs::read_to_string(&new_ark).expect("a file");
     let start_new = std::fs::read_to_string(stage.dir.path().join("start-new.sh")).expect("a file");
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         wait_until("there are decisions", || stage.recorded().len() > 20);
         // What stops it before the host is stopped.
         stage.set_program_fault("denies");

@@ -32,7 +32,7 @@ fn roll_back_over_kills(rows: &[RollbackKill]) {
     let stage = CanaryFixture::start("", "");
     let texts = short_options(&stage);
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         for (step, manager, error) in rows {
             let entry = format!("{{\"step\":\"{step}\"}}");
             let output = run_over_kill(
@@ -88,7 +88,7 @@ fn a_newer_version_that_is_killed_while_its_canary_is_undone_is_rolled_back() {
     let stage = CanaryFixture::start("", "");
     let texts = short_options(&stage);
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         // Frozen while it waits for the canary's command, which is frozen, too.
         let canary = stage.spawn_canary(&["--step", "600"]);
         wait_until("it has a share", || {
@@ -125,7 +125,7 @@ fn a_newer_version_that_is_killed_in_its_drain_and_a_stable_one_at_its_start_com
     let stage = CanaryFixture::start("", "");
     let texts = short_options(&stage);
     let options: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let ((), decided) = stage.under_load(|| {
+    let ((), decided) = stage.under_slow_load(|| {
         promote_new(&stage);
         kill_in_drain(&stage);
         kill_when_ready(&stage, "start");
