@@ -9,7 +9,7 @@ use ark_model::decision::Outcome;
 use ark_model::ids::{Millis, Name, TraceId};
 use ark_model::instrument::InstrumentKey;
 use ark_model::verdict::{Metadata, RuleResult};
-use rusqlite::{CachedStatement, Connection, Row, Rows, params};
+use rusqlite::{CachedStatement, Connection, Row, Rows, Statement, params};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -79,9 +79,14 @@ pub struct IndexPage {
     pub next: Option<u64>,
 }
 
-/// Writes the row of a decision.
+/// The statement of [`write_decision_row`].
+pub(super) const INSERT_DECISION: &str =
+    "INSERT INTO decision_index (seq, at, latest_at, agent, action_type, outcome, symbol, instrument, size, fired)
+     VALUES (?1, ?2, max(?2, coalesce((SELECT latest_at FROM decision_index ORDER BY seq DESC LIMIT 1), 0)), ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+/// Writes the row of a decision. `insert` is [`INSERT_DECISION`], prepared.
 pub(super) fn write_decision_row(
-    connection: &Connection,
+    insert: &mut Statement<'_>,
     (seq, at): (u64, Millis),
     agent: Option<&str>,
     action_type: Option<&str>,
@@ -93,23 +98,18 @@ pub(super) fn write_decision_row(
         [] => None,
         fired => Some(to_json_text(&fired)?),
     };
-    execute_cached(
-        connection,
-        "INSERT INTO decision_index (seq, at, latest_at, agent, action_type, outcome, symbol, instrument, size, fired)
-         VALUES (?1, ?2, max(?2, coalesce((SELECT latest_at FROM decision_index ORDER BY seq DESC LIMIT 1), 0)), ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        params![
-            seq,
-            at.0,
-            agent,
-            action_type,
-            outcome,
-            subject.symbol,
-            instrument.as_ref().map(InstrumentKey::as_str),
-            subject.size,
-            fired,
-        ],
-    )
-    .map(drop)
+    let columns = params![
+        seq,
+        at.0,
+        agent,
+        action_type,
+        outcome,
+        subject.symbol,
+        instrument.as_ref().map(InstrumentKey::as_str),
+        subject.size,
+        fired,
+    ];
+    insert.execute(columns).map(drop)
 }
 
 /// Deletes the rows of decisions that are in an archive.
@@ -131,6 +131,7 @@ pub(crate) fn fill_decision_index(connection: &Connection) -> rusqlite::Result<(
     let mut statement = connection.prepare(
         "SELECT seq, at, agent, action_type, outcome, body FROM audit_log WHERE kind = 'decision' ORDER BY seq",
     )?;
+    let mut insert = connection.prepare_cached(INSERT_DECISION)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let texts: [Option<String>; 3] = [row.get(2)?, row.get(3)?, row.get(4)?];
@@ -138,7 +139,7 @@ pub(crate) fn fill_decision_index(connection: &Connection) -> rusqlite::Result<(
         let body = row.get_ref(5)?.as_str()?;
         let subject = find_indexed_fields(body, &policies);
         let moment = (row.get(0)?, millis_column(row, 1)?);
-        write_decision_row(connection, moment, agent, action_type, outcome, &subject)?;
+        write_decision_row(&mut insert, moment, agent, action_type, outcome, &subject)?;
     }
     Ok(())
 }

@@ -9,16 +9,18 @@
 
 use ark_model::decision::Outcome;
 use ark_model::ids::{Name, TraceId};
-use rusqlite::Connection;
+use rusqlite::{CachedStatement, Connection};
 
 use crate::query::execute_cached;
 use crate::schema::{LATER_DERIVED_ROWS_SINCE, read_version};
 use crate::tables::signals::{DeliveryCompletion, DeliveryResult};
 
 use super::audit_log::{audit_columns, read_audit_head, read_audit_row};
-use super::decision_index::{find_indexed_fields, read_policies, write_decision_row};
+use super::decision_index::{
+    INSERT_DECISION, find_indexed_fields, read_policies, write_decision_row,
+};
 use super::entry::{AuditEntry, AuditKind, AuditRow, IndexedFields};
-use super::session_log::{SessionLine, write_session_line};
+use super::session_log::{INSERT_LINE, SessionLine, write_session_line};
 use super::underived::{describe_result, read_derived_until, skip_unreadable};
 
 /// This many rows are written at once. More would lengthen the commit that writes them, fewer would write more pages for each.
@@ -32,6 +34,33 @@ struct DerivedRow {
     seq: Option<u64>,
     line: SessionLine,
     decision: Option<IndexedDecision>,
+}
+
+/// The statements that write derived rows, taken from the connection's cache once for all rows of a transaction.
+struct RowStatements<'a> {
+    connection: &'a Connection,
+    line: CachedStatement<'a>,
+    /// Prepared for the first decision: a database of an earlier schema may lack its table.
+    decision: Option<CachedStatement<'a>>,
+}
+
+impl<'a> RowStatements<'a> {
+    fn prepare(connection: &'a Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            connection,
+            line: connection.prepare_cached(INSERT_LINE)?,
+            decision: None,
+        })
+    }
+
+    fn insert_decision(&mut self) -> rusqlite::Result<&mut CachedStatement<'a>> {
+        match &mut self.decision {
+            Some(statement) => Ok(statement),
+            missing @ None => {
+                Ok(missing.insert(self.connection.prepare_cached(INSERT_DECISION)?))
+            }
+        }
+    }
 }
 
 /// A row of the index of decisions.
@@ -140,8 +169,9 @@ impl DerivedRows {
     pub(crate) fn write(&self, connection: &Connection, until: u64) -> rusqlite::Result<()> {
         let first = self.rows.iter().find_map(|row| row.seq);
         write_rows_until(connection, first.map_or(until, |first| first - 1))?;
+        let mut statements = RowStatements::prepare(connection)?;
         for row in &self.rows {
-            row.write(connection)?;
+            row.write(&mut statements)?;
         }
         write_derived_until(connection, until)
     }
@@ -184,14 +214,14 @@ impl DerivedRow {
         }
     }
 
-    fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+    fn write(&self, statements: &mut RowStatements<'_>) -> rusqlite::Result<()> {
         let line = &self.line;
-        write_session_line(connection, line)?;
+        write_session_line(&mut statements.line, line)?;
         let Some(decision) = &self.decision else {
             return Ok(());
         };
         write_decision_row(
-            connection,
+            statements.insert_decision()?,
             (decision.seq, line.at),
             line.agent.as_ref().map(Name::as_str),
             line.action_type.as_deref(),
@@ -236,10 +266,11 @@ pub(crate) fn write_rows_of_last(
     }
     let mut derived = DerivedRows::default();
     derived.add_entry(seq, entry);
+    let mut statements = RowStatements::prepare(connection)?;
     derived
         .rows
         .iter()
-        .try_for_each(|row| row.write(connection))
+        .try_for_each(|row| row.write(&mut statements))
 }
 
 /// Writes the derived rows of the audit rows up to `last` that lack them. Within the caller's transaction.
@@ -253,10 +284,11 @@ fn write_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> 
     let sql = format!("SELECT {columns} FROM audit_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq");
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([until, last])?;
+    let mut statements = RowStatements::prepare(connection)?;
     while let Some(row) = rows.next()? {
         if let Some(row) = skip_unreadable(read_audit_row(row))? {
             DerivedRow::from_audit_row(row, |body| find_indexed_fields(body, &policies))
-                .write(connection)?;
+                .write(&mut statements)?;
         }
     }
     write_derived_until(connection, last)

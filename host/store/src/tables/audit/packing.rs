@@ -34,8 +34,9 @@ const MIN_ROWS: u64 = 1024;
 const NUMBER_BYTES: usize = 4;
 /// How often the dictionary in use is compared with the one in the database.
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
-/// The level of the compression: the fastest of the regular ones, since the writer waits for it.
-const LEVEL: i32 = 1;
+/// The level of the compression. At the regular ones zstd makes a Huffman table for the few bytes that the dictionary does not have, which takes as
+/// long as all else and saves less than the table takes; below zero it stores them as they are. The writer waits for it.
+const LEVEL: i32 = -3;
 
 /// Packs bodies. It belongs to the connection that writes.
 #[derive(Default)]

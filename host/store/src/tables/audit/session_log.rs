@@ -4,11 +4,11 @@
 //! log is the evidence; this is its index, and it keeps its lines when audit rows are archived.
 
 use ark_model::ids::{Millis, Name, TraceId};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, Statement, params};
 
 use crate::error::ReadError;
 use crate::query::{
-    MAX_SEQ, execute_cached, millis_column, parse_column, select_rows, select_value,
+    MAX_SEQ, millis_column, parse_column, select_rows, select_value,
 };
 use crate::reader::Reader;
 
@@ -63,26 +63,26 @@ pub(super) struct SessionLine {
     pub(super) reference: String,
 }
 
-/// Writes a line behind the last one.
+/// The statement of [`write_session_line`].
+pub(super) const INSERT_LINE: &str =
+    "INSERT INTO session_log (at, kind, agent, action_type, result, trace_id, reference)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+/// Writes a line behind the last one. `insert` is [`INSERT_LINE`], prepared.
 pub(super) fn write_session_line(
-    connection: &Connection,
+    insert: &mut Statement<'_>,
     line: &SessionLine,
 ) -> rusqlite::Result<()> {
-    execute_cached(
-        connection,
-        "INSERT INTO session_log (at, kind, agent, action_type, result, trace_id, reference)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![
-            line.at.0,
-            line.kind,
-            line.agent.as_ref().map(Name::as_str),
-            line.action_type,
-            line.result,
-            line.trace_id.map(|id| id.to_string()),
-            line.reference,
-        ],
-    )
-    .map(drop)
+    let columns = params![
+        line.at.0,
+        line.kind,
+        line.agent.as_ref().map(Name::as_str),
+        line.action_type,
+        line.result,
+        line.trace_id.map(|id| id.to_string()),
+        line.reference,
+    ];
+    insert.execute(columns).map(drop)
 }
 
 fn read_session_row(row: &Row<'_>) -> rusqlite::Result<SessionLogRow> {
