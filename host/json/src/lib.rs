@@ -20,7 +20,7 @@ use serde_json::Value;
 pub use error::{JsonError, JsonProblem};
 pub use numbers::is_exact_double;
 pub use unique::UniqueKeysJson;
-pub use write::{push_flag, push_integer, push_number, push_string};
+pub use write::{as_whole, push_flag, push_integer, push_number, push_string};
 
 /// How deep arrays and objects may be nested.
 pub const MAX_DEPTH: usize = 127;

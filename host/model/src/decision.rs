@@ -1,7 +1,9 @@
 //! Decisions: the outcome over all verdicts about one action, and its record.
 
-use std::sync::Arc;
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
 
+use ark_json::{as_whole, push_integer, push_string};
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
@@ -31,13 +33,21 @@ impl Outcome {
     }
 }
 
-/// What identifies a policy: its exact bytes and its own description.
-#[derive(Debug, PartialEq)]
+/// What identifies a policy: its exact bytes and its own description. It does not change once it is made.
+#[derive(Debug)]
 pub struct PolicyIdentity {
     /// The SHA-256 of the component.
     pub digest: Digest,
     /// The policy's description of itself.
     pub metadata: Metadata,
+    /// What [`Self::answer_start`] returns of each rule, in the order of the metadata, once it was asked for.
+    answer_starts: OnceLock<Vec<Vec<u8>>>,
+}
+
+impl PartialEq for PolicyIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.metadata == other.metadata
+    }
 }
 
 /// One policy's part of a decision.
@@ -146,14 +156,18 @@ impl Decision {
                 RuleResult::Hold => (2, "asks for an approval"),
                 _ => (3, "warns"),
             };
-            let mut line = format!("{} {verb}", rule.name);
-            if let Some(compared) = describe_comparison(&answer.observed, &answer.limit) {
+            let mut line = String::with_capacity(REASON_BYTES);
+            line.push_str(&rule.name);
+            line.push(' ');
+            line.push_str(verb);
+            if answer.observed != ObservedValue::None {
                 line.push_str(": ");
-                line.push_str(&compared);
+                push_comparison(&mut line, &answer.observed, &answer.limit);
             }
             if let Some(nearest) = answer.nearest_passing {
-                let nearest = format_nearest_passing(nearest, &answer.observed);
-                line = format!("{line}; {nearest} would pass");
+                line.push_str("; ");
+                push_nearest_passing(&mut line, nearest, &answer.observed);
+                line.push_str(" would pass");
             }
             lines.push((order, line));
         }
@@ -162,14 +176,27 @@ impl Decision {
     }
 }
 
+/// The room that a reason is given at first.
+const REASON_BYTES: usize = 128;
+
 /// Returns an observed value or a limit as text for people; `None` when there is no value.
 #[must_use]
 pub fn format_value(value: &ObservedValue) -> Option<String> {
+    if *value == ObservedValue::None {
+        return None;
+    }
+    let mut text = String::new();
+    push_value(&mut text, value);
+    Some(text)
+}
+
+/// Appends an observed value or a limit as text for people; nothing when there is no value.
+fn push_value(text: &mut String, value: &ObservedValue) {
     match value {
-        ObservedValue::None => None,
-        ObservedValue::Flag(flag) => Some(if *flag { "yes" } else { "no" }.to_owned()),
-        ObservedValue::Number(number) => Some(format_number(*number)),
-        ObservedValue::Text(text) => Some(text.clone()),
+        ObservedValue::None => {}
+        ObservedValue::Flag(flag) => text.push_str(if *flag { "yes" } else { "no" }),
+        ObservedValue::Number(number) => push_double(text, without_noise(*number)),
+        ObservedValue::Text(value) => text.push_str(value),
     }
 }
 
@@ -177,10 +204,19 @@ pub fn format_value(value: &ObservedValue) -> Option<String> {
 /// "no" does not say what would pass.
 #[must_use]
 pub fn format_limit(observed: &ObservedValue, limit: &ObservedValue) -> Option<String> {
-    match (observed, limit) {
-        (ObservedValue::Text(_), ObservedValue::Flag(_)) => None,
-        _ => format_value(limit),
+    if says_more(limit, observed) {
+        format_value(limit)
+    } else {
+        None
     }
+}
+
+/// Whether a limit says something beside the observed value.
+const fn says_more(limit: &ObservedValue, observed: &ObservedValue) -> bool {
+    !matches!(
+        (observed, limit),
+        (_, ObservedValue::None) | (ObservedValue::Text(_), ObservedValue::Flag(_))
+    )
 }
 
 /// The word before a limit: what a yes-no rule compares with is what it demands.
@@ -196,29 +232,60 @@ pub const fn name_limit(limit: &ObservedValue) -> &'static str {
 /// observed.
 #[must_use]
 pub fn describe_comparison(observed: &ObservedValue, limit: &ObservedValue) -> Option<String> {
-    let text = format!("observed {}", format_value(observed)?);
-    Some(match format_limit(observed, limit) {
-        Some(shown) => format!("{text}, {} {shown}", name_limit(limit)),
-        None => text,
-    })
+    if *observed == ObservedValue::None {
+        return None;
+    }
+    let mut text = String::new();
+    push_comparison(&mut text, observed, limit);
+    Some(text)
+}
+
+/// Appends what was observed and what it was compared with, as [`describe_comparison`] returns it.
+fn push_comparison(text: &mut String, observed: &ObservedValue, limit: &ObservedValue) {
+    text.push_str("observed ");
+    push_value(text, observed);
+    if says_more(limit, observed) {
+        text.push_str(", ");
+        text.push_str(name_limit(limit));
+        text.push(' ');
+        push_value(text, limit);
+    }
 }
 
 /// Returns a number as text for people, without the noise of sums of doubles: 0.12000000000000001 is 0.12.
 #[must_use]
 pub fn format_number(number: f64) -> String {
-    without_noise(number).to_string()
+    let mut text = String::new();
+    push_double(&mut text, without_noise(number));
+    text
+}
+
+/// Appends a number as `f64` is displayed.
+fn push_double(text: &mut String, number: f64) {
+    // To write an integer takes a small part of the time that finding the shortest text of a double takes. Writing into memory cannot fail.
+    let _ = match as_whole(number) {
+        Some(whole) => write!(text, "{whole}"),
+        None => write!(text, "{number}"),
+    };
 }
 
 /// Returns the nearest passing value as text for people. It is rounded away from what was observed only, so that what is shown passes.
 #[must_use]
 pub fn format_nearest_passing(nearest: f64, observed: &ObservedValue) -> String {
+    let mut text = String::new();
+    push_nearest_passing(&mut text, nearest, observed);
+    text
+}
+
+/// Appends the nearest passing value, as [`format_nearest_passing`] returns it.
+fn push_nearest_passing(text: &mut String, nearest: f64, observed: &ObservedValue) {
     let rounded = without_noise(nearest);
     let passes = match observed {
         ObservedValue::Number(observed) if *observed > nearest => rounded <= nearest,
         ObservedValue::Number(observed) if *observed < nearest => rounded >= nearest,
         _ => true,
     };
-    if passes { rounded } else { nearest }.to_string()
+    push_double(text, if passes { rounded } else { nearest });
 }
 
 /// Digits of a number that are shown. A double has 15 to 17, the last of which are noise after a sum.
@@ -226,7 +293,11 @@ const SHOWN_DIGITS: usize = 12;
 
 /// Rounds to [`SHOWN_DIGITS`] significant digits.
 fn without_noise(number: f64) -> f64 {
-    // Most numbers have no noise. To find the shortest text of one takes a small part of the time that rounding it and reading it again takes.
+    // Most numbers are whole: a 32-bit integer has 10 digits at most.
+    if as_whole(number).is_some() {
+        return number;
+    }
+    // Most others have no noise. To find the shortest text of one takes a small part of the time that rounding it and reading it again takes.
     if count_digits(&format!("{number:e}")) <= SHOWN_DIGITS {
         return number;
     }
@@ -245,18 +316,57 @@ fn count_digits(scientific: &str) -> usize {
 }
 
 impl PolicyIdentity {
+    /// Makes the identity of a policy.
+    #[must_use]
+    pub const fn new(digest: Digest, metadata: Metadata) -> Self {
+        Self {
+            digest,
+            metadata,
+            answer_starts: OnceLock::new(),
+        }
+    }
+
     /// Returns the rule with this number.
     #[must_use]
     pub fn rule(&self, number: u16) -> Option<&Rule> {
-        let rules = &self.metadata.rules;
-        // Most policies number their rules from 1 in order.
-        let likely = usize::from(number)
-            .checked_sub(1)
-            .and_then(|index| rules.get(index));
-        likely
-            .filter(|rule| rule.number == number)
-            .or_else(|| rules.iter().find(|rule| rule.number == number))
+        self.metadata.rules.get(self.find_rule(number)?)
     }
+
+    /// Returns the start of the JSON object by which an answer of the rule with this number is shown: the fields that are the same in each of
+    /// its answers. It is written once, when it is asked for first.
+    #[must_use]
+    pub fn answer_start(&self, number: u16) -> Option<&[u8]> {
+        let index = self.find_rule(number)?;
+        let starts = self
+            .answer_starts
+            .get_or_init(|| self.metadata.rules.iter().map(write_answer_start).collect());
+        starts.get(index).map(Vec::as_slice)
+    }
+
+    fn find_rule(&self, number: u16) -> Option<usize> {
+        let rules = &self.metadata.rules;
+        let has_number = |index: &usize| rules.get(*index).is_some_and(|it| it.number == number);
+        // Most policies number their rules from 1 in order.
+        let likely = usize::from(number).checked_sub(1).filter(has_number);
+        likely.or_else(|| rules.iter().position(|rule| rule.number == number))
+    }
+}
+
+/// Writes the fields of a rule with which each of its answers begins.
+fn write_answer_start(rule: &Rule) -> Vec<u8> {
+    let mut out = b"{\"number\":".to_vec();
+    push_integer(&mut out, rule.number.into());
+    for (name, value) in [
+        ("rule", rule.name.as_str()),
+        ("category", rule.category.as_str()),
+        ("severity", rule.severity.as_str()),
+    ] {
+        out.push(b',');
+        push_string(&mut out, name);
+        out.push(b':');
+        push_string(&mut out, value);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -322,6 +432,11 @@ mod tests {
             (1.0 / 3.0, "0.333333333333"),
             (64_000.0, "64000"),
             (0.0, "0"),
+            (-0.0, "-0"),
+            (-7.0, "-7"),
+            (2_147_483_647.0, "2147483647"),
+            (2_147_483_648.0, "2147483648"),
+            (f64::NAN, "NaN"),
             (-1.5, "-1.5"),
             (f64::INFINITY, "inf"),
             (1e300, &1e300_f64.to_string()),

@@ -197,14 +197,12 @@ mod tests {
             hold: false,
             description: String::new(),
         };
-        Arc::new(PolicyIdentity {
-            digest: Digest::hash_bytes(bytes),
-            metadata: Metadata {
-                name: name.into(),
-                version: "1".into(),
-                rules: vec![rule],
-            },
-        })
+        let metadata = Metadata {
+            name: name.into(),
+            version: "1".into(),
+            rules: vec![rule],
+        };
+        Arc::new(PolicyIdentity::new(Digest::hash_bytes(bytes), metadata))
     }
 
     #[test]

@@ -109,10 +109,8 @@ impl Policy {
         }
         .map_err(wrong_world)?;
         let identity = |metadata| {
-            Arc::new(PolicyIdentity {
-                digest: Digest::hash_bytes(bytes),
-                metadata,
-            })
+            let digest = Digest::hash_bytes(bytes);
+            Arc::new(PolicyIdentity::new(digest, metadata))
         };
         let mut policy = Self {
             // Until the policy was asked for it below.

@@ -88,10 +88,7 @@ mod tests {
             nearest_passing: None,
         };
         PolicyVerdict {
-            policy: Arc::new(PolicyIdentity {
-                digest: Digest::hash_bytes(b"p"),
-                metadata,
-            }),
+            policy: Arc::new(PolicyIdentity::new(Digest::hash_bytes(b"p"), metadata)),
             settings: None,
             verdict: verdict
                 .map_err(str::to_owned)
@@ -199,10 +196,8 @@ mod tests {
                 name: name.into(),
                 ..part.policy.metadata.clone()
             };
-            part.policy = Arc::new(PolicyIdentity {
-                digest: Digest::hash_bytes(name.as_bytes()),
-                metadata,
-            });
+            let digest = Digest::hash_bytes(name.as_bytes());
+            part.policy = Arc::new(PolicyIdentity::new(digest, metadata));
             part
         };
         let pass = || make_verdict(Ok((&[Pass], 1.0)));

@@ -226,14 +226,14 @@ fn build_broken(
     let records = loader.store.policy_records()?;
     let record = records.into_iter().find(|it| Some(it.digest) == digest);
     let metadata = record.and_then(|it| serde_json::from_str(&it.metadata_json).ok());
-    let identity = PolicyIdentity {
-        digest: digest.unwrap_or_else(|| Digest::hash_bytes(&[])),
-        metadata: metadata.unwrap_or_else(|| Metadata {
+    let identity = PolicyIdentity::new(
+        digest.unwrap_or_else(|| Digest::hash_bytes(&[])),
+        metadata.unwrap_or_else(|| Metadata {
             name: name.to_string(),
             version: "0.0.0".to_owned(),
             rules: Vec::new(),
         }),
-    };
+    );
     Ok(EnforcedPolicy::Broken {
         identity: Arc::new(identity),
         settings: version.and_then(|version| version.settings),

@@ -21,8 +21,8 @@ pub(crate) fn moment_name(field: &str) -> Option<&str> {
     (name == "at" || name == "since" || name.ends_with("_at")).then_some(name)
 }
 
-/// A moment as RFC 3339 in UTC, with milliseconds; `None`: it is later than the year 9999.
-fn format_moment(millis: u64) -> Option<String> {
+/// Returns a moment as RFC 3339 in UTC, with milliseconds; `None`: it is later than the year 9999.
+pub(crate) fn format_moment(millis: u64) -> Option<String> {
     let millis = i64::try_from(millis).ok()?;
     let moment = Timestamp::from_millisecond(millis).ok()?;
     Some(format!("{moment:.3}"))

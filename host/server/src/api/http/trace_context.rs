@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, HeaderValue};
 use ark_model::check::FieldError;
 use ark_model::ids::{ParseIdError, TraceId};
 
-/// The span of an answer whose trace's last 8 bytes are zero: a span id of nothing but zeros is invalid.
-const FALLBACK_SPAN: &str = "0000000000000001";
+/// A `traceparent` without its trace. The span is that of a trace whose last 8 bytes are zero: a span id of nothing but zeros is invalid.
+const TRACEPARENT_FORM: [u8; 55] = *b"00-00000000000000000000000000000000-0000000000000001-01";
 
 /// The trace of the body, else of the `traceparent` header, else a fresh one.
 ///
@@ -53,10 +53,38 @@ const fn is_hex(digit: u8) -> bool {
 
 /// A trace as a W3C `traceparent`.
 pub(crate) fn format_traceparent(trace_id: TraceId) -> Option<HeaderValue> {
-    let text = trace_id.to_string();
-    let span = text
-        .get(16..)
-        .filter(|span| span.bytes().any(|digit| digit != b'0'))
-        .unwrap_or(FALLBACK_SPAN);
-    HeaderValue::from_str(&format!("00-{text}-{span}-01")).ok()
+    let digits = trace_id.to_hex();
+    let span = &digits[16..];
+    let mut text = TRACEPARENT_FORM;
+    text[3..35].copy_from_slice(&digits);
+    if span.iter().any(|digit| *digit != b'0') {
+        text[36..52].copy_from_slice(span);
+    }
+    HeaderValue::from_bytes(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_span_of_an_answer_is_the_end_of_its_trace() {
+        for (trace, expected) in [
+            (
+                "0123456789abcdef0011223344556677",
+                "00-0123456789abcdef0011223344556677-0011223344556677-01",
+            ),
+            (
+                "00000000000000010000000000000000",
+                "00-00000000000000010000000000000000-0000000000000001-01",
+            ),
+            (
+                "ffffffffffffffff8000000000000000",
+                "00-ffffffffffffffff8000000000000000-8000000000000000-01",
+            ),
+        ] {
+            let value = format_traceparent(trace.parse().unwrap());
+            assert_eq!(value.unwrap(), expected);
+        }
+    }
 }

@@ -220,10 +220,7 @@ impl DiffSummary {
 fn read_identities(store: &ReadOnlyStore) -> Result<Vec<Arc<PolicyIdentity>>, ReadError> {
     let known = store.policy_records()?.into_iter().filter_map(|record| {
         let metadata = serde_json::from_str(&record.metadata_json).ok()?;
-        Some(Arc::new(PolicyIdentity {
-            digest: record.digest,
-            metadata,
-        }))
+        Some(Arc::new(PolicyIdentity::new(record.digest, metadata)))
     });
     Ok(known.collect())
 }

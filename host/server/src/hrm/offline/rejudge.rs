@@ -158,9 +158,9 @@ mod tests {
 
     fn make_verdict(name: &str, build: &[u8], answer: RuleResult, limit: f64) -> PolicyVerdict {
         PolicyVerdict {
-            policy: Arc::new(PolicyIdentity {
-                digest: Digest::hash_bytes(build),
-                metadata: Metadata {
+            policy: Arc::new(PolicyIdentity::new(
+                Digest::hash_bytes(build),
+                Metadata {
                     name: name.to_owned(),
                     version: "1.0.0".to_owned(),
                     rules: vec![Rule {
@@ -172,7 +172,7 @@ mod tests {
                         description: String::new(),
                     }],
                 },
-            }),
+            )),
             settings: None,
             verdict: Ok(Verdict {
                 answers: vec![RuleAnswer {

@@ -235,12 +235,10 @@ fn reevaluate_policy(
 }
 
 fn unnamed_identity(digest: Digest) -> PolicyIdentity {
-    PolicyIdentity {
-        digest,
-        metadata: Metadata {
-            name: String::new(),
-            version: String::new(),
-            rules: Vec::new(),
-        },
-    }
+    let metadata = Metadata {
+        name: String::new(),
+        version: String::new(),
+        rules: Vec::new(),
+    };
+    PolicyIdentity::new(digest, metadata)
 }

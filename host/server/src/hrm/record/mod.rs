@@ -226,14 +226,12 @@ mod tests {
     use ark_model::verdict::{Metadata, ObservedValue, RuleAnswer, RuleResult};
 
     fn make_policy() -> Arc<PolicyIdentity> {
-        Arc::new(PolicyIdentity {
-            digest: Digest::hash_bytes(b"p"),
-            metadata: Metadata {
-                name: "p".into(),
-                version: "1.0.0".into(),
-                rules: Vec::new(),
-            },
-        })
+        let metadata = Metadata {
+            name: "p".into(),
+            version: "1.0.0".into(),
+            rules: Vec::new(),
+        };
+        Arc::new(PolicyIdentity::new(Digest::hash_bytes(b"p"), metadata))
     }
 
     fn make_policy_verdict(settings: bool, verdict: Result<Verdict, String>) -> PolicyVerdict {

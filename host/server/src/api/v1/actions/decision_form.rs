@@ -1,6 +1,7 @@
 //! In what form a decision is shown: with all answers of rules, with those that fired, or with the least that says what it is.
 
-use ark_model::decision::Decision;
+use ark_model::decision::{Decision, PolicyVerdict};
+use ark_model::verdict::RuleResult;
 
 use crate::api::http::preferences::{Preferences, RulesShown};
 
@@ -21,9 +22,27 @@ impl DecisionForm {
         }
     }
 
-    /// The answer to a proposal in this form.
-    pub(super) fn show_answer(self, decision: &Decision, dry_run: bool) -> DecisionView<'_> {
-        self.apply(DecisionView::of(decision, dry_run))
+    /// Returns whether a rule's answer is shown, wherever its policy is.
+    pub(super) fn shows_answer(self, answer: RuleResult) -> bool {
+        let shows_all = !self.preferences.is_minimal && self.rules == RulesShown::All;
+        shows_all || answer.has_fired()
+    }
+
+    /// Returns whether a policy in force is shown.
+    pub(super) fn shows_policy(self, part: &PolicyVerdict) -> bool {
+        let has_fired = || match &part.verdict {
+            Ok(verdict) => verdict
+                .answers
+                .iter()
+                .any(|answer| answer.answer.has_fired() && part.policy.rule(answer.rule).is_some()),
+            Err(_) => true,
+        };
+        !self.preferences.is_minimal || has_fired()
+    }
+
+    /// Returns whether policies on trial are shown.
+    pub(super) const fn shows_shadows(self) -> bool {
+        !self.preferences.is_minimal
     }
 
     /// The whole record in this form.
@@ -31,7 +50,8 @@ impl DecisionForm {
         self.apply(DecisionView::with_facts(decision))
     }
 
-    fn apply(self, view: DecisionView<'_>) -> DecisionView<'_> {
+    /// A view in this form.
+    pub(super) fn apply(self, view: DecisionView<'_>) -> DecisionView<'_> {
         if self.preferences.is_minimal {
             view.into_minimal()
         } else if self.rules == RulesShown::Fired {

@@ -1,223 +1,398 @@
 //! Decisions as JSON text, for the answers to proposals.
 //!
-//! A decision has an answer of each rule, and nearly all of its text is theirs. They are written piece by piece, and everything else as any other
-//! answer is; the text is the same as that of the view.
+//! A decision has an answer of each rule, and nearly all of its text is theirs. It is written piece by piece, without a view between; the text is
+//! the same as that of the view ([`DecisionView::of`] in the form that the caller asked for), with its moment in both forms.
+//!
+//! [`DecisionView::of`]: super::decision_view::DecisionView::of
 
-use ark_json::{push_integer, push_number, push_string};
+use std::fmt::Display;
+use std::io::Write as _;
+
+use ark_json::{push_flag, push_integer, push_number, push_string};
+use ark_model::decision::{Decision, PolicyVerdict, ShadowVerdict};
+use ark_model::verdict::{RuleAnswer, RuleResult};
 use serde::Serialize;
 
-use crate::api::http::moments::WithMoments;
+use crate::api::http::moments::{WithMoments, format_moment};
 
-use super::decision_view::{DecisionView, PolicyView, RuleView};
+use super::decision_form::DecisionForm;
+use super::unread_parameters::find_unread_parameters;
 
-/// The room that a decision is given: one with 26 rules has some 4,500 bytes.
-const DECISION_BYTES: usize = 6 * 1024;
+/// The room that the answer of a rule is given.
+const ANSWER_BYTES: usize = 160;
+/// The room that all the rest of a decision is given.
+const REST_BYTES: usize = 768;
 
-/// The room that the rest of a view is given at first.
-const AROUND_BYTES: usize = 512;
-
-const NO_POLICIES: &[u8] = b"\"policies\":[]";
-const NO_RULES: &[u8] = b"\"rules\":[]";
-
-/// Returns a decision as JSON text, with its moments in both forms.
+/// Returns a decision as JSON text. `dry_run`: it was judged only, and nothing is recorded.
 ///
 /// # Errors
 /// A value cannot be written as JSON.
-pub(super) fn write_decision(mut view: DecisionView<'_>) -> Result<Vec<u8>, serde_json::Error> {
-    let policies = std::mem::take(&mut view.policies);
-    let around = write_around(&view)?;
-    let (before, after) = split_at_list(&around, NO_POLICIES);
-    let mut out = Vec::with_capacity(DECISION_BYTES);
-    out.extend_from_slice(before);
-    for (index, policy) in policies.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        push_policy(&mut out, policy)?;
-    }
-    out.extend_from_slice(after);
+pub(super) fn write_decision(
+    decision: &Decision,
+    dry_run: bool,
+    form: DecisionForm,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let answers: usize = decision
+        .verdicts
+        .iter()
+        .map(|part| list_answers(part).len())
+        .sum();
+    let mut out = Vec::with_capacity(REST_BYTES + answers * ANSWER_BYTES);
+    push_decision(&mut out, decision, dry_run, form)?;
     Ok(out)
 }
 
-/// Returns decisions as the JSON text of an object with the list `decisions`.
+/// Returns recorded decisions as the JSON text of an object with the list `decisions`.
 ///
 /// # Errors
 /// As [`write_decision`].
 pub(super) fn write_decision_list<'a>(
-    views: impl Iterator<Item = DecisionView<'a>>,
+    decisions: impl Iterator<Item = &'a Decision>,
+    form: DecisionForm,
 ) -> Result<Vec<u8>, serde_json::Error> {
     let mut out = b"{\"decisions\":[".to_vec();
-    for (index, view) in views.enumerate() {
+    for (index, decision) in decisions.enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&write_decision(view)?);
+        push_decision(&mut out, decision, false, form)?;
     }
     out.extend_from_slice(b"]}");
     Ok(out)
 }
 
-fn push_policy(out: &mut Vec<u8>, mut policy: PolicyView<'_>) -> Result<(), serde_json::Error> {
-    let rules = std::mem::take(&mut policy.rules);
-    let around = write_around(&policy)?;
-    let (before, after) = split_at_list(&around, NO_RULES);
-    out.extend_from_slice(before);
-    for (index, rule) in rules.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        push_rule(out, rule);
+fn push_decision(
+    out: &mut Vec<u8>,
+    decision: &Decision,
+    dry_run: bool,
+    form: DecisionForm,
+) -> Result<(), serde_json::Error> {
+    push_id(out, "{\"decision_id\":", &decision.id);
+    push_id(out, ",\"trace_id\":", &decision.trace_id);
+    push_text(out, ",\"agent\":", decision.agent.as_str());
+    if let Some(submitter) = &decision.submitter {
+        push_text(out, ",\"submitter\":", submitter);
     }
-    out.extend_from_slice(after);
+    push_text(out, ",\"action_type\":", &decision.action.action_type);
+    push_text(out, ",\"outcome\":", decision.outcome.as_str());
+    out.extend_from_slice(b",\"compliance_score\":");
+    push_number(out, decision.compliance_score);
+    out.extend_from_slice(b",\"dry_run\":");
+    push_flag(out, dry_run);
+    out.extend_from_slice(b",\"decided_at_ms\":");
+    push_integer(out, decision.decided_at.0);
+    if let Some(moment) = format_moment(decision.decided_at.0) {
+        push_text(out, ",\"decided_at\":", &moment);
+    }
+    if let Some(refusal) = &decision.refusal {
+        push_text(out, ",\"refusal\":", refusal);
+    }
+    if let Some(approval) = &decision.approval {
+        push_value(out, ",\"approval\":", approval)?;
+    }
+    push_texts(out, ",\"reasons\":", &decision.reasons());
+    let warnings = find_unread_parameters(&decision.action);
+    if !warnings.is_empty() {
+        push_value(out, ",\"warnings\":", &warnings)?;
+    }
+    out.extend_from_slice(b",\"policies\":[");
+    let policies = decision.verdicts.iter();
+    let policies = policies.filter(|part| form.shows_policy(part));
+    for (index, part) in policies.enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        push_policy(out, part, form);
+        out.push(b'}');
+    }
+    out.push(b']');
+    if form.shows_shadows() && !decision.shadows.is_empty() {
+        push_shadows(out, decision, form);
+    }
+    out.push(b'}');
     Ok(())
 }
 
-/// Returns the text of a view whose list was taken out.
-fn write_around(view: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
-    let mut text = Vec::with_capacity(AROUND_BYTES);
-    serde_json::to_writer(&mut text, &WithMoments(view))?;
-    Ok(text)
+fn push_shadows(out: &mut Vec<u8>, decision: &Decision, form: DecisionForm) {
+    out.extend_from_slice(b",\"shadows\":[");
+    for (index, shadow) in decision.shadows.iter().enumerate() {
+        let ShadowVerdict {
+            policy_verdict,
+            outcome,
+        } = shadow;
+        let start = if index == 0 {
+            "{\"outcome\":"
+        } else {
+            ",{\"outcome\":"
+        };
+        push_text(out, start, outcome.as_str());
+        out.extend_from_slice(b",\"differs\":");
+        push_flag(out, *outcome != decision.outcome);
+        out.push(b',');
+        push_policy(out, policy_verdict, form);
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
-/// Splits a text within the brackets of its first empty list of that name. The text of such a field cannot stand within a string, where quotes
-/// are escaped, and the view has no other field of the name before it.
-fn split_at_list<'a>(text: &'a [u8], list: &[u8]) -> (&'a [u8], &'a [u8]) {
-    let at = text
-        .windows(list.len())
-        .position(|window| window == list)
-        .map_or(text.len(), |at| at + list.len() - 1);
-    text.split_at(at)
+/// Appends the fields of what a policy says.
+fn push_policy(out: &mut Vec<u8>, part: &PolicyVerdict, form: DecisionForm) {
+    let identity = &part.policy;
+    push_text(out, "\"policy\":", &identity.metadata.name);
+    push_text(out, ",\"version\":", &identity.metadata.version);
+    push_id(out, ",\"sha256\":", &identity.digest);
+    if let Some(settings) = &part.settings {
+        push_id(out, ",\"settings_sha256\":", settings);
+    }
+    let mut warnings: &[String] = &[];
+    match &part.verdict {
+        Ok(verdict) => {
+            out.extend_from_slice(b",\"compliance_score\":");
+            push_number(out, verdict.compliance_score);
+            warnings = &verdict.warnings;
+        }
+        Err(failure) => push_text(out, ",\"failure\":", failure),
+    }
+    let answers = list_answers(part);
+    let checked = answers
+        .iter()
+        .filter(|answer| answer.answer != RuleResult::NotApplicable)
+        .count();
+    out.extend_from_slice(b",\"rules_checked\":");
+    push_integer(out, checked as u64);
+    out.extend_from_slice(b",\"rules\":[");
+    let shown = answers
+        .iter()
+        .filter(|answer| form.shows_answer(answer.answer))
+        .filter_map(|answer| Some((identity.answer_start(answer.rule)?, answer)));
+    for (index, (start, answer)) in shown.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(start);
+        push_answer(out, answer);
+    }
+    push_texts(out, "],\"warnings\":", warnings);
 }
 
-fn push_rule(out: &mut Vec<u8>, rule: &RuleView<'_>) {
-    out.extend_from_slice(b"{\"number\":");
-    push_integer(out, rule.number.into());
-    out.extend_from_slice(b",\"rule\":");
-    push_string(out, &rule.rule);
-    out.extend_from_slice(b",\"category\":");
-    push_string(out, &rule.category);
-    out.extend_from_slice(b",\"severity\":");
-    push_string(out, rule.severity.as_str());
-    out.extend_from_slice(b",\"answer\":");
-    push_string(out, rule.answer.as_str());
-    out.extend_from_slice(b",\"observed\":");
-    rule.observed.push_json(out);
+/// Appends what follows the start of an answer of a rule.
+fn push_answer(out: &mut Vec<u8>, answer: &RuleAnswer) {
+    out.extend_from_slice(b",\"answer\":\"");
+    out.extend_from_slice(answer.answer.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"observed\":");
+    answer.observed.push_json(out);
     out.extend_from_slice(b",\"limit\":");
-    rule.limit.push_json(out);
+    answer.limit.push_json(out);
     out.extend_from_slice(b",\"nearest_passing\":");
-    match rule.nearest_passing {
+    match answer.nearest_passing {
         Some(nearest) => push_number(out, nearest),
         None => out.extend_from_slice(b"null"),
-    }
-    if let Some(description) = &rule.description {
-        out.extend_from_slice(b",\"description\":");
-        push_string(out, description);
     }
     out.push(b'}');
 }
 
+/// The answers of a policy's rules; none of one that could not judge.
+fn list_answers(part: &PolicyVerdict) -> &[RuleAnswer] {
+    part.verdict
+        .as_ref()
+        .map_or(&[][..], |verdict| &verdict.answers)
+}
+
+/// Appends the start of a field and a text.
+fn push_text(out: &mut Vec<u8>, start: &str, text: &str) {
+    out.extend_from_slice(start.as_bytes());
+    push_string(out, text);
+}
+
+/// Appends the start of a field and a list of texts.
+fn push_texts(out: &mut Vec<u8>, start: &str, texts: &[String]) {
+    out.extend_from_slice(start.as_bytes());
+    out.push(b'[');
+    for (index, text) in texts.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_string(out, text);
+    }
+    out.push(b']');
+}
+
+/// Appends the start of a field and an id or a digest, whose text has nothing to escape.
+fn push_id(out: &mut Vec<u8>, start: &str, id: &impl Display) {
+    // Writing into memory cannot fail.
+    let _ = write!(out, "{start}\"{id}\"");
+}
+
+/// Appends the start of a field and any value.
+fn push_value(
+    out: &mut Vec<u8>,
+    start: &str,
+    value: &impl Serialize,
+) -> Result<(), serde_json::Error> {
+    out.extend_from_slice(start.as_bytes());
+    serde_json::to_writer(out, &WithMoments(value))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
+    use std::sync::Arc;
 
-    use ark_model::decision::Outcome;
+    use ark_model::decision::{ApprovalGiven, Outcome, PolicyIdentity};
+    use ark_model::facts::Facts;
+    use ark_model::form::{parse_action, parse_json};
     use ark_model::ids::{DecisionId, Digest, Millis, TraceId};
-    use ark_model::verdict::{ObservedValue, RuleResult, Severity};
+    use ark_model::verdict::{Metadata, ObservedValue, Rule, Severity, Verdict};
     use strum::VariantArray;
 
+    use crate::api::http::preferences::{Preferences, RulesShown};
+
+    use super::super::decision_view::DecisionView;
     use super::*;
 
-    /// A rule with every form of value, and texts that must be escaped.
-    fn make_rule(number: u16, answer: RuleResult) -> RuleView<'static> {
+    /// A policy with names that must be escaped, whose rules are out of order.
+    fn make_policy(name: &str) -> Arc<PolicyIdentity> {
+        let rules = [2, 1, 3, 4, 5, 6, 30, 8].map(|number: u16| Rule {
+            number,
+            name: format!("max_\"size\"_{number}"),
+            category: "\"policies\":[]".to_owned(),
+            severity: Severity::VARIANTS[usize::from(number) % Severity::VARIANTS.len()],
+            hold: number == 4,
+            description: "what it demands".to_owned(),
+        });
+        let metadata = Metadata {
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            rules: rules.into(),
+        };
+        Arc::new(PolicyIdentity::new(
+            Digest::hash_bytes(name.as_bytes()),
+            metadata,
+        ))
+    }
+
+    /// An answer of each rule and of two that the policy does not have, with every result and every form of value.
+    fn make_answers(results: &[RuleResult]) -> Vec<RuleAnswer> {
         let values = [
             ObservedValue::None,
             ObservedValue::Flag(true),
             ObservedValue::Number(0.1 + 0.2),
-            ObservedValue::Text("\"rules\":[] \\ \n".to_owned()),
+            ObservedValue::Number(-100.0),
+            ObservedValue::Text("\"rules\":[] \\ \n\u{2264}".to_owned()),
         ];
-        let value = |step: usize| {
-            let value = &values[(usize::from(number) + step) % values.len()];
-            Cow::Owned(value.clone())
-        };
-        RuleView {
-            number,
-            rule: Cow::Borrowed("max_\"size\""),
-            category: Cow::Borrowed("\"policies\":[]"),
-            severity: Severity::VARIANTS[usize::from(number) % Severity::VARIANTS.len()],
-            answer,
-            observed: value(0),
-            limit: value(1),
-            nearest_passing: number.is_multiple_of(2).then_some(-0.5),
-            description: number
-                .is_multiple_of(3)
-                .then_some(Cow::Borrowed("at \u{2264} 1\t")),
+        let value = |step: usize| values[step % values.len()].clone();
+        let numbers = [1_u16, 2, 3, 4, 5, 6, 7, 8, 9, 30].into_iter();
+        let answers = numbers.zip(results.iter().cycle()).enumerate();
+        answers
+            .map(|(index, (rule, result))| RuleAnswer {
+                rule,
+                answer: *result,
+                observed: value(index),
+                limit: value(index * 2 + 1),
+                nearest_passing: [None, Some(-0.5), Some(3.0), Some(f64::NAN)][index % 4],
+            })
+            .collect()
+    }
+
+    fn make_part(name: &str, verdict: Result<&[RuleResult], &str>) -> PolicyVerdict {
+        PolicyVerdict {
+            policy: make_policy(name),
+            settings: verdict.is_err().then(|| Digest::hash_bytes(b"{}")),
+            verdict: verdict.map_err(str::to_owned).map(|results| Verdict {
+                answers: make_answers(results),
+                warnings: vec!["\"rules\":[]".to_owned(), "b".to_owned()],
+                compliance_score: 1.0 / 3.0,
+            }),
         }
     }
 
-    fn make_policy(
-        rules: Vec<RuleView<'static>>,
-        failure: Option<&'static str>,
-    ) -> PolicyView<'static> {
-        PolicyView {
-            policy: Cow::Borrowed("a,\"rules\":[]"),
-            version: Cow::Borrowed("1.0.0"),
-            sha256: Digest::hash_bytes(b"p"),
-            settings_sha256: failure.map(|_| Digest::hash_bytes(b"{}")),
-            failure: failure.map(Cow::Borrowed),
-            compliance_score: failure.is_none().then_some(1.0 / 3.0),
-            rules_checked: rules.len(),
-            rules,
-            warnings: Cow::Owned(vec!["\"rules\":[]".to_owned()]),
-        }
-    }
-
-    fn make_view(policies: Vec<PolicyView<'static>>) -> DecisionView<'static> {
-        DecisionView {
-            decision_id: DecisionId::fresh(),
+    fn make_decision(verdicts: Vec<PolicyVerdict>, shadows: Vec<ShadowVerdict>) -> Decision {
+        let request = parse_action(
+            parse_json(br#"{"agent":"api","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.07,"levarage":2}}"#)
+                .unwrap(),
+        )
+        .unwrap();
+        Decision {
+            id: DecisionId::fresh(),
             trace_id: TraceId::fresh(),
-            agent: "api".parse().unwrap(),
+            agent: request.agent,
             submitter: None,
-            action_type: Cow::Borrowed("\"policies\":[]"),
-            outcome: Outcome::Denied,
-            compliance_score: 0.0,
-            dry_run: false,
-            decided_at_ms: Millis(1_764_222_247_001),
-            refusal: Some(Cow::Borrowed("r\"")),
+            decided_at: Millis(1_764_222_247_001),
+            action: request.action,
+            facts: Facts::default(),
+            verdicts,
+            shadows,
+            refusal: None,
             approval: None,
-            reasons: vec!["\"policies\":[]".to_owned()],
-            warnings: Vec::new(),
-            policies,
-            shadows: Vec::new(),
-            action: None,
-            facts: None,
+            outcome: Outcome::Approved,
+            compliance_score: 1.0,
         }
+    }
+
+    /// Decisions with every field, and without.
+    fn make_decisions() -> Vec<Decision> {
+        use RuleResult::{NotApplicable, Pass, Warn};
+        let every = || make_part("every", Ok(RuleResult::VARIANTS));
+        let quiet = || make_part("q\"uiet", Ok(&[Pass, NotApplicable]));
+        let failed = || make_part("failed", Err("a \"trap\""));
+        let shadow = |policy_verdict, outcome| ShadowVerdict {
+            policy_verdict,
+            outcome,
+        };
+        let mut unknown = make_part("unknown", Ok(&[Warn]));
+        if let Ok(verdict) = &mut unknown.verdict {
+            verdict.answers.retain(|answer| answer.rule == 9);
+        }
+        let shadows = vec![
+            shadow(every(), Outcome::Approved),
+            shadow(quiet(), Outcome::Held),
+            shadow(failed(), Outcome::Denied),
+        ];
+        let mut full = make_decision(vec![quiet(), failed(), every()], shadows);
+        full.submitter = Some("d\u{e9}sk".to_owned());
+        full.refusal = Some("r\"".to_owned());
+        full.approval = Some(ApprovalGiven {
+            held: DecisionId::fresh(),
+            by: "ada".to_owned(),
+        });
+        full.outcome = Outcome::Denied;
+        full.compliance_score = 0.0;
+        let mut late = make_decision(vec![unknown, quiet()], Vec::new());
+        late.decided_at = Millis(u64::MAX);
+        vec![
+            make_decision(Vec::new(), Vec::new()),
+            make_decision(vec![quiet()], Vec::new()),
+            make_decision(vec![every(), quiet()], Vec::new()),
+            full,
+            late,
+        ]
     }
 
     #[test]
     fn the_text_is_that_of_the_view() {
-        let rules = || {
-            let answers = RuleResult::VARIANTS.iter().cycle();
-            (1..=26)
-                .zip(answers)
-                .map(|(number, answer)| make_rule(number, *answer))
-                .collect()
-        };
-        let cases: [fn(Vec<RuleView<'static>>) -> Vec<PolicyView<'static>>; 4] = [
-            |_| Vec::new(),
-            |_| vec![make_policy(Vec::new(), Some("trap"))],
-            |rules| vec![make_policy(rules, None)],
-            |rules| vec![make_policy(rules, None), make_policy(Vec::new(), None)],
-        ];
-        for policies in cases {
-            let view = make_view(policies(rules()));
-            let expected = serde_json::to_string(&WithMoments(&view)).unwrap();
-            let list = format!("{{\"decisions\":[{expected},{expected}]}}");
-            let copies =
-                [(), ()].map(|()| serde_json::from_str::<DecisionView<'_>>(&expected).unwrap());
-            let text = write_decision(view).unwrap();
-            assert_eq!(String::from_utf8(text).unwrap(), expected);
-            let text = write_decision_list(copies.into_iter()).unwrap();
-            assert_eq!(String::from_utf8(text).unwrap(), list);
+        let decisions = make_decisions();
+        for (rules, is_minimal) in [
+            (None, false),
+            (Some(RulesShown::All), false),
+            (Some(RulesShown::Fired), false),
+            (None, true),
+            (Some(RulesShown::Fired), true),
+        ] {
+            let form = DecisionForm::new(rules, Preferences { is_minimal });
+            let write_view = |decision, dry_run| {
+                let view = form.apply(DecisionView::of(decision, dry_run));
+                serde_json::to_string(&WithMoments(&view)).unwrap()
+            };
+            for decision in &decisions {
+                for dry_run in [false, true] {
+                    let text = write_decision(decision, dry_run, form).unwrap();
+                    assert_eq!(
+                        String::from_utf8(text).unwrap(),
+                        write_view(decision, dry_run)
+                    );
+                }
+            }
+            let list = write_decision_list(decisions.iter(), form).unwrap();
+            let views: Vec<String> = decisions.iter().map(|it| write_view(it, false)).collect();
+            let expected = format!("{{\"decisions\":[{}]}}", views.join(","));
+            assert_eq!(String::from_utf8(list).unwrap(), expected);
         }
     }
 }

@@ -268,14 +268,14 @@ impl PolicyView<'_> {
             (failure, _) => Err(failure.map_or_else(String::new, Cow::into_owned)),
         };
         PolicyVerdict {
-            policy: Arc::new(PolicyIdentity {
-                digest: self.sha256,
-                metadata: Metadata {
+            policy: Arc::new(PolicyIdentity::new(
+                self.sha256,
+                Metadata {
                     name: self.policy.into_owned(),
                     version: self.version.into_owned(),
                     rules,
                 },
-            }),
+            )),
             settings: self.settings_sha256,
             verdict,
         }
@@ -450,13 +450,8 @@ pub fn known_policies(
         .into_iter()
         .map(|record| {
             let metadata: Metadata = serde_json::from_str(&record.metadata_json)?;
-            Ok((
-                record.digest,
-                Arc::new(PolicyIdentity {
-                    digest: record.digest,
-                    metadata,
-                }),
-            ))
+            let identity = PolicyIdentity::new(record.digest, metadata);
+            Ok((record.digest, Arc::new(identity)))
         })
         .collect()
 }

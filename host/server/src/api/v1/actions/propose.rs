@@ -186,7 +186,7 @@ async fn propose_action(
         let decision = api
             .ask_hrm(|hrm, reply| hrm.preview_action(proposal, reply))
             .await?;
-        let text = write_decision(shown.show_answer(&decision, true));
+        let text = write_decision(&decision, true, shown);
         let response = json_text_response(StatusCode::OK, Some(trace_id), text);
         return Ok(preferences.mark_applied(response));
     }
@@ -218,13 +218,13 @@ async fn propose_action(
             if api.hrm.sends_message(&decision) {
                 api.router.wake_outbox();
             }
-            let text = write_decision(shown.show_answer(&decision, false));
+            let text = write_decision(&decision, false, shown);
             let response = json_text_response(StatusCode::OK, Some(trace_id), text);
             Ok(preferences.mark_applied(response))
         }
         ProposalAnswer::Repeated(id) => {
             let decision = find_decision(&api, id).await?.ok_or_else(not_recorded)?;
-            let text = write_decision(shown.show_answer(&decision, false));
+            let text = write_decision(&decision, false, shown);
             let response = json_text_response(StatusCode::OK, Some(decision.trace_id), text);
             Ok(preferences.mark_applied(with_replayed(response, true)))
         }
@@ -435,10 +435,7 @@ async fn propose_batch(
     {
         api.router.wake_outbox();
     }
-    let views = decisions
-        .iter()
-        .map(|decision| shown.show_answer(decision, false));
-    let text = write_decision_list(views);
+    let text = write_decision_list(decisions.iter().map(|decision| &**decision), shown);
     let response = json_text_response(StatusCode::OK, None, text);
     Ok(preferences.mark_applied(with_replayed(response, is_replayed)))
 }
