@@ -15,7 +15,12 @@ mod numbers;
 mod unique;
 mod write;
 
+use std::cell::Cell;
+
+use serde::de::DeserializeSeed;
 use serde_json::Value;
+
+use unique::UniqueKeysReader;
 
 pub use error::{JsonError, JsonProblem};
 pub use numbers::is_exact_double;
@@ -33,8 +38,8 @@ pub fn read_json(text: &[u8]) -> Result<Value, JsonError> {
     if let Some(encoding) = find_byte_order_mark(text) {
         return Err(JsonError::outside(JsonProblem::ByteOrderMark(encoding)));
     }
-    let UniqueKeysJson(value) = match serde_json::from_slice(text) {
-        Ok(value) => value,
+    let (value, is_doubtful) = match read_value(text) {
+        Ok(read) => read,
         Err(error) => {
             // Read again with path tracking, so that only a document that fails pays for it.
             let path = find_error_path(text);
@@ -46,7 +51,9 @@ pub fn read_json(text: &[u8]) -> Result<Value, JsonError> {
             return Err(JsonError { path, problem });
         }
     };
-    let Some(number) = numbers::find_altered_number(text) else {
+    // Few documents have a number that is worth a search of the text.
+    let altered = is_doubtful.then(|| numbers::find_altered_number(text));
+    let Some(number) = altered.flatten() else {
         return Ok(value);
     };
     // What is no JSON in the number's place makes the reader stop there.
@@ -56,6 +63,18 @@ pub fn read_json(text: &[u8]) -> Result<Value, JsonError> {
         path: find_error_path(&cut),
         problem: number.problem,
     })
+}
+
+/// Reads a value. Also returns whether one of its numbers may be another one in the text.
+fn read_value(text: &[u8]) -> Result<(Value, bool), serde_json::Error> {
+    let is_doubtful = Cell::new(false);
+    let reader = UniqueKeysReader {
+        is_doubtful: &is_doubtful,
+    };
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = reader.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok((value, is_doubtful.get()))
 }
 
 /// Returns the encoding whose byte order mark a text begins with.
@@ -161,6 +180,35 @@ mod tests {
         assert!(read_json(nested(MAX_DEPTH).as_bytes()).is_ok());
         assert!(read_json(nested(MAX_DEPTH + 1).as_bytes()).is_err());
         assert!(read_json(nested(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn no_altered_number_passes_unsearched() {
+        for text in [
+            "9223372036854775807",
+            "9223372036854775808",
+            "-9223372036854775808",
+            "-9223372036854775809",
+            "18446744073709551615",
+            "18446744073709551616",
+            "18446744073709551616.0",
+            "[1.5, 18446744073709551616, 1.5]",
+            "1e18",
+            "1e19",
+            "-1e300",
+            "1e-299",
+            "1e-301",
+            "3e-324",
+            "2e-324",
+            r#"{"a": [0.5, -1e-400], "b": 1}"#,
+            "0",
+            "-0",
+            "0.0",
+            "0e-999",
+        ] {
+            let altered = numbers::find_altered_number(text.as_bytes()).is_some();
+            assert_eq!(read_json(text.as_bytes()).is_err(), altered, "{text}");
+        }
     }
 
     #[test]

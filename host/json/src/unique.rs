@@ -1,8 +1,10 @@
 //! JSON in which no object has the same key twice.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// How TOML's deserializer hands over a date without quotes.
@@ -16,13 +18,33 @@ pub struct UniqueKeysJson(pub Value);
 
 impl<'de> Deserialize<'de> for UniqueKeysJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueKeysVisitor).map(Self)
+        let is_doubtful = Cell::new(false);
+        let reader = UniqueKeysReader {
+            is_doubtful: &is_doubtful,
+        };
+        reader.deserialize(deserializer).map(Self)
     }
 }
 
-struct UniqueKeysVisitor;
+/// A double in this range, its sign aside, is the number in the text. One below may stand for a number that is not 0, one above for an integer of more
+/// than 64 bits.
+const CERTAIN_DOUBLES: std::ops::Range<f64> = 1e-300..9e18;
 
-impl<'de> Visitor<'de> for UniqueKeysVisitor {
+/// Reads a value as [`UniqueKeysJson`] is read, and notes whether one of its numbers may be another one in the text.
+#[derive(Clone, Copy)]
+pub(crate) struct UniqueKeysReader<'a> {
+    pub(crate) is_doubtful: &'a Cell<bool>,
+}
+
+impl<'de> DeserializeSeed<'de> for UniqueKeysReader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for UniqueKeysReader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,6 +68,9 @@ impl<'de> Visitor<'de> for UniqueKeysVisitor {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
+        if !CERTAIN_DOUBLES.contains(&number.abs()) {
+            self.is_doubtful.set(true);
+        }
         Number::from_f64(number)
             .map(Value::Number)
             .ok_or_else(|| E::custom("the number is not finite"))
@@ -61,7 +86,7 @@ impl<'de> Visitor<'de> for UniqueKeysVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(UniqueKeysJson(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             array.push(item);
         }
         Ok(Value::Array(array))
@@ -70,14 +95,17 @@ impl<'de> Visitor<'de> for UniqueKeysVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if object.contains_key(&key) {
-                entries.next_value_seed(DuplicateKey)?;
+            let is_date = key == TOML_DATE_KEY;
+            match object.entry(key) {
+                Entry::Occupied(_) => entries.next_value_seed(DuplicateKey)?,
+                Entry::Vacant(place) => {
+                    let value = entries.next_value_seed(self)?;
+                    if is_date && value.is_string() {
+                        return Ok(value);
+                    }
+                    place.insert(value);
+                }
             }
-            let UniqueKeysJson(value) = entries.next_value()?;
-            if key == TOML_DATE_KEY && value.is_string() {
-                return Ok(value);
-            }
-            object.insert(key, value);
         }
         Ok(Value::Object(object))
     }

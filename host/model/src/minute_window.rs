@@ -10,6 +10,8 @@ pub struct MinuteWindow {
     started: Instant,
     /// A ring of seconds: the second an element counts, from 1 on (0: none), and its sum.
     seconds: [(u64, u64); WINDOW_SECONDS],
+    /// The second for which the sum is known (0: none), and the sum. It is asked for thousands of times a second.
+    summed: (u64, u64),
 }
 
 impl MinuteWindow {
@@ -19,13 +21,21 @@ impl MinuteWindow {
         Self {
             started: now,
             seconds: [(0, 0); WINDOW_SECONDS],
+            summed: (0, 0),
         }
     }
 
     /// Returns what was counted within the 60 seconds up to `now`.
     #[must_use]
-    pub fn sum(&self, now: Instant) -> u64 {
+    pub fn sum(&mut self, now: Instant) -> u64 {
         let second = self.second_of(now);
+        if self.summed.0 != second {
+            self.summed = (second, self.sum_seconds(second));
+        }
+        self.summed.1
+    }
+
+    fn sum_seconds(&self, second: u64) -> u64 {
         self.seconds
             .iter()
             .filter(|(at, _)| *at != 0 && at + WINDOW_SECONDS as u64 > second)
@@ -37,10 +47,16 @@ impl MinuteWindow {
         let second = self.second_of(now);
         let index = usize::try_from(second % WINDOW_SECONDS as u64).unwrap_or(0);
         if let Some(element) = self.seconds.get_mut(index) {
+            let is_known = self.summed.0 == second && element.0 == second;
             if element.0 != second {
                 *element = (second, 0);
             }
             element.1 = element.1.saturating_add(amount);
+            self.summed = if is_known {
+                (second, self.summed.1.saturating_add(amount))
+            } else {
+                (0, 0)
+            };
         }
     }
 
@@ -73,6 +89,23 @@ mod tests {
         ] {
             window.add(amount, at(second));
             assert_eq!(window.sum(at(second)), sum, "{amount} at {second} s");
+        }
+    }
+
+    #[test]
+    fn a_sum_that_is_known_is_that_of_the_seconds() {
+        let start = Instant::now();
+        let mut window = MinuteWindow::new(start);
+        // Also at moments that are handed over late.
+        for second in [
+            0, 0, 1, 1, 0, 59, 60, 1, 61, 61, 60, 200, 100, 200, 259, 260,
+        ] {
+            let now = start + Duration::from_secs(second);
+            for amount in [3, 0, 4] {
+                assert_eq!(window.sum(now), window.sum_seconds(second + 1), "{second}");
+                window.add(amount, now);
+                assert_eq!(window.sum(now), window.sum_seconds(second + 1), "{second}");
+            }
         }
     }
 }

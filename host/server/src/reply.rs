@@ -20,20 +20,22 @@ impl From<ReplyDropped> for CommitError {
     }
 }
 
-/// Sends a request and waits for its result without blocking the thread.
+/// Sends a request at once; the future waits for its result without blocking the thread. What is sent is no part of the future, which stays small.
 ///
 /// # Errors
 /// What the request answers, or what [`ReplyDropped`] becomes when it is never answered.
-pub async fn ask_async<T, E>(send: impl FnOnce(Reply<T, E>)) -> Result<T, E>
+pub fn ask_async<T, E>(send: impl FnOnce(Reply<T, E>)) -> impl Future<Output = Result<T, E>>
 where
     T: Send + 'static,
     E: From<ReplyDropped> + Send + 'static,
 {
     let (sender, receiver) = oneshot::channel();
     send(Box::new(move |result| drop(sender.send(result))));
-    receiver
-        .await
-        .unwrap_or_else(|_| Err(E::from(ReplyDropped)))
+    async move {
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(E::from(ReplyDropped)))
+    }
 }
 
 /// Sends a request and blocks the thread until its result is there. Not for threads of the asynchronous runtime.

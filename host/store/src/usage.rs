@@ -199,8 +199,8 @@ impl UsageBook {
 
     /// How much a holder uses now.
     pub(crate) fn read_usage(&self, holder: &QuotaHolder, now: Instant) -> Usage {
-        let holders = self.holders.lock();
-        let Some(book) = holders.get(holder) else {
+        let mut holders = self.holders.lock();
+        let Some(book) = holders.get_mut(holder) else {
             return Usage::default();
         };
         Usage {

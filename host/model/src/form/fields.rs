@@ -8,7 +8,8 @@ use crate::check::{FieldError, clip_for_error};
 /// A JSON object that is being read. Each field can be taken once; `null` counts as absent.
 pub struct FormFields {
     prefix: &'static str,
-    object: Map<String, Value>,
+    /// Sorted by name; `None`: it was taken. There are few, and most names that are asked for are absent, so they are compared one by one.
+    fields: Vec<(String, Option<Value>)>,
 }
 
 impl FormFields {
@@ -18,18 +19,23 @@ impl FormFields {
     /// The document is not an object.
     pub fn from_document(document: Value, prefix: &'static str) -> Result<Self, FieldError> {
         match document {
-            Value::Object(object) => Ok(Self { prefix, object }),
+            Value::Object(object) => Ok(Self::from_object(object, prefix)),
             other => Err(wrong_type("body", &other, "a JSON object")),
         }
     }
 
-    pub(super) const fn from_object(object: Map<String, Value>, prefix: &'static str) -> Self {
-        Self { prefix, object }
+    pub(super) fn from_object(object: Map<String, Value>, prefix: &'static str) -> Self {
+        let fields = object.into_iter().map(|(name, value)| (name, Some(value)));
+        Self {
+            prefix,
+            fields: fields.collect(),
+        }
     }
 
     /// Takes a field of any type.
     pub fn take_value(&mut self, name: &str) -> Option<Value> {
-        self.object.remove(name).filter(|value| !value.is_null())
+        let (_, value) = self.fields.iter_mut().find(|(known, _)| known == name)?;
+        value.take().filter(|value| !value.is_null())
     }
 
     /// Takes a string.
@@ -134,10 +140,14 @@ impl FormFields {
 
     /// Returns the fields that were not taken, as canonical JSON.
     pub(super) fn into_rest_json(self) -> String {
-        if self.object.is_empty() {
+        let fields = self.fields.into_iter();
+        let rest: Map<String, Value> = fields
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        if rest.is_empty() {
             "{}".to_owned()
         } else {
-            Value::Object(self.object).to_string()
+            Value::Object(rest).to_string()
         }
     }
 
@@ -146,9 +156,9 @@ impl FormFields {
     /// # Errors
     /// A field is left that was not taken.
     pub fn reject_unknown(&self) -> Result<(), FieldError> {
-        match self.object.keys().next() {
+        match self.fields.iter().find(|(_, value)| value.is_some()) {
             None => Ok(()),
-            Some(name) => Err(FieldError::new(
+            Some((name, _)) => Err(FieldError::new(
                 self.field_path(&clip_for_error(name)),
                 "is not a field of this request",
                 "check its spelling; what only a policy reads goes into parameters",

@@ -149,11 +149,14 @@ impl Api {
         let caller = quota_holder_of(principal);
         let demand = Demand::of_request(body_bytes as u64);
         let tighter = QuotasTable::default();
-        for quota in self.quotas.list_uses(&caller, &tighter) {
+        let (uses, reserved) = self
+            .quotas
+            .list_and_reserve(caller.clone(), demand, &tighter);
+        for quota in uses {
             self.watchdog
                 .warn_about_caller_quota(&caller, quota.kind, quota.used, quota.limit);
         }
-        self.quotas.reserve(caller, demand, &tighter)
+        reserved
     }
 
     /// Runs what touches the disk on a thread that may block.
@@ -174,11 +177,11 @@ impl Api {
     ///
     /// # Errors
     /// Those of the request; [`HrmError::Closed`] when the HRM ends without an answer.
-    pub(crate) async fn ask_hrm<T: Send + 'static>(
+    pub(crate) fn ask_hrm<T: Send + 'static>(
         &self,
         send: impl FnOnce(&Hrm, Reply<T, HrmError>),
-    ) -> Result<T, HrmError> {
-        ask_async(|reply| send(&self.hrm, reply)).await
+    ) -> impl Future<Output = Result<T, HrmError>> {
+        ask_async(|reply| send(&self.hrm, reply))
     }
 
     /// As [`Self::ask_hrm`], for what waits for its place in the queue when the host is flooded.

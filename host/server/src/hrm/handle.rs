@@ -12,8 +12,9 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 
-use ark_model::action::Family;
+use ark_model::action::{Action, Family};
 use ark_model::action_types::ActionTypes;
+use ark_model::check::FieldError;
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::Name;
 use ark_model::instrument::{InstrumentAliases, InstrumentKey};
@@ -138,10 +139,18 @@ impl Hrm {
         ActionTypes::clone(&self.action_types.load())
     }
 
+    /// Gives an action the form that its type is declared with.
+    ///
+    /// # Errors
+    /// As [`ActionTypes::resolve`].
+    pub fn resolve_action(&self, action: &mut Action) -> Result<(), FieldError> {
+        self.action_types.load().resolve(action)
+    }
+
     /// Gives the action the form that its type is declared with, and redacts the proposal. An action that does not fit the declaration cannot be
     /// judged, so it is refused.
     fn redact_proposal(&self, mut proposal: Proposal) -> RedactedProposal {
-        let resolved = self.action_types.load().resolve(&mut proposal.action);
+        let resolved = self.resolve_action(&mut proposal.action);
         let refusal = proposal.refusal.take().or_else(|| {
             let error = resolved.err()?;
             // An error quotes the request.

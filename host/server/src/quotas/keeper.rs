@@ -178,6 +178,16 @@ impl QuotaKeeper {
         demand: Demand,
         tighter: &QuotasTable,
     ) -> Result<Reservation, QuotaExceeded> {
+        self.list_and_reserve(holder, demand, tighter).1
+    }
+
+    /// As [`Self::reserve`]. Also returns how much of each of its quotas the holder used before, as [`Self::list_uses`] does.
+    pub fn list_and_reserve(
+        &self,
+        holder: QuotaHolder,
+        demand: Demand,
+        tighter: &QuotasTable,
+    ) -> (Vec<QuotaUse>, Result<Reservation, QuotaExceeded>) {
         let config = self.inner.config.load();
         let now = Instant::now();
         // The lock is held while the store is read, so that another demand of this holder sees either the commit or its reservation.
@@ -186,28 +196,26 @@ impl QuotaKeeper {
         let unrecorded = holders
             .entry(holder.clone())
             .or_insert_with(|| Unrecorded::new(now));
-        for kind in QuotaKind::ALL {
-            let (Some(asked), Some(limit)) = (
-                demand.asked(*kind),
-                config.limit_of(&holder, *kind, tighter),
-            ) else {
-                continue;
-            };
-            let pending = unrecorded.pending.asked(*kind).unwrap_or(0);
-            let used = used_of(*kind, &usage, unrecorded, now).saturating_add(pending);
-            if used.saturating_add(asked) > limit {
-                return Err(exceeded_quota(
-                    unrecorded, holder, *kind, used, asked, limit,
-                ));
-            }
+        let uses = list_quotas(&config, &holder, tighter, &usage, unrecorded, now);
+        let exceeded = uses.iter().find_map(|quota| {
+            let asked = demand.asked(quota.kind)?;
+            let pending = unrecorded.pending.asked(quota.kind).unwrap_or(0);
+            let used = quota.used.saturating_add(pending);
+            let exceeds = used.saturating_add(asked) > quota.limit;
+            exceeds.then_some((quota.kind, used, asked, quota.limit))
+        });
+        if let Some((kind, used, asked, limit)) = exceeded {
+            let error = exceeded_quota(unrecorded, holder, kind, used, asked, limit);
+            return (uses, Err(error));
         }
         unrecorded.pending.add(&demand);
         drop(holders);
-        Ok(Reservation {
+        let reservation = Reservation {
             inner: Arc::clone(&self.inner),
             holder,
             demand,
-        })
+        };
+        (uses, Ok(reservation))
     }
 
     /// Counts the lines that an invocation logged.
@@ -246,24 +254,40 @@ impl QuotaKeeper {
         let config = self.inner.config.load();
         let usage = self.inner.store.read_usage(holder);
         let now = Instant::now();
-        let holders = self.inner.holders.lock();
-        let fresh = Unrecorded::new(now);
-        let unrecorded = holders.get(holder).unwrap_or(&fresh);
-        QuotaKind::ALL
-            .iter()
-            .filter_map(|kind| {
-                Some(QuotaUse {
-                    kind: *kind,
-                    used: used_of(*kind, &usage, unrecorded, now),
-                    limit: config.limit_of(holder, *kind, tighter)?,
-                    refusals: unrecorded.refusals.get(kind).copied().unwrap_or(0),
-                })
-            })
-            .collect()
+        let mut holders = self.inner.holders.lock();
+        match holders.get_mut(holder) {
+            Some(unrecorded) => list_quotas(&config, holder, tighter, &usage, unrecorded, now),
+            None => {
+                let mut unrecorded = Unrecorded::new(now);
+                list_quotas(&config, holder, tighter, &usage, &mut unrecorded, now)
+            }
+        }
     }
 }
 
-fn used_of(kind: QuotaKind, usage: &Usage, unrecorded: &Unrecorded, now: Instant) -> u64 {
+fn list_quotas(
+    config: &QuotaConfig,
+    holder: &QuotaHolder,
+    tighter: &QuotasTable,
+    usage: &Usage,
+    unrecorded: &mut Unrecorded,
+    now: Instant,
+) -> Vec<QuotaUse> {
+    QuotaKind::ALL
+        .iter()
+        .filter_map(|kind| {
+            let limit = config.limit_of(holder, *kind, tighter)?;
+            Some(QuotaUse {
+                kind: *kind,
+                used: used_of(*kind, usage, unrecorded, now),
+                limit,
+                refusals: unrecorded.refusals.get(kind).copied().unwrap_or(0),
+            })
+        })
+        .collect()
+}
+
+fn used_of(kind: QuotaKind, usage: &Usage, unrecorded: &mut Unrecorded, now: Instant) -> u64 {
     match kind {
         QuotaKind::StoredBytes => usage.totals.stored_bytes,
         QuotaKind::StoredBytesPerMinute => usage.stored_bytes_per_minute,
@@ -468,7 +492,11 @@ mod tests {
             ask(&desk, Demand::of_request(10)),
             Some(QuotaKind::AuditBytesPerMinute)
         );
-        assert_eq!(keeper.list_uses(&desk, &none).len(), 3);
+        let before = keeper.list_uses(&desk, &none);
+        assert_eq!(before.len(), 3);
+        let (uses, reserved) = keeper.list_and_reserve(desk.clone(), Demand::of_request(10), &none);
+        assert_eq!(uses, before);
+        assert!(reserved.is_err());
         // Callers without a token have a quota together, and another token has its own.
         for other in [QuotaHolder::Local, QuotaHolder::Token("other".to_owned())] {
             assert_eq!(ask(&other, Demand::of_request(10)), None);

@@ -1,9 +1,12 @@
 //! The trace of a request (W3C Trace Context).
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use ark_model::check::FieldError;
 use ark_model::ids::{ParseIdError, TraceId};
+
+/// The header that names a request's trace, as a name that needs no check at each request.
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A `traceparent` without its trace. The span is that of a trace whose last 8 bytes are zero: a span id of nothing but zeros is invalid.
 const TRACEPARENT_FORM: [u8; 55] = *b"00-00000000000000000000000000000000-0000000000000001-01";
@@ -19,7 +22,7 @@ pub(crate) fn find_trace_id(
     if let Some(trace_id) = body {
         return Ok(trace_id);
     }
-    let Some(header) = headers.get("traceparent") else {
+    let Some(header) = headers.get(&TRACEPARENT) else {
         return Ok(TraceId::fresh());
     };
     let malformed = |problem: String| {

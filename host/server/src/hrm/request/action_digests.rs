@@ -4,20 +4,32 @@
 //! process and kept in memory only: no digest of a secret is stored. After a restart, actions of the last minute are counted by what was recorded of
 //! them, so those that redaction changed count as different from what is proposed then.
 
+use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
-use std::fmt::Write as _;
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
-use ark_model::action::{Action, Family};
+use ark_model::action::{
+    Action, ClosePosition, Custom, DataHandling, ExecuteCode, FileOperation, FileVerb, Message,
+    Parameters, SystemChange, Trade,
+};
 use ark_model::ids::{Digest, Name};
 use ark_model::instrument::InstrumentAliases;
 use ark_redaction::fold_character;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Digits of a number that tell actions apart. A difference of less than one part in a million is a disguise, not another order. A proposer who
 /// picks a number at the edge between two such steps gets two keys, not more.
 const SIGNIFICANT_DIGITS: usize = 6;
+
+/// Below this, whole numbers count exactly, however they are written; from here on, only those that are written as integers.
+const EXACT_BELOW: f64 = 1e15;
+
+/// The powers of ten that doubles hold exactly.
+const POWERS_OF_TEN: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
 
 /// The key of this process, from the operating system's random numbers.
 static KEY: LazyLock<[u8; 32]> = LazyLock::new(|| {
@@ -41,118 +53,304 @@ pub fn action_digest(agent: &Name, action: &Action) -> Digest {
 /// [`SIGNIFICANT_DIGITS`], whole ones exactly; instruments by their key; in texts, white space is one space, and invisible characters and styled
 /// forms of letters count as nothing and as the letters.
 pub fn repetition_key(agent: &Name, action: &Action, aliases: &InstrumentAliases) -> Digest {
-    let mut text = String::with_capacity(256);
-    write_parameters(&mut text, action, aliases);
-    Digest::hash_parts([
-        KEY.as_slice(),
-        agent.as_str().as_bytes(),
-        b"\0",
-        text.as_bytes(),
-    ])
+    let mut out = Vec::with_capacity(256);
+    write_action(&mut out, action, aliases);
+    Digest::hash_parts([KEY.as_slice(), agent.as_str().as_bytes(), b"\0", &out])
 }
 
-fn write_parameters(text: &mut String, action: &Action, aliases: &InstrumentAliases) {
-    let parameters = &action.parameters;
-    // Writing to a text cannot fail.
-    let _ = write!(text, "{:?}", parameters.family());
-    if parameters.family() == Family::Message {
-        // A message without a topic is published on that of its type.
-        write_text(text, &action.action_type);
-    }
-    if let Some(symbol) = action.symbol() {
-        write_text(text, aliases.find_key(symbol).as_str());
-    }
-    let Ok(Value::Object(members)) = serde_json::to_value(parameters) else {
-        return;
-    };
-    for (name, value) in &members {
-        match (name.as_str(), value) {
-            ("symbol", _) => {}
+// Every value is written so that its end can be told, and every family writes all its fields in a fixed order: two actions are written alike only if
+// they count as equal. Structs are taken apart field by field, so that a new field does not compile until it is written here, too.
+
+fn write_action(out: &mut Vec<u8>, action: &Action, aliases: &InstrumentAliases) {
+    out.push(action.parameters.family() as u8);
+    match &action.parameters {
+        Parameters::Trade(trade) => write_trade(out, trade, aliases),
+        Parameters::ClosePosition(ClosePosition {
+            symbol,
+            position_size_pct,
+            extra_json,
+        }) => {
+            write_symbol(out, symbol, aliases);
+            write_option(out, *position_size_pct, write_double);
+            write_json(out, extra_json);
+        }
+        Parameters::Data(data) => write_data(out, data),
+        Parameters::File(FileOperation {
+            operation,
+            path,
+            extra_json,
+        }) => {
             // Two words for one operation.
-            ("operation", Value::String(verb)) if verb == "remove" => {
-                text.push_str(name);
-                write_text(text, "delete");
-            }
-            // JSON in a text, which is the same in every spelling of its numbers.
-            ("extra_json" | "payload_json" | "parameters_json", Value::String(json)) => {
-                text.push_str(name);
-                match serde_json::from_str(json) {
-                    Ok(value) => write_value(text, &value),
-                    Err(_) => write_text(text, json),
-                }
-            }
-            _ => {
-                text.push_str(name);
-                write_value(text, value);
-            }
+            let operation = match operation {
+                FileVerb::Remove => FileVerb::Delete,
+                operation => *operation,
+            };
+            out.push(operation as u8);
+            write_text(out, path);
+            write_json(out, extra_json);
+        }
+        Parameters::Code(ExecuteCode {
+            language,
+            code,
+            extra_json,
+        }) => {
+            write_option(out, language.as_deref(), write_text);
+            write_text(out, code);
+            write_json(out, extra_json);
+        }
+        Parameters::Message(message) => {
+            // A message without a topic is published on that of its type.
+            write_text(out, &action.action_type);
+            write_message(out, message, aliases);
+        }
+        Parameters::System(SystemChange {
+            change,
+            parameters_json,
+        }) => {
+            out.push(*change as u8);
+            write_json(out, parameters_json);
+        }
+        Parameters::Custom(Custom {
+            kind,
+            parameters_json,
+        }) => {
+            write_text(out, kind);
+            write_json(out, parameters_json);
         }
     }
 }
 
-/// Writes a value so that equal ones are written alike, and others differently: texts have their length before them.
-fn write_value(text: &mut String, value: &Value) {
+fn write_trade(out: &mut Vec<u8>, trade: &Trade, aliases: &InstrumentAliases) {
+    let Trade {
+        symbol,
+        side,
+        position_size_pct,
+        leverage,
+        entry_price,
+        stop_loss,
+        take_profit,
+        risk_reward_ratio,
+        material_nonpublic,
+        manipulative_intent,
+        ahead_of_client_order,
+        extra_json,
+    } = trade;
+    write_symbol(out, symbol, aliases);
+    out.push(*side as u8);
+    write_double(out, *position_size_pct);
+    write_double(out, *leverage);
+    for number in [entry_price, stop_loss, take_profit, risk_reward_ratio] {
+        write_option(out, *number, write_double);
+    }
+    for flag in [
+        material_nonpublic,
+        manipulative_intent,
+        ahead_of_client_order,
+    ] {
+        write_flag(out, *flag);
+    }
+    write_json(out, extra_json);
+}
+
+fn write_data(out: &mut Vec<u8>, data: &DataHandling) {
+    let DataHandling {
+        operation,
+        subject,
+        contains_personal_data,
+        data_sensitivity,
+        encryption,
+        anonymized,
+        destination,
+        purpose,
+        user_consent,
+        extra_json,
+    } = data;
+    out.push(*operation as u8);
+    for text in [subject, destination, purpose] {
+        write_option(out, text.as_deref(), write_text);
+    }
+    write_option(out, *data_sensitivity, |out, sensitivity| {
+        out.push(sensitivity as u8);
+    });
+    for flag in [contains_personal_data, encryption, anonymized] {
+        write_flag(out, *flag);
+    }
+    write_option(out, *user_consent, write_flag);
+    write_json(out, extra_json);
+}
+
+fn write_message(out: &mut Vec<u8>, message: &Message, aliases: &InstrumentAliases) {
+    let Message {
+        topic,
+        to,
+        symbol,
+        text,
+        payload_json,
+        extra_json,
+    } = message;
+    for text in [topic, to, text] {
+        write_option(out, text.as_deref(), write_text);
+    }
+    write_option(out, symbol.as_deref(), |out, symbol| {
+        write_symbol(out, symbol, aliases);
+    });
+    write_option(out, payload_json.as_deref(), write_json);
+    write_json(out, extra_json);
+}
+
+fn write_option<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
+    write_flag(out, value.is_some());
+    if let Some(value) = value {
+        write(out, value);
+    }
+}
+
+fn write_flag(out: &mut Vec<u8>, flag: bool) {
+    out.push(u8::from(flag));
+}
+
+fn write_symbol(out: &mut Vec<u8>, symbol: &str, aliases: &InstrumentAliases) {
+    write_text(out, aliases.find_key(symbol).as_str());
+}
+
+fn write_length(out: &mut Vec<u8>, length: usize) {
+    out.extend_from_slice(&(length as u64).to_le_bytes());
+}
+
+/// Writes JSON in a text, which is the same in every spelling of its numbers.
+fn write_json(out: &mut Vec<u8>, json: &str) {
+    if json == "{}" {
+        out.push(b'{');
+        write_length(out, 0);
+        return;
+    }
+    match serde_json::from_str(json) {
+        Ok(value) => write_value(out, &value),
+        Err(_) => write_text(out, json),
+    }
+}
+
+/// Writes a value so that equal ones are written alike, and others differently.
+fn write_value(out: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::String(value) => write_text(text, value),
-        Value::Number(number) => {
-            let exact = number.as_i64().is_some() || number.as_u64().is_some();
-            let rounded = number.as_f64().filter(|_| !exact);
-            // Writing to a text cannot fail.
-            let _ = match rounded {
-                // `5.0` and `5`
-                Some(value) if value.fract() == 0.0 && value.abs() < 1e15 => {
-                    write!(text, "#{value:.0};")
-                }
-                Some(value) => write_rounded(text, value),
-                None => write!(text, "#{number};"),
-            };
-        }
+        Value::String(text) => write_text(out, text),
+        Value::Number(number) => write_number(out, number),
         Value::Array(items) => {
-            let _ = write!(text, "[{}", items.len());
+            out.push(b'[');
+            write_length(out, items.len());
             for item in items {
-                write_value(text, item);
+                write_value(out, item);
             }
         }
         Value::Object(members) => {
-            let _ = write!(text, "{{{}", members.len());
+            out.push(b'{');
+            write_length(out, members.len());
             for (name, value) in members {
-                write_text(text, name);
-                write_value(text, value);
+                write_text(out, name);
+                write_value(out, value);
             }
         }
-        Value::Null | Value::Bool(_) => {
-            let _ = write!(text, "{value};");
+        Value::Null => out.push(b'n'),
+        Value::Bool(true) => out.push(b't'),
+        Value::Bool(false) => out.push(b'f'),
+    }
+}
+
+fn write_number(out: &mut Vec<u8>, number: &Number) {
+    let double = number.as_f64().unwrap_or(f64::NAN);
+    let exact = match (number.as_i64(), number.as_u64()) {
+        // `5.0` and `5`
+        _ if double.abs() < EXACT_BELOW => None,
+        (Some(integer), _) => Some((b'i', integer.to_le_bytes())),
+        (None, Some(integer)) => Some((b'u', integer.to_le_bytes())),
+        (None, None) => None,
+    };
+    if let Some((kind, bytes)) = exact {
+        out.push(kind);
+        out.extend_from_slice(&bytes);
+    } else {
+        write_double(out, double);
+    }
+}
+
+/// Writes a number that is a double. A whole one is never that to which another one is rounded.
+fn write_double(out: &mut Vec<u8>, value: f64) {
+    let (kind, counted) = if value.fract() == 0.0 && value.abs() < EXACT_BELOW {
+        (b'#', value)
+    } else {
+        (b'~', round_number(value))
+    };
+    out.push(kind);
+    out.extend_from_slice(&counted.to_bits().to_le_bytes());
+}
+
+/// Returns the double nearest to a number's first [`SIGNIFICANT_DIGITS`].
+fn round_number(value: f64) -> f64 {
+    round_by_arithmetic(value).unwrap_or_else(|| round_by_text(value))
+}
+
+/// Rounds with a power of ten that brings the digits before the point. The digits and the power are exact, so what one operation makes of them is the
+/// nearest double. `None`: no such power is exact.
+fn round_by_arithmetic(value: f64) -> Option<f64> {
+    const LEAST: f64 = POWERS_OF_TEN[SIGNIFICANT_DIGITS - 1];
+    const BEYOND: f64 = POWERS_OF_TEN[SIGNIFICANT_DIGITS];
+    let magnitude = value.abs();
+    let mut powers = POWERS_OF_TEN.iter();
+    let rounded = if magnitude < BEYOND {
+        let power = powers.find(|power| magnitude * **power >= LEAST)?;
+        (magnitude * power).round() / power
+    } else {
+        let power = powers.find(|power| magnitude / **power < BEYOND)?;
+        (magnitude / power).round() * power
+    };
+    Some(rounded.copysign(value))
+}
+
+fn round_by_text(value: f64) -> f64 {
+    let rounded = format!("{value:.*e}", SIGNIFICANT_DIGITS - 1);
+    rounded.parse().unwrap_or(value)
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    let folded = fold_text(text);
+    out.push(b'"');
+    write_length(out, folded.len());
+    out.extend_from_slice(folded.as_bytes());
+}
+
+/// Returns a text without what counts as nothing in it.
+fn fold_text(text: &str) -> Cow<'_, str> {
+    if is_folded(text) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(fold_characters(text))
+    }
+}
+
+/// Returns whether a text is of ASCII characters alone, with single spaces between words and no other white space. Folding leaves it as it is.
+fn is_folded(text: &str) -> bool {
+    let mut after_space = true;
+    for byte in text.bytes() {
+        let is_space = byte == b' ';
+        if !byte.is_ascii() || matches!(byte, b'\t'..=b'\r') || (is_space && after_space) {
+            return false;
         }
+        after_space = is_space;
     }
+    text.is_empty() || !after_space
 }
 
-/// Writes a number with [`SIGNIFICANT_DIGITS`].
-fn write_rounded(text: &mut String, value: f64) -> std::fmt::Result {
-    let begin = text.len();
-    // Few numbers have more digits than count. To find the shortest text of one takes a small part of the time that rounding takes.
-    write!(text, "#{value:e};")?;
-    let written = text.get(begin..).unwrap_or_default();
-    let digits = written.split('e').next().unwrap_or_default();
-    if digits.bytes().filter(u8::is_ascii_digit).count() > SIGNIFICANT_DIGITS {
-        text.truncate(begin);
-        // Without zeros at the end, as the shortest text is.
-        let rounded = format!("{value:.*e}", SIGNIFICANT_DIGITS - 1);
-        let rounded = rounded.parse().unwrap_or(value);
-        write!(text, "#{rounded:e};")?;
-    }
-    Ok(())
-}
-
-fn write_text(text: &mut String, value: &str) {
-    let mut folded = String::with_capacity(value.len());
-    for character in value.chars().filter_map(fold_character) {
+fn fold_characters(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for character in text.chars().filter_map(fold_character) {
         if !character.is_whitespace() {
             folded.push(character);
         } else if !folded.is_empty() && !folded.ends_with(' ') {
             folded.push(' ');
         }
     }
-    let folded = folded.trim_end();
-    let _ = write!(text, "\"{}:{folded}", folded.len());
+    folded.truncate(folded.trim_end().len());
+    folded
 }
 
 #[cfg(test)]
@@ -219,20 +417,95 @@ mod tests {
 
     #[test]
     fn numbers_have_six_digits() {
-        for (value, written) in [
-            (0.05, "#5e-2;"),
-            (0.05 + 1e-12, "#5e-2;"),
-            (0.123_456, "#1.23456e-1;"),
-            (0.123_456_4, "#1.23456e-1;"),
-            (0.123_456_6, "#1.23457e-1;"),
-            (-0.999_999_7, "#-1e0;"),
-            (1234.5, "#1.2345e3;"),
-            (5e-324, "#5e-324;"),
-            (1.797_693_134_862_315_7e308, "#1.79769e308;"),
+        for (value, rounded) in [
+            (0.05, 0.05),
+            (0.05 + 1e-12, 0.05),
+            (0.123_456, 0.123_456),
+            (0.123_456_4, 0.123_456),
+            (0.123_456_6, 0.123_457),
+            (-0.999_999_7, -1.0),
+            (1234.5, 1234.5),
+            (1_234_567.8, 1_234_570.0),
+            (1.234_567_8e25, 1.234_57e25),
+            (1.234_567_8e-16, 1.234_57e-16),
+            (5e-324, 5e-324),
+            (1.234_567_8e-300, 1.234_57e-300),
+            (1.797_693_134_862_315_7e308, 1.797_69e308),
         ] {
-            let mut text = String::from("before");
-            write_value(&mut text, &json!(value));
-            assert_eq!(text, format!("before{written}"), "{value}");
+            assert_eq!(round_number(value), rounded, "{value}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_rounds_as_text_does() {
+        let mut state = 1_u64;
+        for exponent in -31..=12 {
+            for _ in 0..100 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                // Of 16 digits: none is so near to the middle between two steps that arithmetic could take the other one.
+                let value = (1e15 + (state >> 14) as f64) * 10_f64.powi(exponent);
+                for value in [value, -value] {
+                    let rounded = Some(round_by_text(value));
+                    assert_eq!(round_by_arithmetic(value), rounded, "{value:e}");
+                }
+            }
+        }
+        for outside in [0.0, 1e-18, 1e29, f64::INFINITY, f64::NAN] {
+            assert_eq!(round_by_arithmetic(outside), None, "{outside}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_the_same_with_and_without_a_point() {
+        let write = |json: &str| {
+            let mut out = Vec::new();
+            write_json(&mut out, json);
+            out
+        };
+        for (one, other, equal) in [
+            ("5", "5.0", true),
+            ("-5", "-5e0", true),
+            ("999999999999999", "999999999999999.0", true),
+            ("999999999999999", "999999999999998", false),
+            ("1000000000000000000", "1000000000000000001", false),
+            ("18446744073709551615", "18446744073709551614", false),
+            ("18446744073709551615", "-1", false),
+            ("1.0000001", "1.0000002", true),
+            ("1.0000001", "1", false),
+            ("1000000.7", "1000001", false),
+            (r#"{"a":[1,{}]}"#, r#"{ "a": [1.0, { }] }"#, true),
+            ("[1,[2]]", "[[1],2]", false),
+            (r#"["a","b"]"#, r#"["a\"b"]"#, false),
+            ("null", "false", false),
+            ("{}", "[]", false),
+        ] {
+            assert_eq!(write(one) == write(other), equal, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_folded_stay_as_they_are() {
+        for (text, is_plain) in [
+            ("", true),
+            ("S000000000001", true),
+            ("add one", true),
+            ("a\u{1c}b\0", true),
+            (" ", false),
+            (" add", false),
+            ("add ", false),
+            ("add  one", false),
+            ("add\tone", false),
+            ("add\u{b}one\n", false),
+            ("\r\n\u{c}", false),
+            ("add\u{200b} one", false),
+            ("add\u{85}one", false),
+            ("ａｄｄ", false),
+            ("Grüße", false),
+        ] {
+            assert_eq!(is_folded(text), is_plain, "{text:?}");
+            assert_eq!(fold_text(text), fold_characters(text), "{text:?}");
         }
     }
 
@@ -270,6 +543,12 @@ mod tests {
         let text = |text: &str| key_of("message", &json!({"text": text}), "");
         assert_ne!(text("to alice@example.com"), text("to bob@example.com"));
         assert_ne!(text("Alpha"), text("alpha"));
+        let priced = |field: &str| {
+            let mut trade = digest_trade("BTC-USD", 0.05, "{}");
+            trade[field] = json!(100.0);
+            key_of("trade", &trade, "")
+        };
+        assert_ne!(priced("entry_price"), priced("take_profit"));
     }
 
     #[test]

@@ -290,12 +290,12 @@ fn build_proposal(
     let ActionRequest {
         agent, mut action, ..
     } = request;
-    let resolved = api.hrm.action_types().resolve(&mut action);
+    let resolved = api.hrm.resolve_action(&mut action);
     resolved.map_err(|error| Problem::not_judgeable(&error))?;
     let submitter = if principal.authenticated {
         principal.name.clone()
     } else {
-        agent.to_string()
+        agent.as_str().to_owned()
     };
     Ok(Proposal {
         agent,
