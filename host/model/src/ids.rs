@@ -173,6 +173,14 @@ impl Digest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// Returns the 64 hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(self) -> [u8; 64] {
+        let mut text = [0; 64];
+        fill_hex(&mut text, &self.0);
+        text
+    }
 }
 
 impl fmt::Display for Digest {
@@ -375,13 +383,18 @@ fn quote_start(text: &str) -> String {
 }
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0u8; 64];
+    fill_hex(&mut text, bytes);
+    f.write_str(std::str::from_utf8(&text[..bytes.len() * 2]).map_err(|_| fmt::Error)?)
+}
+
+/// Writes bytes as hexadecimal digits, two for each, from the start of a text.
+fn fill_hex(text: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    f.write_str(std::str::from_utf8(&text[..bytes.len() * 2]).map_err(|_| fmt::Error)?)
 }
 
 fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -416,6 +429,7 @@ mod tests {
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
+        assert_eq!(digest.to_string().into_bytes(), digest.to_hex());
         assert_eq!(Digest::hash_parts([b"a".as_slice(), b"bc"]), digest);
     }
 
