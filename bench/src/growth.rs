@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -146,7 +147,7 @@ impl GrowthBenchmark<'_> {
                 ..Unit::default()
             })?,
             Grown::Reservations(orders) => fill_store(&data, orders, |number| Unit {
-                ledger: vec![LedgerChange::Order(Box::new(make_reservation(
+                ledger: vec![LedgerChange::Order(Arc::new(make_reservation(
                     &agent, number,
                 )))],
                 ..Unit::default()
@@ -260,7 +261,7 @@ fn make_reservation(agent: &Name, number: u64) -> MarketOrder {
     MarketOrder {
         decision_id: DecisionId::fresh(),
         agent: agent.clone(),
-        symbol: format!("R{number:012}"),
+        symbol: format!("R{number:012}").into(),
         purpose: MarketOrderPurpose::Open,
         side: Side::Buy,
         size: Size::from_units(1),

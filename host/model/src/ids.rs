@@ -181,6 +181,14 @@ impl Digest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// Returns the 64 hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(self) -> [u8; 64] {
+        let mut text = [0; 64];
+        fill_hex(&mut text, &self.0);
+        text
+    }
 }
 
 impl fmt::Display for Digest {
@@ -431,6 +439,7 @@ mod tests {
         assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
         let trace = TraceId::fresh();
         assert_eq!(trace.to_string().into_bytes(), trace.to_hex());
+        assert_eq!(digest.to_string().into_bytes(), digest.to_hex());
         assert_eq!(Digest::hash_parts([b"a".as_slice(), b"bc"]), digest);
     }
 

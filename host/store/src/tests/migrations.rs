@@ -1,6 +1,7 @@
 //! Databases of earlier schemas are migrated with what they hold.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ark_model::ids::{AuditId, Millis};
 use ark_model::principal::ActionGrant;
@@ -427,7 +428,7 @@ fn positions_and_reports_of_schema_4_become_orders() {
             (late.filled, late.opened) = (late.size, late.size);
         }
         let unit = Unit {
-            ledger: vec![LedgerChange::Order(Box::new(late.clone()))],
+            ledger: vec![LedgerChange::Order(Arc::new(late.clone()))],
             ..Unit::default()
         };
         store.commit(unit).unwrap();

@@ -160,7 +160,7 @@ impl Arbiter {
             trace_id: held.trace_id,
             at: now,
         };
-        self.stage_answer(&scope, key, format_receipt(&receipt), &mut unit);
+        self.stage_answer(&scope, key, || format_receipt(&receipt), &mut unit);
         let times = (started, started);
         self.submit_decisions(unit, decisions, times, None, reply, move |decisions| {
             ResolutionAnswer {
@@ -204,6 +204,8 @@ impl Arbiter {
             return Err(RecordFailure::HeldActionMismatch.into());
         }
         let facts = decode_facts(&row.body).map_err(|_| RecordFailure::MissingFacts)?;
+        let aliases = &self.config.aliases;
+        let instrument = action.symbol().map(|symbol| aliases.find_key(symbol));
         let data_subject = match &action.parameters {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
@@ -211,7 +213,7 @@ impl Arbiter {
         // After a restart, what was recorded of it stands for it, as in the ledger.
         let repetition_key = held
             .repetition_key
-            .unwrap_or_else(|| repetition_key(&held.agent, &action, &self.config.aliases));
+            .unwrap_or_else(|| repetition_key(&held.agent, &action, aliases));
         Ok(Some(RedactedProposal {
             proposal: Proposal {
                 agent: held.agent.clone(),
@@ -224,6 +226,7 @@ impl Arbiter {
                 idempotency: None,
                 deadline: None,
             },
+            instrument,
             // The recorded action is redacted. What redaction found in it is known from its facts only.
             findings: Findings {
                 personal_data: facts.personal_data,

@@ -66,7 +66,7 @@ impl Arbiter {
             daily_loss: self.ledger.daily_loss(now),
             other_spellings,
         };
-        self.stage_answer(&scope, key, format_receipt(&receipt), &mut unit);
+        self.stage_answer(&scope, key, || format_receipt(&receipt), &mut unit);
         self.submit_unit(unit, reply, move || receipt);
     }
 

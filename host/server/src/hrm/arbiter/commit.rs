@@ -20,6 +20,8 @@ impl Arbiter {
     pub(super) fn begin_unit(&mut self, now: Millis) -> Unit {
         self.ledger.advance_to(now);
         Unit {
+            // Most units have one decision. Room that grows by itself is for four at first.
+            audit: Vec::with_capacity(1),
             ledger: self.ledger.take_changes(),
             chained: true,
             may_use_reserve: true,

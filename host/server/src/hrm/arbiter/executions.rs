@@ -102,7 +102,7 @@ impl Arbiter {
             body["by"] = json!(by);
         }
         let id = AuditId::fresh();
-        self.stage_answer(&scope, Some(key), id.to_string(), unit);
+        self.stage_answer(&scope, Some(key), || id.to_string(), unit);
         unit.audit.push(AuditEntry {
             kind: AuditKind::Execution,
             id,
@@ -164,7 +164,7 @@ fn execution_payload(report: &ExecutionReport, booking: &Booking, now: Millis) -
         "execution_id": report.execution_id,
         "decision_id": report.decision_id,
         "agent": order.agent,
-        "symbol": order.symbol,
+        "symbol": &*order.symbol,
         "status": report.status.as_str(),
         "filled_size_pct": report.filled,
         "price": report.price,

@@ -72,17 +72,18 @@ impl Arbiter {
         }
     }
 
-    /// Adds the answer to a request with a key: to the recent keys, and to the unit that is committed with it.
+    /// Adds the answer to a request with a key: to the recent keys, and to the unit that is committed with it. Without a key no answer is asked for.
     pub(super) fn stage_answer(
         &mut self,
         scope: &str,
         key: Option<IdempotencyKey>,
-        answer: String,
+        answer: impl FnOnce() -> String,
         unit: &mut Unit,
     ) {
         let Some(key) = key else {
             return;
         };
+        let answer = answer();
         self.recent_keys
             .insert_answer(scope, &key.key, key.request_digest, answer.clone());
         unit.idempotency = Some(IdempotencyRecord {
@@ -140,23 +141,23 @@ impl RefusedRequest {
     }
 }
 
-/// Returns where the key of a proposal is unique: for its submitter in the agent's name.
+/// Returns where the key of a proposal is unique: for its submitter in the agent's name. Without a key it is empty.
 pub(super) fn proposal_scope(
     store: &Store,
     agent: &Name,
     submitter: &str,
     key: Option<&IdempotencyKey>,
 ) -> String {
+    let Some(key) = key else {
+        return String::new();
+    };
     let agent = agent.as_str();
     if submitter == agent {
         return agent.to_owned();
     }
     // An earlier version kept one scope for all who propose in an agent's name. What is not the same request there may be another one's.
-    let was_answered = key.is_some_and(|key| {
-        let record = store.idempotency_record(agent, &key.key);
-        matches!(record, Ok(Some(record)) if key.matches(record.request))
-    });
-    if was_answered {
+    let record = store.idempotency_record(agent, &key.key);
+    if matches!(record, Ok(Some(record)) if key.matches(record.request)) {
         agent.to_owned()
     } else {
         format!("proposal:{submitter}:{agent}")

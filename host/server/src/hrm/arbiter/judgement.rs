@@ -50,12 +50,15 @@ impl Arbiter {
             self.hold_action(&decision, redacted, unit);
         }
         let body = encode_decision(&decision).inspect_err(|_| self.mark_ledger_stale())?;
-        unit.ledger.extend(self.ledger.record_decision(
-            decision.id,
-            fact_query(redacted),
-            decision.outcome,
-            now,
-        ));
+        let query = fact_query(redacted);
+        let mut changes = self
+            .ledger
+            .record_decision(decision.id, query, decision.outcome, now);
+        if unit.ledger.is_empty() {
+            unit.ledger = changes;
+        } else {
+            unit.ledger.append(&mut changes);
+        }
         unit.audit.push(AuditEntry {
             kind: AuditKind::Decision,
             id: decision.id.into(),
@@ -197,6 +200,7 @@ fn fact_query(redacted: &RedactedProposal) -> FactQuery<'_> {
     FactQuery {
         agent: &redacted.proposal.agent,
         action: &redacted.proposal.action,
+        instrument: redacted.instrument.as_ref(),
         repetition_key: redacted.repetition_key,
         findings: &redacted.findings,
         data_subject: redacted.data_subject.as_deref(),

@@ -104,7 +104,7 @@ impl Arbiter {
             unit.outbox.push(alert_message(&alert, issued.trace_id));
         }
         unit.alerts.push(alert);
-        self.stage_answer(&scope, key, format_receipt(&receipt), &mut unit);
+        self.stage_answer(&scope, key, || format_receipt(&receipt), &mut unit);
         let guards = Arc::clone(&self.guards);
         let meters = Arc::clone(&self.config.meters);
         let unrecorded = Arc::clone(&self.unrecorded_orders);

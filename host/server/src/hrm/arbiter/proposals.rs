@@ -53,7 +53,7 @@ impl Arbiter {
             Ok(decision) => decision,
             Err(error) => return reply(Err(error)),
         };
-        self.stage_answer(&scope, key, decision.id.to_string(), &mut unit);
+        self.stage_answer(&scope, key, || decision.id.to_string(), &mut unit);
         let times = (redacted.accepted_at, started);
         self.submit_decisions(unit, [decision], times, None, reply, |[decision]| {
             ProposalAnswer::Decided(decision)
@@ -96,7 +96,7 @@ impl Arbiter {
             Ok(decisions) => decisions,
             Err(error) => return reply(Err(error)),
         };
-        let answer = format_ids(decisions.iter().map(|decision| &decision.id));
+        let answer = || format_ids(decisions.iter().map(|decision| &decision.id));
         self.stage_answer(&scope, key, answer, &mut unit);
         let times = (first_accepted(proposals, started), started);
         self.submit_decisions(unit, decisions, times, None, reply, BatchAnswer::Decided);

@@ -35,12 +35,15 @@ pub(super) fn knows_base(
 }
 
 /// Returns the keys of the bases that an instrument may have: of a pair that is written with a separator the first part, of another symbol
-/// what stands before each quote that it may end with (`BTCBUSD` is `BTCB` in USD or `BTC` in BUSD). None: it is no pair.
-pub(super) fn find_base_keys(symbol: &str, aliases: &InstrumentAliases) -> Vec<InstrumentKey> {
+/// what stands in its key before each quote that it may end with (`BTCBUSD` is `BTCB` in USD or `BTC` in BUSD). None: it is no pair.
+pub(super) fn find_base_keys(
+    symbol: &str,
+    key: &InstrumentKey,
+    aliases: &InstrumentAliases,
+) -> Vec<InstrumentKey> {
     let bases: Vec<String> = match symbol.split_once(PAIR_SEPARATORS) {
         Some((base, _)) => vec![base.to_owned()],
         None => {
-            let key = aliases.find_key(symbol);
             let before = |quote: &&str| key.as_str().strip_suffix(*quote).map(str::to_owned);
             QUOTES.iter().filter_map(before).collect()
         }
@@ -94,7 +97,7 @@ mod tests {
             ("USD", &[]),
             ("TUSD", &[]),
         ] {
-            let found = find_base_keys(symbol, &aliases);
+            let found = find_base_keys(symbol, &aliases.find_key(symbol), &aliases);
             let found: Vec<&str> = found.iter().map(InstrumentKey::as_str).collect();
             assert_eq!(found, bases, "{symbol}");
         }

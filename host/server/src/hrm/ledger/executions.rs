@@ -5,16 +5,18 @@
 //!
 //! Must not know: how reports arrive, where alerts go.
 
+use std::sync::Arc;
+
 use ark_model::ids::DecisionId;
 use ark_model::size::Size;
 use ark_store::{LedgerChange, MarketOrder, MarketOrderPurpose};
 
 use crate::hrm::report_refusal::ReportRefusal;
 
+use super::Ledger;
 use super::order_book::ClosedPart;
 use super::order_state::{Fill, Transition, apply_report};
 use super::results::check_result;
-use super::{Ledger, order_change};
 
 /// What an operator must know of a fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub enum FillAlert {
 #[derive(Debug)]
 pub struct Booking {
     /// The order as it is now.
-    pub order: MarketOrder,
+    pub order: Arc<MarketOrder>,
     /// What must be committed.
     pub changes: Vec<LedgerChange>,
     /// The size that the report added to what is filled.
@@ -57,13 +59,13 @@ impl Ledger {
     /// Returns the order of a decision, if it is in the book. Orders that ended long ago are not.
     #[must_use]
     pub fn find_order(&self, id: DecisionId) -> Option<&MarketOrder> {
-        self.orders.find_order(id)
+        self.orders.find_order(id).map(Arc::as_ref)
     }
 
     /// Puts an order from the store back into the book.
     pub fn restore_order(&mut self, order: MarketOrder) {
         let key = self.aliases.find_key(&order.symbol);
-        self.orders.put_order(order, key);
+        self.orders.put_order(&Arc::new(order), &key);
     }
 
     /// Books a report on an order that is in the book. `None`: it is not.
@@ -75,7 +77,7 @@ impl Ledger {
         id: DecisionId,
         fill: &Fill,
     ) -> Option<Result<Booking, ReportRefusal>> {
-        let order = self.orders.find_order(id)?.clone();
+        let order = Arc::clone(self.orders.find_order(id)?);
         Some(apply_report(&order, fill).and_then(|to| self.book_transition(&order, to, fill)))
     }
 
@@ -116,12 +118,13 @@ impl Ledger {
             .orders
             .close_parts(&parts, fill.at)
             .into_iter()
-            .map(order_change)
+            .map(LedgerChange::Order)
             .collect();
         let is_news = order != *before;
+        let order = Arc::new(order);
         if is_news {
-            self.orders.put_order(order.clone(), key);
-            changes.push(order_change(order.clone()));
+            self.orders.put_order(&order, &key);
+            changes.push(LedgerChange::Order(Arc::clone(&order)));
         }
         if let Some(realised) = realised {
             changes.push(self.results.record_result(realised, fill.at));

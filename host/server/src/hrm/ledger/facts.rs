@@ -7,6 +7,7 @@
 use ark_model::action::{Action, ClosePosition, Parameters, Side};
 use ark_model::facts::{ApprovalFact, Facts};
 use ark_model::ids::{Digest, Fraction, Millis, Name};
+use ark_model::instrument::InstrumentKey;
 use ark_model::size::Size;
 
 use crate::hrm::redaction::Findings;
@@ -21,6 +22,8 @@ pub struct FactQuery<'a> {
     pub agent: &'a Name,
     /// The action, redacted.
     pub action: &'a Action,
+    /// The instrument that the action concerns, if it was found before; else it is found by the symbol.
+    pub instrument: Option<&'a InstrumentKey>,
     /// The key by which repetitions are counted: `repetition_key`.
     pub repetition_key: Digest,
     /// What redaction found.
@@ -39,8 +42,11 @@ impl Ledger {
     #[must_use]
     pub fn gather_facts(&self, query: FactQuery<'_>, now: Millis) -> Facts {
         let FactQuery { agent, action, .. } = query;
+        let instrument = action
+            .symbol()
+            .map(|symbol| self.find_instrument(query.instrument, symbol));
         let mut facts = Facts {
-            agent: agent.to_string(),
+            agent: agent.as_str().to_owned(),
             now_ms: now.0,
             approval: ApprovalFact::None,
             daily_loss: self.results.daily_loss(now),
@@ -49,7 +55,7 @@ impl Ledger {
             credentials: query.findings.credentials.clone(),
             causal_depth: query.causal_depth,
             identical_actions: self.recent.count(query.repetition_key),
-            veto: self.lists.find_veto(agent, action),
+            veto: self.lists.find_veto(agent, action, instrument.as_ref()),
             ..Facts::default()
         };
         facts.unvalidated_sources = action
@@ -58,15 +64,16 @@ impl Ledger {
             .filter(|source| !self.lists.validated_sources.contains(*source))
             .cloned()
             .collect();
-        match &action.parameters {
-            Parameters::Trade(trade) => {
-                self.add_instrument_facts(&mut facts, agent, &trade.symbol, &[trade.side], now);
+        match (&action.parameters, &instrument) {
+            (Parameters::Trade(trade), Some(key)) => {
+                let sides = [trade.side];
+                self.add_instrument_facts(&mut facts, agent, &trade.symbol, key, &sides, now);
             }
-            Parameters::ClosePosition(close) => {
-                let sides = self.sides_of_close(agent, close);
-                self.add_instrument_facts(&mut facts, agent, &close.symbol, &sides, now);
+            (Parameters::ClosePosition(close), Some(key)) => {
+                let sides = self.sides_of_close(agent, close, key);
+                self.add_instrument_facts(&mut facts, agent, &close.symbol, key, &sides, now);
             }
-            Parameters::Data(data) => {
+            (Parameters::Data(data), _) => {
                 facts.consent =
                     self.lists
                         .find_consent(data, query.data_subject, query.subject_digest);
@@ -82,25 +89,31 @@ impl Ledger {
         facts: &mut Facts,
         agent: &Name,
         symbol: &str,
+        key: &InstrumentKey,
         sides: &[Side],
         now: Millis,
     ) {
-        let key = self.aliases.find_key(symbol);
-        facts.symbol_restricted = self.lists.is_restricted(&key);
-        facts.client_order_pending = self.lists.has_client_order(&key);
-        facts.symbol_exposure = self.orders.exposure(&key).as_fraction();
-        facts.opposite_trade_age = sides
-            .iter()
-            .filter_map(|side| self.last_trades.age(agent, &key, opposite_side(*side), now))
-            .min_by(f64::total_cmp);
-        facts.promotion_age = self.promotions.age(agent, symbol, &self.aliases, now);
+        facts.symbol_restricted = self.lists.is_restricted(key);
+        facts.client_order_pending = self.lists.has_client_order(key);
+        if let Some(instrument) = self.orders.find_instrument(key) {
+            facts.symbol_exposure = instrument.exposure().as_fraction();
+            facts.opposite_trade_age = sides
+                .iter()
+                .filter_map(|side| instrument.trade_age(agent, opposite_side(*side), now))
+                .min_by(f64::total_cmp);
+        }
+        facts.promotion_age = self.promotions.age(agent, symbol, key, &self.aliases, now);
     }
 
     /// Returns the sides that a close trades: the opposite of each side of what it closes.
-    pub(super) fn sides_of_close(&self, agent: &Name, close: &ClosePosition) -> Vec<Side> {
-        let key = self.aliases.find_key(&close.symbol);
-        let size = close_size(close).unwrap_or_else(|| self.orders.open_sizes(agent, &key).open);
-        let (parts, _) = self.orders.plan_close(agent, &key, size, None);
+    pub(super) fn sides_of_close(
+        &self,
+        agent: &Name,
+        close: &ClosePosition,
+        key: &InstrumentKey,
+    ) -> Vec<Side> {
+        let size = close_size(close).unwrap_or_else(|| self.orders.open_sizes(agent, key).open);
+        let (parts, _) = self.orders.plan_close(agent, key, size, None);
         let mut sides = Vec::with_capacity(2);
         for part in parts {
             let side = opposite_side(part.side);
@@ -163,8 +176,7 @@ impl Ledger {
     /// Returns the instruments that an action promotes: see [`NamedInstruments::find`].
     pub(super) fn find_named_instruments(&self, action: &Action) -> Option<NamedInstruments> {
         NamedInstruments::find(action, &self.aliases, |key| {
-            self.orders.knows_instrument(key)
-                || self.last_trades.knows_instrument(key)
+            self.orders.find_instrument(key).is_some()
                 || self.lists.is_restricted(key)
                 || self.lists.has_client_order(key)
         })

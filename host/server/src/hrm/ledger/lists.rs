@@ -182,16 +182,21 @@ impl OperatorLists {
         }
     }
 
-    /// Returns the reason of the first veto that matches. A veto matches when every part it names matches.
-    pub fn find_veto(&self, agent: &Name, action: &Action) -> Option<String> {
-        let instrument = action.symbol().map(|symbol| self.aliases.find_key(symbol));
+    /// Returns the reason of the first veto that matches. A veto matches when every part it names matches. `instrument` is the one that the action
+    /// concerns.
+    pub fn find_veto(
+        &self,
+        agent: &Name,
+        action: &Action,
+        instrument: Option<&InstrumentKey>,
+    ) -> Option<String> {
         let matches = |veto: &&Veto| {
             veto.agent.as_ref().is_none_or(|vetoed| vetoed == agent)
                 && veto.scope.as_ref().is_none_or(|scope| scope.covers(action))
                 && veto
                     .instrument
                     .as_ref()
-                    .is_none_or(|vetoed| Some(vetoed) == instrument.as_ref())
+                    .is_none_or(|vetoed| Some(vetoed) == instrument)
         };
         self.vetoes
             .iter()
@@ -272,7 +277,8 @@ mod tests {
             ("message", "btcusd", true),
             ("close_position", "ETH/USD", false),
         ] {
-            let found = lists.find_veto(&agent, &make_action(action_type, symbol));
+            let key = make_aliases().find_key(symbol);
+            let found = lists.find_veto(&agent, &make_action(action_type, symbol), Some(&key));
             assert_eq!(found.is_some(), vetoed, "{action_type} {symbol}");
         }
     }

@@ -5,32 +5,35 @@
 //!
 //! Instruments are told apart by [`ark_model::instrument::InstrumentKey`]; rows keep the symbol as it was given.
 //!
-//! Reading order: this file, [`facts`], [`order_book`] (what is open), [`order_state`] (what a report makes of an order), [`executions`] (how a report is
-//! booked), [`results`] (profit and loss by day), [`windows`] and [`promotions`] (what was done lately; [`bases`]: what a text
-//! names), [`lists`].
+//! Reading order: this file, [`facts`], [`order_book`] and [`instruments`] (what is open, and when it was traded), [`order_state`] (what a report makes
+//! of an order), [`executions`] (how a report is booked), [`results`] (profit and loss by day), [`windows`] and [`promotions`] (what was done
+//! lately; [`bases`]: what a text names), [`lists`].
 //!
 //! Must not know: rules and their limits, wasmtime, HTTP.
 
 mod bases;
 mod executions;
 mod facts;
+mod instruments;
 mod lists;
 mod order_book;
 mod order_state;
 mod promotions;
 mod results;
+mod small_map;
 mod vetoes;
 mod windows;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::action::{Parameters, Side};
 use ark_model::decision::Outcome;
 use ark_model::ids::{DecisionId, Digest, Fraction, Millis, Name};
-use ark_model::instrument::InstrumentAliases;
+use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_model::size::Size;
 use ark_store::{
     LedgerChange, LedgerRows, List, ListEntry, MarketOrder, MarketOrderPurpose, MarketOrderState,
@@ -48,7 +51,7 @@ use lists::OperatorLists;
 use order_book::MarketOrderBook;
 use promotions::Promotions;
 use results::DayResults;
-use windows::{LastTrades, RecentActions};
+use windows::RecentActions;
 
 /// How far ahead of the clock a time may be and still be taken for one of a clock that was set back. It exceeds every window that protects: a time
 /// further ahead is of a clock that was wrong, and counts as now.
@@ -61,7 +64,6 @@ pub struct Ledger {
     /// How long an order waits for its first report.
     reservation_ttl: Duration,
     orders: MarketOrderBook,
-    last_trades: LastTrades,
     promotions: Promotions,
     recent: RecentActions,
     results: DayResults,
@@ -85,12 +87,11 @@ impl Ledger {
         let mut orders = MarketOrderBook::default();
         for order in rows.orders {
             let key = aliases.find_key(&order.symbol);
-            orders.put_order(order, key);
+            orders.put_order(&Arc::new(order), &key);
         }
         orders.cap_expiries(now, reservation_ttl, |at| is_far_ahead(at, now));
-        let mut last_trades = LastTrades::default();
         for (agent, symbol, side, at) in rows.last_trades {
-            last_trades.record_trade(&agent, aliases.find_key(&symbol), side, latest(at));
+            orders.record_trade(&agent, &aliases.find_key(&symbol), side, latest(at));
         }
         let mut promotions = rows.promotions;
         for promotion in &mut promotions {
@@ -102,7 +103,6 @@ impl Ledger {
         }
         Self {
             orders,
-            last_trades,
             promotions: Promotions::from_rows(promotions, &aliases),
             recent: actions,
             results: DayResults::new(rows.realised),
@@ -119,7 +119,8 @@ impl Ledger {
     pub fn advance_to(&mut self, now: Millis) {
         self.recent.advance_to(now);
         let expired = self.orders.expire_orders(now);
-        self.pending.extend(expired.into_iter().map(order_change));
+        self.pending
+            .extend(expired.into_iter().map(LedgerChange::Order));
     }
 
     /// Takes the changes that time made.
@@ -155,11 +156,12 @@ impl Ledger {
                     leverage: trade.leverage,
                     ..self.new_order(id, agent, &trade.symbol, trade.side, now)
                 };
-                self.record_order(order, &[trade.side], now)
+                let key = self.find_instrument(query.instrument, &trade.symbol);
+                self.record_order(order, &key, &[trade.side], now)
             }
             Parameters::ClosePosition(close) => {
-                let key = self.aliases.find_key(&close.symbol);
-                let sides = self.sides_of_close(agent, close);
+                let key = self.find_instrument(query.instrument, &close.symbol);
+                let sides = self.sides_of_close(agent, close, &key);
                 // An approved close is covered, so it trades a side.
                 let Some(side) = sides.first().copied() else {
                     return Vec::new();
@@ -171,7 +173,7 @@ impl Ledger {
                     size: close_size(close).unwrap_or(closable),
                     ..self.new_order(id, agent, &close.symbol, side, now)
                 };
-                self.record_order(order, &sides, now)
+                self.record_order(order, &key, &sides, now)
             }
             Parameters::Message(_) => match self.find_named_instruments(query.action) {
                 Some(named) => self.promotions.record_message(agent, named, now),
@@ -185,25 +187,31 @@ impl Ledger {
     fn record_order(
         &mut self,
         order: MarketOrder,
+        key: &InstrumentKey,
         sides: &[Side],
         now: Millis,
     ) -> Vec<LedgerChange> {
-        let key = self.aliases.find_key(&order.symbol);
         let mut changes = Vec::with_capacity(1 + sides.len());
         for side in sides {
-            let at = self
-                .last_trades
-                .record_trade(&order.agent, key.clone(), *side, now);
+            let at = self.orders.record_trade(&order.agent, key, *side, now);
             changes.push(LedgerChange::LastTrade {
                 agent: order.agent.clone(),
-                symbol: order.symbol.clone(),
+                symbol: Arc::clone(&order.symbol),
                 side: *side,
                 at,
             });
         }
-        self.orders.put_order(order.clone(), key);
-        changes.push(order_change(order));
+        let order = Arc::new(order);
+        self.orders.put_order(&order, key);
+        changes.push(LedgerChange::Order(order));
         changes
+    }
+
+    /// Returns the instrument that a symbol names: `known`, if the caller has found it before.
+    fn find_instrument(&self, known: Option<&InstrumentKey>, symbol: &str) -> InstrumentKey {
+        known
+            .cloned()
+            .unwrap_or_else(|| self.aliases.find_key(symbol))
     }
 
     /// Returns an order that is approved now, of size 0.
@@ -218,7 +226,7 @@ impl Ledger {
         MarketOrder {
             decision_id: id,
             agent: agent.clone(),
-            symbol: symbol.to_owned(),
+            symbol: symbol.into(),
             purpose: MarketOrderPurpose::Open,
             side,
             size: Size::ZERO,
@@ -267,10 +275,6 @@ impl Ledger {
     pub fn record_result(&mut self, delta: f64, now: Millis) -> LedgerChange {
         self.results.record_result(delta, now)
     }
-}
-
-fn order_change(order: MarketOrder) -> LedgerChange {
-    LedgerChange::Order(Box::new(order))
 }
 
 /// Whether a time is so far ahead of the clock that it is of a clock that was wrong.

@@ -1,11 +1,12 @@
 //! The orders of the account and what they add up to: exposure by instrument, what is open and what is being closed by agent.
 //!
-//! Invariants: every sum is that of the orders in the book, in whole units, so nothing drifts; an order counts as exposure from the moment its
-//! decision is made, not from its commit; the orders of an agent in an instrument are closed oldest first.
+//! Invariants: every sum is that of the orders in the book; an order counts as exposure from the moment its decision is made, not from its commit; the
+//! orders of an agent in an instrument are closed oldest first.
 //!
 //! Must not know: reports, facts, the store's connection.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::action::Side;
@@ -14,6 +15,8 @@ use ark_model::instrument::InstrumentKey;
 use ark_model::size::Size;
 use ark_store::{MarketOrder, MarketOrderPurpose, MarketOrderState};
 
+use super::instruments::{Instrument, Instruments, OpenSizes};
+
 /// How many orders that have ended are kept, so that a report finds what is not durable yet. More than can wait for a commit at once.
 const ENDED_ORDERS: usize = 65_536;
 
@@ -21,37 +24,22 @@ const ENDED_ORDERS: usize = 65_536;
 #[derive(Debug, Default)]
 pub struct MarketOrderBook {
     orders: HashMap<DecisionId, BookedOrder>,
-    instruments: HashMap<InstrumentKey, InstrumentSums>,
+    instruments: Instruments,
     expiries: BTreeSet<(Millis, DecisionId)>,
     live_trades: usize,
     /// The orders of which nothing is live, by when they ended.
     ended: BTreeMap<u64, DecisionId>,
-    next_ended: u64,
+    /// The last key in `ended`.
+    last_ended: u64,
 }
 
+/// An order in the book. It is small, since the table is moved whenever it has doubled; the order is shared with what is committed.
 #[derive(Debug)]
 struct BookedOrder {
-    order: MarketOrder,
+    order: Arc<MarketOrder>,
     key: InstrumentKey,
-    /// The key of the order in [`MarketOrderBook::ended`].
-    ended: Option<u64>,
-}
-
-#[derive(Debug, Default)]
-struct InstrumentSums {
-    exposure: Size,
-    holdings: HashMap<Name, Holding>,
-}
-
-/// What one agent has in one instrument.
-#[derive(Debug, Default)]
-struct Holding {
-    /// What is open.
-    open: Size,
-    /// What its closes may still close.
-    being_closed: Size,
-    /// Its live orders, the oldest first.
-    orders: BTreeSet<DecisionId>,
+    /// The key of the order in [`MarketOrderBook::ended`]; 0: something of it is live.
+    ended: u64,
 }
 
 /// A part of an open order that is to be closed.
@@ -69,36 +57,29 @@ pub struct ClosedPart {
     pub leverage: f64,
 }
 
-/// What one agent has open in one instrument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenSizes {
-    /// What is open.
-    pub open: Size,
-    /// What approved closes may still close of it.
-    pub being_closed: Size,
-}
-
-impl OpenSizes {
-    /// What may still be closed by another close.
-    pub const fn closable(self) -> Size {
-        self.open.saturating_sub(self.being_closed)
-    }
-}
-
 impl MarketOrderBook {
     /// Puts an order into the book, in the place of what was there under its decision.
-    pub fn put_order(&mut self, order: MarketOrder, key: InstrumentKey) {
+    pub fn put_order(&mut self, order: &Arc<MarketOrder>, key: &InstrumentKey) {
         let id = order.decision_id;
-        self.take_order(id);
-        let mut ended = None;
-        if order.is_live() {
-            self.count_live(&order, &key);
+        let is_live = order.is_live();
+        let ended = if is_live {
+            0
         } else {
-            ended = Some(self.next_ended);
-            self.ended.insert(self.next_ended, id);
-            self.next_ended += 1;
+            self.last_ended += 1;
+            self.ended.insert(self.last_ended, id);
+            self.last_ended
+        };
+        let booked = BookedOrder {
+            order: Arc::clone(order),
+            key: key.clone(),
+            ended,
+        };
+        if let Some(previous) = self.orders.insert(id, booked) {
+            self.discount_order(&previous);
         }
-        self.orders.insert(id, BookedOrder { order, key, ended });
+        if is_live {
+            self.count_live(order, key);
+        }
         if self.ended.len() > ENDED_ORDERS
             && let Some((_, oldest)) = self.ended.pop_first()
         {
@@ -107,66 +88,51 @@ impl MarketOrderBook {
     }
 
     fn count_live(&mut self, order: &MarketOrder, key: &InstrumentKey) {
-        let id = order.decision_id;
         if let Some(expires_at) = order.expires_at
             && !order.state.is_final()
         {
-            self.expiries.insert((expires_at, id));
+            self.expiries.insert((expires_at, order.decision_id));
         }
-        if !order.exposure().is_zero() || order.purpose == MarketOrderPurpose::Open {
+        if is_live_trade(order) {
             self.live_trades += 1;
         }
-        let sums = self.instruments.entry(key.clone()).or_default();
-        sums.exposure = sums.exposure.saturating_add(order.exposure());
-        let holding = sums.holdings.entry(order.agent.clone()).or_default();
-        holding.open = holding.open.saturating_add(order.open());
-        if order.purpose == MarketOrderPurpose::Close {
-            holding.being_closed = holding.being_closed.saturating_add(order.working());
-        }
-        holding.orders.insert(id);
+        self.instruments.add_order(order, key);
     }
 
-    /// Takes an order out of the book and of every sum.
-    fn take_order(&mut self, id: DecisionId) {
-        let Some(BookedOrder { order, key, ended }) = self.orders.remove(&id) else {
-            return;
-        };
-        if let Some(place) = ended {
-            self.ended.remove(&place);
+    /// Takes what was in the book out of every sum.
+    fn discount_order(&mut self, booked: &BookedOrder) {
+        let BookedOrder { order, key, ended } = booked;
+        if *ended > 0 {
+            self.ended.remove(ended);
             return;
         }
         if let Some(expires_at) = order.expires_at {
-            self.expiries.remove(&(expires_at, id));
+            self.expiries.remove(&(expires_at, order.decision_id));
         }
-        if !order.exposure().is_zero() || order.purpose == MarketOrderPurpose::Open {
+        if is_live_trade(order) {
             self.live_trades = self.live_trades.saturating_sub(1);
         }
-        let Some(sums) = self.instruments.get_mut(&key) else {
-            return;
-        };
-        sums.exposure = sums.exposure.saturating_sub(order.exposure());
-        if let Some(holding) = sums.holdings.get_mut(&order.agent) {
-            holding.open = holding.open.saturating_sub(order.open());
-            if order.purpose == MarketOrderPurpose::Close {
-                holding.being_closed = holding.being_closed.saturating_sub(order.working());
-            }
-            holding.orders.remove(&id);
-            if holding.orders.is_empty() {
-                sums.holdings.remove(&order.agent);
-            }
-        }
-        if sums.holdings.is_empty() {
-            self.instruments.remove(&key);
-        }
+        self.instruments.remove_order(order, key);
+    }
+
+    /// Records a trade. Returns when the agent last traded this side of the instrument: now, or later by a clock that was ahead.
+    pub fn record_trade(
+        &mut self,
+        agent: &Name,
+        key: &InstrumentKey,
+        side: Side,
+        now: Millis,
+    ) -> Millis {
+        self.instruments.record_trade(agent, key, side, now)
     }
 
     /// Returns an order that is in the book.
-    pub fn find_order(&self, id: DecisionId) -> Option<&MarketOrder> {
+    pub fn find_order(&self, id: DecisionId) -> Option<&Arc<MarketOrder>> {
         self.orders.get(&id).map(|booked| &booked.order)
     }
 
     /// Ends the orders whose time is over at `now` without a report, and returns them as they are then.
-    pub fn expire_orders(&mut self, now: Millis) -> Vec<MarketOrder> {
+    pub fn expire_orders(&mut self, now: Millis) -> Vec<Arc<MarketOrder>> {
         let mut expired = Vec::new();
         while let Some((expires_at, id)) = self.expiries.first().copied() {
             if expires_at > now {
@@ -176,13 +142,13 @@ impl MarketOrderBook {
             let Some(booked) = self.orders.get(&id) else {
                 continue;
             };
-            let order = MarketOrder {
+            let order = Arc::new(MarketOrder {
                 state: MarketOrderState::Expired,
                 since: now,
-                ..booked.order.clone()
-            };
+                ..MarketOrder::clone(&booked.order)
+            });
             let key = booked.key.clone();
-            self.put_order(order.clone(), key);
+            self.put_order(&order, &key);
             expired.push(order);
         }
         expired
@@ -205,24 +171,17 @@ impl MarketOrderBook {
             if let Some(booked) = self.orders.get(&id) {
                 let order = MarketOrder {
                     expires_at: Some(now.saturating_add(longest)),
-                    ..booked.order.clone()
+                    ..MarketOrder::clone(&booked.order)
                 };
                 let key = booked.key.clone();
-                self.put_order(order, key);
+                self.put_order(&Arc::new(order), &key);
             }
         }
     }
 
-    /// Returns the exposure in an instrument, of all agents and both sides.
-    pub fn exposure(&self, key: &InstrumentKey) -> Size {
-        self.instruments
-            .get(key)
-            .map_or(Size::ZERO, |sums| sums.exposure)
-    }
-
-    /// Returns whether an order in the instrument is live.
-    pub fn knows_instrument(&self, key: &InstrumentKey) -> bool {
-        self.instruments.contains_key(key)
+    /// Returns what is known of an instrument. `None`: nobody has traded it, and no order in it is live.
+    pub fn find_instrument(&self, key: &InstrumentKey) -> Option<&Instrument> {
+        self.instruments.find(key)
     }
 
     /// Returns the number of orders that are exposure or may become it.
@@ -232,14 +191,10 @@ impl MarketOrderBook {
 
     /// Returns what an agent has open in an instrument.
     pub fn open_sizes(&self, agent: &Name, key: &InstrumentKey) -> OpenSizes {
-        let holding = self
-            .instruments
-            .get(key)
-            .and_then(|sums| sums.holdings.get(agent));
-        OpenSizes {
-            open: holding.map_or(Size::ZERO, |holding| holding.open),
-            being_closed: holding.map_or(Size::ZERO, |holding| holding.being_closed),
-        }
+        self.find_instrument(key)
+            .map_or_else(OpenSizes::default, |instrument| {
+                instrument.open_sizes(agent)
+            })
     }
 
     /// Returns the parts of an agent's open orders in an instrument that add up to `size`, the oldest first, and what is missing. The order `by`, which
@@ -251,26 +206,23 @@ impl MarketOrderBook {
         size: Size,
         by: Option<DecisionId>,
     ) -> (Vec<ClosedPart>, Size) {
-        let holding = self
-            .instruments
-            .get(key)
-            .and_then(|sums| sums.holdings.get(agent));
+        let instrument = self.find_instrument(key).into_iter();
         let mut left = size;
         let mut parts = Vec::new();
-        for id in holding.into_iter().flat_map(|holding| &holding.orders) {
+        for id in instrument.flat_map(|instrument| instrument.live_orders(agent)) {
             if left.is_zero() {
                 break;
             }
             let Some(order) = self
-                .find_order(*id)
-                .filter(|order| Some(*id) != by && !order.open().is_zero())
+                .find_order(id)
+                .filter(|order| Some(id) != by && !order.open().is_zero())
             else {
                 continue;
             };
             let closed = order.open().min(left);
             left = left.saturating_sub(closed);
             parts.push(ClosedPart {
-                decision_id: *id,
+                decision_id: id,
                 size: closed,
                 side: order.side,
                 entry_price: order.entry_price,
@@ -281,21 +233,26 @@ impl MarketOrderBook {
     }
 
     /// Closes parts of open orders. Returns the orders as they are then.
-    pub fn close_parts(&mut self, parts: &[ClosedPart], now: Millis) -> Vec<MarketOrder> {
+    pub fn close_parts(&mut self, parts: &[ClosedPart], now: Millis) -> Vec<Arc<MarketOrder>> {
         let mut changed = Vec::with_capacity(parts.len());
         for part in parts {
             let Some(booked) = self.orders.get(&part.decision_id) else {
                 continue;
             };
-            let order = MarketOrder {
+            let order = Arc::new(MarketOrder {
                 closed: booked.order.closed.saturating_add(part.size),
                 since: now,
-                ..booked.order.clone()
-            };
+                ..MarketOrder::clone(&booked.order)
+            });
             let key = booked.key.clone();
-            self.put_order(order.clone(), key);
+            self.put_order(&order, &key);
             changed.push(order);
         }
         changed
     }
+}
+
+/// Whether an order is exposure or may become it.
+fn is_live_trade(order: &MarketOrder) -> bool {
+    !order.exposure().is_zero() || order.purpose == MarketOrderPurpose::Open
 }

@@ -131,7 +131,7 @@ mod tests {
         MarketOrder {
             decision_id: DecisionId::fresh(),
             agent: "a".parse().unwrap(),
-            symbol: "X".to_owned(),
+            symbol: "X".into(),
             purpose: MarketOrderPurpose::Open,
             side: Side::Buy,
             size: Size::from_units(APPROVED),

@@ -48,17 +48,23 @@ impl Promotions {
         promotions
     }
 
-    /// Returns the seconds since the last promotion that counts for an agent that sells: of the instrument under this symbol, or of its base.
+    /// Returns the seconds since the last promotion that counts for an agent that sells: of the instrument under this symbol, whose key is `key`, or
+    /// of its base.
     pub fn age(
         &self,
         seller: &Name,
         symbol: &str,
+        key: &InstrumentKey,
         aliases: &InstrumentAliases,
         now: Millis,
     ) -> Option<f64> {
-        find_base_keys(symbol, aliases)
+        // To find the bases costs more than everything else that is asked about an instrument.
+        if self.by_key.is_empty() {
+            return None;
+        }
+        find_base_keys(symbol, key, aliases)
             .iter()
-            .chain([&aliases.find_key(symbol)])
+            .chain([key])
             .filter_map(|key| self.by_key.get(key))
             .flat_map(HashMap::values)
             .filter(|promotion| promotion.account_wide || promotion.agent == *seller)
@@ -455,7 +461,8 @@ mod tests {
             ("ETH-BTC", false),
             ("BTCB-USD", false),
         ] {
-            let age = promotions.age(&ann, symbol, &aliases, Millis(3_000));
+            let key = aliases.find_key(symbol);
+            let age = promotions.age(&ann, symbol, &key, &aliases, Millis(3_000));
             assert_eq!(age.is_some(), is_promoted, "{symbol}");
         }
     }
@@ -490,7 +497,7 @@ mod tests {
         let (ann, ben): (Name, Name) = ("ann".parse().unwrap(), "ben".parse().unwrap());
         let key = || aliases.find_key("btc/usd");
         let age = |promotions: &Promotions, agent: &Name, now| {
-            promotions.age(agent, "btc/usd", &aliases, Millis(now))
+            promotions.age(agent, "btc/usd", &key(), &aliases, Millis(now))
         };
         let row = |agent: &Name, account_wide, at| Promotion {
             agent: agent.clone(),

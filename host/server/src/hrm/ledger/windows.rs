@@ -1,55 +1,16 @@
-//! What was done lately: the last trades of each agent, and how often it repeated an action.
+//! What was done lately: how often each agent repeated an action. When it last traded an instrument is in [`super::instruments`].
 //!
-//! Invariants: of two times of one event the later one is kept; a time that is still to come (the clock was set back) is 0 s ago, so no step of the clock
-//! backwards shortens a window. Trades are kept without an end, one time for each agent, instrument and side: a clock that runs ahead and comes back
-//! loses none.
+//! Invariant: a time that is still to come (the clock was set back) is from now on, so no step of the clock backwards shortens the window.
 //!
 //! Must not know: how long the windows of the rules are.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use ark_model::action::Side;
-use ark_model::ids::{Digest, Millis, Name};
-use ark_model::instrument::InstrumentKey;
+use ark_model::ids::{Digest, Millis};
 
 /// How long an action counts as a recent one: the fact `identical-actions` of `ark:types` is defined by it.
 pub const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
-
-/// When each agent last traded each side of each instrument.
-#[derive(Debug, Default)]
-pub struct LastTrades(HashMap<InstrumentKey, HashMap<(Name, Side), Millis>>);
-
-impl LastTrades {
-    /// Records a trade. Returns when the agent last traded this side of the instrument: now, or later by a clock that was ahead.
-    pub fn record_trade(
-        &mut self,
-        agent: &Name,
-        key: InstrumentKey,
-        side: Side,
-        now: Millis,
-    ) -> Millis {
-        let at = self
-            .0
-            .entry(key)
-            .or_default()
-            .entry((agent.clone(), side))
-            .or_insert(now);
-        *at = now.max(*at);
-        *at
-    }
-
-    /// Returns the seconds since an agent last traded a side of an instrument.
-    pub fn age(&self, agent: &Name, key: &InstrumentKey, side: Side, now: Millis) -> Option<f64> {
-        let at = self.0.get(key)?.get(&(agent.clone(), side))?;
-        Some(now.seconds_since(*at))
-    }
-
-    /// Returns whether somebody has traded the instrument.
-    pub fn knows_instrument(&self, key: &InstrumentKey) -> bool {
-        self.0.contains_key(key)
-    }
-}
 
 /// The actions of the last [`IDENTICAL_WINDOW`], counted by their repetition key.
 #[derive(Debug, Default)]
@@ -110,40 +71,6 @@ fn repetition_prefix(repetition_key: Digest) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ark_model::instrument::InstrumentAliases;
-
-    #[test]
-    fn a_clock_that_is_set_back_shortens_no_window() {
-        let aliases = InstrumentAliases::default();
-        let (agent, key) = ("a".parse::<Name>().unwrap(), || aliases.find_key("BTC-USD"));
-        let mut trades = LastTrades::default();
-        let age = |trades: &LastTrades, now| trades.age(&agent, &key(), Side::Buy, Millis(now));
-        assert_eq!(age(&trades, 5), None);
-        assert_eq!(
-            trades.record_trade(&agent, key(), Side::Buy, Millis(100_000)),
-            Millis(100_000)
-        );
-        // An hour back and forth again: the age is 0 there, and right afterwards.
-        for (now, expected) in [
-            (100_500, 0.5),
-            (40_000, 0.0),
-            (101_000, 1.0),
-            (9_000_000, 8_900.0),
-            (102_000, 2.0),
-        ] {
-            assert_eq!(age(&trades, now), Some(expected), "{now}");
-        }
-        // A trade at a time before the last one does not hide it.
-        assert_eq!(
-            trades.record_trade(&agent, key(), Side::Buy, Millis(50_000)),
-            Millis(100_000)
-        );
-        assert_eq!(age(&trades, 130_000), Some(30.0));
-        assert_eq!(
-            trades.age(&agent, &key(), Side::Sell, Millis(130_000)),
-            None
-        );
-    }
 
     #[test]
     fn identical_actions_leave_the_window_after_a_minute_of_the_clock_whichever_way_it_goes() {

@@ -1,6 +1,6 @@
 //! The compact form of a rule's answer: an array `[number, answer, observed, limit, nearest passing]` without trailing nulls.
 
-use ark_json::{push_integer, push_number, push_string};
+use ark_json::{push_integer, push_number};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -16,20 +16,36 @@ pub(super) fn push_compact(out: &mut Vec<u8>, answer: &RuleAnswer) {
     };
     out.push(b'[');
     push_integer(out, answer.rule.into());
-    out.push(b',');
-    push_string(out, answer.answer.as_str());
-    for value in [&answer.observed, &answer.limit]
-        .into_iter()
-        .take(length - 2)
-    {
+    // The names of answers have no sign that must be escaped.
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(answer.answer.as_str().as_bytes());
+    out.push(b'"');
+    let mut observed = 0..0;
+    if length > 2 {
         out.push(b',');
-        value.push_json(out);
+        observed.start = out.len();
+        answer.observed.push_json(out);
+        observed.end = out.len();
+    }
+    if length > 3 {
+        out.push(b',');
+        answer.limit.push_json(out);
     }
     if let Some(nearest) = answer.nearest_passing {
         out.push(b',');
-        push_number(out, nearest);
+        // Where a rule passes, the nearest value that passes is the observed one, and its text is there already.
+        if is_number(&answer.observed, nearest) {
+            out.extend_from_within(observed);
+        } else {
+            push_number(out, nearest);
+        }
     }
     out.push(b']');
+}
+
+/// Whether a value is exactly this number.
+fn is_number(value: &ObservedValue, number: f64) -> bool {
+    matches!(value, ObservedValue::Number(found) if found.to_bits() == number.to_bits())
 }
 
 /// An answer that was read from the compact form.

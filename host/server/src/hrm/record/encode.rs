@@ -3,13 +3,13 @@
 //! It is written by hand, since it is written for every decision: the order of the fields is the canonical one, and what is absent is left out.
 
 use ark_json::{push_number, push_string};
-use serde::Serialize;
 use serde::ser::Error as _;
 
 use ark_model::decision::{Decision, PolicyVerdict};
 use ark_model::ids::Digest;
 
 use super::compact::push_compact;
+use super::fields::{push_action, push_facts, push_value};
 
 /// The room a body is given at first: one with 26 rules has some 1,500 bytes.
 const BODY_BYTES: usize = 2 * 1024;
@@ -20,8 +20,10 @@ const BODY_BYTES: usize = 2 * 1024;
 /// A number in the action or the facts is not finite, which no decision contains.
 pub fn encode_decision(decision: &Decision) -> Result<String, serde_json::Error> {
     let mut out = Vec::with_capacity(BODY_BYTES);
-    push_field(&mut out, "{\"action\":", &decision.action)?;
-    push_field(&mut out, ",\"facts\":", &decision.facts)?;
+    out.extend_from_slice(b"{\"action\":");
+    push_action(&mut out, &decision.action)?;
+    out.extend_from_slice(b",\"facts\":");
+    push_facts(&mut out, &decision.facts)?;
     out.extend_from_slice(b",\"verdicts\":[");
     for (index, part) in decision.verdicts.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
@@ -44,7 +46,7 @@ pub fn encode_decision(decision: &Decision) -> Result<String, serde_json::Error>
         push_string(&mut out, refusal);
     }
     if let Some(approval) = &decision.approval {
-        push_field(&mut out, ",\"approval\":", approval)?;
+        push_value(&mut out, b",\"approval\":", approval)?;
     }
     if let Some(submitter) = &decision.submitter {
         out.extend_from_slice(b",\"submitter\":");
@@ -54,15 +56,6 @@ pub fn encode_decision(decision: &Decision) -> Result<String, serde_json::Error>
     push_number(&mut out, decision.compliance_score);
     out.push(b'}');
     String::from_utf8(out).map_err(serde_json::Error::custom)
-}
-
-fn push_field(
-    out: &mut Vec<u8>,
-    name: &str,
-    value: &impl Serialize,
-) -> Result<(), serde_json::Error> {
-    out.extend_from_slice(name.as_bytes());
-    serde_json::to_writer(out, value)
 }
 
 /// Appends the fields of a policy's verdict and the bracket that closes them.
@@ -103,5 +96,7 @@ fn push_verdict(out: &mut Vec<u8>, part: &PolicyVerdict) {
 }
 
 fn push_digest(out: &mut Vec<u8>, digest: Digest) {
-    push_string(out, &digest.to_string());
+    out.push(b'"');
+    out.extend_from_slice(&digest.to_hex());
+    out.push(b'"');
 }

@@ -7,6 +7,7 @@
 
 mod compact;
 mod encode;
+mod fields;
 mod subject;
 
 use std::sync::Arc;
@@ -265,6 +266,8 @@ mod tests {
                     Some(0.1 + 0.2),
                 ),
                 answer(5, RuleResult::Warn, Nothing, Nothing, Some(-0.5)),
+                answer(6, RuleResult::Pass, Number(0.05), Number(0.1), Some(0.05)),
+                answer(7, RuleResult::Warn, Number(0.0), Nothing, Some(-0.0)),
             ],
             warnings: vec!["w".into()],
             compliance_score: 1.0 / 3.0,
@@ -330,7 +333,7 @@ mod tests {
         let decision = make_decision(Vec::new());
         let body = encode_and_decode(&decision);
         assert!(
-            body.contains(r#"[1,"pass"],[2,"not-applicable",false],[3,"violation",null,0.1],[4,"hold","a\"b",1e+300,0.30000000000000004],[5,"warn",null,null,-0.5]"#),
+            body.contains(r#"[1,"pass"],[2,"not-applicable",false],[3,"violation",null,0.1],[4,"hold","a\"b",1e+300,0.30000000000000004],[5,"warn",null,null,-0.5],[6,"pass",0.05,0.1,0.05],[7,"warn",0.0,null,-0.0]"#),
             "{body}"
         );
         assert!(!body.contains("shadows"), "{body}");

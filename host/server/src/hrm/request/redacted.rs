@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::hrm::redaction::{Findings, redact_action};
 use ark_model::action::Parameters;
 use ark_model::ids::{DecisionId, Digest, Millis};
-use ark_model::instrument::InstrumentAliases;
+use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 
 use super::action_digests::repetition_key;
 use super::proposal::Proposal;
@@ -15,6 +15,8 @@ use super::queue_place::QueuePlace;
 pub struct RedactedProposal {
     /// The proposal; its action is redacted.
     pub proposal: Proposal,
+    /// The instrument that the redacted action concerns.
+    pub instrument: Option<InstrumentKey>,
     /// What redaction found.
     pub findings: Findings,
     /// The data subject's name before redaction, for the lookup of its consent.
@@ -60,6 +62,8 @@ impl RedactedProposal {
         let repetition_key = repetition_key(&proposal.agent, &proposal.action, aliases);
         let redacted = redact_action(proposal.action);
         proposal.action = redacted.action;
+        let symbol = proposal.action.symbol();
+        let instrument = symbol.map(|symbol| aliases.find_key(symbol));
         // What is left of the identifier names something else, which the rules would judge in its place.
         let refusal = refusal.or_else(|| {
             let field = redacted.altered_identifier?;
@@ -69,6 +73,7 @@ impl RedactedProposal {
         });
         Self {
             proposal,
+            instrument,
             findings: redacted.findings,
             data_subject,
             repetition_key,

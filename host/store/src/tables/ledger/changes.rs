@@ -1,6 +1,7 @@
 //! The ledger: orders, reports on their execution, results by day, and what was traded and promoted lately.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ark_model::action::Side;
 use ark_model::execution::ExecutionStatus;
@@ -18,14 +19,14 @@ use super::orders::{MarketOrder, load_live_orders, side_column, side_text, write
 /// A change of the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LedgerChange {
-    /// Creates or replaces an order.
-    Order(Box<MarketOrder>),
+    /// Creates or replaces an order. The ledger has the same one in memory.
+    Order(Arc<MarketOrder>),
     /// Records when an agent last traded a side of an instrument.
     LastTrade {
         /// The agent that trades.
         agent: Name,
         /// The instrument, as the action spells it.
-        symbol: String,
+        symbol: Arc<str>,
         /// The direction.
         side: Side,
         /// When it was approved.

@@ -1,5 +1,7 @@
 //! Orders in the market: one for each approved trade and close, with what is known of its execution.
 
+use std::sync::Arc;
+
 use ark_model::action::Side;
 use ark_model::ids::{DecisionId, Millis, Name};
 use ark_model::size::Size;
@@ -67,7 +69,7 @@ pub struct MarketOrder {
     /// The agent that proposed it.
     pub agent: Name,
     /// The instrument, as the proposal spells it.
-    pub symbol: String,
+    pub symbol: Arc<str>,
     /// What it is for.
     pub purpose: MarketOrderPurpose,
     /// The side it trades. That of a close is the opposite of what it closes.

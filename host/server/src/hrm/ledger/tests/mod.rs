@@ -8,6 +8,7 @@ mod model;
 mod sequence;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::action::{Action, ClosePosition, Parameters, Side};
@@ -53,7 +54,8 @@ impl Rows {
         for change in changes {
             match change {
                 LedgerChange::Order(order) => {
-                    self.orders.insert(order.decision_id, *order);
+                    self.orders
+                        .insert(order.decision_id, Arc::unwrap_or_clone(order));
                 }
                 LedgerChange::LastTrade {
                     agent,
@@ -61,7 +63,8 @@ impl Rows {
                     side,
                     at,
                 } => {
-                    self.trades.insert((agent, symbol, side == Side::Buy), at);
+                    let address = (agent, symbol.to_string(), side == Side::Buy);
+                    self.trades.insert(address, at);
                 }
                 LedgerChange::Promotion(promotion) => {
                     let key = (
@@ -186,6 +189,7 @@ impl Forms {
         FactQuery {
             agent: &self.agents[agent],
             action,
+            instrument: None,
             repetition_key: Digest::from_bytes([0; 32]),
             findings: &self.findings,
             data_subject: None,
