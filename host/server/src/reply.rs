@@ -29,11 +29,36 @@ where
     T: Send + 'static,
     E: From<ReplyDropped> + Send + 'static,
 {
+    let (reply, pending) = open_reply();
+    send(reply);
+    pending.wait().await
+}
+
+/// The result of a request that was sent.
+pub struct PendingReply<T, E>(oneshot::Receiver<Result<T, E>>);
+
+/// Makes a reply, and what receives the result. For a request that is sent before anything waits: of [`ask_async`] the request is a part while it
+/// waits.
+#[must_use]
+pub fn open_reply<T, E>() -> (Reply<T, E>, PendingReply<T, E>)
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
     let (sender, receiver) = oneshot::channel();
-    send(Box::new(move |result| drop(sender.send(result))));
-    receiver
-        .await
-        .unwrap_or_else(|_| Err(E::from(ReplyDropped)))
+    let reply: Reply<T, E> = Box::new(move |result| drop(sender.send(result)));
+    (reply, PendingReply(receiver))
+}
+
+impl<T, E: From<ReplyDropped>> PendingReply<T, E> {
+    /// Waits for the result without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`ask_async`].
+    pub async fn wait(self) -> Result<T, E> {
+        let result = self.0.await;
+        result.unwrap_or_else(|_| Err(E::from(ReplyDropped)))
+    }
 }
 
 /// Sends a request and blocks the thread until its result is there. Not for threads of the asynchronous runtime.

@@ -1,12 +1,12 @@
 //! The trace of a request (W3C Trace Context).
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use ark_model::check::FieldError;
 use ark_model::ids::{ParseIdError, TraceId};
 
-/// The span of an answer whose trace's last 8 bytes are zero: a span id of nothing but zeros is invalid.
-const FALLBACK_SPAN: &str = "0000000000000001";
+/// The header with the trace of a request, and with that of an answer.
+pub(crate) static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The trace of the body, else of the `traceparent` header, else a fresh one.
 ///
@@ -19,8 +19,16 @@ pub(crate) fn find_trace_id(
     if let Some(trace_id) = body {
         return Ok(trace_id);
     }
-    let Some(header) = headers.get("traceparent") else {
-        return Ok(TraceId::fresh());
+    Ok(read_trace_id(headers)?.unwrap_or_else(TraceId::fresh))
+}
+
+/// The trace of the `traceparent` header; `None`: there is no such header.
+///
+/// # Errors
+/// The header is malformed.
+pub(crate) fn read_trace_id(headers: &HeaderMap) -> Result<Option<TraceId>, FieldError> {
+    let Some(header) = headers.get(&TRACEPARENT) else {
+        return Ok(None);
     };
     let malformed = |problem: String| {
         FieldError::new(
@@ -38,7 +46,8 @@ pub(crate) fn find_trace_id(
                 && parent.bytes().any(|digit| digit != b'0') =>
         {
             trace_id
-                .parse()
+                .parse::<TraceId>()
+                .map(Some)
                 .map_err(|error: ParseIdError| malformed(error.to_string()))
         }
         _ => Err(malformed(
@@ -51,12 +60,45 @@ const fn is_hex(digit: u8) -> bool {
     matches!(digit, b'0'..=b'9' | b'a'..=b'f')
 }
 
-/// A trace as a W3C `traceparent`.
+/// A trace as a W3C `traceparent`. Its span is the last half of the trace, or 1 where that is zero: a span id of nothing but zeros is invalid.
 pub(crate) fn format_traceparent(trace_id: TraceId) -> Option<HeaderValue> {
-    let text = trace_id.to_string();
-    let span = text
-        .get(16..)
-        .filter(|span| span.bytes().any(|digit| digit != b'0'))
-        .unwrap_or(FALLBACK_SPAN);
-    HeaderValue::from_str(&format!("00-{text}-{span}-01")).ok()
+    let bytes = trace_id.to_bytes();
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000001-01";
+    write_hex(&mut text[3..35], &bytes);
+    if bytes[8..] != [0; 8] {
+        write_hex(&mut text[36..52], &bytes[8..]);
+    }
+    HeaderValue::from_bytes(&text).ok()
+}
+
+/// Writes bytes as lower-case hexadecimal digits.
+fn write_hex(digits: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_written_with_a_span_that_is_not_zero() {
+        for (trace, span) in [
+            ("0123456789abcdef0123456789abcdef", "0123456789abcdef"),
+            ("00000000000000010000000000000000", "0000000000000001"),
+            ("00000000000000000000000000000f00", "0000000000000f00"),
+        ] {
+            let trace_id: TraceId = trace.parse().unwrap();
+            let value = format_traceparent(trace_id).unwrap();
+            assert_eq!(value, format!("00-{trace}-{span}-01"));
+            let mut headers = HeaderMap::new();
+            headers.insert(&TRACEPARENT, value);
+            assert_eq!(read_trace_id(&headers), Ok(Some(trace_id)));
+            assert_eq!(find_trace_id(&headers, None), Ok(trace_id));
+        }
+        assert_eq!(read_trace_id(&HeaderMap::new()), Ok(None));
+    }
 }
