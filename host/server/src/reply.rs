@@ -29,12 +29,35 @@ where
     T: Send + 'static,
     E: From<ReplyDropped> + Send + 'static,
 {
+    let (reply, pending) = open_reply();
+    send(reply);
+    pending.wait()
+}
+
+/// The result of a request that was sent.
+pub struct PendingReply<T, E>(oneshot::Receiver<Result<T, E>>);
+
+/// Makes a reply, and what receives the result. For a request that is sent before anything waits: of [`ask_async`] the request is a part while it
+/// waits.
+#[must_use]
+pub fn open_reply<T, E>() -> (Reply<T, E>, PendingReply<T, E>)
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
     let (sender, receiver) = oneshot::channel();
-    send(Box::new(move |result| drop(sender.send(result))));
-    async move {
-        receiver
-            .await
-            .unwrap_or_else(|_| Err(E::from(ReplyDropped)))
+    let reply: Reply<T, E> = Box::new(move |result| drop(sender.send(result)));
+    (reply, PendingReply(receiver))
+}
+
+impl<T, E: From<ReplyDropped>> PendingReply<T, E> {
+    /// Waits for the result without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`ask_async`].
+    pub async fn wait(self) -> Result<T, E> {
+        let result = self.0.await;
+        result.unwrap_or_else(|_| Err(E::from(ReplyDropped)))
     }
 }
 

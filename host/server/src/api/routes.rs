@@ -5,14 +5,13 @@ use std::sync::Arc;
 use axum::Router as Routes;
 use axum::extract::Request;
 use axum::http::HeaderValue;
-use axum::middleware;
 use tokio::sync::watch;
 
 use ark_model::check::clip_for_error;
 
 use super::auth::Auth;
 use super::auth::access::TABLE;
-use super::call::serve_call;
+use super::call::ServeCalls;
 use super::events::{EventFeed, StreamPlaces};
 use super::http::problem::Problem;
 use super::openapi::{self, Documents};
@@ -80,8 +79,8 @@ pub(super) fn build_routes(
     ));
     let routes = routes
         .fallback(answer_unknown_path)
-        .layer(middleware::from_fn_with_state((meters, auth), serve_call))
-        .layer(compress_answers())
+        // As one layer: the router would box each, and what it calls in it, for each call. The first is the outermost.
+        .layer((compress_answers(), ServeCalls { meters, auth }))
         .with_state(api);
     match allow_origins(origins) {
         Some(cors) => routes.layer(cors),

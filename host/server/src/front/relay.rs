@@ -174,7 +174,7 @@ impl Front {
     /// Answers a request: with the owner's answer, or with why there is none.
     pub(super) async fn relay(self: Arc<Self>, request: Request) -> Response {
         let deadline = request.extensions().get::<Deadline>().cloned();
-        let deadline = deadline.and_then(|deadline| deadline.take());
+        let deadline = deadline.and_then(Deadline::take);
         let taken = OutgoingRequest::take_in(request, &self.calls, &self.memory);
         match taken.await {
             Ok(outgoing) => {

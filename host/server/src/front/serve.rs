@@ -11,7 +11,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use crate::api::call::classify_call;
-use crate::api::http::deadline::{apply_envelope, begin_call};
+use crate::api::http::deadline::{Call, apply_envelope, begin_call};
 use crate::api::http::respond::json_response;
 use crate::api::{Server, Tls, compress_answers, serve_connections};
 use crate::readiness::report_liveness;
@@ -85,7 +85,8 @@ async fn answer_call(State(front): State<Arc<Front>>, request: Request) -> Respo
     let started = Instant::now();
     let call = classify_call(request.method().is_safe(), request.uri().path());
     let answering = Arc::clone(&front);
-    let response = apply_envelope(request, |request| answer_request(answering, request)).await;
+    let answer = |request| -> Call { Box::pin(answer_request(answering, request)) };
+    let response = apply_envelope(request, answer).await;
     let status = response.status().as_u16();
     front.meters().api.record_answer(call, status, started);
     response

@@ -1,5 +1,7 @@
 //! The caller of a request: principal, trace and token, as handlers extract them.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
@@ -13,10 +15,17 @@ use ark_model::principal::Principal;
 
 use super::tickets::TokenUsed;
 
+/// Who was admitted, as the gate tells handlers.
+#[derive(Clone)]
+pub(super) struct Admission {
+    pub(super) principal: Arc<Principal>,
+    pub(super) token: TokenUsed,
+}
+
 /// Who calls, and the trace of the call.
 pub(crate) struct Caller {
     /// The principal that the token stands for, or a caller of a host without tokens.
-    pub(crate) principal: Principal,
+    pub(crate) principal: Arc<Principal>,
     /// The trace of the `traceparent` header, or a fresh one.
     pub(crate) trace_id: TraceId,
     /// The token of the call.
@@ -27,12 +36,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let principal = parts.extensions.get::<Principal>().cloned();
-        let token = parts.extensions.get::<TokenUsed>().copied();
+        let admission = parts.extensions.get::<Admission>().cloned();
+        let Admission { principal, token } = admission.ok_or_else(Problem::unauthenticated)?;
         Ok(Self {
-            principal: principal.ok_or_else(Problem::unauthenticated)?,
+            principal,
             trace_id: find_trace_id(&parts.headers, None)?,
-            token: token.ok_or_else(Problem::unauthenticated)?,
+            token,
         })
     }
 }

@@ -8,6 +8,7 @@
 //! acknowledged, and ends open event streams; a call that is not in the table of calls is not admitted.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use governor::clock::{Clock, DefaultClock};
@@ -25,17 +25,19 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::watch;
+use tower_service::Service;
 
 use ark_model::check::clip_for_error;
 use ark_model::ids::{Digest, Millis, Name};
 use ark_model::principal::{Principal, Role};
 use ark_store::{ReadError, Store};
 
-use crate::api::http::deadline::{Malformed, begin_call};
+use crate::api::http::deadline::{Call, Malformed, begin_call};
 use crate::api::http::head::RequestAuthority;
 use crate::api::http::problem::Problem;
 
 use super::access::{Lookup, find_endpoint};
+use super::caller::Admission;
 use super::tickets::{Tickets, TokenUsed};
 
 /// The most bytes of a token; a longer one is refused unread.
@@ -70,6 +72,10 @@ pub(crate) struct Auth {
     exposed: bool,
     /// Tickets for event streams.
     pub(crate) tickets: Tickets,
+    /// Every caller of a host without tokens.
+    local_caller: Arc<Principal>,
+    /// Every caller of a call that needs no token, on a host with tokens.
+    tokenless_reader: Arc<Principal>,
 }
 
 /// The tokens in memory.
@@ -81,7 +87,7 @@ struct KnownTokens {
 }
 
 struct KnownToken {
-    principal: Principal,
+    principal: Arc<Principal>,
     hash: Digest,
     expires_at: Option<Millis>,
     revoked: bool,
@@ -90,14 +96,14 @@ struct KnownToken {
 
 /// A caller whose call is admitted.
 struct Admitted {
-    principal: Principal,
+    principal: Arc<Principal>,
     token: Option<Arc<KnownToken>>,
 }
 
-impl From<Principal> for Admitted {
-    fn from(principal: Principal) -> Self {
+impl Admitted {
+    fn without_token(principal: &Arc<Principal>) -> Self {
         Self {
-            principal,
+            principal: Arc::clone(principal),
             token: None,
         }
     }
@@ -122,8 +128,13 @@ fn hash_start(hash: &Digest) -> u64 {
 impl Auth {
     /// Reads the tokens from the database.
     pub(crate) fn open(store: Store, rate: NonZeroU32, exposed: bool) -> Result<Self, ReadError> {
+        let local_caller = Arc::new(Principal::local_caller());
+        let tokenless_reader = Principal {
+            role: Role::Reader,
+            ..Principal::local_caller()
+        };
         let placeholder = KnownToken {
-            principal: Principal::local_caller(),
+            principal: Arc::clone(&local_caller),
             hash: Digest::from_bytes([0; 32]),
             expires_at: None,
             revoked: true,
@@ -140,6 +151,8 @@ impl Auth {
             rate,
             exposed,
             tickets: Tickets::default(),
+            local_caller,
+            tokenless_reader: Arc::new(tokenless_reader),
         };
         auth.reload()?;
         Ok(auth)
@@ -166,13 +179,13 @@ impl Auth {
                 .entry(start)
                 .or_default()
                 .push(Arc::new(KnownToken {
-                    principal: Principal {
+                    principal: Arc::new(Principal {
                         name: row.name.to_string(),
                         role: row.role,
                         agents: row.agents,
                         actions: row.actions,
                         authenticated: true,
-                    },
+                    }),
                     hash: row.hash,
                     expires_at: row.expires_at,
                     revoked: row.revoked_at.is_some(),
@@ -198,7 +211,7 @@ impl Auth {
                         return Arc::clone(token);
                     }
                     Arc::new(KnownToken {
-                        principal: token.principal.clone(),
+                        principal: Arc::clone(&token.principal),
                         hash: token.hash,
                         expires_at: token.expires_at,
                         revoked: true,
@@ -285,6 +298,23 @@ impl Auth {
         }
     }
 
+    /// Admits the caller of a request and begins the call. The request then says who calls. Returns the token of the call.
+    ///
+    /// # Errors
+    /// Those of [`Self::admit_caller`]; a header of the request is malformed, or its deadline has passed.
+    fn begin_admitted(&self, request: &mut Request) -> Result<Option<Arc<KnownToken>>, Problem> {
+        let Admitted { principal, token } = self.admit_caller(request)?;
+        if let Some(Malformed(error)) = request.extensions_mut().remove() {
+            return Err(error.into());
+        }
+        begin_call(request)?;
+        request.extensions_mut().insert(Admission {
+            principal,
+            token: TokenUsed(token.as_ref().map(|token| token.hash)),
+        });
+        Ok(token)
+    }
+
     /// Admits the caller of a request.
     ///
     /// # Errors
@@ -304,12 +334,9 @@ impl Auth {
                 return Err(Problem::unauthenticated());
             }
             check_own_machine(request.headers())?;
-            Admitted::from(Principal::local_caller())
+            Admitted::without_token(&self.local_caller)
         } else if free {
-            Admitted::from(Principal {
-                role: Role::Reader,
-                ..Principal::local_caller()
-            })
+            Admitted::without_token(&self.tokenless_reader)
         } else {
             let token = self
                 .find_token(request.headers())
@@ -328,7 +355,7 @@ impl Auth {
                 Problem::too_many(detail, seconds)
             })?;
             Admitted {
-                principal: token.principal.clone(),
+                principal: Arc::clone(&token.principal),
                 token: Some(token),
             }
         };
@@ -381,33 +408,29 @@ fn find_ticket(request: &Request) -> Option<&str> {
     parameters.find_map(|it| it.strip_prefix("ticket="))
 }
 
-/// Passes an admitted request on, and answers any other.
-pub(crate) async fn pass_gate(auth: Arc<Auth>, mut request: Request, next: Next) -> Response {
-    match auth.admit_caller(&request) {
-        Ok(_) if let Some(Malformed(error)) = request.extensions_mut().remove() => {
-            Problem::from(error).into_response()
-        }
-        Ok(Admitted { principal, token }) => {
-            if let Err(problem) = begin_call(&request) {
-                return problem.into_response();
+/// Passes an admitted request on to its route, and answers any other.
+pub(crate) fn pass_gate<S>(auth: Arc<Auth>, mut request: Request, mut route: S) -> Call
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+{
+    Box::pin(async move {
+        let token = match auth.begin_admitted(&mut request) {
+            Ok(token) => token,
+            Err(problem) => return problem.into_response(),
+        };
+        let Ok(response) = route.call(request).await;
+        let Some(long) = response.extensions().get::<LongAnswer>().copied() else {
+            return response;
+        };
+        let end = Box::pin(auth.wait_for_end(token));
+        match long {
+            LongAnswer::Endless => {
+                response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)))
             }
-            request.extensions_mut().insert(principal);
-            let used = token.as_ref().map(|token| token.hash);
-            request.extensions_mut().insert(TokenUsed(used));
-            let response = next.run(request).await;
-            let Some(long) = response.extensions().get::<LongAnswer>().copied() else {
-                return response;
-            };
-            let end = Box::pin(Arc::clone(&auth).wait_for_end(token));
-            match long {
-                LongAnswer::Endless => {
-                    response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)))
-                }
-                LongAnswer::Finite => response.map(|body| cut_at(body, end)),
-            }
+            LongAnswer::Finite => response.map(|body| cut_at(body, end)),
         }
-        Err(problem) => problem.into_response(),
-    }
+    })
 }
 
 /// A body that fails when `end` comes before its own end.

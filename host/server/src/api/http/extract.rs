@@ -1,19 +1,16 @@
 //! Extractors: a handler's arguments are its request, already read and checked.
 //!
-//! [`ApiPath`], [`ApiQuery`] and [`ApiHeaders`] read any type that derives `Deserialize` and `IntoParams`; [`ApiJson`] reads a body that is a
-//! [`RequestBody`]. A request that does not fit is answered with a problem document that names the field and the remedy; the handler is not
-//! called. An unknown query parameter is refused (a misspelt `dry_run` must not be carried out), an unknown header is not.
+//! [`ApiPath`] and [`ApiQuery`] read any type that derives `Deserialize` and `IntoParams`, [`ApiHeaders`] one that is [`HeaderFields`] too; [`ApiJson`]
+//! reads a body that is a [`RequestBody`]. A request that does not fit is answered with a problem document that names the field and the remedy; the
+//! handler is not called. An unknown query parameter is refused (a misspelt `dry_run` must not be carried out), an unknown header is not.
 
-use std::any::TypeId;
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, LazyLock};
+use std::collections::HashSet;
 
 use axum::extract::rejection::{QueryRejection, RawPathParamsRejection};
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
-use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::openapi::{RefOr, Schema};
@@ -90,8 +87,12 @@ impl<S: Send + Sync, T: RequestBody> FromRequest<S> for ApiJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        let body = read_body(&parts.headers, body, BodyLimits::DEFAULT).await?;
+        let reading = {
+            // The head ends here: what is held while the body is waited for makes the future of every call larger.
+            let (parts, body) = request.into_parts();
+            read_body(&parts.headers, body, BodyLimits::DEFAULT)
+        };
+        let body = reading.await?;
         let form = parse_json(&body)
             .and_then(T::from_document)
             .map_err(T::convert_refusal)?;
@@ -153,6 +154,9 @@ async fn read_query<S: Send + Sync>(
     parts: &mut Parts,
     state: &S,
 ) -> Result<Vec<(String, String)>, Problem> {
+    if parts.uri.query().is_none_or(str::is_empty) {
+        return Ok(Vec::new());
+    }
     let Query(texts) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
         .await
         .map_err(|rejection: QueryRejection| {
@@ -171,12 +175,50 @@ async fn read_query<S: Send + Sync>(
     Ok(texts)
 }
 
+/// A type whose fields are headers.
+pub(crate) trait HeaderFields {
+    /// Lists the headers.
+    fn list_fields() -> &'static [HeaderField];
+}
+
+/// A header that a type names as its field.
+pub(crate) struct HeaderField {
+    /// As it is documented, and as serde knows the field.
+    name: String,
+    header: HeaderName,
+}
+
+/// Makes types that derive `Deserialize` and `IntoParams` readable with [`ApiHeaders`].
+macro_rules! header_fields {
+    ($($name:ty),+ $(,)?) => {$(
+        impl $crate::api::http::extract::HeaderFields for $name {
+            fn list_fields() -> &'static [$crate::api::http::extract::HeaderField] {
+                // Once: a description is a schema that is built.
+                static FIELDS: std::sync::LazyLock<Vec<$crate::api::http::extract::HeaderField>> =
+                    std::sync::LazyLock::new($crate::api::http::extract::describe_headers::<$name>);
+                &FIELDS
+            }
+        }
+    )+};
+}
+pub(crate) use header_fields;
+
+/// The headers that the description of a type names.
+pub(crate) fn describe_headers<T: IntoParams>() -> Vec<HeaderField> {
+    T::into_params(|| None)
+        .into_iter()
+        .filter_map(|parameter| {
+            let header = parameter.name.parse::<HeaderName>().ok()?;
+            let name = parameter.name;
+            Some(HeaderField { name, header })
+        })
+        .collect()
+}
+
 /// The headers that a type names as its fields.
 pub(crate) struct ApiHeaders<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + IntoParams + 'static> FromRequestParts<S>
-    for ApiHeaders<T>
-{
+impl<S: Send + Sync, T: DeserializeOwned + HeaderFields> FromRequestParts<S> for ApiHeaders<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
@@ -188,12 +230,10 @@ impl<S: Send + Sync, T: DeserializeOwned + IntoParams + 'static> FromRequestPart
 ///
 /// # Errors
 /// A header is malformed, or is given more than once.
-pub(crate) fn read_headers<T: DeserializeOwned + IntoParams + 'static>(
-    headers: &HeaderMap,
-) -> Result<T, FieldError> {
+fn read_headers<T: DeserializeOwned + HeaderFields>(headers: &HeaderMap) -> Result<T, FieldError> {
     let mut texts = Vec::new();
-    for name in parameter_names::<T>().iter() {
-        let mut values = headers.get_all(name.as_str()).iter();
+    for HeaderField { name, header } in T::list_fields() {
+        let mut values = headers.get_all(header).iter();
         let Some(value) = values.next() else {
             continue;
         };
@@ -207,23 +247,64 @@ pub(crate) fn read_headers<T: DeserializeOwned + IntoParams + 'static>(
     read_parameters(texts, |_| None)
 }
 
-/// The names of the parameters of a type. They are read from its description once: that builds a schema.
-fn parameter_names<T: IntoParams + 'static>() -> Arc<[String]> {
-    static KNOWN: LazyLock<RwLock<HashMap<TypeId, Arc<[String]>>>> = LazyLock::new(RwLock::default);
-    let id = TypeId::of::<T>();
-    if let Some(names) = KNOWN.read().get(&id) {
-        return Arc::clone(names);
-    }
-    let parameters = T::into_params(|| None).into_iter();
-    let names: Arc<[String]> = parameters.map(|parameter| parameter.name).collect();
-    KNOWN.write().insert(id, Arc::clone(&names));
-    names
-}
-
 /// The description of a parameter.
 fn parameter_description<T: IntoParams>(name: &str) -> Option<String> {
     T::into_params(|| None)
         .into_iter()
         .find(|parameter| parameter.name == name)?
         .description
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+    use crate::api::http::idempotency::IdempotencyHeader;
+    use crate::api::http::preconditions::Preconditions;
+
+    #[tokio::test]
+    async fn a_query_may_be_empty() {
+        for (uri, expected) in [
+            ("/v1/lists", &[][..]),
+            ("/v1/lists?", &[]),
+            ("/v1/lists?&", &[]),
+            ("/v1/lists?limit=1", &["limit"]),
+        ] {
+            let request = axum::http::Request::builder().uri(uri).body(());
+            let (mut parts, ()) = request.unwrap().into_parts();
+            let read = read_query(&mut parts, &()).await.unwrap();
+            let names: Vec<&str> = read.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, expected, "{uri}");
+            let fits = NoQuery::from_request_parts(&mut parts, &()).await.is_ok();
+            assert_eq!(fits, expected.is_empty(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_by_their_documented_names_once() {
+        let list = |fields: &[HeaderField]| -> Vec<(String, String)> {
+            let names = |field: &HeaderField| (field.name.clone(), field.header.to_string());
+            fields.iter().map(names).collect()
+        };
+        let pair = |name: &str| (name.to_owned(), name.to_ascii_lowercase());
+        let listed = list(IdempotencyHeader::list_fields());
+        assert_eq!(listed, [pair("Idempotency-Key")]);
+        let listed = list(Preconditions::list_fields());
+        assert_eq!(listed, [pair("If-Match"), pair("If-None-Match")]);
+
+        let mut headers = HeaderMap::new();
+        let read = |headers: &HeaderMap| -> Result<Option<String>, String> {
+            let read = read_headers::<IdempotencyHeader>(headers);
+            read.map_err(|error| error.to_string())?
+                .or_field(None)
+                .map_err(|problem| problem.detail().to_owned())
+        };
+        assert_eq!(read(&headers), Ok(None));
+        headers.append("idempotency-key", HeaderValue::from_static(" one "));
+        assert_eq!(read(&headers), Ok(Some("one".to_owned())));
+        headers.append("idempotency-key", HeaderValue::from_static("two"));
+        let repeated = repeated_header("Idempotency-Key").to_string();
+        assert_eq!(read(&headers), Err(repeated));
+    }
 }

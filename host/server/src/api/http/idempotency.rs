@@ -12,6 +12,7 @@ use ark_model::check::FieldError;
 use ark_model::form::parse_json;
 use ark_model::ids::Digest;
 
+use super::extract::header_fields;
 use super::fields::IdempotencyKeyText;
 use super::problem::Problem;
 
@@ -25,6 +26,8 @@ pub(crate) struct IdempotencyHeader {
     #[param(inline)]
     key: Option<IdempotencyKeyText>,
 }
+
+header_fields!(IdempotencyHeader);
 
 impl IdempotencyHeader {
     /// The key from the header, with the digest of the request it came with.

@@ -9,6 +9,7 @@ use utoipa::IntoParams;
 use ark_model::check::FieldError;
 use ark_model::ids::Digest;
 
+use super::extract::header_fields;
 use super::fields::{RevisionNumber, text_field};
 use super::moments::WithMoments;
 use super::problem::Problem;
@@ -48,6 +49,8 @@ pub(crate) struct Preconditions {
     #[param(inline, example = "*")]
     none: Option<AnyTag>,
 }
+
+header_fields!(Preconditions);
 
 /// The revision that a change expects.
 #[derive(Debug, Clone, Copy, Default)]

@@ -10,6 +10,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::extract::header_fields;
 use super::problem::Problem;
 
 static PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -57,6 +58,8 @@ pub(crate) struct PreferAsyncHeader {
     #[param(example = "respond-async")]
     prefer: Option<String>,
 }
+
+header_fields!(PreferAsyncHeader);
 
 /// Returns the preferences of a line: each name in lower case, and its value without quotes. Their parameters are left out.
 fn parse_preferences(line: &str) -> impl Iterator<Item = (String, &str)> {

@@ -11,7 +11,7 @@ use ark_model::ids::TraceId;
 
 use super::moments::WithMoments;
 use super::problem::Problem;
-use super::trace_context::format_traceparent;
+use super::trace_context::{TRACEPARENT, format_traceparent};
 
 /// The room an answer is given at first.
 const ANSWER_BYTES: usize = 1024;
@@ -40,7 +40,7 @@ pub(crate) fn json_text_response(
     let mut response = bytes_response("application/json", Bytes::from(bytes));
     *response.status_mut() = status;
     if let Some(value) = trace_id.and_then(format_traceparent) {
-        response.headers_mut().insert("traceparent", value);
+        response.headers_mut().insert(&TRACEPARENT, value);
     }
     response
 }

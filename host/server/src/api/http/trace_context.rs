@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use ark_model::check::FieldError;
 use ark_model::ids::{ParseIdError, TraceId};
 
-/// The header that names a request's trace, as a name that needs no check at each request.
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The header with the trace of a request, and with that of an answer.
+pub(crate) static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A `traceparent` without its trace. The span is that of a trace whose last 8 bytes are zero: a span id of nothing but zeros is invalid.
 const TRACEPARENT_FORM: [u8; 55] = *b"00-00000000000000000000000000000000-0000000000000001-01";
@@ -22,8 +22,16 @@ pub(crate) fn find_trace_id(
     if let Some(trace_id) = body {
         return Ok(trace_id);
     }
+    Ok(read_trace_id(headers)?.unwrap_or_else(TraceId::fresh))
+}
+
+/// The trace of the `traceparent` header; `None`: there is no such header.
+///
+/// # Errors
+/// The header is malformed.
+pub(crate) fn read_trace_id(headers: &HeaderMap) -> Result<Option<TraceId>, FieldError> {
     let Some(header) = headers.get(&TRACEPARENT) else {
-        return Ok(TraceId::fresh());
+        return Ok(None);
     };
     let malformed = |problem: String| {
         FieldError::new(
@@ -41,7 +49,8 @@ pub(crate) fn find_trace_id(
                 && parent.bytes().any(|digit| digit != b'0') =>
         {
             trace_id
-                .parse()
+                .parse::<TraceId>()
+                .map(Some)
                 .map_err(|error: ParseIdError| malformed(error.to_string()))
         }
         _ => Err(malformed(
@@ -54,7 +63,7 @@ const fn is_hex(digit: u8) -> bool {
     matches!(digit, b'0'..=b'9' | b'a'..=b'f')
 }
 
-/// A trace as a W3C `traceparent`.
+/// A trace as a W3C `traceparent`. Its span is the last half of the trace, or 1 where that is zero: a span id of nothing but zeros is invalid.
 pub(crate) fn format_traceparent(trace_id: TraceId) -> Option<HeaderValue> {
     let digits = trace_id.to_hex();
     let span = &digits[16..];
@@ -71,23 +80,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_span_of_an_answer_is_the_end_of_its_trace() {
-        for (trace, expected) in [
-            (
-                "0123456789abcdef0011223344556677",
-                "00-0123456789abcdef0011223344556677-0011223344556677-01",
-            ),
-            (
-                "00000000000000010000000000000000",
-                "00-00000000000000010000000000000000-0000000000000001-01",
-            ),
-            (
-                "ffffffffffffffff8000000000000000",
-                "00-ffffffffffffffff8000000000000000-8000000000000000-01",
-            ),
+    fn a_trace_is_written_with_a_span_that_is_not_zero() {
+        for (trace, span) in [
+            ("0123456789abcdef0123456789abcdef", "0123456789abcdef"),
+            ("00000000000000010000000000000000", "0000000000000001"),
+            ("00000000000000000000000000000f00", "0000000000000f00"),
         ] {
-            let value = format_traceparent(trace.parse().unwrap());
-            assert_eq!(value.unwrap(), expected);
+            let trace_id: TraceId = trace.parse().unwrap();
+            let value = format_traceparent(trace_id).unwrap();
+            assert_eq!(value, format!("00-{trace}-{span}-01"));
+            let mut headers = HeaderMap::new();
+            headers.insert(&TRACEPARENT, value);
+            assert_eq!(read_trace_id(&headers), Ok(Some(trace_id)));
+            assert_eq!(find_trace_id(&headers, None), Ok(trace_id));
         }
+        assert_eq!(read_trace_id(&HeaderMap::new()), Ok(None));
     }
 }

@@ -9,7 +9,7 @@ use axum::Router as Routes;
 use axum::http::HeaderValue;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -26,6 +26,7 @@ use crate::api::routes::build_routes;
 use crate::api::state::ApiDeps;
 use crate::listen::bind_address;
 
+use super::head_timer::HeadTimer;
 use super::linger::LingeringClose;
 use super::stall::StallLimit;
 use super::tls::{Tls, TlsFiles};
@@ -176,7 +177,6 @@ pub(crate) async fn serve_connections(
     let room = Arc::new(Semaphore::new(connections));
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
         // A client that has closed its sending side is still answered.
         .half_close(true)
         .header_read_timeout(HEADER_TIME)
@@ -216,7 +216,8 @@ pub(crate) async fn serve_connections(
             routes.call(request)
         });
         let acceptor = tls.as_ref().map(|tls| tls.current_acceptor());
-        let (builder, watcher) = (builder.clone(), graceful.watcher());
+        let (mut builder, watcher) = (builder.clone(), graceful.watcher());
+        builder.timer(HeadTimer::new(HEADER_TIME));
         let mut closing = closing.clone();
         tokio::spawn(async move {
             let ended = match acceptor {

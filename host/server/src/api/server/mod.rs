@@ -1,5 +1,6 @@
 //! Connections: the listener, TLS, clients that stop reading, and those that still send when they are answered.
 
+mod head_timer;
 mod layers;
 mod linger;
 mod listener;

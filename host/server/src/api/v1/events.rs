@@ -3,7 +3,6 @@
 //! Invariants: an event's id says how far the stream has come, so that a client that comes back with `Last-Event-ID` gets everything
 //! behind it, in order, nothing twice and nothing left out.
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,9 +15,9 @@ use ark_model::check::{FieldError, clip_for_error};
 use ark_model::ids::{Millis, Name};
 use ark_store::{EventCursor, TokenSecret};
 
-use crate::api::auth::{Caller, LongAnswer, TICKET_LIFETIME, TicketRefusal, TokenUsed};
+use crate::api::auth::{Caller, LongAnswer, TICKET_LIFETIME, TicketRefusal};
 use crate::api::events::{EventFilter, EventStream, KINDS};
-use crate::api::http::extract::{ApiHeaders, ApiQuery, NoQuery};
+use crate::api::http::extract::{ApiHeaders, ApiQuery, NoQuery, header_fields};
 use crate::api::http::fields::{field_schema, text_field, text_schema};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
@@ -100,6 +99,8 @@ struct LastEvent {
     id: Option<EventId>,
 }
 
+header_fields!(LastEvent);
+
 pub(crate) fn list_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(follow_events))
@@ -165,11 +166,7 @@ async fn follow_events(
     responses(
         (status = 200, description = "The ticket.", body = TicketIssued),
     ))]
-async fn issue_ticket(
-    State(api): Shared,
-    Extension(used): Extension<TokenUsed>,
-    _: NoQuery,
-) -> Result<Response, Problem> {
+async fn issue_ticket(State(api): Shared, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     let secret = TokenSecret::generate()
         .map_err(|error| Problem::unavailable(format!("no random bytes: {error}")))?;
     let refused = |refusal| {
@@ -187,7 +184,7 @@ async fn issue_ticket(
     };
     api.auth
         .tickets
-        .issue(secret.hash(), used)
+        .issue(secret.hash(), caller.token)
         .map_err(refused)?;
     let issued = TicketIssued {
         ticket: secret.reveal().to_owned(),

@@ -118,7 +118,7 @@ async fn send_signal(
     let reserved = api.reserve_quota(&principal, body.len());
     let topic = String::from(form.topic);
     let signal = IncomingSignal {
-        by: principal.authenticated.then_some(principal.name),
+        by: principal.authenticated.then(|| principal.name.clone()),
         topic: topic.clone(),
         payload_json: form.payload.unwrap_or_default().to_string(),
         trace_id: find_trace_id(&headers, form.trace_id)?,

@@ -96,7 +96,7 @@ async fn report_execution(
 ) -> Result<Response, Problem> {
     let principal = caller.principal;
     let report = ExecutionReport {
-        by: principal.authenticated.then_some(principal.name),
+        by: principal.authenticated.then(|| principal.name.clone()),
         execution_id: form.execution_id.into(),
         decision_id: form.decision_id,
         status: form.status,

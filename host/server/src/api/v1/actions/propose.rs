@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -23,14 +22,16 @@ use crate::api::http::respond::{json_text_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
 use crate::api::state::{Api, DescribedRoutes, Shared, quota_holder_of};
 use crate::hrm::{
-    BatchAnswer, IdempotencyKey, Proposal, ProposalAnswer, ProposalBatch, RefusedRequest,
+    BatchAnswer, HrmError, IdempotencyKey, Proposal, ProposalAnswer, ProposalBatch, RefusedRequest,
     RequestScope,
 };
 use crate::quotas::Reservation;
+use crate::reply::{PendingReply, open_reply};
 use ark_model::action::Family;
 use ark_model::check::FieldError;
+use ark_model::decision::Decision;
 use ark_model::form::{ActionRequest, FormFields, check_idempotency_key, parse_action, parse_json};
-use ark_model::ids::{DecisionId, Name};
+use ark_model::ids::{DecisionId, Name, TraceId};
 use ark_model::principal::Principal;
 use ark_store::CommitDeadline;
 
@@ -166,68 +167,142 @@ struct Decisions<'a> {
         (status = 409, description = "The agent is in quarantine."),
         (status = 422, description = "The agent is not known."),
     ))]
-async fn propose_action(
+fn propose_action(
     State(api): Shared,
-    caller: Caller,
-    Extension(deadline): Extension<Deadline>,
+    Caller {
+        principal,
+        trace_id,
+        ..
+    }: Caller,
+    deadline: Deadline,
     ApiQuery(query): ApiQuery<ProposeQuery>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
-    headers: HeaderMap,
+    preferences: Preferences,
     ApiJson { form, body }: ApiJson<ActionRequest>,
-) -> Result<Response, Problem> {
-    let preferences = Preferences::read(&headers);
+) -> impl Future<Output = Result<Response, Problem>> + Send {
     let shown = DecisionForm::new(query.rules, preferences);
-    let key = idempotency.or_field(form.idempotency_key.clone())?;
-    let mut proposal = build_proposal(&api, &caller.principal, &headers, form)?;
-    proposal.idempotency = key.map(|key| identify_request("propose", key, &body));
-    proposal.deadline = deadline.take();
-    let trace_id = proposal.trace_id;
-    if query.dry_run.unwrap_or(false) {
-        let decision = api
-            .ask_hrm(|hrm, reply| hrm.preview_action(proposal, reply))
-            .await?;
-        let text = write_decision(&decision, true, shown);
-        let response = json_text_response(StatusCode::OK, Some(trace_id), text);
-        return Ok(preferences.mark_applied(response));
+    // Sent before anything waits, so that the request is no part of the future of every proposal.
+    let key = idempotency.or_field(form.idempotency_key.clone());
+    let sent = key.and_then(|key| {
+        let trace_id = form.trace_id.unwrap_or(trace_id);
+        let mut proposal = build_proposal(&api, &principal, trace_id, form)?;
+        proposal.idempotency = key.map(|key| identify_request("propose", key, &body));
+        proposal.deadline = deadline.take();
+        let dry_run = query.dry_run.unwrap_or(false);
+        Ok(send_proposal(&api, &principal, &body, proposal, dry_run))
+    });
+    let sent = sent.map_err(Box::new);
+    async move {
+        let SentProposal {
+            answer,
+            trace_id,
+            refused,
+            until,
+            reserved,
+        } = sent.map_err(|problem| *problem)?;
+        let answer = match answer {
+            PendingAnswer::Preview(decision) => {
+                let decision = decision.wait().await?;
+                let text = write_decision(&decision, true, shown);
+                let response = json_text_response(StatusCode::OK, Some(trace_id), text);
+                return Ok(preferences.mark_applied(response));
+            }
+            PendingAnswer::Decision(answer) => answer.wait().await.map_err(Problem::from),
+            PendingAnswer::Refused(refusal) => Err(*refusal),
+        };
+        drop(reserved);
+        let answer = match answer {
+            Err(refusal) => {
+                let refused = refused.map(|refused| *refused);
+                let finding = find_first_answer(&api, refused, until.as_ref(), refusal);
+                let ids = Box::pin(finding).await?;
+                let first = ids.first().copied().ok_or_else(not_recorded)?;
+                ProposalAnswer::Repeated(first)
+            }
+            Ok(answer) => answer,
+        };
+        match answer {
+            ProposalAnswer::Decided(decision) => {
+                if api.hrm.sends_message(&decision) {
+                    api.router.wake_outbox();
+                }
+                let text = write_decision(&decision, false, shown);
+                let response = json_text_response(StatusCode::OK, Some(trace_id), text);
+                Ok(preferences.mark_applied(response))
+            }
+            ProposalAnswer::Repeated(id) => {
+                let found = Box::pin(find_decision(&api, id)).await?;
+                let decision = found.ok_or_else(not_recorded)?;
+                let text = write_decision(&decision, false, shown);
+                let response = json_text_response(StatusCode::OK, Some(decision.trace_id), text);
+                Ok(preferences.mark_applied(with_replayed(response, true)))
+            }
+        }
     }
-    let refused = proposal.idempotency.clone().map(|key| RefusedRequest {
-        key,
-        scope: RequestScope::Proposal {
-            agent: proposal.agent.clone(),
-            submitter: proposal.submitter.clone(),
-        },
+}
+
+/// A proposal that the HRM was asked about, or that was refused before.
+struct SentProposal {
+    answer: PendingAnswer,
+    trace_id: TraceId,
+    /// What finds the decision on the first request with the same key.
+    refused: Option<Box<RefusedRequest>>,
+    until: Option<CommitDeadline>,
+    /// Held until the answer is there.
+    reserved: Option<Reservation>,
+}
+
+enum PendingAnswer {
+    /// Nothing is recorded.
+    Preview(PendingReply<Arc<Decision>, HrmError>),
+    Decision(PendingReply<ProposalAnswer, HrmError>),
+    Refused(Box<Problem>),
+}
+
+/// Asks the HRM about a proposal.
+fn send_proposal(
+    api: &Api,
+    principal: &Principal,
+    body: &Bytes,
+    proposal: Proposal,
+    dry_run: bool,
+) -> SentProposal {
+    let trace_id = proposal.trace_id;
+    if dry_run {
+        let (reply, decision) = open_reply();
+        api.hrm.preview_action(proposal, reply);
+        return SentProposal {
+            answer: PendingAnswer::Preview(decision),
+            trace_id,
+            refused: None,
+            until: None,
+            reserved: None,
+        };
+    }
+    let refused = proposal.idempotency.clone().map(|key| {
+        Box::new(RefusedRequest {
+            key,
+            scope: RequestScope::Proposal {
+                agent: proposal.agent.clone(),
+                submitter: proposal.submitter.clone(),
+            },
+        })
     });
     let until = proposal.deadline.clone();
-    let answer = match reserve_for(&api, &caller.principal, &body, [&proposal]) {
-        Ok(_reserved) => api
-            .ask_hrm(|hrm, reply| hrm.propose_action(proposal, reply))
-            .await
-            .map_err(Problem::from),
-        Err(refusal) => Err(refusal),
+    let (answer, reserved) = match reserve_for(api, principal, body, [&proposal]) {
+        Ok(reserved) => {
+            let (reply, answer) = open_reply();
+            api.hrm.propose_action(proposal, reply);
+            (PendingAnswer::Decision(answer), reserved)
+        }
+        Err(refusal) => (PendingAnswer::Refused(Box::new(refusal)), None),
     };
-    let answer = match answer {
-        Err(refusal) => {
-            let ids = find_first_answer(&api, refused, until.as_ref(), refusal).await?;
-            let first = ids.first().copied().ok_or_else(not_recorded)?;
-            ProposalAnswer::Repeated(first)
-        }
-        Ok(answer) => answer,
-    };
-    match answer {
-        ProposalAnswer::Decided(decision) => {
-            if api.hrm.sends_message(&decision) {
-                api.router.wake_outbox();
-            }
-            let text = write_decision(&decision, false, shown);
-            let response = json_text_response(StatusCode::OK, Some(trace_id), text);
-            Ok(preferences.mark_applied(response))
-        }
-        ProposalAnswer::Repeated(id) => {
-            let decision = find_decision(&api, id).await?.ok_or_else(not_recorded)?;
-            let text = write_decision(&decision, false, shown);
-            let response = json_text_response(StatusCode::OK, Some(decision.trace_id), text);
-            Ok(preferences.mark_applied(with_replayed(response, true)))
-        }
+    SentProposal {
+        answer,
+        trace_id,
+        refused,
+        until,
+        reserved,
     }
 }
 
@@ -277,7 +352,7 @@ fn identify_request(operation: &'static str, key: String, body: &Bytes) -> Idemp
 fn build_proposal(
     api: &Api,
     principal: &Principal,
-    headers: &HeaderMap,
+    trace_id: TraceId,
     request: ActionRequest,
 ) -> Result<Proposal, Problem> {
     check_speaks_for(principal, &request.agent)?;
@@ -286,7 +361,6 @@ fn build_proposal(
     if !is_bound && !api.may_propose(&request.agent) {
         return Err(unknown_agent(api, &request.agent));
     }
-    let trace_id = find_trace_id(headers, request.trace_id)?;
     let ActionRequest {
         agent, mut action, ..
     } = request;
@@ -372,7 +446,7 @@ fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> 
 async fn propose_batch(
     State(api): Shared,
     caller: Caller,
-    Extension(deadline): Extension<Deadline>,
+    deadline: Deadline,
     ApiQuery(query): ApiQuery<BatchQuery>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
     headers: HeaderMap,
@@ -384,7 +458,9 @@ async fn propose_batch(
     let deadline = deadline.take();
     let mut proposals = Vec::with_capacity(form.actions.len());
     for (index, action) in form.actions.into_iter().enumerate() {
-        let mut proposal = build_proposal(&api, &caller.principal, &headers, action)
+        // Of actions without a trace each gets one of its own.
+        let trace_id = find_trace_id(&headers, action.trace_id)?;
+        let mut proposal = build_proposal(&api, &caller.principal, trace_id, action)
             .map_err(|problem| problem.within(&format!("actions[{index}]")))?;
         proposal.deadline.clone_from(&deadline);
         proposals.push(proposal);
@@ -400,7 +476,7 @@ async fn propose_batch(
     let answer = match reserve_for(&api, &caller.principal, &body, &proposals) {
         Ok(_reserved) => {
             let batch = ProposalBatch {
-                by: caller.principal.name,
+                by: caller.principal.name.clone(),
                 proposals,
                 idempotency: key,
                 deadline,

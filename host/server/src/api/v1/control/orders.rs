@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -70,7 +69,7 @@ async fn halt_host(
     caller: Caller,
     _: NoQuery,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
-    Extension(deadline): Extension<Deadline>,
+    deadline: Deadline,
     request: ApiJson<OrderRequest>,
 ) -> Result<Response, Problem> {
     let guards = Arc::clone(&api.guards);
@@ -115,7 +114,7 @@ async fn quarantine_agent(
     ApiPath(AgentNamePath { name: agent }): ApiPath<AgentNamePath>,
     _: NoQuery,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
-    Extension(deadline): Extension<Deadline>,
+    deadline: Deadline,
     request: ApiJson<OrderRequest>,
 ) -> Result<Response, Problem> {
     check_serving(&api, &agent)?;
