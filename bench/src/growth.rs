@@ -247,11 +247,11 @@ fn copy_record(template: &AuditRow, number: u64) -> AuditEntry {
         // Of the decisions of the last minute a start reads the actions: that is no part of what is measured.
         at: Millis(template.at.0.saturating_sub(DAY_MS)),
         body: template.body.replace("S000000000000", &symbol),
-        subject: Some(IndexedFields {
+        subject: Some(Arc::new(IndexedFields {
             symbol: Some(symbol),
             size: Some(0.5),
             fired: Vec::new(),
-        }),
+        })),
     }
 }
 

@@ -52,6 +52,11 @@ macro_rules! uuid_id {
             pub fn fresh() -> Self {
                 Self(Uuid::now_v7())
             }
+
+            /// Writes the id into a buffer, as it is displayed, and returns the text.
+            pub fn write_text(self, buffer: &mut [u8; 36]) -> &str {
+                self.0.hyphenated().encode_lower(buffer)
+            }
         }
 
         impl fmt::Display for $name {
@@ -116,6 +121,11 @@ impl TraceId {
         let mut text = [0; 32];
         fill_hex(&mut text, &self.0);
         text
+    }
+
+    /// Writes the 32 lower-case hexadecimal digits into a buffer, and returns the text.
+    pub fn write_text(self, buffer: &mut [u8; 32]) -> &str {
+        Uuid::from_bytes(self.0).simple().encode_lower(buffer)
     }
 }
 
@@ -439,6 +449,9 @@ mod tests {
         assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
         let trace = TraceId::fresh();
         assert_eq!(trace.to_string().into_bytes(), trace.to_hex());
+        assert_eq!(trace.write_text(&mut [0; 32]), trace.to_string());
+        let id = AuditId::fresh();
+        assert_eq!(id.write_text(&mut [0; 36]), id.to_string());
         assert_eq!(digest.to_string().into_bytes(), digest.to_hex());
         assert_eq!(Digest::hash_parts([b"a".as_slice(), b"bc"]), digest);
     }

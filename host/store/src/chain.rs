@@ -70,20 +70,64 @@ impl ChainFault {
 
 /// The hash of the row that follows `previous`, from its numbers and texts in their order.
 pub(crate) fn chain_hash(previous: Digest, numbers: &[u64], texts: &[Option<&str>]) -> Digest {
+    // The last text is as long as all others together, or longer: it is hashed where it is.
+    let last = texts.last().copied().flatten().unwrap_or_default();
     let bytes: usize = texts.iter().flatten().map(|text| text.len()).sum();
-    let mut canonical = Vec::with_capacity(128 + bytes);
+    let mut canonical = Vec::with_capacity(128 + bytes - last.len());
     canonical.extend_from_slice(previous.as_bytes());
     for number in numbers {
         canonical.extend_from_slice(&8u32.to_le_bytes());
         canonical.extend_from_slice(&number.to_le_bytes());
     }
-    for text in texts {
+    for (index, text) in texts.iter().enumerate() {
         // A column is shorter than 4 GiB: SQLite's own limit is 1 GB.
         let length = text.map_or(u32::MAX, |text| {
             u32::try_from(text.len()).unwrap_or(u32::MAX - 1)
         });
         canonical.extend_from_slice(&length.to_le_bytes());
-        canonical.extend_from_slice(text.unwrap_or_default().as_bytes());
+        if index + 1 < texts.len() {
+            canonical.extend_from_slice(text.unwrap_or_default().as_bytes());
+        }
     }
-    Digest::hash_bytes(&canonical)
+    Digest::hash_parts([canonical.as_slice(), last.as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_of_the_canonical_row() {
+        let previous = Digest::hash_bytes(b"previous");
+        let long = "body".repeat(300);
+        let rows: [&[Option<&str>]; 6] = [
+            &[],
+            &[None],
+            &[Some("")],
+            &[Some("a"), None],
+            &[Some("a"), None, Some("bc"), Some("")],
+            &[None, Some("a"), Some(&long)],
+        ];
+        for texts in rows {
+            let mut canonical = previous.as_bytes().to_vec();
+            for number in [7_u64, u64::MAX] {
+                canonical.extend([8, 0, 0, 0]);
+                canonical.extend(number.to_le_bytes());
+            }
+            for text in texts {
+                match text {
+                    None => canonical.extend([0xFF; 4]),
+                    Some(text) => {
+                        canonical.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
+                        canonical.extend(text.bytes());
+                    }
+                }
+            }
+            assert_eq!(
+                chain_hash(previous, &[7, u64::MAX], texts),
+                Digest::hash_bytes(&canonical),
+                "{texts:?}"
+            );
+        }
+    }
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use crate::query::select_value;
+
 /// The part of the limit, as a divisor, that only the host may use.
 const RESERVE_PART: u64 = 16;
 /// The largest reserve: what some hundred thousand decisions take.
@@ -78,19 +80,22 @@ impl DatabaseLimit {
         self.log_size() <= part
     }
 
-    /// Returns whether the database has grown to the reserve. Pages that are free in it do not count.
+    /// Returns whether the database, whose pages have `page_bytes`, has grown to the reserve. Pages that are free in it do not count.
     ///
     /// # Errors
     /// The size cannot be read.
-    pub(crate) fn is_only_reserve_left(&self, connection: &Connection) -> rusqlite::Result<bool> {
-        let read = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, u64>(0));
+    pub(crate) fn is_only_reserve_left(
+        &self,
+        connection: &Connection,
+        page_bytes: u64,
+    ) -> rusqlite::Result<bool> {
+        let read = |pragma: &str| select_value::<u64>(connection, pragma, []);
         let used = read("PRAGMA page_count")?.saturating_sub(read("PRAGMA freelist_count")?);
-        let page = read("PRAGMA page_size")?;
         let reserve = (self.max_bytes / RESERVE_PART).min(MAX_RESERVE_BYTES);
-        let shares = DatabaseLimitShares::for_limit(self.max_bytes, page);
+        let shares = DatabaseLimitShares::for_limit(self.max_bytes, page_bytes);
         let share = shares
             .database_pages
-            .saturating_sub(reserve.div_ceil(page.max(1)));
+            .saturating_sub(reserve.div_ceil(page_bytes.max(1)));
         Ok(used >= share)
     }
 

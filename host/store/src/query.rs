@@ -4,7 +4,9 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use rusqlite::types::{FromSql, Type};
-use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Params, Result, Row};
+use rusqlite::{
+    Connection, Error, ErrorCode, OptionalExtension, Params, Result, Row, Statement, ToSql,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -24,6 +26,66 @@ pub(crate) fn execute_cached(
     params: impl Params,
 ) -> Result<usize> {
     connection.prepare_cached(sql)?.execute(params)
+}
+
+/// This many rows are inserted by one statement at most. To begin and end a statement takes about as long as a row.
+const ROWS_AT_ONCE: usize = 16;
+
+/// A statement that inserts rows, many at once.
+pub(crate) struct RowInsert {
+    /// Its text for each number of rows, from one row on.
+    texts: Vec<String>,
+}
+
+impl RowInsert {
+    /// `start` is what comes before the rows, `row` one row with a `?` for each of its values, and `end` what follows the rows.
+    pub(crate) fn new(start: &str, row: &str, end: &str) -> Self {
+        let texts = (1..=ROWS_AT_ONCE)
+            .map(|rows| format!("{start} VALUES {} {end}", vec![row; rows].join(", ")))
+            .collect();
+        Self { texts }
+    }
+
+    /// Inserts rows in their order. `bind` gives the values of a row, in the order of their columns.
+    pub(crate) fn execute<T>(
+        &self,
+        connection: &Connection,
+        rows: &[T],
+        mut bind: impl FnMut(&mut RowValues<'_, '_>, &T) -> Result<()>,
+    ) -> Result<()> {
+        for rows in rows.chunks(ROWS_AT_ONCE) {
+            let mut statement = connection.prepare_cached(&self.texts[rows.len() - 1])?;
+            let mut values = RowValues {
+                statement: &mut statement,
+                given: 0,
+            };
+            for row in rows {
+                bind(&mut values, row)?;
+            }
+            let given = values.given;
+            let expected = statement.parameter_count();
+            if given != expected {
+                return Err(Error::InvalidParameterCount(given, expected));
+            }
+            statement.raw_execute()?;
+        }
+        Ok(())
+    }
+}
+
+/// The values of the rows of a [`RowInsert`].
+pub(crate) struct RowValues<'a, 'c> {
+    statement: &'a mut Statement<'c>,
+    /// How many were given.
+    given: usize,
+}
+
+impl RowValues<'_, '_> {
+    /// Gives the next value.
+    pub(crate) fn push(&mut self, value: impl ToSql) -> Result<()> {
+        self.given += 1;
+        self.statement.raw_bind_parameter(self.given, value)
+    }
 }
 
 /// Reads every row of a query.
@@ -138,4 +200,46 @@ pub(crate) fn is_damage(error: &Error) -> bool {
 /// A value as the JSON text of a column.
 pub(crate) fn to_json_text(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_inserted_in_their_order_whatever_their_number_is() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (seq INTEGER PRIMARY KEY, a TEXT, b INTEGER) STRICT")
+            .unwrap();
+        let insert = RowInsert::new("INSERT INTO t (a, b)", "(?, ?)", "");
+        let read = || {
+            select_rows(&connection, "SELECT a, b FROM t ORDER BY seq", [], |row| {
+                Ok((row.get::<_, Option<String>>(0)?, row.get::<_, u64>(1)?))
+            })
+            .unwrap()
+        };
+        for count in [0, 1, 2, 15, 16, 17, 31, 32, 50_u64] {
+            let rows: Vec<_> = (0..count)
+                .map(|n| ((n % 3 > 0).then(|| n.to_string()), n))
+                .collect();
+            insert
+                .execute(&connection, &rows, |values, (a, b)| {
+                    values.push(a.as_deref())?;
+                    values.push(b)
+                })
+                .unwrap();
+            assert_eq!(read(), rows);
+            connection.execute_batch("DELETE FROM t").unwrap();
+        }
+        // A row that lacks a value is none with a null.
+        for given in [1, 3] {
+            let values = vec![1; given];
+            let inserted = insert.execute(&connection, &[values], |row, values| {
+                values.iter().try_for_each(|value| row.push(*value))
+            });
+            assert!(inserted.is_err());
+        }
+        assert!(read().is_empty());
+    }
 }

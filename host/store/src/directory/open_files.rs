@@ -92,6 +92,14 @@ impl OpenFiles {
         for file in &self.others {
             file.check()?;
         }
+        self.check_log()
+    }
+
+    /// As [`OpenFiles::check`], of the write-ahead log alone.
+    ///
+    /// # Errors
+    /// The log is lost.
+    pub(crate) fn check_log(&self) -> std::result::Result<u64, FileLoss> {
         self.log.check()
     }
 

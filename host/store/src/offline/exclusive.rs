@@ -200,6 +200,6 @@ pub(super) fn record_maintenance(
         subject: None,
     };
     let mut head = read_audit_head(connection)?;
-    let seq = append_entry(connection, &mut head, &entry, None)?;
+    let seq = append_entry(connection, &mut head, &entry)?;
     write_rows_of_last(connection, seq, &entry)
 }

@@ -135,7 +135,8 @@ fn configure_writer(connection: &Connection, max_bytes: Option<u64>) -> rusqlite
          PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;
          PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
     )?;
-    connection.set_prepared_statement_cache_capacity(128);
+    // An insert of rows has a statement for each number of rows.
+    connection.set_prepared_statement_cache_capacity(256);
     if let Some(max_bytes) = max_bytes {
         let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let shares = DatabaseLimitShares::for_limit(max_bytes, page);

@@ -1,5 +1,7 @@
 //! Tests of the index of decisions: filters, pages, bounds, and what becomes of it in a migration and with an archive.
 
+use std::sync::Arc;
+
 use ark_model::decision::Outcome;
 use ark_model::ids::{AuditId, Digest, Millis, TraceId};
 use ark_model::instrument::InstrumentKey;
@@ -67,7 +69,7 @@ pub(super) fn make_decisions(count: u64) -> Vec<AuditEntry> {
                 agent: Some(make_name(["kenny", "joey"][pick % 2])),
                 outcome: Some(OUTCOMES[pick % 3]),
                 at: Millis(1_000 + n * 10 - if n % 100 > 60 { 300 } else { 0 }),
-                subject: Some(subject),
+                subject: Some(Arc::new(subject)),
                 ..make_entry(AuditId::fresh())
             }
         })
@@ -216,7 +218,7 @@ fn check_pages(store: &Store, made: &[AuditEntry]) {
                 assert!(page.lines.len() <= limit as usize);
                 for line in page.lines {
                     let made = &made[usize::try_from(line.seq).unwrap() - 1];
-                    assert_eq!(Some(&line.subject), made.subject.as_ref());
+                    assert_eq!(Some(&line.subject), made.subject.as_deref());
                     assert_eq!((line.at, line.trace_id), (made.at, made.trace_id));
                     found.push((line.seq, line.id));
                 }
@@ -235,10 +237,10 @@ fn a_filter_that_nothing_matches_costs_a_bounded_page() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let rare = AuditEntry {
-        subject: Some(IndexedFields {
+        subject: Some(Arc::new(IndexedFields {
             symbol: Some("RARE".to_owned()),
             ..IndexedFields::default()
-        }),
+        })),
         ..make_entry(AuditId::fresh())
     };
     commit(&store, vec![rare]);
@@ -297,7 +299,7 @@ fn a_migration_makes_the_index_and_an_archive_shortens_it() {
         "no record".to_owned(),
     ] {
         let entry = AuditEntry { body, ..make_entry(AuditId::fresh()) };
-        append_entry(&connection, &mut head, &entry, None).unwrap();
+        append_entry(&connection, &mut head, &entry).unwrap();
     }
     drop(connection);
     let store = open(dir.path());

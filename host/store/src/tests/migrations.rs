@@ -41,7 +41,7 @@ fn write_earlier(dir: &Path, version: u32) {
             body: "{}".to_owned(),
             subject: None,
         };
-        append_entry(&connection, &mut head, &entry, None).unwrap();
+        append_entry(&connection, &mut head, &entry).unwrap();
     }
     if version >= 3 {
         let key = SecretKey::parse(KEY, "a test").unwrap();
@@ -322,7 +322,7 @@ fn positions_and_reports_of_schema_4_become_orders() {
             body,
             subject: None,
         };
-        append_entry(&connection, &mut head, &entry, None).unwrap();
+        append_entry(&connection, &mut head, &entry).unwrap();
         id.to_string()
     };
     let ids = KINDS.map(|_| {

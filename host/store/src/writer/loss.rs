@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-use crate::error::FileLoss;
+use crate::error::{FileLoss, StorageError};
 use crate::health::StoreHealth;
 use crate::offline::rescue_database;
 
@@ -19,7 +19,7 @@ const LOG_HEADER_BYTES: u64 = 32;
 const FRAME_HEADER_BYTES: u64 = 24;
 
 impl Writer {
-    /// Checks that what is committed next lands in the files that the paths lead to. To be called outside a transaction.
+    /// Checks that the paths lead to the files that are open, and that none of these was cut. To be called outside a transaction.
     ///
     /// # Errors
     /// The first loss found, now or before.
@@ -28,6 +28,34 @@ impl Writer {
             return Err(loss.clone());
         }
         let log_bytes = self.options.files.check()?;
+        self.check_log_bytes(log_bytes)
+    }
+
+    /// As [`Writer::check_files`], but of the log alone: before a transaction, whose commit comes after a check of every path.
+    ///
+    /// # Errors
+    /// The loss found, now or before.
+    pub(super) fn check_log(&self) -> Result<(), FileLoss> {
+        if let Some(loss) = self.options.health.loss() {
+            return Err(loss.clone());
+        }
+        let log_bytes = self.options.files.check_log()?;
+        self.check_log_bytes(log_bytes)
+    }
+
+    /// Finds why a transaction failed: reading and writing also fail where files were lost.
+    pub(super) fn find_cause(&self, cause: StorageError) -> StorageError {
+        if matches!(cause, StorageError::FilesLost(_)) {
+            return cause;
+        }
+        match self.options.files.check() {
+            Ok(_) => cause,
+            Err(loss) => StorageError::FilesLost(loss),
+        }
+    }
+
+    /// Checks that the log has what was written into it.
+    fn check_log_bytes(&self, log_bytes: u64) -> Result<(), FileLoss> {
         let expected = self.log_bytes(self.options.log_frames.load(Ordering::Acquire));
         if log_bytes >= expected {
             return Ok(());

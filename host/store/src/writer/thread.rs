@@ -29,7 +29,7 @@ use super::alerts::{DATABASE_LOCKED, WriterAlerts};
 use super::checkpointer::Checkpointer;
 use super::failures::FailureSpell;
 use super::metering::count_unit;
-use super::unit::{Heads, write_unit};
+use super::unit::{Heads, KeptRows, write_unit};
 
 /// The heads are anchored after this many rows.
 const ANCHOR_ROWS: u64 = 10_000;
@@ -331,6 +331,7 @@ impl Writer {
         match self.run_transaction(&units) {
             Ok(results) => self.finish_commit(units, results, started),
             Err(cause) => {
+                let cause = self.find_cause(cause);
                 self.heads = before;
                 self.derived.go_back(derived_before);
                 self.packer.forget();
@@ -395,10 +396,11 @@ impl Writer {
         &mut self,
         units: &[QueuedUnit],
     ) -> Result<Vec<Result<Receipt, CommitError>>, StorageError> {
-        self.check_files().map_err(StorageError::FilesLost)?;
+        self.check_log().map_err(StorageError::FilesLost)?;
         self.begin_transaction()?;
         let reserve_only = self.check_reserve()?;
         self.packer.begin(&self.connection, !reserve_only)?;
+        let mut kept = KeptRows::default();
         let mut results = Vec::with_capacity(units.len());
         for QueuedUnit { unit, .. } in units {
             let result = match &self.failed_commit {
@@ -408,11 +410,12 @@ impl Writer {
                 _ if reserve_only && !unit.may_use_reserve => {
                     Err(CommitError::Storage(StorageError::ReserveOnly))
                 }
-                _ if unit.needs_savepoint() => self.write_with_savepoint(unit)?,
-                _ => self.write_one(unit)?,
+                _ if unit.needs_savepoint() => self.write_with_savepoint(unit, &mut kept)?,
+                _ => self.write_one(unit, &mut kept)?,
             };
             results.push(result);
         }
+        kept.write(&self.connection)?;
         let committed = results.iter().filter_map(|result| result.as_ref().ok());
         let usages = committed.map(|receipt| &receipt.usage);
         self.options.usage.save_totals(&self.connection, usages)?;
@@ -458,15 +461,18 @@ impl Writer {
         }
     }
 
-    fn write_with_savepoint(
+    fn write_with_savepoint<'u>(
         &mut self,
-        unit: &Unit,
+        unit: &'u Unit,
+        kept: &mut KeptRows<'u>,
     ) -> rusqlite::Result<Result<Receipt, CommitError>> {
         let heads = self.heads;
         let derived = self.derived.mark();
+        kept.write(&self.connection)?;
         execute_cached(&self.connection, "SAVEPOINT unit", [])?;
-        let result = self.write_one(unit)?;
+        let result = self.write_one(unit, kept)?;
         if result.is_err() {
+            kept.forget();
             execute_cached(&self.connection, "ROLLBACK TO unit", [])?;
             self.heads = heads;
             self.derived.go_back(derived);
@@ -475,13 +481,17 @@ impl Writer {
         Ok(result)
     }
 
-    fn write_one(&mut self, unit: &Unit) -> rusqlite::Result<Result<Receipt, CommitError>> {
+    fn write_one<'u>(
+        &mut self,
+        unit: &'u Unit,
+        kept: &mut KeptRows<'u>,
+    ) -> rusqlite::Result<Result<Receipt, CommitError>> {
         let secret_key = self.options.secret_key.as_ref();
         match write_unit(
             &self.connection,
             secret_key,
             &mut self.heads,
-            (&mut self.packer, &mut self.derived),
+            (&mut self.packer, &mut self.derived, kept),
             unit,
         ) {
             Ok(receipt) => Ok(Ok(receipt)),
@@ -552,7 +562,8 @@ impl Writer {
         let Some(database_limit) = &self.options.database_limit else {
             return Ok(false);
         };
-        let reserve_only = database_limit.is_only_reserve_left(&self.connection)?;
+        let reserve_only =
+            database_limit.is_only_reserve_left(&self.connection, self.options.page_bytes)?;
         let before = self
             .options
             .reserve_only

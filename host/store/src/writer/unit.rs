@@ -9,12 +9,14 @@ use rusqlite::Connection;
 use crate::chain::ChainHead;
 use crate::error::{CommitError, WriteError};
 use crate::secrets::SecretKey;
-use crate::tables::audit::{AuditEntry, AuditKind, BodyPacker, DerivedRows, append_entry};
+use crate::tables::audit::{
+    AuditEntry, AuditKind, BodyPacker, DerivedRows, PackedRows, append_entry,
+};
 use crate::tables::control::{
     write_alert, write_control_change, write_fleet_cursor, write_redis_change, write_webhook_change,
 };
 use crate::tables::ledger::{
-    find_idempotency, replace_configured, write_account_change, write_approval_change,
+    NewTrades, find_idempotency, replace_configured, write_account_change, write_approval_change,
     write_idempotency, write_ledger_change, write_list_change,
 };
 use crate::tables::signals::{
@@ -37,43 +39,70 @@ pub(super) struct Heads {
     pub(super) state: ChainHead,
 }
 
-/// Where audit rows are appended.
-pub(super) struct AuditLog<'a> {
-    /// The head of the log.
-    pub(super) head: &'a mut ChainHead,
-    /// Packs the bodies of decisions.
-    pub(super) packer: &'a mut BodyPacker,
-    /// Takes what is derived from the rows.
-    pub(super) derived: &'a mut DerivedRows,
+/// What the units of a transaction write into the tables that nearly every decision writes into: it is kept, since one statement writes the rows of many.
+#[derive(Default)]
+pub(super) struct KeptRows<'a> {
+    /// Rows of the audit log.
+    decisions: PackedRows<'a>,
+    /// Rows of the ledger.
+    trades: NewTrades<'a>,
 }
 
-/// Writes a unit within the caller's transaction, and moves the heads on.
+impl KeptRows<'_> {
+    /// Writes the rows. They must be written before the transaction ends, and before a savepoint begins.
+    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.decisions.write(connection)?;
+        self.trades.write(connection)
+    }
+
+    /// Forgets the rows, all of which are of a unit that is rolled back.
+    pub(super) fn forget(&mut self) {
+        self.decisions.forget();
+        self.trades.forget();
+    }
+}
+
+/// Where audit rows are appended.
+struct AuditLog<'a, 'u> {
+    /// The head of the log.
+    head: &'a mut ChainHead,
+    /// Packs the bodies of decisions.
+    packer: &'a mut BodyPacker,
+    /// Takes what is derived from the rows.
+    derived: &'a mut DerivedRows,
+    /// Takes the rows of decisions.
+    decisions: &'a mut PackedRows<'u>,
+}
+
+/// Writes a unit within the caller's transaction but for the rows that `kept` takes, and moves the heads on.
 ///
 /// After an error the caller must roll back what was written and restore the heads.
-pub(super) fn write_unit(
+pub(super) fn write_unit<'u>(
     connection: &Connection,
     secret_key: Option<&SecretKey>,
     heads: &mut Heads,
-    (packer, derived): (&mut BodyPacker, &mut DerivedRows),
-    unit: &Unit,
+    (packer, derived, kept): (&mut BodyPacker, &mut DerivedRows, &mut KeptRows<'u>),
+    unit: &'u Unit,
 ) -> Result<Receipt, WriteError> {
     check_unit(connection, unit)?;
     let mut log = AuditLog {
         head: &mut heads.audit,
         packer,
         derived,
+        decisions: &mut kept.decisions,
     };
     let mut receipt = Receipt::default();
     let mut usage = UnitUsage::default();
     let agent = unit.agent.clone().map(QuotaHolder::Agent);
     let charged_to = unit.charged_to.as_ref().or(agent.as_ref());
-    let trace_id = unit.trace_id.map(|id| id.to_string());
+    let mut trace_id = [0; 32];
+    let trace_id = unit.trace_id.map(|trace| trace.write_text(&mut trace_id));
     let mut state = StateWriter {
         connection,
         secret_key,
         head: &mut heads.state,
         at: unit.at,
-        trace_id: trace_id.as_deref(),
+        trace_id,
         charged_to,
         usage: &mut usage,
     };
@@ -104,10 +133,10 @@ pub(super) fn write_unit(
     }
     for entry in &unit.audit {
         let counted = (charged_to, &mut usage);
-        let seq = record_entry(connection, &mut log, entry, counted)?;
+        let seq = record_unit_entry(connection, &mut log, entry, counted)?;
         receipt.audit_seqs.push(seq);
     }
-    write_plain_changes(connection, unit, &mut receipt)?;
+    write_plain_changes(connection, unit, &mut receipt, &mut kept.trades)?;
     count_messages(charged_to, unit, &receipt, &mut usage);
     receipt.usage = usage;
     Ok(receipt)
@@ -167,12 +196,28 @@ fn check_unit(connection: &Connection, unit: &Unit) -> Result<(), WriteError> {
 /// Appends an entry to the audit log, notes what is derived from it, and counts it. Returns its number.
 fn record_entry(
     connection: &Connection,
-    log: &mut AuditLog<'_>,
+    log: &mut AuditLog<'_, '_>,
     entry: &AuditEntry,
     (charged_to, usage): (Option<&QuotaHolder>, &mut UnitUsage),
 ) -> rusqlite::Result<u64> {
     usage.add_audit_row(charged_to, &entry.body);
-    let seq = append_entry(connection, log.head, entry, Some(log.packer))?;
+    log.decisions.write(connection)?;
+    let seq = append_entry(connection, log.head, entry)?;
+    log.derived.add_entry(seq, entry);
+    Ok(seq)
+}
+
+/// As [`record_entry`], for an entry that the unit has. The row of a decision is kept.
+fn record_unit_entry<'u>(
+    connection: &Connection,
+    log: &mut AuditLog<'_, 'u>,
+    entry: &'u AuditEntry,
+    (charged_to, usage): (Option<&QuotaHolder>, &mut UnitUsage),
+) -> rusqlite::Result<u64> {
+    let Some(seq) = log.decisions.append(log.head, entry, log.packer) else {
+        return record_entry(connection, log, entry, (charged_to, usage));
+    };
+    usage.add_audit_row(charged_to, &entry.body);
     log.derived.add_entry(seq, entry);
     Ok(seq)
 }
@@ -210,7 +255,7 @@ fn write_agent_data(
 /// Stores the unit's signals and deletes the outbox rows they carry out.
 fn write_signals(
     connection: &Connection,
-    log: &mut AuditLog<'_>,
+    log: &mut AuditLog<'_, '_>,
     unit: &Unit,
     receipt: &mut Receipt,
     (charged_to, usage): (Option<&QuotaHolder>, &mut UnitUsage),
@@ -252,13 +297,14 @@ fn sender_entry(new: &NewSignal) -> Option<AuditEntry> {
 }
 
 /// Writes the changes that only the database can refuse.
-fn write_plain_changes(
+fn write_plain_changes<'u>(
     connection: &Connection,
-    unit: &Unit,
+    unit: &'u Unit,
     receipt: &mut Receipt,
+    trades: &mut NewTrades<'u>,
 ) -> Result<(), WriteError> {
     for change in &unit.ledger {
-        write_ledger_change(connection, change)?;
+        write_ledger_change(connection, change, trades)?;
     }
     for message in &unit.outbox {
         insert_outbox_message(connection, message)?;

@@ -68,7 +68,7 @@ impl Arbiter {
             outcome: Some(decision.outcome),
             at: now,
             body,
-            subject: Some(index_fields(&decision)),
+            subject: Some(Arc::new(index_fields(&decision))),
         });
         self.stage_messages(&decision, unit);
         if decision.outcome == Outcome::Denied && decision.violates_rules() {

@@ -2,6 +2,9 @@
 //!
 //! The canonical row is seq, at, kind, id, `trace_id`, agent, `action_type`, outcome, body.
 
+use std::ops::Range;
+use std::sync::LazyLock;
+
 use ark_model::decision::Outcome;
 use ark_model::ids::{Digest, Millis, Name, TraceId};
 use rusqlite::{Connection, Params, Row, params};
@@ -9,8 +12,8 @@ use rusqlite::{Connection, Params, Row, params};
 use crate::chain::{ChainHead, chain_hash};
 use crate::error::ReadError;
 use crate::query::{
-    MAX_SEQ, digest_column, execute_cached, malformed_column, millis_column, parse_column,
-    select_row, select_rows, select_value,
+    MAX_SEQ, RowInsert, digest_column, execute_cached, malformed_column, millis_column,
+    parse_column, select_row, select_rows, select_value,
 };
 use crate::reader::Reader;
 use crate::schema::PACKED_BODIES_SINCE;
@@ -46,63 +49,131 @@ pub(crate) fn read_audit_head(connection: &Connection) -> rusqlite::Result<Chain
     }
 }
 
-/// Appends an entry behind `head` and moves `head` on. The body of a decision is packed where there is a packer. Returns the number of the row.
-pub(crate) fn append_entry(
-    connection: &Connection,
-    head: &mut ChainHead,
-    entry: &AuditEntry,
-    packer: Option<&mut BodyPacker>,
-) -> rusqlite::Result<u64> {
+/// The head of the log once `entry` follows `head`.
+fn chain_entry(head: ChainHead, entry: &AuditEntry) -> ChainHead {
     let seq = head.seq + 1;
-    let id = entry.id.to_string();
-    let trace_id = entry.trace_id.map(|id| id.to_string());
-    let agent = entry.agent.as_ref().map(Name::as_str);
-    let outcome = entry.outcome.map(Outcome::as_str);
+    let (mut id, mut trace_id) = ([0; 36], [0; 32]);
     let hash = chain_hash(
         head.hash,
         &[seq, entry.at.0],
         &[
             Some(entry.kind.as_str()),
-            Some(&id),
-            trace_id.as_deref(),
-            agent,
+            Some(entry.id.write_text(&mut id)),
+            entry.trace_id.map(|trace| trace.write_text(&mut trace_id)),
+            entry.agent.as_ref().map(Name::as_str),
             entry.action_type.as_deref(),
-            outcome,
+            entry.outcome.map(Outcome::as_str),
             Some(&entry.body),
         ],
     );
-    let packed = packer
-        .filter(|_| entry.kind == AuditKind::Decision)
-        .and_then(|packer| packer.pack(&entry.body));
-    let body = match &packed {
-        Some(_) => "",
-        None => entry.body.as_str(),
-    };
-    let columns = params![
-        seq,
-        entry.at.0,
-        entry.kind.as_str(),
-        id,
-        trace_id,
-        agent,
-        entry.action_type,
-        outcome,
-        body,
-        hash.as_bytes(),
-        packed,
-    ];
-    // A row that is not packed is written without the column for that, which a database of an earlier schema lacks.
-    if packed.is_some() {
-        let sql = "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, packed)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-        execute_cached(connection, sql, columns)?;
-    } else {
-        let sql = "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-        execute_cached(connection, sql, &columns[..10])?;
+    ChainHead { seq, hash }
+}
+
+/// Appends an entry behind `head`, with its body as it is, and moves `head` on. Returns the number of the row.
+pub(crate) fn append_entry(
+    connection: &Connection,
+    head: &mut ChainHead,
+    entry: &AuditEntry,
+) -> rusqlite::Result<u64> {
+    let next = chain_entry(*head, entry);
+    let (mut id, mut trace_id) = ([0; 36], [0; 32]);
+    // Without the column for packed bodies, which a database of an earlier schema lacks.
+    execute_cached(
+        connection,
+        "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            next.seq,
+            entry.at.0,
+            entry.kind.as_str(),
+            entry.id.write_text(&mut id),
+            entry.trace_id.map(|trace| trace.write_text(&mut trace_id)),
+            entry.agent.as_ref().map(Name::as_str),
+            entry.action_type,
+            entry.outcome.map(Outcome::as_str),
+            entry.body,
+            next.hash.as_bytes(),
+        ],
+    )?;
+    *head = next;
+    Ok(next.seq)
+}
+
+/// Inserts rows of [`PackedRows`]. A failure ends the transaction, so `SQLite` need not keep the pages as they were before the statement: `OR FAIL`.
+static INSERT_PACKED: LazyLock<RowInsert> = LazyLock::new(|| {
+    RowInsert::new(
+        "INSERT OR FAIL INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, packed)",
+        "(?, ?, 'decision', ?, ?, ?, ?, ?, '', ?, ?)",
+        "",
+    )
+});
+
+/// Rows of decisions that are in the chain and not written yet, since one statement writes many. Who reads the log in the same transaction, or appends
+/// another entry, writes them first.
+#[derive(Default)]
+pub(crate) struct PackedRows<'a> {
+    rows: Vec<PackedRow<'a>>,
+    /// The packed bodies.
+    bodies: Vec<u8>,
+}
+
+struct PackedRow<'a> {
+    seq: u64,
+    entry: &'a AuditEntry,
+    hash: Digest,
+    /// Where the body is.
+    body: Range<usize>,
+}
+
+impl<'a> PackedRows<'a> {
+    /// Appends the entry of a decision behind `head`, with its body packed, and moves `head` on. Returns the number of the row; `None`, with nothing done:
+    /// the body is to be stored as it is.
+    pub(crate) fn append(
+        &mut self,
+        head: &mut ChainHead,
+        entry: &'a AuditEntry,
+        packer: &mut BodyPacker,
+    ) -> Option<u64> {
+        let start = self.bodies.len();
+        if entry.kind != AuditKind::Decision || !packer.pack(&entry.body, &mut self.bodies) {
+            return None;
+        }
+        let next = chain_entry(*head, entry);
+        self.rows.push(PackedRow {
+            seq: next.seq,
+            entry,
+            hash: next.hash,
+            body: start..self.bodies.len(),
+        });
+        *head = next;
+        Some(next.seq)
     }
-    *head = ChainHead { seq, hash };
-    Ok(seq)
+
+    /// Writes the rows.
+    pub(crate) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let bodies = &self.bodies;
+        INSERT_PACKED.execute(connection, &self.rows, |values, row| {
+            let entry = row.entry;
+            let (mut id, mut trace_id) = ([0; 36], [0; 32]);
+            values.push(row.seq)?;
+            values.push(entry.at.0)?;
+            values.push(entry.id.write_text(&mut id))?;
+            values.push(entry.trace_id.map(|trace| trace.write_text(&mut trace_id)))?;
+            values.push(entry.agent.as_ref().map(Name::as_str))?;
+            values.push(entry.action_type.as_deref())?;
+            values.push(entry.outcome.map(Outcome::as_str))?;
+            values.push(row.hash.as_bytes())?;
+            values.push(&bodies[row.body.clone()])
+        })?;
+        self.forget();
+        Ok(())
+    }
+
+    /// Forgets the rows, since what they are in is rolled back.
+    pub(crate) fn forget(&mut self) {
+        self.rows.clear();
+        self.bodies.clear();
+    }
 }
 
 /// Deletes the rows up to `last`, which must be in an archive.

@@ -4,18 +4,19 @@
 //! of rows, whatever its filter is. The index is derived: the audit log is the record.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use ark_model::decision::Outcome;
 use ark_model::ids::{Millis, Name, TraceId};
 use ark_model::instrument::InstrumentKey;
 use ark_model::verdict::{Metadata, RuleResult};
-use rusqlite::{CachedStatement, Connection, Row, Rows, Statement, params};
+use rusqlite::{CachedStatement, Connection, Row, Rows, params};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::ReadError;
 use crate::query::{
-    MAX_SEQ, execute_cached, json_column, malformed_column, millis_column, parse_column,
+    MAX_SEQ, RowInsert, execute_cached, json_column, malformed_column, millis_column, parse_column,
     select_row, select_rows, to_json_text,
 };
 use crate::reader::Reader;
@@ -79,37 +80,62 @@ pub struct IndexPage {
     pub next: Option<u64>,
 }
 
-/// The statement of [`write_decision_row`].
-pub(super) const INSERT_DECISION: &str =
-    "INSERT INTO decision_index (seq, at, latest_at, agent, action_type, outcome, symbol, instrument, size, fired)
-     VALUES (?1, ?2, max(?2, coalesce((SELECT latest_at FROM decision_index ORDER BY seq DESC LIMIT 1), 0)), ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+/// A row of the index, to be written.
+pub(super) struct IndexRow<'a> {
+    pub(super) seq: u64,
+    pub(super) at: Millis,
+    pub(super) agent: Option<&'a str>,
+    pub(super) action_type: Option<&'a str>,
+    pub(super) outcome: Option<&'a str>,
+    pub(super) subject: Option<&'a IndexedFields>,
+}
 
-/// Writes the row of a decision. `insert` is [`INSERT_DECISION`], prepared.
-pub(super) fn write_decision_row(
-    insert: &mut Statement<'_>,
-    (seq, at): (u64, Millis),
-    agent: Option<&str>,
-    action_type: Option<&str>,
-    outcome: Option<&str>,
-    subject: &IndexedFields,
+static INSERT_DECISIONS: LazyLock<RowInsert> = LazyLock::new(|| {
+    RowInsert::new(
+        "INSERT INTO decision_index (seq, at, latest_at, agent, action_type, outcome, symbol, instrument, size, fired)",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "",
+    )
+});
+
+/// Writes rows of decisions behind the last one, in their order.
+pub(super) fn write_decision_rows(
+    connection: &Connection,
+    rows: &[IndexRow<'_>],
 ) -> rusqlite::Result<()> {
-    let instrument = subject.symbol.as_deref().map(InstrumentKey::from_symbol);
-    let fired = match subject.fired.as_slice() {
-        [] => None,
-        fired => Some(to_json_text(&fired)?),
-    };
-    let columns = params![
-        seq,
-        at.0,
-        agent,
-        action_type,
-        outcome,
-        subject.symbol,
-        instrument.as_ref().map(InstrumentKey::as_str),
-        subject.size,
-        fired,
-    ];
-    insert.execute(columns).map(drop)
+    // A database of an earlier schema may lack the table, where nothing is to be written into it.
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut latest_at = read_latest_at(connection)?;
+    INSERT_DECISIONS.execute(connection, rows, |values, row| {
+        latest_at = latest_at.max(row.at);
+        let symbol = row.subject.and_then(|subject| subject.symbol.as_deref());
+        let folded = symbol
+            .filter(|symbol| !is_own_key(symbol))
+            .map(InstrumentKey::from_symbol);
+        let fired = match row.subject.map(|subject| subject.fired.as_slice()) {
+            None | Some([]) => None,
+            Some(fired) => Some(to_json_text(&fired)?),
+        };
+        values.push(row.seq)?;
+        values.push(row.at.0)?;
+        values.push(latest_at.0)?;
+        values.push(row.agent)?;
+        values.push(row.action_type)?;
+        values.push(row.outcome)?;
+        values.push(symbol)?;
+        values.push(folded.as_ref().map(InstrumentKey::as_str).or(symbol))?;
+        values.push(row.subject.and_then(|subject| subject.size))?;
+        values.push(fired)
+    })
+}
+
+/// Whether a symbol is seen at once to be its own [`InstrumentKey`], as most are.
+fn is_own_key(symbol: &str) -> bool {
+    symbol
+        .bytes()
+        .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
 /// Deletes the rows of decisions that are in an archive.
@@ -131,15 +157,21 @@ pub(crate) fn fill_decision_index(connection: &Connection) -> rusqlite::Result<(
     let mut statement = connection.prepare(
         "SELECT seq, at, agent, action_type, outcome, body FROM audit_log WHERE kind = 'decision' ORDER BY seq",
     )?;
-    let mut insert = connection.prepare_cached(INSERT_DECISION)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let texts: [Option<String>; 3] = [row.get(2)?, row.get(3)?, row.get(4)?];
         let [agent, action_type, outcome] = texts.each_ref().map(Option::as_deref);
         let body = row.get_ref(5)?.as_str()?;
         let subject = find_indexed_fields(body, &policies);
-        let moment = (row.get(0)?, millis_column(row, 1)?);
-        write_decision_row(&mut insert, moment, agent, action_type, outcome, &subject)?;
+        let indexed = IndexRow {
+            seq: row.get(0)?,
+            at: millis_column(row, 1)?,
+            agent,
+            action_type,
+            outcome,
+            subject: Some(&subject),
+        };
+        write_decision_rows(connection, &[indexed])?;
     }
     Ok(())
 }
@@ -508,5 +540,63 @@ impl Reader {
             }
             Ok(IndexPage { lines, next: None })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_that_is_its_own_key_has_that_key() {
+        for number in 0..=0xFF_u8 {
+            let odd = char::from(number);
+            for symbol in ["BTC9USD".replace('9', &odd.to_string()), odd.to_string()] {
+                let is_own = InstrumentKey::from_symbol(&symbol).as_str() == symbol;
+                assert!(is_own || !is_own_key(&symbol), "{symbol:?}");
+            }
+        }
+        assert!(is_own_key("S000000000001") && !is_own_key("BTC-USD") && !is_own_key("btc"));
+    }
+
+    #[test]
+    fn each_row_has_the_latest_time_of_it_and_all_before_it() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(include_str!("../../schema/v9_decisions.sql"))
+            .unwrap();
+        let subject = IndexedFields {
+            symbol: Some("btc-usd".to_owned()),
+            ..IndexedFields::default()
+        };
+        let row = |seq, at| IndexRow {
+            seq,
+            at: Millis(at),
+            agent: Some("kenny"),
+            action_type: None,
+            outcome: Some("denied"),
+            subject: (seq > 1).then_some(&subject),
+        };
+        write_decision_rows(&connection, &[]).unwrap();
+        write_decision_rows(&connection, &[row(1, 5), row(2, 3), row(4, 9)]).unwrap();
+        write_decision_rows(&connection, &[row(5, 2)]).unwrap();
+        let found = select_rows(
+            &connection,
+            "SELECT seq, latest_at, symbol, instrument FROM decision_index ORDER BY seq",
+            [],
+            |row| {
+                let texts: [Option<String>; 2] = [row.get(2)?, row.get(3)?];
+                Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?, texts))
+            },
+        )
+        .unwrap();
+        let named = [Some("btc-usd".to_owned()), Some("BTCUSD".to_owned())];
+        let expected = [
+            (1, 5, [None, None]),
+            (2, 5, named.clone()),
+            (4, 9, named.clone()),
+            (5, 9, named),
+        ];
+        assert_eq!(found, expected);
     }
 }

@@ -7,20 +7,20 @@
 //! the audit log by whoever reads a list, so that a list lacks nothing, also after a crash. A line that cannot be derived, that of an
 //! invocation, is written in the transaction of what it tells of, behind the lines before it.
 
+use std::sync::Arc;
+
 use ark_model::decision::Outcome;
 use ark_model::ids::{Name, TraceId};
-use rusqlite::{CachedStatement, Connection};
+use rusqlite::Connection;
 
 use crate::query::execute_cached;
 use crate::schema::{LATER_DERIVED_ROWS_SINCE, read_version};
 use crate::tables::signals::{DeliveryCompletion, DeliveryResult};
 
 use super::audit_log::{audit_columns, read_audit_head, read_audit_row};
-use super::decision_index::{
-    INSERT_DECISION, find_indexed_fields, read_policies, write_decision_row,
-};
+use super::decision_index::{IndexRow, find_indexed_fields, read_policies, write_decision_rows};
 use super::entry::{AuditEntry, AuditKind, AuditRow, IndexedFields};
-use super::session_log::{INSERT_LINE, SessionLine, write_session_line};
+use super::session_log::{Reference, SessionLine, write_session_lines};
 use super::underived::{describe_result, read_derived_until, skip_unreadable};
 
 /// This many rows are written at once. More would lengthen the commit that writes them, fewer would write more pages for each.
@@ -36,38 +36,11 @@ struct DerivedRow {
     decision: Option<IndexedDecision>,
 }
 
-/// The statements that write derived rows, taken from the connection's cache once for all rows of a transaction.
-struct RowStatements<'a> {
-    connection: &'a Connection,
-    line: CachedStatement<'a>,
-    /// Prepared for the first decision: a database of an earlier schema may lack its table.
-    decision: Option<CachedStatement<'a>>,
-}
-
-impl<'a> RowStatements<'a> {
-    fn prepare(connection: &'a Connection) -> rusqlite::Result<Self> {
-        Ok(Self {
-            connection,
-            line: connection.prepare_cached(INSERT_LINE)?,
-            decision: None,
-        })
-    }
-
-    fn insert_decision(&mut self) -> rusqlite::Result<&mut CachedStatement<'a>> {
-        match &mut self.decision {
-            Some(statement) => Ok(statement),
-            missing @ None => {
-                Ok(missing.insert(self.connection.prepare_cached(INSERT_DECISION)?))
-            }
-        }
-    }
-}
-
 /// A row of the index of decisions.
 struct IndexedDecision {
     seq: u64,
     outcome: Option<Outcome>,
-    subject: IndexedFields,
+    subject: Option<Arc<IndexedFields>>,
 }
 
 /// Derived rows that are not written yet, in the order of what they are derived from.
@@ -91,7 +64,7 @@ impl DerivedRows {
         let decision = (entry.kind == AuditKind::Decision).then(|| IndexedDecision {
             seq,
             outcome: entry.outcome,
-            subject: entry.subject.clone().unwrap_or_default(),
+            subject: entry.subject.clone(),
         });
         let line = SessionLine {
             at: entry.at,
@@ -100,7 +73,7 @@ impl DerivedRows {
             action_type: entry.action_type.clone(),
             result: describe_result(entry.kind, entry.outcome),
             trace_id: entry.trace_id,
-            reference: entry.id.to_string(),
+            reference: Reference::Entry(entry.id),
         };
         self.rows.push(DerivedRow {
             seq: Some(seq),
@@ -125,7 +98,7 @@ impl DerivedRows {
             action_type: None,
             result: "handled",
             trace_id,
-            reference: delivery.signal.to_string(),
+            reference: Reference::Signal(delivery.signal),
         };
         self.rows.push(DerivedRow {
             seq: None,
@@ -169,10 +142,7 @@ impl DerivedRows {
     pub(crate) fn write(&self, connection: &Connection, until: u64) -> rusqlite::Result<()> {
         let first = self.rows.iter().find_map(|row| row.seq);
         write_rows_until(connection, first.map_or(until, |first| first - 1))?;
-        let mut statements = RowStatements::prepare(connection)?;
-        for row in &self.rows {
-            row.write(&mut statements)?;
-        }
+        write_rows(connection, &self.rows)?;
         write_derived_until(connection, until)
     }
 
@@ -196,7 +166,7 @@ impl DerivedRow {
         let decision = (row.kind == AuditKind::Decision).then(|| IndexedDecision {
             seq: row.seq,
             outcome: row.outcome,
-            subject: find_subject(&row.body),
+            subject: Some(Arc::new(find_subject(&row.body))),
         });
         let line = SessionLine {
             at: row.at,
@@ -205,7 +175,7 @@ impl DerivedRow {
             action_type: row.action_type,
             result: describe_result(row.kind, row.outcome),
             trace_id: row.trace_id,
-            reference: row.id,
+            reference: Reference::Text(row.id),
         };
         Self {
             seq: Some(row.seq),
@@ -214,21 +184,25 @@ impl DerivedRow {
         }
     }
 
-    fn write(&self, statements: &mut RowStatements<'_>) -> rusqlite::Result<()> {
-        let line = &self.line;
-        write_session_line(&mut statements.line, line)?;
-        let Some(decision) = &self.decision else {
-            return Ok(());
-        };
-        write_decision_row(
-            statements.insert_decision()?,
-            (decision.seq, line.at),
-            line.agent.as_ref().map(Name::as_str),
-            line.action_type.as_deref(),
-            decision.outcome.map(Outcome::as_str),
-            &decision.subject,
-        )
+    /// The row of the index; `None`: it is no decision.
+    fn index_row(&self) -> Option<IndexRow<'_>> {
+        let (line, decision) = (&self.line, self.decision.as_ref()?);
+        Some(IndexRow {
+            seq: decision.seq,
+            at: line.at,
+            agent: line.agent.as_ref().map(Name::as_str),
+            action_type: line.action_type.as_deref(),
+            outcome: decision.outcome.map(Outcome::as_str),
+            subject: decision.subject.as_deref(),
+        })
     }
+}
+
+/// Writes rows in their order: all lines, then the rows of the index.
+fn write_rows(connection: &Connection, rows: &[DerivedRow]) -> rusqlite::Result<()> {
+    write_session_lines(connection, rows, |row| &row.line)?;
+    let decisions: Vec<_> = rows.iter().filter_map(DerivedRow::index_row).collect();
+    write_decision_rows(connection, &decisions)
 }
 
 fn write_derived_until(connection: &Connection, until: u64) -> rusqlite::Result<()> {
@@ -266,11 +240,7 @@ pub(crate) fn write_rows_of_last(
     }
     let mut derived = DerivedRows::default();
     derived.add_entry(seq, entry);
-    let mut statements = RowStatements::prepare(connection)?;
-    derived
-        .rows
-        .iter()
-        .try_for_each(|row| row.write(&mut statements))
+    write_rows(connection, &derived.rows)
 }
 
 /// Writes the derived rows of the audit rows up to `last` that lack them. Within the caller's transaction.
@@ -284,12 +254,17 @@ fn write_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> 
     let sql = format!("SELECT {columns} FROM audit_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq");
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([until, last])?;
-    let mut statements = RowStatements::prepare(connection)?;
+    let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         if let Some(row) = skip_unreadable(read_audit_row(row))? {
-            DerivedRow::from_audit_row(row, |body| find_indexed_fields(body, &policies))
-                .write(&mut statements)?;
+            let subject = |body: &str| find_indexed_fields(body, &policies);
+            found.push(DerivedRow::from_audit_row(row, subject));
+        }
+        if found.len() == WRITTEN_AT_ONCE {
+            write_rows(connection, &found)?;
+            found.clear();
         }
     }
+    write_rows(connection, &found)?;
     write_derived_until(connection, last)
 }

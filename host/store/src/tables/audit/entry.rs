@@ -1,5 +1,7 @@
 //! What the tables of the audit log, the session log and the index of decisions are made of: entries, rows and what is indexed of a decision.
 
+use std::sync::Arc;
+
 use ark_model::decision::Outcome;
 use ark_model::ids::{AuditId, Digest, Millis, Name, TraceId};
 use ark_model::verdict::RuleResult;
@@ -59,7 +61,7 @@ pub struct AuditEntry {
     /// Everything else, as canonical JSON.
     pub body: String,
     /// Of a decision: what the index of decisions holds of it. It is no part of the chain.
-    pub subject: Option<IndexedFields>,
+    pub subject: Option<Arc<IndexedFields>>,
 }
 
 /// A row of the log.

@@ -13,7 +13,7 @@ mod underived;
 pub(crate) use archives::{ArchiveRow, archived_head, insert_archive};
 pub use audit_log::{AuditFilter, audit_row_hash};
 pub(crate) use audit_log::{
-    append_entry, audit_columns, delete_rows_until, read_audit_head, read_audit_row,
+    PackedRows, append_entry, audit_columns, delete_rows_until, read_audit_head, read_audit_row,
     read_chained_texts,
 };
 pub use decision_index::{DecisionFilter, DecisionLine, IndexPage};

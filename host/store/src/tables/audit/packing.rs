@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Error, Row, params};
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
+use zstd::zstd_safe::{compress_bound, find_frame_compressed_size, get_frame_content_size};
 
 use crate::query::{execute_cached, malformed_column, select_row, select_value};
 
@@ -34,6 +34,8 @@ const MIN_ROWS: u64 = 1024;
 const NUMBER_BYTES: usize = 4;
 /// How often the dictionary in use is compared with the one in the database.
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
+/// A buffer with more bytes than this is not kept for the next body.
+const MAX_KEPT_BYTES: usize = 256 * 1024;
 /// The level of the compression. At the regular ones zstd makes a Huffman table for the few bytes that the dictionary does not have, which takes as
 /// long as all else and saves less than the table takes; below zero it stores them as they are. The writer waits for it.
 const LEVEL: i32 = -3;
@@ -49,6 +51,8 @@ pub(crate) struct BodyPacker {
     is_loaded: bool,
     /// When the current dictionary was last seen in the database.
     checked: Option<Instant>,
+    /// What the last body was compressed to.
+    frame: Vec<u8>,
 }
 
 struct Dictionary {
@@ -153,23 +157,40 @@ impl BodyPacker {
         *self = Self::default();
     }
 
-    /// Packs a body, for the column `packed`; `None`: it is stored as it is.
-    pub(super) fn pack(&mut self, body: &str) -> Option<Vec<u8>> {
+    /// Packs a body, for the column `packed`: appends what that gets to `packed`. Returns false, and appends nothing, for a body that is stored as
+    /// it is.
+    pub(super) fn pack(&mut self, body: &str, packed: &mut Vec<u8>) -> bool {
         if !(MIN_BODY_BYTES..=MAX_BODY_BYTES).contains(&body.len()) {
-            return None;
+            return false;
         }
         let Some(current) = &mut self.current else {
             self.offer_sample(body);
-            return None;
+            return false;
         };
-        let frame = current.compressor.compress(body.as_bytes()).ok()?;
-        let packed = [current.number.to_be_bytes().as_slice(), &frame].concat();
-        let least = MIN_ROWS << current.number.saturating_sub(1).min(20);
+        let number = current.number;
+        self.frame.clear();
+        self.frame.reserve(compress_bound(body.len()));
+        let compressed = current
+            .compressor
+            .compress_to_buffer(body.as_bytes(), &mut self.frame);
+        if compressed.is_err() {
+            return false;
+        }
+        let bytes = NUMBER_BYTES + self.frame.len();
+        let least = MIN_ROWS << number.saturating_sub(1).min(20);
         self.rows += 1;
-        if packed.len() * WANTED_RATIO > body.len() && self.rows >= least {
+        if bytes * WANTED_RATIO > body.len() && self.rows >= least {
             self.offer_sample(body);
         }
-        (packed.len() < body.len()).then_some(packed)
+        let is_shorter = bytes < body.len();
+        if is_shorter {
+            packed.extend_from_slice(&number.to_be_bytes());
+            packed.extend_from_slice(&self.frame);
+        }
+        if self.frame.capacity() > MAX_KEPT_BYTES {
+            self.frame = Vec::new();
+        }
+        is_shorter
     }
 
     fn offer_sample(&mut self, body: &str) {
@@ -338,6 +359,18 @@ mod tests {
         )
     }
 
+    /// What the column `packed` gets of a body; `None`: it is stored as it is.
+    fn pack(packer: &mut BodyPacker, body: &str) -> Option<Vec<u8>> {
+        let mut packed = b"others".to_vec();
+        let is_packed = packer.pack(body, &mut packed);
+        let own = packed.split_off(6);
+        assert_eq!(
+            (packed.as_slice(), own.is_empty()),
+            (&b"others"[..], !is_packed)
+        );
+        is_packed.then_some(own)
+    }
+
     fn open_database() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         let path = std::path::Path::new("ark.db");
@@ -350,19 +383,19 @@ mod tests {
         let connection = open_database();
         let mut packer = BodyPacker::default();
         packer.begin(&connection, true).unwrap();
-        assert!(packer.pack("{}").is_none());
+        assert!(pack(&mut packer, "{}").is_none());
         assert!(
-            packer.pack(&make_body("a", 0)).is_none(),
+            pack(&mut packer, &make_body("a", 0)).is_none(),
             "no dictionary yet"
         );
         connection.execute_batch("BEGIN").unwrap();
         packer.begin(&connection, true).unwrap();
-        assert!(packer.pack(&make_body("a", 1)).is_some());
+        assert!(pack(&mut packer, &make_body("a", 1)).is_some());
         connection.execute_batch("ROLLBACK").unwrap();
         packer.forget();
         packer.begin(&connection, true).unwrap();
         assert!(
-            packer.pack(&make_body("a", 1)).is_none(),
+            pack(&mut packer, &make_body("a", 1)).is_none(),
             "the dictionary was rolled back"
         );
         let dictionary = |number: u32| -> Vec<u8> {
@@ -373,7 +406,7 @@ mod tests {
                 .unwrap()
         };
         let check = |packer: &mut BodyPacker, body: &str| -> usize {
-            let packed = packer.pack(body).unwrap();
+            let packed = pack(packer, body).unwrap();
             let (number, frame) = packed.split_at(NUMBER_BYTES);
             let bytes = dictionary(u32::from_be_bytes(number.try_into().unwrap()));
             assert_eq!(unpack_body(frame, &bytes).unwrap(), body);
@@ -422,7 +455,7 @@ mod tests {
         let connection = open_database();
         let mut packer = BodyPacker::default();
         packer.begin(&connection, true).unwrap();
-        assert!(packer.pack(&make_body("a", 0)).is_none());
+        assert!(pack(&mut packer, &make_body("a", 0)).is_none());
         // Without room for more than what must be written, there is no new dictionary.
         packer.begin(&connection, false).unwrap();
         let count = || -> u32 {
@@ -430,7 +463,7 @@ mod tests {
             connection.query_row(sql, [], |row| row.get(0)).unwrap()
         };
         assert_eq!(count(), 0);
-        assert!(packer.pack(&make_body("a", 0)).is_none());
+        assert!(pack(&mut packer, &make_body("a", 0)).is_none());
         packer.begin(&connection, true).unwrap();
         assert_eq!(count(), 1);
         let read = || -> Vec<u8> {

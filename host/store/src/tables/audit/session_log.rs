@@ -3,13 +3,13 @@
 //! The lines of audit rows are derived, see `derived.rs`; that of an invocation is written in the transaction of what it tells of. The audit
 //! log is the evidence; this is its index, and it keeps its lines when audit rows are archived.
 
-use ark_model::ids::{Millis, Name, TraceId};
-use rusqlite::{Connection, Row, Statement, params};
+use std::sync::LazyLock;
+
+use ark_model::ids::{AuditId, Millis, Name, SignalId, TraceId};
+use rusqlite::{Connection, Row, params};
 
 use crate::error::ReadError;
-use crate::query::{
-    MAX_SEQ, millis_column, parse_column, select_rows, select_value,
-};
+use crate::query::{MAX_SEQ, RowInsert, millis_column, parse_column, select_rows, select_value};
 use crate::reader::Reader;
 
 use super::underived::{UnderivedRow, describe_result, read_derived_until, read_underived_rows};
@@ -60,29 +60,48 @@ pub(super) struct SessionLine {
     pub(super) action_type: Option<String>,
     pub(super) result: &'static str,
     pub(super) trace_id: Option<TraceId>,
-    pub(super) reference: String,
+    pub(super) reference: Reference,
 }
 
-/// The statement of [`write_session_line`].
-pub(super) const INSERT_LINE: &str =
-    "INSERT INTO session_log (at, kind, agent, action_type, result, trace_id, reference)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+/// What a line refers to.
+pub(super) enum Reference {
+    /// An audit row.
+    Entry(AuditId),
+    /// A signal.
+    Signal(SignalId),
+    /// An audit row, by the text that its column has.
+    Text(String),
+}
 
-/// Writes a line behind the last one. `insert` is [`INSERT_LINE`], prepared.
-pub(super) fn write_session_line(
-    insert: &mut Statement<'_>,
-    line: &SessionLine,
+static INSERT_LINES: LazyLock<RowInsert> = LazyLock::new(|| {
+    RowInsert::new(
+        "INSERT INTO session_log (at, kind, agent, action_type, result, trace_id, reference)",
+        "(?, ?, ?, ?, ?, ?, ?)",
+        "",
+    )
+});
+
+/// Writes lines behind the last one, in their order. `line` gives the line of a row.
+pub(super) fn write_session_lines<T>(
+    connection: &Connection,
+    rows: &[T],
+    line: impl Fn(&T) -> &SessionLine,
 ) -> rusqlite::Result<()> {
-    let columns = params![
-        line.at.0,
-        line.kind,
-        line.agent.as_ref().map(Name::as_str),
-        line.action_type,
-        line.result,
-        line.trace_id.map(|id| id.to_string()),
-        line.reference,
-    ];
-    insert.execute(columns).map(drop)
+    INSERT_LINES.execute(connection, rows, |values, row| {
+        let line = line(row);
+        let (mut id, mut trace_id) = ([0; 36], [0; 32]);
+        values.push(line.at.0)?;
+        values.push(line.kind)?;
+        values.push(line.agent.as_ref().map(Name::as_str))?;
+        values.push(line.action_type.as_deref())?;
+        values.push(line.result)?;
+        values.push(line.trace_id.map(|trace| trace.write_text(&mut trace_id)))?;
+        values.push(match &line.reference {
+            Reference::Entry(entry) => entry.write_text(&mut id),
+            Reference::Signal(signal) => signal.write_text(&mut id),
+            Reference::Text(text) => text.as_str(),
+        })
+    })
 }
 
 fn read_session_row(row: &Row<'_>) -> rusqlite::Result<SessionLogRow> {

@@ -1,7 +1,7 @@
 //! The ledger: orders, reports on their execution, results by day, and what was traded and promoted lately.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ark_model::action::Side;
 use ark_model::execution::ExecutionStatus;
@@ -9,12 +9,15 @@ use ark_model::ids::{DecisionId, Fraction, Millis, Name};
 use rusqlite::{Connection, params};
 
 use crate::error::ReadError;
-use crate::query::{execute_cached, millis_column, parse_required, select_rows};
+use crate::query::{RowInsert, execute_cached, millis_column, parse_required, select_rows};
 use crate::reader::Reader;
 
 use super::account::latest_capital;
 use super::lists::{List, ListEntry, load_lists};
-use super::orders::{MarketOrder, load_live_orders, side_column, side_text, write_order};
+use super::orders::{
+    MarketOrder, MarketOrderState, load_live_orders, side_column, side_text, write_new_orders,
+    write_order,
+};
 
 /// A change of the ledger.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,17 +110,70 @@ pub struct LedgerRows {
     pub capital: Option<f64>,
 }
 
-pub(crate) fn write_ledger_change(
+/// What approved trades write, and what is not written yet, since one statement writes many: new orders, and when an instrument was last traded.
+#[derive(Default)]
+pub(crate) struct NewTrades<'a> {
+    orders: Vec<&'a MarketOrder>,
+    last_trades: Vec<LastTrade<'a>>,
+}
+
+/// The fields of [`LedgerChange::LastTrade`].
+struct LastTrade<'a> {
+    agent: &'a Name,
+    symbol: &'a str,
+    side: Side,
+    at: Millis,
+}
+
+static REPLACE_LAST_TRADES: LazyLock<RowInsert> = LazyLock::new(|| {
+    RowInsert::new(
+        "INSERT OR REPLACE INTO last_trades (agent, symbol, side, at)",
+        "(?, ?, ?, ?)",
+        "",
+    )
+});
+
+impl NewTrades<'_> {
+    /// Writes them.
+    pub(crate) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        write_new_orders(connection, &self.orders)?;
+        REPLACE_LAST_TRADES.execute(connection, &self.last_trades, |values, trade| {
+            values.push(trade.agent.as_str())?;
+            values.push(trade.symbol)?;
+            values.push(side_text(trade.side))?;
+            values.push(trade.at.0)
+        })?;
+        self.forget();
+        Ok(())
+    }
+
+    /// Forgets them, since what they are in is rolled back.
+    pub(crate) fn forget(&mut self) {
+        self.orders.clear();
+        self.last_trades.clear();
+    }
+}
+
+/// Writes a change, or adds it to those of `trades`, which are written before the transaction ends.
+pub(crate) fn write_ledger_change<'a>(
     connection: &Connection,
-    change: &LedgerChange,
+    change: &'a LedgerChange,
+    trades: &mut NewTrades<'a>,
 ) -> rusqlite::Result<()> {
     match change {
-        LedgerChange::Order(order) => write_order(connection, order),
-        LedgerChange::LastTrade { agent, symbol, side, at } => execute_cached(
-            connection,
-            "INSERT OR REPLACE INTO last_trades (agent, symbol, side, at) VALUES (?1, ?2, ?3, ?4)",
-            params![agent.as_str(), symbol, side_text(*side), at.0],
-        ),
+        LedgerChange::Order(order) if order.state == MarketOrderState::New => {
+            trades.orders.push(order);
+            return Ok(());
+        }
+        LedgerChange::Order(order) => {
+            // The order as it was before may be among the trades.
+            trades.write(connection)?;
+            return write_order(connection, order);
+        }
+        LedgerChange::LastTrade { agent, symbol, side, at } => {
+            trades.last_trades.push(LastTrade { agent, symbol, side: *side, at: *at });
+            return Ok(());
+        }
         LedgerChange::Promotion(promotion) => execute_cached(
             connection,
             "INSERT OR REPLACE INTO promotions (agent, symbol, account_wide, at) VALUES (?1, ?2, ?3, ?4)",

@@ -11,7 +11,7 @@ pub(crate) use account::write_account_change;
 pub use account::{AccountChange, AccountRow};
 pub(crate) use approvals::write_approval_change;
 pub use approvals::{Approval, ApprovalChange, ApprovalFilter, ApprovalStatus};
-pub(crate) use changes::write_ledger_change;
+pub(crate) use changes::{NewTrades, write_ledger_change};
 pub use changes::{LedgerChange, LedgerRows, Promotion, ReportedExecution};
 pub(crate) use idempotency::{find_idempotency, write_idempotency};
 pub use lists::{List, ListChange, ListEntry, ListRow};

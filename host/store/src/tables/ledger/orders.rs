@@ -1,15 +1,16 @@
 //! Orders in the market: one for each approved trade and close, with what is known of its execution.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ark_model::action::Side;
 use ark_model::ids::{DecisionId, Millis, Name};
 use ark_model::size::Size;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 
 use crate::error::ReadError;
 use crate::query::{
-    execute_cached, malformed_column, millis_column, optional_millis, parse_required, select_rows,
+    RowInsert, RowValues, execute_cached, malformed_column, millis_column, optional_millis,
+    parse_required, select_rows,
 };
 use crate::reader::Reader;
 
@@ -147,73 +148,66 @@ pub(super) fn side_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Side
     }
 }
 
-/// Creates or replaces an order. It is in the table `orders` while it is live, and in `ended_orders` otherwise.
-pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusqlite::Result<usize> {
-    let id = order.decision_id.to_string();
-    if !order.is_live() {
-        execute_cached(
-            connection,
-            "DELETE FROM orders WHERE decision_id = ?1",
-            [&id],
-        )?;
-        return upsert_order(connection, UPSERT_ENDED, &id, order);
-    }
-    // A new order has not ended yet; a late report makes another live again.
-    if order.state != MarketOrderState::New {
-        execute_cached(
-            connection,
+/// Creates or replaces an order whose state is another one than [`MarketOrderState::New`]. It is in the table `orders` while it is live, and in
+/// `ended_orders` otherwise: a late report makes one live again.
+pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusqlite::Result<()> {
+    let (upsert, delete) = if order.is_live() {
+        (
+            &UPSERT_LIVE,
             "DELETE FROM ended_orders WHERE decision_id = ?1",
-            [&id],
-        )?;
-    }
-    upsert_order(connection, UPSERT_LIVE, &id, order)
-}
-
-/// The statement that creates or replaces an order in a table.
-macro_rules! upsert {
-    ($table:literal) => {
-        concat!(
-            "INSERT INTO ",
-            $table,
-            " (decision_id, agent, symbol, purpose, side, size, leverage, state, filled, opened, closed, entry_price,
-                 realised, last_realised, since, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-             ON CONFLICT (decision_id) DO UPDATE SET state = ?8, filled = ?9, opened = ?10, closed = ?11, entry_price = ?12,
-                 realised = ?13, last_realised = ?14, since = ?15, expires_at = ?16"
         )
+    } else {
+        (&UPSERT_ENDED, "DELETE FROM orders WHERE decision_id = ?1")
     };
+    let mut id = [0; 36];
+    let id = order.decision_id.write_text(&mut id);
+    execute_cached(connection, delete, [id])?;
+    upsert.execute(connection, std::slice::from_ref(order), bind_order)
 }
-const UPSERT_LIVE: &str = upsert!("orders");
-const UPSERT_ENDED: &str = upsert!("ended_orders");
 
-fn upsert_order(
+/// Creates or replaces orders whose state is [`MarketOrderState::New`]. They have not ended yet.
+pub(super) fn write_new_orders(
     connection: &Connection,
-    sql: &str,
-    id: &str,
-    order: &MarketOrder,
-) -> rusqlite::Result<usize> {
-    execute_cached(
-        connection,
-        sql,
-        params![
-            id,
-            order.agent.as_str(),
-            order.symbol,
-            order.purpose.as_str(),
-            side_text(order.side),
-            order.size.units(),
-            order.leverage,
-            order.state.as_str(),
-            order.filled.units(),
-            order.opened.units(),
-            order.closed.units(),
-            order.entry_price,
-            order.realised,
-            order.last_realised,
-            order.since.0,
-            order.expires_at.map(|at| at.0),
-        ],
+    orders: &[&MarketOrder],
+) -> rusqlite::Result<()> {
+    UPSERT_LIVE.execute(connection, orders, |values, order| {
+        bind_order(values, order)
+    })
+}
+
+static UPSERT_LIVE: LazyLock<RowInsert> = LazyLock::new(|| make_upsert("orders"));
+static UPSERT_ENDED: LazyLock<RowInsert> = LazyLock::new(|| make_upsert("ended_orders"));
+
+/// The statement that creates or replaces orders in a table.
+fn make_upsert(table: &str) -> RowInsert {
+    RowInsert::new(
+        &format!("INSERT INTO {table} ({ORDER_COLUMNS})"),
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "ON CONFLICT (decision_id) DO UPDATE SET state = excluded.state, filled = excluded.filled, opened = excluded.opened,
+             closed = excluded.closed, entry_price = excluded.entry_price, realised = excluded.realised,
+             last_realised = excluded.last_realised, since = excluded.since, expires_at = excluded.expires_at",
     )
+}
+
+/// Gives the values of [`ORDER_COLUMNS`].
+fn bind_order(values: &mut RowValues<'_, '_>, order: &MarketOrder) -> rusqlite::Result<()> {
+    let mut id = [0; 36];
+    values.push(order.decision_id.write_text(&mut id))?;
+    values.push(order.agent.as_str())?;
+    values.push(&*order.symbol)?;
+    values.push(order.purpose.as_str())?;
+    values.push(side_text(order.side))?;
+    values.push(order.size.units())?;
+    values.push(order.leverage)?;
+    values.push(order.state.as_str())?;
+    values.push(order.filled.units())?;
+    values.push(order.opened.units())?;
+    values.push(order.closed.units())?;
+    values.push(order.entry_price)?;
+    values.push(order.realised)?;
+    values.push(order.last_realised)?;
+    values.push(order.since.0)?;
+    values.push(order.expires_at.map(|at| at.0))
 }
 
 const ORDER_COLUMNS: &str = "decision_id, agent, symbol, purpose, side, size, leverage, state, filled, opened, closed, entry_price,
