@@ -25,6 +25,6 @@ pub use parts::{EXECUTION_ALERTS, HrmMeters, Meters, RouterMeters, StoreMeters, 
 pub use policies::{
     COMPARISONS, DifferingDecision, PolicySlotMeter, PolicySlotMeters, PolicyTally,
 };
-pub use rules::{COUNTED_ANSWERS, RuleMeters, RuleRow, RuleSums};
+pub use rules::{COUNTED_ANSWERS, CountedAnswers, RuleMeters, RuleRow, RuleSums};
 pub use spans::{Span, SpanId, SpanLink, SpanSink};
 pub use streams::{EventStreamEnd, StreamMeters};

@@ -41,15 +41,20 @@ impl PolicyMeter {
         }
     }
 
-    /// Records a verdict. Its answers are in the order of the policy's rules, which the runtime checks.
-    fn record_verdict(&self, part: &PolicyVerdict) {
-        let Ok(verdict) = &part.verdict else {
+    /// Records a verdict with what is counted of its answers, which are in the order of the policy's rules: the runtime checks that.
+    fn record_verdict<'a>(
+        &self,
+        part: &PolicyVerdict,
+        answers: impl Iterator<Item = &'a CountedAnswer>,
+    ) {
+        if part.verdict.is_err() {
             self.failures.increment();
-            return;
-        };
-        for (answer, counts) in verdict.answers.iter().zip(&self.rules) {
-            let [violation, hold, warn, error] = counts;
-            match answer.answer {
+        }
+        for counted in answers {
+            let Some([violation, hold, warn, error]) = self.rules.get(counted.rule) else {
+                continue;
+            };
+            match counted.answer {
                 RuleResult::Pass | RuleResult::NotApplicable => {}
                 RuleResult::Violation => violation.increment(),
                 RuleResult::Hold => hold.increment(),
@@ -73,6 +78,53 @@ impl PolicyMeter {
             }
         }
         *sums.failures.entry(metadata.name.clone()).or_default() += self.failures.get();
+    }
+}
+
+/// What is counted of the answers in decisions. They are looked through where they have just been made: most are not counted, and another thread would
+/// wait for the memory of each.
+#[derive(Debug)]
+pub struct CountedAnswers(Vec<CountedAnswer>);
+
+#[derive(Debug)]
+struct CountedAnswer {
+    /// The index of the decision.
+    decision: usize,
+    /// The index of the verdict in the decision.
+    part: usize,
+    /// The index of the answer, and so of the rule.
+    rule: usize,
+    answer: RuleResult,
+}
+
+impl CountedAnswers {
+    /// Finds what is counted of the answers in some decisions.
+    #[must_use]
+    pub fn find(decisions: &[Arc<Decision>]) -> Self {
+        let mut counted = Vec::new();
+        for (decision, made) in decisions.iter().enumerate() {
+            for (part, verdict) in made.verdicts.iter().enumerate() {
+                let answers = verdict.verdict.iter().flat_map(|it| &it.answers);
+                for (rule, answer) in answers.enumerate() {
+                    if answer.answer.has_fired() {
+                        counted.push(CountedAnswer {
+                            decision,
+                            part,
+                            rule,
+                            answer: answer.answer,
+                        });
+                    }
+                }
+            }
+        }
+        Self(counted)
+    }
+
+    /// Returns those of one verdict.
+    fn of_verdict(&self, decision: usize, part: usize) -> impl Iterator<Item = &CountedAnswer> {
+        self.0
+            .iter()
+            .filter(move |it| (it.decision, it.part) == (decision, part))
     }
 }
 
@@ -117,19 +169,22 @@ impl RuleMeters {
         }
     }
 
-    /// Records the answers of a decision that is durable.
-    pub fn record_decision(&self, decision: &Decision) {
+    /// Records the answers of decisions that are durable. `counted`: what [`CountedAnswers::find`] found in them.
+    pub fn record_decisions(&self, decisions: &[Arc<Decision>], counted: &CountedAnswers) {
         let known = self.0.read();
-        let mut unknown = false;
-        for part in &decision.verdicts {
-            match known.find_meter(&part.policy) {
-                Some(meter) => meter.record_verdict(part),
-                None => unknown = true,
+        let mut late = Vec::new();
+        for (index, decision) in decisions.iter().enumerate() {
+            for (part, verdict) in decision.verdicts.iter().enumerate() {
+                let answers = counted.of_verdict(index, part);
+                match known.find_meter(&verdict.policy) {
+                    Some(meter) => meter.record_verdict(verdict, answers),
+                    None => late.push((verdict, answers)),
+                }
             }
         }
         drop(known);
-        if unknown {
-            self.record_late_decision(decision);
+        if !late.is_empty() {
+            self.record_late_verdicts(late);
         }
     }
 
@@ -144,18 +199,20 @@ impl RuleMeters {
         sums
     }
 
-    /// Records a decision by a policy that was replaced before the decision was durable.
+    /// Records verdicts of policies that were replaced before their decisions were durable.
     #[cold]
-    fn record_late_decision(&self, decision: &Decision) {
+    fn record_late_verdicts<'a>(
+        &self,
+        late: Vec<(&PolicyVerdict, impl Iterator<Item = &'a CountedAnswer>)>,
+    ) {
         let known = &mut *self.0.write();
-        let gone: Vec<&PolicyVerdict> = decision
-            .verdicts
-            .iter()
-            .filter(|part| known.find_meter(&part.policy).is_none())
-            .collect();
-        for part in gone {
+        for (part, answers) in late {
+            if let Some(meter) = known.find_meter(&part.policy) {
+                meter.record_verdict(part, answers);
+                continue;
+            }
             let meter = PolicyMeter::for_policy(&part.policy);
-            meter.record_verdict(part);
+            meter.record_verdict(part, answers);
             if known.has_name(&part.policy.metadata.name) {
                 meter.add_to(&mut known.retired);
             }
@@ -184,9 +241,14 @@ impl RuleMetersState {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::*;
-    use crate::ids::Digest;
-    use crate::verdict::{Metadata, Rule, Severity};
+    use crate::action::{Action, Criticality, Custom, Parameters};
+    use crate::decision::Outcome;
+    use crate::facts::Facts;
+    use crate::ids::{DecisionId, Digest, Millis, TraceId};
+    use crate::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, Severity, Verdict};
 
     fn make_identity(name: &str, bytes: &[u8]) -> Arc<PolicyIdentity> {
         let rule = Rule {
@@ -205,6 +267,77 @@ mod tests {
         Arc::new(PolicyIdentity::new(Digest::hash_bytes(bytes), metadata))
     }
 
+    fn make_decision(verdicts: Vec<PolicyVerdict>) -> Arc<Decision> {
+        let action = Action {
+            action_type: "x".into(),
+            parameters: Parameters::Custom(Custom {
+                kind: "x".into(),
+                parameters_json: "{}".into(),
+            }),
+            reasoning: None,
+            sources: Vec::new(),
+            reversible: true,
+            rollback_plan: None,
+            external: None,
+            criticality: Criticality::Critical,
+        };
+        Arc::new(Decision {
+            id: DecisionId::fresh(),
+            trace_id: TraceId::fresh(),
+            agent: "kenny".parse().unwrap(),
+            submitter: None,
+            decided_at: Millis(1),
+            action,
+            facts: Facts::default(),
+            verdicts,
+            shadows: Vec::new(),
+            refusal: None,
+            approval: None,
+            outcome: Outcome::Denied,
+            compliance_score: 0.0,
+        })
+    }
+
+    #[test]
+    fn what_fired_in_each_decision_is_counted_also_of_a_policy_that_is_gone() {
+        let meters = RuleMeters::default();
+        let identities = [("p", b"1"), ("p", b"2"), ("q", b"3")];
+        let [old, new, other] = identities.map(|(name, bytes)| make_identity(name, bytes));
+        let answered = |policy: &Arc<PolicyIdentity>, answer| PolicyVerdict {
+            policy: Arc::clone(policy),
+            settings: None,
+            verdict: Ok(Verdict {
+                answers: vec![RuleAnswer {
+                    rule: 1,
+                    answer,
+                    observed: ObservedValue::None,
+                    limit: ObservedValue::None,
+                    nearest_passing: None,
+                }],
+                warnings: Vec::new(),
+                compliance_score: 1.0,
+            }),
+        };
+        let decisions: Vec<_> = RuleResult::VARIANTS
+            .iter()
+            .map(|answer| {
+                let verdicts = vec![answered(&old, RuleResult::Hold), answered(&other, *answer)];
+                make_decision(verdicts)
+            })
+            .collect();
+        let counted = CountedAnswers::find(&decisions);
+        for in_force in [[&old, &other], [&new, &other]] {
+            meters.set_in_force(&in_force.map(Arc::clone));
+            meters.record_decisions(&decisions, &counted);
+        }
+        let sums = meters.sums();
+        let of = |name: &str| {
+            let row: RuleRow = (name.to_owned(), "r".to_owned(), Severity::High.into());
+            sums.rules[&row]
+        };
+        assert_eq!((of("p"), of("q")), ([0, 12, 0, 0], [2, 2, 2, 2]));
+    }
+
     #[test]
     fn a_row_grows_over_versions_and_goes_with_its_name() {
         let meters = RuleMeters::default();
@@ -220,7 +353,7 @@ mod tests {
             known
                 .find_meter(policy)
                 .unwrap()
-                .record_verdict(&failed(policy));
+                .record_verdict(&failed(policy), std::iter::empty());
         };
         count(&one);
         count(&one);

@@ -7,7 +7,7 @@ use ark_model::action::Family;
 use ark_model::control::Quarantine;
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::SignalId;
-use ark_model::meters::{Deployment, HrmMeters, Span, SpanId, SpanLink};
+use ark_model::meters::{CountedAnswers, Deployment, HrmMeters, Span, SpanId, SpanLink};
 
 /// When the decisions of one commit passed each stage.
 #[derive(Debug, Clone, Copy)]
@@ -22,14 +22,15 @@ pub(super) struct DecisionTimes {
 
 /// Records the decisions of one commit that is durable now.
 ///
-/// `cause`: the signal whose invocation proposed them, and the deployment of the agent. `announced`: decisions are announced as signals too.
+/// `counted`: what is counted of the answers in them. `cause`: the signal whose invocation proposed them, and the deployment of the agent. `announced`: decisions are announced as signals too.
 pub(super) fn record_committed(
     meters: &HrmMeters,
-    decisions: &[Arc<Decision>],
+    (decisions, counted): (&[Arc<Decision>], &CountedAnswers),
     times: DecisionTimes,
     cause: Option<(SignalId, Deployment)>,
     announced: bool,
 ) {
+    meters.rules.record_decisions(decisions, counted);
     let (cause, deployment) = cause.unzip();
     let deployment = deployment.unwrap_or_default();
     let now = Instant::now();
@@ -48,7 +49,6 @@ pub(super) fn record_committed(
         meters
             .decision
             .record(now.saturating_duration_since(accepted));
-        meters.rules.record_decision(decision);
         meters.policy_slots.record_decision(decision);
         if let Some(agent) = meters.agents.find_deployment(&decision.agent, deployment) {
             agent.record_decision(decision.outcome);

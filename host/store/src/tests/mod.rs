@@ -1,6 +1,7 @@
 //! Tests of the store through its public interface, on real data directories.
 
 mod access;
+mod batches;
 mod damage;
 mod decisions;
 mod derived;

@@ -9,7 +9,7 @@ use crate::hrm::metering::{self, DecisionTimes};
 use crate::hrm::request::HrmReply;
 use ark_model::decision::Decision;
 use ark_model::ids::{Millis, SignalId};
-use ark_model::meters::Deployment;
+use ark_model::meters::{CountedAnswers, Deployment};
 use ark_store::Unit;
 
 use super::state::Arbiter;
@@ -84,8 +84,10 @@ impl Arbiter {
         };
         let meters = Arc::clone(&self.config.meters);
         let announced = self.announcing.load(Ordering::Acquire);
+        let counted = CountedAnswers::find(decisions.as_ref());
         self.submit_unit(unit, reply, move || {
-            metering::record_committed(&meters, decisions.as_ref(), times, cause, announced);
+            let committed = (decisions.as_ref(), &counted);
+            metering::record_committed(&meters, committed, times, cause, announced);
             answer(decisions)
         });
     }

@@ -1,0 +1,145 @@
+//! Tests of transactions with many units: what the writer keeps to write it together is there in the end, as if each unit had been committed by itself.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use ark_model::action::Side;
+use ark_model::ids::{AuditId, DecisionId, Digest, Millis};
+use ark_model::size::Size;
+use ark_model::state::StateWrite;
+
+use super::{make_entry, make_name, open, verify_chains};
+use crate::*;
+
+fn make_order(decision_id: DecisionId, state: MarketOrderState, filled: u64) -> LedgerChange {
+    LedgerChange::Order(Arc::new(MarketOrder {
+        decision_id,
+        agent: make_name("kenny"),
+        symbol: "BTC-USD".into(),
+        purpose: MarketOrderPurpose::Open,
+        side: Side::Buy,
+        size: Size::from_units(10),
+        leverage: 1.0,
+        state,
+        filled: Size::from_units(filled),
+        opened: Size::from_units(filled),
+        closed: Size::ZERO,
+        entry_price: (filled > 0).then_some(2.5),
+        realised: 0.0,
+        last_realised: None,
+        since: Millis(filled),
+        expires_at: None,
+    }))
+}
+
+/// Units with approved trades, some of which are refused or change what those before them left.
+fn make_units(ids: &[DecisionId]) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for (number, id) in ids.iter().copied().enumerate() {
+        let mut unit = Unit {
+            audit: vec![make_entry(id.into())],
+            ledger: vec![
+                make_order(id, MarketOrderState::New, 0),
+                LedgerChange::LastTrade {
+                    agent: make_name("kenny"),
+                    symbol: format!("S{}", number % 7).into(),
+                    side: Side::Buy,
+                    at: Millis(number as u64),
+                },
+            ],
+            ..Unit::default()
+        };
+        match number % 10 {
+            // With a savepoint; refused but for the first, since the key is at another revision.
+            3 => {
+                unit.agent = Some(make_name("kenny"));
+                unit.state = vec![StateWrite {
+                    key: "k".to_owned(),
+                    value_json: Some(number.to_string()),
+                    expected: 0,
+                    was_live: false,
+                }];
+                unit.idempotency = Some(IdempotencyRecord {
+                    scope: "kenny".to_owned(),
+                    key: number.to_string(),
+                    request: Digest::hash_bytes(b"request"),
+                    answer: id.to_string(),
+                });
+            }
+            5 => {
+                let filled = make_order(ids[number - 1], MarketOrderState::PartiallyFilled, 4);
+                unit.ledger.insert(0, filled);
+            }
+            6 => {
+                let ended = make_order(ids[number - 4], MarketOrderState::Cancelled, 0);
+                unit.ledger.push(ended);
+            }
+            8 => unit.audit.push(AuditEntry {
+                kind: AuditKind::Control,
+                outcome: None,
+                ..make_entry(AuditId::fresh())
+            }),
+            _ => {}
+        }
+        units.push(unit);
+    }
+    units
+}
+
+/// Everything that the units of [`make_units`] write.
+fn read_all(store: &Store, ids: &[DecisionId]) -> String {
+    let rows = store.audit_page(&AuditFilter::default(), None, 1_000);
+    let lines = store.session_page(&SessionLogFilter::default(), 1_000);
+    let decisions = store.decision_page(&DecisionFilter::default(), None, 1_000);
+    let orders: Vec<_> = ids.iter().map(|id| store.trade_order(*id)).collect();
+    let ledger = store.load_ledger();
+    format!("{rows:#?}\n{lines:#?}\n{decisions:#?}\n{orders:#?}\n{ledger:#?}")
+}
+
+#[test]
+fn units_of_one_transaction_leave_what_they_leave_one_by_one() {
+    let ids: Vec<_> = (0..60).map(|_| DecisionId::fresh()).collect();
+    let units = make_units(&ids);
+    let alone = tempfile::tempdir().unwrap();
+    let store = open(alone.path());
+    let expected: Vec<_> = units
+        .iter()
+        .map(|unit| format!("{:?}", store.commit(unit.clone())))
+        .collect();
+    let expected_rows = read_all(&store, &ids);
+    drop(store);
+    assert_eq!(
+        expected.iter().filter(|it| it.starts_with("Err")).count(),
+        5
+    );
+
+    // The writer is kept at the first unit until all others wait, so that it takes them at once.
+    let together = tempfile::tempdir().unwrap();
+    let store = open(together.path());
+    let (release, released) = channel::<()>();
+    let (results, received) = channel();
+    let mut units = units.into_iter();
+    let reply = results.clone();
+    store.submit_blocking(
+        units.next().unwrap(),
+        Box::new(move |result| {
+            reply.send(format!("{result:?}")).unwrap();
+            released.recv().unwrap();
+        }),
+    );
+    for unit in units {
+        let reply = results.clone();
+        store.submit_blocking(
+            unit,
+            Box::new(move |result| reply.send(format!("{result:?}")).unwrap()),
+        );
+    }
+    release.send(()).unwrap();
+    let found: Vec<_> = received.iter().take(expected.len()).collect();
+    assert_eq!(found, expected);
+    assert_eq!(read_all(&store, &ids), expected_rows);
+    drop(store);
+    for dir in [&alone, &together] {
+        assert_eq!(verify_chains(dir.path()).fault, None);
+    }
+}
