@@ -34,7 +34,11 @@ impl Outcome {
 }
 
 /// What identifies a policy: its exact bytes and its own description. It does not change once it is made.
+///
+/// It has lines of the cache for itself: the count of the references to it, which is before it, is changed by several threads for every decision, and
+/// all of them read it.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct PolicyIdentity {
     /// The SHA-256 of the component.
     pub digest: Digest,

@@ -23,10 +23,12 @@ pub(crate) fn spawn_clock(engine: EngineWeak) -> std::io::Result<()> {
 
 /// Returns the number of ticks from now to a deadline, rounded up; at least 1.
 pub(crate) fn ticks_until(deadline: Instant) -> u64 {
-    let left = deadline
-        .saturating_duration_since(Instant::now())
-        .as_micros();
-    u64::try_from(left.div_ceil(EPOCH_TICK.as_micros()))
+    ticks_within(deadline.saturating_duration_since(Instant::now()))
+}
+
+/// Returns the number of ticks from now to the end of a time that begins now, rounded up; at least 1.
+pub(crate) fn ticks_within(time: Duration) -> u64 {
+    u64::try_from(time.as_micros().div_ceil(EPOCH_TICK.as_micros()))
         .unwrap_or(u64::MAX / 2)
         .saturating_add(1)
 }

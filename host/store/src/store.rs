@@ -162,7 +162,7 @@ impl Store {
         unit: Unit,
         done: CommitCallback,
     ) -> Result<(), (SubmitError, CommitCallback)> {
-        let (message, reason) = match self.inner.messages.try_send(queued(unit, done)) {
+        let (message, reason) = match self.inner.messages.try_send(queued(Box::new(unit), done)) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(message)) => (message, SubmitError::Full),
             Err(TrySendError::Disconnected(message)) => (message, SubmitError::Closed),
@@ -174,8 +174,8 @@ impl Store {
     }
 
     /// As [`Store::submit`], but waits for room in the queue. When the store is closed, `done` gets [`CommitError::Closed`].
-    pub fn submit_blocking(&self, unit: Unit, done: CommitCallback) {
-        if let Err(error) = self.inner.messages.send(queued(unit, done))
+    pub fn submit_blocking(&self, unit: impl Into<Box<Unit>>, done: CommitCallback) {
+        if let Err(error) = self.inner.messages.send(queued(unit.into(), done))
             && let WriterMessage::Unit(queued) = error.into_inner()
         {
             (queued.done)(Err(CommitError::Closed));
@@ -366,9 +366,9 @@ fn check_recent(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn queued(unit: Unit, done: CommitCallback) -> WriterMessage {
+fn queued(unit: Box<Unit>, done: CommitCallback) -> WriterMessage {
     WriterMessage::Unit(QueuedUnit {
-        unit: Box::new(unit),
+        unit,
         done,
         submitted: Instant::now(),
     })

@@ -408,8 +408,7 @@ impl Agent {
         let mut checked = Vec::with_capacity(actions.len());
         let mut bytes = 0usize;
         for (index, action) in actions.into_iter().enumerate() {
-            let size = serde_json::to_vec(&action).map_or(usize::MAX, |json| json.len());
-            bytes = bytes.saturating_add(size);
+            bytes = bytes.saturating_add(count_json_bytes(&action));
             if bytes > self.limits.output_bytes {
                 return Err(InvocationFailure::LimitReached("output_bytes"));
             }
@@ -424,5 +423,46 @@ impl Agent {
             memories: writes.memories,
             truths: writes.truths.into_values().collect(),
         })
+    }
+}
+
+/// Returns the size of an action as JSON, in bytes; the largest number when it cannot be written as JSON.
+fn count_json_bytes(action: &Action) -> usize {
+    let mut count = ByteCount(0);
+    serde_json::to_writer(&mut count, action).map_or(usize::MAX, |()| count.0)
+}
+
+/// A writer that keeps only the number of bytes.
+struct ByteCount(usize);
+
+impl std::io::Write for ByteCount {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ark_model::form::{parse_action, parse_json};
+
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_an_action_are_those_of_its_json() {
+        for request in [
+            r#"{"agent":"a","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.07},"reasoning":"it \"falls\"\n"}"#,
+            r#"{"agent":"a","action_type":"publish","parameters":{"topic":"t","text":"\"ü\""}}"#,
+        ] {
+            let action = parse_action(parse_json(request.as_bytes()).unwrap())
+                .unwrap()
+                .action;
+            let json = serde_json::to_vec(&action).unwrap();
+            assert_eq!(count_json_bytes(&action), json.len(), "{request}");
+        }
     }
 }

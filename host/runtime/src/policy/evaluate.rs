@@ -1,7 +1,7 @@
 //! Loading and calling a policy.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ark_model::action::Action;
 use ark_model::check::to_printable;
@@ -14,7 +14,7 @@ use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{Store, Trap};
 
 use crate::engine::Engine;
-use crate::epoch::ticks_until;
+use crate::epoch::ticks_within;
 use crate::limiter::{InstanceLimiter, LimitReached};
 use crate::load::{
     LoadError, LoadedAs, check_before_compilation, compile_component, find_vectors_section,
@@ -272,7 +272,7 @@ fn arm_limits(store: &mut Store<InstanceLimiter>, fuel: u64) -> Result<(), Polic
     store
         .set_fuel(fuel)
         .map_err(|error| PolicyError::Start(error.to_string()))?;
-    store.set_epoch_deadline(ticks_until(Instant::now() + POLICY_DEADLINE));
+    store.set_epoch_deadline(ticks_within(POLICY_DEADLINE));
     Ok(())
 }
 

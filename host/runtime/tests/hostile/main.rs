@@ -246,7 +246,7 @@ fn memory_and_pool_return_to_their_level() {
         rounds += 1;
     }
     let after = resident_kib();
-    // 32 MiB: what 64 warm slots may keep resident (256 KiB each), and as much again for other tests in this process.
+    // The pool keeps nothing of a memory. 32 MiB are for the tables of its warm slots and for other tests in this process.
     assert!(
         after < before + 32 * 1024,
         "{before} KiB before, {after} KiB after {rounds} rounds"

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::changes::{ChangeLog, UploadRefusal};
-use crate::hrm::{Hrm, LiveServices};
+use crate::hrm::{Hrm, LiveServices, ServiceHandles};
 use crate::router::Router;
 use crate::watchdog::Watchdog;
 use ark_model::ids::{Name, TraceId};
@@ -191,8 +191,10 @@ impl Agents {
     pub(super) fn check_heartbeat(&self, version: &Arc<Agent>) -> Result<(), AgentChangeError> {
         let deps = &self.inner.deps;
         let services = LiveServices {
-            hrm: deps.hrm.clone(),
-            store: deps.store.clone(),
+            handles: Arc::new(ServiceHandles {
+                hrm: deps.hrm.clone(),
+                store: deps.store.clone(),
+            }),
             manifest: Arc::clone(version.manifest()),
             trace_id: TraceId::fresh(),
             causal_depth: 0,

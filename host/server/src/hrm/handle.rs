@@ -213,18 +213,21 @@ impl Hrm {
     }
 
     /// Judges the actions of an invocation and commits its effects, all or none.
-    pub fn commit_invocation(&self, commit: InvocationCommit, reply: HrmReply<Vec<Arc<Decision>>>) {
-        let redacted = commit
-            .actions
-            .iter()
+    pub fn commit_invocation(
+        &self,
+        mut commit: InvocationCommit,
+        reply: HrmReply<Vec<Arc<Decision>>>,
+    ) {
+        let redacted = std::mem::take(&mut commit.actions)
+            .into_iter()
             .map(|item| {
                 let proposal = Proposal {
                     agent: commit.agent.clone(),
                     submitter: commit.agent.to_string(),
                     charged_to: QuotaHolder::Agent(commit.agent.clone()),
                     trace_id: commit.signal.trace_id,
-                    action: item.action.clone(),
-                    refusal: item.refusal.clone(),
+                    action: item.action,
+                    refusal: item.refusal,
                     causal_depth: commit.signal.causal_depth,
                     idempotency: None,
                     deadline: None,

@@ -39,5 +39,5 @@ pub use request::{
     Proposal, ProposalAnswer, ProposalBatch, Resolution, ResolutionAnswer, ResolutionReceipt,
     alert_message,
 };
-pub use services::{LiveServices, manifest_refusal};
+pub use services::{LiveServices, ServiceHandles, manifest_refusal};
 pub use topics::{ALERT_TOPIC, DECISION_TOPIC, EXECUTION_TOPIC};

@@ -13,12 +13,18 @@ use ark_store::Store;
 use super::handle::Hrm;
 use super::request::Proposal;
 
-/// The services of a live host for one invocation.
-pub struct LiveServices {
+/// What answers the host calls of all invocations. They share it: to clone the handles for each would cost more than most calls.
+pub struct ServiceHandles {
     /// Judges dry runs.
     pub hrm: Hrm,
     /// Holds state, memories, truths and configuration values.
     pub store: Store,
+}
+
+/// The services of a live host for one invocation.
+pub struct LiveServices {
+    /// What answers.
+    pub handles: Arc<ServiceHandles>,
     /// The manifest of the invoked agent.
     pub manifest: Arc<Manifest>,
     /// The trace of the invocation.
@@ -45,33 +51,40 @@ fn service_error(error: impl std::fmt::Display) -> ServiceError {
 
 impl HostServices for LiveServices {
     fn state_get(&self, key: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
-        self.store
+        self.handles
+            .store
             .get_state(&self.manifest.name, key)
             .map_err(service_error)
     }
 
     fn state_writable(&self, key: &str) -> Result<(), ServiceError> {
-        self.store.check_state_writable(key).map_err(service_error)
+        self.handles
+            .store
+            .check_state_writable(key)
+            .map_err(service_error)
     }
 
     fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, ServiceError> {
-        self.store
+        self.handles
+            .store
             .list_state_keys(&self.manifest.name, prefix, limit)
             .map_err(service_error)
     }
 
     fn memory_recent(&self, kind: Option<&str>, limit: u32) -> Result<Vec<Memory>, ServiceError> {
-        self.store
+        self.handles
+            .store
             .recent_memories(&self.manifest.name, kind, limit, Millis::now())
             .map_err(service_error)
     }
 
     fn truth_get(&self, key: &str) -> Result<Option<Truth>, ServiceError> {
-        self.store.get_truth(key).map_err(service_error)
+        self.handles.store.get_truth(key).map_err(service_error)
     }
 
     fn config_get(&self, key: &str) -> Result<Option<String>, ServiceError> {
-        self.store
+        self.handles
+            .store
             .latest_config_entry(&format!("agents/{}/{key}", self.manifest.name))
             .map(|entry| entry.and_then(|entry| entry.value_json))
             .map_err(service_error)
@@ -90,7 +103,7 @@ impl HostServices for LiveServices {
             idempotency: None,
             deadline: None,
         };
-        let decision = ask_blocking(|reply| self.hrm.preview_action(proposal, reply))
+        let decision = ask_blocking(|reply| self.handles.hrm.preview_action(proposal, reply))
             .map_err(service_error)?;
         Ok(Preview {
             outcome: decision.outcome,

@@ -10,7 +10,9 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use crate::hrm::guards::Guards;
-use crate::hrm::{ALERT_TOPIC, DECISION_TOPIC, EXECUTION_TOPIC, Hrm, IdempotencyKey};
+use crate::hrm::{
+    ALERT_TOPIC, DECISION_TOPIC, EXECUTION_TOPIC, Hrm, IdempotencyKey, ServiceHandles,
+};
 use crate::quotas::QuotaKeeper;
 use crate::reply::Reply;
 use crate::watchdog::Watchdog;
@@ -152,6 +154,10 @@ impl Router {
         let invoker = Arc::new(Invoker {
             hrm: hrm.clone(),
             store: store.clone(),
+            services: Arc::new(ServiceHandles {
+                hrm: hrm.clone(),
+                store: store.clone(),
+            }),
             slots: slots.clone(),
             watchdog: watchdog.clone(),
             quotas,

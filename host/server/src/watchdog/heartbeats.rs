@@ -7,8 +7,8 @@ use std::time::Instant;
 use ark_model::ids::TraceId;
 use ark_runtime::Agent;
 
-use crate::hrm::LiveServices;
 use crate::hrm::redaction::redact_text;
+use crate::hrm::{LiveServices, ServiceHandles};
 
 use super::alert_rules;
 use super::state::WatchdogState;
@@ -51,8 +51,10 @@ impl WatchdogState {
     fn take_heartbeat(&self, agent: &Arc<Agent>) {
         let name = &agent.manifest().name;
         let services = LiveServices {
-            hrm: self.deps.hrm.clone(),
-            store: self.deps.store.clone(),
+            handles: Arc::new(ServiceHandles {
+                hrm: self.deps.hrm.clone(),
+                store: self.deps.store.clone(),
+            }),
             manifest: Arc::clone(agent.manifest()),
             trace_id: TraceId::fresh(),
             causal_depth: 0,

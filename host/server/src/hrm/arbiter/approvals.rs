@@ -28,31 +28,29 @@ use super::state::Arbiter;
 const EXPIRY_ACTOR: &str = "ark";
 
 impl Arbiter {
-    /// Opens an approval for a held action.
+    /// Opens an approval for a held action. `given` is the approval under which it was judged, `data_subject` the subject's name before redaction.
     pub(super) fn hold_action(
         &mut self,
         decision: &Decision,
-        redacted: &RedactedProposal,
+        given: Option<&ApprovedAction>,
+        data_subject: Option<&str>,
+        repetition_key: Digest,
         unit: &mut Unit,
     ) {
         let ttl = u64::try_from(self.config.approval_ttl.as_millis()).unwrap_or(u64::MAX);
         let mut earlier = Vec::new();
-        if let Some(approval) = &redacted.approval {
+        if let Some(approval) = given {
             earlier.clone_from(&approval.earlier_approvers);
             earlier.push(approval.by.clone());
         }
-        let subject = redacted
-            .data_subject
-            .as_deref()
-            .map(|subject| Digest::hash_bytes(subject.as_bytes()));
-        let known_subject = redacted
-            .approval
-            .as_ref()
-            .and_then(|approval| approval.subject_digest);
+        let subject = data_subject.map(|subject| Digest::hash_bytes(subject.as_bytes()));
+        let known_subject = given.and_then(|approval| approval.subject_digest);
+        // A decision names no submitter where the agent proposed itself.
+        let submitter = decision.submitter.clone();
         let approval = Approval {
             id: decision.id,
             agent: decision.agent.clone(),
-            submitter: redacted.proposal.submitter.clone(),
+            submitter: submitter.unwrap_or_else(|| decision.agent.to_string()),
             trace_id: decision.trace_id,
             action_type: decision.action.action_type.clone(),
             action_hash: action_digest(&decision.agent, &decision.action),
@@ -68,7 +66,7 @@ impl Arbiter {
             decision_id: None,
         };
         self.held_actions
-            .insert_approval(&approval, Some(redacted.repetition_key));
+            .insert_approval(&approval, Some(repetition_key));
         unit.approvals
             .push(ApprovalChange::Open(Box::new(approval)));
     }
@@ -142,7 +140,7 @@ impl Arbiter {
         };
         let mut unit = self.begin_unit(now);
         self.held_actions.remove_action(resolution.id);
-        let decisions = match self.decide_all(approved.as_slice(), now, &mut unit) {
+        let decisions = match self.decide_all(approved, now, &mut unit) {
             Ok(decisions) => decisions,
             Err(error) => return reply(Err(error)),
         };

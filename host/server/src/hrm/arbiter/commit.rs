@@ -1,7 +1,7 @@
 //! Begins and commits a unit of the arbiter.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::hrm::error::HrmError;
@@ -9,50 +9,76 @@ use crate::hrm::metering::{self, DecisionTimes};
 use crate::hrm::request::HrmReply;
 use ark_model::decision::Decision;
 use ark_model::ids::{Millis, SignalId};
-use ark_model::meters::{CountedAnswers, Deployment};
+use ark_model::meters::{CountedAnswers, Deployment, HrmMeters};
 use ark_store::Unit;
 
 use super::state::Arbiter;
 
+/// What the callbacks of commits share with the arbiter. It is one allocation, since a count of references that two threads change for every commit
+/// costs both of them more than what it guards.
+pub(super) struct CommitFeedback {
+    /// Set by a failed commit: the ledger contains what the database does not.
+    pub(super) is_ledger_stale: AtomicBool,
+    meters: Arc<HrmMeters>,
+}
+
+impl CommitFeedback {
+    pub(super) const fn new(meters: Arc<HrmMeters>) -> Self {
+        Self {
+            is_ledger_stale: AtomicBool::new(false),
+            meters,
+        }
+    }
+}
+
 impl Arbiter {
     /// Begins a unit at `now`: it is built on the units before it and contains the reservations that have expired. It may use the database's reserve,
     /// unless its maker says otherwise.
-    pub(super) fn begin_unit(&mut self, now: Millis) -> Unit {
+    pub(super) fn begin_unit(&mut self, now: Millis) -> Box<Unit> {
         self.ledger.advance_to(now);
-        Unit {
+        Box::new(Unit {
             // Most units have one decision. Room that grows by itself is for four at first.
             audit: Vec::with_capacity(1),
             ledger: self.ledger.take_changes(),
             chained: true,
             may_use_reserve: true,
             ..Unit::default()
-        }
+        })
     }
 
     /// Gives up a unit that [`Arbiter::begin_unit`] began and that holds nothing else: what time changed is committed with a later one.
-    pub(super) fn abandon_unit(&mut self, unit: Unit) {
+    pub(super) fn abandon_unit(&mut self, unit: Box<Unit>) {
         self.ledger.return_changes(unit.ledger);
     }
 
     /// Submits a unit. Once it is durable, `answer` makes the answer to the request; when it fails, the ledger is loaded again before the next one.
     pub(super) fn submit_unit<T: Send + 'static>(
         &self,
-        unit: Unit,
+        unit: impl Into<Box<Unit>>,
         reply: HrmReply<T>,
         answer: impl FnOnce() -> T + Send + 'static,
     ) {
-        let ledger_is_stale = Arc::clone(&self.ledger_is_stale);
-        let meters = Arc::clone(&self.config.meters);
+        self.submit_metered(unit, reply, move |_| answer());
+    }
+
+    /// As [`Arbiter::submit_unit`], with the meters for `answer`.
+    fn submit_metered<T: Send + 'static>(
+        &self,
+        unit: impl Into<Box<Unit>>,
+        reply: HrmReply<T>,
+        answer: impl FnOnce(&HrmMeters) -> T + Send + 'static,
+    ) {
+        let feedback = Arc::clone(&self.feedback);
         self.store.submit_blocking(
             unit,
             Box::new(move |result| {
                 reply(match result {
-                    Ok(_) => Ok(answer()),
+                    Ok(_) => Ok(answer(&feedback.meters)),
                     Err(error) => {
-                        ledger_is_stale.store(true, Ordering::Release);
+                        feedback.is_ledger_stale.store(true, Ordering::Release);
                         let error = HrmError::from(error);
                         if matches!(error, HrmError::NotRecorded(_)) {
-                            meters.not_recorded.increment();
+                            feedback.meters.not_recorded.increment();
                         }
                         Err(error)
                     }
@@ -67,7 +93,7 @@ impl Arbiter {
     /// of the agent.
     pub(super) fn submit_decisions<D, T>(
         &self,
-        unit: Unit,
+        unit: Box<Unit>,
         decisions: D,
         (accepted, judging_started): (Instant, Instant),
         cause: Option<(SignalId, Deployment)>,
@@ -82,12 +108,11 @@ impl Arbiter {
             judging_started,
             submitted: Instant::now(),
         };
-        let meters = Arc::clone(&self.config.meters);
         let announced = self.announcing.load(Ordering::Acquire);
         let counted = CountedAnswers::find(decisions.as_ref());
-        self.submit_unit(unit, reply, move || {
+        self.submit_metered(unit, reply, move |meters| {
             let committed = (decisions.as_ref(), &counted);
-            metering::record_committed(&meters, committed, times, cause, announced);
+            metering::record_committed(meters, committed, times, cause, announced);
             answer(decisions)
         });
     }

@@ -7,16 +7,57 @@ use std::time::Instant;
 use crate::hrm::combine::combine_verdicts;
 use crate::hrm::error::HrmError;
 use crate::hrm::ledger::{FactQuery, IDENTICAL_WINDOW};
-use crate::hrm::record::{encode_decision, index_fields};
-use crate::hrm::request::RedactedProposal;
+use crate::hrm::record::index_fields;
+use crate::hrm::request::{ApprovedAction, Proposal, RedactedProposal};
 use crate::hrm::topics::DECISION_TOPIC;
 use ark_model::action::{Family, Parameters};
-use ark_model::decision::{ApprovalGiven, Decision, Outcome};
+use ark_model::decision::{ApprovalGiven, Decision, Outcome, PolicyVerdict, ShadowVerdict};
 use ark_model::facts::{ApprovalFact, Facts};
 use ark_model::ids::{DecisionId, Millis};
 use ark_store::{AuditEntry, AuditKind, OutboxMessage, Unit};
 
 use super::state::Arbiter;
+
+/// What the facts, the policies and the host itself make of a proposal.
+pub(super) struct Judgement {
+    facts: Facts,
+    verdicts: Vec<PolicyVerdict>,
+    shadows: Vec<ShadowVerdict>,
+    /// Why the host itself denies the action.
+    refusal: Option<String>,
+    pub(super) outcome: Outcome,
+    compliance_score: f64,
+}
+
+impl Judgement {
+    /// Makes it the decision about the proposal that was judged at `now`.
+    fn into_decision(
+        self,
+        proposal: Proposal,
+        approval: Option<&ApprovedAction>,
+        now: Millis,
+    ) -> Decision {
+        let is_own = proposal.submitter == proposal.agent.as_str();
+        Decision {
+            id: DecisionId::fresh(),
+            trace_id: proposal.trace_id,
+            agent: proposal.agent,
+            submitter: (!is_own).then_some(proposal.submitter),
+            decided_at: now,
+            action: proposal.action,
+            facts: self.facts,
+            verdicts: self.verdicts,
+            shadows: self.shadows,
+            refusal: self.refusal,
+            approval: approval.map(|approval| ApprovalGiven {
+                held: approval.held_id,
+                by: approval.by.clone(),
+            }),
+            outcome: self.outcome,
+            compliance_score: self.compliance_score,
+        }
+    }
+}
 
 impl Arbiter {
     /// Decides proposals one after the other, each with the reservations of those before it.
@@ -25,12 +66,12 @@ impl Arbiter {
     /// As [`Arbiter::decide_and_stage`]. The ledger then contains decisions that will not be committed, so it is loaded again.
     pub(super) fn decide_all(
         &mut self,
-        proposals: &[RedactedProposal],
+        proposals: impl IntoIterator<Item = RedactedProposal>,
         now: Millis,
         unit: &mut Unit,
     ) -> Result<Vec<Arc<Decision>>, HrmError> {
         proposals
-            .iter()
+            .into_iter()
             .map(|redacted| self.decide_and_stage(redacted, now, unit))
             .collect()
     }
@@ -41,16 +82,39 @@ impl Arbiter {
     /// [`HrmError::NotRecorded`] when the decision cannot be encoded.
     pub(super) fn decide_and_stage(
         &mut self,
-        redacted: &RedactedProposal,
+        redacted: RedactedProposal,
         now: Millis,
         unit: &mut Unit,
     ) -> Result<Arc<Decision>, HrmError> {
-        let decision = self.decide_action(redacted, now);
+        let judgement = self.judge_action(&redacted, now);
+        let RedactedProposal {
+            proposal,
+            instrument,
+            findings,
+            data_subject,
+            repetition_key,
+            approval,
+            ..
+        } = redacted;
+        let decision = Arc::new(judgement.into_decision(proposal, approval.as_ref(), now));
         if decision.outcome == Outcome::Held {
-            self.hold_action(&decision, redacted, unit);
+            let subject = data_subject.as_deref();
+            self.hold_action(&decision, approval.as_ref(), subject, repetition_key, unit);
         }
-        let body = encode_decision(&decision).inspect_err(|_| self.mark_ledger_stale())?;
-        let query = fact_query(redacted);
+        let body = self
+            .records
+            .encode_decision(&decision)
+            .inspect_err(|_| self.mark_ledger_stale())?;
+        let query = FactQuery {
+            agent: &decision.agent,
+            action: &decision.action,
+            instrument: instrument.as_ref(),
+            repetition_key,
+            findings: &findings,
+            data_subject: data_subject.as_deref(),
+            subject_digest: approval.and_then(|approval| approval.subject_digest),
+            causal_depth: decision.facts.causal_depth,
+        };
         let mut changes = self
             .ledger
             .record_decision(decision.id, query, decision.outcome, now);
@@ -78,11 +142,17 @@ impl Arbiter {
                 .entry(decision.agent.clone())
                 .or_default() += 1;
         }
-        Ok(Arc::new(decision))
+        Ok(decision)
     }
 
-    /// Decides a proposal, with the ledger as it was moved on to `now`. Changes nothing but the warm instance of the Graveyard.
-    pub(super) fn decide_action(&mut self, redacted: &RedactedProposal, now: Millis) -> Decision {
+    /// Decides a proposal as [`Arbiter::judge_action`] judges it.
+    pub(super) fn decide_action(&mut self, redacted: RedactedProposal, now: Millis) -> Decision {
+        let judgement = self.judge_action(&redacted, now);
+        judgement.into_decision(redacted.proposal, redacted.approval.as_ref(), now)
+    }
+
+    /// Judges a proposal, with the ledger as it was moved on to `now`. Changes nothing but the warm instance of the Graveyard.
+    pub(super) fn judge_action(&mut self, redacted: &RedactedProposal, now: Millis) -> Judgement {
         let started = Instant::now();
         let proposal = &redacted.proposal;
         let facts = self.gather_facts(redacted, now);
@@ -117,22 +187,11 @@ impl Arbiter {
             refusal.is_some(),
         );
         self.config.meters.evaluation.record_since(started);
-        let is_own = proposal.submitter == proposal.agent.as_str();
-        Decision {
-            id: DecisionId::fresh(),
-            trace_id: proposal.trace_id,
-            agent: proposal.agent.clone(),
-            submitter: (!is_own).then(|| proposal.submitter.clone()),
-            decided_at: now,
-            action: proposal.action.clone(),
+        Judgement {
             facts,
             verdicts,
             shadows,
             refusal,
-            approval: redacted.approval.as_ref().map(|approval| ApprovalGiven {
-                held: approval.held_id,
-                by: approval.by.clone(),
-            }),
             outcome,
             compliance_score,
         }

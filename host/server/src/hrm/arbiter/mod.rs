@@ -69,20 +69,20 @@ impl Arbiter {
 
     fn serve_request(&mut self, request: HrmRequest) {
         match request {
-            HrmRequest::Propose(redacted, reply) => self.judge_proposal(*redacted, reply),
+            HrmRequest::Propose(redacted, reply) => self.judge_proposal(redacted, reply),
             HrmRequest::Preview(redacted, reply) => {
                 let now = Millis::now();
                 self.ledger.advance_to(now);
-                let decision = self.decide_action(&redacted, now);
+                let decision = self.decide_action(*redacted, now);
                 reply(Ok(Arc::new(decision)));
             }
             HrmRequest::CommitInvocation(commit, redacted, reply) => {
-                self.commit_invocation(*commit, &redacted, reply);
+                self.commit_invocation(*commit, redacted, reply);
             }
             HrmRequest::RecordExecution(report, reply) => self.record_execution(&report, reply),
             HrmRequest::CarryOutOrder(order, reply) => self.carry_out_order(*order, reply),
             HrmRequest::ProposeBatch(batch, redacted, reply) => {
-                self.judge_batch(*batch, &redacted, reply);
+                self.judge_batch(*batch, redacted, reply);
             }
             HrmRequest::ResolveApproval(resolution, reply) => {
                 self.resolve_approval(&resolution, reply);

@@ -19,7 +19,7 @@ impl Arbiter {
     /// Judges a proposal and commits the decision.
     pub(super) fn judge_proposal(
         &mut self,
-        mut redacted: RedactedProposal,
+        mut redacted: Box<RedactedProposal>,
         reply: HrmReply<ProposalAnswer>,
     ) {
         let started = Instant::now();
@@ -42,19 +42,19 @@ impl Arbiter {
         }
         let now = Millis::now();
         let reduces_risk = redacted.proposal.action.reduces_risk();
-        if let Err(error) = self.check_room(std::slice::from_ref(&redacted), now) {
+        if let Err(error) = self.check_room(std::slice::from_ref(&*redacted), now) {
             return reply(Err(error));
         }
         let mut unit = self.begin_unit(now);
         unit.deadline = deadline;
         unit.may_use_reserve = reduces_risk;
         unit.charged_to = Some(redacted.proposal.charged_to.clone());
-        let decision = match self.decide_and_stage(&redacted, now, &mut unit) {
+        let times = (redacted.accepted_at, started);
+        let decision = match self.decide_and_stage(*redacted, now, &mut unit) {
             Ok(decision) => decision,
             Err(error) => return reply(Err(error)),
         };
         self.stage_answer(&scope, key, || decision.id.to_string(), &mut unit);
-        let times = (redacted.accepted_at, started);
         self.submit_decisions(unit, [decision], times, None, reply, |[decision]| {
             ProposalAnswer::Decided(decision)
         });
@@ -64,7 +64,7 @@ impl Arbiter {
     pub(super) fn judge_batch(
         &mut self,
         batch: ProposalBatch,
-        proposals: &[RedactedProposal],
+        proposals: Vec<RedactedProposal>,
         reply: HrmReply<BatchAnswer>,
     ) {
         let started = Instant::now();
@@ -83,22 +83,22 @@ impl Arbiter {
             return reply(Err(error));
         }
         let now = Millis::now();
-        if let Err(error) = self.check_room(proposals, now) {
+        if let Err(error) = self.check_room(&proposals, now) {
             return reply(Err(error));
         }
         let mut unit = self.begin_unit(now);
         unit.deadline = batch.deadline;
-        unit.may_use_reserve = reduce_risk(proposals);
+        unit.may_use_reserve = reduce_risk(&proposals);
         unit.charged_to = proposals
             .first()
             .map(|redacted| redacted.proposal.charged_to.clone());
+        let times = (first_accepted(&proposals, started), started);
         let decisions = match self.decide_all(proposals, now, &mut unit) {
             Ok(decisions) => decisions,
             Err(error) => return reply(Err(error)),
         };
         let answer = || format_ids(decisions.iter().map(|decision| &decision.id));
         self.stage_answer(&scope, key, answer, &mut unit);
-        let times = (first_accepted(proposals, started), started);
         self.submit_decisions(unit, decisions, times, None, reply, BatchAnswer::Decided);
     }
 
@@ -106,7 +106,7 @@ impl Arbiter {
     pub(super) fn commit_invocation(
         &mut self,
         commit: InvocationCommit,
-        proposals: &[RedactedProposal],
+        proposals: Vec<RedactedProposal>,
         reply: HrmReply<Vec<Arc<Decision>>>,
     ) {
         let started = Instant::now();
@@ -120,7 +120,7 @@ impl Arbiter {
         let now = Millis::now();
         let writes = commit.state.len() + commit.memories.len() + commit.truths.len();
         let room = if writes == 0 {
-            self.check_room(proposals, now)
+            self.check_room(&proposals, now)
         } else {
             self.check_room(&[], now)
         };
@@ -129,7 +129,7 @@ impl Arbiter {
         }
         let mut unit = self.begin_unit(now);
         unit.deadline = Some(deadline);
-        unit.may_use_reserve = writes == 0 && reduce_risk(proposals);
+        unit.may_use_reserve = writes == 0 && reduce_risk(&proposals);
         unit.delivery = Some(DeliveryCompletion {
             signal: commit.signal.id,
             agent: commit.agent.clone(),
@@ -146,11 +146,11 @@ impl Arbiter {
             unit.trace_id = Some(ark_model::ids::TraceId::fresh());
         }
         unit.at = now;
+        let times = (first_accepted(&proposals, started), started);
         let decisions = match self.decide_all(proposals, now, &mut unit) {
             Ok(decisions) => decisions,
             Err(error) => return reply(Err(error)),
         };
-        let times = (first_accepted(proposals, started), started);
         let cause = Some((commit.signal.id, commit.deployment));
         self.submit_decisions(unit, decisions, times, cause, reply, |decisions| decisions);
     }
@@ -167,7 +167,7 @@ impl Arbiter {
         let may_use = reduce_risk(proposals)
             && proposals
                 .iter()
-                .all(|redacted| self.decide_action(redacted, now).outcome != Outcome::Denied);
+                .all(|redacted| self.judge_action(redacted, now).outcome != Outcome::Denied);
         if may_use {
             return Ok(());
         }

@@ -12,12 +12,13 @@ use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::guards::Guards;
 use crate::hrm::ledger::{IDENTICAL_WINDOW, Ledger};
 use crate::hrm::policies_in_force::{PoliciesInForce, PolicyJudge};
-use crate::hrm::record::decode_action;
+use crate::hrm::record::{RecordEncoder, decode_action};
 use crate::hrm::request::repetition_key;
 use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
 use ark_store::{AuditKind, Store};
 
+use super::commit::CommitFeedback;
 use super::held_actions::HeldActions;
 use super::pending_swaps::PendingSwaps;
 use super::recent_keys::RecentKeys;
@@ -38,8 +39,10 @@ pub(in crate::hrm) struct Arbiter {
     pub(super) pending_swaps: PendingSwaps,
     /// The declared action types, which a reload of the configuration replaces.
     pub(super) action_types: Arc<ArcSwap<ActionTypes>>,
-    /// Set by a failed commit: the ledger contains what the database does not.
-    pub(super) ledger_is_stale: Arc<AtomicBool>,
+    /// Encodes decisions for the audit log.
+    pub(super) records: RecordEncoder,
+    /// What commits tell the arbiter.
+    pub(super) feedback: Arc<CommitFeedback>,
     /// Whether decisions and executions are announced as signals.
     pub(super) announcing: Arc<AtomicBool>,
     pub(super) violations: ViolationCounts,
@@ -66,13 +69,14 @@ impl Arbiter {
             ledger: load_ledger(&config, &store)?,
             unrecorded_orders: Arc::new(UnrecordedOrders::new(Arc::clone(&guards))),
             held_actions: HeldActions::load_open(&store)?,
+            feedback: Arc::new(CommitFeedback::new(Arc::clone(&config.meters))),
             config,
             guards,
             store,
             recent_keys: RecentKeys::default(),
             pending_swaps: PendingSwaps::default(),
             action_types,
-            ledger_is_stale: Arc::default(),
+            records: RecordEncoder::default(),
             announcing,
             violations,
         })
@@ -82,7 +86,7 @@ impl Arbiter {
     ///
     /// All units submitted before are completed first: those built on the failed one fail with it.
     pub(super) fn reload_if_stale(&mut self) -> Result<(), HrmError> {
-        if !self.ledger_is_stale.load(Ordering::Acquire) {
+        if !self.feedback.is_ledger_stale.load(Ordering::Acquire) {
             return Ok(());
         }
         self.store.recover_writer().map_err(RecordFailure::Commit)?;
@@ -90,7 +94,9 @@ impl Arbiter {
         self.held_actions = HeldActions::load_open(&self.store)?;
         self.recent_keys = RecentKeys::default();
         self.revert_failed_swaps();
-        self.ledger_is_stale.store(false, Ordering::Release);
+        self.feedback
+            .is_ledger_stale
+            .store(false, Ordering::Release);
         // The writer says why, once for a spell of failures.
         tracing::debug!("a commit failed: the ledger was loaded again from the database");
         Ok(())
@@ -98,7 +104,7 @@ impl Arbiter {
 
     /// Marks the ledger to be loaded again before the next request, since it contains what will not be committed.
     pub(super) fn mark_ledger_stale(&self) {
-        self.ledger_is_stale.store(true, Ordering::Release);
+        self.feedback.is_ledger_stale.store(true, Ordering::Release);
     }
 
     /// Takes back the policy swaps whose commit failed. Everything submitted is completed when this is called.

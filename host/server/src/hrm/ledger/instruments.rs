@@ -4,12 +4,10 @@
 //! event the later one is kept; a time that is still to come (the clock was set back) is 0 s ago, so no step of the clock backwards shortens a window.
 //! Trades are kept without an end, one time for each agent, instrument and side: a clock that runs ahead and comes back loses none.
 //!
-//! The table grows with every instrument that is traded, and is moved whenever it has doubled. So its entries are small, and what they hold stays where
-//! it is.
+//! The table grows with every instrument that is traded, and each of its parts is moved whenever it has doubled. So its entries are small, and what they
+//! hold stays where it is.
 //!
 //! Must not know: how orders change, how long the windows of the rules are.
-
-use std::collections::HashMap;
 
 use ark_model::action::Side;
 use ark_model::ids::{DecisionId, Millis, Name};
@@ -17,11 +15,12 @@ use ark_model::instrument::InstrumentKey;
 use ark_model::size::Size;
 use ark_store::{MarketOrder, MarketOrderPurpose};
 
+use super::parted_map::PartedMap;
 use super::small_map::SmallMap;
 
 /// Every instrument that was traded, or in which an order is live.
 #[derive(Debug, Default)]
-pub struct Instruments(HashMap<InstrumentKey, Box<Instrument>>);
+pub struct Instruments(PartedMap<InstrumentKey, Box<Instrument>>);
 
 /// What is known of one instrument.
 #[derive(Debug, Default)]
@@ -67,7 +66,7 @@ impl Instruments {
 
     /// Adds a live order.
     pub fn add_order(&mut self, order: &MarketOrder, key: &InstrumentKey) {
-        let instrument = self.0.entry(key.clone()).or_default();
+        let instrument = self.0.get_or_default(key);
         instrument.exposure = instrument.exposure.saturating_add(order.exposure());
         let dealings = instrument.dealings.get_or_default(&order.agent);
         dealings.open = dealings.open.saturating_add(order.open());
@@ -106,7 +105,7 @@ impl Instruments {
         side: Side,
         now: Millis,
     ) -> Millis {
-        let instrument = self.0.entry(key.clone()).or_default();
+        let instrument = self.0.get_or_default(key);
         let dealings = instrument.dealings.get_or_default(agent);
         let last = match side {
             Side::Buy => &mut dealings.last_buy,

@@ -18,6 +18,7 @@ mod instruments;
 mod lists;
 mod order_book;
 mod order_state;
+mod parted_map;
 mod promotions;
 mod results;
 mod small_map;

@@ -5,7 +5,7 @@
 //!
 //! Must not know: reports, facts, the store's connection.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ const ENDED_ORDERS: usize = 65_536;
 /// The orders of the account.
 #[derive(Debug, Default)]
 pub struct MarketOrderBook {
-    orders: HashMap<DecisionId, BookedOrder>,
+    /// A new order has the greatest id, so it comes to the end of the tree, which is in the caches. A table would be moved whenever it has doubled.
+    orders: BTreeMap<DecisionId, BookedOrder>,
     instruments: Instruments,
     expiries: BTreeSet<(Millis, DecisionId)>,
     live_trades: usize,
@@ -33,7 +34,7 @@ pub struct MarketOrderBook {
     last_ended: u64,
 }
 
-/// An order in the book. It is small, since the table is moved whenever it has doubled; the order is shared with what is committed.
+/// An order in the book. It is shared with what is committed.
 #[derive(Debug)]
 struct BookedOrder {
     order: Arc<MarketOrder>,

@@ -4,10 +4,12 @@
 //!
 //! Must not know: how long the windows of the rules are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use ark_model::ids::{Digest, Millis};
+
+use super::parted_map::PartedMap;
 
 /// How long an action counts as a recent one: the fact `identical-actions` of `ark:types` is defined by it.
 pub const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
@@ -16,7 +18,7 @@ pub const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub struct RecentActions {
     oldest_first: VecDeque<(Millis, u64)>,
-    counts: HashMap<u64, u32>,
+    counts: PartedMap<u64, u32>,
 }
 
 impl RecentActions {
@@ -24,7 +26,7 @@ impl RecentActions {
     pub fn remember_action(&mut self, repetition_key: Digest, at: Millis) {
         let key = repetition_prefix(repetition_key);
         self.oldest_first.push_back((at, key));
-        *self.counts.entry(key).or_default() += 1;
+        *self.counts.get_or_default(&key) += 1;
     }
 
     /// Forgets the actions before the window that ends at `now`. Those that are still to come are from now on.

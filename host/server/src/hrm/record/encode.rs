@@ -7,8 +7,9 @@ use serde::ser::Error as _;
 
 use ark_model::decision::{Decision, PolicyVerdict};
 use ark_model::ids::Digest;
+use ark_model::verdict::RuleAnswer;
 
-use super::compact::push_compact;
+use super::compact::{KeptForms, push_answers};
 use super::fields::{push_action, push_facts, push_value};
 
 /// The room a body is given at first: one with 26 rules has some 1,500 bytes.
@@ -19,6 +20,38 @@ const BODY_BYTES: usize = 2 * 1024;
 /// # Errors
 /// A number in the action or the facts is not finite, which no decision contains.
 pub fn encode_decision(decision: &Decision) -> Result<String, serde_json::Error> {
+    write_body(decision, |out, _, answers| push_answers(out, answers))
+}
+
+/// Encodes one decision after the other, as [`encode_decision`] does.
+#[derive(Debug, Default)]
+pub struct RecordEncoder {
+    /// What is kept of the answers, by the place of the policy among the verdicts.
+    kept: Vec<KeptForms>,
+}
+
+impl RecordEncoder {
+    /// Encodes a decision as the body of its audit row.
+    ///
+    /// # Errors
+    /// As [`encode_decision`].
+    pub fn encode_decision(&mut self, decision: &Decision) -> Result<String, serde_json::Error> {
+        write_body(decision, |out, place, answers| {
+            if self.kept.len() <= place {
+                self.kept.resize_with(place + 1, KeptForms::default);
+            }
+            if let Some(kept) = self.kept.get_mut(place) {
+                kept.push_answers(out, answers);
+            }
+        })
+    }
+}
+
+/// Writes a body. `push_answers` appends the answers of the policy in one place among all verdicts, those of shadow policies behind the others.
+fn write_body(
+    decision: &Decision,
+    mut push_answers: impl FnMut(&mut Vec<u8>, usize, &[RuleAnswer]),
+) -> Result<String, serde_json::Error> {
     let mut out = Vec::with_capacity(BODY_BYTES);
     out.extend_from_slice(b"{\"action\":");
     push_action(&mut out, &decision.action)?;
@@ -27,16 +60,21 @@ pub fn encode_decision(decision: &Decision) -> Result<String, serde_json::Error>
     out.extend_from_slice(b",\"verdicts\":[");
     for (index, part) in decision.verdicts.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
-        push_verdict(&mut out, part);
+        push_verdict(&mut out, part, |out, answers| {
+            push_answers(out, index, answers);
+        });
     }
     out.push(b']');
+    let enforced = decision.verdicts.len();
     for (index, shadow) in decision.shadows.iter().enumerate() {
         let start: &[u8] = if index == 0 { b",\"shadows\":[" } else { b"," };
         out.extend_from_slice(start);
         out.extend_from_slice(b"{\"outcome\":");
         push_string(&mut out, shadow.outcome.as_str());
         out.push(b',');
-        push_verdict(&mut out, &shadow.policy_verdict);
+        push_verdict(&mut out, &shadow.policy_verdict, |out, answers| {
+            push_answers(out, enforced + index, answers);
+        });
     }
     if !decision.shadows.is_empty() {
         out.push(b']');
@@ -59,7 +97,11 @@ pub fn encode_decision(decision: &Decision) -> Result<String, serde_json::Error>
 }
 
 /// Appends the fields of a policy's verdict and the bracket that closes them.
-fn push_verdict(out: &mut Vec<u8>, part: &PolicyVerdict) {
+fn push_verdict(
+    out: &mut Vec<u8>,
+    part: &PolicyVerdict,
+    push_answers: impl FnOnce(&mut Vec<u8>, &[RuleAnswer]),
+) {
     out.extend_from_slice(b"\"policy\":");
     push_string(out, &part.policy.metadata.name);
     out.extend_from_slice(b",\"digest\":");
@@ -75,12 +117,7 @@ fn push_verdict(out: &mut Vec<u8>, part: &PolicyVerdict) {
         }
         Ok(verdict) => {
             out.extend_from_slice(b",\"answers\":[");
-            for (index, answer) in verdict.answers.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                push_compact(out, answer);
-            }
+            push_answers(out, &verdict.answers);
             out.extend_from_slice(b"],\"warnings\":[");
             for (index, warning) in verdict.warnings.iter().enumerate() {
                 if index > 0 {

@@ -23,7 +23,7 @@ use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use ark_model::verdict::Verdict;
 use ark_store::{AuditKind, AuditRow};
 
-pub use encode::encode_decision;
+pub use encode::{RecordEncoder, encode_decision};
 pub(super) use subject::index_fields;
 
 use compact::CompactIn;
@@ -341,6 +341,44 @@ mod tests {
             decode_decision(index_decision(&decision), &body, |_| None),
             Err(RecordError::UnknownPolicy(_))
         ));
+    }
+
+    #[test]
+    fn one_decision_after_the_other_is_encoded_as_each_alone() {
+        let changed = |change: fn(&mut Verdict)| {
+            let mut decision = make_decision(Vec::new());
+            if let Ok(verdict) = &mut decision.verdicts[0].verdict {
+                change(verdict);
+            }
+            decision
+        };
+        let shadow = ShadowVerdict {
+            policy_verdict: make_policy_verdict(false, Ok(make_verdict())),
+            outcome: Outcome::Held,
+        };
+        let decisions = [
+            changed(|_| {}),
+            changed(|_| {}),
+            changed(|verdict| verdict.answers[6].observed = ObservedValue::Number(-0.0)),
+            changed(|verdict| verdict.answers[6].nearest_passing = Some(0.0)),
+            changed(|verdict| verdict.answers[3].observed = ObservedValue::Text("a".into())),
+            changed(|verdict| verdict.answers[3].observed = ObservedValue::Text("a".repeat(4096))),
+            changed(|verdict| verdict.answers[0].answer = RuleResult::Error),
+            changed(|verdict| verdict.answers[0].limit = ObservedValue::Flag(true)),
+            changed(|verdict| verdict.answers[0].rule = 20),
+            changed(|verdict| verdict.answers.truncate(2)),
+            changed(|verdict| verdict.answers.clear()),
+            changed(|verdict| verdict.answers.swap(0, 5)),
+            make_decision(vec![shadow]),
+            changed(|_| {}),
+        ];
+        let mut encoder = RecordEncoder::default();
+        for decision in decisions.iter().chain(decisions.iter().rev()) {
+            assert_eq!(
+                encoder.encode_decision(decision).unwrap(),
+                encode_decision(decision).unwrap()
+            );
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crossbeam_channel::Sender;
 
 use crate::hrm::redaction::redact_text;
 use crate::hrm::{
-    Hrm, HrmError, InvocationAction, InvocationCommit, LiveServices, manifest_refusal,
+    Hrm, HrmError, InvocationAction, InvocationCommit, LiveServices, ServiceHandles,
+    manifest_refusal,
 };
 use crate::quotas::{Demand, QuotaExceeded, QuotaKeeper, Reservation};
 use crate::watchdog::{Breach, ResourceUsage, Watchdog};
@@ -39,6 +40,8 @@ const CONFLICT_RETRIES: u32 = 3;
 pub(super) struct Invoker {
     pub(super) hrm: Hrm,
     pub(super) store: Store,
+    /// What answers the host calls of guests.
+    pub(super) services: Arc<ServiceHandles>,
     pub(super) slots: AgentSlots,
     pub(super) watchdog: Watchdog,
     pub(super) quotas: QuotaKeeper,
@@ -130,8 +133,7 @@ impl Invoker {
     fn attempt_invocation(&self, invocation: RunningInvocation) -> bool {
         let deadline = invocation.started + invocation.agent.limits().deadline;
         let services = LiveServices {
-            hrm: self.hrm.clone(),
-            store: self.store.clone(),
+            handles: Arc::clone(&self.services),
             manifest: Arc::clone(invocation.agent.manifest()),
             trace_id: invocation.signal.trace_id,
             causal_depth: invocation.signal.causal_depth,
