@@ -52,6 +52,14 @@ macro_rules! uuid_id {
             pub fn fresh() -> Self {
                 Self(Uuid::now_v7())
             }
+
+            /// Returns the 36 characters as which the id is displayed.
+            #[must_use]
+            pub fn to_text(self) -> [u8; 36] {
+                let mut text = [0; 36];
+                self.0.as_hyphenated().encode_lower(&mut text);
+                text
+            }
         }
 
         impl fmt::Display for $name {
@@ -440,6 +448,8 @@ mod tests {
         let trace = TraceId::fresh();
         assert_eq!(trace.to_string().into_bytes(), trace.to_hex());
         assert_eq!(digest.to_string().into_bytes(), digest.to_hex());
+        let id = DecisionId::fresh();
+        assert_eq!(id.to_string().into_bytes(), id.to_text());
         assert_eq!(Digest::hash_parts([b"a".as_slice(), b"bc"]), digest);
     }
 

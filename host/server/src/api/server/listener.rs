@@ -8,12 +8,12 @@ use std::time::Duration;
 use axum::Router as Routes;
 use axum::http::HeaderValue;
 use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tower_service::Service;
 
 use ark_store::ReadError;
 
@@ -207,13 +207,14 @@ pub(crate) async fn serve_connections(
         let _ = stream.set_nodelay(true);
         let linger = LingerFlag::default();
         let stream = LingeringClose::new(StallLimit::new(stream, WRITE_TIME), linger.clone());
-        let routes = TowerToHyperService::new(routes.clone());
+        let routes = routes.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             // Most requests need no flag, and an extension costs an allocation.
             if may_be_left_unread(request.headers()) {
                 request.extensions_mut().insert(linger.clone());
             }
-            routes.call(request)
+            // Routes are always ready: a service that first waits for that moves each request twice more.
+            routes.clone().call(request)
         });
         let acceptor = tls.as_ref().map(|tls| tls.current_acceptor());
         let (mut builder, watcher) = (builder.clone(), graceful.watcher());
