@@ -20,7 +20,7 @@ use ark_store::ReadError;
 use crate::api::auth::Auth;
 use crate::api::events::{EventFeed, StartFeedError, StreamLimits, StreamPlaces};
 use crate::api::http::deadline::WRITE_TIME;
-use crate::api::http::head::{HEAD_BYTES, HEADER_LINES};
+use crate::api::http::head::HEAD_BYTES;
 use crate::api::http::unread::{LingerFlag, may_be_left_unread};
 use crate::api::routes::build_routes;
 use crate::api::state::ApiDeps;
@@ -36,8 +36,6 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 /// The most bytes that are read before a request's head is known: more than a head may have, so that one that is a little too large is answered
 /// with a problem document. One that is larger still is answered 431 without a body.
 const READ_BYTES: usize = HEAD_BYTES + 16 * 1024;
-/// The most header lines that are read, likewise.
-const READ_LINES: usize = 2 * HEADER_LINES;
 
 /// Why the API cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -180,8 +178,9 @@ pub(crate) async fn serve_connections(
         // A client that has closed its sending side is still answered.
         .half_close(true)
         .header_read_timeout(HEADER_TIME)
-        .max_buf_size(READ_BYTES)
-        .max_headers(READ_LINES);
+        // Of header lines hyper reads 100 at most, which is likewise more than a head may have. With a number that is set here, it would allocate
+        // 8 KiB for the lines of each request.
+        .max_buf_size(READ_BYTES);
     let mut stop = std::pin::pin!(stop);
     loop {
         // A connection past the limit waits in the kernel's queue until another one ends.
