@@ -51,6 +51,9 @@ impl Borrow<str> for InstrumentKey {
 
 /// Removes what differs between spellings: compatibility forms of characters, case, separators and the `$` of a cash tag.
 pub(crate) fn fold_symbol(symbol: &str) -> String {
+    if symbol.is_ascii() {
+        return fold_ascii(symbol);
+    }
     fold_with(symbol, |text| {
         let kept: String = text.chars().filter(|c| !is_separator(*c)).collect();
         match kept.strip_prefix('$') {
@@ -58,6 +61,17 @@ pub(crate) fn fold_symbol(symbol: &str) -> String {
             None => kept,
         }
     })
+}
+
+/// As [`fold_symbol`], of a text of ASCII characters alone. Nearly all symbols are, and each proposal has one.
+fn fold_ascii(symbol: &str) -> String {
+    let mut folded = String::with_capacity(symbol.len());
+    let kept = symbol.chars().filter(|c| !is_separator(*c));
+    folded.extend(
+        kept.skip_while(|c| *c == '$')
+            .map(|c| c.to_ascii_uppercase()),
+    );
+    folded
 }
 
 /// Returns a symbol in Unicode normalisation form KC, in upper case, with each run of separators written as one `-`: `btc / usd` becomes
@@ -120,6 +134,9 @@ mod tests {
         // Without the dash the accent combines with the letter before it.
         assert_eq!(fold_symbol("E-\u{301}"), "\u{c9}");
         assert_eq!(fold_symbol("-$-$btc"), "BTC");
+        assert_eq!(fold_symbol("-$-$b$tc-\u{e9}"), "B$TC\u{c9}");
+        assert_eq!(fold_symbol("-$-$b$tc-"), "B$TC");
+        assert_eq!(fold_symbol("$$"), "");
         assert_eq!(fold_symbol("stra\u{df}e"), "STRASSE");
     }
 }

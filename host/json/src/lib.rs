@@ -6,11 +6,14 @@
 //! * Its text form is canonical and keeps every integer. An integer that fits neither `i64` nor `u64` is refused, since it would become a
 //!   rounded double, and two different requests would count as equal. A number with a fraction or an exponent is a double by definition.
 //!
+//! [`read_plain_object`] reads the same without a tree, where an object is read for every decision.
+//!
 //! It also writes pieces of JSON text for the documents that are written for every decision ([`push_string`] and its like).
 //!
 //! This crate must not know actions, HTTP, or what a document means.
 
 mod error;
+mod members;
 mod numbers;
 mod unique;
 mod write;
@@ -23,6 +26,7 @@ use serde_json::Value;
 use unique::UniqueKeysReader;
 
 pub use error::{JsonError, JsonProblem};
+pub use members::{Members, PlainObject, read_plain_object};
 pub use numbers::is_exact_double;
 pub use unique::UniqueKeysJson;
 pub use write::{as_whole, push_flag, push_integer, push_number, push_string};

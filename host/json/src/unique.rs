@@ -8,7 +8,7 @@ use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// How TOML's deserializer hands over a date without quotes.
-const TOML_DATE_KEY: &str = "$__toml_private_datetime";
+pub(crate) const TOML_DATE_KEY: &str = "$__toml_private_datetime";
 
 /// A JSON value without duplicate keys and without numbers that are not finite. Reading one that breaks either rule is a data error at the
 /// value concerned. A TOML date becomes a string, since JSON has no dates.

@@ -15,15 +15,50 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// How many digits after the point a short decimal has at most.
+const SHORT_DIGITS: usize = 4;
+/// The parts of one that a short decimal is counted in.
+const SHORT_PARTS: u32 = 10_000;
+
 /// Appends a number; `null` for one that is not finite.
 pub fn push_number(out: &mut Vec<u8>, number: f64) {
-    // Most numbers of rules are whole. To find the shortest text of any other takes several times as long. Writing a number into memory cannot fail.
+    // Most numbers of rules are whole, and most others are short. To find the shortest text of any other takes several times as long. Writing a
+    // number into memory cannot fail.
     if let Some(whole) = as_whole(number) {
         let _ = serde_json::to_writer(&mut *out, &whole);
         out.extend_from_slice(b".0");
+    } else if let Some(parts) = as_short_decimal(number) {
+        push_short_decimal(out, parts);
     } else {
         let _ = serde_json::to_writer(out, &number);
     }
+}
+
+/// Returns a number in parts of [`SHORT_PARTS`]; `None` when it is not the double nearest to so many, they do not fit 32 bits or it is 0.
+///
+/// A double is nearest to one decimal of 15 digits at most, so that decimal, without the zeros at its end, is its shortest text.
+fn as_short_decimal(number: f64) -> Option<i32> {
+    let parts = as_whole((number * f64::from(SHORT_PARTS)).round())?;
+    // Both are exact, so their quotient is the nearest double.
+    let is_nearest = f64::from(parts) / f64::from(SHORT_PARTS) == number;
+    (is_nearest && parts != 0).then_some(parts)
+}
+
+fn push_short_decimal(out: &mut Vec<u8>, parts: i32) {
+    if parts < 0 {
+        out.push(b'-');
+    }
+    let parts = parts.unsigned_abs();
+    push_integer(out, (parts / SHORT_PARTS).into());
+    let mut text = *b".0000";
+    let mut rest = parts % SHORT_PARTS;
+    for digit in text[1..].iter_mut().rev() {
+        *digit = b"0123456789"[(rest % 10) as usize];
+        rest /= 10;
+    }
+    let zeros = text.iter().rev().take(SHORT_DIGITS - 1);
+    let zeros = zeros.take_while(|digit| **digit == b'0').count();
+    out.extend_from_slice(&text[..text.len() - zeros]);
 }
 
 /// Appends an integer.
@@ -91,6 +126,27 @@ mod tests {
             -1.0,
             0.1,
             -0.5,
+            0.001,
+            0.0001,
+            -0.0001,
+            0.00001,
+            0.00005,
+            1.0001,
+            -12.3456,
+            12.345_6,
+            12.345_67,
+            0.3,
+            0.1 + 0.2,
+            0.07,
+            0.05 + 0.02,
+            1.0 / 3.0,
+            2.5,
+            100.25,
+            64_000.5,
+            214_748.364_7,
+            214_748.364_8,
+            -214_748.364_8,
+            -214_748.364_9,
             95.0,
             100.0,
             64_000.0,
@@ -111,6 +167,14 @@ mod tests {
         ] {
             let expected = serde_json::to_string(&number).unwrap();
             assert_eq!(write_text(|out| push_number(out, number)), expected);
+        }
+        // All short decimals of two places, and the doubles beside them.
+        for hundredths in -20_000..20_000_i32 {
+            let number = f64::from(hundredths) / 100.0;
+            for number in [number.next_down(), number, number.next_up()] {
+                let expected = serde_json::to_string(&number).unwrap();
+                assert_eq!(write_text(|out| push_number(out, number)), expected);
+            }
         }
         for number in [0, 7, u64::MAX] {
             assert_eq!(

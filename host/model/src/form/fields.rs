@@ -1,18 +1,21 @@
 //! Reading of a JSON object field by field.
 
+use std::borrow::Cow;
+
 use ark_json::is_exact_double;
 use serde_json::{Map, Value};
 
 use crate::check::{FieldError, clip_for_error};
 
 /// A JSON object that is being read. Each field can be taken once; `null` counts as absent.
-pub struct FormFields {
+pub struct FormFields<'a> {
     prefix: &'static str,
-    /// Sorted by name; `None`: it was taken. There are few, and most names that are asked for are absent, so they are compared one by one.
-    fields: Vec<(String, Option<Value>)>,
+    /// Each name once, those of a tree in their order; `None`: it was taken. There are few, and most names that are asked for are absent, so they are
+    /// compared one by one.
+    fields: Vec<(Cow<'a, str>, Option<Value>)>,
 }
 
-impl FormFields {
+impl<'a> FormFields<'a> {
     /// Starts to read a document. `prefix` is put before field names in errors, e.g. `parameters.`.
     ///
     /// # Errors
@@ -25,7 +28,17 @@ impl FormFields {
     }
 
     pub(super) fn from_object(object: Map<String, Value>, prefix: &'static str) -> Self {
-        let fields = object.into_iter().map(|(name, value)| (name, Some(value)));
+        let members = object.into_iter();
+        let members = members.map(|(name, value)| (Cow::<str>::Owned(name), value));
+        Self::from_members(members, prefix)
+    }
+
+    pub(super) fn from_members(
+        members: impl IntoIterator<Item = (Cow<'a, str>, Value)>,
+        prefix: &'static str,
+    ) -> Self {
+        let fields = members.into_iter();
+        let fields = fields.map(|(name, value)| (name, Some(value)));
         Self {
             prefix,
             fields: fields.collect(),
@@ -142,7 +155,7 @@ impl FormFields {
     pub(super) fn into_rest_json(self) -> String {
         let fields = self.fields.into_iter();
         let rest: Map<String, Value> = fields
-            .filter_map(|(name, value)| Some((name, value?)))
+            .filter_map(|(name, value)| Some((name.into_owned(), value?)))
             .collect();
         if rest.is_empty() {
             "{}".to_owned()

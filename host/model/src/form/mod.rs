@@ -12,4 +12,4 @@ pub use crate::check::check_idempotency_key;
 pub use document::parse_json;
 pub use fields::FormFields;
 pub(crate) use request::parse_parameters;
-pub use request::{ActionRequest, parse_action};
+pub use request::{ActionRequest, parse_action, read_action};

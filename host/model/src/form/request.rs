@@ -1,5 +1,6 @@
 //! The request form of an action.
 
+use ark_json::{PlainObject, read_plain_object};
 use serde_json::{Map, Value};
 
 use crate::action::{
@@ -9,7 +10,12 @@ use crate::action::{
 use crate::check::{FieldError, check_action, check_idempotency_key, clip_for_error};
 use crate::ids::{Name, ParseIdError, TraceId};
 
+use super::document::parse_json;
 use super::fields::{FormFields, missing_field, wrong_type};
+
+/// The field with the parameters, and what is put before the names of theirs.
+const PARAMETERS: &str = "parameters";
+const PARAMETERS_PREFIX: &str = "parameters.";
 
 /// An action with its envelope.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,12 +30,49 @@ pub struct ActionRequest {
     pub idempotency_key: Option<String>,
 }
 
+/// Reads the request form of an action from its JSON and checks it, as [`parse_action`] does with what [`parse_json`] returns.
+///
+/// # Errors
+/// As the two.
+pub fn read_action(body: &[u8]) -> Result<ActionRequest, FieldError> {
+    // A tree is made only of a body in which something is wrong, or may be: the first error is that of the tree.
+    match read_plain_action(body) {
+        Some(request) => Ok(request),
+        None => parse_action(parse_json(body)?),
+    }
+}
+
+fn read_plain_action(body: &[u8]) -> Option<ActionRequest> {
+    let PlainObject { members, inner } = read_plain_object(body, PARAMETERS)?;
+    let envelope = FormFields::from_members(members, "");
+    let parameters = FormFields::from_members(inner.unwrap_or_default(), PARAMETERS_PREFIX);
+    read_envelope(envelope, |_| Ok(parameters)).ok()
+}
+
 /// Reads the request form of an action and checks it.
 ///
 /// # Errors
 /// The first field that is missing, unknown, of the wrong type or out of range.
 pub fn parse_action(document: Value) -> Result<ActionRequest, FieldError> {
-    let mut envelope = FormFields::from_document(document, "")?;
+    let envelope = FormFields::from_document(document, "")?;
+    read_envelope(envelope, |envelope| {
+        let object = match envelope.take_value(PARAMETERS) {
+            None => Map::new(),
+            Some(Value::Object(object)) => object,
+            Some(other) => return Err(wrong_type(PARAMETERS, &other, "a JSON object")),
+        };
+        Ok(FormFields::from_object(object, PARAMETERS_PREFIX))
+    })
+}
+
+/// Reads the fields of an action's request form. `take_parameters` takes those of the parameters.
+///
+/// # Errors
+/// As [`parse_action`].
+fn read_envelope<'a>(
+    mut envelope: FormFields<'a>,
+    take_parameters: impl FnOnce(&mut FormFields<'a>) -> Result<FormFields<'a>, FieldError>,
+) -> Result<ActionRequest, FieldError> {
     let agent = envelope.required_text("agent", "name the agent that proposes")?;
     let agent = parse_id(
         "agent",
@@ -65,14 +108,10 @@ pub fn parse_action(document: Value) -> Result<ActionRequest, FieldError> {
         ],
         "low, normal, high or critical",
     )?;
-    let parameters = match envelope.take_value("parameters") {
-        None => Map::new(),
-        Some(Value::Object(object)) => object,
-        Some(other) => return Err(wrong_type("parameters", &other, "a JSON object")),
-    };
+    let parameters = take_parameters(&mut envelope)?;
     envelope.reject_unknown()?;
     let family = Family::from_action_type(&action_type);
-    let parameters = parse_parameters(family, &action_type, parameters)?;
+    let parameters = read_parameters(family, &action_type, parameters)?;
     let action = check_action(Action {
         action_type,
         parameters,
@@ -109,7 +148,15 @@ pub(crate) fn parse_parameters(
     action_type: &str,
     object: Map<String, Value>,
 ) -> Result<Parameters, FieldError> {
-    let mut fields = FormFields::from_object(object, "parameters.");
+    let fields = FormFields::from_object(object, PARAMETERS_PREFIX);
+    read_parameters(family, action_type, fields)
+}
+
+fn read_parameters(
+    family: Family,
+    action_type: &str,
+    mut fields: FormFields<'_>,
+) -> Result<Parameters, FieldError> {
     Ok(match family {
         Family::Trade => Parameters::Trade(parse_trade(action_type, fields)?),
         Family::ClosePosition => Parameters::ClosePosition(ClosePosition {
@@ -147,11 +194,11 @@ pub(crate) fn parse_parameters(
     })
 }
 
-fn required_symbol(fields: &mut FormFields) -> Result<String, FieldError> {
+fn required_symbol(fields: &mut FormFields<'_>) -> Result<String, FieldError> {
     fields.required_text("symbol", "name the instrument, e.g. BTC-USD")
 }
 
-fn parse_trade(action_type: &str, mut fields: FormFields) -> Result<Trade, FieldError> {
+fn parse_trade(action_type: &str, mut fields: FormFields<'_>) -> Result<Trade, FieldError> {
     let sides = [("buy", Side::Buy), ("sell", Side::Sell)];
     Ok(Trade {
         symbol: required_symbol(&mut fields)?,
@@ -177,7 +224,7 @@ fn parse_trade(action_type: &str, mut fields: FormFields) -> Result<Trade, Field
     })
 }
 
-fn parse_data(action_type: &str, mut fields: FormFields) -> Result<DataHandling, FieldError> {
+fn parse_data(action_type: &str, mut fields: FormFields<'_>) -> Result<DataHandling, FieldError> {
     let sensitivities = [
         ("low", Sensitivity::Low),
         ("medium", Sensitivity::Medium),
@@ -213,7 +260,7 @@ fn parse_data(action_type: &str, mut fields: FormFields) -> Result<DataHandling,
     })
 }
 
-fn parse_file(action_type: &str, mut fields: FormFields) -> Result<FileOperation, FieldError> {
+fn parse_file(action_type: &str, mut fields: FormFields<'_>) -> Result<FileOperation, FieldError> {
     let verbs = [
         ("read", FileVerb::Read),
         ("write", FileVerb::Write),
@@ -236,10 +283,12 @@ fn parse_file(action_type: &str, mut fields: FormFields) -> Result<FileOperation
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::form::parse_json;
 
+    /// Parses a request, and reads it too.
     fn parse(json: &str) -> Result<ActionRequest, FieldError> {
-        parse_action(parse_json(json.as_bytes())?)
+        let parsed = parse_json(json.as_bytes()).and_then(parse_action);
+        assert_eq!(read_action(json.as_bytes()), parsed, "{json}");
+        parsed
     }
 
     #[test]

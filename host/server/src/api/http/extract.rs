@@ -26,6 +26,14 @@ use super::problem::Problem;
 
 /// A request body: how it is read from its JSON document.
 pub(crate) trait RequestBody: Sized {
+    /// Reads and checks the body.
+    ///
+    /// # Errors
+    /// It is no JSON document; those of [`Self::from_document`].
+    fn from_body(body: &[u8]) -> Result<Self, FieldError> {
+        parse_json(body).and_then(Self::from_document)
+    }
+
     /// Reads and checks the document.
     ///
     /// # Errors
@@ -93,9 +101,7 @@ impl<S: Send + Sync, T: RequestBody> FromRequest<S> for ApiJson<T> {
             read_body(&parts.headers, body, BodyLimits::DEFAULT)
         };
         let body = reading.await?;
-        let form = parse_json(&body)
-            .and_then(T::from_document)
-            .map_err(T::convert_refusal)?;
+        let form = T::from_body(&body).map_err(T::convert_refusal)?;
         Ok(Self { form, body })
     }
 }

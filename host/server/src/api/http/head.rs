@@ -16,7 +16,7 @@ use super::problem::Problem;
 /// The most bytes of a request's line and headers.
 pub(crate) const HEAD_BYTES: usize = 32 * 1024;
 /// The most header lines.
-pub(crate) const HEADER_LINES: usize = 64;
+const HEADER_LINES: usize = 64;
 /// The most bytes of a host's name (RFC 1035, section 2.3.4).
 const MAX_NAME_BYTES: usize = 255;
 

@@ -5,6 +5,7 @@
 //! while the fields of a struct are written as a map without one.
 
 use jiff::Timestamp;
+use jiff::tz::Offset;
 use serde::Serialize;
 use serde::ser::{
     SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
@@ -15,6 +16,9 @@ use serde_json::Value;
 /// The ending of a field that holds milliseconds.
 const MILLIS: &str = "_ms";
 
+/// A moment as it is written, without its digits.
+const MOMENT_FORM: [u8; 24] = *b"0000-00-00T00:00:00.000Z";
+
 /// Returns the name of the field with the same moment as RFC 3339, if a field holds a moment.
 pub(crate) fn moment_name(field: &str) -> Option<&str> {
     let name = field.strip_suffix(MILLIS)?;
@@ -22,10 +26,32 @@ pub(crate) fn moment_name(field: &str) -> Option<&str> {
 }
 
 /// Returns a moment as RFC 3339 in UTC, with milliseconds; `None`: it is later than the year 9999.
-pub(crate) fn format_moment(millis: u64) -> Option<String> {
+pub(crate) fn write_moment(millis: u64) -> Option<[u8; MOMENT_FORM.len()]> {
     let millis = i64::try_from(millis).ok()?;
-    let moment = Timestamp::from_millisecond(millis).ok()?;
-    Some(format!("{moment:.3}"))
+    let at = Offset::UTC.to_datetime(Timestamp::from_millisecond(millis).ok()?);
+    let mut text = MOMENT_FORM;
+    put_digits(&mut text[0..4], at.year());
+    put_digits(&mut text[5..7], at.month().into());
+    put_digits(&mut text[8..10], at.day().into());
+    put_digits(&mut text[11..13], at.hour().into());
+    put_digits(&mut text[14..16], at.minute().into());
+    put_digits(&mut text[17..19], at.second().into());
+    put_digits(&mut text[20..23], at.millisecond());
+    Some(text)
+}
+
+/// Writes a number that is not negative with as many digits as there is room for.
+fn put_digits(room: &mut [u8], number: i16) {
+    let mut rest = number.unsigned_abs();
+    for place in room.iter_mut().rev() {
+        *place = b"0123456789"[usize::from(rest % 10)];
+        rest /= 10;
+    }
+}
+
+/// As [`write_moment`].
+fn format_moment(millis: u64) -> Option<String> {
+    String::from_utf8(write_moment(millis)?.to_vec()).ok()
 }
 
 /// A value whose moments are given in both forms.
@@ -402,6 +428,33 @@ mod tests {
     #[derive(Serialize)]
     struct Deep {
         decided_at_ms: u64,
+    }
+
+    #[test]
+    fn moments_are_written_as_they_are_displayed() {
+        let display = |millis: u64| {
+            let moment = Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()?;
+            Some(format!("{moment:.3}"))
+        };
+        let last = u64::try_from(Timestamp::MAX.as_millisecond()).unwrap();
+        assert!(display(last).is_some_and(|text| text.starts_with("9999-12-3")));
+        let spread = (0..10_000).map(|step| step * (last / 10_000) + step * step);
+        for millis in spread.chain([
+            0,
+            1,
+            951_782_399_999,
+            951_782_400_000,
+            1_709_164_800_000,
+            1_764_222_247_001,
+            1_767_225_599_999,
+            4_107_542_399_999,
+            last - 1,
+            last,
+            last + 1,
+            u64::MAX,
+        ]) {
+            assert_eq!(format_moment(millis), display(millis), "{millis}");
+        }
     }
 
     #[test]

@@ -8,19 +8,19 @@ use std::time::Duration;
 use axum::Router as Routes;
 use axum::http::HeaderValue;
 use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tower_service::Service;
 
 use ark_store::ReadError;
 
 use crate::api::auth::Auth;
 use crate::api::events::{EventFeed, StartFeedError, StreamLimits, StreamPlaces};
 use crate::api::http::deadline::WRITE_TIME;
-use crate::api::http::head::{HEAD_BYTES, HEADER_LINES};
+use crate::api::http::head::HEAD_BYTES;
 use crate::api::http::unread::{LingerFlag, may_be_left_unread};
 use crate::api::routes::build_routes;
 use crate::api::state::ApiDeps;
@@ -36,8 +36,6 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 /// The most bytes that are read before a request's head is known: more than a head may have, so that one that is a little too large is answered
 /// with a problem document. One that is larger still is answered 431 without a body.
 const READ_BYTES: usize = HEAD_BYTES + 16 * 1024;
-/// The most header lines that are read, likewise.
-const READ_LINES: usize = 2 * HEADER_LINES;
 
 /// Why the API cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -180,8 +178,9 @@ pub(crate) async fn serve_connections(
         // A client that has closed its sending side is still answered.
         .half_close(true)
         .header_read_timeout(HEADER_TIME)
-        .max_buf_size(READ_BYTES)
-        .max_headers(READ_LINES);
+        // Of header lines hyper reads 100 at most, which is likewise more than a head may have. With a number that is set here, it would allocate
+        // 8 KiB for the lines of each request.
+        .max_buf_size(READ_BYTES);
     let mut stop = std::pin::pin!(stop);
     loop {
         // A connection past the limit waits in the kernel's queue until another one ends.
@@ -207,13 +206,14 @@ pub(crate) async fn serve_connections(
         let _ = stream.set_nodelay(true);
         let linger = LingerFlag::default();
         let stream = LingeringClose::new(StallLimit::new(stream, WRITE_TIME), linger.clone());
-        let routes = TowerToHyperService::new(routes.clone());
+        let routes = routes.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             // Most requests need no flag, and an extension costs an allocation.
             if may_be_left_unread(request.headers()) {
                 request.extensions_mut().insert(linger.clone());
             }
-            routes.call(request)
+            // Routes are always ready: a service that first waits for that moves each request twice more.
+            routes.clone().call(request)
         });
         let acceptor = tls.as_ref().map(|tls| tls.current_acceptor());
         let (mut builder, watcher) = (builder.clone(), graceful.watcher());

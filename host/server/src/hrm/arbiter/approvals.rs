@@ -211,7 +211,7 @@ impl Arbiter {
         // After a restart, what was recorded of it stands for it, as in the ledger.
         let repetition_key = held
             .repetition_key
-            .unwrap_or_else(|| repetition_key(&held.agent, &action, aliases));
+            .unwrap_or_else(|| repetition_key(&held.agent, &action, instrument.as_ref()));
         Ok(Some(RedactedProposal {
             proposal: Proposal {
                 agent: held.agent.clone(),

@@ -128,7 +128,10 @@ fn load_ledger(config: &HrmConfig, store: &Store) -> Result<Ledger, HrmError> {
     for row in store.audit_since(since, AuditKind::Decision)? {
         if let Some(agent) = &row.agent {
             let action = decode_action(&row.body)?;
-            recent.push((row.at, repetition_key(agent, &action, &config.aliases)));
+            let symbol = action.symbol();
+            let instrument = symbol.map(|symbol| config.aliases.find_key(symbol));
+            let key = repetition_key(agent, &action, instrument.as_ref());
+            recent.push((row.at, key));
         }
     }
     Ok(Ledger::from_rows(

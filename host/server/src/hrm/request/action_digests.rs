@@ -14,7 +14,7 @@ use ark_model::action::{
     Parameters, SystemChange, Trade,
 };
 use ark_model::ids::{Digest, Name};
-use ark_model::instrument::InstrumentAliases;
+use ark_model::instrument::InstrumentKey;
 use ark_redaction::fold_character;
 use serde_json::{Number, Value};
 
@@ -47,30 +47,32 @@ pub fn action_digest(agent: &Name, action: &Action) -> Digest {
     Digest::hash_parts([agent.as_str().as_bytes(), b"\0", &canonical])
 }
 
-/// Returns the repetition key by which rule 22 counts repetitions of an action by one agent.
+/// Returns the repetition key by which rule 22 counts repetitions of an action by one agent. `instrument`: the one that the action's symbol names.
 ///
 /// It is of what would be done: the family and the parameters. Reasoning, sources and the proposer's other statements may vary. Numbers count with
 /// [`SIGNIFICANT_DIGITS`], whole ones exactly; instruments by their key; in texts, white space is one space, and invisible characters and styled
 /// forms of letters count as nothing and as the letters.
-pub fn repetition_key(agent: &Name, action: &Action, aliases: &InstrumentAliases) -> Digest {
+pub fn repetition_key(agent: &Name, action: &Action, instrument: Option<&InstrumentKey>) -> Digest {
     let mut out = Vec::with_capacity(256);
-    write_action(&mut out, action, aliases);
+    write_action(&mut out, action, instrument);
     Digest::hash_parts([KEY.as_slice(), agent.as_str().as_bytes(), b"\0", &out])
 }
 
 // Every value is written so that its end can be told, and every family writes all its fields in a fixed order: two actions are written alike only if
 // they count as equal. Structs are taken apart field by field, so that a new field does not compile until it is written here, too.
 
-fn write_action(out: &mut Vec<u8>, action: &Action, aliases: &InstrumentAliases) {
+fn write_action(out: &mut Vec<u8>, action: &Action, instrument: Option<&InstrumentKey>) {
+    // In place of the symbol, the instrument that it names is written.
+    let instrument = instrument.map(InstrumentKey::as_str);
     out.push(action.parameters.family() as u8);
     match &action.parameters {
-        Parameters::Trade(trade) => write_trade(out, trade, aliases),
+        Parameters::Trade(trade) => write_trade(out, trade, instrument.unwrap_or_default()),
         Parameters::ClosePosition(ClosePosition {
-            symbol,
+            symbol: _,
             position_size_pct,
             extra_json,
         }) => {
-            write_symbol(out, symbol, aliases);
+            write_text(out, instrument.unwrap_or_default());
             write_option(out, *position_size_pct, write_double);
             write_json(out, extra_json);
         }
@@ -101,7 +103,7 @@ fn write_action(out: &mut Vec<u8>, action: &Action, aliases: &InstrumentAliases)
         Parameters::Message(message) => {
             // A message without a topic is published on that of its type.
             write_text(out, &action.action_type);
-            write_message(out, message, aliases);
+            write_message(out, message, instrument);
         }
         Parameters::System(SystemChange {
             change,
@@ -120,9 +122,9 @@ fn write_action(out: &mut Vec<u8>, action: &Action, aliases: &InstrumentAliases)
     }
 }
 
-fn write_trade(out: &mut Vec<u8>, trade: &Trade, aliases: &InstrumentAliases) {
+fn write_trade(out: &mut Vec<u8>, trade: &Trade, instrument: &str) {
     let Trade {
-        symbol,
+        symbol: _,
         side,
         position_size_pct,
         leverage,
@@ -135,7 +137,7 @@ fn write_trade(out: &mut Vec<u8>, trade: &Trade, aliases: &InstrumentAliases) {
         ahead_of_client_order,
         extra_json,
     } = trade;
-    write_symbol(out, symbol, aliases);
+    write_text(out, instrument);
     out.push(*side as u8);
     write_double(out, *position_size_pct);
     write_double(out, *leverage);
@@ -179,11 +181,11 @@ fn write_data(out: &mut Vec<u8>, data: &DataHandling) {
     write_json(out, extra_json);
 }
 
-fn write_message(out: &mut Vec<u8>, message: &Message, aliases: &InstrumentAliases) {
+fn write_message(out: &mut Vec<u8>, message: &Message, instrument: Option<&str>) {
     let Message {
         topic,
         to,
-        symbol,
+        symbol: _,
         text,
         payload_json,
         extra_json,
@@ -191,9 +193,7 @@ fn write_message(out: &mut Vec<u8>, message: &Message, aliases: &InstrumentAlias
     for text in [topic, to, text] {
         write_option(out, text.as_deref(), write_text);
     }
-    write_option(out, symbol.as_deref(), |out, symbol| {
-        write_symbol(out, symbol, aliases);
-    });
+    write_option(out, instrument, write_text);
     write_option(out, payload_json.as_deref(), write_json);
     write_json(out, extra_json);
 }
@@ -207,10 +207,6 @@ fn write_option<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut 
 
 fn write_flag(out: &mut Vec<u8>, flag: bool) {
     out.push(u8::from(flag));
-}
-
-fn write_symbol(out: &mut Vec<u8>, symbol: &str, aliases: &InstrumentAliases) {
-    write_text(out, aliases.find_key(symbol).as_str());
 }
 
 fn write_length(out: &mut Vec<u8>, length: usize) {
@@ -356,16 +352,19 @@ fn fold_characters(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ark_model::instrument::InstrumentAliases;
     use serde_json::json;
 
     fn key_of(action_type: &str, parameters: &Value, reasoning: &str) -> Digest {
         let action =
             json!({"action_type": action_type, "parameters": parameters, "reasoning": reasoning});
         let action: Action = serde_json::from_value(action).expect("an action");
+        let aliases = InstrumentAliases::new([("XBT", "BTC")]).expect("aliases");
+        let instrument = action.symbol().map(|symbol| aliases.find_key(symbol));
         repetition_key(
             &"kyle".parse().expect("a name"),
             &action,
-            &InstrumentAliases::new([("XBT", "BTC")]).expect("aliases"),
+            instrument.as_ref(),
         )
     }
 

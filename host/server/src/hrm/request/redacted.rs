@@ -59,11 +59,15 @@ impl RedactedProposal {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
         };
-        let repetition_key = repetition_key(&proposal.agent, &proposal.action, aliases);
+        let find_key = |symbol: &str| aliases.find_key(symbol);
+        let mut instrument = proposal.action.symbol().map(find_key);
+        let repetition_key = repetition_key(&proposal.agent, &proposal.action, instrument.as_ref());
         let redacted = redact_action(proposal.action);
         proposal.action = redacted.action;
-        let symbol = proposal.action.symbol();
-        let instrument = symbol.map(|symbol| aliases.find_key(symbol));
+        // A symbol in which nothing was found names the same one still.
+        if redacted.altered_identifier.is_some() {
+            instrument = proposal.action.symbol().map(find_key);
+        }
         // What is left of the identifier names something else, which the rules would judge in its place.
         let refusal = refusal.or_else(|| {
             let field = redacted.altered_identifier?;

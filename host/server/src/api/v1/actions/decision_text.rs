@@ -5,15 +5,12 @@
 //!
 //! [`DecisionView::of`]: super::decision_view::DecisionView::of
 
-use std::fmt::Display;
-use std::io::Write as _;
-
 use ark_json::{push_flag, push_integer, push_number, push_string};
 use ark_model::decision::{Decision, PolicyVerdict, ShadowVerdict};
 use ark_model::verdict::{RuleAnswer, RuleResult};
 use serde::Serialize;
 
-use crate::api::http::moments::{WithMoments, format_moment};
+use crate::api::http::moments::{WithMoments, write_moment};
 
 use super::decision_form::DecisionForm;
 use super::unread_parameters::find_unread_parameters;
@@ -67,8 +64,8 @@ fn push_decision(
     dry_run: bool,
     form: DecisionForm,
 ) -> Result<(), serde_json::Error> {
-    push_id(out, "{\"decision_id\":", &decision.id);
-    push_id(out, ",\"trace_id\":", &decision.trace_id);
+    push_plain(out, "{\"decision_id\":", decision.id.write_text(&mut [0; 36]).as_bytes());
+    push_plain(out, ",\"trace_id\":", &decision.trace_id.to_hex());
     push_text(out, ",\"agent\":", decision.agent.as_str());
     if let Some(submitter) = &decision.submitter {
         push_text(out, ",\"submitter\":", submitter);
@@ -81,8 +78,8 @@ fn push_decision(
     push_flag(out, dry_run);
     out.extend_from_slice(b",\"decided_at_ms\":");
     push_integer(out, decision.decided_at.0);
-    if let Some(moment) = format_moment(decision.decided_at.0) {
-        push_text(out, ",\"decided_at\":", &moment);
+    if let Some(moment) = write_moment(decision.decided_at.0) {
+        push_plain(out, ",\"decided_at\":", &moment);
     }
     if let Some(refusal) = &decision.refusal {
         push_text(out, ",\"refusal\":", refusal);
@@ -138,9 +135,9 @@ fn push_policy(out: &mut Vec<u8>, part: &PolicyVerdict, form: DecisionForm) {
     let identity = &part.policy;
     push_text(out, "\"policy\":", &identity.metadata.name);
     push_text(out, ",\"version\":", &identity.metadata.version);
-    push_id(out, ",\"sha256\":", &identity.digest);
+    push_plain(out, ",\"sha256\":", &identity.digest.to_hex());
     if let Some(settings) = &part.settings {
-        push_id(out, ",\"settings_sha256\":", settings);
+        push_plain(out, ",\"settings_sha256\":", &settings.to_hex());
     }
     let mut warnings: &[String] = &[];
     match &part.verdict {
@@ -175,18 +172,30 @@ fn push_policy(out: &mut Vec<u8>, part: &PolicyVerdict, form: DecisionForm) {
 
 /// Appends what follows the start of an answer of a rule.
 fn push_answer(out: &mut Vec<u8>, answer: &RuleAnswer) {
-    out.extend_from_slice(b",\"answer\":\"");
-    out.extend_from_slice(answer.answer.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"observed\":");
+    out.extend_from_slice(result_text(answer.answer));
     answer.observed.push_json(out);
     out.extend_from_slice(b",\"limit\":");
     answer.limit.push_json(out);
-    out.extend_from_slice(b",\"nearest_passing\":");
     match answer.nearest_passing {
-        Some(nearest) => push_number(out, nearest),
-        None => out.extend_from_slice(b"null"),
+        Some(nearest) => {
+            out.extend_from_slice(b",\"nearest_passing\":");
+            push_number(out, nearest);
+            out.push(b'}');
+        }
+        None => out.extend_from_slice(b",\"nearest_passing\":null}"),
     }
-    out.push(b'}');
+}
+
+/// The field with the result of a rule and the name of the field after it.
+const fn result_text(result: RuleResult) -> &'static [u8] {
+    match result {
+        RuleResult::Pass => b",\"answer\":\"pass\",\"observed\":",
+        RuleResult::Warn => b",\"answer\":\"warn\",\"observed\":",
+        RuleResult::Violation => b",\"answer\":\"violation\",\"observed\":",
+        RuleResult::Hold => b",\"answer\":\"hold\",\"observed\":",
+        RuleResult::NotApplicable => b",\"answer\":\"not-applicable\",\"observed\":",
+        RuleResult::Error => b",\"answer\":\"error\",\"observed\":",
+    }
 }
 
 /// The answers of a policy's rules; none of one that could not judge.
@@ -215,10 +224,12 @@ fn push_texts(out: &mut Vec<u8>, start: &str, texts: &[String]) {
     out.push(b']');
 }
 
-/// Appends the start of a field and an id or a digest, whose text has nothing to escape.
-fn push_id(out: &mut Vec<u8>, start: &str, id: &impl Display) {
-    // Writing into memory cannot fail.
-    let _ = write!(out, "{start}\"{id}\"");
+/// Appends the start of a field and the text of an id, a digest or a moment, which has nothing to escape.
+fn push_plain(out: &mut Vec<u8>, start: &str, text: &[u8]) {
+    out.extend_from_slice(start.as_bytes());
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
 }
 
 /// Appends the start of a field and any value.

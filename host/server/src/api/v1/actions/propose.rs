@@ -30,7 +30,9 @@ use crate::reply::{PendingReply, open_reply};
 use ark_model::action::Family;
 use ark_model::check::FieldError;
 use ark_model::decision::Decision;
-use ark_model::form::{ActionRequest, FormFields, check_idempotency_key, parse_action, parse_json};
+use ark_model::form::{
+    ActionRequest, FormFields, check_idempotency_key, parse_action, parse_json, read_action,
+};
 use ark_model::ids::{DecisionId, Name, TraceId};
 use ark_model::principal::Principal;
 use ark_store::CommitDeadline;
@@ -74,6 +76,10 @@ struct BatchQuery {
 }
 
 impl RequestBody for ActionRequest {
+    fn from_body(body: &[u8]) -> Result<Self, FieldError> {
+        read_action(body)
+    }
+
     fn from_document(document: Value) -> Result<Self, FieldError> {
         parse_action(document)
     }
@@ -142,11 +148,10 @@ pub(crate) fn read_proposed_actions(
     body: &[u8],
     is_batch: bool,
 ) -> Result<Vec<ActionRequest>, FieldError> {
-    let document = parse_json(body)?;
     if is_batch {
-        return BatchRequest::from_document(document).map(|batch| batch.actions);
+        return BatchRequest::from_body(body).map(|batch| batch.actions);
     }
-    parse_action(document).map(|action| vec![action])
+    read_action(body).map(|action| vec![action])
 }
 
 /// Decisions on the actions of a batch, in their order. [`write_decision_list`] writes it.
