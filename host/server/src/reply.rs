@@ -37,8 +37,7 @@ where
 /// The result of a request that was sent.
 pub struct PendingReply<T, E>(oneshot::Receiver<Result<T, E>>);
 
-/// Makes a reply, and what receives the result. For a request that is sent before anything waits: of [`ask_async`] the request is a part while it
-/// waits.
+/// Makes a reply, and what receives the result. For a caller that keeps what it waits for beside other things; [`ask_async`] sends and waits in one.
 #[must_use]
 pub fn open_reply<T, E>() -> (Reply<T, E>, PendingReply<T, E>)
 where

@@ -70,7 +70,7 @@ impl ChainFault {
 
 /// The hash of the row that follows `previous`, from its numbers and texts in their order.
 pub(crate) fn chain_hash(previous: Digest, numbers: &[u64], texts: &[Option<&str>]) -> Digest {
-    // The last text is as long as all others together, or longer: it is hashed where it is.
+    // The last text of an audit row is its body, usually longer than the rest: it is hashed where it is.
     let last = texts.last().copied().flatten().unwrap_or_default();
     let bytes: usize = texts.iter().flatten().map(|text| text.len()).sum();
     let mut canonical = Vec::with_capacity(128 + bytes - last.len());

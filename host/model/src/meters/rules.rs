@@ -120,11 +120,12 @@ impl CountedAnswers {
         Self(counted)
     }
 
-    /// Returns those of one verdict.
+    /// Returns those of one verdict. They are in the order of decisions and verdicts.
     fn of_verdict(&self, decision: usize, part: usize) -> impl Iterator<Item = &CountedAnswer> {
-        self.0
-            .iter()
-            .filter(move |it| (it.decision, it.part) == (decision, part))
+        let place = (decision, part);
+        let start = self.0.partition_point(|it| (it.decision, it.part) < place);
+        let rest = self.0.get(start..).unwrap_or_default().iter();
+        rest.take_while(move |it| (it.decision, it.part) == place)
     }
 }
 

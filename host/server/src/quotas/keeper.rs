@@ -497,6 +497,12 @@ mod tests {
         let (uses, reserved) = keeper.list_and_reserve(desk.clone(), Demand::of_request(10), &none);
         assert_eq!(uses, before);
         assert!(reserved.is_err());
+        // What an admitted call reserves is not among the uses that it is told.
+        let other = QuotaHolder::Token("third".to_owned());
+        let before = keeper.list_uses(&other, &none);
+        let (uses, reserved) = keeper.list_and_reserve(other, Demand::of_request(10), &none);
+        assert_eq!(uses, before);
+        assert!(reserved.is_ok());
         // Callers without a token have a quota together, and another token has its own.
         for other in [QuotaHolder::Local, QuotaHolder::Token("other".to_owned())] {
             assert_eq!(ask(&other, Demand::of_request(10)), None);

@@ -32,7 +32,10 @@ fn make_order(decision_id: DecisionId, state: MarketOrderState, filled: u64) -> 
     }))
 }
 
-/// Units with approved trades, some of which are refused or change what those before them left.
+/// So many units at first are plain: they fill statements of many rows.
+const PLAIN: usize = 40;
+
+/// Units with approved trades. After the [`PLAIN`] ones some are refused, or change what those before them left.
 fn make_units(ids: &[DecisionId]) -> Vec<Unit> {
     let mut units = Vec::new();
     for (number, id) in ids.iter().copied().enumerate() {
@@ -42,14 +45,15 @@ fn make_units(ids: &[DecisionId]) -> Vec<Unit> {
                 make_order(id, MarketOrderState::New, 0),
                 LedgerChange::LastTrade {
                     agent: make_name("kenny"),
-                    symbol: format!("S{}", number % 7).into(),
+                    symbol: format!("S{}", number % 3).into(),
                     side: Side::Buy,
                     at: Millis(number as u64),
                 },
             ],
             ..Unit::default()
         };
-        match number % 10 {
+        let kind = if number < PLAIN { 0 } else { number % 10 };
+        match kind {
             // With a savepoint; refused but for the first, since the key is at another revision.
             3 => {
                 unit.agent = Some(make_name("kenny"));
@@ -96,9 +100,32 @@ fn read_all(store: &Store, ids: &[DecisionId]) -> String {
     format!("{rows:#?}\n{lines:#?}\n{decisions:#?}\n{orders:#?}\n{ledger:#?}")
 }
 
+/// Commits units: the first alone, and all others in one transaction. Returns the results as text.
+fn commit_together(store: &Store, units: Vec<Unit>) -> Vec<String> {
+    // The writer is kept at the first unit until all others wait, so that it takes them at once.
+    let (release, released) = channel::<()>();
+    let (results, received) = channel();
+    let count = units.len();
+    let mut released = Some(released);
+    for unit in units {
+        let (reply, held) = (results.clone(), released.take());
+        store.submit_blocking(
+            unit,
+            Box::new(move |result| {
+                reply.send(format!("{result:?}")).unwrap();
+                if let Some(held) = held {
+                    held.recv().unwrap();
+                }
+            }),
+        );
+    }
+    release.send(()).unwrap();
+    received.iter().take(count).collect()
+}
+
 #[test]
 fn units_of_one_transaction_leave_what_they_leave_one_by_one() {
-    let ids: Vec<_> = (0..60).map(|_| DecisionId::fresh()).collect();
+    let ids: Vec<_> = (0..100).map(|_| DecisionId::fresh()).collect();
     let units = make_units(&ids);
     let alone = tempfile::tempdir().unwrap();
     let store = open(alone.path());
@@ -113,33 +140,45 @@ fn units_of_one_transaction_leave_what_they_leave_one_by_one() {
         5
     );
 
-    // The writer is kept at the first unit until all others wait, so that it takes them at once.
     let together = tempfile::tempdir().unwrap();
     let store = open(together.path());
-    let (release, released) = channel::<()>();
-    let (results, received) = channel();
-    let mut units = units.into_iter();
-    let reply = results.clone();
-    store.submit_blocking(
-        units.next().unwrap(),
-        Box::new(move |result| {
-            reply.send(format!("{result:?}")).unwrap();
-            released.recv().unwrap();
-        }),
-    );
-    for unit in units {
-        let reply = results.clone();
-        store.submit_blocking(
-            unit,
-            Box::new(move |result| reply.send(format!("{result:?}")).unwrap()),
-        );
-    }
-    release.send(()).unwrap();
-    let found: Vec<_> = received.iter().take(expected.len()).collect();
-    assert_eq!(found, expected);
+    assert_eq!(commit_together(&store, units), expected);
     assert_eq!(read_all(&store, &ids), expected_rows);
     drop(store);
     for dir in [&alone, &together] {
+        let connection = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
+        let sql = "SELECT count(*) FROM audit_log WHERE packed IS NOT NULL";
+        let packed: u32 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert!(packed >= 90, "{packed} rows are packed");
+        drop(connection);
+        // What was derived is written by now.
+        assert_eq!(read_all(&open(dir.path()), &ids), expected_rows);
         assert_eq!(verify_chains(dir.path()).fault, None);
     }
+}
+
+#[test]
+fn a_transaction_that_fails_in_the_middle_leaves_nothing() {
+    let ids: Vec<_> = (0..=PLAIN).map(|_| DecisionId::fresh()).collect();
+    let mut units = make_units(&ids);
+    let last = units.pop().unwrap();
+    let without = tempfile::tempdir().unwrap();
+    let store = open(without.path());
+    store.commit(units[0].clone()).unwrap();
+    let expected = read_all(&store, &ids);
+    drop(store);
+
+    // The id of a row that is committed.
+    units[30].audit[0].id = ids[0].into();
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let results = commit_together(&store, units);
+    assert!(results[0].starts_with("Ok"), "{}", results[0]);
+    for result in &results[1..] {
+        assert!(result.starts_with("Err(Storage"), "{result}");
+    }
+    assert_eq!(read_all(&store, &ids), expected);
+    assert_eq!(store.commit(last).unwrap().audit_seqs, [2]);
+    drop(store);
+    assert_eq!(verify_chains(dir.path()).fault, None);
 }

@@ -31,7 +31,8 @@ impl Writer {
         self.check_log_bytes(log_bytes)
     }
 
-    /// As [`Writer::check_files`], but of the log alone: before a transaction, whose commit comes after a check of every path.
+    /// As [`Writer::check_files`], but of the log alone: before a transaction, whose commit comes after a check of every path. To be called outside a
+    /// transaction.
     ///
     /// # Errors
     /// The loss found, now or before.

@@ -2,7 +2,8 @@
 //!
 //! It is one rule for all answers and events, in one place: a field whose name is `at_ms`, `since_ms` or ends in `_at_ms` gets a sibling without `_ms`. Only
 //! fields of answers have one, not names in JSON that is data (a value of the state, the payload of a signal): those are maps of a known length,
-//! while the fields of a struct are written as a map without one.
+//! while the fields of a struct are written as a map without one. The answer to a proposal has its own moment written by hand
+//! (`v1/actions/decision_text.rs`), and a test compares it with this rule.
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
@@ -436,8 +437,10 @@ mod tests {
             let moment = Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()?;
             Some(format!("{moment:.3}"))
         };
-        let last = u64::try_from(Timestamp::MAX.as_millisecond()).unwrap();
+        // The last moment that `Timestamp` takes in whole milliseconds.
+        let last = u64::try_from(Timestamp::MAX.as_second()).unwrap() * 1_000;
         assert!(display(last).is_some_and(|text| text.starts_with("9999-12-3")));
+        assert_eq!(display(last + 1), None);
         let spread = (0..10_000).map(|step| step * (last / 10_000) + step * step);
         for millis in spread.chain([
             0,

@@ -2,7 +2,7 @@
 //!
 //! hyper asks for a new sleep when it begins to wait for a head, and drops it when the head is there. If each had a timer of the runtime, one would
 //! be set and taken away again for every request, under the lock of all timers. A connection has one timer in place of that: to put it off needs no
-//! lock.
+//! lock of the runtime, as a rule.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -210,6 +210,10 @@ impl Ledger {
 
     /// Returns the instrument that a symbol names: `known`, if the caller has found it before.
     fn find_instrument(&self, known: Option<&InstrumentKey>, symbol: &str) -> InstrumentKey {
+        debug_assert!(
+            known.is_none_or(|known| *known == self.aliases.find_key(symbol)),
+            "another instrument was handed over"
+        );
         known
             .cloned()
             .unwrap_or_else(|| self.aliases.find_key(symbol))

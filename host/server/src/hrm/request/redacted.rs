@@ -88,3 +88,36 @@ impl RedactedProposal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ark_model::ids::TraceId;
+    use ark_model::usage::QuotaHolder;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_instrument_is_that_of_the_redacted_symbol() {
+        let aliases = InstrumentAliases::new([("XBT", "BTC")]).unwrap();
+        for (symbol, is_altered) in [("XBT-USD", false), ("AKIAIOSFODNN7EXAMPLE", true)] {
+            let action = json!({"action_type": "buy", "parameters": {"symbol": symbol, "position_size_pct": 0.01}});
+            let proposal = Proposal {
+                agent: "kyle".parse().unwrap(),
+                submitter: "kyle".to_owned(),
+                charged_to: QuotaHolder::Local,
+                trace_id: TraceId::fresh(),
+                action: serde_json::from_value(action).unwrap(),
+                refusal: None,
+                causal_depth: 0,
+                idempotency: None,
+                deadline: None,
+            };
+            let redacted = RedactedProposal::new(proposal, None, &aliases);
+            let left = redacted.proposal.action.symbol().unwrap();
+            assert_eq!(left != symbol, is_altered, "{left}");
+            assert_eq!(redacted.refusal.is_some(), is_altered);
+            assert_eq!(redacted.instrument, Some(aliases.find_key(left)));
+        }
+    }
+}

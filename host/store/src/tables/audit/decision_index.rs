@@ -414,11 +414,11 @@ impl<'a> UnwrittenDecisions<'a> {
     }
 }
 
-/// The latest time in the index.
+/// The latest time in the index. A negative one, which the program does not write, counts as none.
 fn read_latest_at(connection: &Connection) -> rusqlite::Result<Millis> {
     let latest_at = select_row(
         connection,
-        "SELECT latest_at FROM decision_index ORDER BY seq DESC LIMIT 1",
+        "SELECT max(latest_at, 0) FROM decision_index ORDER BY seq DESC LIMIT 1",
         [],
         |row| millis_column(row, 0),
     )?;
@@ -598,5 +598,18 @@ mod tests {
             (5, 9, named),
         ];
         assert_eq!(found, expected);
+        // What somebody else wrote stops no commit.
+        connection
+            .execute_batch("UPDATE decision_index SET latest_at = -5 WHERE seq = 5")
+            .unwrap();
+        write_decision_rows(&connection, &[row(6, 2)]).unwrap();
+        let latest: u64 = connection
+            .query_row(
+                "SELECT latest_at FROM decision_index WHERE seq = 6",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(latest, 2);
     }
 }

@@ -37,8 +37,12 @@ const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// A buffer with more bytes than this is not kept for the next body.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
 /// The level of the compression. At the regular ones zstd makes a Huffman table for the few bytes that the dictionary does not have, which takes as
-/// long as all else and saves less than the table takes; below zero it stores them as they are. The writer waits for it.
+/// long as all else and saves little in a usual record; below zero it stores them as they are. The writer waits for it.
 const LEVEL: i32 = -3;
+/// A longer body is compressed at the lowest regular level: it has long texts, which would take a third more without the table.
+const MAX_USUAL_BYTES: usize = 4 * 1024;
+/// The level for longer bodies.
+const LONG_LEVEL: i32 = 1;
 
 /// Packs bodies. It belongs to the connection that writes.
 #[derive(Default)]
@@ -59,6 +63,8 @@ struct Dictionary {
     number: u32,
     bytes: Vec<u8>,
     compressor: Compressor<'static>,
+    /// For bodies above [`MAX_USUAL_BYTES`], from the first one on.
+    long_compressor: Option<Compressor<'static>>,
 }
 
 impl Dictionary {
@@ -69,7 +75,21 @@ impl Dictionary {
             number,
             bytes,
             compressor,
+            long_compressor: None,
         })
+    }
+
+    /// Returns the compressor for a body of so many bytes.
+    fn compressor_for(&mut self, bytes: usize) -> std::io::Result<&mut Compressor<'static>> {
+        if bytes <= MAX_USUAL_BYTES {
+            return Ok(&mut self.compressor);
+        }
+        match &mut self.long_compressor {
+            Some(compressor) => Ok(compressor),
+            missing @ None => {
+                Ok(missing.insert(Compressor::with_dictionary(LONG_LEVEL, &self.bytes)?))
+            }
+        }
     }
 }
 
@@ -171,9 +191,10 @@ impl BodyPacker {
         self.frame.clear();
         self.frame.reserve(compress_bound(body.len()));
         let compressed = current
-            .compressor
-            .compress_to_buffer(body.as_bytes(), &mut self.frame);
+            .compressor_for(body.len())
+            .and_then(|compressor| compressor.compress_to_buffer(body.as_bytes(), &mut self.frame));
         if compressed.is_err() {
+            self.frame = Vec::new();
             return false;
         }
         let bytes = NUMBER_BYTES + self.frame.len();

@@ -22,7 +22,7 @@ impl DecisionForm {
         }
     }
 
-    /// Returns whether a rule's answer is shown, wherever its policy is.
+    /// Returns whether a rule's answer is shown, of a policy in force or on trial.
     pub(super) fn shows_answer(self, answer: RuleResult) -> bool {
         let shows_all = !self.preferences.is_minimal && self.rules == RulesShown::All;
         shows_all || answer.has_fired()

@@ -29,11 +29,12 @@ pub(super) fn write_decision(
     dry_run: bool,
     form: DecisionForm,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    let answers: usize = decision
+    let answers = decision
         .verdicts
         .iter()
-        .map(|part| list_answers(part).len())
-        .sum();
+        .flat_map(list_answers)
+        .filter(|answer| form.shows_answer(answer.answer))
+        .count();
     let mut out = Vec::with_capacity(REST_BYTES + answers * ANSWER_BYTES);
     push_decision(&mut out, decision, dry_run, form)?;
     Ok(out)
@@ -64,7 +65,11 @@ fn push_decision(
     dry_run: bool,
     form: DecisionForm,
 ) -> Result<(), serde_json::Error> {
-    push_plain(out, "{\"decision_id\":", decision.id.write_text(&mut [0; 36]).as_bytes());
+    push_plain(
+        out,
+        "{\"decision_id\":",
+        decision.id.write_text(&mut [0; 36]).as_bytes(),
+    );
     push_plain(out, ",\"trace_id\":", &decision.trace_id.to_hex());
     push_text(out, ",\"agent\":", decision.agent.as_str());
     if let Some(submitter) = &decision.submitter {
@@ -305,7 +310,7 @@ mod tests {
     fn make_part(name: &str, verdict: Result<&[RuleResult], &str>) -> PolicyVerdict {
         PolicyVerdict {
             policy: make_policy(name),
-            settings: verdict.is_err().then(|| Digest::hash_bytes(b"{}")),
+            settings: (name != "unknown").then(|| Digest::hash_bytes(b"{}")),
             verdict: verdict.map_err(str::to_owned).map(|results| Verdict {
                 answers: make_answers(results),
                 warnings: vec!["\"rules\":[]".to_owned(), "b".to_owned()],
@@ -365,6 +370,16 @@ mod tests {
         });
         full.outcome = Outcome::Denied;
         full.compliance_score = 0.0;
+        // Without a parameter that nothing reads, the answer has no warnings.
+        let mut held = make_decision(vec![quiet()], Vec::new());
+        held.outcome = Outcome::Held;
+        held.action = parse_action(
+            parse_json(br#"{"agent":"api","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.07}}"#)
+                .unwrap(),
+        )
+        .unwrap()
+        .action;
+        assert!(find_unread_parameters(&held.action).is_empty());
         let mut late = make_decision(vec![unknown, quiet()], Vec::new());
         late.decided_at = Millis(u64::MAX);
         vec![
@@ -372,6 +387,7 @@ mod tests {
             make_decision(vec![quiet()], Vec::new()),
             make_decision(vec![every(), quiet()], Vec::new()),
             full,
+            held,
             late,
         ]
     }
