@@ -40,7 +40,14 @@ fn make_units(ids: &[DecisionId]) -> Vec<Unit> {
     let mut units = Vec::new();
     for (number, id) in ids.iter().copied().enumerate() {
         let mut unit = Unit {
-            audit: vec![make_entry(id.into())],
+            // Long enough to be packed.
+            audit: vec![AuditEntry {
+                body: format!(
+                    r#"{{"action":{{"size":{number}}},"verdicts":[{}]}}"#,
+                    r#"{"answers":[[1,"pass",0.5,1.0],[2,"not-applicable"]]},"#.repeat(8)
+                ),
+                ..make_entry(id.into())
+            }],
             ledger: vec![
                 make_order(id, MarketOrderState::New, 0),
                 LedgerChange::LastTrade {
@@ -102,11 +109,12 @@ fn read_all(store: &Store, ids: &[DecisionId]) -> String {
 
 /// Commits units: the first alone, and all others in one transaction. Returns the results as text.
 fn commit_together(store: &Store, units: Vec<Unit>) -> Vec<String> {
-    // The writer is kept at the first unit until all others wait, so that it takes them at once.
+    // The writer is kept at the answer to the first unit until all others wait, so that it takes them at once.
     let (release, released) = channel::<()>();
     let (results, received) = channel();
-    let count = units.len();
+    let mut found = Vec::new();
     let mut released = Some(released);
+    let count = units.len();
     for unit in units {
         let (reply, held) = (results.clone(), released.take());
         store.submit_blocking(
@@ -118,9 +126,13 @@ fn commit_together(store: &Store, units: Vec<Unit>) -> Vec<String> {
                 }
             }),
         );
+        if found.is_empty() {
+            found.push(received.recv().unwrap());
+        }
     }
     release.send(()).unwrap();
-    received.iter().take(count).collect()
+    found.extend(received.iter().take(count - 1));
+    found
 }
 
 #[test]
