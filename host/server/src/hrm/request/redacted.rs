@@ -101,7 +101,7 @@ mod tests {
     fn the_instrument_is_that_of_the_redacted_symbol() {
         let aliases = InstrumentAliases::new([("XBT", "BTC")]).unwrap();
         for (symbol, is_altered) in [("XBT-USD", false), ("AKIAIOSFODNN7EXAMPLE", true)] {
-            let action = json!({"action_type": "buy", "parameters": {"family": "trade", "symbol": symbol, "side": "buy", "position_size_pct": 0.01}});
+            let action = json!({"action_type": "buy", "parameters": {"family": "trade", "symbol": symbol, "side": "buy", "position_size_pct": 0.01, "leverage": 1.0, "extra_json": "{}"}});
             let proposal = Proposal {
                 agent: "kyle".parse().unwrap(),
                 submitter: "kyle".to_owned(),
