@@ -1,7 +1,7 @@
 //! Begins and commits a unit of the arbiter.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::hrm::error::HrmError;
@@ -13,23 +13,6 @@ use ark_model::meters::{CountedAnswers, Deployment, HrmMeters};
 use ark_store::Unit;
 
 use super::state::Arbiter;
-
-/// What the callbacks of commits share with the arbiter. It is one allocation, since a count of references that two threads change for every commit
-/// costs both of them more than what it guards.
-pub(super) struct CommitFeedback {
-    /// Set by a failed commit: the ledger contains what the database does not.
-    pub(super) is_ledger_stale: AtomicBool,
-    meters: Arc<HrmMeters>,
-}
-
-impl CommitFeedback {
-    pub(super) const fn new(meters: Arc<HrmMeters>) -> Self {
-        Self {
-            is_ledger_stale: AtomicBool::new(false),
-            meters,
-        }
-    }
-}
 
 impl Arbiter {
     /// Begins a unit at `now`: it is built on the units before it and contains the reservations that have expired. It may use the database's reserve,

@@ -14,6 +14,7 @@ mod approvals;
 mod attestations;
 mod commit;
 mod executions;
+mod feedback;
 mod held_actions;
 mod idempotency;
 mod judgement;

@@ -18,7 +18,7 @@ use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
 use ark_store::{AuditKind, Store};
 
-use super::commit::CommitFeedback;
+use super::feedback::CommitFeedback;
 use super::held_actions::HeldActions;
 use super::pending_swaps::PendingSwaps;
 use super::recent_keys::RecentKeys;
