@@ -149,7 +149,7 @@ pub enum SyntheticError {
         "interrupted before the load began: of the proposals of an earlier run {proposals} may still be open; run the command again, it goes on by its journal"
     )]
     Interrupted {
-        /// How many.
+        /// How many proposals may be open.
         proposals: usize,
     },
     /// The system gives no thread.
