@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use crate::directory::FileFacts;
 use crate::query::select_value;
 
 /// The part of the limit, as a divisor, that only the host may use.
@@ -101,7 +102,7 @@ impl DatabaseLimit {
 
     /// The bytes of the log.
     pub(crate) fn log_size(&self) -> u64 {
-        std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len())
+        FileFacts::read(&self.log).map_or(0, |facts| facts.bytes)
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Its lines: the process id, the attestation, and the name of the process ([`process_instance`]).
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Result};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use crate::chain::ChainHead;
 use crate::error::OpenError;
 use crate::query::{select_rows, select_value};
 
+use super::file_facts::FileFacts;
 use super::ownership::{give_to_owner, no_follow};
 
 /// The name of the file.
@@ -297,9 +298,9 @@ impl DirLock {
         &self.path
     }
 
-    /// The metadata of the file that is locked, wherever its path leads by now.
-    pub(crate) fn metadata(&self) -> Result<Metadata> {
-        self.file.metadata()
+    /// Reads the facts of the file that is locked, wherever its path leads by now.
+    pub(crate) fn read_facts(&self) -> Result<FileFacts> {
+        FileFacts::read_open(&self.file)
     }
 
     /// Attests how far the database got.

@@ -1,10 +1,11 @@
 //! The data directory: its files and what makes changes of it durable.
 //!
 //! [`lock`] keeps a second host away and attests how far the database got; [`evidence`] compares a database with what attests it before it
-//! is used; [`open_files`] tells whether the paths still lead to the files that the host has open; [`ownership`]
-//! leaves nothing to root in another user's directory.
+//! is used; [`open_files`] tells whether the paths still lead to the files that the host has open, which [`file_facts`] identifies;
+//! [`ownership`] leaves nothing to root in another user's directory.
 
 mod evidence;
+mod file_facts;
 mod lock;
 mod lock_holders;
 mod open_files;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use ark_model::ids::Digest;
 
 pub(crate) use evidence::{DatabaseEvidence, has_database};
+pub(crate) use file_facts::FileFacts;
 pub(crate) use lock::{
     AccessMarks, DatabaseAttestation, DirLock, LockRecord, find_lock_holder, find_lock_process,
     read_lock_instance, read_lock_moment,

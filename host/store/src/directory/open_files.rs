@@ -2,39 +2,33 @@
 //!
 //! A file that is removed or replaced stays open: the host could go on writing into it, and all of it would be gone when the host ends.
 
-use std::fs::Metadata;
 use std::io::{ErrorKind, Result};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::FileLoss;
 
+use super::file_facts::FileFacts;
 use super::lock::DirLock;
 use super::{database_path, log_path};
 
 struct FileIdentity {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    /// What it was when it was opened.
+    opened: FileFacts,
 }
 
 impl FileIdentity {
-    fn new(path: &Path, metadata: &Metadata) -> Self {
-        Self {
-            path: path.to_owned(),
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }
+    fn read(path: PathBuf) -> Result<Self> {
+        let opened = FileFacts::read(&path)?;
+        Ok(Self { path, opened })
     }
 
     /// Returns the file's length in bytes.
     fn check(&self) -> std::result::Result<u64, FileLoss> {
         let path = || self.path.clone();
-        match std::fs::metadata(&self.path) {
-            Ok(metadata) if (metadata.dev(), metadata.ino()) == (self.device, self.inode) => {
-                Ok(metadata.len())
-            }
+        match FileFacts::read(&self.path) {
+            Ok(found) if found.is_same_file(&self.opened) => Ok(found.bytes),
             Ok(_) => Err(FileLoss::Replaced { path: path() }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Err(FileLoss::Removed { path: path() })
@@ -62,14 +56,15 @@ impl OpenFiles {
     /// # Errors
     /// A file is not there.
     pub(crate) fn identify(dir: &Path, lock: &DirLock) -> Result<Self> {
-        let identify =
-            |path: &Path| std::fs::metadata(path).map(|found| FileIdentity::new(path, &found));
         Ok(Self {
-            database: identify(&database_path(dir))?,
-            log: identify(&log_path(dir))?,
+            database: FileIdentity::read(database_path(dir))?,
+            log: FileIdentity::read(log_path(dir))?,
             others: [
-                identify(&dir.join("ark.db-shm"))?,
-                FileIdentity::new(lock.path(), &lock.metadata()?),
+                FileIdentity::read(dir.join("ark.db-shm"))?,
+                FileIdentity {
+                    path: lock.path().to_owned(),
+                    opened: lock.read_facts()?,
+                },
             ],
             database_bytes: AtomicU64::new(0),
         })
@@ -105,7 +100,7 @@ impl OpenFiles {
 
     /// The inode of the log's index, on which locks are held.
     pub(crate) const fn index_inode(&self) -> u64 {
-        self.others[0].inode
+        self.others[0].opened.inode
     }
 
     /// The loss of a log that has fewer bytes than were written into it.
