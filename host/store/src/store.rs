@@ -182,6 +182,15 @@ impl Store {
         }
     }
 
+    /// Whether half of the writer's queue is used: [`Store::submit_blocking`] may wait soon.
+    #[must_use]
+    pub fn is_backlogged(&self) -> bool {
+        let messages = &self.inner.messages;
+        messages
+            .capacity()
+            .is_some_and(|most| messages.len() >= most / 2)
+    }
+
     /// Returns a handle that reads with a connection of its own: it waits for no reads of other handles. Its clones share the connection.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use ark_model::meters::HrmMeters;
 use ark_model::usage::QuotaHolder;
 use ark_store::{List, PolicyRecord, Store, Unit};
 
-use super::arbiter::{Arbiter, ViolationCounts};
+use super::arbiter::{Arbiter, ArbiterTurns, ViolationCounts};
 use super::config::HrmConfig;
 use super::error::{HrmError, RecordFailure};
 use super::guards::Guards;
@@ -41,6 +41,7 @@ use super::request::{
 /// quick; see [`crate::reply`].
 #[derive(Clone)]
 pub struct Hrm {
+    arbiter: Arc<ArbiterTurns>,
     requests: Sender<HrmRequest>,
     urgent: Sender<HrmRequest>,
     waiting_counts: WaitingCounts,
@@ -103,11 +104,14 @@ impl Hrm {
             Arc::clone(&announcing),
             Arc::clone(&violations),
         )?;
+        let arbiter = Arc::new(ArbiterTurns::new(arbiter));
+        let shared = Arc::clone(&arbiter);
         let thread = std::thread::Builder::new()
             .name("ark-hrm".to_owned())
-            .spawn(move || arbiter.run(&urgent_inbox, &inbox))
+            .spawn(move || shared.serve_queues(&urgent_inbox, &inbox))
             .map_err(|error| RecordFailure::Thread(Arc::new(error)))?;
         Ok(Self {
+            arbiter,
             requests,
             urgent,
             waiting_counts: WaitingCounts::default(),
@@ -200,7 +204,7 @@ impl Hrm {
             &self.requests
         };
         redacted.queue_place = Some(place);
-        self.enqueue_request(queue, HrmRequest::Propose(Box::new(redacted), reply));
+        self.serve_or_enqueue(queue, HrmRequest::Propose(Box::new(redacted), reply));
     }
 
     /// Judges a proposal as if it came now. Nothing is recorded or reserved.
@@ -235,7 +239,7 @@ impl Hrm {
                 self.redact_proposal(proposal)
             })
             .collect();
-        self.enqueue_request(
+        self.serve_or_enqueue(
             &self.requests,
             HrmRequest::CommitInvocation(Box::new(commit), redacted, reply),
         );
@@ -317,6 +321,19 @@ impl Hrm {
     fn send_urgent(&self, request: HrmRequest) {
         if let Err(error) = self.urgent.send(request) {
             error.into_inner().reject_with(HrmError::Closed);
+        }
+    }
+
+    /// Serves a request at once, on this thread, if nothing waits and it is quick to serve; queues it otherwise.
+    fn serve_or_enqueue(&self, queue: &Sender<HrmRequest>, request: HrmRequest) {
+        let nothing_waits = self.urgent.is_empty() && self.requests.is_empty();
+        let left = if nothing_waits {
+            self.arbiter.serve_if_idle(request)
+        } else {
+            Some(request)
+        };
+        if let Some(request) = left {
+            self.enqueue_request(queue, request);
         }
     }
 

@@ -1,11 +1,11 @@
-//! The arbiter's thread: the one owner of the ledger and of the order in which requests are decided.
+//! The arbiter: the one owner of the ledger and of the order in which requests are decided. One thread at a time uses it.
 //!
 //! Invariants:
 //! * A request is answered after its commit is durable, never before.
 //! * Proposals are judged in the order in which they are committed, and each is judged with the reservations of those before it.
 //! * When a transaction fails, everything decided after it fails too, and the ledger is loaded again before the next judgement.
 //!
-//! Reading order: this file (the loop), [`state`] (what the thread owns), [`judgement`] (one decision), [`proposals`], then a file for each other
+//! Reading order: this file, [`turns`] (who uses the arbiter), [`state`] (what it owns), [`judgement`] (one decision), [`proposals`], then a file for each other
 //! kind of request; [`idempotency`] and [`commit`] hold what all of them share.
 //!
 //! Must not know: HTTP, subscribers of topics, how agents run.
@@ -24,47 +24,37 @@ mod policy_swap;
 mod proposals;
 mod recent_keys;
 mod state;
+mod turns;
 mod unrecorded_orders;
 
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
 use ark_model::ids::Millis;
 
-use super::error::HrmError;
 use super::request::HrmRequest;
 pub use executions::{LATE_FILL, OVERFILL, UNMATCHED_CLOSE};
 pub use idempotency::{RefusedRequest, RequestScope};
 pub(super) use state::{Arbiter, ViolationCounts};
+pub(super) use turns::ArbiterTurns;
 
 impl Arbiter {
-    /// Serves the requests of both queues, urgent ones first, until it is told to stop or nobody can send any more.
-    pub(super) fn run(mut self, urgent: &Receiver<HrmRequest>, inbox: &Receiver<HrmRequest>) {
-        while let Some(request) = next_request(urgent, inbox) {
-            if matches!(request, HrmRequest::Stop) {
-                break;
+    /// Serves a request, after the ledger was loaded again if a commit failed. Rejects it when that is not possible.
+    fn serve_or_reject(&mut self, request: HrmRequest) {
+        match self.reload_if_stale() {
+            Ok(()) => {
+                self.record_orders_again();
+                self.serve_request(request);
             }
-            match self.reload_if_stale() {
-                Ok(()) => {
-                    self.record_orders_again();
-                    self.serve_request(request);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the ledger cannot be loaded: what needs it is denied");
-                    match request {
-                        // A halt needs no ledger, and must not fail for want of one.
-                        HrmRequest::CarryOutOrder(order, reply) if order.tightens() => {
-                            self.carry_out_order(*order, reply);
-                        }
-                        request => request.reject_with(error),
+            Err(error) => {
+                tracing::error!(%error, "the ledger cannot be loaded: what needs it is denied");
+                match request {
+                    // A halt needs no ledger, and must not fail for want of one.
+                    HrmRequest::CarryOutOrder(order, reply) if order.tightens() => {
+                        self.carry_out_order(*order, reply);
                     }
+                    request => request.reject_with(error),
                 }
             }
-        }
-        self.record_orders_again();
-        for request in urgent.try_iter().chain(inbox.try_iter()) {
-            request.reject_with(HrmError::Closed);
         }
     }
 
@@ -95,13 +85,5 @@ impl Arbiter {
             HrmRequest::SwapPolicies(swap, reply) => self.swap_policies(*swap, reply),
             HrmRequest::Stop => {}
         }
-    }
-}
-
-/// Waits for the next request, urgent ones first. Returns `None` when nobody can send any more.
-fn next_request(urgent: &Receiver<HrmRequest>, inbox: &Receiver<HrmRequest>) -> Option<HrmRequest> {
-    crossbeam_channel::select_biased! {
-        recv(urgent) -> request => request.ok(),
-        recv(inbox) -> request => request.ok(),
     }
 }

@@ -1,4 +1,4 @@
-//! What the arbiter's thread owns, and how it is loaded.
+//! What the arbiter owns, and how it is loaded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::hrm::guards::Guards;
 use crate::hrm::ledger::{IDENTICAL_WINDOW, Ledger};
 use crate::hrm::policies_in_force::{PoliciesInForce, PolicyJudge};
 use crate::hrm::record::{RecordEncoder, decode_action};
-use crate::hrm::request::repetition_key;
+use crate::hrm::request::{HrmRequest, repetition_key};
 use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
 use ark_store::{AuditKind, Store};
@@ -24,10 +24,13 @@ use super::pending_swaps::PendingSwaps;
 use super::recent_keys::RecentKeys;
 use super::unrecorded_orders::UnrecordedOrders;
 
+pub(crate) static MOST_WAITING: std::sync::atomic::AtomicUsize =
+    std::sync::atomic::AtomicUsize::new(8);
+
 /// Number of decisions that violated rules, by agent.
 pub(in crate::hrm) type ViolationCounts = Arc<Mutex<HashMap<Name, u32>>>;
 
-/// The state of the arbiter's thread.
+/// The state of the arbiter.
 pub(in crate::hrm) struct Arbiter {
     pub(super) judge: PolicyJudge,
     pub(super) config: HrmConfig,
@@ -100,6 +103,16 @@ impl Arbiter {
         // The writer says why, once for a spell of failures.
         tracing::debug!("a commit failed: the ledger was loaded again from the database");
         Ok(())
+    }
+
+    /// Whether a request takes no longer than to hand it to the arbiter's thread, so that whoever asks may serve it: nothing is read from the
+    /// database, only the Graveyard is asked, and the store has room for the unit.
+    pub(super) fn is_quick_to_serve(&self, request: &HrmRequest) -> bool {
+        request.needs_no_reading()
+            && self.judge.policies().operator_slots().is_empty()
+            && !self.feedback.is_ledger_stale.load(Ordering::Acquire)
+            && self.guards.unrecorded_orders() == 0
+            && !self.store.is_backlogged()
     }
 
     /// Marks the ledger to be loaded again before the next request, since it contains what will not be committed.

@@ -1,4 +1,4 @@
-//! The messages to the arbiter's thread: what can be asked of the HRM and what it answers.
+//! The messages to the arbiter: what can be asked of the HRM and what it answers.
 //!
 //! One file a kind of request. They are plain values: nothing here judges, stores or waits.
 
@@ -43,7 +43,7 @@ pub struct PolicySwap {
     pub unit: Unit,
 }
 
-/// A request in a queue of the arbiter's thread, with the reply it is owed.
+/// A request to the arbiter, with the reply it is owed.
 pub(super) enum HrmRequest {
     Propose(Box<RedactedProposal>, HrmReply<ProposalAnswer>),
     Preview(Box<RedactedProposal>, HrmReply<Arc<Decision>>),
@@ -67,6 +67,15 @@ pub(super) enum HrmRequest {
 }
 
 impl HrmRequest {
+    /// Whether it is served without reading the database, which a key of repetitions and most other requests need.
+    pub(super) fn needs_no_reading(&self) -> bool {
+        match self {
+            Self::Propose(redacted, _) => redacted.proposal.idempotency.is_none(),
+            Self::CommitInvocation(..) => true,
+            _ => false,
+        }
+    }
+
     /// Answers the request with an error.
     pub(super) fn reject_with(self, error: HrmError) {
         match self {
