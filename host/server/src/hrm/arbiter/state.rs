@@ -24,9 +24,6 @@ use super::pending_swaps::PendingSwaps;
 use super::recent_keys::RecentKeys;
 use super::unrecorded_orders::UnrecordedOrders;
 
-pub(crate) static MOST_WAITING: std::sync::atomic::AtomicUsize =
-    std::sync::atomic::AtomicUsize::new(8);
-
 /// Number of decisions that violated rules, by agent.
 pub(in crate::hrm) type ViolationCounts = Arc<Mutex<HashMap<Name, u32>>>;
 
