@@ -25,6 +25,7 @@ impl Redactor {
         if json == "{}" {
             return false;
         }
+        self.count_searched(json);
         match serde_json::from_str::<UniqueKeysJson>(json) {
             Ok(UniqueKeysJson(mut value)) => {
                 let changed = self.redact_value(&mut value, None, 0);

@@ -25,18 +25,31 @@ pub struct Findings {
 #[derive(Debug, Default)]
 pub struct Redactor {
     found: BTreeSet<FindingKind>,
+    searched_bytes: usize,
 }
 
 impl Redactor {
     /// Replaces every credential in a text by `[credential:KIND]` and every item of personal data by `[personal:KIND]`. A text that is a JSON
     /// object or array is searched by its names too. Returns whether the text was changed.
     pub fn redact_text(&mut self, text: &mut String) -> bool {
+        self.count_searched(text);
         self.redact_nested(text, NumberContext::None, 0)
     }
 
     /// As [`Redactor::redact_text`], for a text that is an identifier: numbers in it are neither cards nor telephone numbers.
     pub fn redact_identifier(&mut self, text: &mut String) -> bool {
+        self.count_searched(text);
         self.redact_plain(text, NumberContext::Identifier)
+    }
+
+    /// Returns how many bytes the texts had that were given so far.
+    #[must_use]
+    pub const fn searched_bytes(&self) -> usize {
+        self.searched_bytes
+    }
+
+    pub(crate) const fn count_searched(&mut self, text: &str) {
+        self.searched_bytes = self.searched_bytes.saturating_add(text.len());
     }
 
     /// Returns the kinds that were found so far.

@@ -32,7 +32,8 @@ pub struct EngineConfig {
     ///
     /// It is an upper bound for [`Limits::memory_bytes`], which bounds the sum over all memories of one instance.
     pub memory_bytes: usize,
-    /// The stack that a guest may use, in bytes. It must be smaller than the stack of every thread that runs guests.
+    /// The stack that a guest may use, in bytes. It must be smaller than the stack of every thread that runs guests, which
+    /// for the Graveyard are those of HTTP too.
     ///
     /// A guest that needs more traps. The stack of host functions is not included.
     pub stack_bytes: usize,

@@ -2,6 +2,7 @@
 //!
 //! A guest that computes for long shares the processors with everything else. With the lowest priority it takes only what the other threads
 //! leave. What must go on while they are all busy, slower, has a priority in between. A thread without privileges cannot raise its priority again, so a thread whose priority was lowered must not be used for anything else.
+//! In particular it must not hold what others wait for.
 
 use rustix::process::setpriority_process;
 

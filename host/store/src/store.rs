@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::config::StoreConfig;
 use crate::database_limit::{DatabaseLimit, checkpoint_frames};
-use crate::directory::{self, AccessMarks, DatabaseEvidence, DirLock, OpenFiles};
+use crate::directory::{self, AccessMarks, DatabaseEvidence, DirLock, FileFacts, OpenFiles};
 use crate::error::{CommitError, OpenError, SubmitError};
 use crate::health::StoreHealth;
 use crate::offline::{begin_halt, check_recent_rows};
@@ -284,8 +284,8 @@ impl Store {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         let files = ["ark.db", "ark.db-wal"].map(|name| self.inner.dir.join(name));
-        let sizes = files.iter().filter_map(|file| std::fs::metadata(file).ok());
-        sizes.map(|file| file.len()).sum()
+        let facts = files.iter().filter_map(|file| FileFacts::read(file).ok());
+        facts.map(|found| found.bytes).sum()
     }
 
     /// How much a holder uses, as of the last commit.

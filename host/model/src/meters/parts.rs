@@ -108,7 +108,7 @@ impl StoreMeters {
 pub struct HrmMeters {
     /// One decision, from the moment its proposal is accepted until it is durable.
     pub decision: Timing,
-    /// The part of a decision in which its proposal waits for the HRM's thread.
+    /// The part of a decision in which its proposal waits for the arbiter.
     pub queue: Timing,
     /// The part of a decision in which the policies judge.
     pub policy: Timing,

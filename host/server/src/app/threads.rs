@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use crate::config::Config;
 
-/// Threads of the HTTP runtime. It only parses requests and writes answers.
+/// Threads of the HTTP runtime. They parse requests, write answers and judge what is quick to judge.
 pub const HTTP_THREADS: usize = 2;
 /// Threads that the HTTP runtime has at most for calls that wait for the disk or for another part. They are started when they are needed.
 pub const BLOCKING_THREADS: usize = 512;

@@ -1,4 +1,4 @@
-//! The handle to the HRM: it redacts on the caller's thread, then puts the request into a queue of the arbiter's thread.
+//! The handle to the HRM: it redacts on the caller's thread, then has the arbiter serve the request there, or puts it into a queue of the arbiter's thread.
 //!
 //! There are two queues. Proposals that reduce risk (closing, cancelling), halts, quarantines and what ends them wait in the urgent one, which is emptied first:
 //! when the host is so busy that it refuses proposals, there is still room for them. No proposer can fill more than its share of either queue.
@@ -22,7 +22,7 @@ use ark_model::meters::HrmMeters;
 use ark_model::usage::QuotaHolder;
 use ark_store::{List, PolicyRecord, Store, Unit};
 
-use super::arbiter::{Arbiter, ArbiterTurns, ViolationCounts};
+use super::arbiter::{Arbiter, Turns, ViolationCounts};
 use super::config::HrmConfig;
 use super::error::{HrmError, RecordFailure};
 use super::guards::Guards;
@@ -37,11 +37,11 @@ use super::request::{
 
 /// The handle to the HRM. Cheap to clone. The thread ends on [`Hrm::close`].
 ///
-/// Every method that takes a `reply` returns at once. The reply is called once the result is durable, on the thread of the store's writer, so it must be
-/// quick; see [`crate::reply`].
+/// No method that takes a `reply` waits for the result. The reply is called once the result is durable, on the thread of the store's writer, or with a
+/// refusal on whichever thread serves the request, the caller's too. So it must be quick, and must not wait for another request; see [`crate::reply`].
 #[derive(Clone)]
 pub struct Hrm {
-    arbiter: Arc<ArbiterTurns>,
+    arbiter: Arc<Turns<Arbiter>>,
     requests: Sender<HrmRequest>,
     urgent: Sender<HrmRequest>,
     waiting_counts: WaitingCounts,
@@ -104,11 +104,18 @@ impl Hrm {
             Arc::clone(&announcing),
             Arc::clone(&violations),
         )?;
-        let arbiter = Arc::new(ArbiterTurns::new(arbiter));
+        let arbiter = Arc::new(Turns::new(arbiter));
         let shared = Arc::clone(&arbiter);
         let thread = std::thread::Builder::new()
             .name("ark-hrm".to_owned())
-            .spawn(move || shared.serve_queues(&urgent_inbox, &inbox))
+            .spawn(move || {
+                shared.serve_queues((&urgent_inbox, &inbox), Arbiter::serve_queued, |arbiter| {
+                    arbiter.record_orders_again()
+                });
+                for request in urgent_inbox.try_iter().chain(inbox.try_iter()) {
+                    request.reject_with(HrmError::Closed);
+                }
+            })
             .map_err(|error| RecordFailure::Thread(Arc::new(error)))?;
         Ok(Self {
             arbiter,
@@ -326,13 +333,13 @@ impl Hrm {
 
     /// Serves a request at once, on this thread, if nothing waits and it is quick to serve; queues it otherwise.
     fn serve_or_enqueue(&self, queue: &Sender<HrmRequest>, request: HrmRequest) {
-        let nothing_waits = self.urgent.is_empty() && self.requests.is_empty();
-        let left = if nothing_waits {
-            self.arbiter.serve_if_idle(request)
-        } else {
-            Some(request)
-        };
-        if let Some(request) = left {
+        let unserved = self.arbiter.serve_if_idle(
+            request,
+            || self.urgent.is_empty() && self.requests.is_empty(),
+            Arbiter::is_quick_to_serve,
+            Arbiter::serve_request,
+        );
+        if let Some(request) = unserved {
             self.enqueue_request(queue, request);
         }
     }

@@ -14,7 +14,7 @@ use ark_model::meters::{CountedAnswers, Deployment, HrmMeters, Span, SpanId, Spa
 pub(super) struct DecisionTimes {
     /// The proposal was handed to the HRM.
     pub(super) accepted: Instant,
-    /// The arbiter's thread began to judge it.
+    /// The arbiter began to judge it.
     pub(super) judging_started: Instant,
     /// The decision was handed to the store's writer.
     pub(super) submitted: Instant,

@@ -1,7 +1,7 @@
 //! The HRM (hierarchical reasoning module), the arbiter inside the host: it redacts proposals, gathers facts, evaluates the policies, combines their
 //! verdicts, reserves what was approved and hands the decision to the store.
 //!
-//! Reading order: [`request`] (what can be asked and what is answered), [`handle`] (redaction and the queues), [`arbiter`] (the thread), [`ledger`]
+//! Reading order: [`request`] (what can be asked and what is answered), [`handle`] (redaction and the queues), [`arbiter`] (judgement), [`ledger`]
 //! (facts and reservations), [`policies_in_force`], [`combine`] (the outcome), [`record`] (the form in the audit log), [`redaction`], [`guards`],
 //! [`services`] (the host calls of agents), [`offline`] (replay, evidence, comparison of policy versions, judging again).
 //!

@@ -21,6 +21,8 @@ pub struct RedactedAction {
     pub action: Action,
     /// The kinds of credentials and personal data that were found.
     pub findings: Findings,
+    /// How many bytes of texts were searched.
+    pub text_bytes: usize,
     /// The identifier that held a credential, e.g. `parameters.symbol`. What is left of it names something else, so such an action must be
     /// denied.
     pub altered_identifier: Option<&'static str>,
@@ -38,6 +40,7 @@ pub fn redact_action(mut action: Action) -> RedactedAction {
     let altered_identifier = redact_parameters(&mut redactor, &mut action.parameters);
     RedactedAction {
         action,
+        text_bytes: redactor.searched_bytes(),
         findings: redactor.into_findings(),
         altered_identifier,
     }

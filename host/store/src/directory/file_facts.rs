@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, makedev, statx};
 use rustix::io::Errno;
 
 /// What is asked for. The device is always told.
-const ASKED: StatxFlags = StatxFlags::INO.union(StatxFlags::SIZE);
+const MASK: StatxFlags = StatxFlags::INO.union(StatxFlags::SIZE);
 
 /// Which file it is, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl FileFacts {
     /// # Errors
     /// There is no such file, or it may not be looked at.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        match statx(CWD, path, AtFlags::empty(), ASKED) {
+        match statx(CWD, path, AtFlags::empty(), MASK) {
             Ok(found) => Ok(Self::from_statx(&found)),
             // A kernel without the call, or a sandbox that refuses it.
             Err(Errno::NOSYS | Errno::PERM) => Ok(Self::from_metadata(&std::fs::metadata(path)?)),
@@ -43,7 +43,11 @@ impl FileFacts {
     /// # Errors
     /// The file cannot be looked at.
     pub(crate) fn read_open(file: &File) -> Result<Self> {
-        Ok(Self::from_metadata(&file.metadata()?))
+        match statx(file, "", AtFlags::EMPTY_PATH, MASK) {
+            Ok(found) => Ok(Self::from_statx(&found)),
+            Err(Errno::NOSYS | Errno::PERM) => Ok(Self::from_metadata(&file.metadata()?)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether both are of the same file, whatever its length.

@@ -123,6 +123,64 @@ fn nothing_is_approved_behind_an_acknowledged_halt() {
 }
 
 #[test]
+fn nothing_is_approved_between_a_halt_and_its_resume() {
+    const PROPOSERS: usize = 6;
+    const HALTS: usize = 30;
+    let place = TestDir::new("");
+    let host = place.start();
+    let stop = AtomicBool::new(false);
+    let approvals = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for worker in 0..PROPOSERS {
+            let (host, stop, approvals) = (&host, &stop, &approvals);
+            scope.spawn(move || {
+                let mut client = Client::new(host);
+                for turn in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let action = trade(&format!("B{worker}-{turn}"), 0.0001);
+                    let (status, answer) = client.post("/v1/actions", &action);
+                    assert_eq!(status, 200, "{answer}");
+                    if answer["outcome"] == json!("approved") {
+                        approvals.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        let mut client = Client::new(&host);
+        for _ in 0..HALTS {
+            let before = approvals.load(Ordering::Relaxed);
+            wait_until("approvals", || {
+                approvals.load(Ordering::Relaxed) > before + PROPOSERS
+            });
+            assert_eq!(order(&mut client, "/v1/halt").0, 200);
+            assert_eq!(order(&mut client, "/v1/resume").0, 200);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    host.kill();
+    let database = rusqlite::Connection::open(place.data().join("ark.db")).expect("the database");
+    let mut statement = database
+        .prepare("SELECT kind, outcome FROM audit_log WHERE kind IN ('control', 'decision') ORDER BY seq")
+        .expect("a query");
+    let rows: Vec<(String, Option<String>)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(Iterator::collect)
+        .expect("the rows");
+    // The orders took turns, so after an odd number of them the host is halted.
+    let mut orders = 0;
+    for (place, (kind, outcome)) in rows.iter().enumerate() {
+        if kind == "control" {
+            orders += 1;
+        } else if orders % 2 == 1 {
+            assert_eq!(outcome.as_deref(), Some("denied"), "row {place}");
+        }
+    }
+    assert_eq!(orders, 2 * HALTS);
+}
+
+#[test]
 fn an_order_that_was_acknowledged_survives_a_kill_at_any_moment() {
     let place = TestDir::new("");
     copy_agent(&hostile_guests_dir(), "chaos", &place.agents());

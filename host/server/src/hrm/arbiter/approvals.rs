@@ -73,6 +73,8 @@ impl Arbiter {
 
     /// Expires the approvals that nobody resolved in time.
     pub(super) fn expire_approvals(&mut self, now: Millis) {
+        // So that no proposal after a quiet time pays for all that has ended since.
+        self.ledger.advance_to(now);
         let mut unit = Unit {
             chained: true,
             may_use_reserve: true,
@@ -230,6 +232,7 @@ impl Arbiter {
                 personal_data: facts.personal_data,
                 credentials: facts.credentials,
             },
+            text_bytes: 0,
             data_subject,
             repetition_key,
             refusal: None,

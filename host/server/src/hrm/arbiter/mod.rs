@@ -27,6 +27,7 @@ mod state;
 mod turns;
 mod unrecorded_orders;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ark_model::ids::Millis;
@@ -35,11 +36,15 @@ use super::request::HrmRequest;
 pub use executions::{LATE_FILL, OVERFILL, UNMATCHED_CLOSE};
 pub use idempotency::{RefusedRequest, RequestScope};
 pub(super) use state::{Arbiter, ViolationCounts};
-pub(super) use turns::ArbiterTurns;
+pub(super) use turns::Turns;
 
 impl Arbiter {
-    /// Serves a request, after the ledger was loaded again if a commit failed. Rejects it when that is not possible.
-    fn serve_or_reject(&mut self, request: HrmRequest) {
+    /// Serves a request out of a queue, after the ledger was loaded again if a commit failed. Rejects it when that is not possible. Breaks at
+    /// [`HrmRequest::Stop`].
+    pub(super) fn serve_queued(&mut self, request: HrmRequest) -> ControlFlow<()> {
+        if matches!(request, HrmRequest::Stop) {
+            return ControlFlow::Break(());
+        }
         match self.reload_if_stale() {
             Ok(()) => {
                 self.record_orders_again();
@@ -56,9 +61,11 @@ impl Arbiter {
                 }
             }
         }
+        ControlFlow::Continue(())
     }
 
-    fn serve_request(&mut self, request: HrmRequest) {
+    /// Serves a request with the ledger as it is.
+    pub(super) fn serve_request(&mut self, request: HrmRequest) {
         match request {
             HrmRequest::Propose(redacted, reply) => self.judge_proposal(redacted, reply),
             HrmRequest::Preview(redacted, reply) => {

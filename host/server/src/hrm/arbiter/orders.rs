@@ -15,7 +15,7 @@ use super::state::Arbiter;
 
 impl Arbiter {
     /// Commits the orders again that are not on disk, if the database can be written.
-    pub(super) fn record_orders_again(&self) {
+    pub(in crate::hrm) fn record_orders_again(&self) {
         if self.guards.unrecorded_orders() == 0 || !self.store.audit_writable() {
             return;
         }

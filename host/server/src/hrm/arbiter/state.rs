@@ -102,14 +102,16 @@ impl Arbiter {
         Ok(())
     }
 
-    /// Whether a request takes no longer than to hand it to the arbiter's thread, so that whoever asks may serve it: nothing is read from the
-    /// database, only the Graveyard is asked, and the store has room for the unit.
-    pub(super) fn is_quick_to_serve(&self, request: &HrmRequest) -> bool {
-        request.needs_no_reading()
+    /// Whether a request is served within some ten microseconds, so that whoever asks may serve it: it is small and needs no reading of the
+    /// database, only the Graveyard is asked, the ledger has hardly anything to move on, and the store has room for the unit.
+    pub(in crate::hrm) fn is_quick_to_serve(&self, request: &HrmRequest) -> bool {
+        request.is_small()
             && self.judge.policies().operator_slots().is_empty()
             && !self.feedback.is_ledger_stale.load(Ordering::Acquire)
             && self.guards.unrecorded_orders() == 0
+            && !self.store.is_reserve_only()
             && !self.store.is_backlogged()
+            && self.ledger.is_current(Millis::now())
     }
 
     /// Marks the ledger to be loaded again before the next request, since it contains what will not be committed.

@@ -1,6 +1,6 @@
 //! The ledger: the orders, results, recent actions and lists from which the facts of an action are gathered.
 //!
-//! The arbiter's thread owns it. It is a cache of tables of the store and changes in step with them: every method that changes it returns the
+//! The arbiter owns it. It is a cache of tables of the store and changes in step with them: every method that changes it returns the
 //! [`LedgerChange`]s that must be committed with the decision. When a commit fails, the ledger is discarded and loaded again.
 //!
 //! Instruments are told apart by [`ark_model::instrument::InstrumentKey`]; rows keep the symbol as it was given.
@@ -122,6 +122,12 @@ impl Ledger {
         let expired = self.orders.expire_orders(now);
         self.pending
             .extend(expired.into_iter().map(LedgerChange::Order));
+    }
+
+    /// Whether [`Ledger::advance_to`] has hardly anything to do: a few orders and actions, in however long a time.
+    #[must_use]
+    pub fn is_current(&self, now: Millis) -> bool {
+        self.recent.is_current(now) && self.orders.is_current(now)
     }
 
     /// Takes the changes that time made.

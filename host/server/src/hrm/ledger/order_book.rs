@@ -19,6 +19,8 @@ use super::instruments::{Instrument, Instruments, OpenSizes};
 
 /// How many orders that have ended are kept, so that a report finds what is not durable yet. More than can wait for a commit at once.
 const ENDED_ORDERS: usize = 65_536;
+/// So many orders end in a few tens of microseconds.
+const FEW: usize = 16;
 
 /// The orders of the account.
 #[derive(Debug, Default)]
@@ -130,6 +132,12 @@ impl MarketOrderBook {
     /// Returns an order that is in the book.
     pub fn find_order(&self, id: DecisionId) -> Option<&Arc<MarketOrder>> {
         self.orders.get(&id).map(|booked| &booked.order)
+    }
+
+    /// Whether few orders have waited for their first report for too long at `now`.
+    pub fn is_current(&self, now: Millis) -> bool {
+        let due = |(expires_at, _): &&(Millis, DecisionId)| *expires_at <= now;
+        self.expiries.iter().take_while(due).nth(FEW).is_none()
     }
 
     /// Ends the orders whose time is over at `now` without a report, and returns them as they are then.

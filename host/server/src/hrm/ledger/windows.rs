@@ -14,6 +14,9 @@ use super::parted_map::PartedMap;
 /// How long an action counts as a recent one: the fact `identical-actions` of `ark:types` is defined by it.
 pub const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
 
+/// So many actions are forgotten in a few microseconds.
+const FEW: usize = 32;
+
 /// The actions of the last [`IDENTICAL_WINDOW`], counted by their repetition key.
 #[derive(Debug, Default)]
 pub struct RecentActions {
@@ -27,6 +30,17 @@ impl RecentActions {
         let key = repetition_prefix(repetition_key);
         self.oldest_first.push_back((at, key));
         *self.counts.get_or_default(&key) += 1;
+    }
+
+    /// Whether few actions are before the window that ends at `now`, and few are still to come.
+    pub fn is_current(&self, now: Millis) -> bool {
+        let is_due =
+            |(at, _): &(Millis, u64)| now.seconds_since(*at) >= IDENTICAL_WINDOW.as_secs_f64();
+        let is_to_come = |(at, _): &(Millis, u64)| *at > now;
+        let first_kept = self.oldest_first.get(FEW);
+        let last_past = self.oldest_first.len().checked_sub(FEW + 1);
+        !first_kept.is_some_and(is_due)
+            && !last_past.is_some_and(|place| self.oldest_first.get(place).is_some_and(is_to_come))
     }
 
     /// Forgets the actions before the window that ends at `now`. Those that are still to come are from now on.

@@ -32,6 +32,11 @@ pub use proposal::{BatchAnswer, Proposal, ProposalAnswer, ProposalBatch};
 pub(super) use queue_place::{QueuePlace, WaitingCounts};
 pub(super) use redacted::{ApprovedAction, RedactedProposal};
 
+/// The most bytes of texts that a small request has.
+const SMALL_TEXT_BYTES: usize = 8 * 1024;
+/// The most proposals that a small request has.
+const FEW_PROPOSALS: usize = 4;
+
 /// Receives the HRM's answer to a request.
 pub(super) type HrmReply<T> = crate::reply::Reply<T, HrmError>;
 
@@ -67,11 +72,20 @@ pub(super) enum HrmRequest {
 }
 
 impl HrmRequest {
-    /// Whether it is served without reading the database, which a key of repetitions and most other requests need.
-    pub(super) fn needs_no_reading(&self) -> bool {
+    /// Whether it is judged in little time, wherever the proposals come from, and without reading the database. A proposal with an idempotency key
+    /// has that compared there first, and so have most other kinds something to read or much to do. A preview may come from within a guest's call,
+    /// whose stack has no room for a second guest's.
+    pub(super) fn is_small(&self) -> bool {
         match self {
-            Self::Propose(redacted, _) => redacted.proposal.idempotency.is_none(),
-            Self::CommitInvocation(..) => true,
+            Self::Propose(redacted, _) => {
+                redacted.proposal.idempotency.is_none() && redacted.text_bytes <= SMALL_TEXT_BYTES
+            }
+            Self::CommitInvocation(commit, proposals, _) => {
+                let text_bytes = proposals.iter().map(|redacted| redacted.text_bytes);
+                !commit.by_lowered_thread
+                    && proposals.len() <= FEW_PROPOSALS
+                    && text_bytes.sum::<usize>() <= SMALL_TEXT_BYTES
+            }
             _ => false,
         }
     }

@@ -19,6 +19,8 @@ pub struct RedactedProposal {
     pub instrument: Option<InstrumentKey>,
     /// What redaction found.
     pub findings: Findings,
+    /// How many bytes of texts were searched.
+    pub text_bytes: usize,
     /// The data subject's name before redaction, for the lookup of its consent.
     pub data_subject: Option<String>,
     /// The key by which rule 22 counts repetitions, taken before redaction: see [`repetition_key`].
@@ -79,6 +81,7 @@ impl RedactedProposal {
             proposal,
             instrument,
             findings: redacted.findings,
+            text_bytes: redacted.text_bytes,
             data_subject,
             repetition_key,
             refusal,
