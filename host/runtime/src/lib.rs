@@ -48,5 +48,5 @@ pub use probe::{ProbeResult, probe_limits};
 pub use quotas::{QuotaError, QuotaKey, QuotaKind, Quotas, QuotasTable};
 pub use recording::{HostCall, HostCallAnswer, RecordedCall, Recording};
 pub use services::{HostServices, Preview, ServiceError};
-pub use thread_priority::lower_thread_priority;
+pub use thread_priority::{is_thread_priority_lowered, lower_thread_priority};
 pub use vectors::{TestVector, VectorFailure, run_vectors};

@@ -20,6 +20,7 @@ use ark_model::ids::Name;
 use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_model::meters::HrmMeters;
 use ark_model::usage::QuotaHolder;
+use ark_runtime::is_thread_priority_lowered;
 use ark_store::{List, PolicyRecord, Store, Unit};
 
 use super::arbiter::{Arbiter, Turns, ViolationCounts};
@@ -333,12 +334,17 @@ impl Hrm {
 
     /// Serves a request at once, on this thread, if nothing waits and it is quick to serve; queues it otherwise.
     fn serve_or_enqueue(&self, queue: &Sender<HrmRequest>, request: HrmRequest) {
-        let unserved = self.arbiter.serve_if_idle(
-            request,
-            || self.urgent.is_empty() && self.requests.is_empty(),
-            Arbiter::is_quick_to_serve,
-            Arbiter::serve_request,
-        );
+        // A thread of low priority would hold the arbiter for long while others wait for it.
+        let unserved = if is_thread_priority_lowered() {
+            Some(request)
+        } else {
+            self.arbiter.serve_if_idle(
+                request,
+                || self.urgent.is_empty() && self.requests.is_empty(),
+                Arbiter::is_quick_to_serve,
+                Arbiter::serve_request,
+            )
+        };
         if let Some(request) = unserved {
             self.enqueue_request(queue, request);
         }

@@ -7,6 +7,8 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use ark_runtime::is_thread_priority_lowered;
+
 use super::invocation::Invoker;
 use super::message::WorkerTask;
 use super::work_queue::WorkQueue;
@@ -73,7 +75,8 @@ fn spawn_worker(pool: &Arc<Pool>, number: usize) -> std::io::Result<()> {
         .name(format!("ark-guest-{number}"))
         .spawn(move || {
             while let Some(work) = own.work.take() {
-                if own.invoker.run_work(work) {
+                // A guest's start that runs for long lowers the priority too, and has no report that says so.
+                if own.invoker.run_work(work) || is_thread_priority_lowered() {
                     own.invoker.report_worker_ended(number);
                     return;
                 }

@@ -71,15 +71,9 @@ impl Arbiter {
             .push(ApprovalChange::Open(Box::new(approval)));
     }
 
-    /// Expires the approvals that nobody resolved in time.
+    /// Expires the approvals that nobody resolved in time, and commits the orders that ended meanwhile: no proposal after a quiet time pays for them.
     pub(super) fn expire_approvals(&mut self, now: Millis) {
-        // So that no proposal after a quiet time pays for all that has ended since.
-        self.ledger.advance_to(now);
-        let mut unit = Unit {
-            chained: true,
-            may_use_reserve: true,
-            ..Unit::default()
-        };
+        let mut unit = self.begin_unit(now);
         while let Some((id, held)) = self.held_actions.pop_expired(now) {
             let expiry = Resolution {
                 id,
@@ -98,12 +92,16 @@ impl Arbiter {
             );
         }
         let expired = unit.approvals.len();
-        if expired == 0 {
+        let ended = unit.ledger.len();
+        if expired == 0 && ended == 0 {
             return;
         }
         let reply: HrmReply<()> = Box::new(move |result| match result {
-            Ok(()) => tracing::info!(expired, "approvals expired"),
-            Err(error) => tracing::error!(%error, "the expiry of approvals was not recorded"),
+            Ok(()) if expired == 0 => tracing::debug!(ended, "orders ended without a report"),
+            Ok(()) => tracing::info!(expired, ended, "approvals expired"),
+            Err(error) => {
+                tracing::error!(%error, "the expiry of approvals and orders was not recorded")
+            }
         });
         self.submit_unit(unit, reply, || ());
     }

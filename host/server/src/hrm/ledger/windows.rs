@@ -105,4 +105,33 @@ mod tests {
         recent.advance_to(Millis(560_000));
         assert_eq!(recent.count(repetition_key), 0);
     }
+
+    #[test]
+    fn few_actions_to_forget_or_to_come_are_current_and_many_are_not() {
+        for (count, current) in [(0, true), (FEW, true), (FEW + 1, false), (FEW * 10, false)] {
+            let mut recent = RecentActions::default();
+            for _ in 0..count {
+                recent.remember_action(Digest::hash_bytes(b"x"), Millis(1_000_000));
+            }
+            assert!(recent.is_current(Millis(1_000_000)), "{count} of now");
+            assert!(
+                recent.is_current(Millis(1_059_999)),
+                "{count} in the window"
+            );
+            assert_eq!(
+                recent.is_current(Millis(1_060_000)),
+                current,
+                "{count} that left it"
+            );
+            assert_eq!(
+                recent.is_current(Millis(999_999)),
+                current,
+                "{count} to come"
+            );
+            for now in [1_060_000, 999_999] {
+                recent.advance_to(Millis(now));
+                assert!(recent.is_current(Millis(now)), "{count}, moved on");
+            }
+        }
+    }
 }

@@ -35,8 +35,6 @@ pub struct InvocationCommit {
     pub truths: Vec<TruthWrite>,
     /// The moment after which it is no longer committed.
     pub deadline: Instant,
-    /// Whether the priority of the thread that hands it over was lowered, since the guest computed for long.
-    pub by_lowered_thread: bool,
     /// The deployment of the agent that was invoked.
     pub deployment: Deployment,
 }

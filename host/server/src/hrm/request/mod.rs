@@ -15,6 +15,7 @@ mod redacted;
 
 use std::sync::Arc;
 
+use ark_model::action::Family;
 use ark_model::decision::Decision;
 use ark_store::Unit;
 
@@ -72,20 +73,15 @@ pub(super) enum HrmRequest {
 }
 
 impl HrmRequest {
-    /// Whether it is judged in little time, wherever the proposals come from, and without reading the database. A proposal with an idempotency key
-    /// has that compared there first, and so have most other kinds something to read or much to do. A preview may come from within a guest's call,
-    /// whose stack has no room for a second guest's.
+    /// Whether it is judged in little time, without reading the database. A proposal with an idempotency key has that compared there first, and so have
+    /// most other kinds something to read or much to do. A preview may come from within a guest's call, whose stack has no room for a second guest's.
     pub(super) fn is_small(&self) -> bool {
         match self {
             Self::Propose(redacted, _) => {
-                redacted.proposal.idempotency.is_none() && redacted.text_bytes <= SMALL_TEXT_BYTES
+                redacted.proposal.idempotency.is_none()
+                    && are_small(std::slice::from_ref(&**redacted))
             }
-            Self::CommitInvocation(commit, proposals, _) => {
-                let text_bytes = proposals.iter().map(|redacted| redacted.text_bytes);
-                !commit.by_lowered_thread
-                    && proposals.len() <= FEW_PROPOSALS
-                    && text_bytes.sum::<usize>() <= SMALL_TEXT_BYTES
-            }
+            Self::CommitInvocation(_, proposals, _) => are_small(proposals),
             _ => false,
         }
     }
@@ -106,3 +102,21 @@ impl HrmRequest {
         }
     }
 }
+
+/// Whether few proposals with few bytes of texts are judged, and none of a family that is compared with much: a message with all instruments that
+/// its words may name, a close with all open orders of the agent.
+fn are_small(proposals: &[RedactedProposal]) -> bool {
+    let is_compared = |redacted: &RedactedProposal| {
+        matches!(
+            redacted.proposal.action.parameters.family(),
+            Family::Message | Family::ClosePosition
+        )
+    };
+    let text_bytes = proposals.iter().map(|redacted| redacted.text_bytes);
+    proposals.len() <= FEW_PROPOSALS
+        && text_bytes.sum::<usize>() <= SMALL_TEXT_BYTES
+        && !proposals.iter().any(is_compared)
+}
+
+#[cfg(test)]
+mod tests;

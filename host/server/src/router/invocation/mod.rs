@@ -175,7 +175,7 @@ impl Invoker {
         else {
             return slow;
         };
-        let commit = commit_of(&invocation, effects, deadline, slow);
+        let commit = commit_of(&invocation, effects, deadline);
         let committing = Box::new(CommittingInvocation {
             invocation,
             report,
@@ -400,7 +400,6 @@ fn commit_of(
     invocation: &RunningInvocation,
     effects: Effects,
     deadline: Instant,
-    by_lowered_thread: bool,
 ) -> InvocationCommit {
     let manifest = invocation.agent.manifest();
     let actions = effects.actions.into_iter().map(|action| InvocationAction {
@@ -415,7 +414,6 @@ fn commit_of(
         memories: effects.memories,
         truths: effects.truths,
         deadline,
-        by_lowered_thread,
         deployment: invocation.deployment(),
     }
 }

@@ -84,7 +84,9 @@ impl Service {
             request,
             || self.nothing_waits(),
             |_, _| true,
-            |log, request| drop(log.serve(request, By::Caller)),
+            |log, request| {
+                let _ = log.serve(request, By::Caller);
+            },
         )
     }
 
@@ -182,7 +184,7 @@ fn a_request_that_is_sent_within_a_turn_is_queued() {
         |_, _| true,
         |log, request| {
             sender.serve_or_queue(Request::Note(2));
-            drop(log.serve(request, By::Caller));
+            let _ = log.serve(request, By::Caller);
         },
     );
     assert!(unserved.is_none());
