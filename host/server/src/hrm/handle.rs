@@ -111,7 +111,7 @@ impl Hrm {
             .name("ark-hrm".to_owned())
             .spawn(move || {
                 shared.serve_queues((&urgent_inbox, &inbox), Arbiter::serve_queued, |arbiter| {
-                    arbiter.record_orders_again()
+                    arbiter.record_orders_again();
                 });
                 for request in urgent_inbox.try_iter().chain(inbox.try_iter()) {
                     request.reject_with(HrmError::Closed);

@@ -100,7 +100,7 @@ impl Arbiter {
             Ok(()) if expired == 0 => tracing::debug!(ended, "orders ended without a report"),
             Ok(()) => tracing::info!(expired, ended, "approvals expired"),
             Err(error) => {
-                tracing::error!(%error, "the expiry of approvals and orders was not recorded")
+                tracing::error!(%error, "the expiry of approvals and orders was not recorded");
             }
         });
         self.submit_unit(unit, reply, || ());

@@ -7,7 +7,7 @@ use ark_model::usage::QuotaHolder;
 
 use super::*;
 
-fn propose(action: Value, key: Option<IdempotencyKey>) -> RedactedProposal {
+fn propose(action: &Value, key: Option<IdempotencyKey>) -> RedactedProposal {
     let form = parse_action(parse_json(action.to_string().as_bytes()).unwrap()).unwrap();
     let proposal = Proposal {
         agent: "kyle".parse().unwrap(),
@@ -52,7 +52,7 @@ fn only_what_is_judged_in_little_time_is_small() {
         ),
     ] {
         let text = action.to_string();
-        let redacted = Box::new(propose(action, key));
+        let redacted = Box::new(propose(&action, key));
         let request = HrmRequest::Propose(redacted, Box::new(|_| {}));
         assert_eq!(
             request.is_small(),
@@ -61,7 +61,7 @@ fn only_what_is_judged_in_little_time_is_small() {
             &text[..text.len().min(200)]
         );
     }
-    let redacted = Box::new(propose(trade("it pays"), None));
+    let redacted = Box::new(propose(&trade("it pays"), None));
     let preview = HrmRequest::Preview(redacted, Box::new(|_| {}));
     assert!(
         !preview.is_small(),
@@ -75,7 +75,7 @@ fn few_proposals_with_few_bytes_in_all_are_small() {
     let many = |count: usize, bytes: usize| -> Vec<RedactedProposal> {
         let reasoning = "x".repeat(bytes);
         (0..count)
-            .map(|_| propose(trade(&reasoning), None))
+            .map(|_| propose(&trade(&reasoning), None))
             .collect()
     };
     assert!(are_small(&[]));

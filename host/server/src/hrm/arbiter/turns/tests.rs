@@ -23,8 +23,11 @@ enum Request {
     Stop,
 }
 
+/// The numbers of what was served, in this order, and by whom.
+type Served = Vec<(u32, By)>;
+
 #[derive(Default)]
-struct Log(Vec<(u32, By)>);
+struct Log(Served);
 
 impl Log {
     fn serve(&mut self, request: Request, by: By) -> ControlFlow<()> {
@@ -52,7 +55,7 @@ struct Service {
 
 impl Service {
     /// Starts the thread. It returns what it had served when it ended.
-    fn start() -> (Self, thread::JoinHandle<Option<Vec<(u32, By)>>>) {
+    fn start() -> (Self, thread::JoinHandle<Option<Served>>) {
         let (urgent, urgent_queue) = unbounded();
         let (inbox, queue) = unbounded();
         let turns = Arc::new(Turns::new(Log::default()));
