@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::decommit::{GuestStore, HeldBytes, QueueFlush, batch_regions};
 use super::epoch::spawn_clock;
 use super::limits::Limits;
 use super::thread_priority::lower_thread_priority;
@@ -94,6 +95,7 @@ pub struct Engine {
     /// The threads `ark-compile-N`, on which wasmtime compiles the functions of a component. Their priority is low, so that no compilation
     /// takes the processor from the threads that judge and serve.
     compilers: Arc<rayon::ThreadPool>,
+    flush: Arc<QueueFlush>,
 }
 
 impl Engine {
@@ -131,7 +133,13 @@ impl Engine {
         Ok(Self {
             engine,
             compilers: Arc::new(compilers),
+            flush: Arc::new(QueueFlush::new()),
         })
+    }
+
+    /// Makes the store of an instance. `held` is what its limiter keeps up to date.
+    pub(crate) fn new_store<T: 'static>(&self, data: T, held: HeldBytes) -> GuestStore<T> {
+        GuestStore::new((&self.engine, &self.flush), data, held)
     }
 
     /// Compiles a component on the threads for it, which all compilations share; takes its code from the cache if it is there.
@@ -170,6 +178,7 @@ fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
         // it hardly ever reaches: toolchains put a stack of a mebibyte before the data. To write zeros there costs more than the rest of a reset.
         .linear_memory_keep_resident(0)
         .table_keep_resident(64 * 1024)
+        .decommit_batch_size(batch_regions())
         .max_unused_warm_slots(64);
     pool
 }

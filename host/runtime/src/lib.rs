@@ -15,6 +15,7 @@
 //! caller's thread and blocks it.
 
 mod agent;
+mod decommit;
 mod engine;
 mod epoch;
 mod graveyard;
@@ -33,6 +34,7 @@ mod vectors;
 mod wit_types;
 
 pub use agent::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel, LogLine};
+pub use decommit::COLLECTED_BYTES;
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use graveyard::{GraveyardSource, Pin, PinError, PinnedGraveyard, ReleasedGraveyard};
 pub use inspect::{

@@ -2,6 +2,8 @@
 
 use wasmtime::ResourceLimiter;
 
+use super::decommit::HeldBytes;
+
 /// A limit that an invocation reached. It travels as the error of the host call or of the growth that reached it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the limit `{limit}` is reached")]
@@ -26,14 +28,14 @@ pub(crate) struct InstanceLimiter {
     tables: usize,
     /// The most memory held at one time, in bytes.
     pub(crate) memory_peak: usize,
+    held: HeldBytes,
 }
 
+/// The bytes of a table's element.
+const ELEMENT_BYTES: usize = size_of::<usize>();
+
 impl InstanceLimiter {
-    pub(crate) const fn new(
-        memory_limit: usize,
-        table_limit: usize,
-        instance_limit: usize,
-    ) -> Self {
+    pub(crate) fn new(memory_limit: usize, table_limit: usize, instance_limit: usize) -> Self {
         Self {
             memory_limit,
             table_limit,
@@ -41,7 +43,18 @@ impl InstanceLimiter {
             memory: 0,
             tables: 0,
             memory_peak: 0,
+            held: HeldBytes::default(),
         }
+    }
+
+    /// What the instance holds, which this keeps up to date.
+    pub(crate) fn held(&self) -> HeldBytes {
+        self.held.clone()
+    }
+
+    fn note_held(&self) {
+        let tables = self.tables.saturating_mul(ELEMENT_BYTES);
+        self.held.set(self.memory.saturating_add(tables));
     }
 }
 
@@ -58,6 +71,7 @@ impl ResourceLimiter for InstanceLimiter {
         }
         self.memory = after;
         self.memory_peak = self.memory_peak.max(after);
+        self.note_held();
         Ok(true)
     }
 
@@ -72,6 +86,7 @@ impl ResourceLimiter for InstanceLimiter {
             return Err(LimitReached::new_error("table_elements"));
         }
         self.tables = after;
+        self.note_held();
         Ok(true)
     }
 

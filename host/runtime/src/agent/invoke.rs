@@ -7,9 +7,10 @@ use ark_model::action::Action;
 use ark_model::check::{check_action, clip_for_error, clip_to};
 use ark_model::ids::Digest;
 use ark_model::signal::Signal;
+use wasmtime::UpdateDeadline;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Store, UpdateDeadline};
 
+use crate::decommit::GuestStore;
 use crate::engine::Engine;
 use crate::epoch::ticks_until;
 use crate::limits::Limits;
@@ -154,7 +155,7 @@ impl Agent {
         self.start_instance(services, &tape, deadline, ThreadOwner::Caller)
             .and_then(|(mut store, agent)| {
                 agent
-                    .call_metadata(&mut store)
+                    .call_metadata(&mut *store)
                     .map_err(|error| self.explain_trap(&error, &store.data().log))
             })
             .map_err(|failure| LoadError::Failed(self.describe_failure(&failure)))
@@ -254,7 +255,7 @@ impl Agent {
         let tape = Tape::new_recording();
         let (mut store, agent) =
             self.start_instance(services, &tape, deadline, ThreadOwner::GuestPool)?;
-        match agent.call_heartbeat(&mut store) {
+        match agent.call_heartbeat(&mut *store) {
             Ok(_) if Instant::now() >= deadline => {
                 Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
             }
@@ -294,7 +295,7 @@ impl Agent {
             causal_depth: signal.causal_depth,
             accepted_ms: signal.accepted_at.0,
         };
-        let result = match agent.call_handle(&mut store, &signal) {
+        let result = match agent.call_handle(&mut *store, &signal) {
             // A timer may have woken the guest at its deadline, and the guest may have returned before the next tick.
             Ok(_) if Instant::now() >= deadline => {
                 Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
@@ -361,10 +362,11 @@ impl Agent {
         tape: &Tape,
         deadline: Instant,
         thread: ThreadOwner,
-    ) -> Result<(Store<InvocationContext>, bindings::Agent), InvocationFailure> {
+    ) -> Result<(GuestStore<InvocationContext>, bindings::Agent), InvocationFailure> {
         let context =
             InvocationContext::new(&self.limits, &self.manifest, services, tape, deadline);
-        let mut store = Store::new(self.engine.wasmtime(), context);
+        let held = context.limiter.held();
+        let mut store = self.engine.new_store(context, held);
         store.limiter(|context| &mut context.limiter);
         store.set_hostcall_fuel(
             self.limits
@@ -387,7 +389,7 @@ impl Agent {
             }
             Ok(UpdateDeadline::Continue(ticks_until(context.deadline)))
         });
-        let agent = self.pre.instantiate(&mut store).map_err(|error| {
+        let agent = self.pre.instantiate(&mut *store).map_err(|error| {
             match classify_error(&error, &self.limits) {
                 InvocationFailure::Trap { message, .. } => InvocationFailure::Start(message),
                 failure => failure,

@@ -13,6 +13,7 @@ use ark_model::verdict::{Metadata, Verdict};
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{Store, Trap};
 
+use crate::decommit::GuestStore;
 use crate::engine::Engine;
 use crate::epoch::ticks_within;
 use crate::limiter::{InstanceLimiter, LimitReached};
@@ -174,7 +175,7 @@ impl Policy {
             return Err(SettingsRefused::NotTaken);
         };
         policy
-            .call_validate_settings(&mut instance.store, settings.as_str())
+            .call_validate_settings(&mut *instance.store, settings.as_str())
             .map_err(|error| SettingsRefused::Failed(classify_error(&error)))?
             .map_err(|problems| SettingsRefused::Problems(bounded_problems(&problems)))
     }
@@ -189,14 +190,15 @@ impl Policy {
             POLICY_TABLE_ELEMENTS,
             POLICY_CORE_INSTANCES,
         );
-        let mut store = Store::new(self.engine.wasmtime(), limiter);
+        let held = limiter.held();
+        let mut store = self.engine.new_store(limiter, held);
         store.limiter(|limiter| limiter);
         store.set_hostcall_fuel(MAX_ANSWER);
         arm_limits(&mut store, self.fuel)?;
         let policy = match &self.pre {
-            LinkedPolicy::Plain(pre) => pre.instantiate(&mut store).map(PolicyWorld::Plain),
+            LinkedPolicy::Plain(pre) => pre.instantiate(&mut *store).map(PolicyWorld::Plain),
             LinkedPolicy::Configurable(pre) => {
-                pre.instantiate(&mut store).map(PolicyWorld::Configurable)
+                pre.instantiate(&mut *store).map(PolicyWorld::Configurable)
             }
         }
         .map_err(|error| match classify_error(&error) {
@@ -214,7 +216,7 @@ impl Policy {
 
 /// An instance of a policy. It may be called again after it has answered; after an error it must be dropped.
 pub struct PolicyInstance {
-    store: Store<InstanceLimiter>,
+    store: GuestStore<InstanceLimiter>,
     policy: PolicyWorld,
     identity: Arc<PolicyIdentity>,
     fuel: u64,
@@ -238,7 +240,7 @@ impl PolicyInstance {
         facts: &Facts,
     ) -> Result<Verdict, PolicyError> {
         self.reset_limits()?;
-        let store = &mut self.store;
+        let store = &mut *self.store;
         let verdict = match (&self.policy, settings) {
             (PolicyWorld::Plain(_), Some(_)) => return Err(PolicyError::TakesNoSettings),
             (PolicyWorld::Plain(policy), None) => policy.call_evaluate(store, action, facts),
@@ -254,7 +256,7 @@ impl PolicyInstance {
 
     fn call_metadata(&mut self) -> Result<Metadata, PolicyError> {
         self.reset_limits()?;
-        let store = &mut self.store;
+        let store = &mut *self.store;
         match &self.policy {
             PolicyWorld::Plain(policy) => policy.call_metadata(store),
             PolicyWorld::Configurable(policy) => policy.call_metadata(store),

@@ -192,6 +192,36 @@ fn an_agent_sees_nothing_but_its_own() {
 }
 
 #[test]
+fn an_instance_finds_no_traces_of_another() {
+    // Far more than the places of the pool (16 instances), so each is used again; some large instances are among them, whose pages take another way.
+    for round in 0..200 {
+        let effects = invoke("leave-traces")
+            .result
+            .unwrap_or_else(|failure| panic!("round {round}: {failure}"));
+        assert_eq!(effects.actions[0].symbol(), Some("PRISTINE"), "{round}");
+        if round % 7 == 0 {
+            assert!(invoke("memory").result.is_err());
+        }
+    }
+}
+
+#[test]
+fn the_pages_of_a_large_instance_are_given_back_when_it_ends() {
+    // The pool makes its places, the allocator its arenas.
+    assert!(invoke("memory").result.is_err());
+    let before = resident_kib();
+    // Each has written 8 MiB. They are fewer than what a queue of the pool collects before it gives anything back by itself.
+    for _ in 0..12 {
+        assert!(invoke("memory").result.is_err());
+    }
+    let after = resident_kib();
+    assert!(
+        after < before + 40 * 1024,
+        "{before} KiB before, {after} KiB after"
+    );
+}
+
+#[test]
 fn stubs_refuse_every_call_and_give_back_what_they_are_passed() {
     // Each round passes several resources: if one stayed, 2000 rounds would reach `limits.resources`.
     let report = support::invoke(&FILES, &signal("files.go", "2000"));

@@ -9,13 +9,15 @@ const IDLE: u64 = 78 * MIB;
 /// What the largest upload takes for a moment (`docs/limits.md`), and how many are taken at a time.
 const UPLOAD: u64 = 86 * MIB;
 const UPLOADS: u64 = 2;
+/// What ended invocations still hold until their pages are given back.
+const COLLECTED: u64 = ark_runtime::COLLECTED_BYTES as u64;
 
 /// The memory that a host takes in the worst case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryDemand {
     /// What all invocations that run at a time take, in bytes.
     pub invocations: u64,
-    /// The idle host and the uploads, in bytes.
+    /// The idle host, the uploads and what ended invocations still hold, in bytes.
     pub others: u64,
 }
 
@@ -30,7 +32,7 @@ impl MemoryDemand {
         let invocations = at_a_time.saturating_mul(config.limits.memory_bytes);
         Self {
             invocations: u64::try_from(invocations).unwrap_or(u64::MAX),
-            others: IDLE + UPLOADS * UPLOAD,
+            others: IDLE + UPLOADS * UPLOAD + COLLECTED,
         }
     }
 

@@ -18,7 +18,8 @@ use crate::directory::{digest_file, parent_dir};
 use crate::query::select_value;
 use crate::tables::audit::{
     ArchiveRow, AuditRow, archived_head, audit_columns, audit_row_hash, delete_decision_rows_until,
-    delete_rows_until, delete_unused_dictionaries, insert_archive, read_audit_row,
+    delete_rows_until, delete_trace_rows_until, delete_unused_dictionaries, insert_archive,
+    read_audit_row,
 };
 use crate::tables::versions::read_policy_records;
 
@@ -124,6 +125,7 @@ pub fn archive_audit(
     };
     let body = json!({"first": archive.first, "last": last.seq, "hash": last.hash, "file": file, "sha256": sha256});
     let transaction = store.connection.transaction()?;
+    delete_trace_rows_until(&transaction, last.seq)?;
     delete_rows_until(&transaction, last.seq)?;
     delete_decision_rows_until(&transaction, last.seq)?;
     delete_unused_dictionaries(&transaction)?;

@@ -46,6 +46,7 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
         include_str!("v12_ended_orders.sql"),
     ],
     &[include_str!("v13_derived_rows.sql")],
+    &[include_str!("v14_fewer_pages.sql")],
 ];
 
 /// Why a migration step failed.

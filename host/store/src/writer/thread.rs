@@ -419,9 +419,10 @@ impl Writer {
         let committed = results.iter().filter_map(|result| result.as_ref().ok());
         let usages = committed.map(|receipt| &receipt.usage);
         self.options.usage.save_totals(&self.connection, usages)?;
-        let writes_derived = self.writes_derived(units, reserve_only);
-        if writes_derived {
-            self.derived.write(&self.connection, self.heads.audit.seq)?;
+        let derived = self.choose_derived(units, reserve_only);
+        if let Some(part) = derived {
+            self.derived
+                .write(&self.connection, self.heads.audit.seq, part)?;
         }
         // What is acknowledged must be where the next start looks for it.
         self.options
@@ -429,8 +430,8 @@ impl Writer {
             .check()
             .map_err(StorageError::FilesLost)?;
         execute_cached(&self.connection, "COMMIT", [])?;
-        if writes_derived {
-            self.derived.clear();
+        if let Some(part) = derived {
+            self.derived.forget_written(part);
         }
         self.derived.forget_excess();
         Ok(results)

@@ -1,5 +1,6 @@
 //! An agent for the host's tests: it misbehaves in the way its signal's payload (a string) asks for.
 
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use ark_guest::agent::{
@@ -7,6 +8,11 @@ use ark_guest::agent::{
     publish, trade,
 };
 use serde_json::json;
+
+/// What every instance finds in its initialised memory.
+static INITIALISED: AtomicU32 = AtomicU32::new(7);
+/// What every instance finds empty.
+static EMPTY: [AtomicU8; 1 << 16] = [const { AtomicU8::new(0) }; 1 << 16];
 
 /// The agent.
 pub struct Chaos;
@@ -150,6 +156,21 @@ impl Agent for Chaos {
                 let count = std::env::vars().count() + std::env::args().count();
                 Ok(vec![small(
                     if count == 0 { "EMPTY" } else { "LEAK" },
+                    0.01,
+                )?])
+            }
+            "leave-traces" => {
+                let pristine = INITIALISED.swap(8, Ordering::Relaxed) == 7
+                    && EMPTY
+                        .iter()
+                        .all(|byte| byte.swap(1, Ordering::Relaxed) == 0);
+                // Fresh memory of the heap, which the allocator takes to be zero.
+                let heap = std::hint::black_box(vec![0_u8; 1 << 20]);
+                let pristine = pristine && heap.iter().all(|byte| *byte == 0);
+                let filled = std::hint::black_box(vec![1_u8; 1 << 20]);
+                let found = pristine && filled.len() == heap.len();
+                Ok(vec![small(
+                    if found { "PRISTINE" } else { "TRACES" },
                     0.01,
                 )?])
             }

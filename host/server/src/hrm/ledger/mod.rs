@@ -201,6 +201,9 @@ impl Ledger {
         let mut changes = Vec::with_capacity(1 + sides.len());
         for side in sides {
             let at = self.orders.record_trade(&order.agent, key, *side, now);
+            if order.purpose == MarketOrderPurpose::Open {
+                continue; // The order's own row tells of it.
+            }
             changes.push(LedgerChange::LastTrade {
                 agent: order.agent.clone(),
                 symbol: Arc::clone(&order.symbol),

@@ -21,6 +21,7 @@ use crate::schema::PACKED_BODIES_SINCE;
 use super::archives::archived_head;
 use super::entry::{AuditEntry, AuditKind, AuditRow, parse_outcome};
 use super::packing::{BodyPacker, read_body};
+use super::trace_index::select_trace;
 
 /// Which rows to list. A row must match everything that is given.
 #[derive(Debug, Clone, Default)]
@@ -260,7 +261,7 @@ pub(crate) fn read_audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
 const KIND_OF_NOTE: &str = "kind IN ('amendment', 'deployment')";
 
 /// The rest of the statement of [`Reader::audit_page`]. What has an index is compared only when it is given, so that the index is used.
-fn select_page(filter: &AuditFilter) -> String {
+fn select_page(connection: &Connection, filter: &AuditFilter) -> rusqlite::Result<String> {
     let kind = match filter.kind {
         None => "AND ?2 IS NULL".to_owned(),
         Some(AuditKind::Amendment | AuditKind::Deployment) => {
@@ -269,14 +270,14 @@ fn select_page(filter: &AuditFilter) -> String {
         Some(_) => "AND kind = ?2".to_owned(),
     };
     let trace = if filter.trace_id.is_some() {
-        "AND trace_id = ?6"
+        select_trace(connection, "?6")?
     } else {
-        "AND ?6 IS NULL"
+        "?6 IS NULL".to_owned()
     };
-    format!(
+    Ok(format!(
         "WHERE seq < ?1 {kind} AND (?3 IS NULL OR agent = ?3)
-         AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR action_type = ?5) {trace} ORDER BY seq DESC LIMIT ?7"
-    )
+         AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR action_type = ?5) AND {trace} ORDER BY seq DESC LIMIT ?7"
+    ))
 }
 
 impl Reader {
@@ -302,7 +303,6 @@ impl Reader {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<AuditRow>, ReadError> {
-        let rest = select_page(filter);
         let params = params![
             before.unwrap_or(MAX_SEQ),
             filter.kind.map(AuditKind::as_str),
@@ -312,7 +312,10 @@ impl Reader {
             filter.trace_id.map(|id| id.to_string()),
             limit,
         ];
-        self.with_connection(|connection| select_audit_rows(connection, &rest, params))
+        self.with_connection(|connection| {
+            let rest = select_page(connection, filter)?;
+            select_audit_rows(connection, &rest, params)
+        })
     }
 
     /// The rows of a kind since a moment, oldest first.
@@ -437,27 +440,30 @@ mod tests {
     use crate::schema::{SCHEMA_VERSION, migrate_schema};
 
     #[test]
-    fn a_page_of_notes_reads_an_index_and_not_the_log() {
+    fn a_page_of_notes_or_of_a_trace_reads_an_index_and_not_the_log() {
         let mut connection = Connection::open_in_memory().unwrap();
         let path = std::path::Path::new("ark.db");
         migrate_schema(&mut connection, path, 0..SCHEMA_VERSION, None).unwrap();
-        let explain = |kind| {
-            let filter = AuditFilter {
-                kind: Some(kind),
-                ..AuditFilter::default()
-            };
+        let explain_filter = |filter: AuditFilter| {
             let columns = audit_columns(&connection).unwrap();
-            let rest = select_page(&filter);
+            let rest = select_page(&connection, &filter).unwrap();
             let sql = format!("EXPLAIN QUERY PLAN SELECT {columns} FROM audit_log {rest}");
             let mut statement = connection.prepare(&sql).unwrap();
             let nothing = None::<u64>;
-            let parameters = params![MAX_SEQ, "x", nothing, nothing, nothing, nothing, 9];
+            let trace = filter.trace_id.map(|id| id.to_string());
+            let parameters = params![MAX_SEQ, "x", nothing, nothing, nothing, trace, 9];
             let steps: Vec<String> = statement
                 .query_map(parameters, |row| row.get(3))
                 .unwrap()
                 .map(Result::unwrap)
                 .collect();
             steps.join("; ")
+        };
+        let explain = |kind| {
+            explain_filter(AuditFilter {
+                kind: Some(kind),
+                ..AuditFilter::default()
+            })
         };
         for kind in [AuditKind::Amendment, AuditKind::Deployment] {
             let plan = explain(kind);
@@ -468,5 +474,17 @@ mod tests {
             assert!(!plan.contains("TEMP B-TREE"), "{plan}");
         }
         assert!(!explain(AuditKind::Control).contains("audit_log_notes"));
+        let plan = explain_filter(AuditFilter {
+            trace_id: Some(TraceId::fresh()),
+            ..AuditFilter::default()
+        });
+        for step in [
+            "SEARCH audit_log USING INTEGER PRIMARY KEY (rowid=?)",
+            "SEARCH audit_traces USING PRIMARY KEY (trace_id=?)",
+            "SEARCH audit_log USING INTEGER PRIMARY KEY (rowid>?)",
+        ] {
+            assert!(plan.contains(step), "{plan}");
+        }
+        assert!(!plan.contains("SCAN audit_"), "{plan}");
     }
 }

@@ -23,7 +23,7 @@ use crate::reader::Reader;
 
 use super::audit_log::{audit_columns, read_audit_row};
 use super::entry::{AuditKind, FiredRule, IndexedFields, parse_outcome};
-use super::underived::{UnderivedRow, read_derived_until, read_underived_rows, skip_unreadable};
+use super::underived::{UnderivedRow, read_index_until, read_underived_rows, skip_unreadable};
 
 /// The most rows of the index that one page is looked for in.
 const SCANNED_ROWS: usize = 50_000;
@@ -365,7 +365,7 @@ impl<'a> UnwrittenDecisions<'a> {
         filter: &'a DecisionFilter,
         before: u64,
     ) -> rusqlite::Result<Self> {
-        let rows = read_underived_rows(connection, read_derived_until(connection)?)?;
+        let rows = read_underived_rows(connection, read_index_until(connection)?)?;
         let mut latest_at = if rows.is_empty() {
             Millis::default()
         } else {
@@ -498,7 +498,7 @@ impl Reader {
         // The conditions that have an index. A statement whose parameter is not in it must still name it.
         let condition = match (&filter.instruments, &filter.trace_id) {
             (_, Some(_)) => {
-                "(?2 IS NULL OR instrument = ?2) AND seq IN (SELECT seq FROM audit_log WHERE trace_id = ?3)"
+                "(?2 IS NULL OR instrument = ?2) AND seq IN (SELECT seq FROM audit_traces WHERE trace_id = unhex(?3))"
             }
             (Some(_), None) => "instrument = ?2 AND ?3 IS NULL",
             (None, None) => "?2 IS NULL AND ?3 IS NULL",

@@ -1,11 +1,11 @@
-//! Rows that are derived from the audit log: the lines of the session log, and the rows of the index of decisions.
+//! Rows that are derived from the audit log: the lines of the session log, and the rows of the indices of decisions and of traces.
 //!
 //! A commit writes each page that it touches as a whole. Were these rows written with each decision, they would be a quarter of what is written for
 //! it; so the writer keeps them, and writes many of them with a later commit.
 //!
-//! Invariants: the table `derived_until` has the last audit row whose derived rows are written, and is written with them. What comes behind it is derived from
-//! the audit log by whoever reads a list, so that a list lacks nothing, also after a crash. A line that cannot be derived, that of an
-//! invocation, is written in the transaction of what it tells of, behind the lines before it.
+//! Invariants: the table `derived_until` has the last audit row that has its line, and the last that has its rows of the indices, and is written with them. What
+//! comes behind is derived from the audit log by whoever reads a list, so that a list lacks nothing, also after a crash. A line that cannot be derived,
+//! that of an invocation, is written in the transaction of what it tells of, behind the lines before it; the indices wait also then.
 
 use std::sync::Arc;
 
@@ -14,14 +14,15 @@ use ark_model::ids::{Name, TraceId};
 use rusqlite::Connection;
 
 use crate::query::execute_cached;
-use crate::schema::{LATER_DERIVED_ROWS_SINCE, read_version};
+use crate::schema::{LATER_DERIVED_ROWS_SINCE, LATER_INDEX_SINCE, read_version};
 use crate::tables::signals::{DeliveryCompletion, DeliveryResult};
 
 use super::audit_log::{audit_columns, read_audit_head, read_audit_row};
 use super::decision_index::{IndexRow, find_indexed_fields, read_policies, write_decision_rows};
 use super::entry::{AuditEntry, AuditKind, AuditRow, IndexedFields};
 use super::session_log::{Reference, SessionLine, write_session_lines};
-use super::underived::{describe_result, read_derived_until, skip_unreadable};
+use super::trace_index::write_trace_rows;
+use super::underived::{describe_result, read_index_until, read_lines_until, skip_unreadable};
 
 /// This many rows are written at once. More would lengthen the commit that writes them, fewer would write more pages for each.
 const WRITTEN_AT_ONCE: usize = 128;
@@ -43,12 +44,32 @@ struct IndexedDecision {
     subject: Option<Arc<IndexedFields>>,
 }
 
-/// Derived rows that are not written yet, in the order of what they are derived from.
+/// Derived rows that are not all written yet, in the order of what they are derived from.
 #[derive(Default)]
 pub(crate) struct DerivedRows {
     rows: Vec<DerivedRow>,
-    /// How many of them cannot be derived again.
+    /// How many of them, the first ones, have their lines written, and lack only their rows of the indices.
+    with_lines: usize,
+    /// How many of the others cannot be derived again.
     invocations: usize,
+}
+
+/// Which derived rows are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DerivedPart {
+    /// The lines of the session log.
+    Lines,
+    /// Everything.
+    All,
+}
+
+/// The last audit rows that have their derived rows.
+#[derive(Clone, Copy)]
+struct DerivedUntil {
+    /// The last that has its line.
+    line: u64,
+    /// The last that has its rows of the indices.
+    index: u64,
 }
 
 /// A number of rows, to go back to.
@@ -118,6 +139,10 @@ impl DerivedRows {
 
     /// Forgets the rows that were added after `mark`, since what they are derived from is not committed.
     pub(crate) fn go_back(&mut self, mark: DerivedMark) {
+        debug_assert!(
+            self.with_lines <= mark.rows,
+            "a mark is of the same transaction"
+        );
         self.rows.truncate(mark.rows);
         self.invocations = mark.invocations;
     }
@@ -127,8 +152,8 @@ impl DerivedRows {
         self.rows.len() >= WRITTEN_AT_ONCE
     }
 
-    /// Whether some of the rows cannot be derived again, so that they must be written with the transaction under way.
-    pub(crate) fn are_needed(&self) -> bool {
+    /// Whether some of the lines cannot be derived again, so that they must be written with the transaction under way.
+    pub(crate) fn are_lines_needed(&self) -> bool {
         self.invocations > 0
     }
 
@@ -137,13 +162,35 @@ impl DerivedRows {
         self.rows.is_empty()
     }
 
-    /// Writes the rows, which end with those of the audit row `until`, behind those of earlier audit rows that lack theirs. They stay until
-    /// [`DerivedRows::clear`]: the transaction may fail.
-    pub(crate) fn write(&self, connection: &Connection, until: u64) -> rusqlite::Result<()> {
+    /// Writes rows, which end with those of the audit row `until`, behind those of earlier audit rows that lack theirs. They stay until
+    /// [`DerivedRows::forget_written`]: the transaction may fail.
+    pub(crate) fn write(
+        &self,
+        connection: &Connection,
+        until: u64,
+        part: DerivedPart,
+    ) -> rusqlite::Result<()> {
         let first = self.rows.iter().find_map(|row| row.seq);
         write_rows_until(connection, first.map_or(until, |first| first - 1))?;
-        write_rows(connection, &self.rows)?;
+        write_session_lines(connection, &self.rows[self.with_lines..], |row| &row.line)?;
+        if part == DerivedPart::Lines {
+            return execute_cached(connection, "UPDATE derived_until SET seq = ?1", [until])
+                .map(drop);
+        }
+        write_index_rows(connection, &self.rows)?;
         write_derived_until(connection, until)
+    }
+
+    /// Forgets what is written and committed.
+    pub(crate) fn forget_written(&mut self, part: DerivedPart) {
+        match part {
+            DerivedPart::All => self.clear(),
+            DerivedPart::Lines => {
+                self.rows.retain(|row| row.seq.is_some());
+                self.with_lines = self.rows.len();
+                self.invocations = 0;
+            }
+        }
     }
 
     /// Forgets rows that were not written, once they are too many to be kept.
@@ -153,9 +200,9 @@ impl DerivedRows {
         }
     }
 
-    /// Forgets the rows, since they are written and committed, or are to be derived again.
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.rows.clear();
+        self.with_lines = 0;
         self.invocations = 0;
     }
 }
@@ -198,15 +245,39 @@ impl DerivedRow {
     }
 }
 
-/// Writes rows in their order: all lines, then the rows of the index.
-fn write_rows(connection: &Connection, rows: &[DerivedRow]) -> rusqlite::Result<()> {
-    write_session_lines(connection, rows, |row| &row.line)?;
+/// Writes the rows of the indices, in their order.
+fn write_index_rows(connection: &Connection, rows: &[DerivedRow]) -> rusqlite::Result<()> {
+    // In an earlier schema the log has an index of its own for traces.
+    if read_version(connection)? >= LATER_INDEX_SINCE {
+        let traces: Vec<_> = rows
+            .iter()
+            .filter_map(|row| Some((row.line.trace_id?, row.seq?)))
+            .collect();
+        write_trace_rows(connection, &traces)?;
+    }
     let decisions: Vec<_> = rows.iter().filter_map(DerivedRow::index_row).collect();
     write_decision_rows(connection, &decisions)
 }
 
+/// Reads up to where the rows are written: in an earlier schema both kinds were written together.
+fn read_derived_until(connection: &Connection) -> rusqlite::Result<DerivedUntil> {
+    let line = read_lines_until(connection)?;
+    let index = if read_version(connection)? < LATER_INDEX_SINCE {
+        line
+    } else {
+        read_index_until(connection)?
+    };
+    Ok(DerivedUntil { line, index })
+}
+
+/// Notes that all rows up to those of an audit row are written.
 fn write_derived_until(connection: &Connection, until: u64) -> rusqlite::Result<()> {
-    execute_cached(connection, "UPDATE derived_until SET seq = ?1", [until]).map(drop)
+    let sql = if read_version(connection)? < LATER_INDEX_SINCE {
+        "UPDATE derived_until SET seq = ?1"
+    } else {
+        "UPDATE derived_until SET seq = ?1, indexed_seq = ?1"
+    };
+    execute_cached(connection, sql, [until]).map(drop)
 }
 
 /// Whether derived rows may lack: in an earlier schema each is written with its audit row.
@@ -220,7 +291,8 @@ pub(crate) fn write_missing_rows(connection: &mut Connection) -> rusqlite::Resul
         return Ok(());
     }
     let head = read_audit_head(connection)?;
-    if head.seq <= read_derived_until(connection)? {
+    let until = read_derived_until(connection)?;
+    if head.seq <= until.line.min(until.index) {
         return Ok(());
     }
     let transaction = connection.transaction()?;
@@ -240,20 +312,27 @@ pub(crate) fn write_rows_of_last(
     }
     let mut derived = DerivedRows::default();
     derived.add_entry(seq, entry);
-    write_rows(connection, &derived.rows)
+    write_session_lines(connection, &derived.rows, |row| &row.line)?;
+    write_index_rows(connection, &derived.rows)
 }
 
 /// Writes the derived rows of the audit rows up to `last` that lack them. Within the caller's transaction.
 fn write_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> {
     let until = read_derived_until(connection)?;
-    if last <= until {
+    let first = until.line.min(until.index);
+    if last <= first {
         return Ok(());
     }
+    let write_found = |found: &[DerivedRow]| {
+        let behind = |until| &found[found.partition_point(|row| row.seq <= Some(until))..];
+        write_session_lines(connection, behind(until.line), |row| &row.line)?;
+        write_index_rows(connection, behind(until.index))
+    };
     let policies = read_policies(connection)?;
     let columns = audit_columns(connection)?;
     let sql = format!("SELECT {columns} FROM audit_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq");
     let mut statement = connection.prepare(&sql)?;
-    let mut rows = statement.query([until, last])?;
+    let mut rows = statement.query([first, last])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         if let Some(row) = skip_unreadable(read_audit_row(row))? {
@@ -261,10 +340,10 @@ fn write_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> 
             found.push(DerivedRow::from_audit_row(row, subject));
         }
         if found.len() == WRITTEN_AT_ONCE {
-            write_rows(connection, &found)?;
+            write_found(&found)?;
             found.clear();
         }
     }
-    write_rows(connection, &found)?;
+    write_found(&found)?;
     write_derived_until(connection, last)
 }

@@ -8,6 +8,7 @@ mod entry;
 mod events;
 mod packing;
 mod session_log;
+mod trace_index;
 mod underived;
 
 pub(crate) use archives::{ArchiveRow, archived_head, insert_archive};
@@ -18,8 +19,9 @@ pub(crate) use audit_log::{
 };
 pub use decision_index::{DecisionFilter, DecisionLine, IndexPage};
 pub(crate) use decision_index::{delete_decision_rows_until, fill_decision_index};
-pub(crate) use derived::{DerivedRows, write_missing_rows, write_rows_of_last};
+pub(crate) use derived::{DerivedPart, DerivedRows, write_missing_rows, write_rows_of_last};
 pub use entry::{AuditEntry, AuditKind, AuditRow, FiredRule, IndexedFields};
 pub use events::{EventCursor, EventRows};
 pub(crate) use packing::{BodyPacker, delete_unused_dictionaries};
 pub use session_log::{SessionLogFilter, SessionLogRow};
+pub(crate) use trace_index::delete_trace_rows_until;

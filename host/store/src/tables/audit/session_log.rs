@@ -12,7 +12,7 @@ use crate::error::ReadError;
 use crate::query::{MAX_SEQ, RowInsert, millis_column, parse_column, select_rows, select_value};
 use crate::reader::Reader;
 
-use super::underived::{UnderivedRow, describe_result, read_derived_until, read_underived_rows};
+use super::underived::{UnderivedRow, describe_result, read_lines_until, read_underived_rows};
 
 /// A line of the session log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl SessionLogFilter {
 /// The lines of the audit rows that have none yet, latest first. They have the numbers that they will be written with: no line of an invocation
 /// comes before them.
 fn derive_missing_lines(connection: &Connection) -> rusqlite::Result<Vec<SessionLogRow>> {
-    let until = read_derived_until(connection)?;
+    let until = read_lines_until(connection)?;
     let written: u64 = select_value(
         connection,
         "SELECT coalesce(max(seq), 0) FROM session_log",

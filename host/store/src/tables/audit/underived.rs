@@ -17,9 +17,14 @@ pub(super) fn describe_result(kind: AuditKind, outcome: Option<Outcome>) -> &'st
     }
 }
 
-/// The last audit row whose derived rows are written.
-pub(super) fn read_derived_until(connection: &Connection) -> rusqlite::Result<u64> {
+/// The last audit row that has its line of the session log.
+pub(super) fn read_lines_until(connection: &Connection) -> rusqlite::Result<u64> {
     select_value(connection, "SELECT seq FROM derived_until", [])
+}
+
+/// The last audit row that has, if it is of a decision, its row of the index. To be asked of a database of the current schema.
+pub(super) fn read_index_until(connection: &Connection) -> rusqlite::Result<u64> {
+    select_value(connection, "SELECT indexed_seq FROM derived_until", [])
 }
 
 /// What a row of the log has beside its body.
@@ -34,7 +39,7 @@ pub(super) struct UnderivedRow {
     pub(super) outcome: Option<Outcome>,
 }
 
-/// The audit rows behind `until`, latest first, which have no derived rows yet. There are [`MAX_KEPT`] and those of one commit at most, unless a disk has been full.
+/// The audit rows behind `until`, latest first. There are [`MAX_KEPT`] and those of one commit at most, unless a disk has been full.
 pub(super) fn read_underived_rows(
     connection: &Connection,
     until: u64,

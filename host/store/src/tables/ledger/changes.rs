@@ -24,7 +24,8 @@ use super::orders::{
 pub enum LedgerChange {
     /// Creates or replaces an order. The ledger has the same one in memory.
     Order(Arc<MarketOrder>),
-    /// Records when an agent last traded a side of an instrument.
+    /// Records when an agent last traded a side of an instrument. Not needed for an order that opens: as long as it is new its own row tells, and what
+    /// gives it another state records it.
     LastTrade {
         /// The agent that trades.
         agent: Name,
@@ -96,7 +97,7 @@ pub struct ReportedExecution {
 pub struct LedgerRows {
     /// The orders that are in the market, or of which something is open.
     pub orders: Vec<MarketOrder>,
-    /// When each agent last traded a side of an instrument. A row for each spelling.
+    /// When each agent traded a side of an instrument. The latest of several rows counts.
     pub last_trades: Vec<(Name, String, Side, Millis)>,
     /// The last promotions. A row for each spelling.
     pub promotions: Vec<Promotion>,
@@ -220,7 +221,8 @@ impl Reader {
                 orders: load_live_orders(connection)?,
                 last_trades: select_rows(
                     connection,
-                    "SELECT agent, symbol, side, at FROM last_trades",
+                    "SELECT agent, symbol, side, at FROM last_trades
+                     UNION ALL SELECT agent, symbol, side, since FROM orders WHERE state = 'new' AND purpose = 'open'",
                     [],
                     |row| {
                         Ok((

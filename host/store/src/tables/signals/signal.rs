@@ -287,7 +287,8 @@ impl Reader {
         })
     }
 
-    /// The signals an agent has pending deliveries of, behind the signal `after` when it is given, oldest first, at most `limit`.
+    /// The signals an agent has pending deliveries of, behind the signal `after` when it is given, oldest first, at most `limit`. It looks at what is
+    /// pending for other agents, too: the backlog bounds it.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -300,7 +301,8 @@ impl Reader {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         self.select_rows(
             &format!(
-                "SELECT {SIGNAL_COLUMNS} FROM deliveries d JOIN signals s ON s.id = d.signal_id
+                // In another order of the two tables, all signals would be looked at.
+                "SELECT {SIGNAL_COLUMNS} FROM deliveries d INDEXED BY deliveries_pending CROSS JOIN signals s ON s.id = d.signal_id
                  WHERE d.agent = ?1 AND d.status = 'pending' AND d.signal_id > ?2 ORDER BY d.signal_id LIMIT ?3"
             ),
             params![agent.as_str(), after, limit],

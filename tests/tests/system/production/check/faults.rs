@@ -58,11 +58,11 @@ pub(super) type PlantedFault = (
 );
 
 fn damage_pages(site: &Site) {
-    // A page of an index that no check of the chains reads.
+    // A page of a table that no check of the chains reads.
     let database = site.database();
     let page: u32 = database
         .query_row(
-            "SELECT rootpage FROM sqlite_schema WHERE name = 'audit_log_trace'",
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'audit_traces'",
             [],
             |row| row.get(0),
         )

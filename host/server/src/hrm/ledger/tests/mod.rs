@@ -49,11 +49,22 @@ struct Rows {
     realised: std::collections::BTreeMap<u64, f64>,
 }
 
+/// The trade that an order's own row tells of.
+fn trade_of_new(order: &MarketOrder) -> Option<((Name, String, bool), Millis)> {
+    let tells = order.state == MarketOrderState::New && order.purpose == MarketOrderPurpose::Open;
+    let address = || {
+        let buys = order.side == Side::Buy;
+        (order.agent.clone(), order.symbol.to_string(), buys)
+    };
+    tells.then(|| (address(), order.since))
+}
+
 impl Rows {
     fn commit(&mut self, changes: Vec<LedgerChange>) {
         for change in changes {
             match change {
                 LedgerChange::Order(order) => {
+                    self.record_trade_of_new(order.decision_id);
                     self.orders
                         .insert(order.decision_id, Arc::unwrap_or_clone(order));
                 }
@@ -84,6 +95,14 @@ impl Rows {
         }
     }
 
+    /// Keeps when an order that is about to leave its state was traded, if that is told by its row alone.
+    fn record_trade_of_new(&mut self, id: DecisionId) {
+        if let Some((address, at)) = self.orders.get(&id).and_then(trade_of_new) {
+            let last = self.trades.entry(address).or_default();
+            *last = at.max(*last);
+        }
+    }
+
     fn load(&self, now: u64) -> Ledger {
         let rows = LedgerRows {
             orders: self
@@ -95,9 +114,11 @@ impl Rows {
             last_trades: self
                 .trades
                 .iter()
+                .map(|(address, at)| (address.clone(), *at))
+                .chain(self.orders.values().filter_map(trade_of_new))
                 .map(|((agent, symbol, buys), at)| {
-                    let side = if *buys { Side::Buy } else { Side::Sell };
-                    (agent.clone(), symbol.clone(), side, *at)
+                    let side = if buys { Side::Buy } else { Side::Sell };
+                    (agent, symbol, side, at)
                 })
                 .collect(),
             promotions: self.promotions.values().cloned().collect(),
