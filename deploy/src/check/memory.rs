@@ -133,11 +133,11 @@ mod tests {
     fn each_limit_below_the_worst_case_is_told_with_its_figures() {
         let demand = MemoryDemand {
             invocations: 4096 * MIB,
-            others: 250 * MIB,
+            others: 378 * MIB,
         };
         for (most, expected) in [
-            (4345, Status::Warning),
-            (4346, Status::Ok),
+            (4473, Status::Warning),
+            (4474, Status::Ok),
             (6144, Status::Ok),
         ] {
             let limit = MemoryLimit {
@@ -150,7 +150,7 @@ mod tests {
             let found: Vec<_> = lines.found.iter().map(|line| line.status).collect();
             assert_eq!(found, [expected], "{most}");
             for part in [
-                "4346 MiB",
+                "4474 MiB",
                 "4096 of invocations",
                 &*format!("is {most} MiB"),
             ] {

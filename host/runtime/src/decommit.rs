@@ -5,36 +5,30 @@
 //! pool collects the regions of several ended instances, and gives them back with one system call (`process_madvise`, since Linux 6.14; where it is not there or not
 //! permitted, with one call for each).
 //!
-//! Invariants: what is collected was held by instances of at most [`SMALL_BYTES`] each, and is [`COLLECTED_REGIONS`] memories and tables at most, so it is bounded
-//! by [`COLLECTED_BYTES`]. The pages of a larger instance are given back when it ends.
+//! Invariants: what is collected was held by instances of at most [`SMALL_BYTES`] each, and is fewer than [`COLLECTED_REGIONS`] regions, so it is bounded by
+//! [`COLLECTED_BYTES`]. When a larger instance ends, everything is given back, but for what another thread is about to give back. So it is when a component is
+//! dropped, since a place that waits holds on to the component's code.
 //!
 //! Must not know: agents, policies.
 
 use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use wasmtime::{Instance, Module, Store};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use wasmtime::{
+    Config, Instance, InstanceAllocationStrategy, Module, PoolingAllocationConfig, Store,
+};
 
 /// The most that the pages which the pool has collected take at a time, in bytes.
 pub const COLLECTED_BYTES: usize = COLLECTED_REGIONS * SMALL_BYTES;
-/// How many regions the pool collects, in all its queues.
+/// With so many regions the pool gives all of them back. Each memory and each table of an instance is one.
 const COLLECTED_REGIONS: usize = 64;
-/// The most queues that the pool has: it has one for each processor up to this number (wasmtime 48, `default_shard_count`).
-const MAX_QUEUES: usize = 16;
 /// What an instance may hold so that its pages are collected: memories and tables, in bytes.
 const SMALL_BYTES: usize = 2 * 1024 * 1024;
-/// A core module without functions that has [`FILLER_MEMORIES`] memories of a page each.
-const FILLER: [u8; 27] =
-    *b"\0asm\x01\0\0\0\x05\x11\x08\0\x01\0\x01\0\x01\0\x01\0\x01\0\x01\0\x01\0\x01";
-const FILLER_MEMORIES: usize = 8;
-
-/// How many regions one queue of the pool collects before it gives them back.
-pub(crate) fn batch_regions() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    COLLECTED_REGIONS / processors.min(MAX_QUEUES)
-}
+/// The tables of the module that fills the pool's queue.
+const FILLER_TABLES: usize = 32;
 
 /// What an instance holds, in bytes: known to its limiter, and to what gives its pages back.
 #[derive(Debug, Clone, Default)]
@@ -47,33 +41,77 @@ impl HeldBytes {
     }
 }
 
-/// Empties the pool's queue of the calling thread.
-pub(crate) struct QueueFlush {
-    filler: OnceLock<Option<Module>>,
+/// Starts an engine, and returns whether its pool collects pages.
+///
+/// wasmtime's pool has a queue for each processor that the thread which starts it may run on, and nothing says which queue a thread uses. It has one
+/// queue, which any thread can have emptied, when that thread is bound to one processor. Where threads cannot be bound nothing is collected.
+pub(crate) fn start_engine(
+    config: &mut Config,
+    pool: &mut PoolingAllocationConfig,
+) -> wasmtime::Result<(wasmtime::Engine, bool)> {
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("ark-engine".to_owned())
+            .spawn_scoped(scope, || {
+                let collects = bind_to_one_processor();
+                pool.decommit_batch_size(if collects { COLLECTED_REGIONS } else { 1 });
+                config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool.clone()));
+                if !collects {
+                    tracing::info!("threads cannot be bound to a processor: the pages of each instance are given back alone");
+                }
+                Ok((wasmtime::Engine::new(config)?, collects))
+            })?
+            .join()
+            .map_err(|_| wasmtime::Error::msg("the thread that starts the engine has panicked"))?
+    })
 }
 
-impl QueueFlush {
-    pub(crate) const fn new() -> Self {
-        Self {
-            filler: OnceLock::new(),
-        }
+/// Binds the calling thread. Returns whether it can run on one processor only.
+fn bind_to_one_processor() -> bool {
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return false;
+    };
+    let mut one = CpuSet::new();
+    if let Some(processor) = (0..CpuSet::MAX_CPU).find(|processor| allowed.is_set(*processor)) {
+        one.set(processor);
+    }
+    let bound = sched_setaffinity(None, &one);
+    bound.is_ok()
+        && std::thread::available_parallelism().is_ok_and(|it| it == NonZero::<usize>::MIN)
+}
+
+/// Makes a core module that has nothing but [`FILLER_TABLES`] tables without elements.
+fn make_filler() -> Vec<u8> {
+    const TABLE: [u8; 3] = [0x70, 0, 0];
+    let mut module = b"\0asm\x01\0\0\0".to_vec();
+    module.extend([
+        4,
+        1 + (FILLER_TABLES * TABLE.len()) as u8,
+        FILLER_TABLES as u8,
+    ]);
+    module.extend(TABLE.repeat(FILLER_TABLES));
+    module
+}
+
+/// Has the pool give back what it has collected, if it collects.
+pub(crate) struct PageReturn(Option<Module>);
+
+impl PageReturn {
+    /// Makes it for the pool of an engine.
+    pub(crate) fn new(engine: &wasmtime::Engine, collects: bool) -> wasmtime::Result<Self> {
+        let filler = collects.then(|| Module::new(engine, make_filler()));
+        filler.transpose().map(Self)
     }
 
-    /// Has the pool give back what its queue of this thread has collected. There is no call for that: as many memories as the queue takes are made and
-    /// dropped, with nothing in them.
-    fn flush(&self, engine: &wasmtime::Engine) {
-        let compile = || {
-            Module::new(engine, FILLER)
-                .inspect_err(|error| tracing::error!(%error, "the module that empties the pool's queue cannot be compiled"))
-                .ok()
-        };
-        let Some(filler) = self.filler.get_or_init(compile) else {
+    /// There is no call for that: as many regions as the pool collects are added, with nothing in them.
+    pub(crate) fn give_back(&self, engine: &wasmtime::Engine) {
+        let Some(filler) = &self.0 else {
             return;
         };
-        for _ in 0..batch_regions().div_ceil(FILLER_MEMORIES) {
+        for _ in 0..COLLECTED_REGIONS.div_ceil(FILLER_TABLES) {
             let mut store = Store::new(engine, ());
             if let Err(error) = Instance::new(&mut store, filler, &[]) {
-                // The pool is full, and has emptied its queues to find a place.
+                // Where the pool has no table left, it has given back all to find one.
                 tracing::debug!(%error, "the pool's queue was not filled");
                 return;
             }
@@ -91,13 +129,13 @@ pub(crate) struct GuestStore<T: 'static> {
 /// What follows when the store of an instance was dropped.
 struct InstanceEnd {
     engine: wasmtime::Engine,
-    flush: Arc<QueueFlush>,
+    pages: Arc<PageReturn>,
     held: HeldBytes,
 }
 
 impl<T: 'static> GuestStore<T> {
     pub(crate) fn new(
-        (engine, flush): (&wasmtime::Engine, &Arc<QueueFlush>),
+        (engine, pages): (&wasmtime::Engine, &Arc<PageReturn>),
         data: T,
         held: HeldBytes,
     ) -> Self {
@@ -105,7 +143,7 @@ impl<T: 'static> GuestStore<T> {
             store: Store::new(engine, data),
             _end: InstanceEnd {
                 engine: engine.clone(),
-                flush: Arc::clone(flush),
+                pages: Arc::clone(pages),
                 held,
             },
         }
@@ -129,7 +167,7 @@ impl<T: 'static> DerefMut for GuestStore<T> {
 impl Drop for InstanceEnd {
     fn drop(&mut self) {
         if self.held.0.load(Ordering::Relaxed) > SMALL_BYTES {
-            self.flush.flush(&self.engine);
+            self.pages.give_back(&self.engine);
         }
     }
 }

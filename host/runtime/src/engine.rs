@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wasmtime::component::Component;
-use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Cache, CacheConfig, Config, PoolingAllocationConfig};
 
-use super::decommit::{GuestStore, HeldBytes, QueueFlush, batch_regions};
+use super::decommit::{GuestStore, HeldBytes, PageReturn, start_engine};
 use super::epoch::spawn_clock;
 use super::limits::Limits;
 use super::thread_priority::lower_thread_priority;
@@ -95,7 +95,7 @@ pub struct Engine {
     /// The threads `ark-compile-N`, on which wasmtime compiles the functions of a component. Their priority is low, so that no compilation
     /// takes the processor from the threads that judge and serve.
     compilers: Arc<rayon::ThreadPool>,
-    flush: Arc<QueueFlush>,
+    pages: Arc<PageReturn>,
 }
 
 impl Engine {
@@ -111,8 +111,7 @@ impl Engine {
             .cranelift_nan_canonicalization(true)
             .relaxed_simd_deterministic(true)
             .wasm_memory64(false)
-            .memory_init_cow(true)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling_config(config)));
+            .memory_init_cow(true);
         match &config.cache_dir {
             Some(dir) if is_of_other_user(dir) => {
                 tracing::info!(dir = %dir.display(), "root leaves another user's compiled modules alone");
@@ -122,7 +121,7 @@ impl Engine {
             }
             None => {}
         }
-        let engine = wasmtime::Engine::new(&wasm)
+        let (engine, collects) = start_engine(&mut wasm, &mut pooling_config(config))
             .map_err(|error| EngineError::Start(format!("{error:#}")))?;
         spawn_clock(engine.weak()).map_err(EngineError::Clock)?;
         let compilers = rayon::ThreadPoolBuilder::new()
@@ -130,16 +129,24 @@ impl Engine {
             .start_handler(|_| lower_thread_priority(COMPILER_NICE))
             .build()
             .map_err(EngineError::Compilers)?;
+        let pages = compilers
+            .install(|| PageReturn::new(&engine, collects))
+            .map_err(|error| EngineError::Start(format!("{error:#}")))?;
         Ok(Self {
             engine,
             compilers: Arc::new(compilers),
-            flush: Arc::new(QueueFlush::new()),
+            pages: Arc::new(pages),
         })
     }
 
     /// Makes the store of an instance. `held` is what its limiter keeps up to date.
     pub(crate) fn new_store<T: 'static>(&self, data: T, held: HeldBytes) -> GuestStore<T> {
-        GuestStore::new((&self.engine, &self.flush), data, held)
+        GuestStore::new((&self.engine, &self.pages), data, held)
+    }
+
+    /// Has the pool give back the pages of ended instances. To be called before a component is dropped: a place that waits holds on to its code.
+    pub(crate) fn give_pages_back(&self) {
+        self.pages.give_back(&self.engine);
     }
 
     /// Compiles a component on the threads for it, which all compilations share; takes its code from the cache if it is there.
@@ -178,7 +185,6 @@ fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
         // it hardly ever reaches: toolchains put a stack of a mebibyte before the data. To write zeros there costs more than the rest of a reset.
         .linear_memory_keep_resident(0)
         .table_keep_resident(64 * 1024)
-        .decommit_batch_size(batch_regions())
         .max_unused_warm_slots(64);
     pool
 }

@@ -80,7 +80,7 @@ impl Store {
         check_recent(&connection, &path)?;
         if let Err(error) = write_missing_rows(&mut connection) {
             // E.g. a full disk. Lists derive them, and the writer writes them once it can.
-            tracing::warn!(%error, "lines of the session log and the index of decisions are not written yet");
+            tracing::warn!(%error, "lines of the session log and rows of the indices of the audit log are not written yet");
         }
         let usage = UsageBook::load(&connection)
             .map(Arc::new)

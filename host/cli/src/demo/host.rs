@@ -145,7 +145,7 @@ impl<'a> DemoHost<'a> {
             self.app.router.wake_outbox();
             let mut idle = self.app.store.pending_outbox(1)?.is_empty();
             for name in &names {
-                idle = idle && self.app.store.pending_deliveries(name, None, 1)?.is_empty();
+                idle = idle && self.app.store.pending_count(name)? == 0;
             }
             self.print_new_rows(observer)?;
             if idle && self.app.store.pending_outbox(1)?.is_empty() {

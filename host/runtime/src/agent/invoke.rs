@@ -60,6 +60,12 @@ impl std::fmt::Debug for Agent {
     }
 }
 
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.engine.give_pages_back();
+    }
+}
+
 impl Agent {
     /// Compiles an agent, and checks that it is what its manifest says and imports only what agents get. `ceiling` are the operator's
     /// limits, which the manifest may only tighten.

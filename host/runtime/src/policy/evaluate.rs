@@ -70,6 +70,12 @@ impl std::fmt::Debug for Policy {
     }
 }
 
+impl Drop for Policy {
+    fn drop(&mut self) {
+        self.engine.give_pages_back();
+    }
+}
+
 impl Policy {
     /// Checks what can be known of a policy without compiling it: its form, that it imports nothing, and what it exports.
     ///
@@ -136,11 +142,9 @@ impl Policy {
 
     /// Returns the policy with this much fuel for each evaluation, [`POLICY_FUEL`] at most.
     #[must_use]
-    pub fn with_fuel(self, fuel: u64) -> Self {
-        Self {
-            fuel: fuel.min(POLICY_FUEL),
-            ..self
-        }
+    pub fn with_fuel(mut self, fuel: u64) -> Self {
+        self.fuel = fuel.min(POLICY_FUEL);
+        self
     }
 
     /// Returns the SHA-256 of the component and the policy's metadata.

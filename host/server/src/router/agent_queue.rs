@@ -1,4 +1,4 @@
-//! The queue of one agent: a copy of its pending deliveries, in the order of their acceptance.
+//! The queue of one agent: its pending deliveries, in the order of their acceptance. The first ones are in memory, of the others the ids.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -10,15 +10,17 @@ use ark_model::signal::Signal;
 use ark_store::{ReadError, Store};
 
 /// Signals that a queue holds in memory.
-const CAPACITY: u32 = 1024;
+const CAPACITY: usize = 1024;
 
 /// The queue of an agent.
 pub(super) struct AgentQueue {
     signals: VecDeque<Arc<Signal>>,
+    /// What comes behind `signals`. The store has it.
+    unread: VecDeque<SignalId>,
     pub(super) concurrency: ConcurrencyLimit,
-    /// The store may contain pending deliveries that are not in `signals`.
-    may_have_more: bool,
-    /// The signals that the last read of the store returned. Their `Accepted` events may still arrive and are then ignored.
+    /// The store has not been asked yet what is pending.
+    is_new: bool,
+    /// The signals that were pending when the store was asked. Their `Accepted` events may still arrive and are then ignored.
     loaded: HashSet<SignalId>,
     /// The signals whose invocation runs. Their deliveries are still pending in the store.
     pub(super) running: HashSet<SignalId>,
@@ -33,8 +35,9 @@ impl AgentQueue {
     pub(super) fn new() -> Self {
         Self {
             signals: VecDeque::new(),
+            unread: VecDeque::new(),
             concurrency: ConcurrencyLimit::new(1),
-            may_have_more: true,
+            is_new: true,
             loaded: HashSet::new(),
             running: HashSet::new(),
             retry_at: None,
@@ -44,7 +47,7 @@ impl AgentQueue {
 
     /// Returns whether the agent has something to do and may do it now.
     pub(super) fn is_ready(&self) -> bool {
-        let idle = self.signals.is_empty() && !self.may_have_more;
+        let idle = self.signals.is_empty() && self.unread.is_empty() && !self.is_new;
         !idle && self.concurrency.is_available() && self.retry_at.is_none()
     }
 
@@ -53,12 +56,21 @@ impl AgentQueue {
         if self.loaded.contains(&signal.id) {
             return false;
         }
-        if self.may_have_more || self.signals.len() >= CAPACITY as usize {
-            self.may_have_more = true;
-        } else {
+        if self.is_new {
+            // The store has it, too.
+        } else if self.unread.is_empty() && self.signals.len() < CAPACITY {
             self.signals.push_back(Arc::clone(signal));
+        } else {
+            self.unread.push_back(signal.id);
         }
         true
+    }
+
+    /// Takes what is pending in the store.
+    pub(super) fn set_pending(&mut self, pending: Vec<SignalId>) {
+        self.is_new = false;
+        self.loaded = pending.iter().copied().collect();
+        self.unread = pending.into();
     }
 
     /// Forgets that signals were read from the store, since they are going to be accepted once more.
@@ -82,15 +94,16 @@ impl AgentQueue {
         agent: &Name,
         store: &Store,
     ) -> Result<Option<Arc<Signal>>, ReadError> {
-        if self.signals.is_empty() && self.may_have_more {
-            let pending = store.pending_deliveries(agent, None, CAPACITY)?;
-            self.may_have_more = pending.len() == CAPACITY as usize;
-            self.loaded = pending.iter().map(|signal| signal.id).collect();
-            let running = &self.running;
-            let fresh = pending
-                .into_iter()
-                .filter(|signal| !running.contains(&signal.id));
-            self.signals.extend(fresh.map(Arc::new));
+        if self.is_new {
+            let pending = store.pending_deliveries_of(agent)?;
+            self.set_pending(pending);
+            self.unread.retain(|signal| !self.running.contains(signal));
+        }
+        if self.signals.is_empty() && !self.unread.is_empty() {
+            let next = self.unread.len().min(CAPACITY);
+            let read = store.pending_signals(agent, self.unread.range(..next).copied())?;
+            self.unread.drain(..next);
+            self.signals.extend(read.into_iter().map(Arc::new));
         }
         let now = Millis::now();
         while let Some(signal) = self.signals.pop_front() {
@@ -101,9 +114,10 @@ impl AgentQueue {
         Ok(None)
     }
 
-    /// Removes all signals in memory. The store is not read for this agent until another signal is accepted.
+    /// Removes everything, and returns what is in memory.
     pub(super) fn drain_all(&mut self) -> impl Iterator<Item = Arc<Signal>> + '_ {
-        self.may_have_more = false;
+        self.is_new = false;
+        self.unread.clear();
         self.signals.drain(..)
     }
 }

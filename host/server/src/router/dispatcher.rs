@@ -103,6 +103,7 @@ impl Dispatcher {
 
     /// Serves events until it is told to stop. From then on no job starts, and it returns when the running ones have ended.
     pub(super) fn run(mut self, inbox: &Receiver<RouterEvent>) {
+        self.read_pending();
         self.enqueue_all_agents();
         let mut poll_at = Instant::now();
         let mut stop_at: Option<Instant> = None;
@@ -167,6 +168,33 @@ impl Dispatcher {
         }
         if outbox && stop_at.is_none() {
             self.deliver_outbox();
+        }
+    }
+
+    /// Gives every agent its pending deliveries, which are read at once: for one agent alone, those of all others would be looked at, too.
+    fn read_pending(&mut self) {
+        let pending = match self.deps.store.pending_deliveries() {
+            Ok(pending) => pending,
+            Err(error) => {
+                tracing::warn!(%error, "pending deliveries cannot be read at once; each agent's are read alone");
+                return;
+            }
+        };
+        let slots = self.deps.slots.load_all();
+        let numbers: HashMap<&Name, usize> = (0..)
+            .zip(slots.iter())
+            .map(|(number, slot)| (&slot.name, number))
+            .collect();
+        let mut of_slots = vec![Vec::new(); slots.len()];
+        for (agent, signal) in pending {
+            // An agent that does not serve may be installed later; its queue reads the store then.
+            if let Some(number) = numbers.get(&agent) {
+                of_slots[*number].push(signal);
+            }
+        }
+        self.queues.resize_with(slots.len(), AgentQueue::new);
+        for (queue, pending) in self.queues.iter_mut().zip(of_slots) {
+            queue.set_pending(pending);
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) const POLICY_COMPONENTS_SINCE: u32 = 4;
 pub(crate) const PACKED_BODIES_SINCE: u32 = 12;
 /// The version from which on the rows that are derived from the audit log may be written later than it.
 pub(crate) const LATER_DERIVED_ROWS_SINCE: u32 = 13;
-/// The version from which on the index of decisions may be written later than the session log.
+/// The version from which on the indices of decisions and of traces may be written later than the session log.
 pub(crate) const LATER_INDEX_SINCE: u32 = 14;
 /// The first version in which this program writes what a restore records: the tables of that are the same from then on.
 pub(crate) const RESTORABLE_AS_IT_IS_SINCE: u32 = 5;

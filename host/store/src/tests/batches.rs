@@ -194,3 +194,47 @@ fn a_transaction_that_fails_in_the_middle_leaves_nothing() {
     drop(store);
     assert_eq!(verify_chains(dir.path()).fault, None);
 }
+
+#[test]
+fn an_order_that_opens_tells_of_its_trade_as_long_as_it_is_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let read = || {
+        let trades = store.load_ledger().unwrap().last_trades;
+        let mut times: Vec<u64> = trades.iter().map(|(_, _, _, at)| at.0).collect();
+        times.sort_unstable();
+        times
+    };
+    let commit = |ledger| {
+        let unit = Unit {
+            ledger,
+            ..Unit::default()
+        };
+        store.commit(unit).unwrap();
+    };
+    let [opens, closes] = [DecisionId::fresh(), DecisionId::fresh()];
+    let new_order = |decision_id, purpose, since| {
+        let LedgerChange::Order(order) = make_order(decision_id, MarketOrderState::New, 0) else {
+            unreachable!("it makes an order")
+        };
+        LedgerChange::Order(Arc::new(MarketOrder {
+            purpose,
+            since: Millis(since),
+            ..MarketOrder::clone(&order)
+        }))
+    };
+    commit(vec![
+        new_order(opens, MarketOrderPurpose::Open, 70),
+        new_order(closes, MarketOrderPurpose::Close, 80),
+    ]);
+    assert_eq!(read(), [70]);
+    // What changes its state records the trade.
+    let trade = LedgerChange::LastTrade {
+        agent: make_name("kenny"),
+        symbol: "BTC-USD".into(),
+        side: Side::Buy,
+        at: Millis(71),
+    };
+    commit(vec![make_order(opens, MarketOrderState::Filled, 10), trade]);
+    assert_eq!(read(), [71]);
+}

@@ -313,10 +313,14 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
             key: "k".to_owned()
         })
     );
-    let pending = store
-        .pending_deliveries(&make_name("kyle"), None, 10)
-        .unwrap();
-    assert_eq!(pending, std::slice::from_ref(&first.signal));
+    let kyle = make_name("kyle");
+    let signal = first.signal.id;
+    let pending = store.pending_deliveries().unwrap();
+    assert!(pending.contains(&(kyle.clone(), signal)), "{pending:?}");
+    assert_eq!(store.pending_deliveries_of(&kyle).unwrap(), [signal]);
+    let unknown = SignalId::fresh();
+    let read = store.pending_signals(&kyle, [unknown, signal]).unwrap();
+    assert_eq!(read, std::slice::from_ref(&first.signal));
     let done = DeliveryCompletion {
         signal: first.signal.id,
         agent: make_name("kyle"),
@@ -337,12 +341,8 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
             agent: make_name("kyle")
         })
     );
-    assert!(
-        store
-            .pending_deliveries(&make_name("kyle"), None, 10)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(store.pending_deliveries_of(&kyle).unwrap().is_empty());
+    assert!(store.pending_signals(&kyle, [signal]).unwrap().is_empty());
     assert_eq!(store.audit_head().unwrap().0, 1);
 }
 

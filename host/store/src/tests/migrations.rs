@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ark_model::ids::{AuditId, Millis};
+use ark_model::ids::{AuditId, Millis, TraceId};
 use ark_model::principal::ActionGrant;
 use rusqlite::Connection;
 
-use super::{KEY, check_state, commit_change, make_name, open, set_value, verify_chains, with_key};
-use crate::schema::{RESTORABLE_AS_IT_IS_SINCE, SCHEMA_VERSION, migrate_schema};
+use super::{
+    KEY, check_state, commit_change, make_entry, make_name, open, set_value, verify_chains,
+    with_key,
+};
+use crate::schema::{RESTORABLE_AS_IT_IS_SINCE, SCHEMA_VERSION, migrate_schema, open_reader};
 use crate::tables::audit::append_entry;
 use crate::*;
 
@@ -206,6 +209,51 @@ fn a_restore_on_a_way_back_leaves_each_earlier_schema_as_it_is() {
         drop(store);
         assert_eq!(read_schema(&data).unwrap(), SCHEMA_VERSION);
         assert_eq!(verify_chains(&data).fault, None);
+    }
+}
+
+#[test]
+fn the_traces_of_an_earlier_schema_are_in_the_index_as_far_as_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ark.db");
+    let mut connection = Connection::open(&path).unwrap();
+    migrate_schema(&mut connection, &path, 0..13, None).unwrap();
+    let mut head = ChainHead::GENESIS;
+    let mut traces = Vec::new();
+    for number in 0..4 {
+        let trace_id = (number != 1).then(TraceId::fresh);
+        let entry = AuditEntry {
+            trace_id,
+            ..make_entry(AuditId::fresh())
+        };
+        append_entry(&connection, &mut head, &entry).unwrap();
+        traces.push(trace_id);
+    }
+    // Somebody has changed the first trace; a crash has left the last row without its rows of the indices.
+    connection
+        .execute_batch(
+            "UPDATE audit_log SET trace_id = 'no trace' WHERE seq = 1; UPDATE derived_until SET seq = 3",
+        )
+        .unwrap();
+    migrate_schema(&mut connection, &path, 13..SCHEMA_VERSION, None).unwrap();
+    let indexed: Vec<(String, u64)> = connection
+        .prepare("SELECT lower(hex(trace_id)), seq FROM audit_traces ORDER BY seq")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(indexed, [(traces[2].unwrap().to_string(), 3)]);
+    drop(connection);
+    let reader = open_reader(&path, 1, None).unwrap();
+    for (trace_id, expected) in [(traces[0], &[][..]), (traces[2], &[3]), (traces[3], &[4])] {
+        let filter = AuditFilter {
+            trace_id,
+            ..AuditFilter::default()
+        };
+        let rows = reader.audit_page(&filter, None, 9).unwrap();
+        let seqs: Vec<u64> = rows.iter().map(|row| row.seq).collect();
+        assert_eq!(seqs, expected);
     }
 }
 

@@ -53,6 +53,44 @@ fn every_limit_is_probed_before_the_host_is_ready() {
 }
 
 #[test]
+fn each_signal_of_a_long_queue_is_handled_once_and_in_order() {
+    // More than a queue has in memory (1,024), before a restart and after it.
+    const SENT: usize = 1_100;
+    let place = TestDir::new("");
+    copy_agent(&hostile_guests_dir(), "files", &place.agents());
+    let send_all = |client: &mut Client| -> Vec<Value> {
+        (0..SENT)
+            .map(|_| post_signal(client, "files.go", &json!(0))["signal_id"].take())
+            .collect()
+    };
+    let host = place.start();
+    let mut client = Client::new(&host);
+    assert_eq!(order(&mut client, "/v1/agents/files/quarantine").0, 200);
+    let mut sent = send_all(&mut client);
+    assert_eq!(agent(&mut client, "files")["waiting"], json!(SENT));
+    host.kill();
+    let host = place.start();
+    let mut client = Client::new(&host);
+    assert_eq!(agent(&mut client, "files")["waiting"], json!(SENT));
+    sent.append(&mut send_all(&mut client));
+    assert_eq!(order(&mut client, "/v1/agents/files/restore").0, 200);
+    wait_until("the last invocation", || {
+        agent(&mut client, "files")["handled"] == json!(2 * SENT)
+    });
+    assert_eq!(agent(&mut client, "files")["waiting"], json!(0));
+    assert_eq!(host.terminate(), Some(0));
+    let database = rusqlite::Connection::open(place.data().join("ark.db")).expect("the database");
+    let handled: Vec<Value> = database
+        .prepare("SELECT reference FROM session_log WHERE kind = 'invocation' ORDER BY seq")
+        .expect("a query")
+        .query_map([], |row| row.get(0).map(|id: String| Value::from(id)))
+        .expect("rows")
+        .collect::<Result<_, _>>()
+        .expect("texts");
+    assert_eq!(handled, sent);
+}
+
+#[test]
 fn five_failures_in_a_row_quarantine_and_what_waits_is_delivered_after_the_restore() {
     let place = TestDir::new("");
     copy_agent(&hostile_guests_dir(), "chaos", &place.agents());

@@ -120,8 +120,13 @@ impl Ledger {
     pub fn advance_to(&mut self, now: Millis) {
         self.recent.advance_to(now);
         let expired = self.orders.expire_orders(now);
+        let trades: Vec<_> = expired
+            .iter()
+            .filter_map(|order| self.keep_trade(order, &self.aliases.find_key(&order.symbol)))
+            .collect();
         self.pending
             .extend(expired.into_iter().map(LedgerChange::Order));
+        self.pending.extend(trades);
     }
 
     /// Whether [`Ledger::advance_to`] has hardly anything to do: a few orders and actions, in however long a time.
@@ -202,7 +207,7 @@ impl Ledger {
         for side in sides {
             let at = self.orders.record_trade(&order.agent, key, *side, now);
             if order.purpose == MarketOrderPurpose::Open {
-                continue; // The order's own row tells of it.
+                continue; // The order's own row tells of it: see `keep_trade`.
             }
             changes.push(LedgerChange::LastTrade {
                 agent: order.agent.clone(),
@@ -215,6 +220,21 @@ impl Ledger {
         self.orders.put_order(&order, key);
         changes.push(LedgerChange::Order(order));
         changes
+    }
+
+    /// Returns the change that keeps when the side of an order that opens was last traded. It goes with the change that ends the order's first state: as long
+    /// as an order is new, its own row tells of the trade, so that an approval writes one row less.
+    fn keep_trade(&self, order: &MarketOrder, key: &InstrumentKey) -> Option<LedgerChange> {
+        if order.purpose != MarketOrderPurpose::Open {
+            return None;
+        }
+        let at = self.orders.last_trade(&order.agent, key, order.side)?;
+        Some(LedgerChange::LastTrade {
+            agent: order.agent.clone(),
+            symbol: Arc::clone(&order.symbol),
+            side: order.side,
+            at,
+        })
     }
 
     /// Returns the instrument that a symbol names: `known`, if the caller has found it before.

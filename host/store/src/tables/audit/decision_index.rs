@@ -331,6 +331,9 @@ impl Candidate {
         let Some((id, trace_id)) = identity else {
             return Ok(None);
         };
+        if filter.trace_id.is_some() && filter.trace_id != trace_id {
+            return Ok(None);
+        }
         let agent = self.agent.as_deref().map(str::parse).transpose();
         Ok(Some(DecisionLine {
             seq: self.seq,

@@ -171,14 +171,12 @@ impl DerivedRows {
         part: DerivedPart,
     ) -> rusqlite::Result<()> {
         let first = self.rows.iter().find_map(|row| row.seq);
-        write_rows_until(connection, first.map_or(until, |first| first - 1))?;
+        write_rows_until(connection, first.map_or(until, |first| first - 1), part)?;
         write_session_lines(connection, &self.rows[self.with_lines..], |row| &row.line)?;
-        if part == DerivedPart::Lines {
-            return execute_cached(connection, "UPDATE derived_until SET seq = ?1", [until])
-                .map(drop);
+        if part == DerivedPart::All {
+            write_index_rows(connection, &self.rows)?;
         }
-        write_index_rows(connection, &self.rows)?;
-        write_derived_until(connection, until)
+        write_derived_until(connection, until, part)
     }
 
     /// Forgets what is written and committed.
@@ -270,9 +268,13 @@ fn read_derived_until(connection: &Connection) -> rusqlite::Result<DerivedUntil>
     Ok(DerivedUntil { line, index })
 }
 
-/// Notes that all rows up to those of an audit row are written.
-fn write_derived_until(connection: &Connection, until: u64) -> rusqlite::Result<()> {
-    let sql = if read_version(connection)? < LATER_INDEX_SINCE {
+/// Notes that all rows of a part, up to those of an audit row, are written.
+fn write_derived_until(
+    connection: &Connection,
+    until: u64,
+    part: DerivedPart,
+) -> rusqlite::Result<()> {
+    let sql = if part == DerivedPart::Lines || read_version(connection)? < LATER_INDEX_SINCE {
         "UPDATE derived_until SET seq = ?1"
     } else {
         "UPDATE derived_until SET seq = ?1, indexed_seq = ?1"
@@ -296,7 +298,7 @@ pub(crate) fn write_missing_rows(connection: &mut Connection) -> rusqlite::Resul
         return Ok(());
     }
     let transaction = connection.transaction()?;
-    write_rows_until(&transaction, head.seq)?;
+    write_rows_until(&transaction, head.seq, DerivedPart::All)?;
     transaction.commit()
 }
 
@@ -308,7 +310,7 @@ pub(crate) fn write_rows_of_last(
     entry: &AuditEntry,
 ) -> rusqlite::Result<()> {
     if has_later_rows(connection)? {
-        return write_rows_until(connection, seq);
+        return write_rows_until(connection, seq, DerivedPart::All);
     }
     let mut derived = DerivedRows::default();
     derived.add_entry(seq, entry);
@@ -316,17 +318,23 @@ pub(crate) fn write_rows_of_last(
     write_index_rows(connection, &derived.rows)
 }
 
-/// Writes the derived rows of the audit rows up to `last` that lack them. Within the caller's transaction.
-fn write_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> {
+/// Writes the derived rows of a part, of the audit rows up to `last` that lack them. Within the caller's transaction.
+fn write_rows_until(connection: &Connection, last: u64, part: DerivedPart) -> rusqlite::Result<()> {
     let until = read_derived_until(connection)?;
-    let first = until.line.min(until.index);
+    let first = match part {
+        DerivedPart::Lines => until.line,
+        DerivedPart::All => until.line.min(until.index),
+    };
     if last <= first {
         return Ok(());
     }
     let write_found = |found: &[DerivedRow]| {
         let behind = |until| &found[found.partition_point(|row| row.seq <= Some(until))..];
         write_session_lines(connection, behind(until.line), |row| &row.line)?;
-        write_index_rows(connection, behind(until.index))
+        match part {
+            DerivedPart::Lines => Ok(()),
+            DerivedPart::All => write_index_rows(connection, behind(until.index)),
+        }
     };
     let policies = read_policies(connection)?;
     let columns = audit_columns(connection)?;
@@ -345,5 +353,99 @@ fn write_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> 
         }
     }
     write_found(&found)?;
-    write_derived_until(connection, last)
+    write_derived_until(connection, last, part)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ark_model::ids::{AuditId, Millis, SignalId};
+
+    use super::*;
+    use crate::chain::ChainHead;
+    use crate::query::select_row;
+    use crate::schema::{SCHEMA_VERSION, migrate_schema};
+    use crate::tables::audit::append_entry;
+
+    /// How many lines, rows of the index and rows of traces there are, and up to where they are written.
+    fn count_rows(connection: &Connection) -> [u64; 5] {
+        let sql =
+            "SELECT (SELECT count(*) FROM session_log), (SELECT count(*) FROM decision_index),
+             (SELECT count(*) FROM audit_traces), seq, indexed_seq FROM derived_until";
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok([
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ])
+        };
+        select_row(connection, sql, [], read).unwrap().unwrap()
+    }
+
+    #[test]
+    fn each_part_is_written_once_whenever_the_other_is() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate_schema(
+            &mut connection,
+            Path::new("ark.db"),
+            0..SCHEMA_VERSION,
+            None,
+        )
+        .unwrap();
+        let mut head = ChainHead::GENESIS;
+        let mut derived = DerivedRows::default();
+        let add_decision = |derived: &mut DerivedRows, head: &mut ChainHead| {
+            let entry = AuditEntry {
+                kind: AuditKind::Decision,
+                id: AuditId::fresh(),
+                trace_id: Some(TraceId::fresh()),
+                agent: None,
+                action_type: None,
+                outcome: Some(Outcome::Denied),
+                at: Millis(1),
+                body: "{}".to_owned(),
+                subject: None,
+            };
+            let seq = append_entry(&connection, head, &entry).unwrap();
+            derived.add_entry(seq, &entry);
+        };
+        let invocation = DeliveryCompletion {
+            signal: SignalId::fresh(),
+            agent: "kenny".parse().unwrap(),
+            result: DeliveryResult::Done,
+            at: Millis(1),
+        };
+        let write = |derived: &mut DerivedRows, until: u64, part| {
+            derived.write(&connection, until, part).unwrap();
+            derived.forget_written(part);
+            count_rows(&connection)
+        };
+        add_decision(&mut derived, &mut head);
+        derived.add_invocation(&invocation, None);
+        assert!(derived.are_lines_needed());
+        assert_eq!(write(&mut derived, 1, DerivedPart::Lines), [2, 0, 0, 1, 0]);
+        assert!(!derived.are_lines_needed());
+        add_decision(&mut derived, &mut head);
+        derived.add_invocation(&invocation, None);
+        assert_eq!(write(&mut derived, 2, DerivedPart::Lines), [4, 0, 0, 2, 0]);
+        // A transaction that fails takes back what it added.
+        let mark = derived.mark();
+        derived.add_invocation(&invocation, None);
+        derived.go_back(mark);
+        assert!(!derived.are_lines_needed());
+        // Rows that the writer has forgotten are derived from the log: here those of the first three decisions.
+        add_decision(&mut derived, &mut head);
+        derived.clear();
+        add_decision(&mut derived, &mut head);
+        derived.add_invocation(&invocation, None);
+        assert_eq!(write(&mut derived, 4, DerivedPart::Lines), [7, 0, 0, 4, 0]);
+        assert_eq!(write(&mut derived, 4, DerivedPart::All), [7, 4, 4, 4, 4]);
+        add_decision(&mut derived, &mut head);
+        assert_eq!(write(&mut derived, 5, DerivedPart::All), [8, 5, 5, 5, 5]);
+        // With nothing to write nothing changes.
+        assert_eq!(write(&mut derived, 5, DerivedPart::All), [8, 5, 5, 5, 5]);
+    }
 }

@@ -1,7 +1,7 @@
 //! Which rows of the audit log belong to a trace.
 //!
 //! Invariants: every row of the log that has a trace has its row here, or is behind those that are written (`derived.rs`). The index is derived: the
-//! audit log is the record.
+//! audit log is the record, and nothing compares the two; a row that somebody added here adds none to a trace, since the log's own row is read, too.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ pub(super) fn select_trace(connection: &Connection, parameter: &str) -> rusqlite
         return Ok(format!("trace_id = {parameter}"));
     }
     Ok(format!(
-        "seq IN (SELECT seq FROM audit_traces WHERE trace_id = unhex({parameter})
+        "trace_id = {parameter} AND seq IN (SELECT seq FROM audit_traces WHERE trace_id = unhex({parameter})
          UNION ALL SELECT seq FROM audit_log WHERE seq > (SELECT indexed_seq FROM derived_until) AND trace_id = {parameter})"
     ))
 }
@@ -36,11 +36,8 @@ pub(super) fn write_trace_rows(
     })
 }
 
-/// Deletes what belongs to the audit rows up to `last`, which are in an archive. To be called before these rows are deleted.
+/// Deletes the rows of the audit rows up to `last`, which are in an archive. To be called before these rows are deleted.
 pub(crate) fn delete_trace_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> {
-    if read_version(connection)? < LATER_INDEX_SINCE {
-        return Ok(());
-    }
     execute_cached(
         connection,
         "DELETE FROM audit_traces WHERE (trace_id, seq) IN

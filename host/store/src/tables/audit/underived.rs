@@ -1,4 +1,4 @@
-//! Audit rows that have no line of the session log and no row of the index of decisions yet: where they begin, and what is read of them for lists.
+//! Audit rows that have no line of the session log yet, or no rows of the indices of decisions and of traces: where they begin, and what is read of them for lists.
 
 use ark_model::decision::Outcome;
 use ark_model::ids::{Millis, Name, TraceId};
@@ -22,7 +22,7 @@ pub(super) fn read_lines_until(connection: &Connection) -> rusqlite::Result<u64>
     select_value(connection, "SELECT seq FROM derived_until", [])
 }
 
-/// The last audit row that has, if it is of a decision, its row of the index. To be asked of a database of the current schema.
+/// The last audit row that has its rows of the indices. To be asked of a database of the current schema.
 pub(super) fn read_index_until(connection: &Connection) -> rusqlite::Result<u64> {
     select_value(connection, "SELECT indexed_seq FROM derived_until", [])
 }

@@ -149,8 +149,7 @@ pub(super) fn side_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Side
 }
 
 /// Creates or replaces an order whose state is another one than [`MarketOrderState::New`]. It is in the table `orders` while it is live, and in
-/// `ended_orders` otherwise: a late report makes one live again. With its first state after [`MarketOrderState::New`] the trade that it is gets into
-/// `last_trades`: until then its own row tells of it, so that an approval writes one row less.
+/// `ended_orders` otherwise: a late report makes one live again.
 pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusqlite::Result<()> {
     let (upsert, delete) = if order.is_live() {
         (
@@ -162,7 +161,6 @@ pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusql
     };
     let mut id = [0; 36];
     let id = order.decision_id.write_text(&mut id);
-    execute_cached(connection, RECORD_TRADE, [id])?;
     execute_cached(connection, delete, [id])?;
     upsert.execute(connection, std::slice::from_ref(order), bind_order)
 }
@@ -176,11 +174,6 @@ pub(super) fn write_new_orders(
         bind_order(values, order)
     })
 }
-
-/// Records when an order that is new, and opens, was approved. A clock that was set back makes no trade earlier.
-const RECORD_TRADE: &str = "INSERT INTO last_trades (agent, symbol, side, at)
-     SELECT agent, symbol, side, since FROM orders WHERE decision_id = ?1 AND state = 'new' AND purpose = 'open'
-     ON CONFLICT (agent, symbol, side) DO UPDATE SET at = max(at, excluded.at)";
 
 static UPSERT_LIVE: LazyLock<RowInsert> = LazyLock::new(|| make_upsert("orders"));
 static UPSERT_ENDED: LazyLock<RowInsert> = LazyLock::new(|| make_upsert("ended_orders"));

@@ -287,27 +287,51 @@ impl Reader {
         })
     }
 
-    /// The signals an agent has pending deliveries of, behind the signal `after` when it is given, oldest first, at most `limit`. It looks at what is
-    /// pending for other agents, too: the backlog bounds it.
+    /// The pending deliveries, each as its agent and its signal, in the order of the signals.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn pending_deliveries(
+    pub fn pending_deliveries(&self) -> Result<Vec<(Name, SignalId)>, ReadError> {
+        self.select_rows(
+            "SELECT agent, signal_id FROM deliveries WHERE status = 'pending' ORDER BY signal_id, agent",
+            [],
+            |row| Ok((parse_required(row, 0)?, parse_required(row, 1)?)),
+        )
+    }
+
+    /// The signals an agent has pending deliveries of, oldest first. It looks at what is pending for other agents, too.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn pending_deliveries_of(&self, agent: &Name) -> Result<Vec<SignalId>, ReadError> {
+        self.select_rows(
+            "SELECT signal_id FROM deliveries WHERE agent = ?1 AND status = 'pending' ORDER BY signal_id",
+            [agent.as_str()],
+            |row| parse_required(row, 0),
+        )
+    }
+
+    /// Those of the signals of which a delivery to the agent is pending, in their order.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn pending_signals(
         &self,
         agent: &Name,
-        after: Option<SignalId>,
-        limit: u32,
+        signals: impl IntoIterator<Item = SignalId>,
     ) -> Result<Vec<Signal>, ReadError> {
-        let after = after.map(|id| id.to_string()).unwrap_or_default();
-        self.select_rows(
-            &format!(
-                // In another order of the two tables, all signals would be looked at.
-                "SELECT {SIGNAL_COLUMNS} FROM deliveries d INDEXED BY deliveries_pending CROSS JOIN signals s ON s.id = d.signal_id
-                 WHERE d.agent = ?1 AND d.status = 'pending' AND d.signal_id > ?2 ORDER BY d.signal_id LIMIT ?3"
-            ),
-            params![agent.as_str(), after, limit],
-            read_signal,
-        )
+        let sql = format!(
+            "SELECT {SIGNAL_COLUMNS} FROM deliveries d JOIN signals s ON s.id = d.signal_id
+             WHERE d.signal_id = ?1 AND d.agent = ?2 AND d.status = 'pending'"
+        );
+        self.with_snapshot(|connection| {
+            let mut found = Vec::new();
+            for signal in signals {
+                let key = params![signal.to_string(), agent.as_str()];
+                found.extend(select_row(connection, &sql, key, read_signal)?);
+            }
+            Ok(found)
+        })
     }
 
     /// Pending deliveries of signals that have expired, at most `limit`.

@@ -66,7 +66,7 @@ fn damage_pages(site: &Site) {
             [],
             |row| row.get(0),
         )
-        .expect("an index");
+        .expect("a table");
     let bytes: u32 = database
         .query_row("PRAGMA page_size", [], |row| row.get(0))
         .expect("a size");

@@ -64,7 +64,6 @@ impl Rows {
         for change in changes {
             match change {
                 LedgerChange::Order(order) => {
-                    self.record_trade_of_new(order.decision_id);
                     self.orders
                         .insert(order.decision_id, Arc::unwrap_or_clone(order));
                 }
@@ -92,14 +91,6 @@ impl Rows {
                     unreachable!("no sequence is that long")
                 }
             }
-        }
-    }
-
-    /// Keeps when an order that is about to leave its state was traded, if that is told by its row alone.
-    fn record_trade_of_new(&mut self, id: DecisionId) {
-        if let Some((address, at)) = self.orders.get(&id).and_then(trade_of_new) {
-            let last = self.trades.entry(address).or_default();
-            *last = at.max(*last);
         }
     }
 
@@ -277,10 +268,17 @@ fn times_of_a_clock_that_was_far_ahead_count_as_now_after_a_restart() {
         assert_eq!(facts.opposite_trade_age, Some(age), "{later}");
         assert!((facts.symbol_exposure - exposure).abs() < 1e-12, "{later}");
     }
+    let changes = ledger.take_changes();
     // An hour ahead is a clock that was set back: it protects until it is there again.
     let ledger = rows.load(ahead - 3_600_000);
     let facts = ledger.gather_facts(forms.query(0, &sell), Millis(ahead + 5_000));
     assert_eq!(facts.opposite_trade_age, Some(5.0));
+    // When the order has ended, what is kept of the trade is the time that it counts as.
+    rows.commit(changes);
+    let later = now + DAY;
+    let ledger = rows.load(later);
+    let facts = ledger.gather_facts(forms.query(0, &sell), Millis(later));
+    assert_eq!(facts.opposite_trade_age, Some(86_400.0));
 }
 
 #[test]
