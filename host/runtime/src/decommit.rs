@@ -24,7 +24,7 @@ use wasmtime::{
 /// The most that the pages which the pool has collected take at a time, in bytes.
 pub const COLLECTED_BYTES: usize = COLLECTED_REGIONS * SMALL_BYTES;
 /// With so many regions the pool gives all of them back. Each memory and each table of an instance is one.
-const COLLECTED_REGIONS: usize = 64;
+pub(crate) const COLLECTED_REGIONS: usize = 64;
 /// What an instance may hold so that its pages are collected: memories and tables, in bytes.
 const SMALL_BYTES: usize = 2 * 1024 * 1024;
 /// The tables of the module that fills the pool's queue.

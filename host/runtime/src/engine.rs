@@ -7,7 +7,7 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 use wasmtime::{Cache, CacheConfig, Config, PoolingAllocationConfig};
 
-use super::decommit::{GuestStore, HeldBytes, PageReturn, start_engine};
+use super::decommit::{COLLECTED_REGIONS, GuestStore, HeldBytes, PageReturn, start_engine};
 use super::epoch::spawn_clock;
 use super::limits::Limits;
 use super::thread_priority::lower_thread_priority;
@@ -165,11 +165,18 @@ fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
     // address space for memories and tables, of which each of them has one and two.
     const CORE_INSTANCES: u32 = 128;
     const TABLES: u32 = 4;
+    // What waits to be given back takes none of the room of instances.
+    const WAITING: u32 = COLLECTED_REGIONS as u32;
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(config.instances)
         .total_core_instances(config.instances.saturating_mul(CORE_INSTANCES))
-        .total_memories(config.instances.saturating_mul(2))
-        .total_tables(config.instances.saturating_mul(TABLES))
+        .total_memories(config.instances.saturating_mul(2).saturating_add(WAITING))
+        .total_tables(
+            config
+                .instances
+                .saturating_mul(TABLES)
+                .saturating_add(WAITING),
+        )
         // For calls of asynchronous functions, of which there are none. By default there are 1,000, each with a guard page of its own.
         .total_stacks(0)
         .max_core_instances_per_component(CORE_INSTANCES)

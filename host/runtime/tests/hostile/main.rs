@@ -193,7 +193,7 @@ fn an_agent_sees_nothing_but_its_own() {
 
 #[test]
 fn an_instance_finds_no_traces_of_another() {
-    // Far more than the places of the pool (16 instances), so each is used again. The pages of small instances are given back together, those of large
+    // Far more than the places of the pool, so that places are used again. The pages of small instances are given back together, those of large
     // ones at once.
     let find_traces = |how: &str| {
         for round in 0..150 {
