@@ -22,13 +22,13 @@ use wasmtime::{
 };
 
 /// The most that the pages which the pool has collected take at a time, in bytes.
-pub const COLLECTED_BYTES: usize = COLLECTED_REGIONS * SMALL_BYTES;
+pub const COLLECTED_BYTES: usize = COLLECTED_REGIONS as usize * SMALL_BYTES;
 /// With so many regions the pool gives all of them back. Each memory and each table of an instance is one.
-pub(crate) const COLLECTED_REGIONS: usize = 64;
+pub(crate) const COLLECTED_REGIONS: u32 = 64;
 /// What an instance may hold so that its pages are collected: memories and tables, in bytes.
 const SMALL_BYTES: usize = 2 * 1024 * 1024;
 /// The tables of the module that fills the pool's queue.
-const FILLER_TABLES: usize = 32;
+const FILLER_TABLES: u8 = 32;
 
 /// What an instance holds, in bytes: known to its limiter, and to what gives its pages back.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +54,7 @@ pub(crate) fn start_engine(
             .name("ark-engine".to_owned())
             .spawn_scoped(scope, || {
                 let collects = bind_to_one_processor();
-                pool.decommit_batch_size(if collects { COLLECTED_REGIONS } else { 1 });
+                pool.decommit_batch_size(if collects { COLLECTED_REGIONS as usize } else { 1 });
                 config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool.clone()));
                 if !collects {
                     tracing::info!("threads cannot be bound to a processor: the pages of each instance are given back alone");
@@ -83,13 +83,10 @@ fn bind_to_one_processor() -> bool {
 /// Makes a core module that has nothing but [`FILLER_TABLES`] tables without elements.
 fn make_filler() -> Vec<u8> {
     const TABLE: [u8; 3] = [0x70, 0, 0];
+    const SECTION_BYTES: u8 = 1 + FILLER_TABLES * 3;
     let mut module = b"\0asm\x01\0\0\0".to_vec();
-    module.extend([
-        4,
-        1 + (FILLER_TABLES * TABLE.len()) as u8,
-        FILLER_TABLES as u8,
-    ]);
-    module.extend(TABLE.repeat(FILLER_TABLES));
+    module.extend([4, SECTION_BYTES, FILLER_TABLES]);
+    module.extend(TABLE.repeat(FILLER_TABLES.into()));
     module
 }
 
@@ -108,7 +105,7 @@ impl PageReturn {
         let Some(filler) = &self.0 else {
             return;
         };
-        for _ in 0..COLLECTED_REGIONS.div_ceil(FILLER_TABLES) {
+        for _ in 0..COLLECTED_REGIONS.div_ceil(FILLER_TABLES.into()) {
             let mut store = Store::new(engine, ());
             if let Err(error) = Instance::new(&mut store, filler, &[]) {
                 // Where the pool has no table left, it has given back all to find one.

@@ -165,17 +165,21 @@ fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
     // address space for memories and tables, of which each of them has one and two.
     const CORE_INSTANCES: u32 = 128;
     const TABLES: u32 = 4;
-    // What waits to be given back takes none of the room of instances.
-    const WAITING: u32 = COLLECTED_REGIONS as u32;
     let mut pool = PoolingAllocationConfig::default();
+    // What waits to be given back takes none of the room of instances.
     pool.total_component_instances(config.instances)
         .total_core_instances(config.instances.saturating_mul(CORE_INSTANCES))
-        .total_memories(config.instances.saturating_mul(2).saturating_add(WAITING))
+        .total_memories(
+            config
+                .instances
+                .saturating_mul(2)
+                .saturating_add(COLLECTED_REGIONS),
+        )
         .total_tables(
             config
                 .instances
                 .saturating_mul(TABLES)
-                .saturating_add(WAITING),
+                .saturating_add(COLLECTED_REGIONS),
         )
         // For calls of asynchronous functions, of which there are none. By default there are 1,000, each with a guard page of its own.
         .total_stacks(0)

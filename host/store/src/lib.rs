@@ -73,7 +73,7 @@ pub use tables::control::{
     WebhookDeadLetter, WebhookProgress, WebhookRow,
 };
 pub use tables::ledger::{
-    AccountChange, AccountRow, Approval, ApprovalChange, ApprovalFilter, ApprovalStatus,
+    AccountChange, AccountRow, Approval, ApprovalChange, ApprovalFilter, ApprovalStatus, FAR_AHEAD,
     LedgerChange, LedgerRows, List, ListChange, ListEntry, ListRow, MarketOrder,
     MarketOrderPurpose, MarketOrderState, Promotion, ReportedExecution,
 };

@@ -219,8 +219,9 @@ impl PoliciesInForce {
 /// One instance of the Graveyard is kept warm: its source holds no state between evaluations. Operator policies get a fresh instance for each
 /// evaluation.
 pub struct PolicyJudge {
-    policies: PoliciesInForce,
+    // Dropped before its policy: see the end of a component in `ark_runtime`.
     warm_instance: Option<PolicyInstance>,
+    policies: PoliciesInForce,
     evaluations: u32,
 }
 

@@ -94,11 +94,7 @@ impl AgentQueue {
         agent: &Name,
         store: &Store,
     ) -> Result<Option<Arc<Signal>>, ReadError> {
-        if self.is_new {
-            let pending = store.pending_deliveries_of(agent)?;
-            self.set_pending(pending);
-            self.unread.retain(|signal| !self.running.contains(signal));
-        }
+        self.ask_store(agent, store)?;
         if self.signals.is_empty() && !self.unread.is_empty() {
             let next = self.unread.len().min(CAPACITY);
             let read = store.pending_signals(agent, self.unread.range(..next).copied())?;
@@ -114,10 +110,29 @@ impl AgentQueue {
         Ok(None)
     }
 
-    /// Removes everything, and returns what is in memory.
-    pub(super) fn drain_all(&mut self) -> impl Iterator<Item = Arc<Signal>> + '_ {
-        self.is_new = false;
+    /// Removes everything and returns it.
+    ///
+    /// # Errors
+    /// The store cannot be read. Nothing is removed then.
+    pub(super) fn drain_all(
+        &mut self,
+        agent: &Name,
+        store: &Store,
+    ) -> Result<Vec<Arc<Signal>>, ReadError> {
+        self.ask_store(agent, store)?;
+        let read = store.pending_signals(agent, self.unread.iter().copied())?;
         self.unread.clear();
-        self.signals.drain(..)
+        let read = read.into_iter().map(Arc::new);
+        Ok(self.signals.drain(..).chain(read).collect())
+    }
+
+    /// Asks the store what is pending, if it has not been asked.
+    fn ask_store(&mut self, agent: &Name, store: &Store) -> Result<(), ReadError> {
+        if self.is_new {
+            let pending = store.pending_deliveries_of(agent)?;
+            self.set_pending(pending);
+            self.unread.retain(|signal| !self.running.contains(signal));
+        }
+        Ok(())
     }
 }

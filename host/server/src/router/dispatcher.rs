@@ -32,7 +32,7 @@ use super::workers::Workers;
 /// How often the outbox is read and deliveries are expired without an event.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a delivery that could not be committed waits before it is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// How long an agent pauses after an invocation that one of its quotas refused. A refusal is a durable record: without the pause an agent that goes on makes
 /// others wait for the commits of its refusals.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);

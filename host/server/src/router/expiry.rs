@@ -1,12 +1,13 @@
 //! Deliveries that no agent is handed any more: expired ones, and those of deleted agents.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ark_model::ids::Millis;
 use ark_store::{AGENT_DELETED, CommitError};
 
 use super::delivery::release_place;
-use super::dispatcher::Dispatcher;
+use super::dispatcher::{Dispatcher, RETRY_AFTER};
 use super::failures::{delivery_of, undelivered_unit};
 use super::slot::AgentSlot;
 
@@ -56,7 +57,15 @@ impl Dispatcher {
         let Some(queue) = self.queues.get_mut(number) else {
             return;
         };
-        for signal in queue.drain_all() {
+        let signals = match queue.drain_all(&slot.name, &self.deps.store) {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(agent = %slot.name, %error, "what is pending for a deleted agent cannot be read; tried again");
+                queue.retry_at = Some(Instant::now() + RETRY_AFTER);
+                return;
+            }
+        };
+        for signal in signals {
             let delivery = delivery_of(&slot.name, &signal);
             let unit = undelivered_unit(&delivery, "deleted", AGENT_DELETED, Millis::now());
             let (slot, backlog) = (Arc::clone(slot), Arc::clone(&self.deps.backlog.deliveries));

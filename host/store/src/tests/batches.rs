@@ -228,13 +228,38 @@ fn an_order_that_opens_tells_of_its_trade_as_long_as_it_is_new() {
         new_order(closes, MarketOrderPurpose::Close, 80),
     ]);
     assert_eq!(read(), [70]);
-    // What changes its state records the trade.
-    let trade = LedgerChange::LastTrade {
-        agent: make_name("kenny"),
-        symbol: "BTC-USD".into(),
-        side: Side::Buy,
-        at: Millis(71),
+    // What changes its state records the trade, that of a close does not: its sides have rows from the beginning.
+    let change = |id, state, since| {
+        let LedgerChange::Order(order) = make_order(id, state, 10) else {
+            unreachable!("it makes an order")
+        };
+        LedgerChange::Order(Arc::new(MarketOrder {
+            since: Millis(since),
+            ..MarketOrder::clone(&order)
+        }))
     };
-    commit(vec![make_order(opens, MarketOrderState::Filled, 10), trade]);
-    assert_eq!(read(), [71]);
+    commit(vec![
+        change(opens, MarketOrderState::Filled, 90),
+        change(closes, MarketOrderState::Filled, 90),
+    ]);
+    assert_eq!(read(), [70]);
+    // Approved and ended in one transaction, by a clock that was set back: the later trade counts.
+    let earlier = DecisionId::fresh();
+    commit(vec![
+        new_order(earlier, MarketOrderPurpose::Open, 60),
+        change(earlier, MarketOrderState::Cancelled, 65),
+    ]);
+    assert_eq!(read(), [70]);
+    // By a clock that was far ahead: the time of the next state counts, also in place of one that was recorded before.
+    let far = 1_000 + u64::try_from(FAR_AHEAD.as_millis()).unwrap();
+    let ahead = [DecisionId::fresh(), DecisionId::fresh()];
+    commit(vec![
+        new_order(ahead[0], MarketOrderPurpose::Open, far),
+        change(ahead[0], MarketOrderState::Cancelled, far),
+    ]);
+    assert_eq!(read(), [far]);
+    commit(vec![new_order(ahead[1], MarketOrderPurpose::Open, far + 1)]);
+    assert_eq!(read(), [far, far + 1]);
+    commit(vec![change(ahead[1], MarketOrderState::Filled, 900)]);
+    assert_eq!(read(), [900]);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ark_model::ids::DecisionId;
 use ark_model::size::Size;
-use ark_store::{LedgerChange, MarketOrder, MarketOrderPurpose, MarketOrderState};
+use ark_store::{LedgerChange, MarketOrder, MarketOrderPurpose};
 
 use crate::hrm::report_refusal::ReportRefusal;
 
@@ -125,9 +125,6 @@ impl Ledger {
         if is_news {
             self.orders.put_order(&order, &key);
             changes.push(LedgerChange::Order(Arc::clone(&order)));
-        }
-        if before.state == MarketOrderState::New && order.state != MarketOrderState::New {
-            changes.extend(self.keep_trade(&order, &key));
         }
         if let Some(realised) = realised {
             changes.push(self.results.record_result(realised, fill.at));

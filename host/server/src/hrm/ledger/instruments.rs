@@ -140,18 +140,13 @@ impl Instrument {
             .copied()
     }
 
-    /// Returns when an agent last traded a side.
-    pub fn last_trade(&self, agent: &Name, side: Side) -> Option<Millis> {
-        let dealings = self.dealings.get(agent)?;
-        match side {
-            Side::Buy => dealings.last_buy,
-            Side::Sell => dealings.last_sale,
-        }
-    }
-
     /// Returns the seconds since an agent last traded a side.
     pub fn trade_age(&self, agent: &Name, side: Side, now: Millis) -> Option<f64> {
-        let at = self.last_trade(agent, side)?;
+        let dealings = self.dealings.get(agent)?;
+        let at = match side {
+            Side::Buy => dealings.last_buy,
+            Side::Sell => dealings.last_sale,
+        }?;
         Some(now.seconds_since(at))
     }
 }

@@ -37,7 +37,8 @@ use ark_model::ids::{DecisionId, Digest, Fraction, Millis, Name};
 use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_model::size::Size;
 use ark_store::{
-    LedgerChange, LedgerRows, List, ListEntry, MarketOrder, MarketOrderPurpose, MarketOrderState,
+    FAR_AHEAD, LedgerChange, LedgerRows, List, ListEntry, MarketOrder, MarketOrderPurpose,
+    MarketOrderState,
 };
 
 pub use executions::{Booking, FillAlert};
@@ -53,10 +54,6 @@ use order_book::MarketOrderBook;
 use promotions::Promotions;
 use results::DayResults;
 use windows::RecentActions;
-
-/// How far ahead of the clock a time may be and still be taken for one of a clock that was set back. It exceeds every window that protects: a time
-/// further ahead is of a clock that was wrong, and counts as now.
-const LONGEST_WINDOW: Duration = Duration::from_hours(25);
 
 /// The ledger of one account.
 #[derive(Debug)]
@@ -120,13 +117,8 @@ impl Ledger {
     pub fn advance_to(&mut self, now: Millis) {
         self.recent.advance_to(now);
         let expired = self.orders.expire_orders(now);
-        let trades: Vec<_> = expired
-            .iter()
-            .filter_map(|order| self.keep_trade(order, &self.aliases.find_key(&order.symbol)))
-            .collect();
         self.pending
             .extend(expired.into_iter().map(LedgerChange::Order));
-        self.pending.extend(trades);
     }
 
     /// Whether [`Ledger::advance_to`] has hardly anything to do: a few orders and actions, in however long a time.
@@ -207,7 +199,7 @@ impl Ledger {
         for side in sides {
             let at = self.orders.record_trade(&order.agent, key, *side, now);
             if order.purpose == MarketOrderPurpose::Open {
-                continue; // The order's own row tells of it: see `keep_trade`.
+                continue; // The order's own row tells of it.
             }
             changes.push(LedgerChange::LastTrade {
                 agent: order.agent.clone(),
@@ -220,21 +212,6 @@ impl Ledger {
         self.orders.put_order(&order, key);
         changes.push(LedgerChange::Order(order));
         changes
-    }
-
-    /// Returns the change that keeps when the side of an order that opens was last traded. It goes with the change that ends the order's first state: as long
-    /// as an order is new, its own row tells of the trade, so that an approval writes one row less.
-    fn keep_trade(&self, order: &MarketOrder, key: &InstrumentKey) -> Option<LedgerChange> {
-        if order.purpose != MarketOrderPurpose::Open {
-            return None;
-        }
-        let at = self.orders.last_trade(&order.agent, key, order.side)?;
-        Some(LedgerChange::LastTrade {
-            agent: order.agent.clone(),
-            symbol: Arc::clone(&order.symbol),
-            side: order.side,
-            at,
-        })
     }
 
     /// Returns the instrument that a symbol names: `known`, if the caller has found it before.
@@ -313,5 +290,5 @@ impl Ledger {
 
 /// Whether a time is so far ahead of the clock that it is of a clock that was wrong.
 fn is_far_ahead(at: Millis, now: Millis) -> bool {
-    at > now.saturating_add(LONGEST_WINDOW)
+    at > now.saturating_add(FAR_AHEAD)
 }

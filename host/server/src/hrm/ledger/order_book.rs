@@ -206,11 +206,6 @@ impl MarketOrderBook {
             })
     }
 
-    /// Returns when an agent last traded a side of an instrument.
-    pub fn last_trade(&self, agent: &Name, key: &InstrumentKey, side: Side) -> Option<Millis> {
-        self.find_instrument(key)?.last_trade(agent, side)
-    }
-
     /// Returns the parts of an agent's open orders in an instrument that add up to `size`, the oldest first, and what is missing. The order `by`, which
     /// closes them, is none of them.
     pub fn plan_close(

@@ -24,8 +24,8 @@ use super::orders::{
 pub enum LedgerChange {
     /// Creates or replaces an order. The ledger has the same one in memory.
     Order(Arc<MarketOrder>),
-    /// Records when an agent last traded a side of an instrument. That of an order that opens need not be recorded before the order's state changes: as
-    /// long as it is new, its own row tells.
+    /// Records when an agent last traded a side of an instrument. Not needed for an order that opens: as long as it is new its own row tells, and the change
+    /// to another state records it.
     LastTrade {
         /// The agent that trades.
         agent: Name,

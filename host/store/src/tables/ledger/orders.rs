@@ -1,11 +1,12 @@
 //! Orders in the market: one for each approved trade and close, with what is known of its execution.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use ark_model::action::Side;
 use ark_model::ids::{DecisionId, Millis, Name};
 use ark_model::size::Size;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 
 use crate::error::ReadError;
 use crate::query::{
@@ -13,6 +14,10 @@ use crate::query::{
     parse_required, select_rows,
 };
 use crate::reader::Reader;
+
+/// How far ahead of the clock a time may be and still be taken for one of a clock that was set back. It exceeds every window that protects: a time
+/// further ahead is of a clock that was wrong, and counts as now.
+pub const FAR_AHEAD: Duration = Duration::from_hours(25);
 
 /// The state of an order, as FIX names it. Every state but the first two is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString)]
@@ -149,7 +154,8 @@ pub(super) fn side_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Side
 }
 
 /// Creates or replaces an order whose state is another one than [`MarketOrderState::New`]. It is in the table `orders` while it is live, and in
-/// `ended_orders` otherwise: a late report makes one live again.
+/// `ended_orders` otherwise: a late report makes one live again. With its first state after [`MarketOrderState::New`] the trade that it is gets into
+/// `last_trades`: until then its own row tells of it, so that an approval writes one row less.
 pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusqlite::Result<()> {
     let (upsert, delete) = if order.is_live() {
         (
@@ -161,6 +167,12 @@ pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusql
     };
     let mut id = [0; 36];
     let id = order.decision_id.write_text(&mut id);
+    let far_ahead = order.since.saturating_add(FAR_AHEAD);
+    execute_cached(
+        connection,
+        RECORD_TRADE,
+        params![id, order.since.0, far_ahead.0],
+    )?;
     execute_cached(connection, delete, [id])?;
     upsert.execute(connection, std::slice::from_ref(order), bind_order)
 }
@@ -174,6 +186,13 @@ pub(super) fn write_new_orders(
         bind_order(values, order)
     })
 }
+
+/// Records when an order that is new, and opens, was approved. A clock that was set back makes no trade earlier; a time that is far ahead counts as that of
+/// the order's next state.
+const RECORD_TRADE: &str = "INSERT INTO last_trades (agent, symbol, side, at)
+     SELECT agent, symbol, side, iif(since > ?3, ?2, since) FROM orders
+     WHERE decision_id = ?1 AND state = 'new' AND purpose = 'open'
+     ON CONFLICT (agent, symbol, side) DO UPDATE SET at = max(iif(at > ?3, ?2, at), excluded.at)";
 
 static UPSERT_LIVE: LazyLock<RowInsert> = LazyLock::new(|| make_upsert("orders"));
 static UPSERT_ENDED: LazyLock<RowInsert> = LazyLock::new(|| make_upsert("ended_orders"));
