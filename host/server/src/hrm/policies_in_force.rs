@@ -219,7 +219,7 @@ impl PoliciesInForce {
 /// One instance of the Graveyard is kept warm: its source holds no state between evaluations. Operator policies get a fresh instance for each
 /// evaluation.
 pub struct PolicyJudge {
-    // Dropped before its policy: see the end of a component in `ark_runtime`.
+    // Dropped before its policy, which has the memory of ended instances given back when it is dropped: that memory holds on to the policy's code.
     warm_instance: Option<PolicyInstance>,
     policies: PoliciesInForce,
     evaluations: u32,

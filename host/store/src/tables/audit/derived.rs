@@ -320,11 +320,15 @@ pub(crate) fn write_rows_of_last(
 
 /// Writes the derived rows of a part, of the audit rows up to `last` that lack them. Within the caller's transaction.
 fn write_rows_until(connection: &Connection, last: u64, part: DerivedPart) -> rusqlite::Result<()> {
-    let until = read_derived_until(connection)?;
-    let first = match part {
-        DerivedPart::Lines => until.line,
-        DerivedPart::All => until.line.min(until.index),
+    let until = match part {
+        // Asked with each commit of an invocation: the version of the schema, which takes longer to read, does not matter.
+        DerivedPart::Lines => {
+            let line = read_lines_until(connection)?;
+            DerivedUntil { line, index: line }
+        }
+        DerivedPart::All => read_derived_until(connection)?,
     };
+    let first = until.line.min(until.index);
     if last <= first {
         return Ok(());
     }
