@@ -4,6 +4,8 @@
 //! which `agent` and `configurable-policy` contain, is for policies that compare symbols. A component is
 //! described by the worlds it is linked with, so a policy crate switches the default off:
 //! `ark-guest = { …, default-features = false, features = ["policy"] }`.
+//!
+//! Agents and policies with settings export the function `_initialize`, so nothing else that is linked with them may have that name.
 
 #[cfg(feature = "agent")]
 pub mod agent;
@@ -14,6 +16,17 @@ pub mod policy;
 /// aliases only where its settings name them.
 #[cfg(feature = "instrument")]
 pub use ark_instrument as instrument;
+
+// Not in the world of the Graveyard, the bytes of whose module are pinned.
+#[cfg(all(
+    target_arch = "wasm32",
+    any(feature = "agent", feature = "configurable-policy")
+))]
+#[allow(
+    unsafe_code,
+    reason = "a name that the format of components gives a meaning to"
+)]
+mod first_write;
 
 #[cfg(feature = "agent")]
 #[rustfmt::skip]

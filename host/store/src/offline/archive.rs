@@ -18,8 +18,8 @@ use crate::directory::{digest_file, parent_dir};
 use crate::query::select_value;
 use crate::tables::audit::{
     ArchiveRow, AuditRow, archived_head, audit_columns, audit_row_hash, delete_decision_rows_until,
-    delete_rows_until, delete_trace_rows_until, delete_unused_dictionaries, insert_archive,
-    read_audit_row,
+    delete_id_rows_until, delete_rows_until, delete_trace_rows_until, delete_unused_dictionaries,
+    insert_archive, read_audit_row,
 };
 use crate::tables::versions::read_policy_records;
 
@@ -125,6 +125,7 @@ pub fn archive_audit(
     };
     let body = json!({"first": archive.first, "last": last.seq, "hash": last.hash, "file": file, "sha256": sha256});
     let transaction = store.connection.transaction()?;
+    delete_id_rows_until(&transaction, last.seq)?;
     delete_trace_rows_until(&transaction, last.seq)?;
     delete_rows_until(&transaction, last.seq)?;
     delete_decision_rows_until(&transaction, last.seq)?;
@@ -158,7 +159,8 @@ fn last_archivable(
     };
     let live: Option<u64> = select_value(
         connection,
-        "SELECT min(a.seq) FROM orders o JOIN audit_log a ON a.id = o.decision_id",
+        // By the log alone: its index of ids is derived, and nothing vouches for it.
+        "SELECT min(seq) FROM audit_log WHERE id IN (SELECT decision_id FROM orders)",
         [],
     )?;
     match (last, live) {

@@ -16,7 +16,7 @@ pub(crate) use migrations::migrate_schema;
 pub(crate) use version::SCHEMA_VERSION;
 pub use version::current_schema;
 pub(crate) use version::{
-    AUDIT_ARCHIVES_SINCE, LATER_DERIVED_ROWS_SINCE, LATER_INDEX_SINCE, PACKED_BODIES_SINCE,
-    POLICY_COMPONENTS_SINCE, RESTORABLE_AS_IT_IS_SINCE, STATE_CHAIN_SINCE, check_version,
-    read_version,
+    AUDIT_ARCHIVES_SINCE, LATER_DERIVED_ROWS_SINCE, LATER_IDS_SINCE, LATER_INDEX_SINCE,
+    PACKED_BODIES_SINCE, POLICY_COMPONENTS_SINCE, RESTORABLE_AS_IT_IS_SINCE, STATE_CHAIN_SINCE,
+    check_version, read_version,
 };

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::error::OpenError;
 
 /// The version this program writes.
-pub(crate) const SCHEMA_VERSION: u32 = 14;
+pub(crate) const SCHEMA_VERSION: u32 = 15;
 /// The version from which on the state's history is a chain of hashes.
 pub(crate) const STATE_CHAIN_SINCE: u32 = 3;
 /// The version from which on audit rows can be archived.
@@ -20,6 +20,8 @@ pub(crate) const PACKED_BODIES_SINCE: u32 = 12;
 pub(crate) const LATER_DERIVED_ROWS_SINCE: u32 = 13;
 /// The version from which on the indices of decisions and of traces may be written later than the session log.
 pub(crate) const LATER_INDEX_SINCE: u32 = 14;
+/// The version from which on the ids of the audit log have an index that may be written later.
+pub(crate) const LATER_IDS_SINCE: u32 = 15;
 /// The first version in which this program writes what a restore records: the tables of that are the same from then on.
 pub(crate) const RESTORABLE_AS_IT_IS_SINCE: u32 = 5;
 

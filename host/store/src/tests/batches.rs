@@ -176,21 +176,30 @@ fn a_transaction_that_fails_in_the_middle_leaves_nothing() {
     let last = units.pop().unwrap();
     let without = tempfile::tempdir().unwrap();
     let store = open(without.path());
-    store.commit(units[0].clone()).unwrap();
+    for unit in &units[..2] {
+        store.commit(unit.clone()).unwrap();
+    }
     let expected = read_all(&store, &ids);
     drop(store);
 
-    // The id of a row that is committed.
-    units[30].audit[0].id = ids[0].into();
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let results = commit_together(&store, units);
+    let rest = units.split_off(1);
+    store.commit(units.remove(0)).unwrap();
+    // Another program writes a row where one of those that one statement writes belongs.
+    let other = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
+    let foreign = "INSERT INTO audit_log (seq, at, kind, id, body, hash) VALUES (31, 1, 'control', 'x', '', x'00')";
+    other.execute_batch(foreign).unwrap();
+    let results = commit_together(&store, rest);
+    other
+        .execute_batch("DELETE FROM audit_log WHERE seq = 31")
+        .unwrap();
     assert!(results[0].starts_with("Ok"), "{}", results[0]);
     for result in &results[1..] {
         assert!(result.starts_with("Err(Storage"), "{result}");
     }
     assert_eq!(read_all(&store, &ids), expected);
-    assert_eq!(store.commit(last).unwrap().audit_seqs, [2]);
+    assert_eq!(store.commit(last).unwrap().audit_seqs, [3]);
     drop(store);
     assert_eq!(verify_chains(dir.path()).fault, None);
 }

@@ -132,7 +132,7 @@ fn the_index_waits_while_lines_are_written_and_nothing_of_it_is_lost() {
     assert_eq!((lines.len(), decisions.len()), (120, 80));
     let crashed = copy_as_after_crash(dir.path());
     let reopened = open(crashed.path());
-    for table in ["decision_index", "audit_traces"] {
+    for table in ["decision_index", "audit_traces", "audit_ids"] {
         assert_eq!(count_rows(crashed.path(), table), 80, "{table}");
     }
     assert_eq!(count_rows(crashed.path(), "session_log"), 120);
@@ -144,7 +144,7 @@ fn the_index_waits_while_lines_are_written_and_nothing_of_it_is_lost() {
     assert_eq!(count_rows(dir.path(), "decision_index"), 208);
     store.close();
     assert_eq!(count_rows(dir.path(), "session_log"), 248);
-    for table in ["decision_index", "audit_traces"] {
+    for table in ["decision_index", "audit_traces", "audit_ids"] {
         assert_eq!(count_rows(dir.path(), table), 208, "{table}");
     }
     assert_eq!(read_lines(&store)[128..], lines);
@@ -309,7 +309,7 @@ fn forget_derived_rows(dir: &Path) {
     Connection::open(dir.join("ark.db"))
         .unwrap()
         .execute_batch(
-            "DELETE FROM session_log; DELETE FROM decision_index; DELETE FROM audit_traces;
+            "DELETE FROM session_log; DELETE FROM decision_index; DELETE FROM audit_traces; DELETE FROM audit_ids;
              UPDATE derived_until SET seq = 0, indexed_seq = 0",
         )
         .unwrap();
@@ -397,7 +397,108 @@ fn rows_that_a_start_could_not_write_are_written_before_later_ones() {
     assert_eq!(read_lines(&store)[2..], lines);
     store.close();
     assert_eq!(count_rows(dir.path(), "session_log"), 22);
-    for table in ["decision_index", "audit_traces"] {
+    for table in ["decision_index", "audit_traces", "audit_ids"] {
         assert_eq!(count_rows(dir.path(), table), 21, "{table}");
+    }
+}
+
+#[test]
+fn a_row_is_found_by_its_id_before_and_after_it_is_indexed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let entries = make_decisions(133);
+    let ids: Vec<String> = entries.iter().map(|entry| entry.id.to_string()).collect();
+    let (indexed, later) = entries.split_at(130);
+    commit(&store, indexed.to_vec());
+    commit(&store, later.to_vec());
+    assert_eq!(count_rows(dir.path(), "audit_ids"), 130);
+    let find_all = |store: &Store| {
+        let found = ids.iter().map(|id| {
+            let row = store.audit_entry(id).unwrap();
+            row.map(|row| (row.seq, row.id == *id))
+        });
+        found.collect::<Vec<_>>()
+    };
+    let expected: Vec<_> = (1..=133).map(|seq| Some((seq, true))).collect();
+    assert_eq!(find_all(&store), expected);
+    assert_eq!(store.audit_entry("no such id").unwrap(), None);
+    let crashed = copy_as_after_crash(dir.path());
+    assert_eq!(find_all(&open(crashed.path())), expected);
+    assert_eq!(count_rows(crashed.path(), "audit_ids"), 133);
+    store.close();
+    drop(store);
+
+    // Who writes into the index finds nothing by it, and keeps no row out of it.
+    let database = Connection::open(dir.path().join("ark.db")).unwrap();
+    database
+        .execute_batch(
+            "INSERT INTO audit_ids VALUES ('foreign', 5), ((SELECT id FROM audit_log WHERE seq = 9), 7);
+             DELETE FROM decision_index; UPDATE derived_until SET indexed_seq = 0",
+        )
+        .unwrap();
+    drop(database);
+    let store = open(dir.path());
+    assert_eq!(count_rows(dir.path(), "audit_ids"), 135);
+    assert_eq!(count_rows(dir.path(), "decision_index"), 133);
+    assert_eq!(find_all(&store), expected);
+    assert_eq!(store.audit_entry("foreign").unwrap(), None);
+    drop(store);
+    let to = dir.path().join("archive.jsonl");
+    archive_audit(dir.path(), Millis(900_000), &to).unwrap();
+    // That of the archiving is the one row of the log.
+    for table in ["audit_log", "audit_ids"] {
+        assert_eq!(count_rows(dir.path(), table), 1, "{table}");
+    }
+    assert_eq!(find_all(&open(dir.path())), vec![None; 133]);
+}
+
+#[test]
+fn an_index_that_goes_beyond_the_log_hides_no_row_from_its_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut entries = make_decisions(5);
+    commit(&store, entries.clone());
+    store.close();
+    drop(store);
+    let database = Connection::open(dir.path().join("ark.db")).unwrap();
+    database
+        .execute_batch(
+            "DELETE FROM audit_ids; UPDATE derived_until SET seq = 1000000000, indexed_seq = 1000000000",
+        )
+        .unwrap();
+    drop(database);
+    let store = open(dir.path());
+    assert_eq!(count_rows(dir.path(), "audit_ids"), 5);
+    let next = make_decisions(1);
+    commit(&store, next.clone());
+    entries.extend(next);
+    for (seq, entry) in (1..).zip(&entries) {
+        let row = store.audit_entry(&entry.id.to_string()).unwrap();
+        assert_eq!(row.map(|row| row.seq), Some(seq));
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_not_taken_for_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let entries = make_decisions(5);
+    commit(&store, entries.clone());
+    store.close();
+    drop(store);
+    let store = open(dir.path());
+    forget_derived_rows(dir.path());
+    Connection::open(dir.path().join("ark.db"))
+        .unwrap()
+        .execute_batch("UPDATE audit_log SET outcome = 'maybe' WHERE seq = 3")
+        .unwrap();
+    commit(&store, make_decisions(1));
+    store.close();
+    assert_eq!(count_rows(dir.path(), "audit_ids"), 6);
+    for (seq, entry) in (1..).zip(&entries) {
+        match store.audit_entry(&entry.id.to_string()) {
+            Ok(row) => assert_eq!(row.map(|row| row.seq), Some(seq)),
+            Err(error) => assert_eq!(seq, 3, "{error}"),
+        }
     }
 }

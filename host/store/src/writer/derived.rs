@@ -1,4 +1,4 @@
-//! When the writer writes what is derived from the audit log: the lines of the session log and the indices of decisions and of traces.
+//! When the writer writes what is derived from the audit log: the lines of the session log and the indices of ids, of decisions and of traces.
 
 use crate::tables::audit::DerivedPart;
 

@@ -86,7 +86,7 @@ fn a_report_has_what_is_needed_and_no_secret() {
     }
     for wanted in [
         concat!("ark ", env!("CARGO_PKG_VERSION")),
-        "schema 14",
+        "schema 15",
         "capacity.workers = 7",
         "ark.db",
         "GET /readyz",

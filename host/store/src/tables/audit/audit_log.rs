@@ -20,6 +20,7 @@ use crate::schema::PACKED_BODIES_SINCE;
 
 use super::archives::archived_head;
 use super::entry::{AuditEntry, AuditKind, AuditRow, parse_outcome};
+use super::id_index::select_id;
 use super::packing::{BodyPacker, read_body};
 use super::trace_index::select_trace;
 
@@ -288,8 +289,21 @@ impl Reader {
     pub fn audit_entry(&self, id: &str) -> Result<Option<AuditRow>, ReadError> {
         self.with_connection(|connection| {
             let columns = audit_columns(connection)?;
-            let sql = format!("SELECT {columns} FROM audit_log WHERE id = ?1");
+            let condition = select_id(connection, "?1")?;
+            let sql = format!("SELECT {columns} FROM audit_log WHERE {condition}");
             select_row(connection, &sql, [id], read_audit_row)
+        })
+    }
+
+    /// The row with this number; `None` when no such row is in the database.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit_row(&self, seq: u64) -> Result<Option<AuditRow>, ReadError> {
+        self.with_connection(|connection| {
+            let columns = audit_columns(connection)?;
+            let sql = format!("SELECT {columns} FROM audit_log WHERE seq = ?1");
+            select_row(connection, &sql, [seq], read_audit_row)
         })
     }
 
@@ -481,6 +495,28 @@ mod tests {
         for step in [
             "SEARCH audit_log USING INTEGER PRIMARY KEY (rowid=?)",
             "SEARCH audit_traces USING PRIMARY KEY (trace_id=?)",
+            "SEARCH audit_log USING INTEGER PRIMARY KEY (rowid>?)",
+        ] {
+            assert!(plan.contains(step), "{plan}");
+        }
+        assert!(!plan.contains("SCAN audit_"), "{plan}");
+    }
+
+    #[test]
+    fn a_row_is_searched_by_its_id_in_the_index_and_behind_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let path = std::path::Path::new("ark.db");
+        migrate_schema(&mut connection, path, 0..SCHEMA_VERSION, None).unwrap();
+        let condition = select_id(&connection, "?1").unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN SELECT body FROM audit_log WHERE {condition}");
+        let mut statement = connection.prepare(&sql).unwrap();
+        let steps = statement.query_map(["x"], |row| row.get(3)).unwrap();
+        let steps: Vec<String> = steps.map(Result::unwrap).collect();
+        let plan = steps.join("; ");
+        for step in [
+            "SEARCH audit_log USING INTEGER PRIMARY KEY (rowid=?)",
+            "SEARCH audit_ids USING PRIMARY KEY (id=?)",
+            "SEARCH entry USING INTEGER PRIMARY KEY (rowid=?)",
             "SEARCH audit_log USING INTEGER PRIMARY KEY (rowid>?)",
         ] {
             assert!(plan.contains(step), "{plan}");

@@ -1,10 +1,10 @@
-//! Rows that are derived from the audit log: the lines of the session log, and the rows of the indices of decisions and of traces.
+//! Rows that are derived from the audit log: the lines of the session log, and the rows of the indices of ids, of decisions and of traces.
 //!
 //! A commit writes each page that it touches as a whole. Were these rows written with each decision, they would be a quarter of what is written for
 //! it; so the writer keeps them, and writes many of them with a later commit.
 //!
 //! Invariants: the table `derived_until` has the last audit row that has its line, and the last that has its rows of the indices, and is written with them. What
-//! comes behind is derived from the audit log by whoever reads a list, so that a list lacks nothing, also after a crash. A line that cannot be derived,
+//! comes behind is derived from the audit log by whoever reads a list or looks for an id, so that neither lacks anything, also after a crash. A line that cannot be derived,
 //! that of an invocation, is written in the transaction of what it tells of, behind the lines before it; the indices wait also then.
 
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use ark_model::ids::{Name, TraceId};
 use rusqlite::Connection;
 
 use crate::query::execute_cached;
-use crate::schema::{LATER_DERIVED_ROWS_SINCE, LATER_INDEX_SINCE, read_version};
+use crate::schema::{LATER_DERIVED_ROWS_SINCE, LATER_IDS_SINCE, LATER_INDEX_SINCE, read_version};
 use crate::tables::signals::{DeliveryCompletion, DeliveryResult};
 
 use super::audit_log::{audit_columns, read_audit_head, read_audit_row};
 use super::decision_index::{IndexRow, find_indexed_fields, read_policies, write_decision_rows};
 use super::entry::{AuditEntry, AuditKind, AuditRow, IndexedFields};
+use super::id_index::{derive_id_rows, write_id_rows};
 use super::session_log::{Reference, SessionLine, write_session_lines};
 use super::trace_index::write_trace_rows;
 use super::underived::{describe_result, read_index_until, read_lines_until, skip_unreadable};
@@ -174,6 +175,7 @@ impl DerivedRows {
         write_rows_until(connection, first.map_or(until, |first| first - 1), part)?;
         write_session_lines(connection, &self.rows[self.with_lines..], |row| &row.line)?;
         if part == DerivedPart::All {
+            write_known_ids(connection, &self.rows)?;
             write_index_rows(connection, &self.rows)?;
         }
         write_derived_until(connection, until, part)
@@ -243,7 +245,19 @@ impl DerivedRow {
     }
 }
 
-/// Writes the rows of the indices, in their order.
+/// Writes the ids of rows. In an earlier schema the log has an index of its own for them.
+fn write_known_ids(connection: &Connection, rows: &[DerivedRow]) -> rusqlite::Result<()> {
+    if read_version(connection)? < LATER_IDS_SINCE {
+        return Ok(());
+    }
+    let ids: Vec<_> = rows
+        .iter()
+        .filter_map(|row| Some((&row.line.reference, row.seq?)))
+        .collect();
+    write_id_rows(connection, &ids)
+}
+
+/// Writes the rows of the indices of decisions and of traces, in their order.
 fn write_index_rows(connection: &Connection, rows: &[DerivedRow]) -> rusqlite::Result<()> {
     // In an earlier schema the log has an index of its own for traces.
     if read_version(connection)? >= LATER_INDEX_SINCE {
@@ -294,6 +308,17 @@ pub(crate) fn write_missing_rows(connection: &mut Connection) -> rusqlite::Resul
     }
     let head = read_audit_head(connection)?;
     let until = read_derived_until(connection)?;
+    if until.index > head.seq && read_version(connection)? >= LATER_IDS_SINCE {
+        tracing::warn!(
+            indexed_seq = until.index,
+            last = head.seq,
+            "the database says that rows are indexed which the log does not have: all ids are indexed again"
+        );
+        let transaction = connection.transaction()?;
+        derive_id_rows(&transaction, 0, head.seq)?;
+        write_derived_until(&transaction, head.seq, DerivedPart::All)?;
+        return transaction.commit();
+    }
     if head.seq <= until.line.min(until.index) {
         return Ok(());
     }
@@ -340,6 +365,9 @@ fn write_rows_until(connection: &Connection, last: u64, part: DerivedPart) -> ru
             DerivedPart::All => write_index_rows(connection, behind(until.index)),
         }
     };
+    if part == DerivedPart::All && read_version(connection)? >= LATER_IDS_SINCE {
+        derive_id_rows(connection, until.index, last)?;
+    }
     let policies = read_policies(connection)?;
     let columns = audit_columns(connection)?;
     let sql = format!("SELECT {columns} FROM audit_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq");
@@ -372,11 +400,11 @@ mod tests {
     use crate::schema::{SCHEMA_VERSION, migrate_schema};
     use crate::tables::audit::append_entry;
 
-    /// How many lines, rows of the index and rows of traces there are, and up to where they are written.
-    fn count_rows(connection: &Connection) -> [u64; 5] {
+    /// How many lines, and rows of decisions, of traces and of ids there are, and up to where they are written.
+    fn count_rows(connection: &Connection) -> [u64; 6] {
         let sql =
             "SELECT (SELECT count(*) FROM session_log), (SELECT count(*) FROM decision_index),
-             (SELECT count(*) FROM audit_traces), seq, indexed_seq FROM derived_until";
+             (SELECT count(*) FROM audit_traces), (SELECT count(*) FROM audit_ids), seq, indexed_seq FROM derived_until";
         let read = |row: &rusqlite::Row<'_>| {
             Ok([
                 row.get(0)?,
@@ -384,6 +412,7 @@ mod tests {
                 row.get(2)?,
                 row.get(3)?,
                 row.get(4)?,
+                row.get(5)?,
             ])
         };
         select_row(connection, sql, [], read).unwrap().unwrap()
@@ -430,11 +459,17 @@ mod tests {
         add_decision(&mut derived, &mut head);
         derived.add_invocation(&invocation, None);
         assert!(derived.are_lines_needed());
-        assert_eq!(write(&mut derived, 1, DerivedPart::Lines), [2, 0, 0, 1, 0]);
+        assert_eq!(
+            write(&mut derived, 1, DerivedPart::Lines),
+            [2, 0, 0, 0, 1, 0]
+        );
         assert!(!derived.are_lines_needed());
         add_decision(&mut derived, &mut head);
         derived.add_invocation(&invocation, None);
-        assert_eq!(write(&mut derived, 2, DerivedPart::Lines), [4, 0, 0, 2, 0]);
+        assert_eq!(
+            write(&mut derived, 2, DerivedPart::Lines),
+            [4, 0, 0, 0, 2, 0]
+        );
         // A transaction that fails takes back what it added.
         let mark = derived.mark();
         derived.add_invocation(&invocation, None);
@@ -445,11 +480,14 @@ mod tests {
         derived.clear();
         add_decision(&mut derived, &mut head);
         derived.add_invocation(&invocation, None);
-        assert_eq!(write(&mut derived, 4, DerivedPart::Lines), [7, 0, 0, 4, 0]);
-        assert_eq!(write(&mut derived, 4, DerivedPart::All), [7, 4, 4, 4, 4]);
+        assert_eq!(
+            write(&mut derived, 4, DerivedPart::Lines),
+            [7, 0, 0, 0, 4, 0]
+        );
+        assert_eq!(write(&mut derived, 4, DerivedPart::All), [7, 4, 4, 4, 4, 4]);
         add_decision(&mut derived, &mut head);
-        assert_eq!(write(&mut derived, 5, DerivedPart::All), [8, 5, 5, 5, 5]);
+        assert_eq!(write(&mut derived, 5, DerivedPart::All), [8, 5, 5, 5, 5, 5]);
         // With nothing to write nothing changes.
-        assert_eq!(write(&mut derived, 5, DerivedPart::All), [8, 5, 5, 5, 5]);
+        assert_eq!(write(&mut derived, 5, DerivedPart::All), [8, 5, 5, 5, 5, 5]);
     }
 }

@@ -46,7 +46,7 @@ impl AuditKind {
 pub struct AuditEntry {
     /// The kind.
     pub kind: AuditKind,
-    /// The id: unique in the log. A decision's row has the id of the decision.
+    /// The id, which is fresh: no other row has it. A decision's row has the id of the decision.
     pub id: AuditId,
     /// The trace the row belongs to.
     pub trace_id: Option<TraceId>,

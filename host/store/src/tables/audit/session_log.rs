@@ -73,6 +73,17 @@ pub(super) enum Reference {
     Text(String),
 }
 
+impl Reference {
+    /// The text of the id. `buffer` is where it is written, unless it is a text already.
+    pub(super) fn write_text<'a>(&'a self, buffer: &'a mut [u8; 36]) -> &'a str {
+        match self {
+            Self::Entry(entry) => entry.write_text(buffer),
+            Self::Signal(signal) => signal.write_text(buffer),
+            Self::Text(text) => text,
+        }
+    }
+}
+
 static INSERT_LINES: LazyLock<RowInsert> = LazyLock::new(|| {
     RowInsert::new(
         "INSERT INTO session_log (at, kind, agent, action_type, result, trace_id, reference)",
@@ -96,11 +107,7 @@ pub(super) fn write_session_lines<T>(
         values.push(line.action_type.as_deref())?;
         values.push(line.result)?;
         values.push(line.trace_id.map(|trace| trace.write_text(&mut trace_id)))?;
-        values.push(match &line.reference {
-            Reference::Entry(entry) => entry.write_text(&mut id),
-            Reference::Signal(signal) => signal.write_text(&mut id),
-            Reference::Text(text) => text.as_str(),
-        })
+        values.push(line.reference.write_text(&mut id))
     })
 }
 

@@ -22,8 +22,14 @@ pub(super) fn select_trace(connection: &Connection, parameter: &str) -> rusqlite
     ))
 }
 
-static INSERT_TRACES: LazyLock<RowInsert> =
-    LazyLock::new(|| RowInsert::new("INSERT INTO audit_traces (trace_id, seq)", "(?, ?)", ""));
+/// A row that is there already, since somebody put it there, keeps no other one out.
+static INSERT_TRACES: LazyLock<RowInsert> = LazyLock::new(|| {
+    RowInsert::new(
+        "INSERT OR IGNORE INTO audit_traces (trace_id, seq)",
+        "(?, ?)",
+        "",
+    )
+});
 
 /// Writes that audit rows belong to traces.
 pub(super) fn write_trace_rows(
@@ -36,12 +42,11 @@ pub(super) fn write_trace_rows(
     })
 }
 
-/// Deletes the rows of the audit rows up to `last`, which are in an archive. To be called before these rows are deleted.
+/// Deletes the rows of the audit rows up to `last`, which are in an archive.
 pub(crate) fn delete_trace_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> {
     execute_cached(
         connection,
-        "DELETE FROM audit_traces WHERE (trace_id, seq) IN
-         (SELECT unhex(trace_id), seq FROM audit_log WHERE seq <= ?1 AND trace_id IS NOT NULL)",
+        "DELETE FROM audit_traces WHERE seq <= ?1",
         [last],
     )
     .map(drop)

@@ -1,4 +1,4 @@
-//! Audit rows that have no line of the session log yet, or no rows of the indices of decisions and of traces: where they begin, and what is read of them for lists.
+//! Audit rows that have no line of the session log yet, or no rows of the indices of ids, of decisions and of traces: where they begin, and what is read of them for lists.
 
 use ark_model::decision::Outcome;
 use ark_model::ids::{Millis, Name, TraceId};

@@ -113,7 +113,7 @@ fn read_part(
     };
     let mut text = Vec::new();
     for line in &page.lines {
-        let row = api.store.audit_entry(&line.id);
+        let row = api.store.audit_row(line.seq);
         let Some(row) = row.map_err(|error| error.to_string())? else {
             return Err(format!("decision {} is not in the log any more", line.id));
         };

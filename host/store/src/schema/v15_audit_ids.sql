@@ -1,0 +1,74 @@
+-- Which audit row has an id. The constraint of the log had an index that was written with every row, and was a fifth of what a decision writes.
+CREATE TABLE audit_ids (
+    id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (id, seq)
+) STRICT, WITHOUT ROWID;
+INSERT INTO audit_ids SELECT id, seq FROM audit_log WHERE seq <= (SELECT indexed_seq FROM derived_until) ORDER BY id;
+-- No statement drops a constraint, and a copy of the log would need as much room again. So the texts of the schema are written over, which SQLite's
+-- documentation permits for constraints that leave what is stored as it is (lang_altertable, "Making Other Kinds Of Table Schema Changes"). The index of
+-- the constraint is one like any other then, and is dropped. Each text is written as a whole: one that was there may have other blanks and quotes.
+PRAGMA writable_schema = ON;
+UPDATE sqlite_schema SET sql = 'CREATE TABLE audit_log (
+    seq INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    trace_id TEXT,
+    agent TEXT,
+    action_type TEXT,
+    outcome TEXT,
+    body TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    packed BLOB
+) STRICT' WHERE type = 'table' AND name = 'audit_log';
+UPDATE sqlite_schema SET name = 'ark_schema_15_dropped', sql = 'CREATE UNIQUE INDEX ark_schema_15_dropped ON audit_log (id)'
+    WHERE type = 'index' AND name = 'sqlite_autoindex_audit_log_1';
+-- For a list of three and more, SQLite makes a table for each statement that writes a row, and drops it again: these say the same by comparisons.
+UPDATE sqlite_schema SET sql = 'CREATE TABLE orders (
+    decision_id TEXT PRIMARY KEY,
+    agent TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    purpose TEXT NOT NULL CHECK (purpose IN (''open'', ''close'')),
+    side TEXT NOT NULL CHECK (side IN (''buy'', ''sell'')),
+    size INTEGER NOT NULL CHECK (size >= 0),
+    leverage REAL NOT NULL,
+    state TEXT NOT NULL CHECK (state = ''new'' OR state = ''partially_filled'' OR state = ''filled'' OR state = ''cancelled'' OR state = ''rejected'' OR state = ''expired''),
+    filled INTEGER NOT NULL CHECK (filled >= 0),
+    opened INTEGER NOT NULL CHECK (opened >= 0),
+    closed INTEGER NOT NULL CHECK (closed BETWEEN 0 AND opened),
+    entry_price REAL,
+    realised REAL NOT NULL,
+    last_realised REAL,
+    since INTEGER NOT NULL,
+    expires_at INTEGER
+) STRICT, WITHOUT ROWID' WHERE type = 'table' AND name = 'orders';
+UPDATE sqlite_schema SET sql = 'CREATE TABLE ended_orders (
+    decision_id TEXT PRIMARY KEY,
+    agent TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    purpose TEXT NOT NULL CHECK (purpose IN (''open'', ''close'')),
+    side TEXT NOT NULL CHECK (side IN (''buy'', ''sell'')),
+    size INTEGER NOT NULL CHECK (size >= 0),
+    leverage REAL NOT NULL,
+    state TEXT NOT NULL CHECK (state = ''new'' OR state = ''partially_filled'' OR state = ''filled'' OR state = ''cancelled'' OR state = ''rejected'' OR state = ''expired''),
+    filled INTEGER NOT NULL CHECK (filled >= 0),
+    opened INTEGER NOT NULL CHECK (opened >= 0),
+    closed INTEGER NOT NULL CHECK (closed BETWEEN 0 AND opened),
+    entry_price REAL,
+    realised REAL NOT NULL,
+    last_realised REAL,
+    since INTEGER NOT NULL,
+    expires_at INTEGER
+) STRICT, WITHOUT ROWID' WHERE type = 'table' AND name = 'ended_orders';
+UPDATE sqlite_schema SET sql = 'CREATE TABLE deliveries (
+    signal_id TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status = ''pending'' OR status = ''done'' OR status = ''failed''),
+    reason TEXT,
+    settled_at INTEGER,
+    failure TEXT,
+    PRIMARY KEY (signal_id, agent)
+) STRICT, WITHOUT ROWID' WHERE type = 'table' AND name = 'deliveries';
+PRAGMA writable_schema = RESET;
+DROP INDEX ark_schema_15_dropped;
