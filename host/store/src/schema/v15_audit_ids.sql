@@ -1,13 +1,10 @@
--- Which audit row has an id. The constraint of the log had an index that was written with every row, and was a fifth of what a decision writes.
-CREATE TABLE audit_ids (
-    id TEXT NOT NULL,
-    seq INTEGER NOT NULL,
-    PRIMARY KEY (id, seq)
-) STRICT, WITHOUT ROWID;
-INSERT INTO audit_ids SELECT id, seq FROM audit_log WHERE seq <= (SELECT indexed_seq FROM derived_until) ORDER BY id;
--- No statement drops a constraint, and a copy of the log would need as much room again. So the texts of the schema are written over, which SQLite's
--- documentation permits for constraints that leave what is stored as it is (lang_altertable, "Making Other Kinds Of Table Schema Changes"). The index of
--- the constraint is one like any other then, and is dropped. Each text is written as a whole: one that was there may have other blanks and quotes.
+-- The log had an index of its own for ids, that of a constraint, which was written with every row and was a fifth of what a decision writes. `audit_ids` is
+-- derived, and written for many rows at once.
+--
+-- No statement drops a constraint, and a copy of the log would need as much room again. So the texts of the schema are written over. SQLite's documentation
+-- (lang_altertable, "Making Other Kinds Of Table Schema Changes") permits this where what is stored stays as it is, and names a UNIQUE constraint as what
+-- has an index besides: here that index becomes one like any other in the same transaction, and is dropped. Each text is written as a whole, since the one
+-- that is there may have other blanks and quotes.
 PRAGMA writable_schema = ON;
 UPDATE sqlite_schema SET sql = 'CREATE TABLE audit_log (
     seq INTEGER PRIMARY KEY,
@@ -72,3 +69,10 @@ UPDATE sqlite_schema SET sql = 'CREATE TABLE deliveries (
 ) STRICT, WITHOUT ROWID' WHERE type = 'table' AND name = 'deliveries';
 PRAGMA writable_schema = RESET;
 DROP INDEX ark_schema_15_dropped;
+-- Into the pages that are free now.
+CREATE TABLE audit_ids (
+    id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (id, seq)
+) STRICT, WITHOUT ROWID;
+INSERT INTO audit_ids SELECT id, seq FROM audit_log WHERE seq <= (SELECT indexed_seq FROM derived_until) ORDER BY seq;

@@ -186,7 +186,7 @@ fn a_transaction_that_fails_in_the_middle_leaves_nothing() {
     let store = open(dir.path());
     let rest = units.split_off(1);
     store.commit(units.remove(0)).unwrap();
-    // Another program writes a row where one of those that one statement writes belongs.
+    // Another program writes a row at a number that a statement of many rows is about to write.
     let other = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
     let foreign = "INSERT INTO audit_log (seq, at, kind, id, body, hash) VALUES (31, 1, 'control', 'x', '', x'00')";
     other.execute_batch(foreign).unwrap();

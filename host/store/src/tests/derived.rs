@@ -411,7 +411,8 @@ fn a_row_is_found_by_its_id_before_and_after_it_is_indexed() {
     let (indexed, later) = entries.split_at(130);
     commit(&store, indexed.to_vec());
     commit(&store, later.to_vec());
-    assert_eq!(count_rows(dir.path(), "audit_ids"), 130);
+    // The writer may have written the last ones by now, after a while without units.
+    assert!([130, 133].contains(&count_rows(dir.path(), "audit_ids")));
     let find_all = |store: &Store| {
         let found = ids.iter().map(|id| {
             let row = store.audit_entry(id).unwrap();
@@ -425,11 +426,16 @@ fn a_row_is_found_by_its_id_before_and_after_it_is_indexed() {
     let crashed = copy_as_after_crash(dir.path());
     assert_eq!(find_all(&open(crashed.path())), expected);
     assert_eq!(count_rows(crashed.path(), "audit_ids"), 133);
+    // Rows that somebody added to the index are not found, and do not prevent others.
+    let database = Connection::open(dir.path().join("ark.db")).unwrap();
+    database
+        .execute_batch(
+            "INSERT OR IGNORE INTO audit_ids SELECT id, seq FROM audit_log WHERE seq = 132",
+        )
+        .unwrap();
     store.close();
     drop(store);
-
-    // Who writes into the index finds nothing by it, and keeps no row out of it.
-    let database = Connection::open(dir.path().join("ark.db")).unwrap();
+    assert_eq!(count_rows(dir.path(), "audit_ids"), 133);
     database
         .execute_batch(
             "INSERT INTO audit_ids VALUES ('foreign', 5), ((SELECT id FROM audit_log WHERE seq = 9), 7);
@@ -458,17 +464,24 @@ fn an_index_that_goes_beyond_the_log_hides_no_row_from_its_id() {
     let store = open(dir.path());
     let mut entries = make_decisions(5);
     commit(&store, entries.clone());
+    let (lines, decisions) = (read_lines(&store), read_decisions(&store));
     store.close();
     drop(store);
+    // The last two rows lack what is derived from them.
     let database = Connection::open(dir.path().join("ark.db")).unwrap();
     database
         .execute_batch(
-            "DELETE FROM audit_ids; UPDATE derived_until SET seq = 1000000000, indexed_seq = 1000000000",
+            "DELETE FROM audit_ids; DELETE FROM session_log WHERE seq > 3; DELETE FROM decision_index WHERE seq > 3;
+             UPDATE derived_until SET seq = 3, indexed_seq = 1000000000",
         )
         .unwrap();
     drop(database);
     let store = open(dir.path());
     assert_eq!(count_rows(dir.path(), "audit_ids"), 5);
+    assert_eq!(
+        (read_lines(&store), read_decisions(&store)),
+        (lines, decisions)
+    );
     let next = make_decisions(1);
     commit(&store, next.clone());
     entries.extend(next);

@@ -450,6 +450,8 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::StatementStatus;
+
     use super::*;
     use crate::schema::{SCHEMA_VERSION, migrate_schema};
 
@@ -502,25 +504,57 @@ mod tests {
         assert!(!plan.contains("SCAN audit_"), "{plan}");
     }
 
+    /// How a row is searched by its id, and how many steps the database makes for the one with the id `id`.
+    fn search_id(connection: &Connection, id: &str) -> (String, i32) {
+        let condition = select_id(connection, "?1").unwrap();
+        let sql = format!("SELECT seq FROM audit_log WHERE {condition}");
+        let explained = format!("EXPLAIN QUERY PLAN {sql}");
+        let steps: Vec<String> =
+            select_rows(connection, &explained, [id], |row| row.get(3)).unwrap();
+        let mut statement = connection.prepare(&sql).unwrap();
+        let found: Option<u64> = statement
+            .query([id])
+            .and_then(|mut rows| rows.next()?.map(|row| row.get(0)).transpose())
+            .unwrap();
+        assert!(found.is_some(), "{id}");
+        (
+            steps.join("; "),
+            statement.get_status(StatementStatus::VmStep),
+        )
+    }
+
     #[test]
     fn a_row_is_searched_by_its_id_in_the_index_and_behind_it() {
         let mut connection = Connection::open_in_memory().unwrap();
         let path = std::path::Path::new("ark.db");
-        migrate_schema(&mut connection, path, 0..SCHEMA_VERSION, None).unwrap();
-        let condition = select_id(&connection, "?1").unwrap();
-        let sql = format!("EXPLAIN QUERY PLAN SELECT body FROM audit_log WHERE {condition}");
-        let mut statement = connection.prepare(&sql).unwrap();
-        let steps = statement.query_map(["x"], |row| row.get(3)).unwrap();
-        let steps: Vec<String> = steps.map(Result::unwrap).collect();
-        let plan = steps.join("; ");
+        migrate_schema(&mut connection, path, 0..14, None).unwrap();
+        connection
+            .execute_batch(
+                "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000)
+                 INSERT INTO audit_log (seq, at, kind, id, body, hash) SELECT n, 1, 'control', 'id ' || n, '', x'00' FROM numbers;
+                 UPDATE derived_until SET seq = 10, indexed_seq = 10",
+            )
+            .unwrap();
+        let (plan, _) = search_id(&connection, "id 7");
+        assert!(
+            plan.contains("sqlite_autoindex_audit_log_1 (id=?)"),
+            "{plan}"
+        );
+
+        migrate_schema(&mut connection, path, 14..SCHEMA_VERSION, None).unwrap();
+        // One that is indexed, the last one, and the first one behind the index.
+        let [indexed, last, first] =
+            ["id 7", "id 2000", "id 11"].map(|id| search_id(&connection, id));
         for step in [
             "SEARCH audit_log USING INTEGER PRIMARY KEY (rowid=?)",
             "SEARCH audit_ids USING PRIMARY KEY (id=?)",
             "SEARCH entry USING INTEGER PRIMARY KEY (rowid=?)",
-            "SEARCH audit_log USING INTEGER PRIMARY KEY (rowid>?)",
+            "SEARCH audit_log USING INTEGER PRIMARY KEY (rowid<?)",
         ] {
-            assert!(plan.contains(step), "{plan}");
+            let found = indexed.0.replace("rowid>?", "rowid<?");
+            assert!(found.contains(step), "{found}");
         }
-        assert!(!plan.contains("SCAN audit_"), "{plan}");
+        assert!(indexed.1 < 100 && last.1 < 100, "{} {}", indexed.1, last.1);
+        assert!(first.1 > 1000, "{}", first.1);
     }
 }

@@ -308,23 +308,36 @@ pub(crate) fn write_missing_rows(connection: &mut Connection) -> rusqlite::Resul
     }
     let head = read_audit_head(connection)?;
     let until = read_derived_until(connection)?;
-    if until.index > head.seq && read_version(connection)? >= LATER_IDS_SINCE {
-        tracing::warn!(
-            indexed_seq = until.index,
-            last = head.seq,
-            "the database says that rows are indexed which the log does not have: all ids are indexed again"
-        );
-        let transaction = connection.transaction()?;
-        derive_id_rows(&transaction, 0, head.seq)?;
-        write_derived_until(&transaction, head.seq, DerivedPart::All)?;
-        return transaction.commit();
-    }
-    if head.seq <= until.line.min(until.index) {
+    let is_beyond =
+        until.line.max(until.index) > head.seq && read_version(connection)? >= LATER_IDS_SINCE;
+    if head.seq <= until.line.min(until.index) && !is_beyond {
         return Ok(());
     }
     let transaction = connection.transaction()?;
+    if is_beyond {
+        tracing::warn!(
+            line = until.line,
+            indexed = until.index,
+            last = head.seq,
+            "the database says that rows are derived from audit rows that the log does not have: ids are indexed again"
+        );
+        go_back_into_log(&transaction, head.seq)?;
+    }
     write_rows_until(&transaction, head.seq, DerivedPart::All)?;
     transaction.commit()
+}
+
+/// Corrects `derived_until` where it is beyond `head`, the last row of the log, so that what lacks is found: all ids have rows then, and decisions go on behind the
+/// last one that has its row.
+fn go_back_into_log(connection: &Connection, head: u64) -> rusqlite::Result<()> {
+    derive_id_rows(connection, 0, head)?;
+    execute_cached(
+        connection,
+        "UPDATE derived_until SET seq = min(seq, ?1),
+             indexed_seq = coalesce((SELECT max(seq) FROM decision_index WHERE seq <= ?1), 0)",
+        [head],
+    )
+    .map(drop)
 }
 
 /// Writes the derived rows of the entry that became the last row of the log, `seq`, behind those of earlier rows that lack theirs: in the way of the

@@ -21,17 +21,31 @@ pub(super) fn select_id(connection: &Connection, parameter: &str) -> rusqlite::R
 }
 
 /// The number of the row that has the id in `id`, an expression, as an expression: null where there is none. The rows behind the index are read only for an
-/// id that it does not have, the last first: where nothing is written any more they are many.
-pub(crate) fn select_seq_of(id: &str) -> String {
+/// id that the index does not have, the latest first: there are many of them once nothing can be written any more.
+fn select_seq_of(id: &str) -> String {
     format!(
-        "coalesce(
-             (SELECT entry.seq FROM audit_ids CROSS JOIN audit_log entry ON entry.seq = audit_ids.seq AND entry.id = audit_ids.id
-              WHERE audit_ids.id = {id} LIMIT 1),
-             (SELECT seq FROM audit_log WHERE seq > (SELECT indexed_seq FROM derived_until) AND id = {id} ORDER BY seq DESC LIMIT 1))"
+        "coalesce(({}), (SELECT seq FROM audit_log WHERE seq > (SELECT indexed_seq FROM derived_until) AND id = {id} ORDER BY seq DESC LIMIT 1))",
+        select_indexed_seq(id)
     )
 }
 
-/// A row that is there already, since somebody put it there, keeps no other one out.
+/// The condition that some row has the id in `id`, an expression. For a statement that asks it of many ids: the rows behind the index are read once.
+pub(crate) fn select_has_row(id: &str) -> String {
+    format!(
+        "(EXISTS ({}) OR {id} IN (SELECT id FROM audit_log WHERE seq > (SELECT indexed_seq FROM derived_until)))",
+        select_indexed_seq(id)
+    )
+}
+
+/// The query of the number of a row that has the id in `id`, an expression, by the index. The id of the log's own row is compared, too.
+fn select_indexed_seq(id: &str) -> String {
+    format!(
+        "SELECT entry.seq FROM audit_ids CROSS JOIN audit_log entry ON entry.seq = audit_ids.seq AND entry.id = audit_ids.id
+         WHERE audit_ids.id = {id} LIMIT 1"
+    )
+}
+
+/// Rows may be there already, since somebody added them or all are derived again: they stay, and the others are written.
 static INSERT_IDS: LazyLock<RowInsert> =
     LazyLock::new(|| RowInsert::new("INSERT OR IGNORE INTO audit_ids (id, seq)", "(?, ?)", ""));
 

@@ -23,7 +23,7 @@ pub(crate) use decision_index::{delete_decision_rows_until, fill_decision_index}
 pub(crate) use derived::{DerivedPart, DerivedRows, write_missing_rows, write_rows_of_last};
 pub use entry::{AuditEntry, AuditKind, AuditRow, FiredRule, IndexedFields};
 pub use events::{EventCursor, EventRows};
-pub(crate) use id_index::{delete_id_rows_until, select_seq_of};
+pub(crate) use id_index::{delete_id_rows_until, select_has_row};
 pub(crate) use packing::{BodyPacker, delete_unused_dictionaries};
 pub use session_log::{SessionLogFilter, SessionLogRow};
 pub(crate) use trace_index::delete_trace_rows_until;

@@ -22,7 +22,7 @@ pub(super) fn select_trace(connection: &Connection, parameter: &str) -> rusqlite
     ))
 }
 
-/// A row that is there already, since somebody put it there, keeps no other one out.
+/// Rows may be there already, since somebody added them: they stay, and the others are written.
 static INSERT_TRACES: LazyLock<RowInsert> = LazyLock::new(|| {
     RowInsert::new(
         "INSERT OR IGNORE INTO audit_traces (trace_id, seq)",
