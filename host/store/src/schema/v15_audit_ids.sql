@@ -2,9 +2,9 @@
 -- derived, and written for many rows at once.
 --
 -- No statement drops a constraint, and a copy of the log would need as much room again. So the texts of the schema are written over. SQLite's documentation
--- (lang_altertable, "Making Other Kinds Of Table Schema Changes") permits this where what is stored stays as it is, and names a UNIQUE constraint as what
--- has an index besides: here that index becomes one like any other in the same transaction, and is dropped. Each text is written as a whole, since the one
--- that is there may have other blanks and quotes.
+-- (lang_altertable, "Making Other Kinds Of Table Schema Changes") has that for CHECK and NOT NULL; for a UNIQUE constraint it has the copy, since that has an
+-- index besides. Here that index becomes one like any other in the same transaction, and is dropped; a test checks the integrity. Each text is written as a
+-- whole, since the one that is there may have other blanks and quotes.
 PRAGMA writable_schema = ON;
 UPDATE sqlite_schema SET sql = 'CREATE TABLE audit_log (
     seq INTEGER PRIMARY KEY,
@@ -22,7 +22,7 @@ UPDATE sqlite_schema SET sql = 'CREATE TABLE audit_log (
 UPDATE sqlite_schema SET name = 'ark_schema_15_dropped', sql = 'CREATE UNIQUE INDEX ark_schema_15_dropped ON audit_log (id)'
     WHERE type = 'index' AND name = 'sqlite_autoindex_audit_log_1';
 -- For a list of three and more, SQLite makes a table for each statement that writes a row, and drops it again: these say the same by comparisons.
-UPDATE sqlite_schema SET sql = 'CREATE TABLE orders (
+UPDATE sqlite_schema SET sql = 'CREATE TABLE ' || name || ' (
     decision_id TEXT PRIMARY KEY,
     agent TEXT NOT NULL,
     symbol TEXT NOT NULL,
@@ -39,25 +39,7 @@ UPDATE sqlite_schema SET sql = 'CREATE TABLE orders (
     last_realised REAL,
     since INTEGER NOT NULL,
     expires_at INTEGER
-) STRICT, WITHOUT ROWID' WHERE type = 'table' AND name = 'orders';
-UPDATE sqlite_schema SET sql = 'CREATE TABLE ended_orders (
-    decision_id TEXT PRIMARY KEY,
-    agent TEXT NOT NULL,
-    symbol TEXT NOT NULL,
-    purpose TEXT NOT NULL CHECK (purpose IN (''open'', ''close'')),
-    side TEXT NOT NULL CHECK (side IN (''buy'', ''sell'')),
-    size INTEGER NOT NULL CHECK (size >= 0),
-    leverage REAL NOT NULL,
-    state TEXT NOT NULL CHECK (state = ''new'' OR state = ''partially_filled'' OR state = ''filled'' OR state = ''cancelled'' OR state = ''rejected'' OR state = ''expired''),
-    filled INTEGER NOT NULL CHECK (filled >= 0),
-    opened INTEGER NOT NULL CHECK (opened >= 0),
-    closed INTEGER NOT NULL CHECK (closed BETWEEN 0 AND opened),
-    entry_price REAL,
-    realised REAL NOT NULL,
-    last_realised REAL,
-    since INTEGER NOT NULL,
-    expires_at INTEGER
-) STRICT, WITHOUT ROWID' WHERE type = 'table' AND name = 'ended_orders';
+) STRICT, WITHOUT ROWID' WHERE type = 'table' AND name IN ('orders', 'ended_orders');
 UPDATE sqlite_schema SET sql = 'CREATE TABLE deliveries (
     signal_id TEXT NOT NULL,
     agent TEXT NOT NULL,
