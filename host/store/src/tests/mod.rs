@@ -6,6 +6,7 @@ mod damage;
 mod decisions;
 mod derived;
 mod evidence;
+mod index_migrations;
 mod log;
 mod maintenance;
 mod migrations;

@@ -163,7 +163,7 @@ impl DerivedRows {
         self.rows.is_empty()
     }
 
-    /// Writes rows, which end with those of the audit row `until`, behind those of earlier audit rows that lack theirs. They stay until
+    /// Writes rows, which end with those of the audit row `until`, behind those of earlier audit rows that lack theirs, into a database of this schema. They stay until
     /// [`DerivedRows::forget_written`]: the transaction may fail.
     pub(crate) fn write(
         &self,
@@ -175,7 +175,12 @@ impl DerivedRows {
         write_rows_until(connection, first.map_or(until, |first| first - 1), part)?;
         write_session_lines(connection, &self.rows[self.with_lines..], |row| &row.line)?;
         if part == DerivedPart::All {
-            write_known_ids(connection, &self.rows)?;
+            let ids: Vec<_> = self
+                .rows
+                .iter()
+                .filter_map(|row| Some((&row.line.reference, row.seq?)))
+                .collect();
+            write_id_rows(connection, &ids)?;
             write_index_rows(connection, &self.rows)?;
         }
         write_derived_until(connection, until, part)
@@ -243,18 +248,6 @@ impl DerivedRow {
             subject: decision.subject.as_deref(),
         })
     }
-}
-
-/// Writes the ids of rows. In an earlier schema the log has an index of its own for them.
-fn write_known_ids(connection: &Connection, rows: &[DerivedRow]) -> rusqlite::Result<()> {
-    if read_version(connection)? < LATER_IDS_SINCE {
-        return Ok(());
-    }
-    let ids: Vec<_> = rows
-        .iter()
-        .filter_map(|row| Some((&row.line.reference, row.seq?)))
-        .collect();
-    write_id_rows(connection, &ids)
 }
 
 /// Writes the rows of the indices of decisions and of traces, in their order.
