@@ -1,6 +1,7 @@
 //! Tests of the audit log, of signals, and of how the store opens and fails.
 
 use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
 
 use ark_model::ids::{AuditId, Digest, Millis, SignalId, TraceId};
 use ark_model::signal::Signal;
@@ -396,6 +397,85 @@ fn a_full_database_refuses_and_serves_again_when_there_is_room() {
         (report.rows, report.fault),
         (acknowledged.len() as u64 + 1, None)
     );
+}
+
+#[test]
+fn a_log_without_room_waits_for_a_reader_that_goes_and_refuses_beside_one_that_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = 3_000_000;
+    let store = Store::open(&StoreConfig {
+        max_bytes: Some(limit),
+        ..StoreConfig::in_dir(dir.path())
+    })
+    .unwrap();
+    let make_unit = |n: u64| {
+        let write = StateWrite {
+            value_json: Some(format!("\"{}\"", "x".repeat(20_000))),
+            ..make_state_unit("k", "", n).state.remove(0)
+        };
+        Unit {
+            state: vec![write],
+            ..make_state_unit("k", "", n)
+        }
+    };
+    let is_full = || {
+        std::fs::metadata(dir.path().join("ark.db-wal"))
+            .unwrap()
+            .len()
+            > limit / 4
+    };
+    let read = || {
+        let reader = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        let rows: u64 = reader
+            .query_row("SELECT count(*) FROM audit_log", [], |row| row.get(0))
+            .unwrap();
+        (reader, rows)
+    };
+    let mut written = 0;
+    for _ in 0..3 {
+        let (reader, rows) = read();
+        assert_eq!(rows, written);
+        while !is_full() {
+            store.commit(make_unit(written)).unwrap();
+            written += 1;
+        }
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let done = move |result| reply.send(result).unwrap();
+        let submitted = Instant::now();
+        store
+            .submit(make_unit(written), Box::new(done))
+            .map_err(|(error, _)| error)
+            .unwrap();
+        // The writer finds the reader, which then goes.
+        std::thread::sleep(Duration::from_millis(5));
+        drop(reader);
+        let stayed = submitted.elapsed();
+        let result = answer.recv().unwrap();
+        if let Err(error) = result {
+            // A machine that stops for so long makes of this reader one that stays.
+            assert!(stayed >= Duration::from_millis(250), "{error}");
+            while !store.audit_writable() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            continue;
+        }
+        written += 1;
+        assert!(!is_full());
+    }
+    let (reader, _) = read();
+    let refused = loop {
+        match store.commit(make_unit(written)) {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(refused, CommitError::Storage(StorageError::LogFull { .. })),
+        "{refused}"
+    );
+    assert!(is_full() && !store.audit_writable());
+    drop(reader);
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! The write-ahead log: having it written back to the database, and keeping it within its part of the limit, without waiting for a process that reads it.
+//! The write-ahead log: having it written back to the database, and keeping it within its part of the limit, beside processes that read it.
 //!
-//! A process that reads from the log keeps it from being written back and restarted; the log then grows with every commit. Nothing here
-//! waits for such a process: it is named in an alert, and where the log has a limit, what has no room in it is refused at once.
+//! A process that reads from the log keeps it from being written back and restarted; the log then grows with every commit. It is named in an
+//! alert. Where the log has a limit, what has no room in it is refused: after a short wait, since most readers, those of this host among them, come and go,
+//! and then at once until the log could be emptied.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use crate::error::{CommitError, StorageError};
 
 use super::alerts::{DISK_FULL, LOG_HELD};
 use super::checkpointer::{LogState, Pass, write_log_back};
-use super::thread::{QueuedUnit, Writer};
+use super::thread::{LOCK_PATIENCE, LOCK_PAUSE, QueuedUnit, Writer};
 
 /// So many frames the writer writes back itself: that takes it about as long as a commit.
 const LAST_FRAMES: u64 = 1024;
@@ -84,28 +85,44 @@ impl Writer {
         write_log_back(&self.connection)
     }
 
-    /// Whether the log has room for the next transaction, after it was emptied if it had outgrown its part.
-    pub(super) fn make_room(&self) -> bool {
-        let Some(database_limit) = &self.options.database_limit else {
-            return true;
-        };
-        if database_limit.has_room(false) {
+    /// Whether the log has room for the next transaction, after it was emptied if it had outgrown its part. Who reads from the log is waited for so long.
+    pub(super) fn make_room(&self, patience: Duration) -> bool {
+        if self.has_room_in_log(false) {
             return true;
         }
-        // A process that reads from the log makes this fail at once; a pass of the checkpointer is waited for.
+        // A pass of the checkpointer, which reads from the log too, is waited for.
         let _turn = self.checkpointer.take_turn();
-        let emptied = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = emptied {
-            tracing::warn!(%error, "the write-ahead log could not be emptied");
+        let started = Instant::now();
+        loop {
+            let emptied = self
+                .connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            if let Err(error) = &emptied {
+                tracing::warn!(%error, "the write-ahead log could not be emptied");
+            }
+            if self.has_room_in_log(false) {
+                return true;
+            }
+            if emptied.is_err() || started.elapsed() >= patience {
+                return false;
+            }
+            std::thread::sleep(LOCK_PAUSE);
         }
-        database_limit.has_room(false)
     }
 
     /// Refuses what has no room in the log, and returns what has: everything, or orders that halt or quarantine alone.
     pub(super) fn refuse_without_room(&mut self, units: Vec<QueuedUnit>) -> Vec<QueuedUnit> {
-        self.log_is_full = !self.make_room();
+        let is_order_alone = units.iter().all(|queued| queued.unit.tightens());
+        if is_order_alone && !self.has_room_in_log(false) && self.has_room_in_log(true) {
+            // It may use the log beyond its part, so it waits for no reader.
+            return units;
+        }
+        let patience = if self.options.health.is_writable() {
+            LOCK_PATIENCE
+        } else {
+            Duration::ZERO
+        };
+        self.log_is_full = !self.make_room(patience);
         let Some(database_limit) = self
             .options
             .database_limit
@@ -115,7 +132,7 @@ impl Writer {
             return units;
         };
         let bytes = database_limit.log_size();
-        let has_room_for_orders = database_limit.has_room(true);
+        let has_room_for_orders = self.has_room_in_log(true);
         let cause = StorageError::LogFull {
             bytes,
             holder: self.name_readers(),
@@ -152,6 +169,12 @@ impl Writer {
         self.options.health.record_failure(problem, is_full);
         self.failed_commit = Some(Arc::new(cause.clone()));
         self.options.meters.failed_commits.increment();
+    }
+
+    /// Whether the log has room for the next transaction as it is. `for_orders`: for one that halts or quarantines.
+    fn has_room_in_log(&self, for_orders: bool) -> bool {
+        let database_limit = self.options.database_limit.as_ref();
+        database_limit.is_none_or(|limit| limit.has_room(for_orders))
     }
 
     fn alert_log_held(&mut self, bytes: u64) {

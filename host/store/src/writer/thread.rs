@@ -39,10 +39,11 @@ const ANCHOR_INTERVAL: Duration = Duration::from_mins(1);
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
 /// How often, after a failed commit, it is tried whether the database can be written again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
-/// How long a transaction waits for the lock of another process. Later transactions do not wait until that lock was released.
-const LOCK_PATIENCE: Duration = Duration::from_millis(250);
-/// The pause between two tries to get the lock.
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// How long a transaction waits for the lock of another process, or for who reads from a log that has outgrown its part. Later transactions do not wait
+/// until that has ended.
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_millis(250);
+/// The pause between two tries to get the lock, or to empty the log.
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A message to the writer.
 pub(crate) enum WriterMessage {
@@ -531,7 +532,7 @@ impl Writer {
             self.checkpoint_when_due();
             return;
         }
-        self.log_is_full = !self.make_room();
+        self.log_is_full = !self.make_room(Duration::ZERO);
         if self.log_is_full {
             return;
         }
