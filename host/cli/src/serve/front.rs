@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use ark_host::api::ConnectionThreads;
+use ark_host::app::threads::count_front_threads;
 use ark_host::config::{Config, FrontOverrides, Layers, Overrides};
 use ark_host::front::{Front, FrontListeners, serve_front};
 use ark_host::telemetry::TelemetryListen;
@@ -18,7 +20,7 @@ use crate::output::{print_line, start_logging};
 use super::manager::{PassedListeners, tell_ready};
 use super::open_files::fit_connections;
 use super::signals::StopSignals;
-use super::{Listeners, RUNTIME_SHUTDOWN, build_runtime};
+use super::{Listeners, RUNTIME_SHUTDOWN, build_runtime, start_connection_threads};
 
 /// The open files of a connection: its own, and that to the owner on which its request is passed on.
 const FILES_PER_CONNECTION: u64 = 2;
@@ -92,13 +94,20 @@ pub(crate) fn run_command(args: &FrontArgs) -> anyhow::Result<ExitCode> {
     let owner = config.front.clone().context(NO_OWNER)?;
     start_logging("info", config.telemetry.log_format)?;
     let runtime = build_runtime()?;
+    let threads = start_connection_threads(count_front_threads())?;
     let listeners = runtime.block_on(Listeners::bind(&config, passed))?;
     let front = {
         // Its tasks judge decisions again.
         let _entered = runtime.enter();
         Arc::new(Front::start(&owner, &config.front_policies())?)
     };
-    let served = runtime.block_on(serve_until_stopped(args, &config, listeners, &front));
+    let served = runtime.block_on(serve_until_stopped(
+        args,
+        &config,
+        (listeners, &threads),
+        &front,
+    ));
+    threads.stop(RUNTIME_SHUTDOWN);
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
     tracing::info!("stopped");
     served.map(|()| ExitCode::SUCCESS)
@@ -107,7 +116,7 @@ pub(crate) fn run_command(args: &FrontArgs) -> anyhow::Result<ExitCode> {
 async fn serve_until_stopped(
     args: &FrontArgs,
     config: &Config,
-    listeners: Listeners,
+    (listeners, threads): (Listeners, &ConnectionThreads),
     front: &Arc<Front>,
 ) -> anyhow::Result<()> {
     let address = listeners
@@ -132,7 +141,7 @@ async fn serve_until_stopped(
         is_exposed: config.access.is_exposed(address),
     };
     // A quarter of the time is left for what is still to be judged again.
-    serve_front(front, listeners, config.drain / 4 * 3, stop).await;
+    serve_front(front, threads, listeners, config.drain / 4 * 3, stop).await;
     Ok(())
 }
 

@@ -8,14 +8,15 @@ mod open_files;
 mod reload;
 mod signals;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use ark_host::api::{AccessConfig, Server, Tls, serve_api};
+use ark_host::api::{AccessConfig, ConnectionThreads, Server, Tls, serve_api};
 use ark_host::app::App;
-use ark_host::app::threads::{BLOCKING_THREADS, HTTP_THREADS};
+use ark_host::app::threads::{BLOCKING_THREADS, PORT_THREADS, count_connection_threads};
 use ark_host::config::Config;
 use ark_host::telemetry::{TelemetryListen, TelemetryServer};
 use tokio::task::JoinHandle;
@@ -28,7 +29,7 @@ use open_files::fit_connections;
 use reload::Reload;
 use signals::StopSignals;
 
-/// How long the HTTP runtime may take to end once everything it served has ended.
+/// How long a runtime may take to end once everything it served has ended.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(100);
 
 /// What is bound before any part starts.
@@ -81,15 +82,20 @@ impl Listeners {
     }
 }
 
-/// Makes the runtime of the ports.
+/// Makes the runtime of the ports: it accepts connections, serves telemetry, has the threads for what waits for the disk, and watches over the end.
 fn build_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(HTTP_THREADS)
+        .worker_threads(PORT_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
-        .thread_name("ark-http")
+        .thread_name("ark-ports")
         .enable_all()
         .build()
-        .context("the HTTP runtime cannot start")
+        .context("the runtime of the ports cannot start")
+}
+
+/// Starts the threads that serve the API's connections.
+fn start_connection_threads(count: NonZeroUsize) -> anyhow::Result<ConnectionThreads> {
+    ConnectionThreads::start(count).context("the threads that serve connections cannot start")
 }
 
 pub(crate) fn run_command(args: &HostArgs) -> anyhow::Result<ExitCode> {
@@ -98,6 +104,7 @@ pub(crate) fn run_command(args: &HostArgs) -> anyhow::Result<ExitCode> {
     let config = args.read_config()?;
     start_logging("info", config.telemetry.log_format)?;
     let runtime = build_runtime()?;
+    let threads = start_connection_threads(count_connection_threads())?;
     let listeners = runtime.block_on(Listeners::bind(&config, passed))?;
     // Before the parts: they open files too, and the probes of the limits fail for want of them.
     let connections = fit_connections(config.access.connections, 1);
@@ -105,12 +112,13 @@ pub(crate) fn run_command(args: &HostArgs) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(serve_until_stopped(
         args,
         &config,
-        listeners,
+        (listeners, &threads),
         connections,
         &app,
     ));
-    // The runtime ends last: it watches over the time that the end of the parts may take.
+    // The runtimes end last: that of the ports watches over the time that the end of the parts may take.
     app.stop();
+    threads.stop(RUNTIME_SHUTDOWN);
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
     tracing::info!("stopped");
     result.map(|()| ExitCode::SUCCESS)
@@ -119,7 +127,7 @@ pub(crate) fn run_command(args: &HostArgs) -> anyhow::Result<ExitCode> {
 async fn serve_until_stopped(
     args: &HostArgs,
     config: &Config,
-    listeners: Listeners,
+    (listeners, threads): (Listeners, &ConnectionThreads),
     connections: usize,
     app: &App,
 ) -> anyhow::Result<()> {
@@ -160,6 +168,7 @@ async fn serve_until_stopped(
     };
     let served = serve_api(
         listeners.api,
+        threads,
         app.api_deps(config.submitters.clone()),
         &access,
         listeners.tls,

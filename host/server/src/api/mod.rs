@@ -22,7 +22,8 @@ pub use auth::access;
 pub use events::{EventReader, StartFeedError, StreamLimits};
 pub use http::fields::validate_reason;
 pub use server::{
-    AccessConfig, ServeError, Server, ServerError, Tls, TlsError, TlsFiles, serve_api,
+    AccessConfig, ConnectionThreads, ServeError, Server, ServerError, Tls, TlsError, TlsFiles,
+    serve_api,
 };
 pub(crate) use server::{compress_answers, serve_connections};
 pub use state::ApiDeps;

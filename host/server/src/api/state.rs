@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::agents::{Agents, RefusedAgent};
 use crate::hrm::guards::Guards;
@@ -15,7 +16,7 @@ use crate::policies::Policies;
 use crate::quotas::{Demand, QuotaExceeded, QuotaKeeper, Reservation};
 use crate::readiness::Readiness;
 use crate::redis::RedisStatus;
-use crate::reply::{Reply, ask_async};
+use crate::reply::{Reply, ask_async, open_reply};
 use crate::router::Router;
 use crate::watchdog::Watchdog;
 use crate::webhooks::Webhooks;
@@ -79,6 +80,8 @@ pub(crate) struct Api {
     pub(crate) deps: ApiDeps,
     pub(crate) auth: Arc<Auth>,
     pub(crate) documents: Documents,
+    /// The runtime of the ports, whose threads do what waits for the disk.
+    ports: Handle,
     /// A place for each upload that is held in memory.
     uploads: Arc<Semaphore>,
     /// Uploads that are accepted.
@@ -123,6 +126,7 @@ impl Api {
             deps,
             auth,
             documents,
+            ports: Handle::current(),
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             operations: Operations::default(),
             feed,
@@ -168,7 +172,8 @@ impl Api {
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let api = Arc::clone(self);
-        tokio::task::spawn_blocking(move || work(&api))
+        self.ports
+            .spawn_blocking(move || work(&api))
             .await
             .map_err(|error| Problem::unavailable(format!("the call was given up: {error}")))
     }
@@ -192,10 +197,9 @@ impl Api {
         self: &Arc<Self>,
         send: impl FnOnce(&Hrm, Reply<T, HrmError>) + Send + 'static,
     ) -> Result<T, Problem> {
-        let (reply, answer) = oneshot::channel();
-        let reply: Reply<T, HrmError> = Box::new(move |result| drop(reply.send(result)));
+        let (reply, answer) = open_reply();
         self.run_blocking(move |api| send(&api.hrm, reply)).await?;
-        Ok(answer.await.unwrap_or(Err(HrmError::Closed))?)
+        Ok(answer.wait().await?)
     }
 
     /// Hands a unit to the writer and waits until it is durable.
@@ -203,13 +207,9 @@ impl Api {
     /// # Errors
     /// The writer's queue is full or closed, or the unit is refused.
     pub(crate) async fn commit(&self, unit: Unit) -> Result<Result<Receipt, CommitError>, Problem> {
-        let (reply, answer) = oneshot::channel();
-        self.store
-            .submit(unit, Box::new(move |result| drop(reply.send(result))))
-            .map_err(|(error, _)| error)?;
-        answer
-            .await
-            .map_err(|_| Problem::unavailable("the store is closed"))
+        let (reply, answer) = open_reply();
+        self.store.submit(unit, reply).map_err(|(error, _)| error)?;
+        Ok(answer.wait().await)
     }
 }
 

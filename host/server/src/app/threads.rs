@@ -1,12 +1,14 @@
 //! How many threads a host with a configuration has: what the limits of its user and of its control group must have room for.
 
-use std::num::NonZero;
+use std::num::NonZeroUsize;
 
 use crate::config::Config;
 
-/// Threads of the HTTP runtime. They parse requests, write answers and judge what is quick to judge.
-pub const HTTP_THREADS: usize = 2;
-/// Threads that the HTTP runtime has at most for calls that wait for the disk or for another part. They are started when they are needed.
+/// The most threads that serve connections. They parse requests, write answers and judge what is quick to judge.
+const MAX_CONNECTION_THREADS: usize = 4;
+/// Threads of the ports' runtime, which accept connections and serve telemetry: when a disk holds up one of them, the other goes on.
+pub const PORT_THREADS: usize = 2;
+/// Threads that the ports' runtime has at most for calls that wait for the disk or for another part. They are started when they are needed.
 pub const BLOCKING_THREADS: usize = 512;
 
 /// Threads that every host has, whatever its configuration: the main thread and that of its signals; writer and checkpointer of the store; the clock of
@@ -14,6 +16,24 @@ pub const BLOCKING_THREADS: usize = 512;
 const ALWAYS: usize = 12;
 /// Threads that come and go besides those for calls: heartbeats, loading, uploads, the rescue of lost files.
 const PASSING: usize = 32;
+
+/// How many threads of a host serve connections on this machine: one for two processors, since as much is done by the writer and by clients.
+#[must_use]
+pub fn count_connection_threads() -> NonZeroUsize {
+    let half = (count_processors() / 2).min(MAX_CONNECTION_THREADS);
+    NonZeroUsize::new(half).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// How many threads of a front serve connections on this machine: there they do most of the work.
+#[must_use]
+pub fn count_front_threads() -> NonZeroUsize {
+    let processors = count_processors().min(MAX_CONNECTION_THREADS);
+    NonZeroUsize::new(processors).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn count_processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
 
 /// The threads that a host needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +48,7 @@ impl ThreadDemand {
     /// Returns what a host with this configuration needs on this machine: the compilers of guests are as many as its processors.
     #[must_use]
     pub fn of_config(config: &Config) -> Self {
-        let compilers = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let compilers = count_processors();
         let workers = config.router.workers.max(1) + config.router.slow_workers;
         // The watchdog measures the Redis besides.
         let redis = config.redis.as_ref().map_or(0, |redis| {
@@ -37,7 +57,8 @@ impl ThreadDemand {
         let others = usize::from(config.watchdog.fleet.is_some())
             + usize::from(config.telemetry.otlp_endpoint.is_some())
             + config.webhooks.len();
-        let at_start = ALWAYS + HTTP_THREADS + compilers + workers + redis + others;
+        let connections = count_connection_threads().get();
+        let at_start = ALWAYS + PORT_THREADS + connections + compilers + workers + redis + others;
         Self {
             at_start,
             at_most: at_start + BLOCKING_THREADS + PASSING,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::api::call::classify_call;
 use crate::api::http::deadline::{Call, apply_envelope, begin_call};
 use crate::api::http::respond::json_response;
-use crate::api::{Server, Tls, compress_answers, serve_connections};
+use crate::api::{ConnectionThreads, Server, Tls, compress_answers, serve_connections};
 use crate::readiness::report_liveness;
 use crate::telemetry::{TelemetryServer, build_response, metrics_response};
 
@@ -38,9 +38,10 @@ pub struct FrontListeners {
     pub is_exposed: bool,
 }
 
-/// Serves until `stop` resolves, then accepts no more connections and waits for the running requests, for `drain` at most.
+/// Serves on the threads until `stop` resolves, then accepts no more connections and waits for the running requests, for `drain` at most.
 pub async fn serve_front(
     front: &Arc<Front>,
+    threads: &ConnectionThreads,
     listeners: FrontListeners,
     drain: Duration,
     stop: impl Future<Output = ()>,
@@ -64,16 +65,8 @@ pub async fn serve_front(
         stop.await;
         front.closing.send_replace(true);
     };
-    serve_connections(
-        listeners.api,
-        routes,
-        listeners.connections,
-        tls,
-        drain,
-        &closing,
-        ending,
-    )
-    .await;
+    let served = (routes, listeners.connections, tls);
+    serve_connections(listeners.api, threads, served, drain, &closing, ending).await;
     front.verdicts.finish(FINISH_TIME.min(drain)).await;
     following.abort();
     if let Some(telemetry) = telemetry {

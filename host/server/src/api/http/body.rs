@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, StatusCode, header};
-use bytes::{Buf, Bytes};
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use ark_model::check::{FieldError, clip_for_error};
@@ -107,12 +107,19 @@ async fn read_whole(mut body: Body, limits: BodyLimits) -> Result<Bytes, Problem
 
 /// Reads what follows the first bytes of a body. Returns all.
 async fn read_rest(first: Bytes, body: Body, limits: BodyLimits) -> Result<Bytes, Problem> {
-    let rest = Limited::new(body, limits.bytes - first.len()).collect();
-    match tokio::time::timeout(limits.time, rest).await {
-        Ok(Ok(rest)) => {
-            let mut whole = first.chain(rest.aggregate());
-            Ok(whole.copy_to_bytes(whole.remaining()))
+    let mut rest = Limited::new(body, limits.bytes - first.len());
+    // Copied piece by piece: to copy it at the end would hold up the other connections of the thread.
+    let reading = async {
+        let mut whole = BytesMut::from(first);
+        while let Some(frame) = rest.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                whole.extend_from_slice(&data);
+            }
         }
+        Ok::<_, axum::BoxError>(whole.freeze())
+    };
+    match tokio::time::timeout(limits.time, reading).await {
+        Ok(Ok(whole)) => Ok(whole),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits)),
         Ok(Err(error)) => Err(incomplete_body(&error)),
         Err(_) => Err(too_slow(limits)),

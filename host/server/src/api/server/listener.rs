@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router as Routes;
 use axum::http::HeaderValue;
+use futures_util::TryFutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -26,10 +27,12 @@ use crate::api::routes::build_routes;
 use crate::api::state::ApiDeps;
 use crate::listen::bind_address;
 
+use super::connection_threads::ConnectionThreads;
 use super::head_timer::HeadTimer;
 use super::linger::LingeringClose;
 use super::stall::StallLimit;
 use super::tls::{Tls, TlsFiles};
+use super::yielding::YieldingBody;
 
 /// How long a client may take to send its headers, to begin another request, and for the TLS handshake.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -119,12 +122,13 @@ impl AccessConfig {
     }
 }
 
-/// Serves until `stop` resolves, then accepts no more connections and waits for the running requests, for `drain` at most.
+/// Serves on the threads until `stop` resolves, then accepts no more connections and waits for the running requests, for `drain` at most.
 ///
 /// # Errors
 /// See [`ServeError`].
 pub async fn serve_api(
     server: Server,
+    threads: &ConnectionThreads,
     deps: ApiDeps,
     access: &AccessConfig,
     tls: Option<Tls>,
@@ -150,7 +154,8 @@ pub async fn serve_api(
         feed.stop();
     };
     let connections = access.connections;
-    serve_connections(server, routes, connections, tls, drain, &closing, ending).await;
+    let served = (routes, connections, tls);
+    serve_connections(server, threads, served, drain, &closing, ending).await;
     Ok(())
 }
 
@@ -158,12 +163,11 @@ pub async fn serve_api(
 const LATE_REQUESTS: Duration = Duration::from_millis(200);
 
 /// Serves calls on the connections of a listener until `stop` resolves, then accepts no more and waits for the running requests, for `drain` at
-/// most. `connections`: the most at the same time. `closing` becomes true with the end.
+/// most. What is served: routes, on so many connections at the same time, with TLS if there is a certificate. `closing` becomes true with the end.
 pub(crate) async fn serve_connections(
     server: Server,
-    routes: Routes,
-    connections: usize,
-    tls: Option<Arc<Tls>>,
+    threads: &ConnectionThreads,
+    (routes, connections, tls): (Routes, usize, Option<Arc<Tls>>),
     drain: Duration,
     closing: &watch::Receiver<bool>,
     stop: impl Future<Output = ()>,
@@ -203,6 +207,14 @@ pub(crate) async fn serve_connections(
                 }
             },
         };
+        let place = threads.take_place();
+        let stream = match place.move_stream(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be served");
+                continue;
+            }
+        };
         let _ = stream.set_nodelay(true);
         let linger = LingerFlag::default();
         let stream = LingeringClose::new(StallLimit::new(stream, WRITE_TIME), linger.clone());
@@ -213,13 +225,15 @@ pub(crate) async fn serve_connections(
                 request.extensions_mut().insert(linger.clone());
             }
             // Routes are always ready: a service that first waits for that moves each request twice more.
-            routes.clone().call(request)
+            let answering = routes.clone().call(request);
+            answering.map_ok(|response| response.map(YieldingBody::new))
         });
         let acceptor = tls.as_ref().map(|tls| tls.current_acceptor());
         let (mut builder, watcher) = (builder.clone(), graceful.watcher());
-        builder.timer(HeadTimer::new(HEADER_TIME));
         let mut closing = closing.clone();
-        tokio::spawn(async move {
+        place.spawn(async move {
+            // A timer belongs to the runtime that it is made in.
+            builder.timer(HeadTimer::new(HEADER_TIME));
             let ended = match acceptor {
                 None => {
                     let connection = builder.serve_connection(TokioIo::new(stream), service);

@@ -1,19 +1,23 @@
 //! The threads that `ark check` says a host starts are those that it has.
 
 use std::fs;
+use std::num::NonZero;
 
 use ark_tests::redis::Redis;
 use ark_tests::{Host, TestDir, wait_until};
 
 use super::check_line;
 
-/// How many threads a host has, but for those that wait for the disk: they have the name of the two that serve HTTP.
+/// How many threads a host has, but for those that wait for the disk: they have the name of the two of the ports. Those that serve connections are one
+/// for two processors.
 fn count_threads(host: &Host) -> usize {
     let tasks = fs::read_dir(format!("/proc/{}/task", host.pid())).expect("its threads");
     let names = tasks
         .flatten()
         .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-    2 + names.filter(|name| name.trim() != "ark-http").count()
+    let others = names.filter(|name| !matches!(name.trim(), "ark-http" | "ark-ports"));
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    2 + (processors / 2).clamp(1, 4) + others.count()
 }
 
 #[test]

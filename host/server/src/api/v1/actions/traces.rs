@@ -23,7 +23,7 @@ use crate::api::http::answer::answer_from;
 use crate::api::http::extract::{ApiPath, NoQuery};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
-use crate::api::state::{DescribedRoutes, Shared};
+use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::hrm::decode_decision_row;
 
 use super::decision_view::{KnownPolicies, known_policies};
@@ -162,12 +162,14 @@ async fn show_trace(
     ApiPath(TracePath { id: trace_id }): ApiPath<TracePath>,
     _: NoQuery,
 ) -> Result<Response, Problem> {
-    let (rows, known) = api
-        .run_blocking(move |api| {
-            let rows = api.store.trace_rows(trace_id)?;
-            Ok::<_, ark_store::ReadError>((rows, api.store.policy_records()?))
-        })
-        .await??;
+    // The answer is written there, too: it has up to a thousand decisions.
+    api.run_blocking(move |api| answer_trace(api, trace_id))
+        .await?
+}
+
+fn answer_trace(api: &Api, trace_id: TraceId) -> Result<Response, Problem> {
+    let rows = api.store.trace_rows(trace_id)?;
+    let known = api.store.policy_records()?;
     if rows.signals.is_empty() && rows.audit.is_empty() {
         return Err(Problem::not_found(
             format!("there is no trace {trace_id}"),

@@ -157,7 +157,7 @@ async fn revoke_token(
     ApiQuery(query): ApiQuery<RevokeQuery>,
 ) -> Result<Response, Problem> {
     let by = caller.resolve_actor("by", query.by)?;
-    api.auth.shut_out(&name);
+    shut_out(&api, &name).await?;
     let change = TokenChange::Revoke(name.clone());
     if let Err(problem) = record_change(&api, &caller, by, change).await {
         // It is not on disk, so it does not count. If that cannot be read, it stays shut out.
@@ -165,7 +165,7 @@ async fn revoke_token(
         return Err(problem);
     }
     // Once more: the token may have been read again while the revocation was on its way to the disk.
-    api.auth.shut_out(&name);
+    shut_out(&api, &name).await?;
     // The revocation counts, whether or not the tokens that are left can be read.
     let hint = match api.run_blocking(|api| api.store.all_tokens()).await {
         Ok(Ok(rows)) => advise_on_lockout(&rows, &name, Millis::now()).map(str::to_owned),
@@ -197,4 +197,10 @@ async fn record_change(
     };
     api.commit(unit).await??;
     Ok(())
+}
+
+/// Refuses a token from now on. It waits for a list of tokens that is being read.
+async fn shut_out(api: &Arc<Api>, name: &Name) -> Result<(), Problem> {
+    let name = name.clone();
+    api.run_blocking(move |api| api.auth.shut_out(&name)).await
 }

@@ -73,34 +73,33 @@ async fn list_keys(
 ) -> Result<Response, Problem> {
     let limit = page_rows(query.limit);
     let prefix = query.prefix.unwrap_or_default();
-    let of = agent.clone();
-    let rows = api
-        .run_blocking(move |api| {
-            let after = query.cursor.as_deref();
-            api.store.state_page(&of, &prefix, after, limit)
-        })
-        .await??;
     let with_values = query.values.unwrap_or(false);
-    let next_cursor = next_cursor(&rows, limit, |row| row.key.clone());
-    let keys = rows
-        .into_iter()
-        .map(|row| {
-            let content = with_values.then(|| show_content(&row.content));
-            KeyLine {
-                key: row.key,
-                revision: row.revision,
-                at_ms: row.at,
-                secret: content.as_ref().map(|(_, secret, _)| *secret),
-                value: content.map(|(value, _, _)| value),
-            }
-        })
-        .collect();
-    let page = KeyPage {
-        agent,
-        keys,
-        next_cursor,
-    };
-    Ok(json_response(StatusCode::OK, None, &page))
+    // The answer is written there, too: with values it has megabytes.
+    api.run_blocking(move |api| {
+        let after = query.cursor.as_deref();
+        let rows = api.store.state_page(&agent, &prefix, after, limit)?;
+        let next_cursor = next_cursor(&rows, limit, |row| row.key.clone());
+        let keys = rows
+            .into_iter()
+            .map(|row| {
+                let content = with_values.then(|| show_content(&row.content));
+                KeyLine {
+                    key: row.key,
+                    revision: row.revision,
+                    at_ms: row.at,
+                    secret: content.as_ref().map(|(_, secret, _)| *secret),
+                    value: content.map(|(value, _, _)| value),
+                }
+            })
+            .collect();
+        let page = KeyPage {
+            agent,
+            keys,
+            next_cursor,
+        };
+        Ok(json_response(StatusCode::OK, None, &page))
+    })
+    .await?
 }
 
 /// Reads a value of an agent's state
