@@ -73,7 +73,7 @@ impl<T, E: From<ReplyDropped>> PendingReply<T, E> {
 /// The tasks of a thread's runtime that other threads have woken.
 ///
 /// To wake a task of a runtime from another thread is a system call. The writer answers all that shared a commit, one after the other: through this list
-/// it makes one call for them, and the runtime's own thread wakes the tasks.
+/// it makes about one call for those of a thread, and the runtime's own thread wakes the tasks.
 #[derive(Default)]
 pub(crate) struct WakeList {
     woken: Mutex<Vec<Waker>>,

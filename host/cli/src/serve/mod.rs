@@ -82,7 +82,8 @@ impl Listeners {
     }
 }
 
-/// Makes the runtime of the ports: it accepts connections, serves telemetry, has the threads for what waits for the disk, and watches over the end.
+/// Makes the runtime of the ports: in it the main thread accepts connections; its own threads serve telemetry and watch over the end. It has the threads
+/// for what waits for the disk.
 fn build_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(PORT_THREADS)

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::response::Response;
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -31,6 +34,7 @@ use ark_store::{CommitError, Receipt, Store, Unit};
 use super::auth::Auth;
 use super::events::{EventFeed, StreamPlaces};
 use super::http::problem::Problem;
+use super::http::respond::json_response;
 use super::openapi::Documents;
 use super::operations::Operations;
 
@@ -176,6 +180,19 @@ impl Api {
             .spawn_blocking(move || work(&api))
             .await
             .map_err(|error| Problem::unavailable(format!("the call was given up: {error}")))
+    }
+
+    /// Answers with a page that may have megabytes: it is built and written on a thread that may block, since all other connections of the calling
+    /// thread would wait.
+    ///
+    /// # Errors
+    /// The host ends before it is done.
+    pub(crate) async fn answer_page<T: Serialize>(
+        self: &Arc<Self>,
+        build: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Response, Problem> {
+        self.run_blocking(move |_| json_response(StatusCode::OK, None, &build()))
+            .await
     }
 
     /// Asks the HRM and waits for its answer, which it gives once it is durable.

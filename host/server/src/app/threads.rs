@@ -6,7 +6,8 @@ use crate::config::Config;
 
 /// The most threads that serve connections. They parse requests, write answers and judge what is quick to judge.
 const MAX_CONNECTION_THREADS: usize = 4;
-/// Threads of the ports' runtime, which accept connections and serve telemetry: when a disk holds up one of them, the other goes on.
+/// Threads of the ports' runtime, which serve telemetry and look at sockets and timers for the main thread, which accepts connections: when a disk holds up
+/// one of them, the other goes on.
 pub const PORT_THREADS: usize = 2;
 /// Threads that the ports' runtime has at most for calls that wait for the disk or for another part. They are started when they are needed.
 pub const BLOCKING_THREADS: usize = 512;

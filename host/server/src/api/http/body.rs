@@ -107,10 +107,14 @@ async fn read_whole(mut body: Body, limits: BodyLimits) -> Result<Bytes, Problem
 
 /// Reads what follows the first bytes of a body. Returns all.
 async fn read_rest(first: Bytes, body: Body, limits: BodyLimits) -> Result<Bytes, Problem> {
-    let mut rest = Limited::new(body, limits.bytes - first.len());
-    // Copied piece by piece: to copy it at the end would hold up the other connections of the thread.
+    let left = limits.bytes - first.len();
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(left);
+    let mut rest = Limited::new(body, left);
+    // Copied piece by piece, to where all of it has room: to copy it at once would hold up the other connections of the thread. What is declared and
+    // not sent takes no memory.
     let reading = async {
-        let mut whole = BytesMut::from(first);
+        let mut whole = BytesMut::with_capacity(first.len() + declared.min(left));
+        whole.extend_from_slice(&first);
         while let Some(frame) = rest.frame().await {
             if let Ok(data) = frame?.into_data() {
                 whole.extend_from_slice(&data);

@@ -1,8 +1,8 @@
 //! The threads that serve connections. Each has a runtime of its own, and a connection stays on the thread that it was given to.
 //!
-//! What serves a connection waits for other threads of the host alone, so a runtime that moves tasks between threads gains nothing for it, and costs: on two
-//! processors, decisions at 64 connections take 0.93 of the processor time with one such thread, and one caller waits a tenth less
-//! (docs/benchmarks.md). Whatever takes long must leave the thread (`Api::run_blocking`), since all other connections of the thread wait for it.
+//! A runtime that moves tasks between its threads costs more than it gains here: with one such thread on two processors, a decision takes a tenth less of the
+//! processor's time (docs/benchmarks.md). Whatever takes long must leave the thread (`Api::run_blocking`), since all other connections of the thread wait
+//! for it.
 //!
 //! Must not know: HTTP, calls.
 

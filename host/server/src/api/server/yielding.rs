@@ -4,24 +4,30 @@
 //! compressed, and every other connection of the thread would wait.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 
-/// After so many bytes the others have a turn: compressed, they are about half a megabyte, which takes some milliseconds.
-const TURN_BYTES: usize = 32 * 1024;
+/// After so many bytes the others have a turn. Where they are compressed they come of some ten times as many, which take about a millisecond.
+const TURN_BYTES: usize = 8 * 1024;
 
 /// A body that ends its turn after [`TURN_BYTES`].
 pub(super) struct YieldingBody {
     body: Body,
-    /// What was sent in this turn.
+    /// What was sent since the others had a turn.
     sent: usize,
+    /// Is done once they had it.
+    turn: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl YieldingBody {
     pub(super) const fn new(body: Body) -> Self {
-        Self { body, sent: 0 }
+        Self {
+            body,
+            sent: 0,
+            turn: None,
+        }
     }
 }
 
@@ -34,9 +40,13 @@ impl HttpBody for YieldingBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.sent >= TURN_BYTES {
+            // This also lets the runtime look at sockets and timers; a task that only wakes itself would not.
+            let turn = self
+                .turn
+                .get_or_insert_with(|| Box::pin(tokio::task::yield_now()));
+            ready!(turn.as_mut().poll(context));
+            self.turn = None;
             self.sent = 0;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
         }
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
@@ -61,25 +71,39 @@ mod tests {
 
     use futures_util::{StreamExt, stream};
     use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
 
     use super::*;
 
+    const PARTS: usize = 1_000;
+
     #[tokio::test]
-    async fn a_long_body_gives_others_their_turn_and_loses_nothing() {
-        let part = Bytes::from(vec![b'x'; TURN_BYTES / 2]);
-        let parts = stream::repeat(part).take(8).map(Ok::<_, std::io::Error>);
-        let body = YieldingBody::new(Body::from_stream(parts));
-        let turns = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&turns);
-        let others = tokio::spawn(async move {
-            loop {
-                counted.fetch_add(1, Ordering::Relaxed);
-                tokio::task::yield_now().await;
-            }
+    async fn a_long_body_lets_sockets_be_served_and_loses_nothing() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&sent);
+        let part = Bytes::from(vec![b'x'; TURN_BYTES]);
+        let parts = stream::repeat(part).take(PARTS).map(move |part| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(part)
         });
-        let whole = body.collect().await.unwrap().to_bytes();
-        assert_eq!(whole.len(), TURN_BYTES * 4);
-        assert!(turns.load(Ordering::Relaxed) >= 3);
-        others.abort();
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        let reading = tokio::spawn(async move {
+            near.read_u8().await.unwrap();
+            sent.load(Ordering::Relaxed)
+        });
+        // It waits for the socket now.
+        tokio::task::yield_now().await;
+        let body = YieldingBody::new(Body::from_stream(parts));
+        let sending = tokio::spawn(async move {
+            far.write_u8(1).await.unwrap();
+            body.collect().await.unwrap().to_bytes().len()
+        });
+        assert_eq!(sending.await.unwrap(), TURN_BYTES * PARTS);
+        let parts_before = reading.await.unwrap();
+        assert!(
+            parts_before < 10,
+            "{parts_before} parts were sent before the socket was read"
+        );
     }
 }

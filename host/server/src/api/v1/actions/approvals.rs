@@ -101,21 +101,20 @@ async fn list_approvals(
         agent: query.agent,
         after: query.cursor,
     };
-    let page = api
-        .run_blocking(move |api| {
-            let rows = api.store.approvals_page(&filter, limit)?;
-            let next_cursor = next_cursor(&rows, limit, |row| row.id.to_string());
-            let approvals = read_held_actions(api, rows)?;
-            Ok::<_, Problem>(ApprovalPage {
-                approvals: approvals
-                    .into_iter()
-                    .map(HeldAction::without_facts)
-                    .collect(),
-                next_cursor,
-            })
-        })
-        .await??;
-    Ok(json_response(StatusCode::OK, None, &page))
+    api.run_blocking(move |api| {
+        let rows = api.store.approvals_page(&filter, limit)?;
+        let next_cursor = next_cursor(&rows, limit, |row| row.id.to_string());
+        let approvals = read_held_actions(api, rows)?;
+        let page = ApprovalPage {
+            approvals: approvals
+                .into_iter()
+                .map(HeldAction::without_facts)
+                .collect(),
+            next_cursor,
+        };
+        Ok(json_response(StatusCode::OK, None, &page))
+    })
+    .await?
 }
 
 /// Reads an approval

@@ -110,11 +110,11 @@ async fn list_config_entries(
     let (rows, next_cursor) = query
         .read_page(&api, Reader::config_entries_page, |row| row.key.clone())
         .await?;
-    let page = ConfigEntryPage {
+    let build = || ConfigEntryPage {
         settings: convert_rows(rows),
         next_cursor,
     };
-    Ok(json_response(StatusCode::OK, None, &page))
+    api.answer_page(build).await
 }
 
 /// Reads a configuration value
@@ -152,14 +152,14 @@ async fn list_revisions(
     let key = String::from(key);
     let named = (key.as_str(), "configuration value");
     let read = Reader::config_entry_history;
-    let (revisions, next_cursor) =
+    let (rows, next_cursor) =
         read_key_history(&api, named, query, read, |row| row.revision).await?;
-    let page = ConfigEntryHistory {
+    let build = || ConfigEntryHistory {
         key,
-        revisions,
+        revisions: convert_rows(rows),
         next_cursor,
     };
-    Ok(json_response(StatusCode::OK, None, &page))
+    api.answer_page(build).await
 }
 
 /// Sets a configuration value

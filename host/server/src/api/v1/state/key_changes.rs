@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::auth::Caller;
-use crate::api::http::answer::convert_rows;
 use crate::api::http::fields::{Actor, Key, RevisionNumber};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::pagination::{Limit, PageQuery, next_cursor, page_rows};
@@ -99,23 +98,21 @@ pub(crate) async fn read_revisions<R: Send + 'static>(
 /// Reads the revisions of a key before one of them, the latest first, and at most a number of them.
 type ReadHistory<R> = fn(&Reader, &str, Option<u64>, u32) -> Result<Vec<R>, ReadError>;
 
-/// Reads a page of the history of a key that all agents share, in the form of the answer, and the cursor of the next page. `noun` says what the key
-/// names.
+/// Reads a page of the history of a key that all agents share, and the cursor of the next page. `noun` says what the key names.
 ///
 /// # Errors
 /// As [`read_revisions`].
-pub(crate) async fn read_key_history<R: Send + 'static, V: From<R>>(
+pub(crate) async fn read_key_history<R: Send + 'static>(
     api: &Arc<Api>,
     (key, noun): (&str, &str),
     query: PageQuery,
     read: ReadHistory<R>,
     revision: impl Fn(&R) -> u64,
-) -> Result<(Vec<V>, Option<String>), Problem> {
+) -> Result<(Vec<R>, Option<String>), Problem> {
     let missing = format!("there never was a {noun} {key:?}");
     let wanted = key.to_owned();
     let read = move |store: &Reader, before, limit| read(store, &wanted, before, limit);
-    let (rows, next) = read_revisions(api, query, read, revision, missing).await?;
-    Ok((convert_rows(rows), next))
+    read_revisions(api, query, read, revision, missing).await
 }
 
 /// Who deletes a value, and at which revision.

@@ -169,12 +169,12 @@ async fn list_memories(
     let rows = api
         .run_blocking(move |api| api.store.memories_page(&of, &filter, limit, Millis::now()))
         .await??;
-    let page = MemoryPage {
+    let build = move || MemoryPage {
         agent,
         next_cursor: next_cursor(&rows, limit, |row| row.id.to_string()),
         memories: rows.into_iter().map(MemoryShown::from).collect(),
     };
-    Ok(json_response(StatusCode::OK, None, &page))
+    api.answer_page(build).await
 }
 
 /// Adds a memory

@@ -122,11 +122,11 @@ async fn list_truths(
     let (rows, next_cursor) = query
         .read_page(&api, Reader::truths_page, |row| row.key.clone())
         .await?;
-    let page = TruthPage {
+    let build = || TruthPage {
         truths: convert_rows(rows),
         next_cursor,
     };
-    Ok(json_response(StatusCode::OK, None, &page))
+    api.answer_page(build).await
 }
 
 /// Reads a truth
@@ -162,14 +162,14 @@ async fn list_revisions(
     let key = String::from(key);
     let named = (key.as_str(), "truth");
     let read = Reader::truth_history;
-    let (revisions, next_cursor) =
+    let (rows, next_cursor) =
         read_key_history(&api, named, query, read, |row| row.revision).await?;
-    let page = TruthHistory {
+    let build = || TruthHistory {
         key,
-        revisions,
+        revisions: convert_rows(rows),
         next_cursor,
     };
-    Ok(json_response(StatusCode::OK, None, &page))
+    api.answer_page(build).await
 }
 
 /// Sets a truth

@@ -164,8 +164,8 @@ async fn revoke_token(
         api.run_blocking(|api| api.auth.reload()).await??;
         return Err(problem);
     }
-    // Once more: the token may have been read again while the revocation was on its way to the disk.
-    shut_out(&api, &name).await?;
+    // Once more: the token may have been read again while the revocation was on its way to the disk. If the host ends meanwhile, the next one reads it.
+    let _ = shut_out(&api, &name).await;
     // The revocation counts, whether or not the tokens that are left can be read.
     let hint = match api.run_blocking(|api| api.store.all_tokens()).await {
         Ok(Ok(rows)) => advise_on_lockout(&rows, &name, Millis::now()).map(str::to_owned),

@@ -300,11 +300,11 @@ async fn list_revisions(
     let missing = format!("{agent} never had this key");
     let (rows, next_cursor) =
         read_revisions(&api, query, read, |row| row.revision, missing).await?;
-    let page = StateHistory {
+    let build = move || StateHistory {
         agent,
         key,
         revisions: rows.iter().map(StateRevision::from).collect(),
         next_cursor,
     };
-    Ok(json_response(StatusCode::OK, None, &page))
+    api.answer_page(build).await
 }
