@@ -104,9 +104,9 @@ impl WakeList {
             self.forwarder.register(context.waker());
             std::mem::swap(&mut taken, &mut *self.woken.lock());
             taken.drain(..).for_each(Waker::wake);
-            Poll::Pending
+            Poll::<()>::Pending
         })
-        .await
+        .await;
     }
 }
 
