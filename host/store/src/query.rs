@@ -32,6 +32,9 @@ pub(crate) fn execute_cached(
 const ROWS_AT_ONCE: usize = 16;
 
 /// A statement that inserts rows, many at once.
+///
+/// Its failure must end the transaction. So it says `OR FAIL` where it can: `SQLite` then need not keep the pages as they were before the statement, to take back
+/// the rows before the one that failed.
 pub(crate) struct RowInsert {
     /// Its text for each number of rows, from one row on.
     texts: Vec<String>,

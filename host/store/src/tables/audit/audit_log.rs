@@ -101,7 +101,7 @@ pub(crate) fn append_entry(
     Ok(next.seq)
 }
 
-/// Inserts rows of [`PackedRows`]. A failure ends the transaction, so `SQLite` need not keep the pages as they were before the statement: `OR FAIL`.
+/// Inserts rows of [`PackedRows`].
 static INSERT_PACKED: LazyLock<RowInsert> = LazyLock::new(|| {
     RowInsert::new(
         "INSERT OR FAIL INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, packed)",

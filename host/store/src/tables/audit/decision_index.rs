@@ -92,7 +92,7 @@ pub(super) struct IndexRow<'a> {
 
 static INSERT_DECISIONS: LazyLock<RowInsert> = LazyLock::new(|| {
     RowInsert::new(
-        "INSERT INTO decision_index (seq, at, latest_at, agent, action_type, outcome, symbol, instrument, size, fired)",
+        "INSERT OR FAIL INTO decision_index (seq, at, latest_at, agent, action_type, outcome, symbol, instrument, size, fired)",
         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         "",
     )

@@ -1,7 +1,7 @@
 //! Packed bodies: the records of decisions in a tenth of their bytes.
 //!
 //! Records resemble each other: most of one is the same as in the one before. A body is compressed (zstd, RFC 8878) with a dictionary made of an
-//! earlier record. The chain, the API and archives have the body itself, so nobody but this module and the column `packed` knows of it. That column
+//! earlier record, behind tables that all dictionaries have. The chain, the API and archives have the body itself, so nobody but this module and the column `packed` knows of it. That column
 //! has the number of the dictionary ([`NUMBER_BYTES`] bytes), then one frame.
 //!
 //! Invariants: a dictionary is never changed, and is committed before or with the first row that needs it; it holds no text and no number of a proposed
@@ -17,6 +17,10 @@ use zstd::zstd_safe::{compress_bound, find_frame_compressed_size, get_frame_cont
 
 use crate::query::{execute_cached, malformed_column, select_row, select_value};
 
+/// What a dictionary begins with (RFC 8878, section 5): the tables of the codes that frames are made of. Without them zstd makes tables for each body, which takes
+/// a third of the time. They were made of 1,000 records with actions of all built-in families (`ZDICT_finalizeDictionary` of zstd 1.5.7); a body that they
+/// do not suit only gets longer. Their number is 0, so that no frame repeats it.
+const TABLES: &[u8] = include_bytes!("packing_tables.zdict");
 /// Shorter bodies are stored as they are.
 const MIN_BODY_BYTES: usize = 256;
 /// The longest body that is packed, and that a row may unpack to. A request has 256 KiB, and a record has the texts of one request.
@@ -36,10 +40,10 @@ const NUMBER_BYTES: usize = 4;
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// A buffer with more bytes than this is not kept for the next body.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
-/// The level of the compression. At the regular ones zstd makes a Huffman table for the few bytes that the dictionary does not have, which takes as
-/// long as all else and saves little in a usual record; below zero it stores them as they are. The writer waits for it.
+/// The level of the compression. At the regular ones zstd encodes also the few bytes that the dictionary does not have, which makes a usual record a sixth shorter
+/// and takes a quarter longer; below zero it stores them as they are. The writer waits for it.
 const LEVEL: i32 = -3;
-/// A longer body is compressed at the lowest regular level: it has long texts, which would take a third more without the table.
+/// A longer body is compressed at the lowest regular level: it has long texts, which would take a third more as they are.
 const MAX_USUAL_BYTES: usize = 4 * 1024;
 /// The level for longer bodies.
 const LONG_LEVEL: i32 = 1;
@@ -48,6 +52,8 @@ const LONG_LEVEL: i32 = 1;
 #[derive(Default)]
 pub(crate) struct BodyPacker {
     current: Option<Dictionary>,
+    /// The number of the latest dictionary in the database; 0: there is none.
+    latest: u32,
     /// The body of which the next transaction makes a dictionary.
     sample: Option<String>,
     /// How many bodies were packed with the current dictionary.
@@ -79,6 +85,15 @@ impl Dictionary {
         })
     }
 
+    fn lacks_tables(&self) -> bool {
+        !self.bytes.starts_with(TABLES)
+    }
+
+    /// What frames refer to.
+    fn content(&self) -> &[u8] {
+        self.bytes.strip_prefix(TABLES).unwrap_or(&self.bytes)
+    }
+
     /// Returns the compressor for a body of so many bytes.
     fn compressor_for(&mut self, bytes: usize) -> std::io::Result<&mut Compressor<'static>> {
         if bytes <= MAX_USUAL_BYTES {
@@ -108,24 +123,27 @@ impl BodyPacker {
             let latest = "SELECT id, bytes FROM audit_dictionaries ORDER BY id DESC LIMIT 1";
             let read = |row: &Row<'_>| Ok((read_number(row)?, row.get(1)?));
             let found: Option<(u32, Vec<u8>)> = select_row(connection, latest, [], read)?;
+            self.latest = found.as_ref().map_or(0, |(number, _)| *number);
             self.current = found
                 .map(|(number, bytes)| Dictionary::new(number, bytes))
                 .transpose()?;
             self.is_loaded = true;
         }
         self.keep_current(connection)?;
-        let Some(sample) = self.sample.take().filter(|_| may_write) else {
+        let sample = self.sample.take();
+        // Those of earlier versions do.
+        let lacks_tables = self.current.as_ref().is_some_and(Dictionary::lacks_tables);
+        if !may_write || (sample.is_none() && !lacks_tables) {
             return Ok(());
-        };
-        let mut bytes = blank_values(&sample);
-        let number = match &self.current {
-            Some(current) => {
-                bytes.extend_from_slice(&current.bytes);
-                current.number.checked_add(1)
-            }
-            None => Some(1),
-        };
-        let Some(number) = number else {
+        }
+        let mut bytes = TABLES.to_vec();
+        if let Some(sample) = sample {
+            bytes.append(&mut blank_values(&sample));
+        }
+        if let Some(current) = &self.current {
+            bytes.extend_from_slice(current.content());
+        }
+        let Some(number) = self.latest.checked_add(1) else {
             return Ok(());
         };
         bytes.truncate(MAX_DICTIONARY_BYTES);
@@ -135,6 +153,7 @@ impl BodyPacker {
             params![number.to_be_bytes(), bytes],
         )?;
         self.current = Some(Dictionary::new(number, bytes)?);
+        self.latest = number;
         self.checked = Some(Instant::now());
         self.rows = 0;
         Ok(())
@@ -193,8 +212,11 @@ impl BodyPacker {
         let compressed = current
             .compressor_for(body.len())
             .and_then(|compressor| compressor.compress_to_buffer(body.as_bytes(), &mut self.frame));
-        if compressed.is_err() {
+        if let Err(error) = compressed {
+            tracing::error!(dictionary = number, %error, "a dictionary of the audit log was changed in the database; another one is made");
+            self.current = None;
             self.frame = Vec::new();
+            self.offer_sample(body);
             return false;
         }
         let bytes = NUMBER_BYTES + self.frame.len();
@@ -372,7 +394,10 @@ mod tests {
 
     fn make_body(text: &str, number: u32) -> String {
         let answers: Vec<String> = (1..40)
-            .map(|rule| format!(r#"[{rule},"pass",{number}.5,{rule}.25]"#))
+            .map(|rule| {
+                let observed = if rule % 4 == 0 { number } else { rule };
+                format!(r#"[{rule},"pass",{observed}.5,{rule}.25]"#)
+            })
             .collect();
         format!(
             r#"{{"action":{{"reasoning":"{text}","size":{number}}},"verdicts":[{{"answers":[{}]}}]}}"#,
@@ -452,11 +477,94 @@ mod tests {
         packer.begin(&connection, true).unwrap();
         assert!(check(&mut packer, &other(2)) * 4 < before);
         assert!(check(&mut packer, &make_body("x", 3)) * WANTED_RATIO < make_body("x", 3).len());
-        assert!(!String::from_utf8(dictionary(2)).unwrap().contains("wrote"));
+        let content = dictionary(2).split_off(TABLES.len());
+        assert!(!String::from_utf8(content).unwrap().contains("wrote"));
         // What was changed does not unpack to something else unnoticed, and nothing unpacks without bound.
         assert!(unpack_body(b"no frame", &dictionary(1)).is_err());
         let huge = zstd::bulk::compress(&vec![0; 17 * 1024 * 1024], 1).unwrap();
         assert!(unpack_body(&huge, &dictionary(1)).is_err());
+    }
+
+    /// The record of an approved trade.
+    const RECORD: &str = r#"{"action":{"action_type":"buy","parameters":{"symbol":"S096045334008","side":"buy","position_size_pct":0.001,"leverage":1.0,"entry_price":100.0,"stop_loss":95.0,"take_profit":110.0,"material_nonpublic":false},"reasoning":"a breakout above the high","reversible":true,"criticality":"normal"},"facts":{"agent":"api","now_ms":1796045334260,"approval":"none","halt_active":false,"audit_writable":true,"symbol_exposure":0.0,"daily_loss":0.0,"open_positions":6,"consent":"unknown","causal_depth":0,"identical_actions":0},"verdicts":[{"policy":"graveyard","digest":"133c455b22ccd607f400c3d2c44c765f61e8121e476ae85a7d98adce67bc3dab","answers":[[1,"pass",false,false],[2,"pass",null,60.0],[3,"not-applicable"],[4,"pass",false,false],[5,"pass",0.001,0.1,0.001],[6,"pass",0.0,0.05,0.0],[7,"pass",1.0,2.0,1.0],[8,"pass",95.0,100.0,95.0],[10,"warn",6.0,5.0,4.0],[15,"not-applicable"]],"warnings":[],"compliance_score":1.0}],"compliance_score":1.0}"#;
+
+    fn count_dictionaries(connection: &Connection) -> u32 {
+        select_value(connection, "SELECT count(*) FROM audit_dictionaries", []).unwrap()
+    }
+
+    #[test]
+    fn a_dictionary_of_an_earlier_version_gets_the_tables_and_what_it_packed_stays_readable() {
+        let connection = open_database();
+        let earlier = blank_values(RECORD);
+        connection
+            .execute(
+                "INSERT INTO audit_dictionaries VALUES (x'00000001', ?1)",
+                [&earlier],
+            )
+            .unwrap();
+        let mut before = BodyPacker {
+            current: Some(Dictionary::new(1, earlier.clone()).unwrap()),
+            latest: 1,
+            is_loaded: true,
+            ..BodyPacker::default()
+        };
+        let another = RECORD
+            .replace("S096045334008", "BTC-USD")
+            .replace("now_ms\":1796045334260", "now_ms\":1796045339999");
+        let packed_before = pack(&mut before, &another).unwrap();
+
+        let mut packer = BodyPacker::default();
+        // Without room for more than what must be written the earlier dictionary is used on.
+        packer.begin(&connection, false).unwrap();
+        assert_eq!(pack(&mut packer, &another).unwrap(), packed_before);
+        packer.begin(&connection, true).unwrap();
+        let packed = pack(&mut packer, &another).unwrap();
+        let read = |number: u32| -> Vec<u8> {
+            let sql = "SELECT bytes FROM audit_dictionaries WHERE id = ?1";
+            select_value(&connection, sql, [number.to_be_bytes()]).unwrap()
+        };
+        assert_eq!(packed[..NUMBER_BYTES], 2_u32.to_be_bytes());
+        assert_eq!(read(2), [TABLES, &earlier].concat());
+        // The tables make it shorter, and no frame has a number of its own besides the row's.
+        assert!(
+            packed.len() < packed_before.len(),
+            "{} {}",
+            packed.len(),
+            packed_before.len()
+        );
+        for (packed, dictionary) in [(&packed_before, read(1)), (&packed, read(2))] {
+            assert_eq!(
+                unpack_body(&packed[NUMBER_BYTES..], &dictionary).unwrap(),
+                another
+            );
+            assert_eq!(
+                zstd::zstd_safe::get_dict_id_from_frame(&packed[NUMBER_BYTES..]),
+                None
+            );
+        }
+        // Once is enough, also for a program that starts.
+        packer.begin(&connection, true).unwrap();
+        BodyPacker::default().begin(&connection, true).unwrap();
+        assert_eq!(count_dictionaries(&connection), 2);
+    }
+
+    #[test]
+    fn a_dictionary_that_cannot_be_used_is_followed_by_another() {
+        let connection = open_database();
+        // Its tables were changed.
+        let changed = [&TABLES[..8], &[0xff; 140], &blank_values(RECORD)].concat();
+        connection
+            .execute(
+                "INSERT INTO audit_dictionaries VALUES (x'00000007', ?1)",
+                [&changed],
+            )
+            .unwrap();
+        let mut packer = BodyPacker::default();
+        packer.begin(&connection, false).unwrap();
+        assert!(pack(&mut packer, RECORD).is_none());
+        packer.begin(&connection, true).unwrap();
+        let packed = pack(&mut packer, RECORD).unwrap();
+        assert_eq!(packed[..NUMBER_BYTES], 8_u32.to_be_bytes());
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Reference {
 
 static INSERT_LINES: LazyLock<RowInsert> = LazyLock::new(|| {
     RowInsert::new(
-        "INSERT INTO session_log (at, kind, agent, action_type, result, trace_id, reference)",
+        "INSERT OR FAIL INTO session_log (at, kind, agent, action_type, result, trace_id, reference)",
         "(?, ?, ?, ?, ?, ?, ?)",
         "",
     )
