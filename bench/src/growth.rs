@@ -18,7 +18,7 @@ use ark_model::ids::{AuditId, DecisionId, Digest, Millis, Name, TraceId};
 use ark_model::size::Size;
 use ark_store::{
     AuditEntry, AuditKind, AuditRow, IndexedFields, LedgerChange, MarketOrder, MarketOrderPurpose,
-    MarketOrderState, Store, StoreConfig, Unit,
+    MarketOrderState, OrderNumber, Store, StoreConfig, Unit,
 };
 
 use crate::load::{self, Mix};
@@ -147,7 +147,7 @@ impl GrowthBenchmark<'_> {
                 ..Unit::default()
             })?,
             Grown::Reservations(orders) => fill_store(&data, orders, |number| Unit {
-                ledger: vec![LedgerChange::Order(Arc::new(make_reservation(
+                ledger: vec![LedgerChange::NewOrder(Arc::new(make_reservation(
                     &agent, number,
                 )))],
                 ..Unit::default()
@@ -259,6 +259,7 @@ fn copy_record(template: &AuditRow, number: u64) -> AuditEntry {
 fn make_reservation(agent: &Name, number: u64) -> MarketOrder {
     let now = Millis::now();
     MarketOrder {
+        number: OrderNumber(number + 1),
         decision_id: DecisionId::fresh(),
         agent: agent.clone(),
         symbol: format!("R{number:012}").into(),

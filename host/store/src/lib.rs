@@ -75,7 +75,7 @@ pub use tables::control::{
 pub use tables::ledger::{
     AccountChange, AccountRow, Approval, ApprovalChange, ApprovalFilter, ApprovalStatus, FAR_AHEAD,
     LedgerChange, LedgerRows, List, ListChange, ListEntry, ListRow, MarketOrder,
-    MarketOrderPurpose, MarketOrderState, Promotion, ReportedExecution,
+    MarketOrderPurpose, MarketOrderState, OrderNumber, Promotion, ReportedExecution,
 };
 pub use tables::signals::{
     DeliveryCompletion, DeliveryResult, DeliveryRow, ExpiredDelivery, FailedCounts, FailedCursor,

@@ -48,6 +48,7 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
     &[include_str!("v13_derived_rows.sql")],
     &[include_str!("v14_fewer_pages.sql")],
     &[include_str!("v15_audit_ids.sql")],
+    &[include_str!("v16_order_numbers.sql")],
 ];
 
 /// Why a migration step failed.

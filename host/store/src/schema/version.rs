@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::error::OpenError;
 
 /// The version this program writes.
-pub(crate) const SCHEMA_VERSION: u32 = 15;
+pub(crate) const SCHEMA_VERSION: u32 = 16;
 /// The version from which on the state's history is a chain of hashes.
 pub(crate) const STATE_CHAIN_SINCE: u32 = 3;
 /// The version from which on audit rows can be archived.

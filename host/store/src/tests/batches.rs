@@ -11,8 +11,18 @@ use ark_model::state::StateWrite;
 use super::{make_entry, make_name, open, verify_chains};
 use crate::*;
 
-fn make_order(decision_id: DecisionId, state: MarketOrderState, filled: u64) -> LedgerChange {
-    LedgerChange::Order(Arc::new(MarketOrder {
+/// A change to an order, or the order itself, when it is new.
+fn write_order(order: MarketOrder) -> LedgerChange {
+    match order.state {
+        MarketOrderState::New => LedgerChange::NewOrder(Arc::new(order)),
+        _ => LedgerChange::Order(Arc::new(order)),
+    }
+}
+
+fn make_order(decision_id: DecisionId, state: MarketOrderState, filled: u64) -> MarketOrder {
+    let end_of_id = &decision_id.to_string()[24..];
+    MarketOrder {
+        number: OrderNumber(u64::from_str_radix(end_of_id, 16).unwrap()),
         decision_id,
         agent: make_name("kenny"),
         symbol: "BTC-USD".into(),
@@ -29,7 +39,7 @@ fn make_order(decision_id: DecisionId, state: MarketOrderState, filled: u64) -> 
         last_realised: None,
         since: Millis(filled),
         expires_at: None,
-    }))
+    }
 }
 
 /// So many units at first are plain: they fill statements of many rows.
@@ -49,7 +59,7 @@ fn make_units(ids: &[DecisionId]) -> Vec<Unit> {
                 ..make_entry(id.into())
             }],
             ledger: vec![
-                make_order(id, MarketOrderState::New, 0),
+                write_order(make_order(id, MarketOrderState::New, 0)),
                 LedgerChange::LastTrade {
                     agent: make_name("kenny"),
                     symbol: format!("S{}", number % 3).into(),
@@ -79,11 +89,11 @@ fn make_units(ids: &[DecisionId]) -> Vec<Unit> {
             }
             5 => {
                 let filled = make_order(ids[number - 1], MarketOrderState::PartiallyFilled, 4);
-                unit.ledger.insert(0, filled);
+                unit.ledger.insert(0, write_order(filled));
             }
             6 => {
                 let ended = make_order(ids[number - 4], MarketOrderState::Cancelled, 0);
-                unit.ledger.push(ended);
+                unit.ledger.push(write_order(ended));
             }
             8 => unit.audit.push(AuditEntry {
                 kind: AuditKind::Control,
@@ -102,7 +112,7 @@ fn read_all(store: &Store, ids: &[DecisionId]) -> String {
     let rows = store.audit_page(&AuditFilter::default(), None, 1_000);
     let lines = store.session_page(&SessionLogFilter::default(), 1_000);
     let decisions = store.decision_page(&DecisionFilter::default(), None, 1_000);
-    let orders: Vec<_> = ids.iter().map(|id| store.trade_order(*id)).collect();
+    let orders: Vec<_> = ids.iter().map(|id| store.ended_order(*id)).collect();
     let ledger = store.load_ledger();
     format!("{rows:#?}\n{lines:#?}\n{decisions:#?}\n{orders:#?}\n{ledger:#?}")
 }
@@ -223,29 +233,34 @@ fn an_order_that_opens_tells_of_its_trade_as_long_as_it_is_new() {
     };
     let [opens, closes] = [DecisionId::fresh(), DecisionId::fresh()];
     let new_order = |decision_id, purpose, since| {
-        let LedgerChange::Order(order) = make_order(decision_id, MarketOrderState::New, 0) else {
-            unreachable!("it makes an order")
-        };
-        LedgerChange::Order(Arc::new(MarketOrder {
+        write_order(MarketOrder {
             purpose,
             since: Millis(since),
-            ..MarketOrder::clone(&order)
-        }))
+            ..make_order(decision_id, MarketOrderState::New, 0)
+        })
     };
     commit(vec![
         new_order(opens, MarketOrderPurpose::Open, 70),
         new_order(closes, MarketOrderPurpose::Close, 80),
     ]);
     assert_eq!(read(), [70]);
+    // A report that leaves it new changes its row, and no more.
+    let reported = MarketOrder {
+        since: Millis(70),
+        expires_at: Some(Millis(99)),
+        ..make_order(opens, MarketOrderState::New, 0)
+    };
+    commit(vec![LedgerChange::Order(Arc::new(reported.clone()))]);
+    assert_eq!(read(), [70]);
+    let orders = store.load_ledger().unwrap().orders;
+    assert_eq!(orders.len(), 2);
+    assert!(orders.contains(&reported));
     // What changes its state records the trade, that of a close does not: its sides have rows from the beginning.
     let change = |id, state, since| {
-        let LedgerChange::Order(order) = make_order(id, state, 10) else {
-            unreachable!("it makes an order")
-        };
-        LedgerChange::Order(Arc::new(MarketOrder {
+        write_order(MarketOrder {
             since: Millis(since),
-            ..MarketOrder::clone(&order)
-        }))
+            ..make_order(id, state, 10)
+        })
     };
     commit(vec![
         change(opens, MarketOrderState::Filled, 90),

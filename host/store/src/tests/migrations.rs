@@ -379,7 +379,12 @@ fn positions_and_reports_of_schema_4_become_orders() {
         .unwrap();
     drop(connection);
     let store = open(dir.path());
-    let order = |id: &str| store.trade_order(id.parse().unwrap()).unwrap().unwrap();
+    let order = |id: &str| {
+        let mut live = store.load_ledger().unwrap().orders.into_iter();
+        live.find(|order| order.decision_id.to_string() == id)
+            .or_else(|| store.ended_order(id.parse().unwrap()).unwrap())
+            .unwrap()
+    };
     let found = |id: &str| {
         let order = order(id);
         (
@@ -409,7 +414,7 @@ fn positions_and_reports_of_schema_4_become_orders() {
     assert_eq!(order(&unreported).size.units(), 130_000_000);
     assert_eq!(order(lapsed).expires_at, Some(Millis(50)));
     let rows = store.load_ledger().unwrap();
-    let mut live: Vec<String> = rows
+    let live: Vec<String> = rows
         .orders
         .iter()
         .map(|order| order.decision_id.to_string())
@@ -417,9 +422,11 @@ fn positions_and_reports_of_schema_4_become_orders() {
     let mut expected: Vec<String> = [new, opened, halved, partial, cut]
         .map(Clone::clone)
         .to_vec();
-    live.sort();
     expected.sort();
+    // They have numbers now, as they were approved.
     assert_eq!(live, expected);
+    let numbers: Vec<u64> = rows.orders.iter().map(|order| order.number.0).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
     // An order is in one table: it ends, and a late report makes it live again.
     let mut late = order(new);
     for state in [S::Expired, S::PartiallyFilled, S::Cancelled, S::Filled] {
@@ -432,7 +439,16 @@ fn positions_and_reports_of_schema_4_become_orders() {
             ..Unit::default()
         };
         store.commit(unit).unwrap();
-        assert_eq!(order(new), late);
+        let number = if late.is_live() {
+            late.number
+        } else {
+            OrderNumber::default()
+        };
+        let expected = MarketOrder {
+            number,
+            ..late.clone()
+        };
+        assert_eq!(order(new), expected);
         let rows = store.load_ledger().unwrap();
         assert_eq!(rows.orders.contains(&late), late.is_live(), "{state:?}");
         assert_eq!(rows.orders.len(), 4 + usize::from(late.is_live()));

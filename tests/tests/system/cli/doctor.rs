@@ -86,7 +86,7 @@ fn a_report_has_what_is_needed_and_no_secret() {
     }
     for wanted in [
         concat!("ark ", env!("CARGO_PKG_VERSION")),
-        "schema 15",
+        "schema 16",
         "capacity.workers = 7",
         "ark.db",
         "GET /readyz",

@@ -62,9 +62,13 @@ impl Ledger {
         self.orders.find_order(id).map(Arc::as_ref)
     }
 
-    /// Puts an order from the store back into the book.
+    /// Puts an order that has ended back into the book, with a new number.
     pub fn restore_order(&mut self, order: MarketOrder) {
         let key = self.aliases.find_key(&order.symbol);
+        let order = MarketOrder {
+            number: self.orders.take_number(),
+            ..order
+        };
         self.orders.put_order(&Arc::new(order), &key);
     }
 

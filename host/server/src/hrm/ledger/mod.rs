@@ -38,7 +38,7 @@ use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_model::size::Size;
 use ark_store::{
     FAR_AHEAD, LedgerChange, LedgerRows, List, ListEntry, MarketOrder, MarketOrderPurpose,
-    MarketOrderState,
+    MarketOrderState, OrderNumber,
 };
 
 pub use executions::{Booking, FillAlert};
@@ -208,9 +208,12 @@ impl Ledger {
                 at,
             });
         }
-        let order = Arc::new(order);
+        let order = Arc::new(MarketOrder {
+            number: self.orders.take_number(),
+            ..order
+        });
         self.orders.put_order(&order, key);
-        changes.push(LedgerChange::Order(order));
+        changes.push(LedgerChange::NewOrder(order));
         changes
     }
 
@@ -225,7 +228,7 @@ impl Ledger {
             .unwrap_or_else(|| self.aliases.find_key(symbol))
     }
 
-    /// Returns an order that is approved now, of size 0.
+    /// Returns an order that is approved now, of size 0 and without a number yet.
     fn new_order(
         &self,
         id: DecisionId,
@@ -235,6 +238,7 @@ impl Ledger {
         now: Millis,
     ) -> MarketOrder {
         MarketOrder {
+            number: OrderNumber::default(),
             decision_id: id,
             agent: agent.clone(),
             symbol: symbol.into(),

@@ -13,7 +13,7 @@ use ark_model::action::Side;
 use ark_model::ids::{DecisionId, Millis, Name};
 use ark_model::instrument::InstrumentKey;
 use ark_model::size::Size;
-use ark_store::{MarketOrder, MarketOrderPurpose, MarketOrderState};
+use ark_store::{MarketOrder, MarketOrderPurpose, MarketOrderState, OrderNumber};
 
 use super::instruments::{Instrument, Instruments, OpenSizes};
 
@@ -34,6 +34,8 @@ pub struct MarketOrderBook {
     ended: BTreeMap<u64, DecisionId>,
     /// The last key in `ended`.
     last_ended: u64,
+    /// The greatest number that an order has had.
+    last_number: OrderNumber,
 }
 
 /// An order in the book. It is shared with what is committed.
@@ -61,9 +63,16 @@ pub struct ClosedPart {
 }
 
 impl MarketOrderBook {
+    /// Returns the number for an order that becomes live.
+    pub fn take_number(&mut self) -> OrderNumber {
+        self.last_number = self.last_number.next();
+        self.last_number
+    }
+
     /// Puts an order into the book, in the place of what was there under its decision.
     pub fn put_order(&mut self, order: &Arc<MarketOrder>, key: &InstrumentKey) {
         let id = order.decision_id;
+        self.last_number = self.last_number.max(order.number);
         let is_live = order.is_live();
         let ended = if is_live {
             0

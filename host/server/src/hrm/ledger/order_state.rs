@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use ark_model::action::Side;
     use ark_model::ids::DecisionId;
-    use ark_store::MarketOrderPurpose;
+    use ark_store::{MarketOrderPurpose, OrderNumber};
 
     use ExecutionStatus::{Cancelled, Expired, Filled, PartiallyFilled, Rejected};
 
@@ -129,6 +129,7 @@ mod tests {
 
     fn make_order(state: MarketOrderState, filled: u64, ended_by_host: bool) -> MarketOrder {
         MarketOrder {
+            number: OrderNumber(1),
             decision_id: DecisionId::fresh(),
             agent: "a".parse().unwrap(),
             symbol: "X".into(),

@@ -15,14 +15,15 @@ use crate::reader::Reader;
 use super::account::latest_capital;
 use super::lists::{List, ListEntry, load_lists};
 use super::orders::{
-    MarketOrder, MarketOrderState, load_live_orders, side_column, side_text, write_new_orders,
-    write_order,
+    MarketOrder, load_live_orders, side_column, side_text, write_new_orders, write_order,
 };
 
 /// A change of the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LedgerChange {
-    /// Creates or replaces an order. The ledger has the same one in memory.
+    /// Creates an order that is approved. The ledger has the same one in memory.
+    NewOrder(Arc<MarketOrder>),
+    /// Changes an order.
     Order(Arc<MarketOrder>),
     /// Records when an agent last traded a side of an instrument. Not needed for an order that opens: as long as it is new its own row tells, and the change
     /// to another state records it.
@@ -162,7 +163,7 @@ pub(crate) fn write_ledger_change<'a>(
     trades: &mut NewTrades<'a>,
 ) -> rusqlite::Result<()> {
     match change {
-        LedgerChange::Order(order) if order.state == MarketOrderState::New => {
+        LedgerChange::NewOrder(order) => {
             trades.orders.push(order);
             return Ok(());
         }

@@ -16,4 +16,4 @@ pub(crate) use changes::{NewTrades, write_ledger_change};
 pub(crate) use idempotency::{find_idempotency, write_idempotency};
 pub use lists::{List, ListChange, ListEntry, ListRow};
 pub(crate) use lists::{replace_configured, write_list_change};
-pub use orders::{FAR_AHEAD, MarketOrder, MarketOrderPurpose, MarketOrderState};
+pub use orders::{FAR_AHEAD, MarketOrder, MarketOrderPurpose, MarketOrderState, OrderNumber};

@@ -67,9 +67,23 @@ impl MarketOrderPurpose {
     }
 }
 
+/// The number of an order among those that are live. Numbers rise: an order that becomes live has a greater one than all that are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct OrderNumber(pub u64);
+
+impl OrderNumber {
+    /// The number behind this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// An order in the market.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarketOrder {
+    /// Its number. One that has ended and is read from the database has none: 0.
+    pub number: OrderNumber,
     /// The decision that approved it.
     pub decision_id: DecisionId,
     /// The agent that proposed it.
@@ -153,37 +167,41 @@ pub(super) fn side_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Side
     }
 }
 
-/// Creates or replaces an order whose state is another one than [`MarketOrderState::New`]. It is in the table `orders` while it is live, and in
-/// `ended_orders` otherwise: a late report makes one live again. With its first state after [`MarketOrderState::New`] the trade that it is gets into
-/// `last_trades`: until then its own row tells of it, so that an approval writes one row less.
+/// Writes an order that has changed. It is in the table `orders`, under its number, while it is live, and in `ended_orders` otherwise: a late report makes one live
+/// again. With its first state after [`MarketOrderState::New`] the trade that it is gets into `last_trades`: until then its own row tells of it, so that an
+/// approval writes one row less.
 pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusqlite::Result<()> {
-    let (upsert, delete) = if order.is_live() {
-        (
-            &UPSERT_LIVE,
-            "DELETE FROM ended_orders WHERE decision_id = ?1",
-        )
-    } else {
-        (&UPSERT_ENDED, "DELETE FROM orders WHERE decision_id = ?1")
-    };
     let mut id = [0; 36];
     let id = order.decision_id.write_text(&mut id);
-    let far_ahead = order.since.saturating_add(FAR_AHEAD);
-    execute_cached(
-        connection,
-        RECORD_TRADE,
-        params![id, order.since.0, far_ahead.0],
-    )?;
-    execute_cached(connection, delete, [id])?;
-    upsert.execute(connection, std::slice::from_ref(order), bind_order)
+    let number = order.number.0;
+    if order.state != MarketOrderState::New {
+        let far_ahead = order.since.saturating_add(FAR_AHEAD);
+        execute_cached(
+            connection,
+            RECORD_TRADE,
+            params![number, order.since.0, far_ahead.0],
+        )?;
+    }
+    if order.is_live() {
+        execute_cached(
+            connection,
+            "DELETE FROM ended_orders WHERE decision_id = ?1",
+            [id],
+        )?;
+        REPLACE_LIVE.execute(connection, std::slice::from_ref(order), bind_live_order)
+    } else {
+        execute_cached(connection, "DELETE FROM orders WHERE number = ?1", [number])?;
+        UPSERT_ENDED.execute(connection, std::slice::from_ref(order), bind_order)
+    }
 }
 
-/// Creates or replaces orders whose state is [`MarketOrderState::New`]. They have not ended yet.
+/// Writes orders that were approved: they have no rows yet.
 pub(super) fn write_new_orders(
     connection: &Connection,
     orders: &[&MarketOrder],
 ) -> rusqlite::Result<()> {
-    UPSERT_LIVE.execute(connection, orders, |values, order| {
-        bind_order(values, order)
+    INSERT_NEW.execute(connection, orders, |values, order| {
+        bind_live_order(values, order)
     })
 }
 
@@ -191,21 +209,35 @@ pub(super) fn write_new_orders(
 /// the order's next state.
 const RECORD_TRADE: &str = "INSERT INTO last_trades (agent, symbol, side, at)
      SELECT agent, symbol, side, iif(since > ?3, ?2, since) FROM orders
-     WHERE decision_id = ?1 AND state = 'new' AND purpose = 'open'
+     WHERE number = ?1 AND state = 'new' AND purpose = 'open'
      ON CONFLICT (agent, symbol, side) DO UPDATE SET at = max(iif(at > ?3, ?2, at), excluded.at)";
 
-static UPSERT_LIVE: LazyLock<RowInsert> = LazyLock::new(|| make_upsert("orders"));
-static UPSERT_ENDED: LazyLock<RowInsert> = LazyLock::new(|| make_upsert("ended_orders"));
+static INSERT_NEW: LazyLock<RowInsert> = LazyLock::new(|| make_live_insert("FAIL"));
+static REPLACE_LIVE: LazyLock<RowInsert> = LazyLock::new(|| make_live_insert("REPLACE"));
 
-/// The statement that creates or replaces orders in a table.
-fn make_upsert(table: &str) -> RowInsert {
+/// The statement that writes live orders. `conflict`: what becomes of a row that has the same number.
+fn make_live_insert(conflict: &str) -> RowInsert {
     RowInsert::new(
-        &format!("INSERT INTO {table} ({ORDER_COLUMNS})"),
+        &format!("INSERT OR {conflict} INTO orders ({ORDER_COLUMNS}, number)"),
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "",
+    )
+}
+
+static UPSERT_ENDED: LazyLock<RowInsert> = LazyLock::new(|| {
+    RowInsert::new(
+        &format!("INSERT INTO ended_orders ({ORDER_COLUMNS})"),
         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         "ON CONFLICT (decision_id) DO UPDATE SET state = excluded.state, filled = excluded.filled, opened = excluded.opened,
              closed = excluded.closed, entry_price = excluded.entry_price, realised = excluded.realised,
              last_realised = excluded.last_realised, since = excluded.since, expires_at = excluded.expires_at",
     )
+});
+
+/// Gives the values of [`ORDER_COLUMNS`], and the number.
+fn bind_live_order(values: &mut RowValues<'_, '_>, order: &MarketOrder) -> rusqlite::Result<()> {
+    bind_order(values, order)?;
+    values.push(order.number.0)
 }
 
 /// Gives the values of [`ORDER_COLUMNS`].
@@ -232,9 +264,11 @@ fn bind_order(values: &mut RowValues<'_, '_>, order: &MarketOrder) -> rusqlite::
 const ORDER_COLUMNS: &str = "decision_id, agent, symbol, purpose, side, size, leverage, state, filled, opened, closed, entry_price,
      realised, last_realised, since, expires_at";
 
+/// Reads [`ORDER_COLUMNS`].
 fn read_order(row: &Row<'_>) -> rusqlite::Result<MarketOrder> {
     let size = |column| row.get(column).map(Size::from_units);
     Ok(MarketOrder {
+        number: OrderNumber::default(),
         decision_id: parse_required(row, 0)?,
         agent: parse_required(row, 1)?,
         symbol: row.get(2)?,
@@ -258,23 +292,25 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<MarketOrder> {
 pub(super) fn load_live_orders(connection: &Connection) -> rusqlite::Result<Vec<MarketOrder>> {
     select_rows(
         connection,
-        &format!("SELECT {ORDER_COLUMNS} FROM orders"),
+        &format!("SELECT {ORDER_COLUMNS}, number FROM orders"),
         [],
-        read_order,
+        |row| {
+            Ok(MarketOrder {
+                number: OrderNumber(row.get(16)?),
+                ..read_order(row)?
+            })
+        },
     )
 }
 
 impl Reader {
-    /// The order of an approved trade or close; `None`: the decision approved none.
+    /// The order of an approved trade or close that has ended, and of which nothing is open; `None`: the decision has none. The others are in the ledger.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn trade_order(&self, decision_id: DecisionId) -> Result<Option<MarketOrder>, ReadError> {
+    pub fn ended_order(&self, decision_id: DecisionId) -> Result<Option<MarketOrder>, ReadError> {
         self.select_row(
-            &format!(
-                "SELECT {ORDER_COLUMNS} FROM orders WHERE decision_id = ?1
-                 UNION ALL SELECT {ORDER_COLUMNS} FROM ended_orders WHERE decision_id = ?1"
-            ),
+            &format!("SELECT {ORDER_COLUMNS} FROM ended_orders WHERE decision_id = ?1"),
             [decision_id.to_string()],
             read_order,
         )

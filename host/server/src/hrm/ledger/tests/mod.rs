@@ -64,7 +64,15 @@ impl Rows {
     fn commit(&mut self, changes: Vec<LedgerChange>) {
         for change in changes {
             match change {
+                LedgerChange::NewOrder(order) => {
+                    self.check_number(&order);
+                    let before = self
+                        .orders
+                        .insert(order.decision_id, Arc::unwrap_or_clone(order));
+                    assert_eq!(before, None, "a new order is there already");
+                }
                 LedgerChange::Order(order) => {
+                    self.check_number(&order);
                     self.record_trade(&order);
                     self.orders
                         .insert(order.decision_id, Arc::unwrap_or_clone(order));
@@ -93,6 +101,14 @@ impl Rows {
                     unreachable!("no sequence is that long")
                 }
             }
+        }
+    }
+
+    /// Checks that no other live order has the number of an order: its row would be overwritten.
+    fn check_number(&self, order: &MarketOrder) {
+        let others = self.orders.values().filter(|other| other.is_live());
+        for other in others.filter(|other| other.decision_id != order.decision_id) {
+            assert_ne!(other.number, order.number, "two orders have a number");
         }
     }
 
