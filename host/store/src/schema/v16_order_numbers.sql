@@ -1,8 +1,11 @@
--- Orders in the market by numbers that rise, as they were approved. SQLite then adds a new one to the last page of the table. By the ids of their decisions, it
--- wrote a page that was full again with its neighbours, which was a quarter of the pages that a decision writes.
-ALTER TABLE orders RENAME TO orders_before;
+-- Orders in the market by numbers that rise, in the order in which they were approved: SQLite adds a new one to the last page of the table. By the ids of their
+-- decisions, it balanced the last page with its neighbours, which was a quarter of the pages that a decision writes.
+--
+-- No table is renamed: that would change, or be refused for, views that somebody has added.
+CREATE TABLE orders_before AS SELECT * FROM orders;
+DROP TABLE orders;
 CREATE TABLE orders (
-    number INTEGER PRIMARY KEY,
+    number INTEGER PRIMARY KEY CHECK (number BETWEEN 1 AND 4611686018427387904),
     decision_id TEXT NOT NULL,
     agent TEXT NOT NULL,
     symbol TEXT NOT NULL,

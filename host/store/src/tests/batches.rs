@@ -15,7 +15,7 @@ use crate::*;
 fn write_order(order: MarketOrder) -> LedgerChange {
     match order.state {
         MarketOrderState::New => LedgerChange::NewOrder(Arc::new(order)),
-        _ => LedgerChange::Order(Arc::new(order)),
+        _ => LedgerChange::ChangedOrder(Arc::new(order)),
     }
 }
 
@@ -112,7 +112,7 @@ fn read_all(store: &Store, ids: &[DecisionId]) -> String {
     let rows = store.audit_page(&AuditFilter::default(), None, 1_000);
     let lines = store.session_page(&SessionLogFilter::default(), 1_000);
     let decisions = store.decision_page(&DecisionFilter::default(), None, 1_000);
-    let orders: Vec<_> = ids.iter().map(|id| store.ended_order(*id)).collect();
+    let orders: Vec<_> = ids.iter().map(|id| store.trade_order(*id)).collect();
     let ledger = store.load_ledger();
     format!("{rows:#?}\n{lines:#?}\n{decisions:#?}\n{orders:#?}\n{ledger:#?}")
 }
@@ -250,7 +250,7 @@ fn an_order_that_opens_tells_of_its_trade_as_long_as_it_is_new() {
         expires_at: Some(Millis(99)),
         ..make_order(opens, MarketOrderState::New, 0)
     };
-    commit(vec![LedgerChange::Order(Arc::new(reported.clone()))]);
+    commit(vec![LedgerChange::ChangedOrder(Arc::new(reported.clone()))]);
     assert_eq!(read(), [70]);
     let orders = store.load_ledger().unwrap().orders;
     assert_eq!(orders.len(), 2);

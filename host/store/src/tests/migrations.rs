@@ -379,12 +379,7 @@ fn positions_and_reports_of_schema_4_become_orders() {
         .unwrap();
     drop(connection);
     let store = open(dir.path());
-    let order = |id: &str| {
-        let mut live = store.load_ledger().unwrap().orders.into_iter();
-        live.find(|order| order.decision_id.to_string() == id)
-            .or_else(|| store.ended_order(id.parse().unwrap()).unwrap())
-            .unwrap()
-    };
+    let order = |id: &str| store.trade_order(id.parse().unwrap()).unwrap().unwrap();
     let found = |id: &str| {
         let order = order(id);
         (
@@ -435,14 +430,14 @@ fn positions_and_reports_of_schema_4_become_orders() {
             (late.filled, late.opened) = (late.size, late.size);
         }
         let unit = Unit {
-            ledger: vec![LedgerChange::Order(Arc::new(late.clone()))],
+            ledger: vec![LedgerChange::ChangedOrder(Arc::new(late.clone()))],
             ..Unit::default()
         };
         store.commit(unit).unwrap();
         let number = if late.is_live() {
             late.number
         } else {
-            OrderNumber::default()
+            OrderNumber::NONE
         };
         let expected = MarketOrder {
             number,

@@ -10,6 +10,7 @@ mod index_migrations;
 mod log;
 mod maintenance;
 mod migrations;
+mod order_numbers;
 mod prune;
 mod revocations;
 mod schema;

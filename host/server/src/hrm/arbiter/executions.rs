@@ -139,7 +139,7 @@ impl Arbiter {
     fn book_report(&mut self, report: &ExecutionReport, now: Millis) -> Result<Booking, HrmError> {
         let id = report.decision_id;
         if self.ledger.find_order(id).is_none()
-            && let Some(order) = self.store.ended_order(id)?
+            && let Some(order) = self.store.trade_order(id)?
         {
             self.ledger.restore_order(order);
         }

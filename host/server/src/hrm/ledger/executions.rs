@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ark_model::ids::DecisionId;
 use ark_model::size::Size;
-use ark_store::{LedgerChange, MarketOrder, MarketOrderPurpose};
+use ark_store::{LedgerChange, MarketOrder, MarketOrderPurpose, OrderNumber};
 
 use crate::hrm::report_refusal::ReportRefusal;
 
@@ -62,13 +62,12 @@ impl Ledger {
         self.orders.find_order(id).map(Arc::as_ref)
     }
 
-    /// Puts an order that has ended back into the book, with a new number.
-    pub fn restore_order(&mut self, order: MarketOrder) {
+    /// Puts an order from the store back into the book. One that has no number gets one: it had ended.
+    pub fn restore_order(&mut self, mut order: MarketOrder) {
         let key = self.aliases.find_key(&order.symbol);
-        let order = MarketOrder {
-            number: self.orders.take_number(),
-            ..order
-        };
+        if order.number == OrderNumber::NONE {
+            order.number = self.orders.take_number();
+        }
         self.orders.put_order(&Arc::new(order), &key);
     }
 
@@ -122,13 +121,13 @@ impl Ledger {
             .orders
             .close_parts(&parts, fill.at)
             .into_iter()
-            .map(LedgerChange::Order)
+            .map(LedgerChange::ChangedOrder)
             .collect();
         let is_news = order != *before;
         let order = Arc::new(order);
         if is_news {
             self.orders.put_order(&order, &key);
-            changes.push(LedgerChange::Order(Arc::clone(&order)));
+            changes.push(LedgerChange::ChangedOrder(Arc::clone(&order)));
         }
         if let Some(realised) = realised {
             changes.push(self.results.record_result(realised, fill.at));

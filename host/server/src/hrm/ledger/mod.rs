@@ -118,7 +118,7 @@ impl Ledger {
         self.recent.advance_to(now);
         let expired = self.orders.expire_orders(now);
         self.pending
-            .extend(expired.into_iter().map(LedgerChange::Order));
+            .extend(expired.into_iter().map(LedgerChange::ChangedOrder));
     }
 
     /// Whether [`Ledger::advance_to`] has hardly anything to do: a few orders and actions, in however long a time.
@@ -238,7 +238,7 @@ impl Ledger {
         now: Millis,
     ) -> MarketOrder {
         MarketOrder {
-            number: OrderNumber::default(),
+            number: OrderNumber::NONE,
             decision_id: id,
             agent: agent.clone(),
             symbol: symbol.into(),

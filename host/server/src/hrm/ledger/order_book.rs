@@ -34,7 +34,7 @@ pub struct MarketOrderBook {
     ended: BTreeMap<u64, DecisionId>,
     /// The last key in `ended`.
     last_ended: u64,
-    /// The greatest number that an order has had.
+    /// The greatest number that an order has had since the book was made.
     last_number: OrderNumber,
 }
 
@@ -63,7 +63,7 @@ pub struct ClosedPart {
 }
 
 impl MarketOrderBook {
-    /// Returns the number for an order that becomes live.
+    /// Returns the next number.
     pub fn take_number(&mut self) -> OrderNumber {
         self.last_number = self.last_number.next();
         self.last_number

@@ -17,8 +17,8 @@ use zstd::zstd_safe::{compress_bound, find_frame_compressed_size, get_frame_cont
 
 use crate::query::{execute_cached, malformed_column, select_row, select_value};
 
-/// What a dictionary begins with (RFC 8878, section 5): the tables of the codes that frames are made of. Without them zstd makes tables for each body, which takes
-/// a third of the time. They were made of 1,000 records with actions of all built-in families (`ZDICT_finalizeDictionary` of zstd 1.5.7); a body that they
+/// What a dictionary begins with (RFC 8878, section 5): the entropy tables (Huffman and FSE). Without them zstd makes tables for each body, which takes
+/// a third of the time. They were trained on 1,000 records with actions of all built-in families (`ZDICT_finalizeDictionary` of zstd 1.5.7); a body that they
 /// do not suit only gets longer. Their number is 0, so that no frame repeats it.
 const TABLES: &[u8] = include_bytes!("packing_tables.zdict");
 /// Shorter bodies are stored as they are.
@@ -131,7 +131,7 @@ impl BodyPacker {
         }
         self.keep_current(connection)?;
         let sample = self.sample.take();
-        // Those of earlier versions do.
+        // A dictionary of an earlier version has none.
         let lacks_tables = self.current.as_ref().is_some_and(Dictionary::lacks_tables);
         if !may_write || (sample.is_none() && !lacks_tables) {
             return Ok(());
@@ -213,7 +213,7 @@ impl BodyPacker {
             .compressor_for(body.len())
             .and_then(|compressor| compressor.compress_to_buffer(body.as_bytes(), &mut self.frame));
         if let Err(error) = compressed {
-            tracing::error!(dictionary = number, %error, "a dictionary of the audit log was changed in the database; another one is made");
+            tracing::error!(dictionary = number, %error, "a record cannot be compressed with this dictionary: it is stored as it is, and another dictionary is made");
             self.current = None;
             self.frame = Vec::new();
             self.offer_sample(body);

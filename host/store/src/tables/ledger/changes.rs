@@ -23,8 +23,8 @@ use super::orders::{
 pub enum LedgerChange {
     /// Creates an order that is approved. The ledger has the same one in memory.
     NewOrder(Arc<MarketOrder>),
-    /// Changes an order.
-    Order(Arc<MarketOrder>),
+    /// Changes an order, which the ledger has in memory, too.
+    ChangedOrder(Arc<MarketOrder>),
     /// Records when an agent last traded a side of an instrument. Not needed for an order that opens: as long as it is new its own row tells, and the change
     /// to another state records it.
     LastTrade {
@@ -167,7 +167,7 @@ pub(crate) fn write_ledger_change<'a>(
             trades.orders.push(order);
             return Ok(());
         }
-        LedgerChange::Order(order) => {
+        LedgerChange::ChangedOrder(order) => {
             // The order as it was before may be among the trades.
             trades.write(connection)?;
             return write_order(connection, order);

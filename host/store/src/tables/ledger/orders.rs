@@ -67,12 +67,15 @@ impl MarketOrderPurpose {
     }
 }
 
-/// The number of an order among those that are live. Numbers rise: an order that becomes live has a greater one than all that are.
+/// The number of a live order. No two live orders have the same; a new one gets the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct OrderNumber(pub u64);
 
 impl OrderNumber {
-    /// The number behind this one.
+    /// That of an order that was read from the database after it had ended: it gets another one.
+    pub const NONE: Self = Self(0);
+
+    /// The next number.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -82,7 +85,7 @@ impl OrderNumber {
 /// An order in the market.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarketOrder {
-    /// Its number. One that has ended and is read from the database has none: 0.
+    /// Its number.
     pub number: OrderNumber,
     /// The decision that approved it.
     pub decision_id: DecisionId,
@@ -179,18 +182,23 @@ pub(super) fn write_order(connection: &Connection, order: &MarketOrder) -> rusql
         execute_cached(
             connection,
             RECORD_TRADE,
-            params![number, order.since.0, far_ahead.0],
+            params![number, order.since.0, far_ahead.0, id],
         )?;
     }
+    // By the id too, so that no other order is lost.
+    execute_cached(
+        connection,
+        "DELETE FROM orders WHERE number = ?1 AND decision_id = ?2",
+        params![number, id],
+    )?;
     if order.is_live() {
         execute_cached(
             connection,
             "DELETE FROM ended_orders WHERE decision_id = ?1",
             [id],
         )?;
-        REPLACE_LIVE.execute(connection, std::slice::from_ref(order), bind_live_order)
+        INSERT_LIVE.execute(connection, std::slice::from_ref(order), bind_live_order)
     } else {
-        execute_cached(connection, "DELETE FROM orders WHERE number = ?1", [number])?;
         UPSERT_ENDED.execute(connection, std::slice::from_ref(order), bind_order)
     }
 }
@@ -200,7 +208,7 @@ pub(super) fn write_new_orders(
     connection: &Connection,
     orders: &[&MarketOrder],
 ) -> rusqlite::Result<()> {
-    INSERT_NEW.execute(connection, orders, |values, order| {
+    INSERT_LIVE.execute(connection, orders, |values, order| {
         bind_live_order(values, order)
     })
 }
@@ -209,20 +217,16 @@ pub(super) fn write_new_orders(
 /// the order's next state.
 const RECORD_TRADE: &str = "INSERT INTO last_trades (agent, symbol, side, at)
      SELECT agent, symbol, side, iif(since > ?3, ?2, since) FROM orders
-     WHERE number = ?1 AND state = 'new' AND purpose = 'open'
+     WHERE number = ?1 AND decision_id = ?4 AND state = 'new' AND purpose = 'open'
      ON CONFLICT (agent, symbol, side) DO UPDATE SET at = max(iif(at > ?3, ?2, at), excluded.at)";
 
-static INSERT_NEW: LazyLock<RowInsert> = LazyLock::new(|| make_live_insert("FAIL"));
-static REPLACE_LIVE: LazyLock<RowInsert> = LazyLock::new(|| make_live_insert("REPLACE"));
-
-/// The statement that writes live orders. `conflict`: what becomes of a row that has the same number.
-fn make_live_insert(conflict: &str) -> RowInsert {
+static INSERT_LIVE: LazyLock<RowInsert> = LazyLock::new(|| {
     RowInsert::new(
-        &format!("INSERT OR {conflict} INTO orders ({ORDER_COLUMNS}, number)"),
+        &format!("INSERT OR FAIL INTO orders ({ORDER_COLUMNS}, number)"),
         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         "",
     )
-}
+});
 
 static UPSERT_ENDED: LazyLock<RowInsert> = LazyLock::new(|| {
     RowInsert::new(
@@ -264,11 +268,11 @@ fn bind_order(values: &mut RowValues<'_, '_>, order: &MarketOrder) -> rusqlite::
 const ORDER_COLUMNS: &str = "decision_id, agent, symbol, purpose, side, size, leverage, state, filled, opened, closed, entry_price,
      realised, last_realised, since, expires_at";
 
-/// Reads [`ORDER_COLUMNS`].
+/// Reads [`ORDER_COLUMNS`], and the number.
 fn read_order(row: &Row<'_>) -> rusqlite::Result<MarketOrder> {
     let size = |column| row.get(column).map(Size::from_units);
     Ok(MarketOrder {
-        number: OrderNumber::default(),
+        number: OrderNumber(row.get(16)?),
         decision_id: parse_required(row, 0)?,
         agent: parse_required(row, 1)?,
         symbol: row.get(2)?,
@@ -294,23 +298,22 @@ pub(super) fn load_live_orders(connection: &Connection) -> rusqlite::Result<Vec<
         connection,
         &format!("SELECT {ORDER_COLUMNS}, number FROM orders"),
         [],
-        |row| {
-            Ok(MarketOrder {
-                number: OrderNumber(row.get(16)?),
-                ..read_order(row)?
-            })
-        },
+        read_order,
     )
 }
 
 impl Reader {
-    /// The order of an approved trade or close that has ended, and of which nothing is open; `None`: the decision has none. The others are in the ledger.
+    /// The order of an approved trade or close; `None`: the decision approved none. One that is live is searched in all that are: the ledger has it, unless
+    /// its end waits to be committed.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn ended_order(&self, decision_id: DecisionId) -> Result<Option<MarketOrder>, ReadError> {
+    pub fn trade_order(&self, decision_id: DecisionId) -> Result<Option<MarketOrder>, ReadError> {
         self.select_row(
-            &format!("SELECT {ORDER_COLUMNS} FROM ended_orders WHERE decision_id = ?1"),
+            &format!(
+                "SELECT {ORDER_COLUMNS}, 0 FROM ended_orders WHERE decision_id = ?1
+                 UNION ALL SELECT {ORDER_COLUMNS}, number FROM orders WHERE decision_id = ?1"
+            ),
             [decision_id.to_string()],
             read_order,
         )

@@ -20,7 +20,7 @@ use ark_model::instrument::InstrumentAliases;
 use ark_model::size::Size;
 use ark_store::{
     FAR_AHEAD, LedgerChange, LedgerRows, MarketOrder, MarketOrderPurpose, MarketOrderState,
-    Promotion,
+    OrderNumber, Promotion,
 };
 
 use super::{FactQuery, Fill, FillAlert, Ledger};
@@ -71,8 +71,13 @@ impl Rows {
                         .insert(order.decision_id, Arc::unwrap_or_clone(order));
                     assert_eq!(before, None, "a new order is there already");
                 }
-                LedgerChange::Order(order) => {
+                LedgerChange::ChangedOrder(order) => {
                     self.check_number(&order);
+                    let stored = &self.orders[&order.decision_id];
+                    assert!(
+                        !stored.is_live() || stored.number == order.number,
+                        "its row stays under the number that it had"
+                    );
                     self.record_trade(&order);
                     self.orders
                         .insert(order.decision_id, Arc::unwrap_or_clone(order));
@@ -275,6 +280,34 @@ fn an_order_without_a_report_ends_once_whichever_way_the_clock_goes() {
     rows.commit(changes);
     assert_eq!(rows.orders[&id].state, MarketOrderState::Expired);
     assert_eq!(rows.load(start).find_order(id), None);
+}
+
+#[test]
+fn an_order_that_is_restored_keeps_the_number_of_its_row_and_gets_one_where_it_has_none() {
+    let forms = Forms::new();
+    let mut rows = Rows::default();
+    let mut ledger = rows.load(1);
+    let action = forms.trade("BTC-USD", Side::Buy, 10);
+    let mut approve = |ledger: &mut Ledger| {
+        let id = DecisionId::fresh();
+        let query = forms.query(0, &action);
+        rows.commit(ledger.record_decision(id, query, Outcome::Approved, Millis(1)));
+        rows.orders[&id].clone()
+    };
+    let [first, second] = [approve(&mut ledger), approve(&mut ledger)];
+    assert_eq!([first.number.0, second.number.0], [1, 2]);
+    // The book of a ledger that has forgotten both, while the database still has the row of one.
+    let mut ledger = Rows::default().load(1);
+    ledger.restore_order(second.clone());
+    assert_eq!(ledger.find_order(second.decision_id), Some(&second));
+    ledger.restore_order(MarketOrder {
+        number: OrderNumber::NONE,
+        state: MarketOrderState::Cancelled,
+        ..first.clone()
+    });
+    let restored = ledger.find_order(first.decision_id).unwrap();
+    assert_eq!(restored.number.0, 3);
+    assert_eq!(approve(&mut ledger).number.0, 4);
 }
 
 #[test]

@@ -327,7 +327,12 @@ impl Sequence<'_> {
         let loss_before = self.ledger.daily_loss(Millis(self.now));
         let id = self.model.orders[index].id;
         if self.ledger.find_order(id).is_none() {
-            self.ledger.restore_order(self.rows.orders[&id].clone());
+            // As the store reads it.
+            let mut order = self.rows.orders[&id].clone();
+            if !order.is_live() {
+                order.number = OrderNumber::NONE;
+            }
+            self.ledger.restore_order(order);
         }
         let fill = Fill {
             status,
