@@ -104,11 +104,39 @@ fn an_order_whose_number_another_one_has_is_refused_and_nothing_is_overwritten()
         ],
     )
     .unwrap();
-    assert_eq!(read(), [first, other, late]);
+    assert_eq!(read(), [first.clone(), other.clone(), late.clone()]);
+    // What time ends and a report makes live again, and what is new and changes, each in one unit.
+    let lapsed = MarketOrder {
+        state: MarketOrderState::Expired,
+        ..first.clone()
+    };
+    let reported = MarketOrder {
+        filled: Size::from_units(5),
+        opened: Size::from_units(5),
+        ..lapsed.clone()
+    };
+    let new = make_order(4, MarketOrderState::New);
+    let accepted = MarketOrder {
+        expires_at: Some(Millis(9)),
+        ..new.clone()
+    };
+    let changed = |order: &MarketOrder| LedgerChange::ChangedOrder(Arc::new(order.clone()));
+    commit(
+        &store,
+        vec![
+            changed(&lapsed),
+            changed(&reported),
+            LedgerChange::NewOrder(Arc::new(new)),
+            changed(&accepted),
+        ],
+    )
+    .unwrap();
+    assert_eq!(read(), [reported.clone(), other, late, accepted]);
+    assert_eq!(found(&reported), Some(reported));
 }
 
 #[test]
-fn live_orders_of_the_schema_before_get_numbers_and_what_others_added_stays() {
+fn live_orders_of_the_schema_before_get_numbers_and_views_and_triggers_of_others_stay() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ark.db");
     let mut connection = Connection::open(&path).unwrap();

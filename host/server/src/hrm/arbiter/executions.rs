@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use crate::hrm::error::HrmError;
 use crate::hrm::ledger::{Booking, Fill, FillAlert};
-use crate::hrm::record::decode_facts;
+use crate::hrm::record::{decode_action, decode_facts};
 use crate::hrm::request::{ExecutionReceipt, ExecutionReport, HrmReply, alert_message};
 use crate::hrm::topics::EXECUTION_TOPIC;
+use ark_model::action::Parameters;
 use ark_model::control::{Alert, AlertSeverity};
 use ark_model::decision::Outcome;
 use ark_model::ids::{AuditId, Millis, TraceId};
@@ -81,7 +82,7 @@ impl Arbiter {
             let outcome = decided.outcome.map_or("no decision", Outcome::as_str);
             return Err(HrmError::NotExecutable(format!("its outcome is {outcome}")));
         }
-        let booking = self.book_report(report, now)?;
+        let booking = self.book_report(report, &decided.body, now, unit)?;
         let payload = execution_payload(report, &booking, now);
         let announces = self.announcing.load(Ordering::Acquire);
         if announces && booking.is_news {
@@ -132,16 +133,26 @@ impl Arbiter {
         })
     }
 
-    /// Books a report in the ledger.
+    /// Books a report in the ledger. `decided` is the record of the decision.
     ///
     /// # Errors
     /// [`HrmError::NotExecutable`] for an action that is neither a trade nor a close; [`HrmError::ReportRefused`] for a report that does not fit its order.
-    fn book_report(&mut self, report: &ExecutionReport, now: Millis) -> Result<Booking, HrmError> {
+    fn book_report(
+        &mut self,
+        report: &ExecutionReport,
+        decided: &str,
+        now: Millis,
+        unit: &mut Unit,
+    ) -> Result<Booking, HrmError> {
         let id = report.decision_id;
         if self.ledger.find_order(id).is_none()
+            && may_have_order(decided)
             && let Some(order) = self.store.trade_order(id)?
         {
             self.ledger.restore_order(order);
+            // Its time may be over while the database does not have its end yet.
+            self.ledger.advance_to(now);
+            unit.ledger.extend(self.ledger.take_changes());
         }
         let fill = Fill {
             status: report.status,
@@ -155,6 +166,16 @@ impl Arbiter {
         })?;
         Ok(booked?)
     }
+}
+
+/// Whether a recorded action may have an order: a trade, a close, or one that cannot be read. Nothing is searched for others.
+fn may_have_order(decided: &str) -> bool {
+    decode_action(decided).map_or(true, |action| {
+        matches!(
+            action.parameters,
+            Parameters::Trade(_) | Parameters::ClosePosition(_)
+        )
+    })
 }
 
 /// Returns the body of a report's audit row, which is also the payload of the signal that announces it.

@@ -85,6 +85,13 @@ impl Ledger {
         let mut orders = MarketOrderBook::default();
         for order in rows.orders {
             let key = aliases.find_key(&order.symbol);
+            if orders.find_order(order.decision_id).is_some() {
+                tracing::error!(
+                    decision_id = %order.decision_id,
+                    number = order.number.0,
+                    "the database has two live orders of a decision: the later one counts"
+                );
+            }
             orders.put_order(&Arc::new(order), &key);
         }
         orders.cap_expiries(now, reservation_ttl, |at| is_far_ahead(at, now));

@@ -17,7 +17,8 @@ use ark_store::{MarketOrder, MarketOrderPurpose, MarketOrderState, OrderNumber};
 
 use super::instruments::{Instrument, Instruments, OpenSizes};
 
-/// How many orders that have ended are kept, so that a report finds what is not durable yet. More than can wait for a commit at once.
+/// How many orders that have ended are kept, so that a report finds what is not durable yet. More than wait for a commit at once, unless time ends
+/// so many: a report on one of those finds its row.
 const ENDED_ORDERS: usize = 65_536;
 /// So many orders end in a few tens of microseconds.
 const FEW: usize = 16;

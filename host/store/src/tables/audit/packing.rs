@@ -69,7 +69,7 @@ struct Dictionary {
     number: u32,
     bytes: Vec<u8>,
     compressor: Compressor<'static>,
-    /// For bodies above [`MAX_USUAL_BYTES`], from the first one on.
+    /// For bodies above [`MAX_USUAL_BYTES`], from the first one on: without the tables, since a long body is shorter with tables of its own.
     long_compressor: Option<Compressor<'static>>,
 }
 
@@ -102,7 +102,8 @@ impl Dictionary {
         match &mut self.long_compressor {
             Some(compressor) => Ok(compressor),
             missing @ None => {
-                Ok(missing.insert(Compressor::with_dictionary(LONG_LEVEL, &self.bytes)?))
+                let content = self.bytes.strip_prefix(TABLES).unwrap_or(&self.bytes);
+                Ok(missing.insert(Compressor::with_dictionary(LONG_LEVEL, content)?))
             }
         }
     }
@@ -542,6 +543,15 @@ mod tests {
                 None
             );
         }
+        // A long body is packed without the tables, and read with the same dictionary.
+        let long = "a breakout above the high of the last 20 days, ".repeat(150);
+        let long = RECORD.replace("a breakout above the high", &long);
+        let packed = pack(&mut packer, &long).unwrap();
+        assert!(packed.len() * WANTED_RATIO < long.len());
+        assert_eq!(
+            unpack_body(&packed[NUMBER_BYTES..], &read(2)).unwrap(),
+            long
+        );
         // Once is enough, also for a program that starts.
         packer.begin(&connection, true).unwrap();
         BodyPacker::default().begin(&connection, true).unwrap();

@@ -72,7 +72,7 @@ impl MarketOrderPurpose {
 pub struct OrderNumber(pub u64);
 
 impl OrderNumber {
-    /// That of an order that was read from the database after it had ended: it gets another one.
+    /// None yet: that of an order that is being made, or was read from the database after it had ended.
     pub const NONE: Self = Self(0);
 
     /// The next number.
@@ -303,8 +303,8 @@ pub(super) fn load_live_orders(connection: &Connection) -> rusqlite::Result<Vec<
 }
 
 impl Reader {
-    /// The order of an approved trade or close; `None`: the decision approved none. One that is live is searched in all that are: the ledger has it, unless
-    /// its end waits to be committed.
+    /// The order of an approved trade or close; `None`: the decision approved none. What has not ended is searched among all live orders, which is for the few
+    /// that the ledger has forgotten while their end waits to be committed: it has the others.
     ///
     /// # Errors
     /// The database cannot be read.

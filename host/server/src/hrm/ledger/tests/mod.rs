@@ -109,7 +109,7 @@ impl Rows {
         }
     }
 
-    /// Checks that no other live order has the number of an order: its row would be overwritten.
+    /// Checks that no other live order has the number of an order: the commit would fail.
     fn check_number(&self, order: &MarketOrder) {
         let others = self.orders.values().filter(|other| other.is_live());
         for other in others.filter(|other| other.decision_id != order.decision_id) {
