@@ -250,10 +250,11 @@ mod tests {
     #[test]
     fn the_listed_objects_are_those_that_the_migrations_make() {
         let made = read_objects(&build_schema(SCHEMA_VERSION).unwrap()).unwrap();
-        let lines: String = made
-            .iter()
-            .map(|((kind, name), (table, sql))| format!("{kind}\t{name}\t{table}\t{sql}\n"))
-            .collect();
+        let mut lines = String::new();
+        for ((kind, name), (table, sql)) in &made {
+            lines.push_str(&[kind, name, table, sql].map(String::as_str).join("\t"));
+            lines.push('\n');
+        }
         assert!(lines == LATEST_OBJECTS, "objects.tsv must be:\n{lines}");
         assert_eq!(parse_objects(LATEST_OBJECTS), made);
     }
