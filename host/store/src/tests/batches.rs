@@ -5,10 +5,9 @@ use std::sync::mpsc::channel;
 
 use ark_model::action::Side;
 use ark_model::ids::{AuditId, DecisionId, Digest, Millis};
-use ark_model::size::Size;
 use ark_model::state::StateWrite;
 
-use super::{make_entry, make_name, open, verify_chains};
+use super::{make_entry, make_name, make_order, open, verify_chains};
 use crate::*;
 
 /// A change to an order, or the order itself, when it is new.
@@ -16,29 +15,6 @@ fn write_order(order: MarketOrder) -> LedgerChange {
     match order.state {
         MarketOrderState::New => LedgerChange::NewOrder(Arc::new(order)),
         _ => LedgerChange::ChangedOrder(Arc::new(order)),
-    }
-}
-
-fn make_order(decision_id: DecisionId, state: MarketOrderState, filled: u64) -> MarketOrder {
-    let end_of_id = &decision_id.to_string()[24..];
-    MarketOrder {
-        number: OrderNumber(u64::from_str_radix(end_of_id, 16).unwrap()),
-        decision_id,
-        agent: make_name("kenny"),
-        symbol: "BTC-USD".into(),
-        purpose: MarketOrderPurpose::Open,
-        side: Side::Buy,
-        size: Size::from_units(10),
-        leverage: 1.0,
-        state,
-        filled: Size::from_units(filled),
-        opened: Size::from_units(filled),
-        closed: Size::ZERO,
-        entry_price: (filled > 0).then_some(2.5),
-        realised: 0.0,
-        last_realised: None,
-        since: Millis(filled),
-        expires_at: None,
     }
 }
 

@@ -17,8 +17,10 @@ mod schema;
 mod state;
 mod tampering;
 
+use ark_model::action::Side;
 use ark_model::decision::Outcome;
-use ark_model::ids::{AuditId, Millis, Name, TraceId};
+use ark_model::ids::{AuditId, DecisionId, Millis, Name, TraceId};
+use ark_model::size::Size;
 
 use crate::*;
 
@@ -91,4 +93,28 @@ fn check_state(dir: &std::path::Path, key: Option<&str>) -> StateReport {
         .unwrap()
         .check_state(key.as_ref())
         .unwrap()
+}
+
+/// An order whose number is made of its decision's id.
+fn make_order(decision_id: DecisionId, state: MarketOrderState, filled: u64) -> MarketOrder {
+    let end_of_id = &decision_id.to_string()[24..];
+    MarketOrder {
+        number: OrderNumber(u64::from_str_radix(end_of_id, 16).unwrap()),
+        decision_id,
+        agent: make_name("kenny"),
+        symbol: "BTC-USD".into(),
+        purpose: MarketOrderPurpose::Open,
+        side: Side::Buy,
+        size: Size::from_units(10),
+        leverage: 1.0,
+        state,
+        filled: Size::from_units(filled),
+        opened: Size::from_units(filled),
+        closed: Size::ZERO,
+        entry_price: (filled > 0).then_some(2.5),
+        realised: 0.0,
+        last_realised: None,
+        since: Millis(filled),
+        expires_at: None,
+    }
 }

@@ -2,34 +2,18 @@
 
 use std::sync::Arc;
 
-use ark_model::action::Side;
 use ark_model::ids::{DecisionId, Millis};
 use ark_model::size::Size;
 use rusqlite::Connection;
 
-use super::{make_name, open};
+use super::{make_order, open};
 use crate::schema::{SCHEMA_VERSION, compare_schema, migrate_schema};
 use crate::*;
 
-fn make_order(number: u64, state: MarketOrderState) -> MarketOrder {
+fn make_numbered(number: u64, state: MarketOrderState) -> MarketOrder {
     MarketOrder {
         number: OrderNumber(number),
-        decision_id: DecisionId::fresh(),
-        agent: make_name("kenny"),
-        symbol: "BTC-USD".into(),
-        purpose: MarketOrderPurpose::Open,
-        side: Side::Buy,
-        size: Size::from_units(10),
-        leverage: 1.0,
-        state,
-        filled: Size::ZERO,
-        opened: Size::ZERO,
-        closed: Size::ZERO,
-        entry_price: None,
-        realised: 0.0,
-        last_realised: None,
-        since: Millis(1),
-        expires_at: None,
+        ..make_order(DecisionId::fresh(), state, 0)
     }
 }
 
@@ -44,8 +28,8 @@ fn commit(store: &Store, ledger: Vec<LedgerChange>) -> Result<Receipt, CommitErr
 fn an_order_whose_number_another_one_has_is_refused_and_nothing_is_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let first = make_order(1, MarketOrderState::New);
-    let second = make_order(2, MarketOrderState::New);
+    let first = make_numbered(1, MarketOrderState::New);
+    let second = make_numbered(2, MarketOrderState::New);
     let both = [&first, &second].map(|order| LedgerChange::NewOrder(Arc::new(order.clone())));
     commit(&store, both.into()).unwrap();
     let read = || store.load_ledger().unwrap().orders;
@@ -54,7 +38,7 @@ fn an_order_whose_number_another_one_has_is_refused_and_nothing_is_overwritten()
 
     // As a new order, behind one that is written by the same statement, and as a changed one.
     let new = [3, 2].map(|number| {
-        let order = make_order(number, MarketOrderState::New);
+        let order = make_numbered(number, MarketOrderState::New);
         LedgerChange::NewOrder(Arc::new(order))
     });
     let changed = MarketOrder {
@@ -89,7 +73,7 @@ fn an_order_whose_number_another_one_has_is_refused_and_nothing_is_overwritten()
     };
     assert_eq!(found(&ended), Some(expected));
     // It becomes live again by a late report, under another number: somebody else has its own by now.
-    let other = make_order(2, MarketOrderState::New);
+    let other = make_numbered(2, MarketOrderState::New);
     let late = MarketOrder {
         number: OrderNumber(3),
         filled: Size::from_units(4),
@@ -115,7 +99,7 @@ fn an_order_whose_number_another_one_has_is_refused_and_nothing_is_overwritten()
         opened: Size::from_units(5),
         ..lapsed.clone()
     };
-    let new = make_order(4, MarketOrderState::New);
+    let new = make_numbered(4, MarketOrderState::New);
     let accepted = MarketOrder {
         expires_at: Some(Millis(9)),
         ..new.clone()

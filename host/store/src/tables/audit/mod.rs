@@ -2,6 +2,7 @@
 
 mod archives;
 mod audit_log;
+mod blank_record;
 mod decision_index;
 mod derived;
 mod entry;
