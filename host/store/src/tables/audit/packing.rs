@@ -75,6 +75,11 @@ struct Dictionary {
     long_compressor: Option<Compressor<'static>>,
 }
 
+/// The content of a dictionary, which frames refer to.
+fn strip_tables(dictionary: &[u8]) -> &[u8] {
+    dictionary.strip_prefix(TABLES).unwrap_or(dictionary)
+}
+
 impl Dictionary {
     fn new(number: u32, bytes: Vec<u8>) -> rusqlite::Result<Self> {
         let compressor = Compressor::with_dictionary(LEVEL, &bytes)
@@ -91,11 +96,6 @@ impl Dictionary {
         !self.bytes.starts_with(TABLES)
     }
 
-    /// What frames refer to.
-    fn content(&self) -> &[u8] {
-        self.bytes.strip_prefix(TABLES).unwrap_or(&self.bytes)
-    }
-
     /// Returns the compressor for a body of so many bytes.
     fn compressor_for(&mut self, bytes: usize) -> std::io::Result<&mut Compressor<'static>> {
         if bytes <= MAX_USUAL_BYTES {
@@ -104,7 +104,7 @@ impl Dictionary {
         match &mut self.long_compressor {
             Some(compressor) => Ok(compressor),
             missing @ None => {
-                let content = self.bytes.strip_prefix(TABLES).unwrap_or(&self.bytes);
+                let content = strip_tables(&self.bytes);
                 Ok(missing.insert(Compressor::with_dictionary(LONG_LEVEL, content)?))
             }
         }
@@ -144,7 +144,7 @@ impl BodyPacker {
             bytes.append(&mut blank_values(&sample));
         }
         if let Some(current) = &self.current {
-            bytes.extend_from_slice(current.content());
+            bytes.extend_from_slice(strip_tables(&current.bytes));
         }
         let Some(number) = self.latest.checked_add(1) else {
             return Ok(());
