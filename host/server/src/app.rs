@@ -1,6 +1,6 @@
 //! The host as a whole: a [`Config`] becomes parts, the parts run, and then they end in order.
 //!
-//! Order of the start: telemetry's meters, store, engine, Graveyard (pin, purity, vectors), operator policies, agents, HRM, watchdog, router;
+//! Order of the start: telemetry's meters, store, engine, Graveyard (pin, purity, vectors) and beside it the probes of the limits, operator policies, agents, HRM, watchdog, router;
 //! then the streams of a Redis are read, events are sent to a Redis and to webhooks, and the API is served last, by the command. A Graveyard or a declared operator policy that cannot be trusted ends the start. An uploaded
 //! policy that cannot be loaded denies every proposal, and an agent that is refused is left out; both are logged.
 //!
@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Millis, Name};
-use ark_runtime::{Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard};
+use ark_runtime::{
+    Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard, ProbeResult,
+};
 use ark_signature::KeyError;
 use ark_store::{CommitError, OpenError, ReadError, Store, StoreConfig, Unit};
 
@@ -42,7 +44,7 @@ use crate::readiness::{Readiness, describe_locked_secrets};
 use crate::redis::{EventSender, RedisConfig, RedisDeps, RedisReaders, RedisStatus};
 use crate::router::{Router, RouterError, RouterParts};
 use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
-use crate::watchdog::{Watchdog, WatchdogDeps};
+use crate::watchdog::{Watchdog, WatchdogDeps, probe_all_limits};
 use crate::webhooks::{StartWebhookError, Webhooks};
 
 /// Why the host does not start.
@@ -211,7 +213,7 @@ impl App {
         })?;
         let locked_secrets = count_locked_secrets(&store, &config.store)?;
         let engine = Engine::new(&config.engine)?;
-        let graveyard = PinnedGraveyard::load(&engine, &config.graveyard, pin)?;
+        let (graveyard, probes) = load_graveyard_and_probe(&engine, config, pin)?;
         let graveyard_vectors = graveyard.vectors;
         #[cfg(feature = "faults")]
         let graveyard_vectors = if crate::faults::has_fault(crate::faults::Fault::SkipsVectors) {
@@ -269,7 +271,7 @@ impl App {
             guards: Arc::clone(&guards),
             graveyard: config.graveyard.clone(),
             pin,
-            engine: engine.clone(),
+            probes,
             ceiling: config.limits.clone(),
             agents: agents.clone(),
             hrm: hrm.clone(),
@@ -401,6 +403,27 @@ impl App {
         self.store.close();
         self.telemetry.close();
     }
+}
+
+/// Loads the Graveyard, and probes the limits beside it: neither needs the other, and each takes as long as the other. Where no thread can be started for the probes, they follow.
+fn load_graveyard_and_probe(
+    engine: &Engine,
+    config: &Config,
+    pin: Pin,
+) -> Result<(PinnedGraveyard, Vec<ProbeResult>), PinError> {
+    std::thread::scope(|scope| {
+        let probe = || probe_all_limits(engine, &config.limits);
+        let thread = std::thread::Builder::new().name("ark-probe".to_owned());
+        let probing = thread.spawn_scoped(scope, probe);
+        let graveyard = PinnedGraveyard::load(engine, &config.graveyard, pin)?;
+        let probes = match probing {
+            Ok(probing) => probing
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => probe(),
+        };
+        Ok((graveyard, probes))
+    })
 }
 
 /// Starts the sending of events, where it is configured.

@@ -18,9 +18,12 @@ use super::error::TelemetryError;
 use super::metrics::{BUCKETS, Emit, Metric, MetricKind, QUANTILES, find_metric};
 use super::recent::{RecentDurations, Window};
 
-/// The most label sets of one OpenTelemetry instrument; further ones are shown as one row with the label `otel_metric_overflow`. It bounds
-/// memory, and is enough for 5,000 agents.
-const MAX_LABEL_SETS: usize = 20_000;
+/// The most label sets of a metric with a label `rule`: enough for 64 policies of 60 rules each, with five answers of each rule. Further ones are shown as
+/// one row with the label `otel_metric_overflow`.
+const MAX_RULE_LABEL_SETS: usize = 20_000;
+/// The most label sets of another metric that has labels: more than calls, policies, streams and webhooks there can be, with all their results. What is
+/// shown of each agent has no such limit, since collectors show it.
+const MAX_LABEL_SETS: usize = 2_000;
 
 /// The registry of metrics.
 pub(super) struct MetricRegistry {
@@ -49,9 +52,9 @@ impl MetricRegistry {
             .map_err(|error| TelemetryError::Registry(Box::new(error)))?;
         let provider = SdkMeterProvider::builder()
             .with_reader(exporter)
-            .with_view(|_: &Instrument| {
+            .with_view(|instrument: &Instrument| {
                 Stream::builder()
-                    .with_cardinality_limit(MAX_LABEL_SETS)
+                    .with_cardinality_limit(find_max_label_sets(instrument.name()))
                     .build()
                     .ok()
             })
@@ -149,6 +152,15 @@ impl MetricRegistry {
     #[must_use]
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.prometheus.gather()
+    }
+}
+
+/// Returns how many label sets a metric may have. The SDK takes memory for all of them at once, for each metric.
+fn find_max_label_sets(name: &str) -> usize {
+    match find_metric(name).map(|metric| metric.labels) {
+        Some([]) => 1,
+        Some(labels) if labels.contains(&"rule") => MAX_RULE_LABEL_SETS,
+        _ => MAX_LABEL_SETS,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::meters::WatchdogMeters;
-use ark_runtime::{Agent, Engine, GraveyardSource, Limits, Pin};
+use ark_runtime::{Agent, GraveyardSource, Limits, Pin, ProbeResult};
 use ark_store::{SecretKey, Store};
 
 use crate::hrm::Hrm;
@@ -60,8 +60,8 @@ pub struct WatchdogDeps {
     pub graveyard: GraveyardSource,
     /// The digest that the Graveyard must have.
     pub pin: Pin,
-    /// The engine whose limits are probed.
-    pub engine: Engine,
+    /// What came of probing the limits ([`super::probe_all_limits`]).
+    pub probes: Vec<ProbeResult>,
     /// The operator's ceiling for the limits of agents.
     pub ceiling: Limits,
     /// The agents that serve at the start; see [`super::Watchdog::set_agents`].

@@ -18,7 +18,6 @@ use super::capsule_directory::CapsuleDirectory;
 use super::config::{WatchdogConfig, WatchdogDeps};
 use super::fleet::{Fleet, FleetStatus, ROUND_INTERVAL};
 use super::health::{Breach, CanaryHealth, HealthView, Observation, Thresholds};
-use super::probing::probe_all_limits;
 use super::redis_meter::{RedisMeasurement, RedisMeter};
 use super::state::{HealthByAgent, WatchdogState};
 use super::store_check::StoreCheckStatus;
@@ -42,12 +41,11 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Probes the limits, beats once if they hold, then starts the loops. From then on an agent that is restored starts from zero.
+    /// Beats once if the limits held when they were probed, then starts the loops. From then on an agent that is restored starts from zero.
     ///
     /// # Errors
     /// A thread cannot be started.
     pub fn start(config: WatchdogConfig, mut deps: WatchdogDeps) -> std::io::Result<Self> {
-        let probes = probe_all_limits(&deps);
         let agents = std::mem::take(&mut deps.agents);
         let health: HealthByAgent = agents
             .iter()
@@ -55,7 +53,6 @@ impl Watchdog {
             .collect();
         let inner = Arc::new(WatchdogState {
             capsules: CapsuleDirectory::in_data_dir(deps.store.dir(), config.retention.clone()),
-            probes,
             thresholds: ArcSwap::from_pointee(config.thresholds.clone()),
             agents: ArcSwap::from_pointee(agents),
             health: ArcSwap::from_pointee(health),
@@ -243,7 +240,7 @@ impl Watchdog {
     /// Returns what came of probing each limit at the start.
     #[must_use]
     pub fn probes(&self) -> &[ProbeResult] {
-        &self.inner.probes
+        &self.inner.deps.probes
     }
 
     /// Returns whether every limit held when it was probed. If not, nothing is approved until the host is restarted.

@@ -2,19 +2,18 @@
 
 use std::time::Instant;
 
-use ark_runtime::{ProbeResult, probe_limits};
+use ark_runtime::{Engine, Limits, ProbeResult, probe_limits};
 
-use super::config::WatchdogDeps;
 use super::rate_limits::{ActionRateLimit, ConcurrencyLimit};
 
 /// Runs into every limit once: those of an invocation in a scratch instance, those of an agent over all its invocations here. A limit that does
-/// not hold, or a probe that cannot be loaded, is logged.
-pub(super) fn probe_all_limits(deps: &WatchdogDeps) -> Vec<ProbeResult> {
+/// not hold, or a probe that cannot be loaded, is logged. `ceiling` are the operator's limits for agents.
+pub fn probe_all_limits(engine: &Engine, ceiling: &Limits) -> Vec<ProbeResult> {
     #[cfg(feature = "faults")]
     if crate::faults::has_fault(crate::faults::Fault::SkipsProbes) {
         return Vec::new();
     }
-    let mut probes = match probe_limits(&deps.engine, &deps.ceiling) {
+    let mut probes = match probe_limits(engine, ceiling) {
         Ok(probes) => probes,
         Err(error) => {
             tracing::error!(%error, "the limits cannot be probed: nothing is approved");

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
 use ark_model::ids::Name;
-use ark_runtime::{Agent, ProbeResult};
+use ark_runtime::Agent;
 
 use super::alert_rules::RecentWarnings;
 use super::capsule_directory::CapsuleDirectory;
@@ -39,8 +39,6 @@ pub(super) struct WatchdogState {
     pub(super) store_check: Mutex<StoreCheckStatus>,
     /// The alerts about the host that were raised lately.
     pub(super) host_warnings: Mutex<RecentWarnings>,
-    /// What came of probing each limit at the start.
-    pub(super) probes: Vec<ProbeResult>,
     /// Quarantines that are in force and whose order could not be recorded yet.
     pub(super) unrecorded_quarantines: Mutex<BTreeMap<Name, Breach>>,
     /// Held by the thread that records them.
@@ -89,6 +87,6 @@ impl WatchdogState {
 
     /// Returns whether every limit held when it was probed.
     pub(super) fn limits_hold(&self) -> bool {
-        self.probes.iter().all(|probe| probe.tripped)
+        self.deps.probes.iter().all(|probe| probe.tripped)
     }
 }

@@ -241,3 +241,34 @@ fn stage_alerts(
         unit.alerts.push(alert);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ark_model::form::{parse_action, parse_json};
+
+    #[test]
+    fn an_order_is_searched_only_for_what_may_have_one() {
+        for (action_type, parameters, may_have_one) in [
+            (
+                "trade",
+                json!({ "symbol": "X", "position_size_pct": 0.01 }),
+                true,
+            ),
+            ("close_position", json!({ "symbol": "X" }), true),
+            ("publish", json!({ "topic": "t", "text": "t" }), false),
+            ("message", json!({ "to": "ben", "text": "t" }), false),
+        ] {
+            let proposed =
+                json!({ "agent": "ann", "action_type": action_type, "parameters": parameters })
+                    .to_string();
+            let parsed = parse_action(parse_json(proposed.as_bytes()).unwrap()).unwrap();
+            let recorded = json!({ "action": parsed.action }).to_string();
+            assert!(decode_action(&recorded).is_ok(), "{recorded}");
+            assert_eq!(may_have_order(&recorded), may_have_one, "{recorded}");
+        }
+        // What this program cannot read may be what a later one recorded of a trade.
+        assert!(may_have_order(r#"{"action":{"agent":"ann"}}"#));
+        assert!(may_have_order("not a record"));
+    }
+}

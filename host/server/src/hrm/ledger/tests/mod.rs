@@ -311,6 +311,47 @@ fn an_order_that_is_restored_keeps_the_number_of_its_row_and_gets_one_where_it_h
 }
 
 #[test]
+fn a_live_order_that_is_restored_after_its_time_ends_before_its_report_is_booked() {
+    let forms = Forms::new();
+    let mut rows = Rows::default();
+    let start = 20_000 * DAY;
+    let mut ledger = rows.load(start);
+    let action = forms.trade("BTC-USD", Side::Buy, 50_000_000);
+    let id = DecisionId::fresh();
+    let query = forms.query(0, &action);
+    rows.commit(ledger.record_decision(id, query, Outcome::Approved, Millis(start)));
+    let row = rows.orders[&id].clone();
+    let fill = Fill {
+        status: ExecutionStatus::Filled,
+        filled: None,
+        price: None,
+        realised: None,
+        at: Millis(start + TTL),
+    };
+    // The time of the restoring: in the order's time its report is one in time.
+    for (now, state, alerts) in [
+        (start + TTL - 1, MarketOrderState::New, Vec::new()),
+        (
+            start + TTL,
+            MarketOrderState::Expired,
+            vec![FillAlert::Late {
+                size: Size::from_units(50_000_000),
+            }],
+        ),
+    ] {
+        // A book that has forgotten the order, while the row is still that of a live one.
+        let mut ledger = Rows::default().load(start);
+        ledger.restore_order(row.clone());
+        ledger.advance_to(Millis(now));
+        assert_eq!(ledger.find_order(id).unwrap().state, state, "{now}");
+        let ends = usize::from(state == MarketOrderState::Expired);
+        assert_eq!(ledger.take_changes().len(), ends, "{now}");
+        let booking = ledger.book_report(id, &fill).unwrap().unwrap();
+        assert_eq!(booking.alerts, alerts, "{now}");
+    }
+}
+
+#[test]
 fn times_of_a_clock_that_was_far_ahead_count_as_now_after_a_restart() {
     let forms = Forms::new();
     let mut rows = Rows::default();
