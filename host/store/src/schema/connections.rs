@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags};
 
@@ -137,6 +138,7 @@ fn configure_writer(connection: &Connection, max_bytes: Option<u64>) -> rusqlite
     )?;
     // An insert of rows has a statement for each number of rows.
     connection.set_prepared_statement_cache_capacity(256);
+    plan_without_values(connection)?;
     if let Some(max_bytes) = max_bytes {
         let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let shares = DatabaseLimitShares::for_limit(max_bytes, page);
@@ -144,6 +146,15 @@ fn configure_writer(connection: &Connection, max_bytes: Option<u64>) -> rusqlite
         set_pragma(connection, &format!("PRAGMA max_page_count = {pages}"))?;
     }
     read_version(connection)
+}
+
+/// Has SQLite choose the plan of a statement without looking at the values of its parameters (its query planner stability guarantee). Otherwise it
+/// prepares a statement anew for each new value of a column that the plan has no index for, which can take longer than all else of a lookup; and
+/// what a guest or a caller gives as a value has no part in the choice of a plan.
+pub(super) fn plan_without_values(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(drop)
 }
 
 fn set_pragma(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
@@ -183,6 +194,7 @@ pub(crate) fn open_any_schema(path: &Path) -> Result<Connection, OpenError> {
             "PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA trusted_schema = OFF;",
         )
         .map_err(failed)?;
+    plan_without_values(&connection).map_err(failed)?;
     Ok(connection)
 }
 
@@ -228,5 +240,39 @@ pub(crate) fn check_secret_key(
             needed,
             given: secret_key.id().to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn a_statement_is_prepared_once_whatever_its_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ark.db");
+        let writer = connect_writer(&path, None)
+            .and_then(|connection| connection.migrate(&path, None))
+            .unwrap();
+        let reader = open_connection(&path).unwrap();
+        let other = Connection::open(&path).unwrap();
+        for sql in [
+            "SELECT s.topic FROM deliveries d JOIN signals s ON s.id = d.signal_id
+             WHERE d.signal_id = ?1 AND d.agent = ?2 AND d.status = 'pending'",
+            "SELECT body FROM audit_log WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        ] {
+            let count_preparations = |connection: &Connection| {
+                let mut statement = connection.prepare(sql).unwrap();
+                for value in [1, 2, 3] {
+                    assert!(!statement.exists([value, value]).unwrap());
+                }
+                statement.get_status(StatementStatus::RePrepare)
+            };
+            // Without the guarantee new values have it prepared anew.
+            assert!(count_preparations(&other) > 0, "{sql}");
+            assert_eq!(count_preparations(&reader), 0, "{sql}");
+            assert_eq!(count_preparations(&writer), 0, "{sql}");
+        }
     }
 }

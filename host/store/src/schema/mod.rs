@@ -20,3 +20,19 @@ pub(crate) use version::{
     PACKED_BODIES_SINCE, POLICY_COMPONENTS_SINCE, RESTORABLE_AS_IT_IS_SINCE, STATE_CHAIN_SINCE,
     check_version, read_version,
 };
+
+/// Returns the steps of the plan of a statement on the latest schema, where it has parameters of whatever values.
+#[cfg(test)]
+pub(crate) fn explain_plan(sql: &str) -> String {
+    let connection = migrations::build_schema(SCHEMA_VERSION).unwrap();
+    connections::plan_without_values(&connection).unwrap();
+    let mut statement = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .unwrap();
+    let steps: Vec<String> = statement
+        .raw_query()
+        .mapped(|row| row.get(3))
+        .map(Result::unwrap)
+        .collect();
+    steps.join("; ")
+}

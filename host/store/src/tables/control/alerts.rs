@@ -76,6 +76,17 @@ pub(crate) fn read_alert(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
     })
 }
 
+/// The statement of [`Reader::alerts_page`]: of one agent by its index, else of all. Its parameters: the number that the page is before, agent, kind,
+/// severities, limit.
+fn select_page(of_agent: bool) -> String {
+    let agent = if of_agent { "agent = ?2" } else { "TRUE" };
+    format!(
+        "SELECT {ALERT_COLUMNS} FROM watchdog_events
+         WHERE seq < ?1 AND {agent} AND (?3 IS NULL OR kind = ?3) AND instr(?4, severity) > 0
+         ORDER BY seq DESC LIMIT ?5"
+    )
+}
+
 impl Reader {
     /// The alerts that match, newest first, before the alert `before` when it is given, at most `limit`.
     ///
@@ -103,15 +114,24 @@ impl Reader {
             severities.join(","),
             limit
         ];
-        self.select_rows(
-            &format!(
-                "SELECT {ALERT_COLUMNS} FROM watchdog_events
-                 WHERE seq < ?1 AND (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR kind = ?3)
-                   AND instr(?4, severity) > 0
-                 ORDER BY seq DESC LIMIT ?5"
-            ),
-            params,
-            read_alert,
-        )
+        self.select_rows(&select_page(filter.agent.is_some()), params, read_alert)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::explain_plan;
+
+    #[test]
+    fn a_page_of_an_agent_is_found_by_its_index() {
+        assert_eq!(
+            explain_plan(&select_page(true)),
+            "SEARCH watchdog_events USING INDEX watchdog_events_agent (agent=? AND seq<?)"
+        );
+        assert_eq!(
+            explain_plan(&select_page(false)),
+            "SEARCH watchdog_events USING INTEGER PRIMARY KEY (rowid<?)"
+        );
     }
 }

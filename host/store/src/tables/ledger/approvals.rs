@@ -194,6 +194,24 @@ fn read_approval(row: &Row<'_>) -> rusqlite::Result<Approval> {
     })
 }
 
+/// The statement of [`Reader::approvals_page`]. Its parameters: status, agent, the id that the page is behind, limit.
+fn select_page(filter: &ApprovalFilter) -> String {
+    let status = match filter.status {
+        None => "TRUE",
+        // The index of those that are open is taken only for the word itself.
+        Some(ApprovalStatus::Open) => "status = 'open'",
+        Some(_) => "status = ?1",
+    };
+    let agent = if filter.agent.is_some() {
+        "agent = ?2"
+    } else {
+        "TRUE"
+    };
+    format!(
+        "SELECT {APPROVAL_COLUMNS} FROM approvals WHERE id > ?3 AND {status} AND {agent} ORDER BY id LIMIT ?4"
+    )
+}
+
 impl Reader {
     /// The approval of the decision that held the action; `None` when no action was held with that decision.
     ///
@@ -220,18 +238,11 @@ impl Reader {
         let params = params![
             filter.status.map(ApprovalStatus::as_str),
             filter.agent.as_ref().map(Name::as_str),
-            filter.after.map(|id| id.to_string()),
+            // Before every id.
+            filter.after.map_or_else(String::new, |id| id.to_string()),
             limit
         ];
-        self.select_rows(
-            &format!(
-                "SELECT {APPROVAL_COLUMNS} FROM approvals
-                 WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR id > ?3)
-                 ORDER BY id LIMIT ?4"
-            ),
-            params,
-            read_approval,
-        )
+        self.select_rows(&select_page(filter), params, read_approval)
     }
 
     /// Every approval that is open, oldest first.
@@ -257,5 +268,31 @@ impl Reader {
             |row| Ok((row.get(0)?, optional_millis(row, 1)?)),
         )?;
         Ok(stats.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::explain_plan;
+
+    #[test]
+    fn a_page_of_open_approvals_is_found_by_their_index_and_any_other_from_where_it_begins() {
+        let found = |status, agent: Option<&str>| {
+            explain_plan(&select_page(&ApprovalFilter {
+                status,
+                agent: agent.map(|it| it.parse().unwrap()),
+                after: None,
+            }))
+        };
+        let by_id = "SEARCH approvals USING PRIMARY KEY (id>?)";
+        for agent in [None, Some("ann")] {
+            assert_eq!(
+                found(Some(ApprovalStatus::Open), agent),
+                "SEARCH approvals USING INDEX approvals_open (id>?)"
+            );
+            assert_eq!(found(Some(ApprovalStatus::Expired), agent), by_id);
+            assert_eq!(found(None, agent), by_id);
+        }
     }
 }

@@ -252,9 +252,12 @@ impl Reader {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ListRow>, ReadError> {
+        let behind = if after.is_some() { "key > ?2" } else { "TRUE" };
         self.select_rows(
-            "SELECT 0, key, entry, by, reason, at FROM list_entries
-             WHERE list = ?1 AND (?2 IS NULL OR key > ?2) ORDER BY key LIMIT ?3",
+            &format!(
+                "SELECT 0, key, entry, by, reason, at FROM list_entries
+                 WHERE list = ?1 AND {behind} ORDER BY key LIMIT ?3"
+            ),
             params![list.as_str(), after, limit],
             read_list_row,
         )
