@@ -148,7 +148,7 @@ fn configure_writer(connection: &Connection, max_bytes: Option<u64>) -> rusqlite
     read_version(connection)
 }
 
-/// Has SQLite choose the plan of a statement without looking at the values of its parameters (its query planner stability guarantee). Otherwise it
+/// Has the plan of a statement chosen without looking at the values of its parameters (the query planner stability guarantee). Otherwise the database
 /// prepares a statement anew for each new value of a column that the plan has no index for, which can take longer than all else of a lookup; and
 /// what a guest or a caller gives as a value has no part in the choice of a plan.
 pub(super) fn plan_without_values(connection: &Connection) -> rusqlite::Result<()> {
