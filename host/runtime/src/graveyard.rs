@@ -9,7 +9,7 @@ use ark_model::ids::Digest;
 use super::engine::Engine;
 use super::load::{LoadError, MAX_COMPONENT_BYTES};
 use super::policy::Policy;
-use super::vectors::{VectorFailure, run_vectors};
+use super::vectors::{VectorFailure, run_vectors_in_one_instance};
 
 /// The SHA-256 that the Graveyard must have, as compiled into the host from `policies/graveyard.lock`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl PinnedGraveyard {
     pub fn load(engine: &Engine, source: &GraveyardSource, pin: Pin) -> Result<Self, PinError> {
         let bytes = pin.verify_source(source)?;
         let policy = Policy::load(engine, &bytes)?;
-        let vectors = run_vectors(&policy)?;
+        let vectors = run_vectors_in_one_instance(&policy)?;
         Ok(Self { policy, vectors })
     }
 }

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use ark_model::action::Action;
 use ark_model::facts::Facts;
 use ark_model::settings::Settings;
-use ark_model::verdict::{Rule, RuleResult};
+use ark_model::verdict::{Rule, RuleResult, Verdict};
 
 use super::load::VECTORS_SECTION;
-use super::policy::{Policy, SettingsRefused};
+use super::policy::{Policy, PolicyError, SettingsRefused};
 
 /// A test vector: with these settings and under these facts, the rule must give this answer about the action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,11 +72,35 @@ pub enum VectorFailure {
     },
 }
 
-/// Runs a policy's own test vectors on this engine and returns their number.
+/// Runs a policy's own test vectors on this engine and returns their number. Each has an instance of its own, as an operator policy has for each action.
 ///
 /// # Errors
 /// The first vector that fails, or a rule without a vector in which it passes or without one in which it fires.
 pub fn run_vectors(policy: &Policy) -> Result<usize, VectorFailure> {
+    run_each_vector(policy, |settings, action, facts| {
+        policy.new_instance()?.evaluate(settings, action, facts)
+    })
+}
+
+/// As [`run_vectors`], with one instance for all, as the Graveyard has one for many actions.
+///
+/// # Errors
+/// As [`run_vectors`].
+pub(crate) fn run_vectors_in_one_instance(policy: &Policy) -> Result<usize, VectorFailure> {
+    let mut kept = None;
+    run_each_vector(policy, |settings, action, facts| {
+        let instance = match &mut kept {
+            Some(instance) => instance,
+            none => none.insert(policy.new_instance()?),
+        };
+        instance.evaluate(settings, action, facts)
+    })
+}
+
+fn run_each_vector(
+    policy: &Policy,
+    mut evaluate: impl FnMut(Option<&Settings>, &Action, &Facts) -> Result<Verdict, PolicyError>,
+) -> Result<usize, VectorFailure> {
     let json = policy.vectors().ok_or(VectorFailure::Absent)?;
     let vectors: Vec<TestVector> = serde_json::from_slice(json)
         .map_err(|error| VectorFailure::Malformed(error.to_string()))?;
@@ -86,7 +110,7 @@ pub fn run_vectors(policy: &Policy) -> Result<usize, VectorFailure> {
     }
     for vector in &vectors {
         let rule = rules.iter().find(|rule| rule.name == vector.rule);
-        run_vector(policy, rule, vector)?;
+        run_vector(policy, rule, vector, &mut evaluate)?;
     }
     Ok(vectors.len())
 }
@@ -115,6 +139,7 @@ fn run_vector(
     policy: &Policy,
     rule: Option<&Rule>,
     vector: &TestVector,
+    evaluate: impl FnOnce(Option<&Settings>, &Action, &Facts) -> Result<Verdict, PolicyError>,
 ) -> Result<(), VectorFailure> {
     let wrong = |expected: String, found: String| VectorFailure::Wrong {
         name: vector.name.clone(),
@@ -132,9 +157,7 @@ fn run_vector(
                 problem,
             })?;
     }
-    let verdict = policy
-        .new_instance()
-        .and_then(|mut instance| instance.evaluate(settings, &vector.action, &vector.facts))
+    let verdict = evaluate(settings, &vector.action, &vector.facts)
         .map_err(|error| wrong(text(vector.expect), error.to_string()))?;
     let answer = verdict
         .answers
@@ -160,4 +183,38 @@ fn run_vector(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, EngineConfig};
+    use crate::graveyard::ReleasedGraveyard;
+
+    fn load_graveyard() -> Policy {
+        let engine = Engine::new(&EngineConfig::default()).unwrap();
+        Policy::load(&engine, ReleasedGraveyard::embedded_component()).unwrap()
+    }
+
+    #[test]
+    fn the_graveyard_answers_its_vectors_alike_in_one_instance_and_in_many() {
+        let policy = load_graveyard();
+        let count = run_vectors(&policy).unwrap();
+        assert!(count >= 2 * policy.identity().metadata.rules.len());
+        assert_eq!(run_vectors_in_one_instance(&policy), Ok(count));
+    }
+
+    #[test]
+    fn answers_from_what_was_asked_before_fail_the_vectors() {
+        let policy = load_graveyard();
+        let mut first = None;
+        let run = run_each_vector(&policy, |settings, action, facts| match &first {
+            Some(verdict) => Ok(Verdict::clone(verdict)),
+            None => {
+                let verdict = policy.new_instance()?.evaluate(settings, action, facts)?;
+                Ok(first.insert(verdict).clone())
+            }
+        });
+        assert!(matches!(run, Err(VectorFailure::Wrong { .. })), "{run:?}");
+    }
 }

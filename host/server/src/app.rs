@@ -1,6 +1,6 @@
 //! The host as a whole: a [`Config`] becomes parts, the parts run, and then they end in order.
 //!
-//! Order of the start: telemetry's meters, store, engine, Graveyard (pin, purity, vectors) and beside it the probes of the limits, operator policies, agents, HRM, watchdog, router;
+//! Order of the start: telemetry's meters, store, engine, Graveyard (pin, purity, vectors), operator policies, agents, HRM, watchdog, router; beside them, from the engine to the watchdog, the limits are probed;
 //! then the streams of a Redis are read, events are sent to a Redis and to webhooks, and the API is served last, by the command. A Graveyard or a declared operator policy that cannot be trusted ends the start. An uploaded
 //! policy that cannot be loaded denies every proposal, and an agent that is refused is left out; both are logged.
 //!
@@ -20,9 +20,7 @@ use std::time::Duration;
 
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Millis, Name};
-use ark_runtime::{
-    Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard, ProbeResult,
-};
+use ark_runtime::{Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard};
 use ark_signature::KeyError;
 use ark_store::{CommitError, OpenError, ReadError, Store, StoreConfig, Unit};
 
@@ -30,6 +28,7 @@ use crate::agents::{
     self, AgentDeps, Agents, Ceiling, LoadAgentsError, LoadedAgents, RefusedAgent,
 };
 use crate::api::{ApiDeps, EventReader};
+use crate::background::BackgroundTask;
 use crate::changes::Signers;
 use crate::config::Config;
 use crate::hrm::guards::Guards;
@@ -213,7 +212,12 @@ impl App {
         })?;
         let locked_secrets = count_locked_secrets(&store, &config.store)?;
         let engine = Engine::new(&config.engine)?;
-        let (graveyard, probes) = load_graveyard_and_probe(&engine, config, pin)?;
+        // A start that fails leaves it behind, for the milliseconds that it takes.
+        let probes = {
+            let (engine, ceiling) = (engine.clone(), config.limits.clone());
+            BackgroundTask::start("ark-probe", move || probe_all_limits(&engine, &ceiling))
+        };
+        let graveyard = PinnedGraveyard::load(&engine, &config.graveyard, pin)?;
         let graveyard_vectors = graveyard.vectors;
         #[cfg(feature = "faults")]
         let graveyard_vectors = if crate::faults::has_fault(crate::faults::Fault::SkipsVectors) {
@@ -271,7 +275,7 @@ impl App {
             guards: Arc::clone(&guards),
             graveyard: config.graveyard.clone(),
             pin,
-            probes,
+            probes: probes.finish(),
             ceiling: config.limits.clone(),
             agents: agents.clone(),
             hrm: hrm.clone(),
@@ -403,27 +407,6 @@ impl App {
         self.store.close();
         self.telemetry.close();
     }
-}
-
-/// Loads the Graveyard, and probes the limits beside it: neither needs the other, and each takes as long as the other. Where no thread can be started for the probes, they follow.
-fn load_graveyard_and_probe(
-    engine: &Engine,
-    config: &Config,
-    pin: Pin,
-) -> Result<(PinnedGraveyard, Vec<ProbeResult>), PinError> {
-    std::thread::scope(|scope| {
-        let probe = || probe_all_limits(engine, &config.limits);
-        let thread = std::thread::Builder::new().name("ark-probe".to_owned());
-        let probing = thread.spawn_scoped(scope, probe);
-        let graveyard = PinnedGraveyard::load(engine, &config.graveyard, pin)?;
-        let probes = match probing {
-            Ok(probing) => probing
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(_) => probe(),
-        };
-        Ok((graveyard, probes))
-    })
 }
 
 /// Starts the sending of events, where it is configured.

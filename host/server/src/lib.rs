@@ -6,6 +6,7 @@
 pub mod agents;
 pub mod api;
 pub mod app;
+mod background;
 pub mod changes;
 pub mod config;
 #[cfg(feature = "faults")]

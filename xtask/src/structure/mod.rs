@@ -144,7 +144,7 @@ const SERVER_LAYERS: &[&[&str]] = &[
     &["redis", "webhooks"],
     &["outgoing_events"],
     &["hrm"],
-    &["quotas", "changes", "reply"],
+    &["quotas", "changes", "reply", "background"],
     &["faults"],
 ];
 

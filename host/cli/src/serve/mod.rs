@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use ark_host::api::{AccessConfig, ConnectionThreads, Server, Tls, serve_api};
+use ark_host::api::{AccessConfig, ConnectionThreads, PreparedRoutes, Server, Tls, serve_api};
 use ark_host::app::App;
 use ark_host::app::threads::{BLOCKING_THREADS, PORT_THREADS, count_connection_threads};
 use ark_host::config::Config;
@@ -104,6 +104,7 @@ pub(crate) fn run_command(args: &HostArgs) -> anyhow::Result<ExitCode> {
     let passed = PassedListeners::from_environment()?;
     let config = args.read_config()?;
     start_logging("info", config.telemetry.log_format)?;
+    let routes = PreparedRoutes::start();
     let runtime = build_runtime()?;
     let threads = start_connection_threads(count_connection_threads())?;
     let listeners = runtime.block_on(Listeners::bind(&config, passed))?;
@@ -113,7 +114,7 @@ pub(crate) fn run_command(args: &HostArgs) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(serve_until_stopped(
         args,
         &config,
-        (listeners, &threads),
+        (listeners, routes, &threads),
         connections,
         &app,
     ));
@@ -128,7 +129,7 @@ pub(crate) fn run_command(args: &HostArgs) -> anyhow::Result<ExitCode> {
 async fn serve_until_stopped(
     args: &HostArgs,
     config: &Config,
-    (listeners, threads): (Listeners, &ConnectionThreads),
+    (listeners, routes, threads): (Listeners, PreparedRoutes, &ConnectionThreads),
     connections: usize,
     app: &App,
 ) -> anyhow::Result<()> {
@@ -168,7 +169,7 @@ async fn serve_until_stopped(
         ..config.access.clone()
     };
     let served = serve_api(
-        listeners.api,
+        (listeners.api, routes),
         threads,
         app.api_deps(config.submitters.clone()),
         &access,

@@ -21,6 +21,7 @@ mod v1;
 pub use auth::access;
 pub use events::{EventReader, StartFeedError, StreamLimits};
 pub use http::fields::validate_reason;
+pub use routes::PreparedRoutes;
 pub use server::{
     AccessConfig, ConnectionThreads, ServeError, Server, ServerError, Tls, TlsError, TlsFiles,
     serve_api,

@@ -9,6 +9,8 @@ use tokio::sync::watch;
 
 use ark_model::check::clip_for_error;
 
+use crate::background::BackgroundTask;
+
 use super::auth::Auth;
 use super::auth::access::TABLE;
 use super::call::ServeCalls;
@@ -59,15 +61,27 @@ pub(super) fn described_routes() -> DescribedRoutes {
         .merge(v1::tokens::list_routes())
 }
 
+/// The calls with their descriptions, which a thread makes while the parts of the host start.
+pub struct PreparedRoutes(BackgroundTask<DescribedRoutes>);
+
+impl PreparedRoutes {
+    /// Starts to make them.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(BackgroundTask::start("ark-routes", described_routes))
+    }
+}
+
 /// Makes the router of all calls, with their state and their layers.
 pub(super) fn build_routes(
+    prepared: PreparedRoutes,
     deps: ApiDeps,
     auth: Arc<Auth>,
     streams: (EventFeed, Arc<StreamPlaces>),
     closing: watch::Receiver<bool>,
     origins: &[HeaderValue],
 ) -> Routes {
-    let (routes, described) = described_routes().split_for_parts();
+    let (routes, described) = prepared.0.finish().split_for_parts();
     let documents = Documents::from_routes(described);
     let meters = Arc::clone(&deps.meters);
     let api = Arc::new(Api::new(

@@ -15,7 +15,7 @@ pub const BLOCKING_THREADS: usize = 512;
 /// Threads that every host has, whatever its configuration: the main thread and that of its signals; writer and checkpointer of the store; the clock of
 /// the engine; HRM, router and event feed; the beat, the heartbeats and the check of the database by the watchdog; telemetry.
 const ALWAYS: usize = 12;
-/// Threads that come and go besides those for calls: heartbeats, loading, uploads, the rescue of lost files.
+/// Threads that come and go besides those for calls: what goes on beside a start, heartbeats, loading, uploads, the rescue of lost files.
 const PASSING: usize = 32;
 
 /// How many threads of a host serve connections on this machine: one for two processors, since as much is done by the writer and by clients.

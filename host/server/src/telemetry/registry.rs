@@ -18,7 +18,7 @@ use super::error::TelemetryError;
 use super::metrics::{BUCKETS, Emit, Metric, MetricKind, QUANTILES, find_metric};
 use super::recent::{RecentDurations, Window};
 
-/// The most label sets of a metric with a label `rule`: enough for 64 policies of 60 rules each, with five answers of each rule. Further ones are shown as
+/// The most label sets of a metric with a label `rule`: enough for three answers of each rule of 64 policies that have a hundred. Further ones are shown as
 /// one row with the label `otel_metric_overflow`.
 const MAX_RULE_LABEL_SETS: usize = 20_000;
 /// The most label sets of another metric that has labels: more than calls, policies, streams and webhooks there can be, with all their results. What is
@@ -292,5 +292,24 @@ impl Collector for RowCollector {
             MetricType::GAUGE
         };
         vec![build_family(self.metric, kind, rows)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_has_room_for_the_label_sets_that_it_may_have() {
+        for (name, room) in [
+            ("ark_graveyard_pin_holds", 1),
+            ("ark_rule_answers_total", 20_000),
+            ("ark_rule_violations_total", 20_000),
+            ("ark_http_requests_total", 2_000),
+            ("ark_decision_phase_duration_seconds", 2_000),
+        ] {
+            assert!(find_metric(name).is_some(), "{name}");
+            assert_eq!(find_max_label_sets(name), room, "{name}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::meters::WatchdogMeters;
-use ark_runtime::{Agent, GraveyardSource, Limits, Pin, ProbeResult};
+use ark_runtime::{Agent, GraveyardSource, Limits, Pin};
 use ark_store::{SecretKey, Store};
 
 use crate::hrm::Hrm;
@@ -14,6 +14,7 @@ use crate::webhooks::Webhooks;
 
 use super::capsule_directory::CapsuleRetention;
 use super::health::Thresholds;
+use super::probing::ProbedLimits;
 use super::redis_meter::RedisWatchConfig;
 
 /// How the watchdog works.
@@ -61,7 +62,7 @@ pub struct WatchdogDeps {
     /// The digest that the Graveyard must have.
     pub pin: Pin,
     /// What came of probing the limits ([`super::probe_all_limits`]).
-    pub probes: Vec<ProbeResult>,
+    pub probes: ProbedLimits,
     /// The operator's ceiling for the limits of agents.
     pub ceiling: Limits,
     /// The agents that serve at the start; see [`super::Watchdog::set_agents`].

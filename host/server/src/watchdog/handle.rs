@@ -240,7 +240,7 @@ impl Watchdog {
     /// Returns what came of probing each limit at the start.
     #[must_use]
     pub fn probes(&self) -> &[ProbeResult] {
-        &self.inner.deps.probes
+        self.inner.deps.probes.results()
     }
 
     /// Returns whether every limit held when it was probed. If not, nothing is approved until the host is restarted.

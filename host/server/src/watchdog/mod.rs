@@ -42,7 +42,7 @@ pub use fleet::FleetStatus;
 pub use handle::{ResourceUsage, Watchdog};
 pub use health::{Breach, CanaryHealth, HealthView, HealthWindow, Observation, Thresholds};
 pub use orders::WATCHDOG_ACTOR;
-pub use probing::probe_all_limits;
+pub use probing::{ProbedLimits, probe_all_limits};
 pub use rate_limits::{ActionRateLimit, ConcurrencyLimit};
 pub use redis_meter::{RedisMeasurement, RedisWatchConfig, RedisWatchLimits, StreamMeasurement};
 pub use store_check::{StoreCheck, StoreCheckStatus};

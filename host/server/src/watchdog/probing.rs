@@ -6,22 +6,37 @@ use ark_runtime::{Engine, Limits, ProbeResult, probe_limits};
 
 use super::rate_limits::{ActionRateLimit, ConcurrencyLimit};
 
+/// What came of probing the limits. Only [`probe_all_limits`] makes it, so nobody can leave the probes out.
+pub struct ProbedLimits(Vec<ProbeResult>);
+
+impl ProbedLimits {
+    /// Returns what came of each probe.
+    pub(super) fn results(&self) -> &[ProbeResult] {
+        &self.0
+    }
+
+    /// Returns whether every limit held.
+    pub(super) fn hold(&self) -> bool {
+        self.0.iter().all(|probe| probe.tripped)
+    }
+}
+
 /// Runs into every limit once: those of an invocation in a scratch instance, those of an agent over all its invocations here. A limit that does
 /// not hold, or a probe that cannot be loaded, is logged. `ceiling` are the operator's limits for agents.
-pub fn probe_all_limits(engine: &Engine, ceiling: &Limits) -> Vec<ProbeResult> {
+pub fn probe_all_limits(engine: &Engine, ceiling: &Limits) -> ProbedLimits {
     #[cfg(feature = "faults")]
     if crate::faults::has_fault(crate::faults::Fault::SkipsProbes) {
-        return Vec::new();
+        return ProbedLimits(Vec::new());
     }
     let mut probes = match probe_limits(engine, ceiling) {
         Ok(probes) => probes,
         Err(error) => {
             tracing::error!(%error, "the limits cannot be probed: nothing is approved");
-            return vec![ProbeResult {
+            return ProbedLimits(vec![ProbeResult {
                 limit: "all",
                 tripped: false,
                 detail: format!("the probe cannot be loaded: {error}"),
-            }];
+            }]);
         }
     };
     let mut concurrency = ConcurrencyLimit::new(1);
@@ -54,5 +69,5 @@ pub fn probe_all_limits(engine: &Engine, ceiling: &Limits) -> Vec<ProbeResult> {
             "a limit does not hold: nothing is approved"
         );
     }
-    probes
+    ProbedLimits(probes)
 }

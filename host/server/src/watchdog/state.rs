@@ -87,6 +87,6 @@ impl WatchdogState {
 
     /// Returns whether every limit held when it was probed.
     pub(super) fn limits_hold(&self) -> bool {
-        self.deps.probes.iter().all(|probe| probe.tripped)
+        self.deps.probes.hold()
     }
 }

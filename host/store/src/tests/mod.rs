@@ -11,6 +11,7 @@ mod log;
 mod maintenance;
 mod migrations;
 mod order_numbers;
+mod pages;
 mod prune;
 mod revocations;
 mod schema;

@@ -23,7 +23,7 @@ use crate::api::events::{EventFeed, StartFeedError, StreamLimits, StreamPlaces};
 use crate::api::http::deadline::WRITE_TIME;
 use crate::api::http::head::HEAD_BYTES;
 use crate::api::http::unread::{LingerFlag, may_be_left_unread};
-use crate::api::routes::build_routes;
+use crate::api::routes::{PreparedRoutes, build_routes};
 use crate::api::state::ApiDeps;
 use crate::listen::bind_address;
 
@@ -122,12 +122,12 @@ impl AccessConfig {
     }
 }
 
-/// Serves on the threads until `stop` resolves, then accepts no more connections and waits for the running requests, for `drain` at most.
+/// Serves the routes on the threads until `stop` resolves, then accepts no more connections and waits for the running requests, for `drain` at most.
 ///
 /// # Errors
 /// See [`ServeError`].
 pub async fn serve_api(
-    server: Server,
+    (server, routes): (Server, PreparedRoutes),
     threads: &ConnectionThreads,
     deps: ApiDeps,
     access: &AccessConfig,
@@ -146,7 +146,14 @@ pub async fn serve_api(
     let feed = EventFeed::start(deps.store.clone(), Arc::clone(&streams))?;
     let places = StreamPlaces::new(access.streams, streams);
     let streams = (feed.clone(), places);
-    let routes: Routes = build_routes(deps, auth, streams, closing.clone(), &access.origins);
+    let routes: Routes = build_routes(
+        routes,
+        deps,
+        auth,
+        streams,
+        closing.clone(),
+        &access.origins,
+    );
     let ending = async {
         stop.await;
         // Event streams do not end by themselves.

@@ -149,10 +149,7 @@ impl Arbiter {
             && may_have_order(decided)
             && let Some(order) = self.store.trade_order(id)?
         {
-            self.ledger.restore_order(order);
-            // Its time may be over while the database does not have its end yet.
-            self.ledger.advance_to(now);
-            unit.ledger.extend(self.ledger.take_changes());
+            unit.ledger.extend(self.ledger.restore_order(order, now));
         }
         let fill = Fill {
             status: report.status,

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use ark_model::ids::DecisionId;
+use ark_model::ids::{DecisionId, Millis};
 use ark_model::size::Size;
 use ark_store::{LedgerChange, MarketOrder, MarketOrderPurpose, OrderNumber};
 
@@ -62,13 +62,16 @@ impl Ledger {
         self.orders.find_order(id).map(Arc::as_ref)
     }
 
-    /// Puts an order from the store back into the book. One that has no number gets one: it had ended.
-    pub fn restore_order(&mut self, mut order: MarketOrder) {
+    /// Puts an order from the store back into the book. One that has no number gets one: it had ended. One whose time is over ends: the store may not have
+    /// its end yet. Returns what must be committed, which is all that time has changed.
+    pub fn restore_order(&mut self, mut order: MarketOrder, now: Millis) -> Vec<LedgerChange> {
         let key = self.aliases.find_key(&order.symbol);
         if order.number == OrderNumber::NONE {
             order.number = self.orders.take_number();
         }
         self.orders.put_order(&Arc::new(order), &key);
+        self.advance_to(now);
+        self.take_changes()
     }
 
     /// Books a report on an order that is in the book. `None`: it is not.

@@ -298,13 +298,16 @@ fn an_order_that_is_restored_keeps_the_number_of_its_row_and_gets_one_where_it_h
     assert_eq!([first.number.0, second.number.0], [1, 2]);
     // The book of a ledger that has forgotten both, while the database still has the row of one.
     let mut ledger = Rows::default().load(1);
-    ledger.restore_order(second.clone());
+    let restored = ledger.restore_order(second.clone(), Millis(1));
+    assert!(restored.is_empty(), "{restored:?}");
     assert_eq!(ledger.find_order(second.decision_id), Some(&second));
-    ledger.restore_order(MarketOrder {
+    let ended = MarketOrder {
         number: OrderNumber::NONE,
         state: MarketOrderState::Cancelled,
         ..first.clone()
-    });
+    };
+    let restored = ledger.restore_order(ended, Millis(1));
+    assert!(restored.is_empty(), "{restored:?}");
     let restored = ledger.find_order(first.decision_id).unwrap();
     assert_eq!(restored.number.0, 3);
     assert_eq!(approve(&mut ledger).number.0, 4);
@@ -321,13 +324,6 @@ fn a_live_order_that_is_restored_after_its_time_ends_before_its_report_is_booked
     let query = forms.query(0, &action);
     rows.commit(ledger.record_decision(id, query, Outcome::Approved, Millis(start)));
     let row = rows.orders[&id].clone();
-    let fill = Fill {
-        status: ExecutionStatus::Filled,
-        filled: None,
-        price: None,
-        realised: None,
-        at: Millis(start + TTL),
-    };
     // The time of the restoring: in the order's time its report is one in time.
     for (now, state, alerts) in [
         (start + TTL - 1, MarketOrderState::New, Vec::new()),
@@ -341,11 +337,17 @@ fn a_live_order_that_is_restored_after_its_time_ends_before_its_report_is_booked
     ] {
         // A book that has forgotten the order, while the row is still that of a live one.
         let mut ledger = Rows::default().load(start);
-        ledger.restore_order(row.clone());
-        ledger.advance_to(Millis(now));
+        let changes = ledger.restore_order(row.clone(), Millis(now));
         assert_eq!(ledger.find_order(id).unwrap().state, state, "{now}");
         let ends = usize::from(state == MarketOrderState::Expired);
-        assert_eq!(ledger.take_changes().len(), ends, "{now}");
+        assert_eq!(changes.len(), ends, "{now}");
+        let fill = Fill {
+            status: ExecutionStatus::Filled,
+            filled: None,
+            price: None,
+            realised: None,
+            at: Millis(now),
+        };
         let booking = ledger.book_report(id, &fill).unwrap().unwrap();
         assert_eq!(booking.alerts, alerts, "{now}");
     }

@@ -332,7 +332,8 @@ impl Sequence<'_> {
             if !order.is_live() {
                 order.number = OrderNumber::NONE;
             }
-            self.ledger.restore_order(order);
+            let changes = self.ledger.restore_order(order, Millis(self.now));
+            self.rows.commit(changes);
         }
         let fill = Fill {
             status,
