@@ -235,7 +235,7 @@ fn describe_row(sample: MeasuredQuantity) -> Option<(String, &'static str, &'sta
         MeasuredQuantity::WarmStart => (
             "start to ready, compiled modules cached".to_owned(),
             " ms",
-            "<= 300 ms",
+            "<= 60 ms",
         ),
         MeasuredQuantity::Resident => (
             "resident memory, idle, with the example agents".to_owned(),
