@@ -464,8 +464,8 @@ pub(super) const FAULTS: &[PlantedFault] = &[
     ("invocations that may take more memory than there is", "memory", false, |_, site| {
         site.capacity = "workers = 128\n";
         site.end.push_str("[limits]\nmemory_bytes = 1_073_741_824\n");
-        // (128 + 48) GiB, and 377 MiB.
-        site.is_told = |found| found.contains("up to 180601 MiB") && found.contains("the memory of the machine is ");
+        // (128 + 48) GiB, and 379 MiB.
+        site.is_told = |found| found.contains("up to 180603 MiB") && found.contains("the memory of the machine is ");
     }),
     ("a data directory that is open to others", "data-directory", true, |_, site| set_mode(&site.at("data"), 0o755)),
     ("what a restore moved aside", "data-directory", false, |_, site| plant_leftover(site, "before-restore-1764400000", |found| {
