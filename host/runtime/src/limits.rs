@@ -157,9 +157,9 @@ limits! {
     ///
     /// Fuel counts the guest's instructions only: time in host calls is covered by the deadline. An invocation that uses it up ends with the failure `fuel`.
     fuel: u64 => fuel: u64 = 200_000_000, 1, 1_000_000_000_000;
-    /// The time of one invocation, in milliseconds, from the moment a worker may take the signal to the commit.
+    /// The time of one invocation, in milliseconds, from the moment a worker takes the signal to the commit.
     ///
-    /// It includes waiting for a worker, making the instance, the guest, its host calls, the judging of its proposals and waiting for the writer.
+    /// It includes making the instance, the guest, its host calls, the judging of its proposals and waiting for the writer.
     /// While the guest runs, it is checked every 5 ms. An invocation that exceeds it ends with the failure `deadline`.
     deadline_ms: u64 => #[serde(rename = "deadline_ms", with = "milliseconds")] deadline: Duration = 1_000, 1, 600_000;
     /// The linear memory of one instance, in bytes, summed over all its memories.

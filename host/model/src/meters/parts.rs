@@ -137,7 +137,7 @@ pub struct RouterMeters {
     pub instantiate: Timing,
     /// The run of one guest, including its host calls.
     pub guest: Timing,
-    /// One invocation, from the moment a worker may take the signal to the commit.
+    /// One invocation, from the moment a worker takes the signal to the commit.
     pub invocation: Timing,
     /// The sink for spans.
     pub spans: SpanSink,

@@ -101,7 +101,7 @@ impl Dispatcher {
         }
     }
 
-    /// Serves events until it is told to stop. From then on no job starts, and it returns when the running ones have ended.
+    /// Serves events until it is told to stop. From then on no job starts, and it returns when those that a worker has taken have ended.
     pub(super) fn run(mut self, inbox: &Receiver<RouterEvent>) {
         self.read_pending();
         self.enqueue_all_agents();
@@ -124,6 +124,8 @@ impl Dispatcher {
                 }
                 Some(latest) => latest,
             };
+            let start_at = self.start_waiting();
+            let wait_until = start_at.map_or(wait_until, |at| wait_until.min(at));
             match inbox.recv_timeout(wait_until.saturating_duration_since(Instant::now())) {
                 Ok(event) => self.handle_events(event, inbox, &mut stop_at),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -140,6 +142,11 @@ impl Dispatcher {
                 self.expire_deliveries();
             }
         }
+    }
+
+    /// Has workers begin with jobs that wait behind longer ones. Returns when it is to be called again, see [`Workers::start_waiting`].
+    pub(super) fn start_waiting(&self) -> Option<Instant> {
+        self.workers.start_waiting(Instant::now())
     }
 
     /// Handles an event and all others that have arrived, then delivers the outbox if one of them asks for it.
@@ -163,7 +170,12 @@ impl Dispatcher {
                 RouterEvent::WorkerEnded(worker) => self.workers.replace_thread(worker),
                 RouterEvent::Outbox => outbox = true,
                 RouterEvent::Wake => self.enqueue_all_agents(),
-                RouterEvent::Stop => *stop_at = Some(Instant::now() + SHUTDOWN_TIMEOUT),
+                RouterEvent::Stop => {
+                    *stop_at = Some(Instant::now() + SHUTDOWN_TIMEOUT);
+                    for job in self.workers.take_back_jobs() {
+                        self.finish_job(job.id, job.slot, DeliveryEnd::Retry(job.signal));
+                    }
+                }
             }
         }
         if outbox && stop_at.is_none() {
@@ -265,7 +277,7 @@ impl Dispatcher {
             Ok(decisions) => decisions,
             Err(error) => {
                 self.workers
-                    .submit_work(WorkerTask::HandleCommitError(committing, error));
+                    .submit_first(WorkerTask::HandleCommitError(committing, error));
                 return false;
             }
         };
@@ -273,7 +285,7 @@ impl Dispatcher {
         let sends_message = invoker.sends_message(&decisions);
         if let Some(breach) = invoker.record_committed(&committing, &decisions, at) {
             self.workers
-                .submit_work(WorkerTask::ActOnBreach(committing, breach));
+                .submit_first(WorkerTask::ActOnBreach(committing, breach));
         } else {
             let (job, slot) = (committing.invocation.job, committing.invocation.slot_number);
             // Releases the version before the delivery counts as completed: a caller that waits until the version is unused checks that then.
@@ -419,7 +431,6 @@ impl Dispatcher {
             id,
             slot: number,
             signal,
-            started: now,
         }));
     }
 }

@@ -28,6 +28,7 @@ impl Dispatcher {
             }
         };
         for delivery in expired {
+            self.start_waiting();
             let slots = self.deps.slots.load_all();
             let number = slots.iter().position(|slot| slot.name == delivery.agent);
             let queue = number.and_then(|number| self.queues.get(number));

@@ -69,8 +69,6 @@ pub(super) struct InvocationJob {
     /// The number of the agent's slot.
     pub(super) slot: usize,
     pub(super) signal: Arc<Signal>,
-    /// When it was handed to a worker.
-    pub(super) started: Instant,
 }
 
 /// An invocation from its start until its delivery has ended. It holds on to the version of the agent that it began with.
@@ -84,6 +82,7 @@ pub(super) struct RunningInvocation {
     /// The canary whose version is run. `None`: the serving version is run.
     pub(super) canary: Option<Arc<Canary>>,
     pub(super) signal: Arc<Signal>,
+    /// When a worker took it.
     pub(super) started: Instant,
     /// How often its commit collided with another one.
     pub(super) conflicts: u32,

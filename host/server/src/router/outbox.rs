@@ -18,6 +18,7 @@ impl Dispatcher {
     /// Turns the messages of the outbox into signals, each in the commit that removes its row.
     pub(super) fn deliver_outbox(&mut self) {
         loop {
+            self.start_waiting();
             let rows = match self.deps.store.pending_outbox(BATCH) {
                 Ok(rows) => rows,
                 Err(error) => {

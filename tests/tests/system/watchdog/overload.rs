@@ -168,6 +168,42 @@ fn limit_deadline(place: &TestDir, manifest: &str, milliseconds: u32) {
 }
 
 #[test]
+fn guests_that_sleep_keep_nobody_from_running() {
+    // Many times the processors of most machines, and fewer than the 64 places that there are by default.
+    let sleepers = 40;
+    let place = TestDir::new(ark_tests::PATIENT);
+    let names: Vec<String> = (0..=sleepers)
+        .map(|number| {
+            let topic = if number < sleepers {
+                "rest.go"
+            } else {
+                "good.go"
+            };
+            copy_numbered(&hostile_guests_dir(), "mob", number, topic, &place.agents())
+        })
+        .collect();
+    let (good, sleeping) = names.split_last().expect("agents");
+    let host = place.start();
+    let mut client = Client::new(&host);
+    let answer = signal(&mut client, "rest.go", "sleep");
+    assert_eq!(answer["delivered_to"], json!(sleeping));
+    for handled in 1..=3 {
+        signal(&mut client, "good.go", "behave");
+        wait_until("the good agent's work", || {
+            agent(&mut client, good)["handled"] == json!(handled)
+        });
+    }
+    for name in sleeping {
+        let seen = agent(&mut client, name);
+        assert_eq!(
+            (&seen["handled"], &seen["failed"]),
+            (&json!(0), &json!(0)),
+            "it sleeps still: {seen:#}"
+        );
+    }
+}
+
+#[test]
 fn six_good_agents_go_on_while_ten_hostile_ones_are_stopped() {
     let _turn = take_turn();
     // Failures alone are to stop an agent here. How fast the good ones stay is measured by the benchmark: here none of their limits of time

@@ -124,7 +124,7 @@ impl Invoker {
             agent,
             canary,
             signal: job.signal,
-            started: job.started,
+            started: Instant::now(),
             conflicts: 0,
         })
     }
