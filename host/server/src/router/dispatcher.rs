@@ -38,7 +38,7 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_millis(250);
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 /// How long an invocation counts as prompt.
 const PROMPT_LIMIT: Duration = Duration::from_millis(10);
-/// How long the end of the host waits for the invocations that run. Each has a shorter deadline of its own.
+/// How long the end of the host waits for the invocations that run. By default each has a shorter deadline of its own.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What the dispatcher works with.
@@ -52,7 +52,7 @@ pub(super) struct DispatcherDeps {
     pub(super) spans: SpanSink,
 }
 
-/// A job that runs.
+/// A job that a worker has, or that waits for one.
 struct RunningJob {
     signal: SignalId,
     started: Instant,
@@ -101,7 +101,8 @@ impl Dispatcher {
         }
     }
 
-    /// Serves events until it is told to stop. From then on no job starts, and it returns when those that a worker has taken have ended.
+    /// Serves events until it is told to stop. From then on no job starts, and it returns when those that a worker has taken have ended, or after
+    /// [`SHUTDOWN_TIMEOUT`].
     pub(super) fn run(mut self, inbox: &Receiver<RouterEvent>) {
         self.read_pending();
         self.enqueue_all_agents();

@@ -159,6 +159,7 @@ impl Router {
                 store: store.clone(),
             }),
             slots: slots.clone(),
+            guards: Arc::clone(&guards),
             watchdog: watchdog.clone(),
             quotas,
             backlog: backlog.clone(),

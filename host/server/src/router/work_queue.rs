@@ -1,9 +1,9 @@
 //! The queue that hands work to the threads that run guests.
 //!
-//! Threads start work as long as no more than the processors are busy. What comes meanwhile is taken by the first of them that ends, without a switch to
+//! Threads start work while fewer are busy than there are processors. What comes meanwhile is taken by the first that finishes its work, without a switch to
 //! another thread. While work is short on average, one processor is left to the threads that judge and commit, until a thread has been busy with its work for
 //! [`SHORT_TIME`]: a short guest takes a processor for as long as the commit that follows it. A thread that has been busy for [`PLACE_TIME`] no longer
-//! counts, so that guests that compute, sleep or wait do not keep others from running. What has several of them before it waits for the sum of these times.
+//! counts, so that guests that compute, sleep or wait do not keep others from running: what comes after them waits at most that long for each, less with several places.
 //!
 //! Work goes to the thread that became idle last: its stack and the memory of its last instance are in the caches, and the others go on sleeping. A
 //! thread without work sleeps at once. It does not yield first, as the receiver of a channel does: with many threads and few cores that costs more
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// Work of less than this is short, by the clock from its start to its end. Agents whose guests take a processor for 60 µs handle 1.2 times the signals when one
-/// processor is left to the commits; those with 120 µs as many as without, those with 300 µs fewer (docs/benchmarks.md).
+/// processor is left to the commits; those with 150 µs as many as without, those with 300 µs fewer (docs/benchmarks.md).
 const SHORT_TIME: Duration = Duration::from_micros(150);
 /// How long a thread that is busy keeps others from starting work.
 const PLACE_TIME: Duration = Duration::from_micros(500);
@@ -92,7 +92,8 @@ impl<T> State<T> {
         };
         let (_, since) = self.busy.swap_remove(index);
         let took = now.saturating_duration_since(since).min(PLACE_TIME);
-        self.average = self.average - self.average / AVERAGE_PART + took / AVERAGE_PART;
+        self.average =
+            self.average.saturating_sub(self.average / AVERAGE_PART) + took / AVERAGE_PART;
     }
 
     /// Whether another thread may become busy.
@@ -355,7 +356,7 @@ mod tests {
                     assert_eq!(again, Some(PLACE_TIME), "no thread is idle");
                 } else {
                     assert_eq!(again, Some(SHORT_TIME));
-                    let just_before = SHORT_TIME - Duration::from_nanos(1);
+                    let just_before = SHORT_TIME.saturating_sub(Duration::from_nanos(1));
                     assert_eq!(wake_and_count(just_before, short), Some(SHORT_TIME));
                     // The processor that was left to the commits is no longer.
                     let next = if long > short {

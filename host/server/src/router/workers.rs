@@ -46,7 +46,7 @@ impl Workers {
         Ok(Self { pool })
     }
 
-    /// Hands work to a thread, of which no more become busy at a time than processors can run: see [`WorkQueue`].
+    /// Hands work to a thread, as soon as there is a place: see [`WorkQueue`].
     pub(super) fn submit_work(&self, work: WorkerTask) {
         self.pool.work.submit(work);
     }

@@ -52,7 +52,7 @@ pub const MEMORY: AlertRule = AlertRule {
 pub const DEADLINE: AlertRule = AlertRule {
     kind: "limit_deadline_ms",
     grading: Grading::ByShare,
-    observed: "milliseconds from an invocation's dispatch to its commit",
+    observed: "milliseconds from the moment a worker takes the signal to the commit",
     limit: "the agent's `limits.deadline_ms`",
 };
 /// Deliveries that are open for an agent.

@@ -83,7 +83,7 @@ pub struct Observation {
     pub success: Option<bool>,
     /// Whether a quota of the agent refused it.
     pub quota_refused: bool,
-    /// The time from its dispatch to its commit.
+    /// The time from the moment a worker took its signal to its commit.
     pub latency: Duration,
 }
 

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use crate::hrm::guards::Guards;
 use crate::hrm::redaction::redact_text;
 use crate::hrm::{
     Hrm, HrmError, InvocationAction, InvocationCommit, LiveServices, ServiceHandles,
@@ -43,6 +44,7 @@ pub(super) struct Invoker {
     /// What answers the host calls of guests.
     pub(super) services: Arc<ServiceHandles>,
     pub(super) slots: AgentSlots,
+    pub(super) guards: Arc<Guards>,
     pub(super) watchdog: Watchdog,
     pub(super) quotas: QuotaKeeper,
     pub(super) backlog: Backlog,
@@ -100,7 +102,8 @@ impl Invoker {
         }
     }
 
-    /// Runs a signal on the version that serves now, or on the canary. The invocation ends on this version, whatever is installed meanwhile.
+    /// Runs a signal on the version that serves now, or on the canary. The invocation ends on this version, whatever is installed meanwhile. The signal of an agent
+    /// that was put in quarantine while the job waited for a thread goes back to its queue.
     fn run_job(&self, job: InvocationJob) -> bool {
         let Some(slot) = self.slots.get_slot(job.slot) else {
             return false;
@@ -110,7 +113,8 @@ impl Invoker {
             Some(canary) => Some(Arc::clone(&canary.agent)),
             None => slot.agent(),
         };
-        let Some(agent) = agent else {
+        let is_quarantined = self.guards.is_quarantined(&slot.name);
+        let Some(agent) = agent.filter(|_| !is_quarantined) else {
             let retry = DeliveryEnd::Retry(job.signal);
             let _ = self
                 .events
