@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// Work of less than this is short, by the clock from its start to its end. Agents whose guests take a processor for 60 µs handle 1.2 times the signals when one
-/// processor is left to the commits; those with 150 µs as many as without, those with 300 µs fewer (docs/benchmarks.md).
+/// processor is left to the commits; those with 120 µs as many as without, those with 300 µs fewer (docs/benchmarks.md).
 const SHORT_TIME: Duration = Duration::from_micros(150);
 /// How long a thread that is busy keeps others from starting work.
 const PLACE_TIME: Duration = Duration::from_micros(500);
