@@ -166,7 +166,7 @@ table! {
 table! {
     /// How much work may wait and run at the same time, and how much is kept.
     pub struct CapacityFile {
-        /// Invocations of agents that run at the same time, those that run for longer than 10 ms not counted.
+        /// Invocations of agents at the same time, those included that wait for a thread. Those that run for longer than 10 ms are not counted.
         workers: usize = 16, between_values(1, 128);
         /// Invocations that run for longer than 10 ms, at the same time.
         slow_workers: usize = 48, between_values(0, 128);
