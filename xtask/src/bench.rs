@@ -26,16 +26,7 @@ pub struct BenchArgs {
 /// A build fails, or the benchmark does.
 pub fn run_benchmark(args: &BenchArgs) -> Result<()> {
     let workspace = Workspace::find()?;
-    guests::build_all(&workspace)?;
-    let dir = workspace.root.join("target/bench");
-    fs::create_dir_all(&dir)?;
-    let built = workspace.build_packages(
-        &[AGENT.to_owned()],
-        guests::TARGET,
-        &workspace.root.join(guests::BUILD_DIR),
-    )?;
-    let built = built.first().context("the agent was not built")?;
-    fs::copy(&built.wasm, dir.join("agent.wasm"))?;
+    build_guests(&workspace)?;
     run_command(cargo_in(&workspace.root).args([
         "build",
         "--release",
@@ -50,4 +41,22 @@ pub fn run_benchmark(args: &BenchArgs) -> Result<()> {
             .current_dir(&workspace.root)
             .args(&args.arguments),
     )
+}
+
+/// Builds the example agents and policies, and the benchmark's own agent.
+///
+/// # Errors
+/// A build fails.
+pub fn build_guests(workspace: &Workspace) -> Result<()> {
+    guests::build_all(workspace)?;
+    let dir = workspace.root.join("target/bench");
+    fs::create_dir_all(&dir)?;
+    let built = workspace.build_packages(
+        &[AGENT.to_owned()],
+        guests::TARGET,
+        &workspace.root.join(guests::BUILD_DIR),
+    )?;
+    let built = built.first().context("the agent was not built")?;
+    fs::copy(&built.wasm, dir.join("agent.wasm"))?;
+    Ok(())
 }

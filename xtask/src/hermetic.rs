@@ -29,8 +29,9 @@ pub struct Toolchain {
     pub version: String,
     /// The platform that the compiler runs on.
     pub host: String,
+    /// The directory of the toolchain.
+    pub sysroot: PathBuf,
     commit: String,
-    sysroot: PathBuf,
 }
 
 /// A package built for a WebAssembly target.

@@ -10,6 +10,7 @@ mod handwritten;
 mod hermetic;
 mod image;
 mod lint;
+mod pgo;
 mod process;
 mod python;
 mod structure;
@@ -54,6 +55,8 @@ enum Command {
     Image(image::ImageArgs),
     /// Checks the spelling, shell scripts, and the dependencies: licences, versions, sources, and whether they are used.
     Lint,
+    /// Builds `ark` with profile-guided optimisation into target/pgo/ark: two release builds, with a run of the benchmark between them.
+    Pgo,
     /// Checks the host's structure: no circle of files, no import against the order of its layers.
     Structure,
     /// Builds everything and runs every test.
@@ -83,6 +86,7 @@ fn main() -> Result<()> {
         Command::Image(args) => image::build_image(&args),
         Command::Guests => guests::build_all(&Workspace::find()?),
         Command::Lint => lint::run_linters(),
+        Command::Pgo => pgo::build_program(),
         Command::Structure => structure::check_structure(&Workspace::find()?.root),
         Command::Test { args } => test::run_tests(&args),
     }
