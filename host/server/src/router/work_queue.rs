@@ -98,33 +98,24 @@ impl<T> State<T> {
 
     /// Whether another thread may become busy.
     fn has_place(&self, processors: usize, now: Instant) -> bool {
-        let counted = self.counted(now).count();
-        let left = usize::from(self.is_short(now));
-        counted < processors.saturating_sub(left).max(1)
+        let mut counted = 0;
+        let mut is_short = self.average < SHORT_TIME;
+        for (_, since) in &self.busy {
+            let busy_for = now.saturating_duration_since(*since);
+            if busy_for < PLACE_TIME {
+                counted += 1;
+                is_short &= busy_for < SHORT_TIME;
+            }
+        }
+        let places = processors.saturating_sub(usize::from(is_short));
+        counted < places.max(1)
     }
 
-    /// Returns the next moment at which there may be a place, when there is none now.
-    fn next_place_at(&self, processors: usize, now: Instant) -> Option<Instant> {
-        let ends_after = if processors > 1 && self.is_short(now) {
-            SHORT_TIME
-        } else {
-            PLACE_TIME
-        };
-        self.counted(now).map(|since| since + ends_after).min()
-    }
-
-    /// Returns since when each of the busy threads that count has its work.
-    fn counted(&self, now: Instant) -> impl Iterator<Item = Instant> {
-        let busy = self.busy.iter().map(|(_, since)| *since);
-        busy.filter(move |since| now.saturating_duration_since(*since) < PLACE_TIME)
-    }
-
-    /// Whether work is short on average, and all that counts has been short until now.
-    fn is_short(&self, now: Instant) -> bool {
-        self.average < SHORT_TIME
-            && self
-                .counted(now)
-                .all(|since| now.saturating_duration_since(since) < SHORT_TIME)
+    /// Returns the next moment at which there may be a place.
+    fn next_place_at(&self, now: Instant) -> Option<Instant> {
+        let ends = |since: Instant| [since + SHORT_TIME, since + PLACE_TIME];
+        let ends = self.busy.iter().flat_map(|(_, since)| ends(*since));
+        ends.filter(|at| *at > now).min()
     }
 }
 
@@ -167,7 +158,7 @@ impl<T> WorkQueue<T> {
                 return Some(now + PLACE_TIME);
             };
             let Some(work) = state.assign_work(number, self.processors, now) else {
-                return state.next_place_at(self.processors, now);
+                return state.next_place_at(now);
             };
             let sleeper = state.idle.pop();
             drop(state);
@@ -364,17 +355,16 @@ mod tests {
                 if short == THREADS {
                     assert_eq!(again, Some(PLACE_TIME), "no thread is idle");
                 } else {
-                    // On one processor none is left to the commits.
-                    let next = if processors > 1 {
-                        SHORT_TIME
+                    assert_eq!(again, Some(SHORT_TIME));
+                    let just_before = SHORT_TIME.saturating_sub(Duration::from_nanos(1));
+                    assert_eq!(wake_and_count(just_before, short), Some(SHORT_TIME));
+                    // The processor that was left to the commits is no longer.
+                    let next = if long > short {
+                        2 * SHORT_TIME
                     } else {
                         PLACE_TIME
                     };
-                    assert_eq!(again, Some(next));
-                    let just_before = SHORT_TIME.saturating_sub(Duration::from_nanos(1));
-                    assert_eq!(wake_and_count(just_before, short), Some(next));
-                    // The processor that was left to the commits is no longer.
-                    assert_eq!(wake_and_count(SHORT_TIME, long), Some(PLACE_TIME));
+                    assert_eq!(wake_and_count(SHORT_TIME, long), Some(next));
                     // The first no longer count.
                     wake_and_count(PLACE_TIME, long + short);
                 }
@@ -440,7 +430,7 @@ mod tests {
             let taken = scope.spawn(|| queue.take(0));
             wait_until(|| taken.is_finished() || !queue.state.lock().idle.is_empty());
             assert!(!taken.is_finished(), "number 1 has the only place");
-            assert_eq!(queue.wake_threads(at), Some(at + PLACE_TIME));
+            assert_eq!(queue.wake_threads(at), Some(at + SHORT_TIME));
             assert_eq!(
                 queue.wake_threads(at + PLACE_TIME),
                 Some(at + 2 * PLACE_TIME),
