@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::graveyard::sha256_hex;
 use crate::hermetic::Workspace;
-use crate::process::{cargo_in, read_output, run_command, take_turn};
+use crate::process::{self, cargo_in, read_output, run_command, take_turn};
 
 /// Where everything is written by default, from the root of the workspace.
 const DIST: &str = "target/dist";
@@ -214,9 +214,8 @@ pub fn install_tools(root: &Path) -> Result<()> {
 /// Builds the program as it is released. Returns where it is.
 fn build_program(root: &Path) -> Result<PathBuf> {
     let mut build = cargo_in(root);
-    build.args(["build", "--release", "--locked"]);
-    run_command(build.args(["--package", "ark-cli", "--bin", "ark"]))?;
-    Ok(root.join("target/release/ark"))
+    build.args(["build", "--release", "--locked", "--package", "ark-cli"]);
+    process::build_program(&mut build, "ark")
 }
 
 /// The moment that all files have, in seconds since 1970: `SOURCE_DATE_EPOCH`, else that of the last commit.

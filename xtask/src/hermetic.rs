@@ -3,7 +3,7 @@
 //! Nothing of the caller's environment reaches the compiler (flags, wrappers, profiles, another toolchain), and every path that
 //! could appear in a binary (checkout, target directory, cargo's home, the toolchain's sources) is mapped to a fixed name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -214,7 +214,7 @@ impl Workspace {
     }
 
     /// Returns a command that runs in the checkout without the variables that change what the compiler is or does.
-    fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
         for (name, _) in
@@ -224,6 +224,14 @@ impl Workspace {
         }
         command.env("CARGO_HOME", &self.cargo_home);
         command
+    }
+
+    /// Returns an empty directory for a package of a test. It is in the checkout, so that its compiler is the checkout's.
+    #[cfg(test)]
+    pub fn create_test_directory(&self) -> tempfile::TempDir {
+        let parent = self.root.join("target/tmp");
+        std::fs::create_dir_all(&parent).unwrap();
+        tempfile::tempdir_in(parent).unwrap()
     }
 
     /// Returns flags for the compiler, in the encoding of `CARGO_ENCODED_RUSTFLAGS`.
@@ -258,13 +266,15 @@ impl Workspace {
 }
 
 /// Returns whether an environment variable may change what the compiler is or does. Of cargo's variables, those that say how it reaches
-/// its registry do not.
+/// its registry, what it prints and how many processes it starts do not.
 fn affects_compiler(name: &str) -> bool {
     let kept = [
         "CARGO_NET_",
         "CARGO_HTTP_",
         "CARGO_REGISTR",
         "CARGO_SOURCE_",
+        "CARGO_TERM_",
+        "CARGO_BUILD_JOBS",
         "RUSTUP_",
     ];
     name == "RUSTUP_TOOLCHAIN"

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod dist;
+mod files;
 mod fuzz;
 mod graveyard;
 mod guests;
@@ -86,7 +87,7 @@ fn main() -> Result<()> {
         Command::Image(args) => image::build_image(&args),
         Command::Guests => guests::build_all(&Workspace::find()?),
         Command::Lint => lint::run_linters(),
-        Command::Pgo => pgo::build_program(),
+        Command::Pgo => pgo::build_guided_program(),
         Command::Structure => structure::check_structure(&Workspace::find()?.root),
         Command::Test { args } => test::run_tests(&args),
     }

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::dist;
+use crate::files::remove_if_present;
 use crate::guests;
 use crate::hermetic::Workspace;
+use crate::pgo;
 use crate::process::{cargo_in, has_cargo_subcommand, run_command};
 use crate::python::{
     CLIENT_GENERATOR, DEPLOYMENT_VALIDATORS, EVENT_READER, KUSTOMIZE, SCHEMATHESIS,
@@ -21,9 +23,9 @@ pub fn run_tests(args: &[String]) -> Result<()> {
     let workspace = Workspace::find()?;
     let root = &workspace.root;
     // What tests made on the way to their agents is of use within one run; over many it would only grow.
-    remove_directory(&root.join("target/tmp/author-builds"))?;
+    remove_if_present(&root.join("target/tmp/author-builds"))?;
     println!(
-        "== 1 of 5: programs from PyPI and of cargo, for the tests of the HTTP API, of events, of deployments and of packages"
+        "== 1 of 5: programs from PyPI, of cargo and of the toolchain, for the tests of the HTTP API, of events, of deployments and of packages"
     );
     // What comes from PyPI is waited for most of the time, so the processors build meanwhile.
     std::thread::scope(|scope| {
@@ -57,16 +59,6 @@ pub fn run_tests(args: &[String]) -> Result<()> {
     run_command(tests.args(args))
 }
 
-/// Removes a directory with all that is in it, if it is there.
-fn remove_directory(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| dir.display().to_string())
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Installs what the tests use of `PyPI`. Tests that are chosen may need no Python: then its absence stops nobody.
 fn install_programs(root: &Path, args: &[String]) -> Result<()> {
     for requirements in [
@@ -89,6 +81,11 @@ fn build_tools_and_guests(workspace: &Workspace, args: &[String]) -> Result<()> 
     match dist::install_tools(&workspace.root) {
         Err(problem) if !args.is_empty() => eprintln!("{problem:#}"),
         result => result?,
+    }
+    // Installed here and not by the test that needs it: other tests compile with this toolchain. Without it that test alone fails.
+    let toolchain = workspace.toolchain();
+    if let Err(problem) = toolchain.and_then(|it| pgo::install_profdata(workspace, &it)) {
+        eprintln!("{problem:#}");
     }
     println!("== 2 of 5: guests: agents and policies, those of the tests too");
     guests::build_all(workspace)
